@@ -1,0 +1,47 @@
+# Everything is set up on first use, in a virtual environment of its own; needs Python 3.11 or newer.
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+VENV ?= .venv
+BIN := $(VENV)/bin
+
+.DEFAULT_GOAL := help
+
+$(BIN)/python:
+	$(PYTHON) -m venv $(VENV)
+
+# What `make demo` needs, and what all the rest needs.
+$(VENV)/.emulator: pyproject.toml | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[emulator]'
+	@touch $@
+
+$(VENV)/.dev: pyproject.toml | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	@touch $@ $(VENV)/.emulator
+
+.PHONY: help
+help: ## Show this list.
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 10
+
+.PHONY: demo
+demo: $(VENV)/.emulator ## A tour in the terminal: on the local emulator, or on the real service with a key.
+	@$(BIN)/python examples/tour.py
+
+.PHONY: test
+test: $(VENV)/.dev ## Run all tests, with coverage.
+	$(BIN)/python -m pytest --cov --cov-report=term
+
+.PHONY: lint
+lint: $(VENV)/.dev ## Check style.
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+.PHONY: type
+type: $(VENV)/.dev ## Check types.
+	$(BIN)/mypy
+
+.PHONY: format
+format: $(VENV)/.dev ## Mend style where that can be done automatically.
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+.PHONY: check
+check: lint type test ## All of the above that can fail.

@@ -1,0 +1,1 @@
+"""Pure modules, no sockets."""
