@@ -1,0 +1,209 @@
+"""Frames in, deltas out: what each frame adds to the answer, and what it all adds up to.
+
+The one place where streaming and whole answers meet: `AnswerReader.feed` returns the deltas that a
+stream shows, `AnswerReader.answer` what they sum up to.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from langchain_bailian_app._citations import MarkerFilter, MarkerMode, citations
+from langchain_bailian_app._documents import sources
+from langchain_bailian_app._steps import StepCall, StepResult, Steps
+from langchain_bailian_app._text import StopFilter, TextChannel
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from langchain_bailian_app._frames import Frame
+
+UNKNOWN_FINISH = "unknown"
+"""`finish_reason` of a stream that just ended, where `accept_missing_stop` lets that pass."""
+
+
+@dataclass(frozen=True, slots=True)
+class TextDelta:
+    """More of the answer."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class ReasoningDelta:
+    """More of the model's reasoning."""
+
+    text: str
+
+
+Delta = TextDelta | ReasoningDelta | StepCall | StepResult
+
+
+@dataclass(slots=True)
+class Answer:
+    """A whole answer, or what came of it."""
+
+    text: str = ""
+    reasoning: str = ""
+    steps: list[StepCall | StepResult] = field(default_factory=list)
+    order: list[str] = field(default_factory=list)
+    """What the answer consists of, in the order in which it first appeared: see `_blocks`."""
+
+    finish_reason: str | None = None
+    """None if the answer is not complete."""
+
+    session_id: str | None = None
+    request_id: str | None = None
+    doc_references: list[dict[str, Any]] | None = None
+    citations: list[dict[str, Any]] = field(default_factory=list)
+    usage: dict[str, Any] = field(default_factory=dict)
+    extra: dict[str, Any] = field(default_factory=dict)
+    """Fields of the service that this version does not know, newest value."""
+
+    references_missing: bool = False
+    """The answer rests on documents, but the service does not say which."""
+
+    @property
+    def thoughts(self) -> list[dict[str, Any]]:
+        """The raw entries of the steps, in the order of their results."""
+        return [step.entry for step in self.steps if isinstance(step, StepResult)]
+
+
+class AnswerReader:
+    """Reads the frames of one answer."""
+
+    def __init__(self, *, markers: MarkerMode = "strip", stop: list[str] | None = None) -> None:
+        self._channel = TextChannel()
+        self._reasoning_channel = TextChannel()
+        self._markers = MarkerFilter(markers)
+        self._stop = StopFilter(stop) if stop else None
+        self._steps = Steps()
+        self._text: list[str] = []
+        self._reasoning: list[str] = []
+        self._order: dict[str, None] = {}
+        self._answer = Answer()
+
+    @property
+    def finished(self) -> bool:
+        """Whether the answer is complete: nothing that comes now belongs to it."""
+        return self._answer.finish_reason is not None
+
+    @property
+    def cut(self) -> bool:
+        """Whether a `stop` sequence ended the answer before the service did."""
+        return self._stop is not None and self._stop.hit
+
+    def feed(self, frame: Frame) -> list[Delta]:
+        """Return what this frame adds."""
+        if self.finished:
+            return []
+        self._remember(frame)
+        last = frame.finish_reason is not None
+        usage = frame.usage or None
+        deltas = self._feed_thoughts(frame, usage, last=last)
+        deltas += self._feed_text(self._channel.feed(frame.text, usage=usage, last=last))
+        if last or self.cut:
+            deltas += self._flush()
+            self._answer.finish_reason = "stop" if self.cut else frame.finish_reason
+        return self._noted(deltas)
+
+    def end(self, *, accept_missing_stop: bool = False) -> list[Delta]:
+        """Return what was held back when no more frames come.
+
+        The answer stays incomplete, if it was, unless `accept_missing_stop` is set.
+        """
+        if self.finished:
+            return []
+        deltas = self._flush()
+        if self.cut:
+            self._answer.finish_reason = "stop"
+        elif accept_missing_stop:
+            self._answer.finish_reason = UNKNOWN_FINISH
+        return self._noted(deltas)
+
+    def answer(self) -> Answer:
+        """Return the sum of the deltas and what else the frames told."""
+        answer = self._answer
+        answer.text = "".join(self._text)
+        answer.reasoning = "".join(self._reasoning)
+        answer.order = list(self._order)
+        found = sources(answer.doc_references, answer.thoughts)
+        answer.citations = citations(answer.text, self._markers.markers, found)
+        rests_on_documents = bool(self._markers.markers or found)
+        answer.references_missing = rests_on_documents and not answer.doc_references
+        return answer
+
+    def _noted(self, deltas: list[Delta]) -> list[Delta]:
+        for delta in deltas:
+            match delta:
+                case TextDelta():
+                    self._order["text"] = None
+                case ReasoningDelta():
+                    self._order["reasoning"] = None
+                case StepCall(id=step_id):
+                    self._order[f"call:{step_id}"] = None
+                case StepResult(call_id=step_id):
+                    self._order[f"result:{step_id}"] = None
+        return deltas
+
+    def _remember(self, frame: Frame) -> None:
+        answer = self._answer
+        answer.session_id = frame.session_id or answer.session_id
+        answer.request_id = frame.request_id or answer.request_id
+        answer.doc_references = frame.doc_references or answer.doc_references
+        answer.usage = frame.usage or answer.usage
+        if frame.extra:
+            output = {**answer.extra.get("output", {}), **frame.extra.get("output", {})}
+            answer.extra |= frame.extra
+            if output:
+                answer.extra["output"] = output
+
+    def _feed_thoughts(self, frame: Frame, usage: Any, *, last: bool) -> list[Delta]:
+        deltas: list[Delta] = []
+        reasoning, reasoning_at = "", 0
+        self._steps.next_frame()
+        for thought in frame.thoughts:
+            if thought.get("action_type") == "reasoning":
+                # `response` repeats `thought`.
+                text = str(thought.get("thought") or thought.get("response") or "")
+                reasoning_at = reasoning_at if reasoning else len(deltas)
+                reasoning += text
+            else:
+                deltas += self._step(self._steps.feed(thought))
+        new = self._reasoning_channel.feed(reasoning, usage=usage, last=last)
+        deltas[reasoning_at:reasoning_at] = self._reason(new)
+        return deltas
+
+    def _reason(self, text: str) -> list[Delta]:
+        if not text:
+            return []
+        self._reasoning.append(text)
+        return [ReasoningDelta(text)]
+
+    def _step(self, events: Sequence[StepCall | StepResult]) -> list[Delta]:
+        self._answer.steps += events
+        return list(events)
+
+    def _feed_text(self, text: str) -> list[Delta]:
+        return self._cut(self._markers.feed(text)) if text else []
+
+    def _cut(self, text: str) -> list[Delta]:
+        if self._stop is not None:
+            text = "" if self.cut else self._stop.feed(text)
+        return self._say(text)
+
+    def _say(self, text: str) -> list[Delta]:
+        if not text:
+            return []
+        begins = [] if self._text else self._step(self._steps.answer_begins())
+        self._text.append(text)
+        return [*begins, TextDelta(text)]
+
+    def _flush(self) -> list[Delta]:
+        deltas = self._reason(self._reasoning_channel.end())
+        deltas += self._feed_text(self._channel.end())
+        deltas += self._cut(self._markers.end())
+        if self._stop is not None and not self.cut:
+            deltas += self._say(self._stop.end())
+        return deltas + self._step(self._steps.end())

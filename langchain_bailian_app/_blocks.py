@@ -1,0 +1,71 @@
+"""Standard content blocks of a Bailian message, for `content_blocks`, v1 content and the v3 stream.
+
+A pure function of the message, registered with LangChain under the provider's name when the package is
+imported. It reads what `_messages` has put into a message or a chunk, and invents nothing.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, cast
+
+from langchain_core.messages.block_translators import register_translator
+
+from langchain_bailian_app import _lenient_json
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from langchain_core.messages import AIMessage
+    from langchain_core.messages import content as types
+
+PROVIDER = "bailian"
+
+
+def default_order(order: list[str]) -> list[str]:
+    """Return the order that needs no telling: reasoning, then the steps, then the text."""
+    return sorted(order, key=lambda part: (part == "text", part != "reasoning"))
+
+
+def content_blocks(message: AIMessage) -> list[types.ContentBlock]:
+    """Return the blocks of a message or a chunk.
+
+    Each block has an `index` that is the same in every chunk of the stream: without one LangChain
+    takes neighbours of the same type for parts of one block.
+    """
+    if not isinstance(message.content, str):
+        raise NotImplementedError  # LangChain then does its best with content that is not ours
+    kwargs = message.additional_kwargs
+    blocks: dict[str, dict[str, Any]] = {}
+    if reasoning := kwargs.get("reasoning_content"):
+        blocks["reasoning"] = {"type": "reasoning", "reasoning": reasoning}
+    blocks |= _step_blocks(kwargs)
+    annotations = kwargs.get("citations")
+    if message.content or annotations:
+        blocks["text"] = {"type": "text", "text": message.content}
+        if annotations:
+            blocks["text"]["annotations"] = annotations
+    order = kwargs.get("block_order")
+    if order:
+        places = {part: place for place, part in enumerate(order)}
+        blocks = dict(sorted(blocks.items(), key=lambda item: places.get(item[0], len(places))))
+    return cast(
+        "list[types.ContentBlock]",
+        [{**block, "index": f"lc_{part}"} for part, block in blocks.items()],
+    )
+
+
+def _step_blocks(kwargs: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    blocks: dict[str, dict[str, Any]] = {}
+    entries: Iterator[dict[str, Any]] = iter(kwargs.get("thoughts") or [])
+    for step in kwargs.get("steps") or []:
+        if not isinstance(step, dict):
+            continue  # written by another version of this package
+        if step.get("type") == "server_tool_call":
+            blocks[f"call:{step.get('id')}"] = dict(step)
+        else:
+            output = _lenient_json.opened(next(entries, {}).get("observation"))
+            blocks[f"result:{step.get('tool_call_id')}"] = {**step, "output": output}
+    return blocks
+
+
+register_translator(PROVIDER, content_blocks, content_blocks)

@@ -1,0 +1,199 @@
+"""One frame of an answer: what the service said in it, nothing added.
+
+Bytes go in, `Frame`s and `Fault`s come out; a plain JSON reply is one frame. Nulls, missing keys and
+unknown fields are normal here. What frames add up to is the business of `_answer`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from langchain_bailian_app import _lenient_json
+from langchain_bailian_app._sse import ServerSentEvent, SSEDecoder
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_OUTPUT_FIELDS = frozenset(
+    {"text", "finish_reason", "session_id", "thoughts", "doc_references", "workflow_message"}
+)
+_REPLY_FIELDS = frozenset({"output", "usage", "request_id"})
+# Envelope of a reply that is fine: empty in what the documents print, "Success" on sibling routes.
+_ENVELOPE: dict[str, set[Any]] = {
+    "code": {None, "", "Success", "200", 200, 0},
+    "message": {None, "", "success"},
+}
+_HTTP_OK = 200
+_FIRST_ERROR = 400
+_HEAD = 300
+
+
+@dataclass(slots=True)
+class Frame:
+    """One reply or one event of a stream, with the names of the wire."""
+
+    text: str = ""
+    finish_reason: str | None = None
+    """None while generating: on the wire the string `"null"`, null, or nothing."""
+
+    session_id: str | None = None
+    request_id: str | None = None
+    thoughts: list[dict[str, Any]] = field(default_factory=list)
+    doc_references: list[dict[str, Any]] | None = None
+    workflow_message: dict[str, Any] | None = None
+    usage: dict[str, Any] | None = None
+    extra: dict[str, Any] = field(default_factory=dict)
+    """Fields that this version does not know, under the names of the wire."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """An error that the service reports, in a frame or in a reply with HTTP status 200."""
+
+    code: str
+    message: str
+    status: int
+    """As the `:HTTP_STATUS/n` comment or the body says, else 200."""
+
+    request_id: str | None
+    body: Any
+
+
+class GarbageError(ValueError):
+    """A reply or a frame that is not the JSON of this API."""
+
+
+class FrameReader:
+    """Turns any cut of the bytes of a reply into the same frames.
+
+    Whether the reply is a stream or one JSON document shows in its first byte, which is right also
+    where the content type is wrong or missing.
+    """
+
+    def __init__(self) -> None:
+        self._sse = SSEDecoder()
+        self._document: bytearray | None = None
+        self._head = b""
+        self._seen = False
+
+    def feed(self, data: bytes) -> Iterator[Frame | Fault]:
+        """Take the next bytes, yield the frames that they complete.
+
+        Raises:
+            GarbageError: A frame is not a JSON object.
+        """
+        if self._document is not None:
+            self._document += data
+            return
+        if not self._seen:
+            self._head += data
+            start = self._head.removeprefix(b"\xef\xbb\xbf").lstrip()
+            if not start and len(self._head) < _HEAD:
+                return
+            if start.startswith(b"{"):
+                self._document = bytearray(start)
+                return
+            data, self._seen = self._head, True
+        yield from _frames(self._sse.feed(data))
+
+    def end(self) -> Iterator[Frame | Fault]:
+        """Yield the frames that were complete only with the end of the body.
+
+        Raises:
+            GarbageError: What is left is not a JSON object: the body was cut, or is something else.
+        """
+        if self._document is not None:
+            yield from _frames([ServerSentEvent("message", bytes(self._document), None)])
+        elif (event := self._sse.flush()) is not None:
+            yield from _frames([event])
+
+    @property
+    def head(self) -> str:
+        """How the reply begins, for an error message."""
+        return self._head[:_HEAD].decode("utf-8", "replace").strip()
+
+
+def _frames(events: list[ServerSentEvent]) -> Iterator[Frame | Fault]:
+    for event in events:
+        # No recording has `[DONE]`, but a gateway between may add it, as OpenAI's protocol has it.
+        if event.data.strip() not in {b"", b"[DONE]"}:
+            yield _frame(event)
+
+
+def _frame(event: ServerSentEvent) -> Frame | Fault:
+    try:
+        body = _lenient_json.loads(event.data)
+    except ValueError:
+        body = None
+    if not isinstance(body, dict):
+        text = event.data.decode("utf-8", "replace")
+        if event.name == "error":
+            return Fault("", text[:_HEAD], event.status or _HTTP_OK, None, text)
+        raise GarbageError(text[:_HEAD])
+    return _fault(body, event) or _parse(body)
+
+
+def _fault(body: dict[str, Any], event: ServerSentEvent) -> Fault | None:
+    error = body.get("error")
+    error = error if isinstance(error, dict) else {}
+    code = body.get("code") or error.get("code") or error.get("type")
+    if event.name != "error" and not error and _fine(body, "code"):
+        return None
+    status = event.status
+    if status is None or status < _FIRST_ERROR:
+        told = body.get("status_code")
+        status = told if isinstance(told, int) and told >= _FIRST_ERROR else (status or _HTTP_OK)
+    message = body.get("message") or error.get("message") or ""
+    return Fault(str(code or ""), str(message), status, _text(body.get("request_id")), body)
+
+
+def _fine(body: dict[str, Any], name: str) -> bool:
+    value = body.get(name)
+    return isinstance(value, str | int | None) and value in _ENVELOPE[name]
+
+
+def _parse(body: dict[str, Any]) -> Frame:
+    output = body.get("output")
+    if not isinstance(output, dict):
+        output = {} if output is None else {"output": output}
+    usage = body.get("usage")
+    frame = Frame(
+        text=_text(output.get("text")) or "",
+        finish_reason=_finish_reason(output.get("finish_reason")),
+        session_id=_text(output.get("session_id")),
+        request_id=_text(body.get("request_id")),
+        usage=usage if isinstance(usage, dict) else None,
+    )
+    thoughts = output.get("thoughts")
+    if isinstance(thoughts, list):
+        frame.thoughts = [thought for thought in thoughts if isinstance(thought, dict)]
+    references = output.get("doc_references")
+    if isinstance(references, list):
+        frame.doc_references = [entry for entry in references if isinstance(entry, dict)]
+    workflow_message = output.get("workflow_message")
+    if isinstance(workflow_message, dict):
+        frame.workflow_message = workflow_message
+    if not _OUTPUT_FIELDS.issuperset(output) or not _REPLY_FIELDS.issuperset(body):
+        frame.extra = _unknown(body, output)
+    return frame
+
+
+def _unknown(body: dict[str, Any], output: dict[str, Any]) -> dict[str, Any]:
+    extra = {
+        name: value
+        for name, value in body.items()
+        if name not in _REPLY_FIELDS and not (name in _ENVELOPE and _fine(body, name))
+    }
+    inner = {name: value for name, value in output.items() if name not in _OUTPUT_FIELDS}
+    if inner:
+        extra["output"] = inner
+    return extra
+
+
+def _finish_reason(value: Any) -> str | None:
+    return None if value is None or value in {"null", ""} else str(value)
+
+
+def _text(value: Any) -> str | None:
+    return value if isinstance(value, str) or value is None else str(value)

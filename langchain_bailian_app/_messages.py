@@ -1,0 +1,132 @@
+"""Deltas and answers become LangChain messages; chunks that merge to what a whole answer is.
+
+Merging concatenates strings and sums numbers wherever a key repeats, so each scalar stands on the last
+chunk only, and each reference, step and citation on exactly one.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from langchain_core.messages import AIMessage, AIMessageChunk
+from langchain_core.messages.ai import UsageMetadata
+
+from langchain_bailian_app._answer import Answer, Delta, ReasoningDelta, TextDelta
+from langchain_bailian_app._blocks import PROVIDER, default_order
+from langchain_bailian_app._steps import StepCall, StepResult
+
+
+def chunk_from_delta(delta: Delta) -> AIMessageChunk:
+    """Return the chunk for one delta: one kind of content in each."""
+    provider = {"model_provider": PROVIDER}
+    match delta:
+        case TextDelta(text):
+            return AIMessageChunk(content=text, response_metadata=provider)
+        case ReasoningDelta(text):
+            extra: dict[str, Any] = {"reasoning_content": text}
+        case StepCall() | StepResult():
+            extra = _step_kwargs([delta])
+    return AIMessageChunk(content="", additional_kwargs=extra, response_metadata=provider)
+
+
+def last_chunk(answer: Answer, app_id: str) -> AIMessageChunk:
+    """Return the chunk that closes a stream: all that may be said only once."""
+    return AIMessageChunk(
+        content="",
+        additional_kwargs=_closing_kwargs(answer),
+        response_metadata=_metadata(answer, app_id),
+        usage_metadata=_usage(answer.usage),
+        chunk_position="last",
+    )
+
+
+def message_from_answer(answer: Answer, app_id: str) -> AIMessage:
+    """Return the whole message: what the chunks of the same answer merge to."""
+    kwargs = _step_kwargs(answer.steps) | _closing_kwargs(answer)
+    if answer.reasoning:
+        kwargs["reasoning_content"] = answer.reasoning
+    return AIMessage(
+        content=answer.text,
+        additional_kwargs=kwargs,
+        response_metadata=_metadata(answer, app_id),
+        usage_metadata=_usage(answer.usage),
+    )
+
+
+def _step_kwargs(steps: list[StepCall | StepResult]) -> dict[str, Any]:
+    """Return `steps`, standard blocks without what `thoughts`, the raw entries, hold already.
+
+    The n-th result of `steps` belongs to the n-th entry of `thoughts`, in a chunk as in a message.
+    """
+    kwargs: dict[str, Any] = {}
+    for step in steps:
+        if isinstance(step, StepCall):
+            block = {
+                "type": "server_tool_call",
+                "id": step.id,
+                "name": step.name,
+                "args": step.args,
+            }
+        else:
+            block = {
+                "type": "server_tool_result",
+                "tool_call_id": step.call_id,
+                "status": "success",
+            }
+            kwargs.setdefault("thoughts", []).append(_mergeable(step.entry))
+        kwargs.setdefault("steps", []).append(block)
+    return kwargs
+
+
+def _mergeable(entry: dict[str, Any]) -> dict[str, Any]:
+    """Rename a key that would make LangChain merge entries of a list into one."""
+    return {("wire_index" if key == "index" else key): value for key, value in entry.items()}
+
+
+def _closing_kwargs(answer: Answer) -> dict[str, Any]:
+    kwargs: dict[str, Any] = {}
+    if answer.doc_references:
+        kwargs["doc_references"] = answer.doc_references
+    if answer.citations:
+        kwargs["citations"] = answer.citations
+    if answer.order != default_order(answer.order):
+        kwargs["block_order"] = answer.order
+    return kwargs
+
+
+def _metadata(answer: Answer, app_id: str) -> dict[str, Any]:
+    models = _models(answer.usage)
+    metadata = {
+        "model_provider": PROVIDER,
+        # The model that wrote the answer comes last; an application may not tell any.
+        "model_name": next((m["model_id"] for m in reversed(models) if m.get("model_id")), app_id),
+        "app_id": app_id,
+        "finish_reason": answer.finish_reason,
+        "session_id": answer.session_id,
+        "request_id": answer.request_id,
+        "model_usage": models or None,
+        "extra": _extra(answer) or None,
+    }
+    return {name: value for name, value in metadata.items() if value is not None}
+
+
+def _extra(answer: Answer) -> dict[str, Any]:
+    usage = {name: value for name, value in answer.usage.items() if name != "models"}
+    return answer.extra | ({"usage": usage} if usage else {})
+
+
+def _usage(usage: dict[str, Any]) -> UsageMetadata | None:
+    """Sum over the models of the newest snapshot; a model may stand there twice."""
+    counts = _models(usage) or [usage]
+    if not any("input_tokens" in count or "output_tokens" in count for count in counts):
+        return None
+    tokens_in = sum(count.get("input_tokens") or 0 for count in counts)
+    tokens_out = sum(count.get("output_tokens") or 0 for count in counts)
+    return UsageMetadata(
+        input_tokens=tokens_in, output_tokens=tokens_out, total_tokens=tokens_in + tokens_out
+    )
+
+
+def _models(usage: dict[str, Any]) -> list[dict[str, Any]]:
+    models = usage.get("models")
+    return [model for model in models if isinstance(model, dict)] if isinstance(models, list) else []

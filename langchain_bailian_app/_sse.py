@@ -1,0 +1,85 @@
+"""Bytes in, server-sent events out: the first step of reading a stream.
+
+Knows the framing only, not what a frame means. Works on bytes, so that text is never split inside a
+character and U+2028, U+2029 and U+0085, which `str.splitlines` takes for line ends, stay text.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+_BOM = b"\xef\xbb\xbf"
+_STATUS_COMMENT = b":HTTP_STATUS/"
+
+
+class ServerSentEvent(NamedTuple):
+    """One event of a stream."""
+
+    name: str
+    """The `event` field, stripped; `"message"` if there was none."""
+
+    data: bytes
+    """The `data` lines, joined by line feeds."""
+
+    status: int | None
+    """The status in the `:HTTP_STATUS/n` comment, the only place where the gateway tells it."""
+
+
+class SSEDecoder:
+    """Turns any cut of a byte stream into the same events."""
+
+    def __init__(self) -> None:
+        self._rest: list[bytes] = []
+        self._at_start = True
+        self._clear()
+
+    def _clear(self) -> None:
+        self._name = ""
+        self._data: list[bytes] = []
+        self._status: int | None = None
+
+    def feed(self, data: bytes) -> list[ServerSentEvent]:
+        """Take the next bytes, return the events that they complete."""
+        if b"\n" not in data:
+            self._rest.append(data)  # joined once, however many pieces a long line comes in
+            return []
+        *lines, rest = b"".join((*self._rest, data)).split(b"\n")
+        self._rest = [rest] if rest else []
+        events = []
+        for line in lines:
+            event = self._line(line.removesuffix(b"\r"))
+            if event is not None:
+                events.append(event)
+        return events
+
+    def flush(self) -> ServerSentEvent | None:
+        """Return the last event of a stream that ended without the blank line after it."""
+        if self._rest:
+            self._line(b"".join(self._rest).removesuffix(b"\r"))
+            self._rest = []
+        return self._line(b"")
+
+    def _line(self, line: bytes) -> ServerSentEvent | None:
+        if self._at_start:
+            self._at_start = False
+            line = line.removeprefix(_BOM)
+        if not line:
+            return self._dispatch()
+        if line.startswith(_STATUS_COMMENT):
+            digits = line[len(_STATUS_COMMENT) :].strip()
+            self._status = int(digits) if digits.isdigit() else None
+            return None
+        field, _, value = line.partition(b":")
+        value = value.removeprefix(b" ")
+        if field == b"data":
+            self._data.append(value)
+        elif field == b"event":
+            self._name = value.decode("utf-8", "replace").strip()
+        return None  # comments, ids, `retry` and unknown fields carry nothing that is read here
+
+    def _dispatch(self) -> ServerSentEvent | None:
+        event = None
+        if self._data:
+            event = ServerSentEvent(self._name or "message", b"\n".join(self._data), self._status)
+        self._clear()
+        return event

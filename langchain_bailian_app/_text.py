@@ -1,0 +1,162 @@
+"""What is new in each text frame, whether the server sends increments or the whole text so far.
+
+We ask for increments (`incremental_output: true`). A server that ignores the flag repeats the whole
+text in each frame, and nothing on the wire says which of the two it does. `TextChannel` decides that
+once per stream, on evidence; a rule that looks at one frame at a time doubles or eats text.
+"""
+
+from __future__ import annotations
+
+import re
+from enum import Enum, auto
+from typing import Any
+
+from langchain_bailian_app import _lenient_json
+
+# A frame that begins with so many characters of the one before it repeats it: by chance that happens
+# to `1` and `1.`, to `哈` and `哈哈`, but not to whole phrases.
+_PHRASE = 8
+
+_HALF = re.compile("[\ud800-\udfff]")
+
+
+class _Mode(Enum):
+    UNDECIDED = auto()
+    INCREMENTAL = auto()
+    CUMULATIVE = auto()
+
+
+class TextChannel:
+    """Turns the text of frames into what each of them adds.
+
+    Until the stream is decided, the frame in doubt is held back (the first never is: both readings
+    agree on it). A stream that ends in doubt is incremental, which is what was asked for, unless its
+    last frame repeats all before it.
+    """
+
+    def __init__(self) -> None:
+        self._mode = _Mode.UNDECIDED
+        self._previous = ""
+        self._held: list[str] = []
+        self._emitted = 0
+        self._usage: Any = None
+        self._half = ""
+
+    def feed(self, text: str, *, usage: Any = None, last: bool = False) -> str:
+        """Return what this frame adds to the text; empty while in doubt.
+
+        Args:
+            text: The text of the frame.
+            usage: The usage snapshot of the frame: an equal text is a repetition if this did not
+                move, and an increment otherwise.
+            last: Whether this frame ends the answer.
+        """
+        new = self._new(text, usage, last=last) if text else ""
+        if last:
+            new += self._release()
+        if text:
+            self._usage = usage
+        return self._whole(new)
+
+    def end(self) -> str:
+        """Return what is still held when no more frames come."""
+        rest = self._whole(self._release())
+        half, self._half = self._half, ""
+        return rest + "\ufffd" if half else rest
+
+    def _new(self, text: str, usage: Any, *, last: bool) -> str:
+        if self._mode is _Mode.CUMULATIVE:
+            return self._grown(text)
+        if self._mode is _Mode.INCREMENTAL or not self._previous:
+            self._previous = text
+            self._emitted = len(text)
+            return text
+        return self._compared(text, usage, last=last)
+
+    def _compared(self, text: str, usage: Any, *, last: bool) -> str:
+        previous, self._previous = self._previous, text
+        if text == previous:
+            if usage is not None and usage == self._usage:
+                return self._settle_cumulative(text) if last else ""
+            return self._settle_incremental(text)
+        if not text.startswith(previous):
+            return self._settle_incremental(text)
+        if last or self._held or len(previous) >= _PHRASE:
+            return self._settle_cumulative(text)
+        self._held.append(text)
+        return ""
+
+    def _settle_incremental(self, text: str) -> str:
+        self._mode = _Mode.INCREMENTAL
+        return self._release() + text
+
+    def _settle_cumulative(self, text: str) -> str:
+        self._mode = _Mode.CUMULATIVE
+        self._held.clear()
+        new, self._previous = text[self._emitted :], _without_half(text)
+        return new[: len(new) - (len(text) - len(self._previous))]
+
+    def _grown(self, text: str) -> str:
+        before = self._previous
+        if text == before:
+            return ""
+        if len(text) <= len(before):
+            # The whole text so far does not get shorter: rather show an increment of a stream that
+            # was misread than lose it.
+            self._previous += text
+            return text
+        self._previous = _without_half(text)
+        return self._previous[len(before) :]
+
+    def _release(self) -> str:
+        held, self._held = "".join(self._held), []
+        return held
+
+    def _whole(self, text: str) -> str:
+        """Join surrogate pairs that two frames share, replace what stays half by U+FFFD."""
+        if not self._half and not _HALF.search(text):
+            return text
+        text, self._half = self._half + text, ""
+        if text and _lenient_json.is_high(text[-1]):
+            text, self._half = text[:-1], text[-1]
+        return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+
+
+def _without_half(text: str) -> str:
+    return text[:-1] if text and _lenient_json.is_high(text[-1]) else text
+
+
+class StopFilter:
+    """Cuts a text before the first of the `stop` sequences; the service knows no such parameter."""
+
+    def __init__(self, stop: list[str]) -> None:
+        self._pattern = re.compile("|".join(map(re.escape, sorted(stop, key=len, reverse=True))))
+        self._longest = max(map(len, stop))
+        self._starts = {sequence[:n] for sequence in stop for n in range(1, len(sequence))}
+        self._held = ""
+        self.hit = False
+
+    def feed(self, text: str) -> str:
+        """Return the text that is certainly before any stop sequence."""
+        text = self._held + text
+        open_from = self._open_from(text)
+        match = self._pattern.search(text)
+        # A match behind the start of a longer sequence waits: that one may still come first.
+        if match and match.start() <= open_from:
+            self.hit, self._held = True, ""
+            return text[: match.start()]
+        self._held = text[open_from:]
+        return text[:open_from]
+
+    def end(self) -> str:
+        """Return what was held back, now that no more text comes."""
+        held, self._held = self._held, ""
+        match = self._pattern.search(held)
+        self.hit = match is not None
+        return held[: match.start()] if match else held
+
+    def _open_from(self, text: str) -> int:
+        for length in range(min(self._longest - 1, len(text)), 0, -1):
+            if text[-length:] in self._starts:
+                return len(text) - length
+        return len(text)
