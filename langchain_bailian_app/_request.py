@@ -1,0 +1,192 @@
+"""Messages and options become the body of one request; nothing is sent here.
+
+`prompt` and `messages` never go together, nor `messages` and `session_id`: on the wire one of each
+pair silently wins over the other.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from langchain_core.messages import (
+    AIMessage,
+    BaseMessage,
+    ChatMessage,
+    HumanMessage,
+    SystemMessage,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from langchain_bailian_app._fields import ApplicationFields
+
+_ROLES = {"system": "system", "user": "user", "human": "user", "assistant": "assistant"}
+_INPUT = ("memory_id", "doc_tag_codes", "doc_reference_type")
+_PARAMETERS = {
+    "enable_thinking": "enable_thinking",
+    "enable_web_search": "enable_web_search",
+    "enable_system_time": "enable_system_time",
+    "dialog_round": "dialog_round",
+    "app_model": "model_id",
+    "flow_stream_mode": "flow_stream_mode",
+    "mcp_servers": "mcp_servers",
+    "temperature": "temperature",
+    "top_p": "top_p",
+    "top_k": "top_k",
+    "seed": "seed",
+    "max_tokens": "max_tokens",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class AppRequest:
+    """One POST to an application."""
+
+    app_id: str
+    body: dict[str, Any]
+    stream: bool
+
+
+@dataclass(frozen=True, slots=True)
+class _Turn:
+    role: str
+    text: str
+    images: tuple[str, ...] = ()
+    files: tuple[str, ...] = ()
+
+
+def build(app_id: str, messages: Sequence[BaseMessage], options: ApplicationFields) -> AppRequest:
+    """Return the request for these messages.
+
+    Raises:
+        ValueError: The messages cannot be put to an application.
+    """
+    stream = options.streaming is not False
+    turns = [_turn(message) for message in messages]
+    if options.session_id:
+        rules, question = _new_question(turns)
+        conversation = {
+            "prompt": "\n\n".join((*rules, question.text)),
+            "session_id": options.session_id,
+        }
+        turns = [question]
+    else:
+        conversation = _whole(turns)
+    return AppRequest(
+        app_id=app_id,
+        body={
+            "input": conversation | _attachments(turns, options) | _input(options),
+            "parameters": _parameters(options, stream=stream),
+        },
+        stream=stream,
+    )
+
+
+def _whole(turns: list[_Turn]) -> dict[str, Any]:
+    """One question is a prompt; anything more is a transcript, system messages first."""
+    if not any(turn.role == "user" for turn in turns):
+        message = "the messages have no human message: an application answers a question"
+        raise ValueError(message)
+    if len(turns) == 1:
+        return {"prompt": turns[0].text}
+    ordered = sorted(turns, key=lambda turn: turn.role != "system")
+    return {"messages": [{"role": turn.role, "content": turn.text} for turn in ordered]}
+
+
+def _new_question(turns: list[_Turn]) -> tuple[list[str], _Turn]:
+    """Return what a session has not seen: the question behind the newest answer.
+
+    A session has no place for system messages but the text of its first prompt.
+    """
+    answers = [place for place, turn in enumerate(turns) if turn.role == "assistant"]
+    new = turns[answers[-1] + 1 :] if answers else turns
+    questions = [turn for turn in new if turn.role == "user"]
+    if len(questions) != 1:
+        message = (
+            "a session takes exactly one new human message, after the newest answer, but there are "
+            f"{len(questions)}: leave out `session_id` to send the messages as they are"
+        )
+        raise ValueError(message)
+    rules = [] if answers else [turn.text for turn in new if turn.role == "system"]
+    return rules, questions[0]
+
+
+def _attachments(turns: list[_Turn], options: ApplicationFields) -> dict[str, Any]:
+    """Collect images and files, oldest first: the service has no place for them in a message."""
+    images = [*(url for turn in turns for url in turn.images), *(options.image_list or ())]
+    files = [*(url for turn in turns for url in turn.files), *(options.file_list or ())]
+    lists = {"image_list": list(dict.fromkeys(images)), "file_list": list(dict.fromkeys(files))}
+    return {name: urls for name, urls in lists.items() if urls}
+
+
+def _input(options: ApplicationFields) -> dict[str, Any]:
+    fields = {name: getattr(options, name) for name in _INPUT}
+    if options.biz_params is not None:
+        fields["biz_params"] = options.biz_params.to_wire()
+    given = {name: value for name, value in fields.items() if value is not None}
+    return given | (options.extra_input or {})
+
+
+def _parameters(options: ApplicationFields, *, stream: bool) -> dict[str, Any]:
+    fields = {wire: getattr(options, name) for name, wire in _PARAMETERS.items()}
+    # Unasked, an application may think without telling.
+    fields["has_thoughts"] = True if options.enable_thinking else options.has_thoughts
+    if options.rag_options is not None:
+        fields["rag_options"] = options.rag_options.to_wire()
+    if stream:  # a plain POST is refused with it
+        fields["incremental_output"] = True
+    given = {name: value for name, value in fields.items() if value is not None}
+    return given | (options.extra_parameters or {})
+
+
+def _turn(message: BaseMessage) -> _Turn:
+    role = _role(message)
+    if isinstance(message, AIMessage) and message.tool_calls and not message.text:
+        text = "an answer that only calls tools cannot be put to an application: leave it out"
+        raise ValueError(text)
+    if role != "user" or isinstance(message.content, str):
+        return _Turn(role, message.text)
+    found: dict[str, list[str]] = {"text": [], "image": [], "file": []}
+    for block in message.content:
+        kind, value = _block(block)
+        found[kind].append(value)
+    return _Turn(role, "".join(found["text"]), tuple(found["image"]), tuple(found["file"]))
+
+
+def _role(message: BaseMessage) -> str:
+    match message:
+        case SystemMessage():
+            return "system"
+        case HumanMessage():
+            return "user"
+        case AIMessage():
+            return "assistant"
+        case ChatMessage(role=role) if role in _ROLES:
+            return _ROLES[role]
+    text = (
+        f"a {type(message).__name__} cannot be put to an application, which knows the roles system, "
+        "user and assistant: leave it out, or put its content into a human message"
+    )
+    raise ValueError(text)
+
+
+def _block(block: str | dict[str, Any]) -> tuple[str, str]:
+    """Return what a content block is to an application: text, the URL of an image, or of a file."""
+    if isinstance(block, str):
+        return "text", block
+    match block:
+        case {"type": "text" | "text-plain", "text": str(text)}:
+            return "text", text
+        case {"type": "image_url", "image_url": {"url": str(url)} | str(url)}:
+            return "image", url
+        case {"type": "image" | "file" as kind, "url": str(url)}:
+            return kind, url
+        case {"type": "image" | "file" as kind, "base64": str(data), "mime_type": str(mime_type)}:
+            return kind, f"data:{mime_type};base64,{data}"
+    text = (
+        f"a content block of type {block.get('type')!r} with the keys {sorted(block)} cannot be put to "
+        "an application: it takes text, images and files by URL, and base64 data with its mime_type"
+    )
+    raise ValueError(text)

@@ -1,0 +1,173 @@
+"""What users write to steer an application: `RagOptions` and `BizParams`.
+
+Both know how they look on the wire, and neither sends anything. A plain dict is accepted wherever one
+of them is.
+"""
+
+from __future__ import annotations
+
+import warnings
+from typing import Annotated, Any, Self
+
+from langchain_core.load import Serializable
+from pydantic import BeforeValidator, ConfigDict, Field, SecretStr, model_validator
+
+_FILE_SESSION = "file_session_"
+
+
+def _listed(value: Any) -> Any:
+    return [value] if isinstance(value, str) else value
+
+
+_Strings = Annotated[list[str], BeforeValidator(_listed)]
+
+
+class RagOptions(Serializable):
+    """Which knowledge an agent application searches for this answer (`parameters.rag_options`).
+
+    A key that this version does not know is passed on to the service, with a warning.
+
+    Raises:
+        ValueError: A limit is exceeded, or an option stands without the one that it needs.
+
+    Example:
+        ```python
+        RagOptions(pipeline_ids=["kb-id"], metadata_filter={"year": "2025"})
+        ```
+    """
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+
+    pipeline_ids: _Strings | None = Field(default=None, max_length=5)
+    """Ids of knowledge bases, instead of those bound in the console.
+
+    At most 5: the international API reference says that only the first five take effect; the rest
+    would be dropped without a word, so more is an error here.
+    """
+
+    file_ids: _Strings | None = Field(default=None, max_length=100)
+    """Ids of documents to search in. Needs `pipeline_ids`.
+
+    At most 100 by the international API reference; the Chinese one (2026-01) says 5. Which of the two
+    the service applies is unverified.
+    """
+
+    metadata_filter: dict[str, Any] | None = None
+    """Metadata that a document must have, by key. Unstructured documents only. Needs `pipeline_ids`."""
+
+    tags: _Strings | None = None
+    """Tags that a document must have, one or several. Unstructured documents only."""
+
+    structured_filter: dict[str, Any] | None = None
+    """Column values that a row must have. Structured knowledge bases only."""
+
+    session_file_ids: _Strings | None = Field(default=None, max_length=10)
+    """Ids (`file_session_…`) of files uploaded for this conversation, each ready, at most 10."""
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        for name in ("file_ids", "metadata_filter"):
+            if getattr(self, name) and not self.pipeline_ids:
+                message = f"`{name}` takes effect only with `pipeline_ids`: give those too"
+                raise ValueError(message)
+        for file_id in self.session_file_ids or []:
+            if not file_id.startswith(_FILE_SESSION):
+                message = (
+                    f"`session_file_ids` has {file_id!r}, but such ids begin with {_FILE_SESSION!r}"
+                )
+                raise ValueError(message)
+        if self.model_extra:
+            message = f"RagOptions does not know {sorted(self.model_extra)}: passed on as they are"
+            warnings.warn(message, stacklevel=2)
+        return self
+
+    @classmethod
+    def is_lc_serializable(cls) -> bool:
+        """Whether LangChain may dump and load this: yes."""
+        return True
+
+    @property
+    def lc_attributes(self) -> dict[str, Any]:
+        """Keys that are no fields: LangChain's dump would leave them out."""
+        return dict(self.model_extra or {})
+
+    def to_wire(self) -> dict[str, Any]:
+        """Return the object that goes into the request."""
+        return {name: value for name, value in self if value is not None}
+
+
+def _tokens(value: Any) -> Any:
+    if not isinstance(value, dict):
+        return value
+    return {
+        tool: token if isinstance(token, dict) else {"user_token": token}
+        for tool, token in value.items()
+    }
+
+
+class BizParams(Serializable):
+    """Values for the variables and plugins of an application (`input.biz_params`).
+
+    For a workflow, give its start variables by name: `BizParams(city="杭州")`. The three fields below
+    are for agents. Tokens reach the wire and nothing else: no `repr`, dump, pickle, log or trace.
+
+    Example:
+        ```python
+        BizParams(user_prompt_params={"city": "杭州"}, user_defined_tokens={"tool-id": "token"})
+        ```
+    """
+
+    # An error message would otherwise show the tokens.
+    model_config = ConfigDict(extra="allow", frozen=True, hide_input_in_errors=True)
+
+    user_prompt_params: dict[str, Any] | None = Field(default=None, max_length=10)
+    """Values of the prompt's variables, by name, at most 10 (API reference of 2026-01)."""
+
+    user_defined_params: dict[str, Any] | None = Field(default=None, max_length=10)
+    """Parameters of plugins, by tool id, at most 10 (as above)."""
+
+    user_defined_tokens: Annotated[dict[str, dict[str, SecretStr]] | None, BeforeValidator(_tokens)] = (
+        Field(default=None, exclude=True, max_length=10)
+    )
+    """User tokens of plugins, by tool id, at most 10 (as above): the token, or `{"user_token": …}`."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _say_what_is_missing(cls, values: Any) -> Any:
+        if isinstance(values, dict) and "omitted_tokens" in values:
+            values = dict(values)
+            tools = values.pop("omitted_tokens")
+            message = (
+                f"`user_defined_tokens` of {tools} are not part of a serialized BizParams: "
+                "set them again"
+            )
+            warnings.warn(message, stacklevel=2)
+        return values
+
+    @classmethod
+    def is_lc_serializable(cls) -> bool:
+        """Whether LangChain may dump and load this: yes, without the tokens."""
+        return True
+
+    @property
+    def lc_attributes(self) -> dict[str, Any]:
+        """Variables, and a note which tokens the dump leaves out."""
+        omitted = sorted(self.user_defined_tokens or {})
+        return dict(self.model_extra or {}) | ({"omitted_tokens": omitted} if omitted else {})
+
+    def __getstate__(self) -> dict[Any, Any]:
+        """Refuse to be pickled with secrets inside."""
+        if self.user_defined_tokens:
+            message = "`user_defined_tokens` are secrets and are not pickled: give them per call"
+            raise TypeError(message)
+        return super().__getstate__()
+
+    def to_wire(self) -> dict[str, Any]:
+        """Return the object that goes into the request, tokens in the clear."""
+        wire = {name: value for name, value in self if value is not None}
+        if self.user_defined_tokens:
+            wire["user_defined_tokens"] = {
+                tool: {name: token.get_secret_value() for name, token in tokens.items()}
+                for tool, tokens in self.user_defined_tokens.items()
+            }
+        return wire
