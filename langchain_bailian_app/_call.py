@@ -1,0 +1,246 @@
+"""One call on its way: what is sent, whether it may be sent again, and what its failures mean.
+
+All decisions of the edge, without waiting for anything: `_transport` has the two loops that wait.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+import time
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import httpx
+from dashscope.v2 import errors as ds
+from dashscope.version import __version__ as dashscope_version
+
+from langchain_bailian_app import errors
+from langchain_bailian_app._base_url import host_of
+from langchain_bailian_app._frames import Fault, Frame, FrameReader, GarbageError
+from langchain_bailian_app._version import __version__
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Iterable, Iterator
+
+    from langchain_bailian_app._connection import Connection
+    from langchain_bailian_app._fields import ConnectionFields
+    from langchain_bailian_app._request import AppRequest
+
+T = TypeVar("T")
+
+_logger = logging.getLogger("langchain_bailian_app")
+_USER_AGENT = f"langchain-bailian-app/{__version__} dashscope/{dashscope_version}"
+_FIRST_WAIT, _LONGEST_WAIT, _LONGEST_RETRY_AFTER = 0.5, 8.0, 60.0
+# Raised by httpx itself when a connection was never made: the service has seen nothing.
+_NEVER_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)
+
+
+class Call:
+    """The state of one call."""
+
+    def __init__(self, fields: ConnectionFields, connection: Connection, request: AppRequest) -> None:
+        self._fields = fields
+        self._connection = connection
+        self._request = request
+        self._reader = FrameReader()
+        self._started = time.monotonic()
+        self._first_frame: float | None = None
+        self._frames = 0
+        self._retries = 0
+        self._finished = False
+        self._request_id: str | None = None
+
+    def arguments(self) -> dict[str, Any]:
+        """Return what dashscope's `open_stream` is to be called with."""
+        headers = {"User-Agent": _USER_AGENT, "Accept": "application/json"}
+        if self._request.stream:
+            headers |= {"Accept": "text/event-stream", "X-DashScope-SSE": "enable"}
+        fields = self._fields
+        read = fields.timeout
+        if fields.total_timeout is not None:
+            read = min(read, max(0.001, self._time_left() or 0))
+        return {
+            "method": "POST",
+            "path": f"apps/{self._request.app_id}/completion",
+            "json": self._request.body,
+            "headers": headers,
+            "base_url": self._connection.base_url,
+            "timeout": httpx.Timeout(read, connect=fields.connect_timeout),
+            "api_key": self._connection.api_key(),
+            "workspace": self._connection.workspace,
+            "sdk_module": "app",
+        }
+
+    def retry_in(self, exc: Exception) -> float:
+        """Return after how many seconds to send the request again.
+
+        Raises:
+            BailianError: It may have run, or has been tried often enough.
+        """
+        error = self._translated(exc)
+        wait = error.retry_after
+        if wait is None:
+            wait = min(_LONGEST_WAIT, _FIRST_WAIT * 2**self._retries) * random.uniform(0.5, 1)  # noqa: S311  # jitter
+        left = self._time_left()
+        if (
+            not error.is_retryable
+            or self._retries >= self._fields.max_retries
+            or wait > _LONGEST_RETRY_AFTER
+            or (left is not None and wait >= left)
+        ):
+            raise error from exc
+        self._retries += 1
+        _logger.debug("app %s: %s; again in %.2f s", self._request.app_id, error, wait)
+        return wait
+
+    def opened(self, response: httpx.Response) -> None:
+        """Take note of the reply's head.
+
+        Raises:
+            BailianConnectionError: The reply is a redirect.
+        """
+        self._request_id = response.headers.get("x-request-id")
+        if response.is_redirect or response.history:
+            target = host_of(response.headers.get("location") or str(response.url))
+            message = f"{self._host} redirects to {target}, which is not followed: check `base_url`"
+            raise errors.BailianConnectionError(
+                message, status_code=response.status_code, request_id=self._request_id
+            )
+
+    def feed(self, data: bytes) -> Iterator[Frame]:
+        """Yield the frames that these bytes complete.
+
+        Raises:
+            BailianError: One of them reports an error or is none, or the time is up.
+        """
+        left = self._time_left()
+        if left is not None and left <= 0:
+            raise self._out_of_time()
+        yield from self._checked(self._reader.feed(data), "sent a frame that is no JSON")
+
+    def end(self) -> Iterator[Frame]:
+        """Yield what was complete only with the end of the reply.
+
+        Raises:
+            BailianError: As `feed`, or nothing came.
+        """
+        yield from self._checked(self._reader.end(), "ended the reply in the middle of a frame")
+        if not self._frames:
+            head = f": {self._reader.head!r}" if self._reader.head else ""
+            message = f"{self._host} sent a reply without a frame{head}"
+            raise self._broken(message)
+
+    def lost(self, exc: httpx.RequestError) -> None:
+        """Judge the loss of the connection in the middle of the reply.
+
+        Raises:
+            BailianError: The answer was not complete.
+        """
+        if not self._finished:
+            raise self._network_error(exc) from exc
+
+    async def in_time(self, awaitable: Awaitable[T]) -> T:
+        """Await something for as long as `total_timeout` allows."""
+        try:
+            async with asyncio.timeout(self._time_left()):
+                return await awaitable
+        except TimeoutError:
+            raise self._out_of_time() from None
+
+    def log(self) -> None:
+        """Write the one record of this call: no texts, no secrets."""
+        if _logger.isEnabledFor(logging.DEBUG):
+            first = self._first_frame
+            _logger.debug(
+                "app %s, request %s: %d frames, first after %s s, %.3f s in all",
+                self._request.app_id,
+                self._request_id,
+                self._frames,
+                None if first is None else round(first - self._started, 3),
+                time.monotonic() - self._started,
+            )
+
+    @property
+    def _host(self) -> str:
+        return host_of(self._connection.base_url)
+
+    def _time_left(self) -> float | None:
+        total = self._fields.total_timeout
+        return None if total is None else total - (time.monotonic() - self._started)
+
+    def _checked(self, frames: Iterable[Frame | Fault], garbage: str) -> Iterator[Frame]:
+        try:
+            for frame in frames:
+                if isinstance(frame, Fault):
+                    raise errors.from_reply(
+                        code=frame.code,
+                        message=frame.message,
+                        status=frame.status,
+                        request_id=frame.request_id or self._request_id,
+                        body=frame.body,
+                    )
+                self._frames += 1
+                self._first_frame = self._first_frame or time.monotonic()
+                self._finished = self._finished or frame.finish_reason is not None
+                yield frame
+        except GarbageError as exc:
+            if not self._finished:
+                msg = f"{self._host} {garbage}: {str(exc)!r}"
+                raise self._broken(msg) from exc
+
+    def _translated(self, exc: Exception) -> errors.BailianError:
+        if isinstance(exc, ds.APIStatusError):
+            error = errors.from_reply(
+                code=str(exc.code or ""),
+                message=exc.message,
+                status=exc.status_code or 0,
+                request_id=exc.request_id,
+                body=exc.body,
+                headers=exc.headers,
+            )
+            error.is_retryable = errors.refused_at_the_door(error)
+            return error
+        cause = exc if isinstance(exc, httpx.RequestError) else exc.__cause__
+        error = self._network_error(cause or exc)
+        error.is_retryable = isinstance(cause, _NEVER_SENT)
+        return error
+
+    def _network_error(self, cause: BaseException) -> errors.BailianError:
+        fields = self._fields
+        match cause:
+            case httpx.ConnectTimeout():
+                text = (
+                    f"no connection to {self._host} within {fields.connect_timeout:g} s "
+                    "(`connect_timeout`)"
+                )
+            case httpx.PoolTimeout():
+                text = (
+                    f"no connection of the HTTP client was free for {fields.timeout:g} s (`timeout`): "
+                    "too many calls at once"
+                )
+            case httpx.TimeoutException():
+                left = self._time_left()
+                if left is not None and left <= 0:
+                    return self._out_of_time()
+                text = f"{self._host} was silent for {fields.timeout:g} s (`timeout`)"
+            case _:
+                return self._connection_error(cause)
+        return errors.BailianTimeoutError(text, request_id=self._request_id)
+
+    def _connection_error(self, cause: BaseException) -> errors.BailianError:
+        if isinstance(cause, httpx.ConnectError):
+            text = f"no connection to {self._host}: {cause}"
+        elif self._request_id is None and not self._frames:
+            text = f"the connection to {self._host} was lost before a reply came: {cause}"
+        else:
+            lost = f"the connection to {self._host} was lost before the answer was complete"
+            return self._broken(f"{lost}: {cause}")
+        return errors.BailianConnectionError(text)
+
+    def _out_of_time(self) -> errors.BailianTimeoutError:
+        text = f"the answer took longer than {self._fields.total_timeout:g} s (`total_timeout`)"
+        return errors.BailianTimeoutError(text, request_id=self._request_id)
+
+    def _broken(self, message: str) -> errors.BailianStreamError:
+        return errors.BailianStreamError(message, request_id=self._request_id)

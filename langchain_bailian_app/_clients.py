@@ -1,0 +1,110 @@
+"""HTTP clients that models share: one for all threads, one for each running event loop.
+
+A client is expensive (a TLS context takes milliseconds and most of a megabyte) and holds nothing of a
+model: key, workspace and URL go with each request. None has a cookie jar, none outlives its loop, and a
+forked child makes its own.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import atexit
+import os
+import threading
+import urllib.request
+from http.cookiejar import CookieJar, DefaultCookiePolicy
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
+
+import dashscope
+import httpx
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator
+
+_Key = tuple[int, bool, tuple[tuple[str, str], ...]]
+_LIMITS = httpx.Limits(max_connections=1000, max_keepalive_connections=100)
+
+_lock = threading.Lock()
+_sync: dict[_Key, Any] = {}
+_async: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[_Key, tuple[Any, AsyncGenerator[None]]]] = (
+    WeakKeyDictionary()
+)
+
+
+def transport(*, loopback: bool) -> Any:
+    """Return dashscope's transport for calls from threads."""
+    key = _key(loopback=loopback)
+    with _lock:
+        if key not in _sync:
+            _sync[key] = wrap(httpx.Client(**_settings(loopback=loopback)))
+        return _sync[key]
+
+
+async def async_transport(*, loopback: bool) -> Any:
+    """Return dashscope's transport for calls on the running event loop."""
+    key = _key(loopback=loopback)
+    with _lock:
+        of_loop = _async.setdefault(asyncio.get_running_loop(), {})
+        if key in of_loop:
+            return of_loop[key][0]
+        client = httpx.AsyncClient(**_settings(loopback=loopback))
+        closing = _close_with_loop(client)
+        of_loop[key] = awrap(client), closing
+    # A loop that ends closes its asynchronous generators, this one among them, while it still runs.
+    await anext(closing)
+    return of_loop[key][0]
+
+
+@atexit.register
+def _close_sync_clients() -> None:
+    for transport_ in _sync.values():
+        transport_.http_client.close()
+    _sync.clear()
+
+
+def wrap(client: httpx.Client) -> Any:
+    """Return dashscope's transport around a client, without retries of its own."""
+    return dashscope.Client(base_url="unused:", http_client=client, max_retries=0).transport
+
+
+def awrap(client: httpx.AsyncClient) -> Any:
+    """Return dashscope's asynchronous transport around a client, without retries of its own."""
+    return dashscope.AsyncClient(base_url="unused:", http_client=client, max_retries=0).transport
+
+
+async def _close_with_loop(client: httpx.AsyncClient) -> AsyncGenerator[None]:
+    try:
+        yield
+    finally:
+        await client.aclose()
+
+
+def _key(*, loopback: bool) -> _Key:
+    proxies = () if loopback else tuple(sorted(urllib.request.getproxies().items()))
+    return os.getpid(), loopback, proxies
+
+
+def _settings(*, loopback: bool) -> dict[str, Any]:
+    if not loopback:
+        _check_proxies()
+    return {
+        "trust_env": not loopback,
+        "follow_redirects": False,
+        "limits": _LIMITS,
+        "cookies": CookieJar(DefaultCookiePolicy(allowed_domains=[])),
+    }
+
+
+def _check_proxies() -> None:
+    """Say what to do about a SOCKS proxy, where httpx would fail with an ImportError."""
+    if find_spec("socksio"):
+        return
+    for kind, url in urllib.request.getproxies().items():
+        if url.startswith("socks"):
+            message = (
+                f"the variable {kind}_proxy (or {kind.upper()}_PROXY) names a SOCKS proxy, which needs "
+                "the package socksio: `pip install 'httpx[socks]'`, or unset the variable"
+            )
+            raise ValueError(message)

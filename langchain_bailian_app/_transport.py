@@ -1,0 +1,99 @@
+"""Requests out, frames in: the two loops that wait for the service, in threads and on event loops.
+
+dashscope's client sends the request, with our HTTP client, retries and timeouts; its response parser is
+not used, since it loses text at U+2028 and takes a cut stream for a whole answer.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from contextlib import aclosing
+from typing import TYPE_CHECKING, Any, cast
+
+import httpx
+from dashscope.v2.errors import DashScopeError
+
+from langchain_bailian_app import _clients
+from langchain_bailian_app._base_url import is_loopback
+from langchain_bailian_app._call import Call
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Generator
+
+    from langchain_bailian_app._connection import Connection
+    from langchain_bailian_app._fields import ConnectionFields
+    from langchain_bailian_app._frames import Frame
+    from langchain_bailian_app._request import AppRequest
+
+
+class AppTransport:
+    """Sends requests with the settings of one model; cheap to make, safe to share."""
+
+    def __init__(self, fields: ConnectionFields, connection: Connection) -> None:
+        self._fields = fields
+        self._connection = connection
+
+    def stream(self, request: AppRequest) -> Generator[Frame]:
+        """Send a request, yield the frames of the answer; closing the iterator hangs up.
+
+        Raises:
+            BailianError: The service or the network failed.
+            ValueError: The settings cannot work; nothing was sent.
+        """
+        call = Call(self._fields, self._connection, request)
+        response = self._open(call)
+        try:
+            call.opened(response)
+            for data in response.iter_bytes():
+                yield from call.feed(data)
+            yield from call.end()
+        except httpx.RequestError as exc:
+            call.lost(exc)
+        finally:
+            response.close()
+            call.log()
+
+    async def astream(self, request: AppRequest) -> AsyncGenerator[Frame]:
+        """Do what `stream` does, on the running event loop."""
+        call = Call(self._fields, self._connection, request)
+        response = await self._aopen(call)
+        try:
+            call.opened(response)
+            async with aclosing(cast("AsyncGenerator[bytes]", response.aiter_bytes())) as pieces:
+                while (data := await call.in_time(anext(pieces, None))) is not None:
+                    for frame in call.feed(data):
+                        yield frame
+            for frame in call.end():
+                yield frame
+        except httpx.RequestError as exc:
+            call.lost(exc)
+        finally:
+            await response.aclose()
+            call.log()
+
+    def _open(self, call: Call) -> httpx.Response:
+        if self._fields.http_client is not None:
+            transport: Any = _clients.wrap(self._fields.http_client)
+        else:
+            transport = _clients.transport(loopback=is_loopback(self._connection.base_url))
+        while True:
+            try:
+                response: httpx.Response = transport.open_stream(**call.arguments())
+            except (DashScopeError, httpx.RequestError) as exc:
+                time.sleep(call.retry_in(exc))
+            else:
+                return response
+
+    async def _aopen(self, call: Call) -> httpx.Response:
+        if self._fields.http_async_client is not None:
+            transport: Any = _clients.awrap(self._fields.http_async_client)
+        else:
+            transport = await _clients.async_transport(loopback=is_loopback(self._connection.base_url))
+        while True:
+            try:
+                response: httpx.Response = await call.in_time(transport.open_stream(**call.arguments()))
+            except (DashScopeError, httpx.RequestError) as exc:
+                await asyncio.sleep(call.retry_in(exc))
+            else:
+                return response
