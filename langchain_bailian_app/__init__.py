@@ -1,0 +1,7 @@
+"""LangChain integration for applications of Bailian (百炼, Alibaba Cloud Model Studio)."""
+
+from langchain_bailian_app._version import __version__
+from langchain_bailian_app.chat_models import BailianAppChatModel
+from langchain_bailian_app.options import BizParams, RagOptions
+
+__all__ = ["BailianAppChatModel", "BizParams", "RagOptions", "__version__"]

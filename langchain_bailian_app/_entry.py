@@ -1,0 +1,107 @@
+"""The public methods of the model, where a call's config and keywords can still be seen.
+
+LangChain tells a model's hooks nothing of the config of a direct call, and copies keywords into
+callbacks before the hooks run. So the session is read from the config here and goes down as a keyword,
+and what holds secrets is wrapped here.
+"""
+
+from __future__ import annotations
+
+from contextlib import aclosing
+from typing import TYPE_CHECKING, Any, cast
+
+from langchain_core.language_models import BaseChatModel, LanguageModelInput
+from langchain_core.runnables import ensure_config
+
+from langchain_bailian_app.options import BizParams
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Iterator
+
+    from langchain_core.messages import AIMessage, AIMessageChunk
+    from langchain_core.runnables import RunnableConfig
+
+_SESSION = "bailian_session_id"
+
+
+class EntryPoints(BaseChatModel):
+    """Overrides every public way to call a model; `batch` and chains go through these."""
+
+    def invoke(
+        self,
+        input: LanguageModelInput,
+        config: RunnableConfig | None = None,
+        *,
+        stop: list[str] | None = None,
+        **kwargs: Any,
+    ) -> AIMessage:
+        return super().invoke(input, config, stop=stop, **_prepared(kwargs, config))
+
+    async def ainvoke(
+        self,
+        input: LanguageModelInput,
+        config: RunnableConfig | None = None,
+        *,
+        stop: list[str] | None = None,
+        **kwargs: Any,
+    ) -> AIMessage:
+        return await super().ainvoke(input, config, stop=stop, **_prepared(kwargs, config))
+
+    def stream(
+        self,
+        input: LanguageModelInput,
+        config: RunnableConfig | None = None,
+        *,
+        stop: list[str] | None = None,
+        **kwargs: Any,
+    ) -> Iterator[AIMessageChunk]:
+        yield from super().stream(input, config, stop=stop, **_prepared(kwargs, config))
+
+    async def astream(
+        self,
+        input: LanguageModelInput,
+        config: RunnableConfig | None = None,
+        *,
+        stop: list[str] | None = None,
+        **kwargs: Any,
+    ) -> AsyncGenerator[AIMessageChunk]:
+        chunks = cast(
+            "AsyncGenerator[AIMessageChunk]",
+            super().astream(input, config, stop=stop, **_prepared(kwargs, config)),
+        )
+        async with aclosing(chunks):
+            async for chunk in chunks:
+                yield chunk
+
+    def stream_events(
+        self, input: LanguageModelInput, config: RunnableConfig | None = None, **kwargs: Any
+    ) -> Any:
+        return super().stream_events(input, config, **_prepared(kwargs, config))
+
+    def astream_events(
+        self, input: LanguageModelInput, config: RunnableConfig | None = None, **kwargs: Any
+    ) -> Any:
+        return super().astream_events(input, config, **_prepared(kwargs, config))
+
+    def bind(self, **kwargs: Any) -> Any:
+        return super().bind(**_wrapped(kwargs))
+
+    def _get_invocation_params(self, stop: list[str] | None = None, **kwargs: Any) -> dict[str, Any]:
+        # `generate`, called directly, passes by the methods above.
+        return super()._get_invocation_params(stop=stop, **_wrapped(kwargs))
+
+
+def _prepared(kwargs: dict[str, Any], config: RunnableConfig | None) -> dict[str, Any]:
+    kwargs = _wrapped(kwargs)
+    if kwargs.get("session_id") is None:
+        session_id = (ensure_config(config).get("configurable") or {}).get(_SESSION)
+        if session_id is not None:
+            kwargs["session_id"] = session_id
+    return kwargs
+
+
+def _wrapped(kwargs: dict[str, Any]) -> dict[str, Any]:
+    biz_params = kwargs.get("biz_params")
+    if isinstance(biz_params, dict):
+        return kwargs | {"biz_params": BizParams(**biz_params)}
+    return kwargs

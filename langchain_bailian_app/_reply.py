@@ -1,0 +1,105 @@
+"""One reply on its way to the user: frames become chunks or a message, or an error with what had come.
+
+The same object serves `invoke` and `stream`, in threads and on event loops; who owns the loop feeds it.
+"""
+
+from __future__ import annotations
+
+import logging
+from contextlib import contextmanager
+from functools import lru_cache
+from typing import TYPE_CHECKING
+
+from langchain_core.outputs import ChatGenerationChunk
+
+from langchain_bailian_app import errors
+from langchain_bailian_app._answer import AnswerReader
+from langchain_bailian_app._messages import chunk_from_delta, last_chunk, message_from_answer
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from langchain_core.messages import AIMessage
+
+    from langchain_bailian_app._fields import ApplicationFields
+    from langchain_bailian_app._frames import Frame
+
+_logger = logging.getLogger("langchain_bailian_app")
+
+
+class ReplyReader:
+    """Reads the reply to one request."""
+
+    def __init__(self, app_id: str, options: ApplicationFields) -> None:
+        self._app_id = app_id
+        self._accept_missing_stop = options.accept_missing_stop
+        self._answer = AnswerReader(markers=options.citation_markers, stop=options.stop)
+
+    @property
+    def cut(self) -> bool:
+        """Whether a `stop` sequence has come: the rest of the reply is of no interest."""
+        return self._answer.cut
+
+    def read(self, frame: Frame) -> None:
+        """Take a frame, for the message only."""
+        self._answer.feed(frame)
+
+    def chunks(self, frame: Frame) -> list[ChatGenerationChunk]:
+        """Take a frame, return the chunks that it makes."""
+        return [
+            ChatGenerationChunk(message=chunk_from_delta(delta)) for delta in self._answer.feed(frame)
+        ]
+
+    def last_chunks(self) -> list[ChatGenerationChunk]:
+        """Return the chunks that close the stream.
+
+        Raises:
+            BailianStreamError: The answer is not complete.
+        """
+        deltas = self._answer.end(accept_missing_stop=self._accept_missing_stop)
+        self._check_complete()
+        messages = [*map(chunk_from_delta, deltas), last_chunk(self._answer.answer(), self._app_id)]
+        return [ChatGenerationChunk(message=message) for message in messages]
+
+    def message(self) -> AIMessage:
+        """Return the whole message.
+
+        Raises:
+            BailianStreamError: The answer is not complete.
+        """
+        self._answer.end(accept_missing_stop=self._accept_missing_stop)
+        self._check_complete()
+        return message_from_answer(self._answer.answer(), self._app_id)
+
+    @contextmanager
+    def partial_on_error(self) -> Iterator[None]:
+        """Give what had come of the answer to the error that ends it."""
+        try:
+            yield
+        except errors.BailianError as error:
+            self._answer.end()
+            answer = self._answer.answer()
+            if answer.session_id or answer.request_id:
+                answer.finish_reason = None
+                error.partial = message_from_answer(answer, self._app_id)
+            raise
+
+    def _check_complete(self) -> None:
+        answer = self._answer.answer()
+        if answer.finish_reason is None:
+            message = (
+                "the stream ended without a finish reason, so the answer may be incomplete: see "
+                "`partial`, or set `accept_missing_stop=True` to take it as it is"
+            )
+            raise errors.BailianStreamError(message, request_id=answer.request_id)
+        if answer.references_missing:
+            _hint_at_references(self._app_id)
+
+
+@lru_cache(maxsize=256)  # once for each application
+def _hint_at_references(app_id: str) -> None:
+    _logger.warning(
+        "application %s answers from documents, but does not say which: switch on 展示回答来源 (show "
+        "sources) in the console and publish the application again",
+        app_id,
+    )

@@ -1,0 +1,284 @@
+"""`BailianAppChatModel`: an application of Bailian (百炼) as a LangChain chat model."""
+
+from __future__ import annotations
+
+from contextlib import aclosing, closing
+from typing import TYPE_CHECKING, Any, NoReturn, Self
+
+from langchain_core.caches import BaseCache
+from langchain_core.callbacks import BaseCallbackHandler
+from langchain_core.language_models.chat_models import agenerate_from_stream, generate_from_stream
+from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
+from pydantic import ConfigDict, Field, PrivateAttr, model_validator
+
+from langchain_bailian_app._blocks import PROVIDER
+from langchain_bailian_app._connection import Connection, resolve
+from langchain_bailian_app._entry import EntryPoints
+from langchain_bailian_app._fields import NO_TOOLS, ApplicationFields, ConnectionFields
+from langchain_bailian_app._reply import ReplyReader
+from langchain_bailian_app._request import AppRequest, build
+from langchain_bailian_app._tokens import count_message_tokens, token_ids
+from langchain_bailian_app._transport import AppTransport
+from langchain_bailian_app._version import __version__
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Generator, Sequence
+
+    from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, CallbackManagerForLLMRun
+    from langchain_core.language_models import LangSmithParams, ModelProfile
+    from langchain_core.messages import BaseMessage
+
+
+class BailianAppChatModel(EntryPoints, ConnectionFields, ApplicationFields):
+    """An application of Bailian (百炼, Alibaba Cloud Model Studio) as a chat model.
+
+    Setup:
+        ```bash
+        pip install langchain-bailian-app
+        export DASHSCOPE_API_KEY=... BAILIAN_APP_ID=...
+        ```
+
+    Key init args:
+        `app_id`, `api_key`, `workspace`, `base_url`: where the application is.
+        `rag_options`, `biz_params`, `memory_id`, `enable_thinking`, `has_thoughts`: what to ask of it.
+        `citation_markers`, `stop`: what becomes of its answer.
+        All but the connection may also be given per call: `model.invoke("…", memory_id="…")`.
+
+    Instantiate:
+        ```python
+        from langchain_bailian_app import BailianAppChatModel
+
+        model = BailianAppChatModel(app_id="…")
+        ```
+
+    Invoke:
+        ```python
+        message = model.invoke("什么是滞报金？")
+        message.content, message.usage_metadata, message.content_blocks
+        ```
+
+    Stream:
+        ```python
+        for chunk in model.stream("什么是滞报金？"):
+            print(chunk.text, end="")
+        ```
+
+    Conversations:
+        The answer depends on the messages alone, unless `session_id` names one that the cloud keeps.
+
+    Response metadata:
+        `finish_reason`, `model_name`, `model_usage` (tokens of each model), `session_id`, `request_id`,
+        `app_id`, and `extra`: fields of the service that this version does not know.
+        `additional_kwargs` has the raw `thoughts` and `doc_references`.
+
+    Raises:
+        BailianError: The call failed; see `langchain_bailian_app.errors`.
+        ValueError: An argument is wrong; nothing was sent.
+    """
+
+    model_config = ConfigDict(
+        populate_by_name=True,
+        extra="forbid",
+        arbitrary_types_allowed=True,
+        # An error message would otherwise show what was given, keys and tokens included.
+        hide_input_in_errors=True,
+    )
+
+    cache: BaseCache | bool | None = Field(default=False, exclude=True)
+    """LangChain's cache of answers, off by default: a cached answer adds no turn to a session and does
+    not ask the knowledge base again."""
+
+    _resolved: tuple[Any, Connection] | None = PrivateAttr(default=None)
+
+    # -- the four hooks ------------------------------------------------------------------------------
+
+    def _generate(
+        self,
+        messages: list[BaseMessage],
+        stop: list[str] | None = None,
+        run_manager: CallbackManagerForLLMRun | None = None,
+        **kwargs: Any,
+    ) -> ChatResult:
+        if _wants_tokens(run_manager):
+            return generate_from_stream(self._stream(messages, stop, run_manager, **kwargs))
+        request, reply = self._call(messages, stop, kwargs)
+        with reply.partial_on_error(), closing(self._transport().stream(request)) as frames:
+            for frame in frames:
+                reply.read(frame)
+                if reply.cut:
+                    break
+            return _result(reply)
+
+    async def _agenerate(
+        self,
+        messages: list[BaseMessage],
+        stop: list[str] | None = None,
+        run_manager: AsyncCallbackManagerForLLMRun | None = None,
+        **kwargs: Any,
+    ) -> ChatResult:
+        if _wants_tokens(run_manager):
+            return await agenerate_from_stream(self._astream(messages, stop, run_manager, **kwargs))
+        request, reply = self._call(messages, stop, kwargs)
+        with reply.partial_on_error():
+            async with aclosing(self._transport().astream(request)) as frames:
+                async for frame in frames:
+                    reply.read(frame)
+                    if reply.cut:
+                        break
+            return _result(reply)
+
+    def _stream(
+        self,
+        messages: list[BaseMessage],
+        stop: list[str] | None = None,
+        run_manager: CallbackManagerForLLMRun | None = None,
+        **kwargs: Any,
+    ) -> Generator[ChatGenerationChunk]:
+        for chunk in self._chunks(messages, stop, kwargs):
+            if run_manager:
+                run_manager.on_llm_new_token(chunk.text, chunk=chunk)
+            yield chunk
+
+    async def _astream(
+        self,
+        messages: list[BaseMessage],
+        stop: list[str] | None = None,
+        run_manager: AsyncCallbackManagerForLLMRun | None = None,
+        **kwargs: Any,
+    ) -> AsyncGenerator[ChatGenerationChunk]:
+        async with aclosing(self._achunks(messages, stop, kwargs)) as chunks:
+            async for chunk in chunks:
+                if run_manager:
+                    await run_manager.on_llm_new_token(chunk.text, chunk=chunk)
+                yield chunk
+
+    def _chunks(
+        self, messages: list[BaseMessage], stop: list[str] | None, kwargs: dict[str, Any]
+    ) -> Generator[ChatGenerationChunk]:
+        request, reply = self._call(messages, stop, kwargs)
+        with reply.partial_on_error(), closing(self._transport().stream(request)) as frames:
+            for frame in frames:
+                yield from reply.chunks(frame)
+                if reply.cut:
+                    break
+            yield from reply.last_chunks()
+
+    async def _achunks(
+        self, messages: list[BaseMessage], stop: list[str] | None, kwargs: dict[str, Any]
+    ) -> AsyncGenerator[ChatGenerationChunk]:
+        request, reply = self._call(messages, stop, kwargs)
+        with reply.partial_on_error():
+            async with aclosing(self._transport().astream(request)) as frames:
+                async for frame in frames:
+                    for chunk in reply.chunks(frame):
+                        yield chunk
+                    if reply.cut:
+                        break
+            for chunk in reply.last_chunks():
+                yield chunk
+
+    # -- what they share -----------------------------------------------------------------------------
+
+    def _call(
+        self, messages: Sequence[BaseMessage], stop: list[str] | None, kwargs: dict[str, Any]
+    ) -> tuple[AppRequest, ReplyReader]:
+        options = self.overlaid(kwargs if stop is None else kwargs | {"stop": stop})
+        return build(self.app_id, messages, options), ReplyReader(self.app_id, options)
+
+    def _transport(self) -> AppTransport:
+        settings = (
+            self.base_url,
+            self.workspace,
+            self.region,
+            self.gateway,
+            self.allow_insecure_http,
+            self.api_key,
+        )
+        if self._resolved is None or self._resolved[0] != settings:
+            self._resolved = settings, resolve(self)
+        return AppTransport(self, self._resolved[1])
+
+    # -- what LangChain asks of a model --------------------------------------------------------------
+
+    @property
+    def _llm_type(self) -> str:
+        return "bailian-app"
+
+    @property
+    def lc_secrets(self) -> dict[str, str]:
+        """Fields that LangChain's dump replaces by the name of a variable."""
+        return {"api_key": "DASHSCOPE_API_KEY"}
+
+    @classmethod
+    def is_lc_serializable(cls) -> bool:
+        """Whether LangChain may dump and load this: yes."""
+        return True
+
+    @property
+    def _identifying_params(self) -> dict[str, Any]:
+        names = ("app_id", "base_url", "workspace", "region", *ApplicationFields.model_fields)
+        params = {name: getattr(self, name) for name in names}
+        for name in ("rag_options", "biz_params"):
+            if params[name] is not None:
+                params[name] = params[name].model_dump(exclude_none=True)  # tokens are left out
+        return {name: value for name, value in params.items() if value not in (None, {}, False)}
+
+    def _get_ls_params(self, stop: list[str] | None = None, **kwargs: Any) -> LangSmithParams:
+        params = super()._get_ls_params(stop=stop, **kwargs)
+        params["ls_provider"] = PROVIDER
+        params["ls_model_name"] = kwargs.get("model") or self.app_id
+        return params
+
+    def _resolve_model_profile(self) -> ModelProfile | None:
+        return {
+            "text_inputs": True,
+            "image_inputs": True,
+            "image_url_inputs": True,
+            "text_outputs": True,
+            "reasoning_output": True,
+            "tool_calling": False,
+            "structured_output": False,
+        }
+
+    @model_validator(mode="after")
+    def _set_bailian_app_version(self) -> Self:
+        self._add_version("langchain-bailian-app", __version__)
+        return self
+
+    def bind_tools(self, *_: Any, **__: Any) -> NoReturn:
+        """Refuse: an application's tools are its own.
+
+        Raises:
+            NotImplementedError: Always; it says what to do instead.
+        """
+        raise NotImplementedError(NO_TOOLS)
+
+    def get_token_ids(self, text: str) -> list[int]:
+        """Return the tokens of a text by the Qwen tokenizer: an estimate, as the model may differ."""
+        return token_ids(text)
+
+    def get_num_tokens_from_messages(
+        self, messages: list[BaseMessage], tools: Sequence[Any] | None = None
+    ) -> int:
+        """Return an estimate of the tokens of messages, by the Qwen tokenizer, without a request.
+
+        What the application adds (its prompt, passages, memory) is not counted, nor are images.
+        """
+        if tools:
+            raise NotImplementedError(NO_TOOLS)
+        return count_message_tokens(messages)
+
+
+def _wants_tokens(
+    run_manager: CallbackManagerForLLMRun | AsyncCallbackManagerForLLMRun | None,
+) -> bool:
+    """Whether a handler listens for tokens: they come anyway, as every call is a stream."""
+    return run_manager is not None and any(
+        type(handler).on_llm_new_token is not BaseCallbackHandler.on_llm_new_token
+        and not handler.ignore_llm
+        for handler in run_manager.handlers
+    )
+
+
+def _result(reply: ReplyReader) -> ChatResult:
+    return ChatResult(generations=[ChatGeneration(message=reply.message())])
