@@ -1,0 +1,26 @@
+"""A local emulator of Bailian applications: the wire protocol on loopback, and no model.
+
+For first steps without a key, and for test suites. Needs the extra `emulator`; independent of the
+client in this distribution, so that each can check the other.
+"""
+
+from langchain_bailian_app.emulator.apps import Answer, App
+from langchain_bailian_app.emulator.errors import ERRORS, ErrorReply
+from langchain_bailian_app.emulator.knowledge import Document, KnowledgeBase
+from langchain_bailian_app.emulator.records import RecordedRequest
+from langchain_bailian_app.emulator.server import BailianEmulator
+from langchain_bailian_app.emulator.turns import Reply, Round, Turn
+
+__all__ = [
+    "ERRORS",
+    "Answer",
+    "App",
+    "BailianEmulator",
+    "Document",
+    "ErrorReply",
+    "KnowledgeBase",
+    "RecordedRequest",
+    "Reply",
+    "Round",
+    "Turn",
+]

@@ -1,0 +1,58 @@
+"""`python -m langchain_bailian_app.emulator`: the emulator on the command line.
+
+Prints what a client needs to know, then one line a request until Ctrl-C.
+"""
+
+import argparse
+import logging
+import sys
+import threading
+from collections.abc import Sequence
+
+from langchain_bailian_app.emulator.server import BailianEmulator
+
+_GREETING = """\
+Bailian emulator (百炼应用本地模拟器). This is an emulator and no model: it speaks the wire
+protocol of Bailian applications on this machine and answers from its sample documents.
+
+base_url  {base_url}
+api_key   {api_key}
+apps
+{apps}
+
+export DASHSCOPE_HTTP_BASE_URL={base_url}
+export DASHSCOPE_API_KEY={api_key}
+export BAILIAN_APP_ID={app_id}
+
+Ctrl-C ends it.
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the emulator until Ctrl-C."""
+    parser = argparse.ArgumentParser(
+        prog="python -m langchain_bailian_app.emulator",
+        description="A local emulator of Bailian applications. It is no model.",
+    )
+    parser.add_argument("--port", type=int, default=8765, help="port on loopback; 0: a free one")
+    parser.add_argument("--pace", type=float, default=0.03, help="seconds before each frame")
+    options = parser.parse_args(arguments)
+    logging.basicConfig(stream=sys.stderr, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
+    with BailianEmulator(port=options.port, pace=options.pace, log_level="info") as bailian:
+        sys.stdout.write(_greeting(bailian))
+        sys.stdout.flush()
+        try:
+            threading.Event().wait()
+        except KeyboardInterrupt:
+            sys.stdout.write("\n")
+
+
+def _greeting(bailian: BailianEmulator) -> str:
+    apps = "\n".join(f"  {a.app_id}  {a.name}: {a.description}" for a in bailian.apps.values())
+    return _GREETING.format(
+        base_url=bailian.base_url, api_key=bailian.api_key, app_id=bailian.app_id, apps=apps
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,95 @@
+"""An application as its console describes it, plus what a test wants to go wrong with it.
+
+Only data. What an app answers is in `answers`, or in its own `answer`.
+"""
+
+import itertools
+import uuid
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal, TypeAlias
+
+from langchain_bailian_app.emulator.errors import ErrorReply
+from langchain_bailian_app.emulator.knowledge import KnowledgeBase
+from langchain_bailian_app.emulator.turns import Reply, Turn
+
+Answer: TypeAlias = Callable[[Turn], str | Reply]
+"""A scripted answer; called on the server's thread, so it must not block."""
+
+
+@dataclass(frozen=True)
+class Replay:
+    """Bytes to be sent as they are; see `BailianEmulator.replay`."""
+
+    body: bytes
+    content_type: str = "text/event-stream;charset=UTF-8"
+    status: int = 200
+    headers: Mapping[str, str] = field(default_factory=dict)
+    cuts: Sequence[int] = ()
+    pause: float = 0.0
+    abort: bool = False
+
+    def pieces(self) -> list[bytes]:
+        """The body, cut at the offsets that lie inside it."""
+        inside = sorted({cut for cut in self.cuts if 0 < cut < len(self.body)})
+        edges = [0, *inside, len(self.body)]
+        return [self.body[a:b] for a, b in itertools.pairwise(edges)]
+
+
+@dataclass(eq=False)
+class App:
+    """An application. Change its attributes at any time; the next request sees them.
+
+    Args:
+        name: Its name.
+        description: One line about it.
+        app_id: 32 hexadecimal characters; random when not given.
+        kind: The kind of application.
+        workspace: Workspace that `X-DashScope-WorkSpace` must name; `None` for the default one.
+        published: An unpublished app answers `FlowNotPublished`.
+        model_id: The model that `usage` names; `parameters.model_id` overrides it.
+        system: Its prompt; `${name}` and `{{name}}` are filled from `user_prompt_params`.
+        knowledge_bases: The knowledge bases bound to it.
+        top_k: How many chunks are retrieved.
+        show_references: The console switch 展示回答来源: markers and `doc_references`.
+        thinking: `hybrid` follows `enable_thinking`, and is off without it.
+        long_term_memory: Whether it stores and recalls facts about the user.
+        always_thoughts: `thoughts` in every answer, though nobody asked.
+        repeat_steps: Repeat retrieval and memory steps on every frame of an incremental stream,
+            not only on the first. No source says which one the service does.
+        ignores_incremental: Send the whole text so far on every frame, whatever was asked.
+        answer: A scripted answer, instead of the extractive or echoing one.
+        pace: Seconds before each frame; `None` for the emulator's pace. A call without a stream
+            waits as long as its stream would have taken.
+        error: A refusal to give instead of the answer.
+        stall_after: Send nothing more after this many frames, and keep the connection open.
+        cut_after: Drop the connection after this many frames.
+        replay: Bytes to send instead of any answer.
+    """
+
+    name: str
+    description: str = ""
+    app_id: str = field(default_factory=lambda: uuid.uuid4().hex)
+    kind: Literal["agent"] = "agent"
+    workspace: str | None = None
+    published: bool = True
+    model_id: str = "qwen-plus"
+    system: str = ""
+    knowledge_bases: Sequence[KnowledgeBase] = ()
+    top_k: int = 5
+    show_references: bool = True
+    thinking: Literal["off", "on", "hybrid"] = "off"
+    long_term_memory: bool = False
+    always_thoughts: bool = False
+    repeat_steps: bool = False
+    ignores_incremental: bool = False
+    answer: Answer | None = None
+    pace: float | None = None
+    error: ErrorReply | None = None
+    stall_after: int | None = None
+    cut_after: int | None = None
+    replay: Replay | None = None
+
+    def thinks(self, enable_thinking: bool | None) -> bool:
+        """Whether it reasons before it answers, given the request's `enable_thinking`."""
+        return self.thinking == "on" or (self.thinking == "hybrid" and bool(enable_thinking))

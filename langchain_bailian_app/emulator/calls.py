@@ -1,0 +1,176 @@
+"""The request body, read and checked: JSON of the wire in, one `Call` out.
+
+The only module that knows where a field sits in the body; refuses what the service refuses.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NoReturn, TypeVar
+
+from langchain_bailian_app.emulator.errors import refuse
+from langchain_bailian_app.emulator.knowledge import Narrowing
+from langchain_bailian_app.emulator.turns import Round
+
+_T = TypeVar("_T")
+_ROLES = ("system", "user", "assistant")
+_MAX_PIPELINES = 5
+_MAX_SESSION_FILES = 10
+
+
+@dataclass(frozen=True)
+class RagOptions:
+    """`parameters.rag_options`; `pipeline_ids` is `None` when the console's bindings hold."""
+
+    pipeline_ids: tuple[str, ...] | None = None
+    narrowing: Narrowing = field(default_factory=Narrowing)
+    session_file_ids: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Call:
+    """A checked request to an application; `history` is `None` unless `messages` were sent."""
+
+    prompt: str
+    history: tuple[Round, ...] | None
+    system: str
+    session_id: str | None
+    memory_id: str | None
+    images: tuple[str, ...]
+    files: tuple[str, ...]
+    biz_params: Mapping[str, Any]
+    parameters: Mapping[str, Any]
+    stream: bool
+    incremental: bool
+    has_thoughts: bool
+    enable_thinking: bool | None
+    dialog_round: int | None
+    model_id: str | None
+    rag_options: RagOptions
+
+
+def call_from_body(body: Mapping[str, Any], *, stream: bool) -> Call:
+    """Read a request body.
+
+    Raises:
+        RequestRefused: The service would refuse it.
+    """
+    # One document leaves `parameters` out, so their absence is not refused.
+    given, parameters = _object(body, "input"), _object(body, "parameters")
+    incremental = _typed(parameters, "incremental_output", bool) or False
+    if incremental and not stream:
+        refuse("InvalidParameter", "incremental_output only support stream call")
+    # `messages` win over `prompt` and `session_id`: the newest reference says so.
+    messages = _messages(given)
+    prompt, history, system = _conversation(messages) if messages else (_prompt(given), None, "")
+    return Call(
+        prompt=prompt,
+        history=history,
+        system=system,
+        session_id=None if messages else _typed(given, "session_id", str),
+        memory_id=_typed(given, "memory_id", str),
+        images=_strings(given, "image_list"),
+        files=_strings(given, "file_list"),
+        biz_params=_object(given, "biz_params"),
+        parameters=parameters,
+        stream=stream,
+        incremental=incremental,
+        has_thoughts=_typed(parameters, "has_thoughts", bool) or False,
+        enable_thinking=_typed(parameters, "enable_thinking", bool),
+        dialog_round=_typed(parameters, "dialog_round", int),
+        model_id=_typed(parameters, "model_id", str),
+        rag_options=_rag_options(_object(parameters, "rag_options")),
+    )
+
+
+def _prompt(given: Mapping[str, Any]) -> str:
+    prompt = _typed(given, "prompt", str)
+    if not prompt:
+        refuse("BadRequest.EmptyInput")
+    return prompt
+
+
+def _messages(given: Mapping[str, Any]) -> list[tuple[str, str]]:
+    messages = given.get("messages") or []
+    if not isinstance(messages, list):
+        _refuse_value("messages", "a list")
+    pairs = []
+    for message in messages:
+        role = message.get("role") if isinstance(message, dict) else None
+        content = message.get("content") if isinstance(message, dict) else None
+        if role not in _ROLES or not isinstance(content, str) or not content:
+            refuse(
+                "InvalidParameter",
+                "Role must be user or assistant and Content length must be greater than 0",
+            )
+        pairs.append((role, content))
+    return pairs
+
+
+def _conversation(messages: list[tuple[str, str]]) -> tuple[str, tuple[Round, ...], str]:
+    """The last user message, the rounds before it, and all system messages."""
+    system = "\n".join(content for role, content in messages if role == "system")
+    spoken = [pair for pair in messages if pair[0] != "system"]
+    last = max((n for n, (role, _) in enumerate(spoken) if role == "user"), default=None)
+    if last is None:
+        refuse("InvalidParameter", "The input messages do not contain elements with the role of user.")
+    rounds: list[Round] = []
+    for role, content in spoken[:last]:
+        if role == "user":
+            rounds.append(Round(content, ""))
+        elif rounds:
+            rounds[-1] = Round(rounds[-1].prompt, rounds[-1].answer + content)
+    return spoken[last][1], tuple(rounds), system
+
+
+def _rag_options(options: Mapping[str, Any]) -> RagOptions:
+    pipeline_ids = _strings(options, "pipeline_ids")
+    tags = options.get("tags")
+    session_file_ids = _strings(options, "session_file_ids")
+    if len(session_file_ids) > _MAX_SESSION_FILES:
+        _refuse_value("session_file_ids", f"at most {_MAX_SESSION_FILES} ids")
+    return RagOptions(
+        # More than five are no error: the first five take effect.
+        pipeline_ids=pipeline_ids[:_MAX_PIPELINES] if pipeline_ids else None,
+        narrowing=Narrowing(
+            file_ids=_strings(options, "file_ids"),
+            # One official example sends a bare string.
+            tags=(tags,) if isinstance(tags, str) else _strings(options, "tags"),
+            metadata=_object(options, "metadata_filter"),
+            columns=_object(options, "structured_filter"),
+        ),
+        session_file_ids=session_file_ids,
+    )
+
+
+def _refuse_value(name: str, wanted: str) -> NoReturn:
+    refuse("InvalidParameter", f"{name} must be {wanted}.")
+
+
+def _object(holder: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    value = holder.get(name)
+    if value is None:
+        return {}
+    if not isinstance(value, dict):
+        _refuse_value(name, "an object")
+    return value
+
+
+def _strings(holder: Mapping[str, Any], name: str) -> tuple[str, ...]:
+    value: object = holder.get(name)
+    if value is None:
+        return ()
+    if not isinstance(value, Sequence) or isinstance(value, str):
+        _refuse_value(name, "a list of strings")
+    if not all(isinstance(item, str) for item in value):
+        _refuse_value(name, "a list of strings")
+    return tuple(value)
+
+
+def _typed(holder: Mapping[str, Any], name: str, kind: type[_T]) -> _T | None:
+    value = holder.get(name)
+    if value is None:
+        return None
+    # A JSON boolean is an int to Python, and not to the service.
+    if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
+        _refuse_value(name, f"a {kind.__name__}")
+    return value

@@ -1,0 +1,230 @@
+"""Application completion: `POST /apps/{app_id}/completion`, from the door to the answer.
+
+Brings the stores, the app and the exchange together; each step is one short function.
+"""
+
+import itertools
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from langchain_bailian_app.emulator.answers import usual_reasoning, usual_reply
+from langchain_bailian_app.emulator.apps import App, Replay
+from langchain_bailian_app.emulator.calls import Call, RagOptions, call_from_body
+from langchain_bailian_app.emulator.errors import ErrorReply, RequestRefused, refuse
+from langchain_bailian_app.emulator.exchanges import Exchange
+from langchain_bailian_app.emulator.frames import Composition, cut, event_bytes
+from langchain_bailian_app.emulator.knowledge import KnowledgeBase, search
+from langchain_bailian_app.emulator.memories import MemoryStore
+from langchain_bailian_app.emulator.sessions import Session, SessionStore
+from langchain_bailian_app.emulator.thoughts import reference_of, steps_of
+from langchain_bailian_app.emulator.turns import Reply, Round, Turn
+from langchain_bailian_app.emulator.wording import TokenCounter
+
+_VARIABLE = re.compile(r"\$\{\s*(\w+)\s*\}|\{\{\s*(\w+)\s*\}\}")
+_REFERS_BACK = re.compile(r"它|其|这个|那个|这种|那种|\b(?:it|its|that|this|they)\b", re.IGNORECASE)
+
+
+@dataclass
+class Completion:
+    """The completion endpoint over the emulator's apps and stores."""
+
+    apps: Mapping[str, App]
+    sessions: SessionStore
+    memories: MemoryStore
+    pace: float
+    extra_knowledge: Sequence[KnowledgeBase] = field(default_factory=list)
+
+    async def __call__(self, exchange: Exchange, app_id: str) -> None:
+        """Answer one request.
+
+        Raises:
+            RequestRefused: The service would refuse it at the door.
+        """
+        app = self._admitted(exchange, app_id)
+        if app.replay is not None:
+            await _replay(exchange, app.replay)
+            return
+        body = exchange.json()
+        provoked = app.error if app.error and app.error.take() else None
+        if provoked and (provoked.in_stream_after is None or not exchange.wants_stream):
+            raise RequestRefused(provoked)
+        call = call_from_body(body, stream=exchange.wants_stream)
+        session = self._session(app, call)
+        turn = self._turn(app, call, session)
+        composition = _composed(app, call, turn, exchange.request_id)
+
+        def keep() -> None:
+            self.sessions.add(session, Round(turn.prompt, composition.text))
+            if turn.memory_id is not None:
+                self.memories.store(turn.memory_id, turn.prompt)
+
+        await self._write(exchange, app, composition, provoked, keep)
+
+    def _admitted(self, exchange: Exchange, app_id: str) -> App:
+        app = self.apps.get(app_id)
+        workspace = exchange.headers.get("x-dashscope-workspace")
+        if app is None or (app.workspace is not None and app.workspace != workspace):
+            refuse("App.AccessDenied")
+        if not app.published:
+            refuse("FlowNotPublished")
+        return app
+
+    def _session(self, app: App, call: Call) -> Session:
+        if call.history is not None or call.session_id is None:
+            return self.sessions.begin(app.app_id, call.history or ())
+        return self.sessions.resume(app.app_id, call.session_id)
+
+    def _turn(self, app: App, call: Call, session: Session) -> Turn:
+        history = tuple(session.rounds)
+        if call.dialog_round is not None:
+            history = history[max(len(history) - call.dialog_round, 0) :]
+        options = call.rag_options
+        knowledge_bases = self._knowledge_bases(app, options)
+        memory_id = None
+        if app.long_term_memory:
+            memory_id = call.memory_id or f"default-{app.app_id}"
+        return Turn(
+            prompt=call.prompt,
+            history=history,
+            system="\n".join(filter(None, [_filled(app.system, call.biz_params), call.system])),
+            session_id=session.session_id,
+            searched=bool(knowledge_bases or options.pipeline_ids),
+            hits=search(
+                knowledge_bases,
+                _query(call.prompt, history),
+                options.narrowing,
+                limit=app.top_k,
+            ),
+            memory_id=memory_id,
+            memories=self.memories.recall(memory_id) if memory_id else (),
+            images=call.images,
+            files=(*call.files, *options.session_file_ids),
+            biz_params=call.biz_params,
+            parameters=call.parameters,
+            thinking=app.thinks(call.enable_thinking),
+        )
+
+    def _knowledge_bases(self, app: App, options: RagOptions) -> Sequence[KnowledgeBase]:
+        """The bound ones, or those the request names instead; an unknown id finds nothing."""
+        if options.pipeline_ids is None:
+            return app.knowledge_bases
+        bound = (base for some in list(self.apps.values()) for base in some.knowledge_bases)
+        known = {base.pipeline_id: base for base in (*bound, *self.extra_knowledge)}
+        return [known[i] for i in dict.fromkeys(options.pipeline_ids) if i in known]
+
+    async def _write(
+        self,
+        exchange: Exchange,
+        app: App,
+        composition: Composition,
+        provoked: ErrorReply | None,
+        keep: Callable[[], None],
+    ) -> None:
+        """Write the answer; what it leaves behind is kept just before its end is written."""
+        pace = self.pace if app.pace is None else app.pace
+        if exchange.wants_stream:
+            events = _events(composition, provoked, keep)
+            await exchange.stream(
+                events, pace=pace, stall_after=app.stall_after, cut_after=app.cut_after
+            )
+        else:
+            await exchange.answer(
+                composition.whole(), after=pace * composition.frame_count, before=keep
+            )
+
+
+def _composed(app: App, call: Call, turn: Turn, request_id: str) -> Composition:
+    """Settle everything a reply leaves open."""
+    reply = _reply(app, turn)
+    shows_thoughts = call.has_thoughts or app.always_thoughts
+    reasoning = ""
+    if shows_thoughts and turn.thinking:
+        reasoning = usual_reasoning(turn) if reply.reasoning is None else reply.reasoning
+    references = reply.references
+    if references is None:
+        references = [reference_of(hit) for hit in turn.hits] if app.show_references else []
+    steps = steps_of(turn) if reply.steps is None else reply.steps
+    return Composition(
+        request_id=request_id,
+        session_id=turn.session_id,
+        text=reply.text,
+        pieces=cut(reply.text) if reply.pieces is None else reply.pieces,
+        reasoning=reasoning,
+        steps=steps if shows_thoughts else [],
+        references=references,
+        finish_reason=reply.finish_reason,
+        model_id=call.model_id or app.model_id,
+        input_tokens=_input_tokens(turn),
+        usage=reply.usage,
+        incremental=call.incremental and not app.ignores_incremental,
+        repeat_steps=app.repeat_steps,
+    )
+
+
+def _reply(app: App, turn: Turn) -> Reply:
+    if app.answer is None:
+        return usual_reply(turn, cites=app.show_references)
+    try:
+        scripted = app.answer(turn)
+    except Exception as exc:
+        # The script is not ours: whatever it raises must reach the client, not kill the server.
+        message = f"The scripted answer raised {exc!r}."
+        raise RequestRefused(ErrorReply.of("AppProcessFailed", message=message)) from exc
+    return Reply(scripted) if isinstance(scripted, str) else scripted
+
+
+def _events(
+    composition: Composition, provoked: ErrorReply | None, keep: Callable[[], None]
+) -> Iterator[bytes]:
+    """The frames on the wire; a provoked error takes the place of one, or follows the last."""
+    payloads = composition.stream()
+    if provoked is not None:
+        before = itertools.islice(payloads, provoked.in_stream_after)
+        number = 0
+        for number, payload in enumerate(before, start=1):
+            yield event_bytes(number, payload)
+        refusal = provoked.body(composition.request_id)
+        yield event_bytes(number + 1, refusal, status=provoked.status)
+        return
+    last = composition.frame_count
+    for number, payload in enumerate(payloads, start=1):
+        if number == last:
+            keep()
+        yield event_bytes(number, payload)
+
+
+async def _replay(exchange: Exchange, replay: Replay) -> None:
+    pieces = replay.pieces()
+    await exchange.write(
+        replay.status,
+        {"content-type": replay.content_type, **replay.headers},
+        pieces,
+        pace=replay.pause,
+        cut_after=len(pieces) if replay.abort else None,
+    )
+
+
+def _filled(template: str, biz_params: Mapping[str, Any]) -> str:
+    """Fill prompt variables; one without a value stays as it is."""
+    given = biz_params.get("user_prompt_params")
+    values = given if isinstance(given, dict) else {}
+
+    def value(match: re.Match[str]) -> str:
+        return str(values.get(match.group(1) or match.group(2), match.group(0)))
+
+    return _VARIABLE.sub(value, template)
+
+
+def _query(prompt: str, history: Sequence[Round]) -> str:
+    """What to search for: with the question before it when the prompt refers back."""
+    if history and _REFERS_BACK.search(prompt):
+        return f"{history[-1].prompt} {prompt}"
+    return prompt
+
+
+def _input_tokens(turn: Turn) -> int:
+    said = "".join(r.prompt + r.answer for r in turn.history)
+    found = "".join(hit.chunk.content for hit in turn.hits)
+    return TokenCounter(turn.system + said + found + turn.prompt).tokens

@@ -1,0 +1,146 @@
+"""The refusals of the service: one table of codes, and the reply made of them.
+
+Pure data; how a refusal reaches the client (HTTP status or `event:error`) is decided elsewhere.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import NoReturn, Self
+
+_BAD_REQUEST = {
+    "InvalidParameter": "The request has an invalid parameter.",
+    "BadRequest.EmptyInput": 'Required input parameter "input" missing from request.',
+    "BadRequest.EmptyParameters": 'Required parameter "parameters" missing from request.',
+    "BadRequest.IllegalInput": "The input parameter requires json format.",
+    "FlowNotPublished": "Flow has not published yet, please publish flow and try again.",
+    "Arrearage": "Access denied, please make sure your account is in good standing.",
+    "DataInspectionFailed": "Input or output data may contain inappropriate content.",
+    "data_inspection_failed": "Input or output data may contain inappropriate content.",
+    "FaqRuleBlocked": "Input or output data is blocked by faq rule.",
+    "CustomRoleBlocked": "Input or output data may contain inappropriate content with custom rule.",
+    "IPInfringementSuspect": "Input data is suspected of being involved in IP infringement.",
+}
+_UNAUTHORIZED = {
+    "InvalidApiKey": "Invalid API-key provided.",
+    "invalid_api_key": "Invalid API-key provided.",
+    "NOT AUTHORIZED": "Workspace is not authorized, or it does not exist.",
+}
+_FORBIDDEN = {
+    "App.AccessDenied": "App access denied.",
+    "Workspace.AccessDenied": "Workspace access denied.",
+    "Model.AccessDenied": "Model access denied.",
+    "AccessDenied": "Access denied.",
+    "AccessDenied.Unpurchased": "Access to model denied. Please make sure you are eligible.",
+    "AllocationQuota.FreeTierOnly": "The free tier of the model has been exhausted.",
+}
+_NOT_FOUND = {
+    "WorkSpaceNotFound": "WorkSpace can not be found.",
+    "ModelNotFound": "Model can not be found.",
+    "NotFound": "Not found.",
+}
+_TOO_MANY = {
+    "Throttling": "Requests throttling triggered.",
+    "Throttling.RateQuota": "Requests rate limit exceeded, please try again later.",
+    "Throttling.BurstRate": "Request rate increased too quickly, please slow down.",
+    "Throttling.AllocationQuota": "Allocated quota exceeded, please increase your quota limit.",
+    "CommodityNotPurchased": "Commodity has not purchased yet.",
+    "PrepaidBillOverdue": "The prepaid bill is overdue.",
+    "PostpaidBillOverdue": "The postpaid bill is overdue.",
+}
+_BROKEN = {
+    "InternalError": "An internal error has occurred, please try again later.",
+    "InternalError.Algo": "An internal error has occurred during execution.",
+    "SystemError": "An system error has occurred, please try again later.",
+    "ModelServiceFailed": "Failed to request model service.",
+    "AppProcessFailed": "Failed to proceed application request.",
+    "InvokePluginFailed": "Failed to invoke plugin.",
+    "RewriteFailed": "Failed to rewrite content for prompt.",
+    # Spelled like this by the service.
+    "RetrivalFailed": "Failed to retrieve data from documents.",
+    "RequestTimeOut": "Request timed out, please try again later.",
+    "ModelServingError": "Too many requests. Your requests are being throttled.",
+}
+_UNAVAILABLE = {"ModelUnavailable": "Model is unavailable, please try again later."}
+
+ERRORS: Mapping[str, tuple[int, str]] = MappingProxyType(
+    {
+        code: (status, message)
+        for status, messages in (
+            (400, _BAD_REQUEST),
+            (401, _UNAUTHORIZED),
+            (403, _FORBIDDEN),
+            (404, _NOT_FOUND),
+            (429, _TOO_MANY),
+            (500, _BROKEN),
+            (503, _UNAVAILABLE),
+        )
+        for code, message in messages.items()
+    }
+)
+"""Code of the service → HTTP status and message."""
+
+
+@dataclass
+class ErrorReply:
+    """A refusal; given to an `App`, it is provoked instead of the answer.
+
+    Args:
+        status: HTTP status, or the status in the comment line of an in-stream error.
+        code: Code of the service, e.g. `Throttling.RateQuota`.
+        message: Message of the service.
+        headers: Further response headers, e.g. `{"Retry-After": "1"}`.
+        times: How often it is given before the app answers normally; `None` for ever.
+        in_stream_after: Give it to a stream as an `event:error` frame after this many frames,
+            under HTTP 200. A call without a stream is refused at the door all the same.
+    """
+
+    status: int
+    code: str
+    message: str
+    headers: Mapping[str, str] = field(default_factory=dict)
+    times: int | None = None
+    in_stream_after: int | None = None
+    given: int = field(default=0, init=False)
+
+    @classmethod
+    def of(
+        cls,
+        code: str,
+        *,
+        message: str | None = None,
+        headers: Mapping[str, str] | None = None,
+        times: int | None = None,
+        in_stream_after: int | None = None,
+    ) -> Self:
+        """Build the refusal for a code of the table `ERRORS`."""
+        status, usual_message = ERRORS[code]
+        return cls(status, code, message or usual_message, headers or {}, times, in_stream_after)
+
+    def take(self) -> bool:
+        """Count one use; `False` when the refusal is used up."""
+        if self.times is not None and self.given >= self.times:
+            return False
+        self.given += 1
+        return True
+
+    def body(self, request_id: str) -> dict[str, str]:
+        """The JSON body of the refusal."""
+        return {"code": self.code, "message": self.message, "request_id": request_id}
+
+
+class RequestRefused(Exception):  # noqa: N818 - a refusal is an answer, not a fault of ours
+    """Raised anywhere before the first byte; the exchange turns it into its `ErrorReply`."""
+
+    def __init__(self, reply: ErrorReply) -> None:
+        super().__init__(f"{reply.code}: {reply.message}")
+        self.reply = reply
+
+
+def refuse(code: str, message: str | None = None) -> NoReturn:
+    """Refuse the request with a code of the table `ERRORS`.
+
+    Raises:
+        RequestRefused: Always.
+    """
+    raise RequestRefused(ErrorReply.of(code, message=message))

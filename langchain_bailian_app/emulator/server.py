@@ -1,0 +1,181 @@
+"""`BailianEmulator`: the one object that users of this package hold.
+
+Owns the apps, the stores and the records, and starts and stops the server around them.
+"""
+
+import logging
+import time
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
+from typing import Self
+
+from langchain_bailian_app.emulator.apps import App, Replay
+from langchain_bailian_app.emulator.completion import Completion
+from langchain_bailian_app.emulator.exchanges import EVENT_STREAM
+from langchain_bailian_app.emulator.knowledge import KnowledgeBase
+from langchain_bailian_app.emulator.memories import MemoryStore
+from langchain_bailian_app.emulator.records import RecordedRequest
+from langchain_bailian_app.emulator.routing import Gateway, logger
+from langchain_bailian_app.emulator.seeds import CUSTOMS_APP_ID, seed_apps
+from langchain_bailian_app.emulator.serving import ServerThread
+from langchain_bailian_app.emulator.sessions import SessionStore, UnknownSession
+from langchain_bailian_app.emulator.turns import Round
+
+
+def _now() -> datetime:
+    return datetime.now().astimezone()
+
+
+class BailianEmulator:
+    """A local server that speaks the wire protocol of Bailian applications. It is no model.
+
+    ```python
+    with BailianEmulator() as bailian:
+        print(bailian.base_url, bailian.api_key, bailian.app_id)
+    ```
+
+    Args:
+        seed_apps: Begin with the default apps: customs terms, phones, echo.
+        pace: Seconds before each frame, for apps without a pace of their own.
+        log_level: Level of the logger `langchain_bailian_app.emulator`; `info` logs each request.
+        port: Port on loopback; 0 takes a free one.
+        api_key: The key it accepts.
+        unknown_session: What becomes of a `session_id` that is unknown, expired or full: refused
+            (`error`), a session under a new id (`new`), or an empty one under the same (`same`).
+        clock: Seconds for the expiry of sessions.
+        now: The time that long-term memory writes down.
+    """
+
+    api_key: str
+    """The key it accepts; any other gets 401 `InvalidApiKey`."""
+    app_id: str
+    """Id of the default app, the assistant for customs terms."""
+    apps: dict[str, App]
+    """All apps by id."""
+    knowledge_bases: list[KnowledgeBase]
+    """Knowledge bases that `rag_options.pipeline_ids` may name though no app is bound to them."""
+    requests: list[RecordedRequest]
+    """Every request so far, in the order of arrival."""
+
+    def __init__(
+        self,
+        *,
+        seed_apps: bool = True,
+        pace: float = 0.0,
+        log_level: str = "warning",
+        port: int = 0,
+        api_key: str = "sk-emulator",
+        unknown_session: UnknownSession = "new",
+        clock: Callable[[], float] = time.monotonic,
+        now: Callable[[], datetime] = _now,
+    ) -> None:
+        self.api_key = api_key
+        self.app_id = CUSTOMS_APP_ID
+        self.apps = {}
+        self.knowledge_bases = []
+        self.requests = []
+        self._port = port
+        self._server: ServerThread | None = None
+        self._sessions = SessionStore(clock, unknown_session)
+        self._completion = Completion(
+            self.apps, self._sessions, MemoryStore(now), pace, self.knowledge_bases
+        )
+        logger.setLevel(getattr(logging, log_level.upper()))
+        if seed_apps:
+            self._seed()
+
+    def _seed(self) -> None:
+        for app in seed_apps():
+            self.add_app(app)
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(self, *_exc_info: object) -> None:
+        self.stop()
+
+    @property
+    def base_url(self) -> str:
+        """The base address that clients are given, `http://127.0.0.1:PORT/api/v1`."""
+        if self._server is None:
+            msg = "The emulator is not running: use it in a `with` statement, or call `start()`."
+            raise RuntimeError(msg)
+        return f"http://127.0.0.1:{self._server.port}/api/v1"
+
+    @property
+    def pace(self) -> float:
+        """Seconds before each frame, for apps without a pace of their own."""
+        return self._completion.pace
+
+    @pace.setter
+    def pace(self, seconds: float) -> None:
+        self._completion.pace = seconds
+
+    @property
+    def unknown_session(self) -> UnknownSession:
+        """What becomes of a `session_id` that is unknown, expired or full."""
+        return self._sessions.unknown
+
+    @unknown_session.setter
+    def unknown_session(self, switch: UnknownSession) -> None:
+        self._sessions.unknown = switch
+
+    def start(self) -> Self:
+        """Start the server; it is ready when this returns."""
+        if self._server is None:
+            gateway = Gateway(self.api_key, self.requests, self._drop)
+            self._server = ServerThread(gateway.router(self._completion), self._port)
+        return self
+
+    def stop(self) -> None:
+        """Drop all connections and stop the server. Apps, sessions and records stay."""
+        if self._server is not None:
+            self._server.stop()
+            self._server = None
+
+    def add_app(self, app: App) -> str:
+        """Add an app, or replace the one with its id; returns the id."""
+        self.apps[app.app_id] = app
+        return app.app_id
+
+    def add_knowledge_base(self, knowledge_base: KnowledgeBase) -> str:
+        """Add a knowledge base that no app is bound to; returns its `pipeline_id`."""
+        self.knowledge_bases.append(knowledge_base)
+        return knowledge_base.pipeline_id
+
+    def session(self, session_id: str) -> list[Round]:
+        """The rounds that a session holds, oldest first."""
+        return self._sessions.rounds(session_id)
+
+    def replay(
+        self,
+        body: bytes,
+        *,
+        content_type: str = EVENT_STREAM,
+        status: int = 200,
+        headers: Mapping[str, str] | None = None,
+        cuts: Sequence[int] = (),
+        pause: float = 0.0,
+        abort: bool = False,
+    ) -> str:
+        """Add an app that answers every request with exactly these bytes.
+
+        Args:
+            body: The body of the response; nothing is encoded, even with a `content-encoding`.
+            content_type: Its content type.
+            status: HTTP status.
+            headers: Further headers.
+            cuts: Offsets at which the body is written in separate pieces.
+            pause: Seconds before each piece.
+            abort: Drop the connection after the last piece, without a proper end of the body.
+
+        Returns:
+            The id of the app.
+        """
+        replay = Replay(body, content_type, status, headers or {}, cuts, pause, abort)
+        return self.add_app(App(name="replay", replay=replay))
+
+    def _drop(self, client: tuple[str, int]) -> None:
+        if self._server is not None:
+            self._server.drop(client)

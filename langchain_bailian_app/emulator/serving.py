@@ -1,0 +1,121 @@
+"""A uvicorn server in a daemon thread that starts and stops without waiting.
+
+Knows nothing of Bailian. uvicorn's own shutdown waits for clients and ticks ten times a second;
+a test suite that starts many emulators would wait for it each time.
+"""
+
+import asyncio
+import os
+import socket
+import threading
+
+import uvicorn
+from starlette.types import ASGIApp
+
+_START_TIMEOUT = 10.0
+_STOP_TIMEOUT = 0.5
+_HOUR = 3600
+
+
+class _PromptServer(uvicorn.Server):
+    """Runs until told to stop, then drops all connections."""
+
+    def __init__(self, config: uvicorn.Config, ready: threading.Event) -> None:
+        super().__init__(config)
+        self._ready = ready
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._stopping = asyncio.Event()
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self._loop = asyncio.get_running_loop()
+        self._ready.set()
+
+    async def main_loop(self) -> None:
+        await self._stopping.wait()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        for server in self.servers:
+            server.close()
+        for listener in sockets or []:
+            listener.close()
+        deadline = asyncio.get_running_loop().time() + _STOP_TIMEOUT
+        state = self.server_state
+        # A connection that was just accepted may appear while others are being dropped.
+        while state.connections or state.tasks:
+            for connection in list(state.connections):
+                connection.transport.abort()
+            if asyncio.get_running_loop().time() > deadline:
+                for task in state.tasks:
+                    task.cancel()
+                break
+            await asyncio.sleep(0.001)
+
+    def stop(self) -> None:
+        """Ask it to stop, from any thread."""
+        if self._loop is not None:
+            self._loop.call_soon_threadsafe(self._stopping.set)
+
+    def drop(self, client: tuple[str, int]) -> None:
+        """Close the connection of a client after what was written, without a proper end."""
+        for connection in list(self.server_state.connections):
+            if connection.transport.get_extra_info("peername") == client:
+                connection.transport.close()
+
+
+def _listener(port: int) -> socket.socket:
+    # asyncio turns Nagle's algorithm off only for sockets that name their protocol; with it, each
+    # reply on a reused connection would come 40 ms late.
+    listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+    try:
+        if os.name == "posix":
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(("127.0.0.1", port))
+    except OSError:
+        listener.close()
+        raise
+    return listener
+
+
+class ServerThread:
+    """A server on loopback, ready when the constructor returns."""
+
+    def __init__(self, app: ASGIApp, port: int) -> None:
+        self._listener = _listener(port)
+        self.port: int = self._listener.getsockname()[1]
+        ready = threading.Event()
+        config = uvicorn.Config(
+            app,
+            loop="asyncio",
+            # One parser everywhere, whatever else is installed.
+            http="h11",
+            ws="none",
+            lifespan="off",
+            # uvicorn's loggers belong to the process, which may run a server of its own.
+            log_config=None,
+            access_log=False,
+            proxy_headers=False,
+            server_header=False,
+            date_header=False,
+            timeout_keep_alive=_HOUR,
+        )
+        self._server = _PromptServer(config, ready)
+        self._thread = threading.Thread(
+            target=self._server.run,
+            args=([self._listener],),
+            name=f"bailian-emulator-{self.port}",
+            daemon=True,
+        )
+        self._thread.start()
+        if not ready.wait(_START_TIMEOUT):
+            msg = f"The emulator did not start within {_START_TIMEOUT} s."
+            raise RuntimeError(msg)
+
+    def drop(self, client: tuple[str, int]) -> None:
+        """Close a client's connection without a proper end; for the server's thread only."""
+        self._server.drop(client)
+
+    def stop(self) -> None:
+        """Drop all connections and end the thread."""
+        self._server.stop()
+        self._thread.join(_START_TIMEOUT)

@@ -1,0 +1,371 @@
+"""The emulator's wire, read with bare httpx: requests in, bytes out."""
+
+import itertools
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import httpx
+import pytest
+
+from langchain_bailian_app.emulator import App, BailianEmulator, Reply
+
+CITED = "一<ref>[2]</ref>，二<ref>[1]</ref>。"
+
+
+@pytest.fixture
+def bailian() -> Iterator[BailianEmulator]:
+    with BailianEmulator() as emulator:
+        yield emulator
+
+
+def ask(
+    bailian: BailianEmulator,
+    given: dict[str, Any] | str,
+    *,
+    app_id: str | None = None,
+    sse: bool = False,
+    headers: dict[str, str] | None = None,
+    **parameters: Any,
+) -> httpx.Response:
+    """Send one request; a string is a prompt."""
+    body = {
+        "input": {"prompt": given} if isinstance(given, str) else given,
+        "parameters": parameters,
+    }
+    sent = {"Authorization": f"Bearer {bailian.api_key}"}
+    if sse:
+        sent["X-DashScope-SSE"] = "enable"
+    url = f"{bailian.base_url}/apps/{app_id or bailian.app_id}/completion"
+    # Without TLS contexts to load, a client is made in no time.
+    with httpx.Client(trust_env=False, verify=False) as client:  # noqa: S501
+        return client.post(url, json=body, headers=sent | (headers or {}))
+
+
+def output(response: httpx.Response) -> dict[str, Any]:
+    assert response.status_code == 200, response.text
+    result: dict[str, Any] = response.json()["output"]
+    return result
+
+
+def payloads(response: httpx.Response) -> list[dict[str, Any]]:
+    """The JSON of each frame, its framing checked."""
+    *frames, rest = response.text.split("\n\n")
+    assert rest == ""
+    found = []
+    for number, frame in enumerate(frames, start=1):
+        head, data = frame.split("\ndata:")
+        assert head == f"id:{number}\nevent:result\n:HTTP_STATUS/200"
+        found.append(json.loads(data))
+    return found
+
+
+def test_whole_answer_has_the_recorded_shape(bailian: BailianEmulator) -> None:
+    response = ask(bailian, "什么是滞报金？")
+
+    body = response.json()
+    assert set(body) == {"output", "usage", "request_id"}
+    assert set(body["output"]) == {"doc_references", "session_id", "finish_reason", "text"}
+    assert body["output"]["finish_reason"] == "stop"
+    assert len(body["output"]["session_id"]) == 32
+    assert "本地模拟器" in body["output"]["text"]
+    (usage,) = body["usage"]["models"]
+    assert usage["model_id"] == "qwen-plus"
+    assert usage["input_tokens"] > 0
+    assert usage["output_tokens"] > 0
+    headers = response.headers
+    assert headers["x-request-id"] == body["request_id"]
+    assert headers["content-type"] == "application/json"
+    assert headers["content-encoding"] == "gzip"
+    assert headers["x-dashscope-finished"] == "true"
+    assert headers["x-dashscope-timeout"] == "180"
+    assert headers["x-dashscope-call-gateway"] == "true"
+    assert headers["server"] == "bailian-emulator"
+    assert int(headers["resp-start-time"]) >= int(headers["req-arrive-time"])
+
+
+def test_json_is_plain_for_a_client_without_gzip(bailian: BailianEmulator) -> None:
+    response = ask(bailian, "什么是保税？", headers={"Accept-Encoding": "identity"})
+
+    assert "content-encoding" not in response.headers
+    assert "保税" in response.content.decode()
+
+
+@pytest.mark.parametrize("header", [{"X-DashScope-SSE": "enable"}, {"Accept": "text/event-stream"}])
+def test_either_header_asks_for_a_stream(bailian: BailianEmulator, header: dict[str, str]) -> None:
+    response = ask(bailian, "什么是申报？", headers=header, incremental_output=True)
+
+    frames = payloads(response)
+    headers = response.headers
+    assert headers["content-type"] == "text/event-stream;charset=UTF-8"
+    assert headers["x-dashscope-finished"] == "false"
+    assert len(frames) > 20
+    assert {frame["request_id"] for frame in frames} == {headers["x-request-id"]}
+    assert len({frame["output"]["session_id"] for frame in frames}) == 1
+    reasons = [frame["output"]["finish_reason"] for frame in frames]
+    assert reasons == ["null"] * (len(frames) - 1) + ["stop"]
+    assert frames[-1]["output"]["text"] == ""
+    tokens = [frame["usage"]["models"][0]["output_tokens"] for frame in frames]
+    assert tokens == sorted(tokens)
+    assert all(len(frame["output"]["text"]) <= 16 for frame in frames)
+
+
+def test_stream_and_whole_answer_say_the_same(bailian: BailianEmulator) -> None:
+    whole = ask(bailian, "什么是原产地证？").json()
+    deltas = payloads(ask(bailian, "什么是原产地证？", sse=True, incremental_output=True))
+    repeated = payloads(ask(bailian, "什么是原产地证？", sse=True))
+
+    text = whole["output"]["text"]
+    assert "".join(frame["output"]["text"] for frame in deltas) == text
+    texts = [frame["output"]["text"] for frame in repeated]
+    assert all(later.startswith(earlier) for earlier, later in itertools.pairwise(texts))
+    assert texts[-1] == texts[-2] == text
+    assert deltas[-1]["usage"] == repeated[-1]["usage"] == whole["usage"]
+    assert deltas[-1]["output"]["doc_references"] == whole["output"]["doc_references"]
+
+
+def test_markers_are_split_and_references_accumulate(bailian: BailianEmulator) -> None:
+    hits = [{"index_id": "1"}, {"index_id": "2"}, {"index_id": "3"}]
+    app_id = bailian.add_app(App("cites", answer=lambda _: Reply(CITED, references=hits)))
+
+    frames = payloads(ask(bailian, "?", app_id=app_id, sse=True, incremental_output=True))
+
+    texts = [frame["output"]["text"] for frame in frames]
+    assert any(text.endswith("</") for text in texts)
+    assert any(text.endswith("<ref") for text in texts)
+    assert not any("<ref>[" in text and "</ref>" in text for text in texts)
+    cited = [
+        [reference["index_id"] for reference in frame["output"].get("doc_references", [])]
+        for frame in frames
+    ]
+    assert cited[0] == []
+    assert "doc_references" not in frames[0]["output"]
+    assert [c for n, c in enumerate(cited) if c and c != cited[n - 1]] == [["2"], ["1", "2"]]
+    assert cited[-1] == ["1", "2"]
+
+
+def test_thoughts_have_the_recorded_shapes(bailian: BailianEmulator) -> None:
+    given = ask(bailian, "报关单写什么？", has_thoughts=True, enable_thinking=True)
+
+    retrieval, reasoning = output(given)["thoughts"]
+    hits = json.loads(retrieval.pop("observation"))
+    assert retrieval == {
+        "action_input_stream": "{}",
+        "action_type": "agentRag",
+        "action_name": "知识检索",
+        "action": "rag",
+        "arguments": "{}",
+    }
+    assert sorted(hits[0]) == [
+        *("content", "dataId", "dataName", "display", "id", "images"),
+        *("referenceIndex", "score", "title", "webSearch"),
+    ]
+    assert [hit["referenceIndex"] for hit in hits] == list(range(1, len(hits) + 1))
+    scores = [hit["score"] for hit in hits]
+    assert scores == sorted(scores, reverse=True)
+    assert 0 < scores[-1] <= scores[0] < 1
+    assert hits[0]["content"].startswith("【文档名】:进出口申报术语\n【标题】:报关单")
+    assert reasoning.pop("thought") == reasoning.pop("response") != ""
+    assert reasoning == {
+        "action_type": "reasoning",
+        "action_name": "思考过程",
+        "action": "reasoning",
+    }
+
+
+def test_reasoning_comes_first_and_leaves_empty_entries(bailian: BailianEmulator) -> None:
+    asked: dict[str, Any] = {"has_thoughts": True, "enable_thinking": True}
+    frames = payloads(ask(bailian, "什么是归类？", sse=True, incremental_output=True, **asked))
+
+    first, *rest = [frame["output"] for frame in frames]
+    assert [thought["action"] for thought in first["thoughts"]] == ["rag"]
+    assert all([t["action"] for t in frame["thoughts"]] == ["reasoning"] for frame in rest)
+    thinking = [frame for frame in rest if frame["thoughts"][0]["thought"]]
+    assert rest[: len(thinking)] == thinking
+    assert {frame["text"] for frame in [first, *thinking]} == {""}
+    whole = output(ask(bailian, "什么是归类？", **asked))["thoughts"][1]["thought"]
+    assert "".join(frame["thoughts"][0]["thought"] for frame in thinking) == whole
+    repeated = payloads(ask(bailian, "什么是归类？", sse=True, **asked))
+    assert repeated[-1]["output"]["thoughts"][1]["thought"] == whole
+
+
+@pytest.mark.parametrize(
+    ("thinking", "asked", "thinks"),
+    [
+        ("off", True, False),
+        ("on", False, True),
+        ("hybrid", True, True),
+        ("hybrid", False, False),
+        ("hybrid", None, False),
+    ],
+)
+def test_thinking_follows_app_and_request(
+    bailian: BailianEmulator, thinking: Any, asked: bool | None, thinks: bool
+) -> None:
+    app_id = bailian.add_app(App("thinks", thinking=thinking))
+    parameters: dict[str, Any] = {} if asked is None else {"enable_thinking": asked}
+
+    given = output(ask(bailian, "?", app_id=app_id, has_thoughts=True, **parameters))
+
+    assert ("thoughts" in given) == thinks
+    assert "thoughts" not in output(ask(bailian, "?", app_id=app_id, **parameters))
+
+
+def test_thoughts_may_come_though_nobody_asked(bailian: BailianEmulator) -> None:
+    bailian.apps[bailian.app_id].always_thoughts = True
+
+    assert output(ask(bailian, "什么是查验？"))["thoughts"][0]["action"] == "rag"
+
+
+def test_switches_for_what_no_source_tells(bailian: BailianEmulator) -> None:
+    app = bailian.apps[bailian.app_id]
+    app.repeat_steps = app.ignores_incremental = True
+    asked: dict[str, Any] = {"sse": True, "incremental_output": True, "has_thoughts": True}
+
+    frames = payloads(ask(bailian, "什么是放行？", **asked))
+
+    assert all(frame["output"]["thoughts"][0]["action"] == "rag" for frame in frames)
+    assert frames[-1]["output"]["text"] == frames[-2]["output"]["text"] != ""
+
+
+def test_references_need_the_console_switch(bailian: BailianEmulator) -> None:
+    bailian.apps[bailian.app_id].show_references = False
+
+    given = output(ask(bailian, "什么是滞报金？"))
+
+    assert "doc_references" not in given
+    assert "<ref>" not in given["text"]
+
+
+def test_scripted_reply_decides_everything(bailian: BailianEmulator) -> None:
+    reply = Reply(
+        "一二",
+        pieces=["一", "二"],
+        steps=[{"action": "plugin"}],
+        finish_reason="length",
+        usage=[{"model_id": "a", "input_tokens": 1, "output_tokens": 2}] * 2,
+    )
+    app_id = bailian.add_app(App("scripted", answer=lambda _: reply, always_thoughts=True))
+
+    frames = payloads(ask(bailian, "?", app_id=app_id, sse=True, incremental_output=True))
+
+    assert [frame["output"]["text"] for frame in frames] == ["", "一", "二", ""]
+    assert frames[0]["output"]["thoughts"] == [{"action": "plugin"}]
+    assert "thoughts" not in frames[1]["output"]
+    assert frames[-1]["output"]["finish_reason"] == "length"
+    assert len(frames[-1]["usage"]["models"]) == 2
+
+
+@pytest.mark.parametrize("text", ["a\u2028b\u0085c", "data:\n\nid:1", "\ud800", "👩‍👩‍👧 ok", ""])
+def test_any_text_survives_the_wire(bailian: BailianEmulator, text: str) -> None:
+    app_id = bailian.add_app(App("any", answer=lambda _: text))
+
+    frames = payloads(ask(bailian, "?", app_id=app_id, sse=True, incremental_output=True))
+
+    assert "".join(frame["output"]["text"] for frame in frames) == text
+    assert output(ask(bailian, "?", app_id=app_id))["text"] == text
+
+
+def test_requests_are_recorded_without_secrets(bailian: BailianEmulator) -> None:
+    tokens = {"tool": {"user_token": "very-secret"}}
+    given = {"prompt": "hi", "biz_params": {"user_defined_tokens": tokens, "x": 1}}
+
+    ask(bailian, given, sse=True, headers={"X-Extra": "1"})
+
+    (record,) = bailian.requests
+    assert record.wait()
+    assert record.finished
+    assert record.closed_at is None
+    assert record.method == "POST"
+    assert record.path.endswith(f"/apps/{bailian.app_id}/completion")
+    assert record.app_id == bailian.app_id
+    assert record.headers["authorization"] == "[removed]"
+    assert record.headers["x-extra"] == "1"
+    biz_params = {"user_defined_tokens": {"tool": "[removed]"}, "x": 1}
+    assert record.body == {"input": {"prompt": "hi", "biz_params": biz_params}, "parameters": {}}
+    assert record.size > 50
+    assert record.status == 200
+    assert record.frames_sent > 20
+    assert "very-secret" not in repr(record)
+    assert bailian.api_key not in repr(record)
+
+
+@pytest.mark.parametrize("key", ["", "Bearer sk-wrong", "sk-emulator"])
+def test_wrong_key_is_refused_without_content_type(bailian: BailianEmulator, key: str) -> None:
+    response = ask(bailian, "hi", headers={"Authorization": key})
+
+    assert response.status_code == 401
+    assert "content-type" not in response.headers
+    assert response.json()["code"] == "InvalidApiKey"
+    assert response.json()["request_id"]
+    assert bailian.requests[0].status == 401
+
+
+@pytest.mark.parametrize(
+    ("given", "parameters", "status", "code"),
+    [
+        ({}, {}, 400, "BadRequest.EmptyInput"),
+        ({"prompt": ""}, {}, 400, "BadRequest.EmptyInput"),
+        ({"prompt": 1}, {}, 400, "InvalidParameter"),
+        ({"prompt": "x"}, {"incremental_output": True}, 400, "InvalidParameter"),
+        ({"prompt": "x"}, {"has_thoughts": "yes"}, 400, "InvalidParameter"),
+        ({"prompt": "x"}, {"dialog_round": True}, 400, "InvalidParameter"),
+        ({"prompt": "x"}, {"rag_options": []}, 400, "InvalidParameter"),
+        ({"prompt": "x", "image_list": "url"}, {}, 400, "InvalidParameter"),
+        ({"prompt": "x", "file_list": [1]}, {}, 400, "InvalidParameter"),
+        ({"messages": "x"}, {}, 400, "InvalidParameter"),
+        ({"messages": [{"role": "tool", "content": "x"}]}, {}, 400, "InvalidParameter"),
+        ({"messages": [{"role": "user", "content": ["x"]}]}, {}, 400, "InvalidParameter"),
+        ({"messages": [{"role": "system", "content": "x"}]}, {}, 400, "InvalidParameter"),
+        ({"prompt": "x"}, {"rag_options": {"session_file_ids": ["f"] * 11}}, 400, None),
+    ],
+)
+def test_bad_requests_are_refused(
+    bailian: BailianEmulator, given: Any, parameters: Any, status: int, code: str | None
+) -> None:
+    response = ask(bailian, given, **parameters)
+
+    assert response.status_code == status
+    assert response.json()["code"] == code or code is None
+    assert set(response.json()) == {"code", "message", "request_id"}
+
+
+@pytest.mark.parametrize("content", [b"{", b"[]", b"\xff"])
+def test_body_must_be_a_json_object(bailian: BailianEmulator, content: bytes) -> None:
+    url = f"{bailian.base_url}/apps/{bailian.app_id}/completion"
+    headers = {"Authorization": f"Bearer {bailian.api_key}"}
+    response = httpx.post(url, content=content, headers=headers, trust_env=False)
+
+    assert response.json()["code"] == "BadRequest.IllegalInput"
+    assert bailian.requests[0].body == {}
+    assert bailian.requests[0].size == len(content)
+
+
+def test_incremental_output_message(bailian: BailianEmulator) -> None:
+    response = ask(bailian, "x", incremental_output=True)
+
+    assert response.json()["message"] == "incremental_output only support stream call"
+
+
+def test_who_may_call_which_app(bailian: BailianEmulator) -> None:
+    bailian.add_app(App("elsewhere", app_id="b" * 32, workspace="ws1"))
+    bailian.add_app(App("draft", app_id="d" * 32, published=False))
+
+    codes = [
+        ask(bailian, "x", app_id="0" * 32).json()["code"],
+        ask(bailian, "x", app_id="b" * 32).json()["code"],
+        ask(bailian, "x", app_id="d" * 32).json()["code"],
+    ]
+    assert codes == ["App.AccessDenied", "App.AccessDenied", "FlowNotPublished"]
+    allowed = ask(bailian, "x", app_id="b" * 32, headers={"X-DashScope-WorkSpace": "ws1"})
+    assert allowed.status_code == 200
+
+
+def test_other_paths_are_not_found_and_recorded(bailian: BailianEmulator) -> None:
+    headers = {"Authorization": f"Bearer {bailian.api_key}"}
+    response = httpx.get(f"{bailian.base_url}/nothing", headers=headers, trust_env=False)
+
+    assert response.status_code == 404
+    assert response.json()["code"] == "NotFound"
+    assert bailian.requests[0].path == "/api/v1/nothing"
+    assert bailian.requests[0].app_id is None
