@@ -1,0 +1,45 @@
+"""Every test runs with a clean environment; the emulator runs once for all of them."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+import pytest
+
+from langchain_bailian_app import BailianAppChatModel
+from langchain_bailian_app.emulator import BailianEmulator
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+_PROXIES = {"http_proxy", "https_proxy", "all_proxy", "no_proxy"}
+
+
+@pytest.fixture(autouse=True)
+def clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Hide keys, proxies and configuration of the machine that runs the tests."""
+    for name in list(os.environ):
+        if name.startswith(("DASHSCOPE_", "BAILIAN_")) or name.lower() in _PROXIES:
+            monkeypatch.delenv(name)
+    monkeypatch.setenv("HOME", str(tmp_path))
+
+
+@pytest.fixture(scope="session")
+def bailian() -> Iterator[BailianEmulator]:
+    """Run the emulator."""
+    with BailianEmulator() as emulator:
+        yield emulator
+
+
+@pytest.fixture
+def make_model(bailian: BailianEmulator) -> Callable[..., BailianAppChatModel]:
+    """Return a function that makes models connected to the emulator."""
+
+    def make(app_id: str = bailian.app_id, **fields: object) -> BailianAppChatModel:
+        return BailianAppChatModel(
+            app_id=app_id, **{"base_url": bailian.base_url, "api_key": bailian.api_key} | fields
+        )
+
+    return make
