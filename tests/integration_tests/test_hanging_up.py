@@ -1,0 +1,104 @@
+"""Whoever stops reading hangs up: the service sees the connection close at once."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+
+from langchain_bailian_app.emulator import App, RecordedRequest
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from langchain_bailian_app import BailianAppChatModel
+    from langchain_bailian_app.emulator import BailianEmulator
+
+AT_ONCE = 0.1  # seconds
+
+
+@pytest.fixture
+def model(
+    bailian: BailianEmulator, make_model: Callable[..., BailianAppChatModel]
+) -> BailianAppChatModel:
+    """Return a model whose application takes seconds to answer."""
+    app_id = bailian.add_app(App("slow", answer=lambda _: "慢慢地说。" * 100, pace=0.02))
+    return make_model(app_id)
+
+
+def check_hung_up(request: RecordedRequest, since: float) -> None:
+    assert request.wait(1)
+    assert not request.finished
+    assert request.closed_at is not None
+    assert request.closed_at - since < AT_ONCE
+
+
+def test_break(model: BailianAppChatModel, bailian: BailianEmulator) -> None:
+    for _ in model.stream("?"):
+        break
+    since = time.monotonic()
+
+    check_hung_up(bailian.requests[-1], since)
+
+
+def test_close(model: BailianAppChatModel, bailian: BailianEmulator) -> None:
+    chunks = model.stream("?")
+    next(chunks)
+    since = time.monotonic()
+    chunks.close()  # type: ignore[attr-defined]
+
+    check_hung_up(bailian.requests[-1], since)
+
+
+async def test_asynchronous_break(model: BailianAppChatModel, bailian: BailianEmulator) -> None:
+    async for _ in model.astream("?"):
+        break
+    since = time.monotonic()
+    await asyncio.sleep(AT_ONCE)
+
+    check_hung_up(bailian.requests[-1], since)
+
+
+async def test_asynchronous_close(model: BailianAppChatModel, bailian: BailianEmulator) -> None:
+    chunks = model.astream("?")
+    await anext(chunks)
+    since = time.monotonic()
+    await chunks.aclose()  # type: ignore[attr-defined]
+    await asyncio.sleep(AT_ONCE)
+
+    check_hung_up(bailian.requests[-1], since)
+
+
+@pytest.mark.parametrize("way", ["ainvoke", "astream"])
+async def test_cancelled_task(
+    model: BailianAppChatModel, bailian: BailianEmulator, way: str
+) -> None:
+    async def read() -> None:
+        if way == "ainvoke":
+            await model.ainvoke("?")
+        else:
+            async for _ in model.astream("?"):
+                pass
+
+    task = asyncio.create_task(read())
+    await asyncio.sleep(0.2)
+    since = time.monotonic()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+
+    check_hung_up(bailian.requests[-1], since)
+
+
+@pytest.mark.parametrize("way", ["invoke", "stream"])
+def test_stop_sequence(model: BailianAppChatModel, bailian: BailianEmulator, way: str) -> None:
+    if way == "invoke":
+        text = model.invoke("?", stop=["说"]).text
+    else:
+        text = "".join(chunk.text for chunk in model.stream("?", stop=["说"]))
+    since = time.monotonic()
+
+    assert text == "慢慢地"
+    check_hung_up(bailian.requests[-1], since)

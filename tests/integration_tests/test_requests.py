@@ -1,0 +1,322 @@
+"""What is sent: by fields, by keywords of a call, and by the config of a call."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, TypedDict
+
+import pytest
+from langchain_core.language_models.chat_models import BaseChatModel
+from langchain_core.messages import AIMessage, HumanMessage, SystemMessage, trim_messages
+from langchain_core.runnables import ConfigurableField, RunnableLambda
+from langgraph.graph import END, START, StateGraph
+
+from langchain_bailian_app import BizParams, RagOptions
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from langchain_core.runnables import RunnableConfig
+
+    from langchain_bailian_app import BailianAppChatModel
+    from langchain_bailian_app.emulator import BailianEmulator
+
+CONFIG: RunnableConfig = {"configurable": {"bailian_session_id": "from-config"}}
+
+
+def body(bailian: BailianEmulator) -> dict[str, Any]:
+    """Return what the newest request asked."""
+    return bailian.requests[-1].body
+
+
+def test_every_call_is_a_stream_unless_streaming_is_false(
+    bailian: BailianEmulator, make_model: Callable[..., BailianAppChatModel]
+) -> None:
+    model = make_model()
+    model.invoke("?")
+
+    assert body(bailian)["parameters"] == {"incremental_output": True}
+    assert bailian.requests[-1].headers["x-dashscope-sse"] == "enable"
+    assert bailian.requests[-1].headers["user-agent"].startswith("langchain-bailian-app/")
+
+    model.invoke("?", streaming=False)
+
+    assert body(bailian)["parameters"] == {}
+    assert "x-dashscope-sse" not in bailian.requests[-1].headers
+
+
+def test_a_model_rebuilt_by_configurable_fields_still_streams(
+    bailian: BailianEmulator, make_model: Callable[..., BailianAppChatModel]
+) -> None:
+    model = make_model().configurable_fields(memory_id=ConfigurableField(id="memory"))
+    model.invoke("?", {"configurable": {"memory": "m1"}})
+
+    assert body(bailian) == {
+        "input": {"prompt": "?", "memory_id": "m1"},
+        "parameters": {"incremental_output": True},
+    }
+
+
+def test_keywords_of_a_call_lie_over_the_fields(
+    bailian: BailianEmulator, make_model: Callable[..., BailianAppChatModel]
+) -> None:
+    model = make_model(
+        rag_options=RagOptions(pipeline_ids=["kb1"]), memory_id="m1", temperature=0.5, top_p=0.1
+    )
+    model.invoke(
+        "?",
+        rag_options={"pipeline_ids": ["kb2"], "tags": "t"},
+        biz_params={"user_prompt_params": {"city": "杭州"}},
+        temperature=0.0,
+        enable_thinking=True,
+        app_model="qwen-max",
+        memory_id=None,
+    )
+
+    assert body(bailian) == {
+        "input": {
+            "prompt": "?",
+            "memory_id": "m1",
+            "biz_params": {"user_prompt_params": {"city": "杭州"}},
+        },
+        "parameters": {
+            "incremental_output": True,
+            "enable_thinking": True,
+            "has_thoughts": True,
+            "model_id": "qwen-max",
+            "temperature": 0.0,
+            "top_p": 0.1,
+            "rag_options": {"pipeline_ids": ["kb2"], "tags": ["t"]},
+        },
+    }
+
+
+def test_bound_keywords_are_sent(
+    bailian: BailianEmulator, make_model: Callable[..., BailianAppChatModel]
+) -> None:
+    make_model().bind(memory_id="m2", stop=["x"]).invoke("?")
+
+    assert body(bailian)["input"] == {"prompt": "?", "memory_id": "m2"}
+
+
+def test_tokens_reach_the_wire_and_no_repr(
+    bailian: BailianEmulator, make_model: Callable[..., BailianAppChatModel]
+) -> None:
+    tokens = {"user_defined_tokens": {"tool": {"user_token": "planted"}}}
+    bound = make_model().bind(biz_params=tokens)
+    bound.invoke("?")
+
+    assert body(bailian)["input"]["biz_params"] == {"user_defined_tokens": {"tool": "[removed]"}}
+    assert "planted" not in repr(bound)
+    assert BizParams(**tokens).to_wire() == tokens  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("keyword", "error", "text"),
+    [
+        ({"sesion_id": "s"}, TypeError, "did you mean `session_id`"),
+        ({"nonsense_at_all": 1}, TypeError, "no argument `nonsense_at_all`"),
+        ({"api_key": "k"}, TypeError, "belongs to the model"),
+        ({"tools": [{}]}, NotImplementedError, "runs its own tools"),
+        ({"response_format": {}}, NotImplementedError, "runs its own tools"),
+        ({"temperature": "hot"}, ValueError, "temperature"),
+        ({"rag_options": {"file_ids": ["f"]}}, ValueError, "pipeline_ids"),
+    ],
+)
+def test_a_wrong_keyword_is_refused_before_anything_is_sent(
+    bailian: BailianEmulator,
+    make_model: Callable[..., BailianAppChatModel],
+    keyword: dict[str, Any],
+    error: type[Exception],
+    text: str,
+) -> None:
+    before = len(bailian.requests)
+    for call in (make_model().invoke, lambda *a, **k: list(make_model().stream(*a, **k))):
+        with pytest.raises(error, match=text):
+            call("?", **keyword)
+
+    assert len(bailian.requests) == before
+
+
+@pytest.mark.parametrize(
+    "keyword",
+    [
+        {"tools": None},
+        {"sesion_id": None},
+        {"stream": True},
+        {"stream_usage": True},
+        {"model": "traced"},
+        {"ls_structured_output_format": {"kwargs": {}, "schema": {}}},
+    ],
+)
+def test_keywords_of_langchain_do_no_harm(
+    make_model: Callable[..., BailianAppChatModel], keyword: dict[str, Any]
+) -> None:
+    assert make_model().invoke("?", **keyword).text
+
+
+def test_bind_tools_says_what_to_do_instead(
+    make_model: Callable[..., BailianAppChatModel],
+) -> None:
+    with pytest.raises(NotImplementedError, match="give the application to another model as a tool"):
+        make_model().bind_tools([])
+
+
+def test_extra_fields_are_merged_last(
+    bailian: BailianEmulator, make_model: Callable[..., BailianAppChatModel]
+) -> None:
+    model = make_model(temperature=0.1, extra_input={"next_year": 1})
+    model.invoke("?", extra_parameters={"temperature": 0.9, "cip_service_codes": {}})
+
+    assert body(bailian)["input"] == {"prompt": "?", "next_year": 1}
+    assert body(bailian)["parameters"]["temperature"] == 0.9
+    assert body(bailian)["parameters"]["cip_service_codes"] == {}
+
+
+def test_images_in_content_blocks_reach_the_wire(
+    bailian: BailianEmulator, make_model: Callable[..., BailianAppChatModel]
+) -> None:
+    message = HumanMessage(
+        [
+            {"type": "text", "text": "看图"},
+            {"type": "image", "base64": "AAAA", "mime_type": "image/png"},
+            {"type": "image_url", "image_url": {"url": "https://pictures.example/1.png"}},
+            {"type": "file", "url": "https://files.example/1.pdf"},
+        ]
+    )
+    make_model(image_list=["https://pictures.example/2.png"]).invoke([message])
+
+    assert body(bailian)["input"] == {
+        "prompt": "看图",
+        "image_list": [
+            "data:image/png;base64,AAAA",
+            "https://pictures.example/1.png",
+            "https://pictures.example/2.png",
+        ],
+        "file_list": ["https://files.example/1.pdf"],
+    }
+
+
+# -- sessions by hand ------------------------------------------------------------------------------
+
+
+def test_a_session_given_by_hand_continues_in_the_cloud(
+    bailian: BailianEmulator, make_model: Callable[..., BailianAppChatModel]
+) -> None:
+    model = make_model()
+    first = model.invoke([SystemMessage("简短。"), HumanMessage("我叫小明。")])
+    session_id = first.response_metadata["session_id"]
+    second = model.invoke("保税？", session_id=session_id)
+    third = model.invoke(
+        [SystemMessage("简短。"), HumanMessage("保税？"), second, HumanMessage("归类？")],
+        session_id=session_id,
+    )
+
+    assert body(bailian)["input"] == {"prompt": "归类？", "session_id": session_id}
+    assert third.response_metadata["session_id"] == session_id
+    assert [turn.prompt for turn in bailian.session(session_id)][-2:] == ["保税？", "归类？"]
+
+
+def test_the_system_message_goes_in_front_of_a_sessions_first_prompt(
+    bailian: BailianEmulator, make_model: Callable[..., BailianAppChatModel]
+) -> None:
+    make_model().invoke([SystemMessage("简短。"), HumanMessage("保税？")], session_id="s1")
+
+    assert body(bailian)["input"] == {"prompt": "简短。\n\n保税？", "session_id": "s1"}
+
+
+@pytest.mark.parametrize(
+    "messages",
+    [
+        [HumanMessage("一"), HumanMessage("二")],
+        [HumanMessage("一"), AIMessage("答")],
+        [HumanMessage("一"), AIMessage("答"), HumanMessage("二"), HumanMessage("三")],
+    ],
+)
+def test_a_session_takes_exactly_one_new_human_message(
+    make_model: Callable[..., BailianAppChatModel], messages: list[Any]
+) -> None:
+    with pytest.raises(ValueError, match="exactly one new human message"):
+        make_model().invoke(messages, session_id="s1")
+
+
+def test_keyword_before_config_before_field(
+    bailian: BailianEmulator, make_model: Callable[..., BailianAppChatModel]
+) -> None:
+    model = make_model(session_id="from-field")
+    seen = []
+    for config, keywords in [(None, {}), (CONFIG, {}), (CONFIG, {"session_id": "from-keyword"})]:
+        model.invoke("?", config, **keywords)  # type: ignore[arg-type]
+        seen.append(body(bailian)["input"]["session_id"])
+
+    assert seen == ["from-field", "from-config", "from-keyword"]
+
+
+class State(TypedDict):
+    question: str
+
+
+def ask_in_graph(model: BaseChatModel, config: RunnableConfig) -> None:
+    graph = StateGraph(State)
+    graph.add_node("ask", lambda state: {"question": model.invoke(state["question"]).text})
+    graph.add_edge(START, "ask")
+    graph.add_edge("ask", END)
+    graph.compile().invoke({"question": "?"}, config)
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda model: model.invoke("?", CONFIG),
+        lambda model: list(model.stream("?", CONFIG)),
+        lambda model: model.batch(["?"], [CONFIG]),
+        lambda model: model.with_config(CONFIG).invoke("?"),
+        lambda model: (RunnableLambda(str) | model).invoke("?", CONFIG),
+        lambda model: RunnableLambda(lambda text: model.invoke(text).text).invoke("?", CONFIG),
+        lambda model: model.stream_events("?", CONFIG, version="v3").output,
+        lambda model: ask_in_graph(model, CONFIG),
+    ],
+    ids=["invoke", "stream", "batch", "with_config", "chain", "lambda", "v3", "graph"],
+)
+def test_the_session_in_a_config_reaches_the_request(
+    bailian: BailianEmulator, make_model: Callable[..., BailianAppChatModel], call: Any
+) -> None:
+    call(make_model())
+
+    assert body(bailian)["input"] == {"prompt": "?", "session_id": "from-config"}
+
+
+async def test_the_session_in_a_config_reaches_an_asynchronous_request(
+    bailian: BailianEmulator, make_model: Callable[..., BailianAppChatModel]
+) -> None:
+    model = make_model()
+    await model.ainvoke("?", CONFIG)
+    [_ async for _ in model.astream("?", CONFIG)]
+    [_ async for _ in model.astream_events("?", CONFIG, version="v2")]
+    await (await model.astream_events("?", CONFIG, version="v3")).output
+
+    sessions = [request.body["input"].get("session_id") for request in bailian.requests[-4:]]
+    assert sessions == ["from-config"] * 4
+
+
+def test_the_keys_of_others_are_not_read(
+    bailian: BailianEmulator, make_model: Callable[..., BailianAppChatModel]
+) -> None:
+    make_model().invoke("?", {"configurable": {"session_id": "theirs", "thread_id": "t"}})
+
+    assert body(bailian)["input"] == {"prompt": "?"}
+
+
+# -- tokens ----------------------------------------------------------------------------------------
+
+
+def test_tokens_are_counted_without_a_request(
+    bailian: BailianEmulator, make_model: Callable[..., BailianAppChatModel]
+) -> None:
+    before = len(bailian.requests)
+    model = make_model()
+    messages = [HumanMessage("你好，世界"), AIMessage("你好"), HumanMessage("再见")]
+
+    assert model.get_num_tokens("你好，世界") == 3
+    assert model.get_num_tokens_from_messages(messages) == 3 + 1 + 1 + 3 * 5
+    assert trim_messages(messages, max_tokens=12, token_counter=model) == messages[1:]
+    assert len(bailian.requests) == before
