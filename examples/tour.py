@@ -89,7 +89,7 @@ def print_sources(message: AIMessage) -> None:
 def a_chain(model: BailianAppChatModel, topic: str) -> None:
     heading("3. A chain", "prompt | model | StrOutputParser()")
     prompt = ChatPromptTemplate.from_messages(
-        [("system", "回答要简短。"), ("human", "请用一句话解释：{topic}")]  # noqa: RUF001
+        [("system", "回答要简短。"), ("human", "请用一句话解释：{topic}")]
     )
     print((prompt | model | StrOutputParser()).invoke({"topic": topic}))
 
@@ -115,7 +115,7 @@ def the_usage(answer: AIMessage) -> None:
 
 
 def tour(model: BailianAppChatModel, *, topic: str, follow_ups: list[str]) -> None:
-    question = f"什么是{topic}？"  # noqa: RUF001
+    question = f"什么是{topic}？"
     one_call(model, question)
     a_stream(model, question)
     a_chain(model, topic)
@@ -130,7 +130,7 @@ def main() -> None:
             tour(
                 BailianAppChatModel(),
                 topic="大模型应用",
-                follow_ups=["能举一个例子吗？", "请把上面的内容总结成一句话。"],  # noqa: RUF001
+                follow_ups=["能举一个例子吗？", "请把上面的内容总结成一句话。"],
             )
             return
         from langchain_bailian_app.emulator import BailianEmulator  # noqa: PLC0415  # an extra
@@ -142,7 +142,7 @@ def main() -> None:
         tour(
             BailianAppChatModel(app_id=bailian.app_id, **connection),
             topic="滞报金",
-            follow_ups=["保税货物是什么？", "归类怎么做？"],  # noqa: RUF001
+            follow_ups=["它按什么计收？", "它从哪天起征？"],
         )
 
 

@@ -15,7 +15,6 @@ import urllib.request
 from http.cookiejar import CookieJar, DefaultCookiePolicy
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
-from weakref import WeakKeyDictionary
 
 import dashscope
 import httpx
@@ -28,9 +27,7 @@ _LIMITS = httpx.Limits(max_connections=1000, max_keepalive_connections=100)
 
 _lock = threading.Lock()
 _sync: dict[_Key, Any] = {}
-_async: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[_Key, tuple[Any, AsyncGenerator[None]]]] = (
-    WeakKeyDictionary()
-)
+_async: dict[asyncio.AbstractEventLoop, dict[_Key, tuple[Any, AsyncGenerator[None]]]] = {}
 
 
 def transport(*, loopback: bool) -> Any:
@@ -49,6 +46,8 @@ async def async_transport(*, loopback: bool) -> Any:
         of_loop = _async.setdefault(asyncio.get_running_loop(), {})
         if key in of_loop:
             return of_loop[key][0]
+        for loop in [loop for loop in _async if loop.is_closed()]:
+            del _async[loop]
         client = httpx.AsyncClient(**_settings(loopback=loopback))
         closing = _close_with_loop(client)
         of_loop[key] = awrap(client), closing
@@ -78,6 +77,8 @@ async def _close_with_loop(client: httpx.AsyncClient) -> AsyncGenerator[None]:
     try:
         yield
     finally:
+        with _lock:
+            _async.pop(asyncio.get_running_loop(), None)
         await client.aclose()
 
 

@@ -16,7 +16,7 @@ from langchain_core.runnables import ensure_config
 from langchain_bailian_app.options import BizParams
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Iterator
+    from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 
     from langchain_core.messages import AIMessage, AIMessageChunk
     from langchain_core.runnables import RunnableConfig
@@ -64,7 +64,7 @@ class EntryPoints(BaseChatModel):
         *,
         stop: list[str] | None = None,
         **kwargs: Any,
-    ) -> AsyncGenerator[AIMessageChunk]:
+    ) -> AsyncIterator[AIMessageChunk]:
         chunks = cast(
             "AsyncGenerator[AIMessageChunk]",
             super().astream(input, config, stop=stop, **_prepared(kwargs, config)),
@@ -73,18 +73,16 @@ class EntryPoints(BaseChatModel):
             async for chunk in chunks:
                 yield chunk
 
-    def stream_events(
-        self, input: LanguageModelInput, config: RunnableConfig | None = None, **kwargs: Any
-    ) -> Any:
-        return super().stream_events(input, config, **_prepared(kwargs, config))
+    if not TYPE_CHECKING:  # the overloads of the base class tell users more than these signatures
 
-    def astream_events(
-        self, input: LanguageModelInput, config: RunnableConfig | None = None, **kwargs: Any
-    ) -> Any:
-        return super().astream_events(input, config, **_prepared(kwargs, config))
+        def stream_events(self, input: Any, config: Any = None, **kwargs: Any) -> Any:
+            return super().stream_events(input, config, **_prepared(kwargs, config))
 
-    def bind(self, **kwargs: Any) -> Any:
-        return super().bind(**_wrapped(kwargs))
+        def astream_events(self, input: Any, config: Any = None, **kwargs: Any) -> Any:
+            return super().astream_events(input, config, **_prepared(kwargs, config))
+
+        def bind(self, **kwargs: Any) -> Any:
+            return super().bind(**_wrapped(kwargs))
 
     def _get_invocation_params(self, stop: list[str] | None = None, **kwargs: Any) -> dict[str, Any]:
         # `generate`, called directly, passes by the methods above.

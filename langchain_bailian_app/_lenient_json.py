@@ -17,7 +17,11 @@ def loads(data: bytes | str) -> Any:
     try:
         return orjson.loads(data)
     except orjson.JSONDecodeError:
-        return _mend(json.loads(data))
+        try:
+            return _mend(json.loads(data))
+        except RecursionError as exc:
+            message = "nested too deeply"
+            raise ValueError(message) from exc
 
 
 def opened(text: Any) -> Any:

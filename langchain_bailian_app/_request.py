@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 _ROLES = {"system": "system", "user": "user", "human": "user", "assistant": "assistant"}
 _INPUT = ("memory_id", "doc_tag_codes", "doc_reference_type")
 _PARAMETERS = {
+    "has_thoughts": "has_thoughts",
     "enable_thinking": "enable_thinking",
     "enable_web_search": "enable_web_search",
     "enable_system_time": "enable_system_time",
@@ -132,7 +133,8 @@ def _input(options: ApplicationFields) -> dict[str, Any]:
 def _parameters(options: ApplicationFields, *, stream: bool) -> dict[str, Any]:
     fields = {wire: getattr(options, name) for name, wire in _PARAMETERS.items()}
     # Unasked, an application may think without telling.
-    fields["has_thoughts"] = True if options.enable_thinking else options.has_thoughts
+    if options.has_thoughts is None and options.enable_thinking:
+        fields["has_thoughts"] = True
     if options.rag_options is not None:
         fields["rag_options"] = options.rag_options.to_wire()
     if stream:  # a plain POST is refused with it

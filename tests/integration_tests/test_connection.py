@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import subprocess
 import sys
 import warnings
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import httpx
 import pytest
-from pydantic import SecretStr, ValidationError
+from pydantic import ValidationError
 
 from langchain_bailian_app import BailianAppChatModel, _clients
 from langchain_bailian_app._connection import resolve
@@ -231,16 +232,25 @@ def test_an_injected_client_may_not_follow_redirects() -> None:
 def test_one_model_serves_one_event_loop_after_the_other_without_a_trace(
     bailian: BailianEmulator,
 ) -> None:
-    script = f"""
+    script = """
 import asyncio
 from langchain_bailian_app import BailianAppChatModel
-model = BailianAppChatModel(app_id={bailian.app_id!r}, api_key="sk-emulator", base_url={bailian.base_url!r})
+model = BailianAppChatModel()
 for _ in range(2):
     print(asyncio.run(model.ainvoke("?")).text[:3])
 print(model.invoke("?").text[:3])
 """
+    variables = {
+        "BAILIAN_APP_ID": bailian.app_id,
+        "DASHSCOPE_API_KEY": bailian.api_key,
+        "DASHSCOPE_BASE_URL": bailian.base_url,
+    }
     done = subprocess.run(
-        [sys.executable, "-X", "dev", "-c", script], capture_output=True, text=True, check=True
+        [sys.executable, "-X", "dev", "-c", script],
+        env=os.environ | variables,
+        capture_output=True,
+        text=True,
+        check=True,
     )
 
     assert done.stderr == ""

@@ -22,7 +22,7 @@ def transport(handler: Callable[[httpx.Request], httpx.Response], base_url: str 
 
 
 def call(sender: object, **arguments: object) -> httpx.Response:
-    response: httpx.Response = sender.open_stream(  # type: ignore[attr-defined]
+    response: httpx.Response = sender.open_stream(
         **{"method": "POST", "path": "apps/a/completion", "json": {}, "base_url": BASE_URL} | arguments
     )
     return response
@@ -50,7 +50,8 @@ def test_a_stream_is_opened_once_and_failures_keep_their_cause() -> None:
 
     def handler(request: httpx.Request) -> httpx.Response:
         attempts.append(request)
-        raise httpx.ConnectError("refused")
+        msg = "refused"
+        raise httpx.ConnectError(msg)
 
     with pytest.raises(ds.APIConnectionError) as caught:
         call(transport(handler))

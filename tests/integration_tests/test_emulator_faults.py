@@ -295,7 +295,7 @@ def test_proxies_do_not_matter(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_command_line() -> None:
     command = [sys.executable, "-W", "error", "-m", "langchain_bailian_app.emulator"]
-    with subprocess.Popen(  # noqa: S603 - our own module
+    with subprocess.Popen(
         [*command, "--port", "0", "--pace", "0"],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

@@ -30,10 +30,7 @@ WHOLE = frame(text="好的") + frame(text="", finish_reason="stop")
 
 def failure(model: BailianAppChatModel, way: str = "invoke") -> errors.BailianError:
     with pytest.raises(errors.BailianError) as caught:
-        if way == "invoke":
-            model.invoke("?")
-        else:
-            list(model.stream("?"))
+        model.invoke("?") if way == "invoke" else list(model.stream("?"))
     assert isinstance(caught.value, ModelError)
     assert isinstance(caught.value, DashScopeError)
     return caught.value

@@ -47,7 +47,7 @@ def test_close(model: BailianAppChatModel, bailian: BailianEmulator) -> None:
     chunks = model.stream("?")
     next(chunks)
     since = time.monotonic()
-    chunks.close()  # type: ignore[attr-defined]
+    chunks.close()
 
     check_hung_up(bailian.requests[-1], since)
 
@@ -65,16 +65,14 @@ async def test_asynchronous_close(model: BailianAppChatModel, bailian: BailianEm
     chunks = model.astream("?")
     await anext(chunks)
     since = time.monotonic()
-    await chunks.aclose()  # type: ignore[attr-defined]
+    await chunks.aclose()
     await asyncio.sleep(AT_ONCE)
 
     check_hung_up(bailian.requests[-1], since)
 
 
 @pytest.mark.parametrize("way", ["ainvoke", "astream"])
-async def test_cancelled_task(
-    model: BailianAppChatModel, bailian: BailianEmulator, way: str
-) -> None:
+async def test_cancelled_task(model: BailianAppChatModel, bailian: BailianEmulator, way: str) -> None:
     async def read() -> None:
         if way == "ainvoke":
             await model.ainvoke("?")

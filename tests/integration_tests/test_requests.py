@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, TypedDict
 
 import pytest
-from langchain_core.language_models.chat_models import BaseChatModel
 from langchain_core.messages import AIMessage, HumanMessage, SystemMessage, trim_messages
 from langchain_core.runnables import ConfigurableField, RunnableLambda
 from langgraph.graph import END, START, StateGraph
@@ -15,6 +14,7 @@ from langchain_bailian_app import BizParams, RagOptions
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from langchain_core.language_models.chat_models import BaseChatModel
     from langchain_core.runnables import RunnableConfig
 
     from langchain_bailian_app import BailianAppChatModel
@@ -107,7 +107,7 @@ def test_tokens_reach_the_wire_and_no_repr(
 
     assert body(bailian)["input"]["biz_params"] == {"user_defined_tokens": {"tool": "[removed]"}}
     assert "planted" not in repr(bound)
-    assert BizParams(**tokens).to_wire() == tokens  # type: ignore[arg-type]
+    assert BizParams(**tokens).to_wire() == tokens
 
 
 @pytest.mark.parametrize(
@@ -245,7 +245,7 @@ def test_keyword_before_config_before_field(
     model = make_model(session_id="from-field")
     seen = []
     for config, keywords in [(None, {}), (CONFIG, {}), (CONFIG, {"session_id": "from-keyword"})]:
-        model.invoke("?", config, **keywords)  # type: ignore[arg-type]
+        model.invoke("?", config, **keywords)
         seen.append(body(bailian)["input"]["session_id"])
 
     assert seen == ["from-field", "from-config", "from-keyword"]

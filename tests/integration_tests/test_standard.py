@@ -99,4 +99,3 @@ class TestIntegration(ChatModelIntegrationTests):
     @property
     def supports_model_override(self) -> bool:
         return False  # an application's model is chosen by `app_model`
-

@@ -1,4 +1,4 @@
-"""However an application is called, the same answer is the same message."""
+"""However an application is called, the same reply is the same message, or the same error."""
 
 from __future__ import annotations
 
@@ -7,25 +7,76 @@ from functools import reduce
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 from langchain_core.messages import AIMessage, message_chunk_to_message
 
-from tests.fixtures import ANSWERS, Recording
+from langchain_bailian_app.errors import BailianError
+from tests.fixtures import NAMES, recording
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable
 
     from langchain_bailian_app import BailianAppChatModel
     from langchain_bailian_app.emulator import BailianEmulator
 
-Make = "Callable[..., BailianAppChatModel]"
+
+def summed(chunks: list[Any]) -> AIMessage:
+    return message_chunk_to_message(reduce(operator.add, chunks))
 
 
-def essence(message: AIMessage) -> dict[str, Any]:
-    """Return all of a message but its id, which LangChain gives each run anew."""
+async def invoke(model: BailianAppChatModel) -> AIMessage:
+    return model.invoke("?")
+
+
+async def ainvoke(model: BailianAppChatModel) -> AIMessage:
+    return await model.ainvoke("?")
+
+
+async def stream(model: BailianAppChatModel) -> AIMessage:
+    return summed(list(model.stream("?")))
+
+
+async def astream(model: BailianAppChatModel) -> AIMessage:
+    return summed([chunk async for chunk in model.astream("?")])
+
+
+async def stream_events_v3(model: BailianAppChatModel) -> AIMessage:
+    return model.stream_events("?", version="v3").output
+
+
+async def astream_events_v3(model: BailianAppChatModel) -> AIMessage:
+    return await (await model.astream_events("?", version="v3")).output
+
+
+async def invoke_v1(model: BailianAppChatModel) -> AIMessage:
+    return model.model_copy(update={"output_version": "v1"}).invoke("?")
+
+
+async def stream_v1(model: BailianAppChatModel) -> AIMessage:
+    return summed(list(model.model_copy(update={"output_version": "v1"}).stream("?")))
+
+
+WAYS = [
+    ainvoke,
+    stream,
+    astream,
+    stream_events_v3,
+    astream_events_v3,
+    invoke_v1,
+    stream_v1,
+]
+
+
+async def outcome(
+    way: Callable[[BailianAppChatModel], Awaitable[AIMessage]], model: BailianAppChatModel
+) -> Any:
+    """Return all of a message but its id, which LangChain gives each run anew; or all of an error."""
+    try:
+        message = await way(model)
+    except BailianError as error:
+        partial = error.partial
+        return type(error), str(error), error.body, partial and partial.model_dump()
     return {
-        "content": message.text,
+        "text": message.text,
         "blocks": message.content_blocks,
         "additional_kwargs": message.additional_kwargs,
         "response_metadata": {
@@ -35,29 +86,20 @@ def essence(message: AIMessage) -> dict[str, Any]:
     }
 
 
-def summed(chunks: list[Any]) -> AIMessage:
-    return message_chunk_to_message(reduce(operator.add, chunks))
-
-
 @pytest.mark.parametrize("markers", ["strip", "bracket", "keep"])
-@pytest.mark.parametrize("recording", ANSWERS, ids=lambda recording: recording.name)
-async def test_every_way_of_calling_gives_the_same_message(
+@pytest.mark.parametrize("name", NAMES)
+async def test_every_way_of_calling_comes_to_the_same(
     bailian: BailianEmulator,
     make_model: Callable[..., BailianAppChatModel],
-    recording: Recording,
+    name: str,
     markers: str,
 ) -> None:
-    app_id = bailian.replay(recording.body, content_type=recording.content_type)
+    body = recording(name)
+    content_type = "application/json" if name.endswith(".json") else "text/event-stream"
+    app_id = bailian.replay(body, content_type=content_type, cuts=range(0, len(body), 37))
     model = make_model(app_id, citation_markers=markers)
-    v1 = make_model(app_id, citation_markers=markers, output_version="v1")
+    expected = await outcome(invoke, model)
 
-    expected = essence(model.invoke("?"))
-
-    assert essence(await model.ainvoke("?")) == expected
-    assert essence(summed(list(model.stream("?")))) == expected
-    assert essence(summed([chunk async for chunk in model.astream("?")])) == expected
-    assert essence(model.stream_events("?", version="v3").output) == expected
-    stream = await model.astream_events("?", version="v3")
-    assert essence(await stream.output) == expected
-    assert essence(v1.invoke("?")) == expected
-    assert essence(summed(list(v1.stream("?")))) == expected
+    assert {way.__name__: await outcome(way, model) for way in WAYS} == {
+        way.__name__: expected for way in WAYS
+    }
