@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import atexit
 import os
-import threading
 import urllib.request
 from http.cookiejar import CookieJar, DefaultCookiePolicy
 from importlib.util import find_spec
@@ -25,7 +24,8 @@ if TYPE_CHECKING:
 _Key = tuple[int, bool, tuple[tuple[str, str], ...]]
 _LIMITS = httpx.Limits(max_connections=1000, max_keepalive_connections=100)
 
-_lock = threading.Lock()
+# No lock guards these: each step is atomic, and a lock that some thread holds during a fork would stay
+# locked in the child for ever.
 _sync: dict[_Key, Any] = {}
 _async: dict[asyncio.AbstractEventLoop, dict[_Key, tuple[Any, AsyncGenerator[None]]]] = {}
 
@@ -33,24 +33,26 @@ _async: dict[asyncio.AbstractEventLoop, dict[_Key, tuple[Any, AsyncGenerator[Non
 def transport(*, loopback: bool) -> Any:
     """Return dashscope's transport for calls from threads."""
     key = _key(loopback=loopback)
-    with _lock:
-        if key not in _sync:
-            _sync[key] = wrap(httpx.Client(**_settings(loopback=loopback)))
-        return _sync[key]
+    shared = _sync.get(key)
+    if shared is None:
+        made = wrap(httpx.Client(**_settings(loopback=loopback)))
+        shared = _sync.setdefault(key, made)
+        if shared is not made:  # another thread was faster
+            made.http_client.close()
+    return shared
 
 
 async def async_transport(*, loopback: bool) -> Any:
     """Return dashscope's transport for calls on the running event loop."""
     key = _key(loopback=loopback)
-    with _lock:
-        of_loop = _async.setdefault(asyncio.get_running_loop(), {})
-        if key in of_loop:
-            return of_loop[key][0]
-        for loop in [loop for loop in _async if loop.is_closed()]:
-            del _async[loop]
-        client = httpx.AsyncClient(**_settings(loopback=loopback))
-        closing = _close_with_loop(client)
-        of_loop[key] = awrap(client), closing
+    of_loop = _async.setdefault(asyncio.get_running_loop(), {})
+    if key in of_loop:
+        return of_loop[key][0]
+    for loop in [loop for loop in list(_async) if loop.is_closed()]:
+        _async.pop(loop, None)  # it was closed without being shut down
+    client = httpx.AsyncClient(**_settings(loopback=loopback))
+    closing = _close_with_loop(client)
+    of_loop[key] = awrap(client), closing
     # A loop that ends closes its asynchronous generators, this one among them, while it still runs.
     await anext(closing)
     return of_loop[key][0]
@@ -58,9 +60,9 @@ async def async_transport(*, loopback: bool) -> Any:
 
 @atexit.register
 def _close_sync_clients() -> None:
-    for transport_ in _sync.values():
-        transport_.http_client.close()
-    _sync.clear()
+    for (pid, *_), shared in _sync.items():
+        if pid == os.getpid():
+            shared.http_client.close()
 
 
 def wrap(client: httpx.Client) -> Any:
@@ -77,8 +79,7 @@ async def _close_with_loop(client: httpx.AsyncClient) -> AsyncGenerator[None]:
     try:
         yield
     finally:
-        with _lock:
-            _async.pop(asyncio.get_running_loop(), None)
+        _async.pop(asyncio.get_running_loop(), None)
         await client.aclose()
 
 
