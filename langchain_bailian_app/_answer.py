@@ -131,7 +131,8 @@ class AnswerReader:
         found = sources(answer.doc_references, answer.thoughts)
         answer.citations = citations(answer.text, self._markers.markers, found)
         rests_on_documents = bool(self._markers.markers or found)
-        answer.references_missing = rests_on_documents and not answer.doc_references
+        # References may come late: of an answer that was cut nothing is known.
+        answer.references_missing = rests_on_documents and not answer.doc_references and not self.cut
         return answer
 
     def _noted(self, deltas: list[Delta]) -> list[Delta]:
@@ -172,6 +173,8 @@ class AnswerReader:
             else:
                 deltas += self._step(self._steps.feed(thought))
         new = self._reasoning_channel.feed(reasoning, usage=usage, last=last)
+        if frame.text and not reasoning:
+            new += self._reasoning_channel.pause()
         deltas[reasoning_at:reasoning_at] = self._reason(new)
         return deltas
 

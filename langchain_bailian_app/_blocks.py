@@ -6,19 +6,18 @@ imported. It reads what `_messages` has put into a message or a chunk, and inven
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from langchain_core.messages.block_translators import register_translator
 
 from langchain_bailian_app import _lenient_json
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from langchain_core.messages import AIMessage
     from langchain_core.messages import content as types
 
 PROVIDER = "bailian"
+T = TypeVar("T")
 
 
 def default_order(order: list[str]) -> list[str]:
@@ -44,8 +43,7 @@ def content_blocks(message: AIMessage) -> list[types.ContentBlock]:
         blocks["text"] = {"type": "text", "text": message.content}
         if annotations:
             blocks["text"]["annotations"] = annotations
-    order = kwargs.get("block_order")
-    if order:
+    if order := _listed(kwargs.get("block_order"), str):
         places = {part: place for place, part in enumerate(order)}
         blocks = dict(sorted(blocks.items(), key=lambda item: places.get(item[0], len(places))))
     return cast(
@@ -56,16 +54,19 @@ def content_blocks(message: AIMessage) -> list[types.ContentBlock]:
 
 def _step_blocks(kwargs: dict[str, Any]) -> dict[str, dict[str, Any]]:
     blocks: dict[str, dict[str, Any]] = {}
-    entries: Iterator[dict[str, Any]] = iter(kwargs.get("thoughts") or [])
-    for step in kwargs.get("steps") or []:
-        if not isinstance(step, dict):
-            continue  # written by another version of this package
+    entries = iter(_listed(kwargs.get("thoughts"), dict))
+    for step in _listed(kwargs.get("steps"), dict):
         if step.get("type") == "server_tool_call":
             blocks[f"call:{step.get('id')}"] = dict(step)
         else:
             output = _lenient_json.opened(next(entries, {}).get("observation"))
             blocks[f"result:{step.get('tool_call_id')}"] = {**step, "output": output}
     return blocks
+
+
+def _listed(value: Any, kind: type[T]) -> list[T]:
+    """Return the items that can be read: another version of this package may have written others."""
+    return [item for item in value if isinstance(item, kind)] if isinstance(value, list) else []
 
 
 register_translator(PROVIDER, content_blocks, content_blocks)

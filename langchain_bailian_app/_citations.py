@@ -22,8 +22,9 @@ _OPENING = re.compile(
     r"<(?:r(?:e(?:f(?:>(?:\[(?:[0-9]{1,9}(?:\](?:<(?:/(?:r(?:ef?)?)?)?)?)?)?)?)?)?)?)?\Z"
 )
 _LONGEST = len("<ref>[123456789]</ref>")
-_SENTENCE_END = re.compile(r"[。！？!?；]|\. |[\r\n]")
-_TRAILING = " \t\r\n。！？!?；."
+_CLOSING = "”’」』）】》)"
+_SENTENCE_END = re.compile(rf"[。！？!?；][{_CLOSING}]*|\. |[\r\n]")
+_TRAILING = f" \t\r\n。！？!?；.\"'*_{_CLOSING}"  # the last four close, or open, so they end nothing
 _CITED_TEXT = 500
 
 
@@ -88,13 +89,16 @@ def citations(text: str, markers: list[Marker], sources: dict[int, Passage]) -> 
     """
     boundaries = [0, *(match.end() for match in _SENTENCE_END.finditer(text))]
     result = []
-    start, previous_end = 0, -1
+    start, group_at, group_end = 0, 0, 0
     for marker in markers:
         if marker.at > len(text):
             break
-        if previous_end < 0 or text[previous_end : marker.at].strip():
+        if text[group_end : marker.at].strip() or not group_end:
             start = boundaries[bisect_right(boundaries, _passage_end(text, marker.at)) - 1]
-        previous_end = marker.at + marker.width
+            if start <= group_at and not text[start:group_at].strip():
+                start = group_end  # the markers before are those of the sentence before
+            group_at = marker.at
+        group_end = marker.at + marker.width
         if source := sources.get(marker.number):
             result.append(_citation(source, start, marker.at))
     return result

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from langchain_bailian_app import _lenient_json
-from langchain_bailian_app._sse import ServerSentEvent, SSEDecoder
+from langchain_bailian_app._sse import BOM, ServerSentEvent, SSEDecoder
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -86,10 +86,11 @@ class FrameReader:
         if self._document is not None:
             self._document += data
             return
-        if not self._seen:
+        if not self._seen or len(self._head) < _HEAD:
             self._head += data
-            start = self._head.removeprefix(b"\xef\xbb\xbf").lstrip()
-            if not start and len(self._head) < _HEAD:
+        if not self._seen:
+            start = self._head.removeprefix(BOM).lstrip()
+            if not start or BOM.startswith(start):
                 return
             if start.startswith(b"{"):
                 self._document = bytearray(start)
@@ -192,7 +193,7 @@ def _unknown(body: dict[str, Any], output: dict[str, Any]) -> dict[str, Any]:
 
 
 def _finish_reason(value: Any) -> str | None:
-    return None if value is None or value in {"null", ""} else str(value)
+    return None if value in (None, "null", "") else str(value)
 
 
 def _text(value: Any) -> str | None:

@@ -11,6 +11,9 @@ from typing import Any
 
 import orjson
 
+# What a stream sends in pieces, which may be cut inside a pair.
+_STREAMED = frozenset({"text", "thought", "response"})
+
 
 def loads(data: bytes | str) -> Any:
     """Parse JSON; a `ValueError` says that it is none."""
@@ -34,28 +37,26 @@ def opened(text: Any) -> Any:
         return text
 
 
-def _mend(value: Any) -> Any:
+def whole(text: str) -> str:
+    """Join surrogate pairs, replace any half that stays alone by U+FFFD."""
+    return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+
+
+def _mend(value: Any, name: str = "") -> Any:
     if isinstance(value, str):
-        return _mend_text(value)
+        return _mend_ends(value) if name in _STREAMED else whole(value)
     if isinstance(value, list):
         return [_mend(item) for item in value]
     if isinstance(value, dict):
-        return {_mend_text(key): _mend(item) for key, item in value.items()}
+        return {whole(key): _mend(item, key) for key, item in value.items()}
     return value
 
 
-def _mend_text(text: str) -> str:
-    """Join pairs, keep half a pair at either end, replace any other half by U+FFFD.
-
-    Half a pair at an end may have its other half in the next frame: `join_halves` tells.
-    """
-    if not text:
-        return text
-    text = text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "surrogatepass")
-    first = text[0] if is_low(text[0]) else ""
-    last = text[-1] if is_high(text[-1]) and len(text) > len(first) else ""
-    body = text[len(first) : len(text) - len(last)]
-    return first + body.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace") + last
+def _mend_ends(text: str) -> str:
+    """Keep half a pair at either end: the next frame, or the one before, may have its other half."""
+    first = text[:1] if is_low(text[:1]) else ""
+    last = text[-1:] if len(text) > len(first) and is_high(text[-1:]) else ""
+    return first + whole(text[len(first) : len(text) - len(last)]) + last
 
 
 def is_high(char: str) -> bool:

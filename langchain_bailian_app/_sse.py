@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-_BOM = b"\xef\xbb\xbf"
+BOM = b"\xef\xbb\xbf"
 _STATUS_COMMENT = b":HTTP_STATUS/"
 
 
@@ -62,7 +62,7 @@ class SSEDecoder:
     def _line(self, line: bytes) -> ServerSentEvent | None:
         if self._at_start:
             self._at_start = False
-            line = line.removeprefix(_BOM)
+            line = line.removeprefix(BOM)
         if not line:
             return self._dispatch()
         if line.startswith(_STATUS_COMMENT):

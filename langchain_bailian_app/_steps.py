@@ -7,10 +7,9 @@ has come. The raw entry is kept as it came.
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from typing import Any
-
-import orjson
 
 from langchain_bailian_app import _lenient_json
 
@@ -53,7 +52,7 @@ class Steps:
 
     def __init__(self) -> None:
         self._steps: list[_Step] = []
-        self._by_key: dict[bytes, list[_Step]] = {}
+        self._by_key: dict[str, list[_Step]] = {}
         self._in_frame: set[str] = set()
 
     def next_frame(self) -> None:
@@ -98,8 +97,8 @@ class Steps:
         return results
 
 
-def _key(entry: dict[str, Any]) -> bytes:
-    return orjson.dumps([entry.get("action"), entry.get("action_name"), _arguments(entry)])
+def _key(entry: dict[str, Any]) -> str:
+    return json.dumps([entry.get("action"), entry.get("action_name"), _arguments(entry)])
 
 
 def _arguments(entry: dict[str, Any]) -> Any:

@@ -58,6 +58,10 @@ class TextChannel:
             self._usage = usage
         return self._whole(new)
 
+    def pause(self) -> str:
+        """Return what is held when something else begins, so that it does not come behind that."""
+        return self._whole(self._settle_incremental("")) if self._held else ""
+
     def end(self) -> str:
         """Return what is still held when no more frames come."""
         rest = self._whole(self._release())
@@ -119,7 +123,7 @@ class TextChannel:
         text, self._half = self._half + text, ""
         if text and _lenient_json.is_high(text[-1]):
             text, self._half = text[:-1], text[-1]
-        return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+        return _lenient_json.whole(text)
 
 
 def _without_half(text: str) -> str:
