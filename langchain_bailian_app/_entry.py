@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from langchain_core.runnables import RunnableConfig
 
 _SESSION = "bailian_session_id"
+_SHOWN = 100  # characters of a URL in a trace, without its signature; a data URL has megabytes
 
 
 class EntryPoints(BaseChatModel):
@@ -86,7 +87,12 @@ class EntryPoints(BaseChatModel):
 
     def _get_invocation_params(self, stop: list[str] | None = None, **kwargs: Any) -> dict[str, Any]:
         # `generate`, called directly, passes by the methods above.
-        return super()._get_invocation_params(stop=stop, **_wrapped(kwargs))
+        shown = _wrapped(kwargs)
+        for name in ("image_list", "file_list"):
+            if urls := kwargs.get(name):
+                urls = [urls] if isinstance(urls, str) else urls
+                shown = shown | {name: [url.partition("?")[0][:_SHOWN] for url in urls]}
+        return super()._get_invocation_params(stop=stop, **shown)
 
 
 def _prepared(kwargs: dict[str, Any], config: RunnableConfig | None) -> dict[str, Any]:

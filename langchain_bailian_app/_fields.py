@@ -199,11 +199,11 @@ class ApplicationFields(BaseModel):
     mcp_servers: _Strings | None = None
     """MCP servers to use. In the Java SDK only, in no document: unverified."""
 
-    image_list: _Strings | None = None
-    """Images, as URLs or data URLs, besides those in the messages."""
+    image_list: _Strings | None = Field(default=None, exclude=True, repr=False)
+    """Images, as URLs or data URLs, besides those in the messages. In no dump: URLs may be signed."""
 
-    file_list: _Strings | None = None
-    """Files, as URLs, besides those in the messages."""
+    file_list: _Strings | None = Field(default=None, exclude=True, repr=False)
+    """Files, as URLs, besides those in the messages. In no dump: URLs may be signed."""
 
     doc_tag_codes: _Strings | None = None
     """Legacy RAG applications: tags of the documents to search."""

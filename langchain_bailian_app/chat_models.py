@@ -28,6 +28,10 @@ if TYPE_CHECKING:
     from langchain_core.language_models import LangSmithParams, ModelProfile
     from langchain_core.messages import BaseMessage
 
+# URLs of private files carry a signature.
+_SIGNED = {"image_list", "file_list"}
+_CLIENTS = ("http_client", "http_async_client")
+
 
 class BailianAppChatModel(EntryPoints, ConnectionFields, ApplicationFields):
     """An application of Bailian (百炼, Alibaba Cloud Model Studio) as a chat model.
@@ -216,8 +220,8 @@ class BailianAppChatModel(EntryPoints, ConnectionFields, ApplicationFields):
 
     @property
     def _identifying_params(self) -> dict[str, Any]:
-        names = ("app_id", "base_url", "workspace", "region", *ApplicationFields.model_fields)
-        params = {name: getattr(self, name) for name in names}
+        names = {"app_id", "base_url", "workspace", "region", *ApplicationFields.model_fields}
+        params = {name: getattr(self, name) for name in sorted(names - _SIGNED)}
         for name in ("rag_options", "biz_params"):
             if params[name] is not None:
                 params[name] = params[name].model_dump(exclude_none=True)  # tokens are left out
@@ -239,6 +243,19 @@ class BailianAppChatModel(EntryPoints, ConnectionFields, ApplicationFields):
             "tool_calling": False,
             "structured_output": False,
         }
+
+    def __getstate__(self) -> dict[Any, Any]:
+        """Leave secrets and connections out of a pickle: the new process has its own."""
+        state = super().__getstate__()
+        fields = state["__dict__"] | dict.fromkeys(("api_key", *_CLIENTS))
+        return state | {"__dict__": fields, "__pydantic_private__": {"_resolved": None}}
+
+    def __deepcopy__(self, memo: dict[int, Any] | None = None) -> Self:
+        """Share what holds connections or locks; a copy of these could not work."""
+        memo = {} if memo is None else memo
+        for name in (*_CLIENTS, "rate_limiter", "cache"):
+            memo[id(getattr(self, name))] = getattr(self, name)
+        return super().__deepcopy__(memo)
 
     @model_validator(mode="after")
     def _set_bailian_app_version(self) -> Self:
