@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
 from langchain_bailian_app.emulator.errors import ErrorReply
+from langchain_bailian_app.emulator.faults import Faults
 from langchain_bailian_app.emulator.knowledge import KnowledgeBase
 from langchain_bailian_app.emulator.turns import Reply, Turn
 
@@ -64,6 +65,7 @@ class App:
         error: A refusal to give instead of the answer.
         stall_after: Send nothing more after this many frames, and keep the connection open.
         cut_after: Drop the connection after this many frames.
+        faults: Which replies go wrong on their way, and how.
         replay: Bytes to send instead of any answer.
     """
 
@@ -88,6 +90,7 @@ class App:
     error: ErrorReply | None = None
     stall_after: int | None = None
     cut_after: int | None = None
+    faults: Faults | None = None
     replay: Replay | None = None
 
     def thinks(self, enable_thinking: bool | None) -> bool:

@@ -13,8 +13,9 @@ from langchain_bailian_app.emulator.answers import usual_reasoning, usual_reply
 from langchain_bailian_app.emulator.apps import App, Replay
 from langchain_bailian_app.emulator.calls import Call, RagOptions, call_from_body
 from langchain_bailian_app.emulator.errors import ErrorReply, RequestRefused, refuse
-from langchain_bailian_app.emulator.exchanges import Exchange
-from langchain_bailian_app.emulator.frames import Composition, cut, event_bytes
+from langchain_bailian_app.emulator.exchanges import EVENT_STREAM, JSON, Exchange
+from langchain_bailian_app.emulator.faults import Script
+from langchain_bailian_app.emulator.frames import Composition, cut, event_bytes, json_bytes
 from langchain_bailian_app.emulator.knowledge import KnowledgeBase, search
 from langchain_bailian_app.emulator.memories import MemoryStore
 from langchain_bailian_app.emulator.sessions import Session, SessionStore
@@ -124,7 +125,13 @@ class Completion:
     ) -> None:
         """Write the answer; what it leaves behind is kept just before its end is written."""
         pace = self.pace if app.pace is None else app.pace
-        if exchange.wants_stream:
+        fault = app.faults.draw() if app.faults else None
+        if fault is not None:
+            healthy = (
+                _events(composition, None, keep) if exchange.wants_stream else [_whole(composition)]
+            )
+            await _break(exchange, fault(list(healthy), exchange.request_id), pace)
+        elif exchange.wants_stream:
             events = _events(composition, provoked, keep)
             await exchange.stream(
                 events, pace=pace, stall_after=app.stall_after, cut_after=app.cut_after
@@ -193,6 +200,28 @@ def _events(
         if number == last:
             keep()
         yield event_bytes(number, payload)
+
+
+def _whole(composition: Composition) -> bytes:
+    return json_bytes(composition.whole())
+
+
+async def _break(exchange: Exchange, script: Script, pace: float) -> None:
+    """Write what a fault has made of a reply."""
+    if script.end == "reset":
+        await exchange.hang_up()
+        return
+    count = len(script.pieces)
+    streamed = exchange.wants_stream or script.content_type != EVENT_STREAM
+    content_type = script.content_type if streamed else JSON
+    await exchange.write(
+        script.status,
+        {"content-type": content_type, "x-request-id": exchange.request_id, **script.headers},
+        script.pieces,
+        pace=pace,
+        stall_after=count if script.end == "stall" else None,
+        cut_after=count if script.end == "abort" else None,
+    )
 
 
 async def _replay(exchange: Exchange, replay: Replay) -> None:

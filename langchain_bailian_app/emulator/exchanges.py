@@ -21,7 +21,7 @@ from langchain_bailian_app.emulator.frames import json_bytes
 from langchain_bailian_app.emulator.records import RecordedRequest
 
 _VARY = "Origin,Access-Control-Request-Method,Access-Control-Request-Headers"
-_JSON = "application/json"
+JSON = "application/json"
 EVENT_STREAM = "text/event-stream;charset=UTF-8"
 _UNAUTHORIZED = 401
 
@@ -74,7 +74,7 @@ class Exchange:
         headers = {"vary": "Accept-Encoding", **self._timing()}
         # The recorded 401 has no content type.
         if reply.status != _UNAUTHORIZED:
-            headers["content-type"] = _JSON
+            headers["content-type"] = JSON
         await self._write_json(reply.status, reply.body(self.request_id), {**headers, **reply.headers})
 
     async def answer(
@@ -82,7 +82,7 @@ class Exchange:
     ) -> None:
         """Write a whole answer, `after` seconds of generation, and call `before` just then."""
         headers = self._app_headers(finished=True)
-        headers |= {"content-type": _JSON, "vary": f"{_VARY}, Accept-Encoding"}
+        headers |= {"content-type": JSON, "vary": f"{_VARY}, Accept-Encoding"}
         await self._write_json(200, payload, headers, after=after, before=before)
 
     async def stream(
@@ -133,6 +133,11 @@ class Exchange:
                 await asyncio.Event().wait()
 
         await self._while_connected(self._write(status, headers, body()))
+
+    async def hang_up(self) -> None:
+        """Drop the connection without a byte of a reply."""
+        self.drop()
+        await self._while_connected(_forever())
 
     async def _write(self, status: int, headers: Mapping[str, str], body: AsyncIterator[bytes]) -> None:
         everything = {"date": formatdate(usegmt=True), "server": "bailian-emulator", **headers}
@@ -203,6 +208,10 @@ class Exchange:
             "resp-start-time": str(now),
             "x-envoy-upstream-service-time": cost,
         }
+
+
+async def _forever() -> None:
+    await asyncio.Event().wait()
 
 
 async def _only(content: bytes) -> AsyncIterator[bytes]:

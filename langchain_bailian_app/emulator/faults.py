@@ -1,0 +1,175 @@
+"""Ways in which a reply goes wrong on its way: a healthy one in, the broken one out.
+
+Pure: what is written, and how the connection ends. `App.faults` names them.
+"""
+
+import gzip
+import json
+import random
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Any, Literal, TypeAlias
+
+_JSON = "application/json"
+
+
+@dataclass(frozen=True)
+class Script:
+    """What is written instead of the healthy reply."""
+
+    pieces: Sequence[bytes]
+    content_type: str = "text/event-stream;charset=UTF-8"
+    status: int = 200
+    headers: Mapping[str, str] = field(default_factory=dict)
+    end: Literal["proper", "abort", "stall", "reset"] = "proper"
+    """Whether the body ends as it should, the connection drops, or nothing more comes; `reset` drops
+    it before a single byte of the reply."""
+
+
+Fault: TypeAlias = Callable[[Sequence[bytes], str], Script]
+"""Gets the events of the healthy stream (or its one JSON document) and the request id."""
+
+
+def _half(events: Sequence[bytes]) -> list[bytes]:
+    return list(events[: max(1, len(events) // 2)])
+
+
+def _error(request_id: str) -> bytes:
+    body = {"code": "InternalError.Algo", "message": "broken on purpose", "request_id": request_id}
+    return json.dumps(body).encode()
+
+
+def _frame(event: str, data: bytes, *, space: str = "", status: int = 200) -> bytes:
+    head = f"id:99\n{event}:HTTP_STATUS/{status}\ndata:{space}".encode()
+    return head + data + b"\n\n"
+
+
+def _cut_mid_frame(events: Sequence[bytes], _: str) -> Script:
+    *whole, last = _half(events)
+    return Script([*whole, last[: len(last) // 2]], end="abort")
+
+
+def _end_mid_frame(events: Sequence[bytes], _: str) -> Script:
+    *whole, last = _half(events)
+    return Script([*whole, last[: len(last) // 2]])
+
+
+def _no_finish_reason(events: Sequence[bytes], _: str) -> Script:
+    return Script(
+        [event.replace(b'"finish_reason":"stop"', b'"finish_reason":"null"') for event in events]
+    )
+
+
+def _finish_length(events: Sequence[bytes], _: str) -> Script:
+    return Script(
+        [event.replace(b'"finish_reason":"stop"', b'"finish_reason":"length"') for event in events]
+    )
+
+
+def _error_frame(events: Sequence[bytes], request_id: str) -> Script:
+    return Script([*_half(events), _frame("event:error\n", _error(request_id), status=500)])
+
+
+def _error_frame_with_space(events: Sequence[bytes], request_id: str) -> Script:
+    frame = _frame("event: error\n", _error(request_id), space=" ", status=500)
+    return Script([*_half(events), frame])
+
+
+def _code_in_frame(events: Sequence[bytes], request_id: str) -> Script:
+    return Script([*_half(events), _frame("event:result\n", _error(request_id))])
+
+
+def _error_on_200(_: Sequence[bytes], request_id: str) -> Script:
+    return Script([_error(request_id)], content_type=_JSON)
+
+
+def _output_null(_: Sequence[bytes], request_id: str) -> Script:
+    body: dict[str, Any] = {"output": None, "usage": {}, "request_id": request_id}
+    return Script([json.dumps(body).encode()], content_type=_JSON)
+
+
+def _garbage_frame(events: Sequence[bytes], _: str) -> Script:
+    half = _half(events)
+    return Script([*half, b"data:{garbage\n\n", *events[len(half) :]])
+
+
+def _gzip(events: Sequence[bytes], _: str) -> Script:
+    whole = gzip.compress(b"".join(events), mtime=0)
+    middle = len(whole) // 2
+    return Script([whole[:middle], whole[middle:]], headers={"content-encoding": "gzip"})
+
+
+def _stall_first(_: Sequence[bytes], __: str) -> Script:
+    return Script([], end="stall")
+
+
+def _stall_later(events: Sequence[bytes], _: str) -> Script:
+    return Script(_half(events), end="stall")
+
+
+def _reset(_: Sequence[bytes], __: str) -> Script:
+    return Script([], end="reset")
+
+
+def _html_502(_: Sequence[bytes], __: str) -> Script:
+    page = b"<html><body><h1>502 Bad Gateway</h1></body></html>"
+    return Script([page], content_type="text/html", status=502)
+
+
+def _redirect(_: Sequence[bytes], __: str) -> Script:
+    return Script([], status=302, headers={"location": "https://elsewhere.example/api/v1/"})
+
+
+FAULTS: Mapping[str, Fault] = MappingProxyType(
+    {
+        "cut-mid-frame": _cut_mid_frame,
+        "end-mid-frame": _end_mid_frame,
+        "no-finish-reason": _no_finish_reason,
+        "finish-length": _finish_length,
+        "error-frame": _error_frame,
+        "error-frame-with-space": _error_frame_with_space,
+        "code-in-frame": _code_in_frame,
+        "error-on-200": _error_on_200,
+        "output-null": _output_null,
+        "garbage-frame": _garbage_frame,
+        "gzip": _gzip,
+        "stall-first": _stall_first,
+        "stall-later": _stall_later,
+        "reset": _reset,
+        "html-502": _html_502,
+        "redirect": _redirect,
+    }
+)
+"""Name → fault. A refusal of the service itself (401, 429, …) is an `ErrorReply`."""
+
+
+class Faults:
+    """Which replies of an app go wrong, and how: always the same ones for the same shares and seed.
+
+    Args:
+        shares: Share of the replies, from 0 to 1, for each fault by name.
+        seed: Seed of the dice.
+    """
+
+    def __init__(self, shares: Mapping[str, float], *, seed: int = 0) -> None:
+        unknown = set(shares) - set(FAULTS)
+        if unknown:
+            msg = f"There are no faults {sorted(unknown)}; there are {sorted(FAULTS)}."
+            raise ValueError(msg)
+        self._shares = dict(shares)
+        self._dice = random.Random(seed)  # noqa: S311 - dice, no secret
+
+    @classmethod
+    def always(cls, name: str) -> "Faults":
+        """Break every reply in one way."""
+        return cls({name: 1.0})
+
+    def draw(self) -> Fault | None:
+        """Return how the next reply goes wrong, or `None`."""
+        thrown = self._dice.random()
+        for name, share in self._shares.items():
+            thrown -= share
+            if thrown < 0:
+                return FAULTS[name]
+        return None
