@@ -1,0 +1,114 @@
+"""Which root of the API requests go to."""
+
+import pytest
+
+from langchain_bailian_app._base_url import check_base_url, default_base_url, host_of, is_loopback
+
+
+@pytest.mark.parametrize(
+    "base_url",
+    [
+        "https://dashscope.aliyuncs.com/api/v1",
+        "https://ws1.cn-beijing.maas.aliyuncs.com/api/v1",
+        "https://example.com:8443/proxy/api/v1",
+        "HTTPS://EXAMPLE.COM/api/v1",
+        "http://localhost:8000/api/v1",
+        "http://app.localhost/api/v1",
+        "http://127.0.0.1/api/v1",
+        "http://127.8.9.1/api/v1",
+        "http://[::1]:80/api/v1",
+    ],
+)
+def test_a_base_url_is_taken_without_its_last_slash(base_url: str) -> None:
+    assert base_url == check_base_url(base_url, allow_insecure_http=False)
+    assert base_url == check_base_url(base_url + "/", allow_insecure_http=False)
+
+
+@pytest.mark.parametrize(
+    ("base_url", "should_be"),
+    [
+        ("https://example.com", "https://example.com/api/v1"),
+        ("https://example.com/", "https://example.com/api/v1"),
+        ("https://example.com/api", "https://example.com/api/v1"),
+        ("https://example.com/api/v2", "https://example.com/api/v1"),
+        ("https://example.com/compatible-mode/v1", "https://example.com/api/v1"),
+        ("https://example.com/compatible-mode/v1/", "https://example.com/api/v1"),
+        ("https://example.com/api/v1/apps/x", "https://example.com/api/v1"),
+        ("https://example.com/api/v1?key=1", "https://example.com/api/v1"),
+        ("https://example.com/api/v1#a", "https://example.com/api/v1"),
+        ("ftp://example.com/api/v1", "https://example.com/api/v1"),
+        ("example.com/api/v1", "/api/v1"),
+        ("https:///api/v1", "/api/v1"),
+        ("", "/api/v1"),
+    ],
+)
+def test_any_other_url_is_an_error_that_says_what_it_should_be(base_url: str, should_be: str) -> None:
+    with pytest.raises(ValueError, match="base_url") as caught:
+        check_base_url(base_url, allow_insecure_http=True)
+
+    _, _, example = str(caught.value).rpartition("should look like ")
+    assert should_be in example
+
+
+@pytest.mark.parametrize(
+    "base_url",
+    [
+        "http://example.com/api/v1",
+        "http://localhost.example.com/api/v1",
+        "http://127.0.0.1.example.com/api/v1",
+        "http://10.0.0.1/api/v1",
+        "http://0.0.0.0/api/v1",
+    ],
+)
+def test_the_key_is_not_sent_in_the_clear_beyond_this_machine(base_url: str) -> None:
+    with pytest.raises(ValueError, match="allow_insecure_http"):
+        check_base_url(base_url, allow_insecure_http=False)
+    assert base_url == check_base_url(base_url, allow_insecure_http=True)
+
+
+@pytest.mark.parametrize(
+    ("region", "host"),
+    [
+        ("cn-beijing", "dashscope.aliyuncs.com"),
+        ("ap-southeast-1", "dashscope-intl.aliyuncs.com"),
+        ("cn-hongkong", "cn-hongkong.dashscope.aliyuncs.com"),
+        ("us-east-1", "dashscope-intl.aliyuncs.com"),
+        ("eu-central-1", "dashscope-intl.aliyuncs.com"),
+        ("ap-northeast-1", "dashscope-intl.aliyuncs.com"),
+    ],
+)
+def test_each_region_has_a_shared_gateway(region: str, host: str) -> None:
+    assert f"https://{host}/api/v1" == default_base_url("shared", None, region)
+    assert f"https://{host}/api/v1" == default_base_url("shared", "ws1", region)
+
+
+def test_the_gateway_of_a_workspace_is_its_own_host() -> None:
+    expected = "https://ws1.ap-southeast-1.maas.aliyuncs.com/api/v1"
+
+    assert expected == default_base_url("workspace", "ws1", "ap-southeast-1")
+
+
+def test_the_gateway_of_a_workspace_needs_a_workspace() -> None:
+    with pytest.raises(ValueError, match="DASHSCOPE_WORKSPACE"):
+        default_base_url("workspace", None, "cn-beijing")
+
+
+@pytest.mark.parametrize(
+    ("base_url", "expected"),
+    [
+        ("http://localhost/api/v1", True),
+        ("http://LOCALHOST/api/v1", True),
+        ("http://[::1]/api/v1", True),
+        ("https://127.0.0.1:1/api/v1", True),
+        ("https://example.com/api/v1", False),
+        ("http://localhost.example.com/api/v1", False),
+        ("http://[fe80::1]/api/v1", False),
+    ],
+)
+def test_this_machine_is_known_by_its_names(*, base_url: str, expected: bool) -> None:
+    assert expected is is_loopback(base_url)
+
+
+def test_the_host_is_named_without_port_and_path() -> None:
+    assert host_of("https://example.com:8443/api/v1") == "example.com"
+    assert host_of("nonsense") == "nonsense"

@@ -1,0 +1,108 @@
+"""The structure of the package: what is public, and that imports point inwards only."""
+
+from __future__ import annotations
+
+import ast
+import sys
+from pathlib import Path
+
+import langchain_bailian_app
+
+PACKAGE = Path(langchain_bailian_app.__file__).parent
+NAME = "langchain_bailian_app"
+
+PURE = {
+    "_answer",
+    "_base_url",
+    "_blocks",
+    "_citations",
+    "_documents",
+    "_fields",
+    "_frames",
+    "_lenient_json",
+    "_messages",
+    "_request",
+    "_sse",
+    "_steps",
+    "_text",
+    "_version",
+    "options",
+}
+EDGE = {"_call", "_clients", "_connection", "_tokens", "_transport", "errors"}
+FRONT = {"__init__", "_entry", "_reply", "chat_models"}
+# What may do no input or output, and know nothing of who does.
+OUTSIDE_THE_PURE_RING = {"dashscope", "httpx", "aiohttp", "asyncio", "socket", "threading", "os"}
+
+
+def imported(module: str) -> set[str]:
+    """Return what a module imports: whole names for our own modules, top-level names for others."""
+    names = set()
+    for node in ast.walk(ast.parse((PACKAGE / f"{module}.py").read_text("utf-8"))):
+        if isinstance(node, ast.Import):
+            names |= {alias.name.partition(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module == NAME:
+            names |= {f"{NAME}.{alias.name}" for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module is not None:
+            own = node.module.startswith(NAME)
+            names.add(node.module if own else node.module.partition(".")[0])
+    return names
+
+
+def own(names: set[str]) -> set[str]:
+    return {name.removeprefix(f"{NAME}.").partition(".")[0] for name in names if name.startswith(NAME)}
+
+
+def test_the_public_list_is_complete_and_sorted() -> None:
+    assert langchain_bailian_app.__all__ == [
+        "BailianAppChatModel",
+        "BizParams",
+        "RagOptions",
+        "__version__",
+    ]
+    assert all(hasattr(langchain_bailian_app, name) for name in langchain_bailian_app.__all__)
+
+
+def test_every_module_has_its_ring() -> None:
+    modules = {path.stem for path in PACKAGE.glob("*.py")}
+
+    assert modules == PURE | EDGE | FRONT
+
+
+def test_the_pure_ring_imports_itself_only() -> None:
+    for module in PURE:
+        assert own(imported(module)) <= PURE, module
+        assert not imported(module) & OUTSIDE_THE_PURE_RING, module
+
+
+def test_the_edge_imports_no_front() -> None:
+    for module in EDGE:
+        assert own(imported(module)) <= PURE | EDGE, module
+
+
+def test_only_the_edge_knows_dashscope_and_httpx() -> None:
+    for module in FRONT:
+        assert not imported(module) & {"dashscope", "httpx"}, module
+
+
+def test_the_emulator_is_independent_and_imported_by_nobody() -> None:
+    for path in (PACKAGE / "emulator").glob("*.py"):
+        assert own(imported(f"emulator/{path.stem}")) <= {"emulator", "_version"}, path
+    for module in PURE | EDGE | FRONT:
+        assert "emulator" not in own(imported(module)), module
+
+
+def test_every_dependency_is_declared() -> None:
+    modules = [*(PURE | EDGE | FRONT), *(f"emulator/{p.stem}" for p in PACKAGE.glob("emulator/*.py"))]
+    used = set().union(*(imported(module) for module in modules))
+    foreign = {name for name in used if not name.startswith(NAME)} - sys.stdlib_module_names
+
+    assert foreign == {
+        "bm25s",
+        "dashscope",
+        "httpx",
+        "langchain_core",
+        "orjson",
+        "pydantic",
+        "starlette",
+        "uvicorn",
+    }

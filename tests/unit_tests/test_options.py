@@ -1,0 +1,222 @@
+"""`RagOptions` and `BizParams`: limits, secrets, and the ways in which they travel."""
+
+import copy
+import json
+import pickle
+from typing import Any
+
+import pytest
+from langchain_core.load import dumpd, dumps, load
+from pydantic import SecretStr, ValidationError
+
+from langchain_bailian_app import BizParams, RagOptions
+
+TOKEN = "planted-token"
+
+
+def loaded(dumped: Any) -> Any:
+    return load(
+        dumped,
+        allowed_objects=[RagOptions, BizParams],
+        valid_namespaces=["langchain_bailian_app"],
+    )
+
+
+# -- RagOptions --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"pipeline_ids": ["kb"] * 6},
+        {"file_ids": ["f"] * 101, "pipeline_ids": ["kb"]},
+        {"session_file_ids": ["file_session_1"] * 11},
+        {"session_file_ids": ["file_1"]},
+        {"session_file_ids": ["file_session_1", "other"]},
+        {"file_ids": ["f"]},
+        {"file_ids": ["f"], "pipeline_ids": []},
+        {"metadata_filter": {"year": 2025}},
+    ],
+)
+def test_what_the_service_would_drop_or_refuse_is_an_error(values: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match=next(iter(values))):
+        RagOptions(**values)
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {},
+        {"pipeline_ids": ["kb"] * 5},
+        {"pipeline_ids": ["kb"], "file_ids": ["f"] * 100},
+        {"pipeline_ids": ["kb"], "metadata_filter": {"year": 2025}},
+        {"session_file_ids": ["file_session_1"] * 10},
+        {"tags": ["a", "b"]},
+        {"structured_filter": {"price": 9}},
+    ],
+)
+def test_what_is_within_the_limits_is_sent_as_it_is(values: dict[str, Any]) -> None:
+    assert values == RagOptions(**values).to_wire()
+
+
+@pytest.mark.parametrize("name", ["pipeline_ids", "tags"])
+def test_a_bare_string_is_a_list_of_one(name: str) -> None:
+    assert {name: ["x"]} == RagOptions(**{name: "x"}).to_wire()
+
+
+def test_the_error_names_the_option_that_is_missing() -> None:
+    with pytest.raises(ValueError, match="`file_ids` takes effect only with `pipeline_ids`"):
+        RagOptions(file_ids=["f"])
+
+
+def test_an_unknown_key_is_passed_on_with_a_warning() -> None:
+    with pytest.warns(UserWarning, match="rerank"):
+        options = RagOptions(pipeline_ids=["kb"], rerank=True)
+
+    assert options.to_wire() == {"pipeline_ids": ["kb"], "rerank": True}
+
+
+@pytest.mark.parametrize("options", [RagOptions(tags=["a"]), BizParams(city="杭州")])
+def test_options_cannot_be_changed(options: RagOptions | BizParams) -> None:
+    with pytest.raises(ValidationError, match="frozen"):
+        options.tags = ["b"]
+
+
+@pytest.mark.parametrize("copied", [copy.copy, copy.deepcopy, lambda x: pickle.loads(pickle.dumps(x))])  # noqa: S301
+@pytest.mark.parametrize("options", [RagOptions(pipeline_ids=["kb"]), BizParams(city="杭州")])
+def test_options_without_secrets_can_be_copied_and_pickled(options: Any, copied: Any) -> None:
+    assert options == copied(options)
+    assert options.to_wire() == copied(options).to_wire()
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        RagOptions(pipeline_ids=["kb"], metadata_filter={"year": 2025}),
+        RagOptions(),
+        BizParams(),
+        BizParams(city="杭州", days=[1, 2], user_prompt_params={"a": 1}),
+    ],
+)
+def test_options_survive_the_dump_of_langchain(options: Any) -> None:
+    dumped = json.loads(dumps(options))
+
+    assert dumpd(options) == dumped
+    assert options == loaded(dumped)
+
+
+def test_unknown_keys_survive_the_dump_of_langchain() -> None:
+    with pytest.warns(UserWarning, match="rerank"):
+        options = RagOptions(rerank=True)
+    with pytest.warns(UserWarning, match="rerank"):
+        again = loaded(dumpd(options))
+
+    assert again.to_wire() == {"rerank": True}
+
+
+# -- BizParams ---------------------------------------------------------------------------------------
+
+
+def test_variables_of_a_workflow_are_sent_flat() -> None:
+    values = {"city": "杭州", "file": {"url": "https://example.com/1.pdf"}, "nothing": 0}
+
+    assert values == BizParams(**values).to_wire()
+
+
+@pytest.mark.parametrize(
+    "name", ["copy", "json", "schema", "to_wire", "lc_id", "model_config_", "omitted_tokens"]
+)
+def test_a_variable_may_have_any_name(name: str) -> None:
+    assert {name: "x"} == BizParams(**{name: "x"}).to_wire()
+
+
+@pytest.mark.parametrize("name", ["user_prompt_params", "user_defined_params", "user_defined_tokens"])
+def test_at_most_ten_are_allowed_of_each(name: str) -> None:
+    values = {str(n): {"user_token": "t"} for n in range(11)}
+
+    with pytest.raises(ValueError, match=name):
+        BizParams(**{name: values})
+    del values["0"]
+    assert {name: values} == BizParams(**{name: values}).to_wire()
+
+
+@pytest.mark.parametrize(
+    "token", [TOKEN, {"user_token": TOKEN}, SecretStr(TOKEN), {"user_token": SecretStr(TOKEN)}]
+)
+def test_a_token_may_be_written_in_several_ways(token: Any) -> None:
+    options = BizParams(user_defined_tokens={"tool": token})
+
+    assert options.to_wire() == {"user_defined_tokens": {"tool": {"user_token": TOKEN}}}
+
+
+@pytest.mark.parametrize(
+    "shown",
+    [
+        repr,
+        str,
+        "{0}".format,
+        "{0!r:}".format,
+        lambda x: repr(x.model_dump()),
+        lambda x: repr(x.model_dump(mode="json")),
+        lambda x: x.model_dump_json(),
+        lambda x: repr(dict(x)),
+        lambda x: repr(dumpd(x)),
+        dumps,
+        lambda x: repr(x.lc_attributes),
+        lambda x: repr(x.__dict__),
+        lambda x: repr([*x.__rich_repr__()]),
+    ],
+)
+def test_tokens_are_shown_nowhere(shown: Any) -> None:
+    options = BizParams(city="杭州", user_defined_tokens={"tool": TOKEN})
+
+    assert TOKEN not in shown(options)
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        pytest.param(TOKEN, id="no dict"),
+        pytest.param([TOKEN], id="a list"),
+        pytest.param({"tool": [TOKEN]}, id="a list inside"),
+        pytest.param({"tool": {"user_token": [TOKEN]}}, id="a list further inside"),
+        pytest.param({"tool": {"user_token": {TOKEN: 1}}}, id="a dict too many"),
+        pytest.param({str(n): TOKEN for n in range(11)}, id="too many"),
+    ],
+)
+def test_tokens_are_not_shown_in_errors(values: Any) -> None:
+    with pytest.raises(ValueError, match="user_defined_tokens") as caught:
+        BizParams(user_defined_tokens=values)
+
+    assert TOKEN not in str(caught.value)
+    assert TOKEN not in repr(caught.value)
+
+
+def test_tokens_are_not_pickled() -> None:
+    with pytest.raises(TypeError, match="user_defined_tokens"):
+        pickle.dumps(BizParams(user_defined_tokens={"tool": TOKEN}))
+
+
+@pytest.mark.parametrize(
+    "copied", [copy.copy, copy.deepcopy, lambda x: x.model_copy(), lambda x: x.model_copy(deep=True)]
+)
+def test_copies_keep_the_tokens(copied: Any) -> None:
+    options = BizParams(city="杭州", user_defined_tokens={"tool": TOKEN})
+
+    assert options.to_wire() == copied(options).to_wire()
+
+
+def test_loading_says_that_tokens_are_left_out() -> None:
+    options = BizParams(city="杭州", user_defined_tokens={"tool": TOKEN})
+    dumped = dumpd(options)
+
+    with pytest.warns(UserWarning, match="user_defined_tokens.*tool"):
+        again = loaded(dumped)
+
+    assert BizParams(city="杭州") == again
+    assert again.to_wire() == {"city": "杭州"}
+
+
+def test_a_wire_without_tokens_has_none() -> None:
+    assert BizParams().to_wire() == {}
+    assert BizParams(user_prompt_params={"a": 1}).to_wire() == {"user_prompt_params": {"a": 1}}
