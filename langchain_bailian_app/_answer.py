@@ -100,7 +100,8 @@ class AnswerReader:
             return []
         self._remember(frame)
         last = frame.finish_reason is not None
-        usage = frame.usage or None
+        # An empty snapshot tells nothing, also not that it did not move.
+        usage = frame.usage if frame.usage and any(frame.usage.values()) else None
         deltas = self._feed_thoughts(frame, usage, last=last)
         deltas += self._feed_text(self._channel.feed(frame.text, usage=usage, last=last))
         if last or self.cut:
@@ -161,22 +162,20 @@ class AnswerReader:
                 answer.extra["output"] = output
 
     def _feed_thoughts(self, frame: Frame, usage: Any, *, last: bool) -> list[Delta]:
-        deltas: list[Delta] = []
-        reasoning, reasoning_at = "", 0
+        before: list[Delta] = []
+        after: list[Delta] = []
+        reasoning = ""
         self._steps.next_frame()
         for thought in frame.thoughts:
             if thought.get("action_type") == "reasoning":
                 # `response` repeats `thought`.
-                text = str(thought.get("thought") or thought.get("response") or "")
-                reasoning_at = reasoning_at if reasoning else len(deltas)
-                reasoning += text
+                reasoning += str(thought.get("thought") or thought.get("response") or "")
             else:
-                deltas += self._step(self._steps.feed(thought))
+                (after if reasoning else before).extend(self._step(self._steps.feed(thought)))
         new = self._reasoning_channel.feed(reasoning, usage=usage, last=last)
         if frame.text and not reasoning:
             new += self._reasoning_channel.pause()
-        deltas[reasoning_at:reasoning_at] = self._reason(new)
-        return deltas
+        return [*before, *self._reason(new), *after]
 
     def _reason(self, text: str) -> list[Delta]:
         if not text:

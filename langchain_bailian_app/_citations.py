@@ -89,14 +89,16 @@ def citations(text: str, markers: list[Marker], sources: dict[int, Passage]) -> 
     """
     boundaries = [0, *(match.end() for match in _SENTENCE_END.finditer(text))]
     result = []
-    start, group_at, group_end = 0, 0, 0
+    start = 0
+    group_at = group_end = 0  # where the newest group of adjacent markers begins and ends
     for marker in markers:
         if marker.at > len(text):
             break
-        if text[group_end : marker.at].strip() or not group_end:
+        in_group = group_end > 0 and not text[group_end : marker.at].strip()
+        if not in_group:
             start = boundaries[bisect_right(boundaries, _passage_end(text, marker.at)) - 1]
             if start <= group_at and not text[start:group_at].strip():
-                start = group_end  # the markers before are those of the sentence before
+                start = group_end  # that group stands behind the full stop of the sentence before
             group_at = marker.at
         group_end = marker.at + marker.width
         if source := sources.get(marker.number):

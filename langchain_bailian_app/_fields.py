@@ -226,7 +226,7 @@ class ApplicationFields(BaseModel):
     max_tokens: int | None = Field(default=None, gt=0)
     """Longest answer in tokens. Sent when set, but documented for no application: unverified."""
 
-    stop: _Strings | None = None
+    stop: Annotated[list[Annotated[str, Field(min_length=1)]], BeforeValidator(_as_list)] | None = None
     """Texts before which the answer is cut, on this side: the service knows no such parameter."""
 
     streaming: bool | None = None

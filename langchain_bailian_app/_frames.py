@@ -118,7 +118,7 @@ class FrameReader:
 def _frames(events: list[ServerSentEvent]) -> Iterator[Frame | Fault]:
     for event in events:
         # No recording has `[DONE]`, but a gateway between may add it, as OpenAI's protocol has it.
-        if event.data.strip() not in {b"", b"[DONE]"}:
+        if event.data.strip() not in {b"", b"[DONE]"} or _is_error(event):
             yield _frame(event)
 
 
@@ -129,18 +129,22 @@ def _frame(event: ServerSentEvent) -> Frame | Fault:
         body = None
     if not isinstance(body, dict):
         text = event.data.decode("utf-8", "replace")
-        if event.name == "error":
+        if _is_error(event):
             return Fault("", text[:_HEAD], event.status or _HTTP_OK, None, text)
         raise GarbageError(text[:_HEAD])
     return _fault(body, event) or _parse(body)
 
 
+def _is_error(event: ServerSentEvent) -> bool:
+    return event.name == "error" or (event.status or _HTTP_OK) >= _FIRST_ERROR
+
+
 def _fault(body: dict[str, Any], event: ServerSentEvent) -> Fault | None:
     error = body.get("error")
-    error = error if isinstance(error, dict) else {}
-    code = body.get("code") or error.get("code") or error.get("type")
-    if event.name != "error" and not error and _fine(body, "code"):
+    if not (error or _is_error(event)) and _fine(body, "code"):
         return None
+    error = error if isinstance(error, dict) else {"message": error}
+    code = body.get("code") or error.get("code") or error.get("type")
     status = event.status
     if status is None or status < _FIRST_ERROR:
         told = body.get("status_code")
@@ -166,30 +170,37 @@ def _parse(body: dict[str, Any]) -> Frame:
         request_id=_text(body.get("request_id")),
         usage=usage if isinstance(usage, dict) else None,
     )
-    thoughts = output.get("thoughts")
-    if isinstance(thoughts, list):
-        frame.thoughts = [thought for thought in thoughts if isinstance(thought, dict)]
-    references = output.get("doc_references")
-    if isinstance(references, list):
-        frame.doc_references = [entry for entry in references if isinstance(entry, dict)]
+    odd = {name: value for name, value in output.items() if name not in _OUTPUT_FIELDS}
+    frame.thoughts = _objects("thoughts", output, odd) or []
+    frame.doc_references = _objects("doc_references", output, odd)
     workflow_message = output.get("workflow_message")
     if isinstance(workflow_message, dict):
         frame.workflow_message = workflow_message
-    if not _OUTPUT_FIELDS.issuperset(output) or not _REPLY_FIELDS.issuperset(body):
-        frame.extra = _unknown(body, output)
+    if odd or not _REPLY_FIELDS.issuperset(body):
+        frame.extra = _unknown(body) | ({"output": odd} if odd else {})
     return frame
 
 
-def _unknown(body: dict[str, Any], output: dict[str, Any]) -> dict[str, Any]:
-    extra = {
+def _objects(name: str, output: dict[str, Any], odd: dict[str, Any]) -> list[dict[str, Any]] | None:
+    """Return a list of objects; what is of another shape than any document says stays in `odd`."""
+    value = output.get(name)
+    if value is None:
+        return None
+    if isinstance(value, list):
+        found = [item for item in value if isinstance(item, dict)]
+        if len(found) + value.count(None) < len(value):
+            odd[name] = value
+        return found
+    odd[name] = value
+    return None
+
+
+def _unknown(body: dict[str, Any]) -> dict[str, Any]:
+    return {
         name: value
         for name, value in body.items()
         if name not in _REPLY_FIELDS and not (name in _ENVELOPE and _fine(body, name))
     }
-    inner = {name: value for name, value in output.items() if name not in _OUTPUT_FIELDS}
-    if inner:
-        extra["output"] = inner
-    return extra
 
 
 def _finish_reason(value: Any) -> str | None:

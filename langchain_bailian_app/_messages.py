@@ -111,7 +111,9 @@ def _metadata(answer: Answer, app_id: str) -> dict[str, Any]:
 
 
 def _extra(answer: Answer) -> dict[str, Any]:
-    usage = {name: value for name, value in answer.usage.items() if name != "models"}
+    usage = {name: value for name, value in answer.usage.items() if value and name != "models"}
+    if not _models(answer.usage) and answer.usage.get("models"):
+        usage["models"] = answer.usage["models"]
     return answer.extra | ({"usage": usage} if usage else {})
 
 
@@ -120,11 +122,15 @@ def _usage(usage: dict[str, Any]) -> UsageMetadata | None:
     counts = _models(usage) or [usage]
     if not any("input_tokens" in count or "output_tokens" in count for count in counts):
         return None
-    tokens_in = sum(count.get("input_tokens") or 0 for count in counts)
-    tokens_out = sum(count.get("output_tokens") or 0 for count in counts)
+    tokens_in = sum(_number(count.get("input_tokens")) for count in counts)
+    tokens_out = sum(_number(count.get("output_tokens")) for count in counts)
     return UsageMetadata(
         input_tokens=tokens_in, output_tokens=tokens_out, total_tokens=tokens_in + tokens_out
     )
+
+
+def _number(value: Any) -> int:
+    return int(value) if isinstance(value, int | float) or str(value).isdecimal() else 0
 
 
 def _models(usage: dict[str, Any]) -> list[dict[str, Any]]:

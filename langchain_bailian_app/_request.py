@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from langchain_bailian_app._fields import ApplicationFields
 
 _ROLES = {"system": "system", "user": "user", "human": "user", "assistant": "assistant"}
+_ATTACHMENTS = {"image", "image_url", "file", "audio", "input_audio", "video"}
 _INPUT = ("memory_id", "doc_tag_codes", "doc_reference_type")
 _PARAMETERS = {
     "has_thoughts": "has_thoughts",
@@ -148,7 +149,13 @@ def _turn(message: BaseMessage) -> _Turn:
     if isinstance(message, AIMessage) and message.tool_calls and not message.text:
         text = "an answer that only calls tools cannot be put to an application: leave it out"
         raise ValueError(text)
-    if role != "user" or isinstance(message.content, str):
+    if isinstance(message.content, str):
+        return _Turn(role, message.content)
+    if role != "user":
+        for block in message.content:
+            if isinstance(block, dict) and block.get("type") in _ATTACHMENTS:
+                text = f"a content block of type {block['type']!r} can stand in human messages only"
+                raise ValueError(text)
         return _Turn(role, message.text)
     found: dict[str, list[str]] = {"text": [], "image": [], "file": []}
     for block in message.content:

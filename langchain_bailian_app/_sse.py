@@ -54,9 +54,9 @@ class SSEDecoder:
 
     def flush(self) -> ServerSentEvent | None:
         """Return the last event of a stream that ended without the blank line after it."""
-        if self._rest:
-            self._line(b"".join(self._rest).removesuffix(b"\r"))
-            self._rest = []
+        rest, self._rest = b"".join(self._rest).removesuffix(b"\r"), []
+        if rest:
+            self._line(rest)
         return self._line(b"")
 
     def _line(self, line: bytes) -> ServerSentEvent | None:

@@ -44,7 +44,7 @@ class _Step:
 
     def takes(self, observation: Any) -> bool:
         """Whether an entry with this observation is the same step again."""
-        return not self.told or observation in _ABSENT or observation == self.entry["observation"]
+        return not self.told or observation in _ABSENT or observation == self.entry.get("observation")
 
 
 class Steps:

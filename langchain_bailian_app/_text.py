@@ -36,9 +36,9 @@ class TextChannel:
 
     def __init__(self) -> None:
         self._mode = _Mode.UNDECIDED
-        self._previous = ""
-        self._held: list[str] = []
-        self._emitted = 0
+        self._last = ""  # the text of the frame before; once cumulative, the longest text so far
+        self._held = ""
+        self._shown = 0  # characters of the first frame, which is all that is shown while in doubt
         self._usage: Any = None
         self._half = ""
 
@@ -56,38 +56,39 @@ class TextChannel:
             new += self._release()
         if text:
             self._usage = usage
-        return self._whole(new)
+        return self._without_halves(new)
 
     def pause(self) -> str:
         """Return what is held when something else begins, so that it does not come behind that."""
-        return self._whole(self._settle_incremental("")) if self._held else ""
+        return self._without_halves(self._settle_incremental("")) if self._held else ""
 
     def end(self) -> str:
         """Return what is still held when no more frames come."""
-        rest = self._whole(self._release())
+        rest = self._without_halves(self._release())
         half, self._half = self._half, ""
         return rest + "\ufffd" if half else rest
 
     def _new(self, text: str, usage: Any, *, last: bool) -> str:
         if self._mode is _Mode.CUMULATIVE:
             return self._grown(text)
-        if self._mode is _Mode.INCREMENTAL or not self._previous:
-            self._previous = text
-            self._emitted = len(text)
+        if self._mode is _Mode.INCREMENTAL:
+            return text
+        if not self._last:
+            self._last, self._shown = text, len(text)
             return text
         return self._compared(text, usage, last=last)
 
     def _compared(self, text: str, usage: Any, *, last: bool) -> str:
-        previous, self._previous = self._previous, text
-        if text == previous:
-            if usage is not None and usage == self._usage:
-                return self._settle_cumulative(text) if last else ""
+        before, self._last = self._last, text
+        if text == before:
+            if usage is None or usage != self._usage:
+                return self._settle_incremental(text)
+            return self._settle_cumulative(text) if last else ""
+        if not text.startswith(_without_half(before)):
             return self._settle_incremental(text)
-        if not text.startswith(previous):
-            return self._settle_incremental(text)
-        if last or self._held or len(previous) >= _PHRASE:
+        if last or self._held or len(before) >= _PHRASE:
             return self._settle_cumulative(text)
-        self._held.append(text)
+        self._held = text
         return ""
 
     def _settle_incremental(self, text: str) -> str:
@@ -95,28 +96,28 @@ class TextChannel:
         return self._release() + text
 
     def _settle_cumulative(self, text: str) -> str:
-        self._mode = _Mode.CUMULATIVE
-        self._held.clear()
-        new, self._previous = text[self._emitted :], _without_half(text)
-        return new[: len(new) - (len(text) - len(self._previous))]
+        self._mode, self._held = _Mode.CUMULATIVE, ""
+        # A half that was held back comes again, with its other half.
+        shown, self._half = self._shown - len(self._half), ""
+        self._last = _without_half(text)
+        return self._last[shown:]
 
     def _grown(self, text: str) -> str:
-        before = self._previous
-        if text == before:
-            return ""
-        if len(text) <= len(before):
-            # The whole text so far does not get shorter: rather show an increment of a stream that
-            # was misread than lose it.
-            self._previous += text
-            return text
-        self._previous = _without_half(text)
-        return self._previous[len(before) :]
+        before, text = self._last, _without_half(text)
+        if len(text) > len(before):
+            self._last = text
+            return text[len(before) :]
+        if text[:_PHRASE] == before[: len(text)][:_PHRASE]:
+            return ""  # the same again, or with its end revised
+        # Not the text so far at all: rather show an increment of a misread stream than lose it.
+        self._last += text
+        return text
 
     def _release(self) -> str:
-        held, self._held = "".join(self._held), []
+        held, self._held = self._held, ""
         return held
 
-    def _whole(self, text: str) -> str:
+    def _without_halves(self, text: str) -> str:
         """Join surrogate pairs that two frames share, replace what stays half by U+FFFD."""
         if not self._half and not _HALF.search(text):
             return text

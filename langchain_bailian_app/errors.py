@@ -206,7 +206,9 @@ _HINTS = {
     "RequestTimeOut": "the model took too long for the service",
 }
 
-_SESSION = re.compile(r"session.*(expire|invalid|unknown|not (exist|found))", re.IGNORECASE)
+# No source tells how the service says it; a session file is something else.
+_SESSION = re.compile(r"\bsession(?![ _]?file)", re.IGNORECASE)
+_GONE = re.compile(r"expired?\b|invalid|unknown|not ?exist|not ?found", re.IGNORECASE)
 _TOO_LONG = re.compile(r"range of input length|input length should be|maximum context", re.IGNORECASE)
 _SHOWN = 500
 _FIRST_SERVER_ERROR = 500
@@ -227,7 +229,7 @@ def from_reply(
     if cls is None:
         cls = BailianServerError if status >= _FIRST_SERVER_ERROR else BailianRequestError
     if cls in {BailianRequestError, BailianNotFoundError}:
-        if _SESSION.search(message) or "session" in code.lower():
+        if any(_SESSION.search(text) and _GONE.search(text) for text in (code, message)):
             cls = BailianSessionError
         elif _TOO_LONG.search(message):
             cls = BailianContextOverflowError
@@ -261,5 +263,9 @@ def _retry_after(headers: Mapping[str, str]) -> float | None:
     try:
         return max(0.0, float(value))
     except ValueError:
-        date = email.utils.parsedate_tz(value)
-        return max(0.0, email.utils.mktime_tz(date) - time.time()) if date else None
+        pass
+    try:
+        date = email.utils.parsedate_to_datetime(value)
+    except (ValueError, OverflowError):
+        return None
+    return max(0.0, date.timestamp() - time.time())

@@ -134,15 +134,14 @@ class BizParams(Serializable):
     @model_validator(mode="before")
     @classmethod
     def _say_what_is_missing(cls, values: Any) -> Any:
-        if isinstance(values, dict) and "omitted_tokens" in values:
-            values = dict(values)
-            tools = values.pop("omitted_tokens")
-            message = (
-                f"`user_defined_tokens` of {tools} are not part of a serialized BizParams: "
-                "set them again"
-            )
-            warnings.warn(message, stacklevel=2)
-        return values
+        tokens = values.get("user_defined_tokens") if isinstance(values, dict) else None
+        if not isinstance(tokens, dict) or None not in tokens.values():
+            return values
+        missing = sorted(tool for tool, token in tokens.items() if token is None)
+        message = f"`user_defined_tokens` of {missing} are not part of a dump: set them again"
+        warnings.warn(message, stacklevel=2)
+        given = {tool: token for tool, token in tokens.items() if token is not None}
+        return values | {"user_defined_tokens": given or None}
 
     @classmethod
     def is_lc_serializable(cls) -> bool:
@@ -151,9 +150,11 @@ class BizParams(Serializable):
 
     @property
     def lc_attributes(self) -> dict[str, Any]:
-        """Variables, and a note which tokens the dump leaves out."""
-        omitted = sorted(self.user_defined_tokens or {})
-        return dict(self.model_extra or {}) | ({"omitted_tokens": omitted} if omitted else {})
+        """Variables, and which tokens the dump leaves out."""
+        attributes = dict(self.model_extra or {})
+        if self.user_defined_tokens:
+            attributes["user_defined_tokens"] = dict.fromkeys(self.user_defined_tokens)
+        return attributes
 
     def __getstate__(self) -> dict[Any, Any]:
         """Refuse to be pickled with secrets inside."""
