@@ -48,6 +48,10 @@ class MemoryStore:
         self._now = now
         self._facts: dict[str, list[str]] = {}
 
+    def clear(self) -> None:
+        """Forget everything."""
+        self._facts.clear()
+
     def recall(self, memory_id: str) -> tuple[str, ...]:
         """The newest facts, each with the time it was stored."""
         return tuple(self._facts.get(memory_id, ())[-_RECALLED:])

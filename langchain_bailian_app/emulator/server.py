@@ -148,6 +148,12 @@ class BailianEmulator:
         """The rounds that a session holds, oldest first."""
         return self._sessions.rounds(session_id)
 
+    def reset(self) -> None:
+        """Forget sessions, memories and recorded requests, as between two tests; apps stay."""
+        self.requests.clear()
+        self._sessions.clear()
+        self._completion.memories.clear()
+
     def replay(
         self,
         body: bytes,

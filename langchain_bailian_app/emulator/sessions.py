@@ -41,6 +41,10 @@ class SessionStore:
         session = self._sessions.get(session_id)
         return list(session.rounds) if session else []
 
+    def clear(self) -> None:
+        """Forget all sessions."""
+        self._sessions.clear()
+
     def begin(
         self, app_id: str, rounds: Iterable[Round] = (), *, session_id: str | None = None
     ) -> Session:

@@ -15,7 +15,15 @@ from typing import Any
 import httpx
 import pytest
 
-from langchain_bailian_app.emulator import ERRORS, App, BailianEmulator, ErrorReply, Turn
+from langchain_bailian_app.emulator import (
+    ERRORS,
+    FAULTS,
+    App,
+    BailianEmulator,
+    ErrorReply,
+    Faults,
+    Turn,
+)
 from langchain_bailian_app.emulator.seeds import ECHO_APP_ID
 from tests.integration_tests.test_emulator import ask, output, payloads
 
@@ -322,3 +330,26 @@ def test_command_line() -> None:
     assert process.returncode == 0
     (line,) = errors.splitlines()
     assert line.endswith("200, 1 frame(s), finished")
+
+
+def test_faults_fall_on_the_same_replies_for_the_same_seed() -> None:
+    shares = {"reset": 0.2, "gzip": 0.3}
+    drawn = [[faults.draw() for _ in range(200)] for faults in (Faults(shares), Faults(shares))]
+
+    assert drawn[0] == drawn[1]
+    assert 20 < drawn[0].count(FAULTS["reset"]) < 60
+    assert 40 < drawn[0].count(FAULTS["gzip"]) < 80
+
+
+def test_an_unknown_fault_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"no faults \['gremlins'\]"):
+        Faults({"gremlins": 1.0})
+
+
+def test_reset_forgets_what_was_asked_and_said(bailian: BailianEmulator) -> None:
+    session_id = output(ask(bailian, "我叫小明", app_id=ECHO_APP_ID))["session_id"]
+    bailian.reset()
+
+    assert bailian.requests == []
+    assert bailian.session(session_id) == []
+    assert "小明" not in output(ask(bailian, "我叫什么", app_id=ECHO_APP_ID))["text"]
