@@ -231,6 +231,18 @@ def test_silence_names_its_setting(
 
 
 @pytest.mark.parametrize("way", ["invoke", "ainvoke"])
+async def test_a_frame_of_thinking_resets_the_silence(
+    bailian: BailianEmulator, make_model: Callable[..., BailianAppChatModel], way: str
+) -> None:
+    thinker = App("thinks", thinking="on", answer=lambda _: Reply("好", reasoning="想" * 40), pace=0.1)
+    model = make_model(bailian.add_app(thinker), has_thoughts=True, timeout=0.3)
+    message = await model.ainvoke("?") if way == "ainvoke" else model.invoke("?")
+
+    assert message.text == "好"
+    assert message.additional_kwargs["reasoning_content"] == "想" * 40
+
+
+@pytest.mark.parametrize("way", ["invoke", "ainvoke"])
 async def test_total_timeout_names_its_setting(
     bailian: BailianEmulator, make_model: Callable[..., BailianAppChatModel], way: str
 ) -> None:
