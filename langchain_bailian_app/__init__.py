@@ -3,5 +3,18 @@
 from langchain_bailian_app._version import __version__
 from langchain_bailian_app.chat_models import BailianAppChatModel
 from langchain_bailian_app.options import BizParams, RagOptions
+from langchain_bailian_app.sessions import (
+    BailianSessionWarning,
+    InMemorySessionStore,
+    SessionStore,
+)
 
-__all__ = ["BailianAppChatModel", "BizParams", "RagOptions", "__version__"]
+__all__ = [
+    "BailianAppChatModel",
+    "BailianSessionWarning",
+    "BizParams",
+    "InMemorySessionStore",
+    "RagOptions",
+    "SessionStore",
+    "__version__",
+]

@@ -8,24 +8,25 @@ and what holds secrets is wrapped here.
 from __future__ import annotations
 
 from contextlib import aclosing
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Self, cast
 
 from langchain_core.language_models import BaseChatModel, LanguageModelInput
 from langchain_core.runnables import ensure_config
 
+from langchain_bailian_app._fields import ApplicationFields
 from langchain_bailian_app.options import BizParams
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 
     from langchain_core.messages import AIMessage, AIMessageChunk
+    from langchain_core.outputs import ChatResult
     from langchain_core.runnables import RunnableConfig
 
-_SESSION = "bailian_session_id"
 _SHOWN = 100  # characters of a URL in a trace, without its signature; a data URL has megabytes
 
 
-class EntryPoints(BaseChatModel):
+class EntryPoints(ApplicationFields, BaseChatModel):
     """Overrides every public way to call a model; `batch` and chains go through these."""
 
     def invoke(
@@ -36,7 +37,7 @@ class EntryPoints(BaseChatModel):
         stop: list[str] | None = None,
         **kwargs: Any,
     ) -> AIMessage:
-        return super().invoke(input, config, stop=stop, **_prepared(kwargs, config))
+        return super().invoke(input, config, stop=stop, **self._prepared(kwargs, config))
 
     async def ainvoke(
         self,
@@ -46,7 +47,7 @@ class EntryPoints(BaseChatModel):
         stop: list[str] | None = None,
         **kwargs: Any,
     ) -> AIMessage:
-        return await super().ainvoke(input, config, stop=stop, **_prepared(kwargs, config))
+        return await super().ainvoke(input, config, stop=stop, **self._prepared(kwargs, config))
 
     def stream(
         self,
@@ -56,7 +57,7 @@ class EntryPoints(BaseChatModel):
         stop: list[str] | None = None,
         **kwargs: Any,
     ) -> Iterator[AIMessageChunk]:
-        yield from super().stream(input, config, stop=stop, **_prepared(kwargs, config))
+        yield from super().stream(input, config, stop=stop, **self._prepared(kwargs, config))
 
     async def astream(
         self,
@@ -68,7 +69,7 @@ class EntryPoints(BaseChatModel):
     ) -> AsyncIterator[AIMessageChunk]:
         chunks = cast(
             "AsyncGenerator[AIMessageChunk]",
-            super().astream(input, config, stop=stop, **_prepared(kwargs, config)),
+            super().astream(input, config, stop=stop, **self._prepared(kwargs, config)),
         )
         async with aclosing(chunks):
             async for chunk in chunks:
@@ -77,13 +78,43 @@ class EntryPoints(BaseChatModel):
     if not TYPE_CHECKING:  # the overloads of the base class tell users more than these signatures
 
         def stream_events(self, input: Any, config: Any = None, **kwargs: Any) -> Any:
-            return super().stream_events(input, config, **_prepared(kwargs, config))
+            return super().stream_events(input, config, **self._prepared(kwargs, config))
 
         def astream_events(self, input: Any, config: Any = None, **kwargs: Any) -> Any:
-            return super().astream_events(input, config, **_prepared(kwargs, config))
+            return super().astream_events(input, config, **self._prepared(kwargs, config))
 
         def bind(self, **kwargs: Any) -> Any:
             return super().bind(**_wrapped(kwargs))
+
+    def _prepared(self, kwargs: dict[str, Any], config: RunnableConfig | None) -> dict[str, Any]:
+        kwargs = _wrapped(kwargs)
+        wanted = {"session_id": "bailian_session_id"}
+        if (kwargs.get("history") or self.history) == "thread":
+            wanted["session_key"] = "thread_id"
+        configurable = ensure_config(config).get("configurable") or {}
+        for name, key in wanted.items():
+            if kwargs.get(name) is None and configurable.get(key) is not None:
+                kwargs = kwargs | {name: configurable[key]}
+        return kwargs
+
+    def _generate_with_cache(self, *args: Any, **kwargs: Any) -> ChatResult:
+        model = self._without_cache(kwargs)
+        return super(EntryPoints, model)._generate_with_cache(*args, **kwargs)
+
+    async def _agenerate_with_cache(self, *args: Any, **kwargs: Any) -> ChatResult:
+        model = self._without_cache(kwargs)
+        return await super(EntryPoints, model)._agenerate_with_cache(*args, **kwargs)
+
+    def _without_cache(self, kwargs: dict[str, Any]) -> Self:
+        """Return this model, for a call with a session without LangChain's cache.
+
+        A cached answer would add no turn to the session, and might be another session's.
+        """
+        session_id = kwargs.get("session_id") or self.session_id
+        history = kwargs.get("history") or self.history
+        if self.cache is False or (session_id is None and history == "messages"):
+            return self
+        return self.model_copy(update={"cache": False})
 
     def _get_invocation_params(self, stop: list[str] | None = None, **kwargs: Any) -> dict[str, Any]:
         # `generate`, called directly, passes by the methods above.
@@ -93,15 +124,6 @@ class EntryPoints(BaseChatModel):
                 urls = [urls] if isinstance(urls, str) else urls
                 shown = shown | {name: [url.partition("?")[0][:_SHOWN] for url in urls]}
         return super()._get_invocation_params(stop=stop, **shown)
-
-
-def _prepared(kwargs: dict[str, Any], config: RunnableConfig | None) -> dict[str, Any]:
-    kwargs = _wrapped(kwargs)
-    if kwargs.get("session_id") is None:
-        session_id = (ensure_config(config).get("configurable") or {}).get(_SESSION)
-        if session_id is not None:
-            kwargs["session_id"] = session_id
-    return kwargs
 
 
 def _wrapped(kwargs: dict[str, Any]) -> dict[str, Any]:

@@ -157,6 +157,20 @@ class ApplicationFields(BaseModel):
     # An error message would otherwise show what was given, user tokens included.
     model_config = ConfigDict(hide_input_in_errors=True)
 
+    history: Literal["messages", "session", "thread"] = "messages"
+    """Who keeps the conversation.
+
+    - `"messages"`: the caller; the answer depends on the messages given, and they are all sent.
+    - `"session"`: the caller, and the cloud a copy. The answer is the same, but only the new question
+      is sent, as long as the copy is known to be the same; otherwise all messages are.
+    - `"thread"`: the cloud alone; the caller sends one new question a call. Needs a `session_store` and
+      a `session_key`, else `configurable.thread_id`.
+    """
+
+    session_key: str | None = None
+    """Names the conversation with `history="thread"`; give it per call. Default: the config's
+    `configurable.thread_id`."""
+
     session_id: str | None = None
     """A conversation that the cloud keeps, used as it is: the newest human message continues it.
 

@@ -29,18 +29,18 @@ def chunk_from_delta(delta: Delta) -> AIMessageChunk:
     return AIMessageChunk(content="", additional_kwargs=extra, response_metadata=provider)
 
 
-def last_chunk(answer: Answer, app_id: str) -> AIMessageChunk:
+def last_chunk(answer: Answer, app_id: str, conversation: dict[str, Any]) -> AIMessageChunk:
     """Return the chunk that closes a stream: all that may be said only once."""
     return AIMessageChunk(
         content="",
         additional_kwargs=_closing_kwargs(answer),
-        response_metadata=_metadata(answer, app_id),
+        response_metadata=_metadata(answer, app_id) | conversation,
         usage_metadata=_usage(answer.usage),
         chunk_position="last",
     )
 
 
-def message_from_answer(answer: Answer, app_id: str) -> AIMessage:
+def message_from_answer(answer: Answer, app_id: str, conversation: dict[str, Any]) -> AIMessage:
     """Return the whole message: what the chunks of the same answer merge to."""
     kwargs = _step_kwargs(answer.steps) | _closing_kwargs(answer)
     if answer.reasoning:
@@ -48,7 +48,7 @@ def message_from_answer(answer: Answer, app_id: str) -> AIMessage:
     return AIMessage(
         content=answer.text,
         additional_kwargs=kwargs,
-        response_metadata=_metadata(answer, app_id),
+        response_metadata=_metadata(answer, app_id) | conversation,
         usage_metadata=_usage(answer.usage),
     )
 

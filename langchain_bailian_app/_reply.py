@@ -8,12 +8,12 @@ from __future__ import annotations
 import logging
 from contextlib import contextmanager
 from functools import lru_cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from langchain_core.outputs import ChatGenerationChunk
 
 from langchain_bailian_app import errors
-from langchain_bailian_app._answer import AnswerReader
+from langchain_bailian_app._answer import UNKNOWN_FINISH, Answer, AnswerReader, Delta
 from langchain_bailian_app._messages import chunk_from_delta, last_chunk, message_from_answer
 
 if TYPE_CHECKING:
@@ -28,48 +28,60 @@ _logger = logging.getLogger("langchain_bailian_app")
 
 
 class ReplyReader:
-    """Reads the reply to one request."""
+    """Reads the reply to one call."""
 
     def __init__(self, app_id: str, options: ApplicationFields) -> None:
         self._app_id = app_id
         self._accept_missing_stop = options.accept_missing_stop
-        self._answer = AnswerReader(markers=options.citation_markers, stop=options.stop)
+        self._reader = AnswerReader(markers=options.citation_markers, stop=options.stop)
+        self._rest: list[Delta] = []
+        self.answer = Answer()
+        self.conversation: dict[str, Any] = {}
+        """What the metadata of the message says of its conversation."""
 
     @property
     def cut(self) -> bool:
         """Whether a `stop` sequence has come: the rest of the reply is of no interest."""
-        return self._answer.cut
+        return self._reader.cut
+
+    @property
+    def whole(self) -> bool:
+        """Whether the service has ended the answer, rather than a `stop` sequence or a lost ending."""
+        return not self.cut and self.answer.finish_reason not in (None, UNKNOWN_FINISH)
 
     def read(self, frame: Frame) -> None:
         """Take a frame, for the message only."""
-        self._answer.feed(frame)
+        self._reader.feed(frame)
 
     def chunks(self, frame: Frame) -> list[ChatGenerationChunk]:
         """Take a frame, return the chunks that it makes."""
-        return [
-            ChatGenerationChunk(message=chunk_from_delta(delta)) for delta in self._answer.feed(frame)
-        ]
+        return _chunks(self._reader.feed(frame))
+
+    def end(self) -> None:
+        """Note that no more frames come.
+
+        Raises:
+            BailianStreamError: The answer is not complete.
+        """
+        self._rest = self._reader.end(accept_missing_stop=self._accept_missing_stop)
+        self.answer = self._reader.answer()
+        if self.answer.finish_reason is None:
+            message = (
+                "the stream ended without a finish reason, so the answer may be incomplete: see "
+                "`partial`, or set `accept_missing_stop=True` to take it as it is"
+            )
+            raise errors.BailianStreamError(message, request_id=self.answer.request_id)
+        if self.answer.references_missing:
+            _hint_at_references(self._app_id)
 
     def last_chunks(self) -> list[ChatGenerationChunk]:
-        """Return the chunks that close the stream.
-
-        Raises:
-            BailianStreamError: The answer is not complete.
-        """
-        deltas = self._answer.end(accept_missing_stop=self._accept_missing_stop)
-        self._check_complete()
-        messages = [*map(chunk_from_delta, deltas), last_chunk(self._answer.answer(), self._app_id)]
-        return [ChatGenerationChunk(message=message) for message in messages]
+        """Return the chunks that close the stream."""
+        last = last_chunk(self.answer, self._app_id, self.conversation)
+        return [*_chunks(self._rest), ChatGenerationChunk(message=last)]
 
     def message(self) -> AIMessage:
-        """Return the whole message.
-
-        Raises:
-            BailianStreamError: The answer is not complete.
-        """
-        self._answer.end(accept_missing_stop=self._accept_missing_stop)
-        self._check_complete()
-        return message_from_answer(self._answer.answer(), self._app_id)
+        """Return the whole message."""
+        return message_from_answer(self.answer, self._app_id, self.conversation)
 
     @contextmanager
     def partial_on_error(self) -> Iterator[None]:
@@ -77,23 +89,16 @@ class ReplyReader:
         try:
             yield
         except errors.BailianError as error:
-            self._answer.end()
-            answer = self._answer.answer()
+            self._reader.end()
+            answer = self._reader.answer()
             if answer.session_id or answer.request_id:
                 answer.finish_reason = None
-                error.partial = message_from_answer(answer, self._app_id)
+                error.partial = message_from_answer(answer, self._app_id, {})
             raise
 
-    def _check_complete(self) -> None:
-        answer = self._answer.answer()
-        if answer.finish_reason is None:
-            message = (
-                "the stream ended without a finish reason, so the answer may be incomplete: see "
-                "`partial`, or set `accept_missing_stop=True` to take it as it is"
-            )
-            raise errors.BailianStreamError(message, request_id=answer.request_id)
-        if answer.references_missing:
-            _hint_at_references(self._app_id)
+
+def _chunks(deltas: list[Delta]) -> list[ChatGenerationChunk]:
+    return [ChatGenerationChunk(message=chunk_from_delta(delta)) for delta in deltas]
 
 
 @lru_cache(maxsize=256)  # once for each application

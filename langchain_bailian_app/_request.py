@@ -52,30 +52,52 @@ class AppRequest:
 
 
 @dataclass(frozen=True, slots=True)
-class _Turn:
+class Turn:
+    """A message in the form in which it would be sent."""
+
     role: str
     text: str
     images: tuple[str, ...] = ()
     files: tuple[str, ...] = ()
 
 
-def build(app_id: str, messages: Sequence[BaseMessage], options: ApplicationFields) -> AppRequest:
-    """Return the request for these messages.
+def turns_of(messages: Sequence[BaseMessage]) -> list[Turn]:
+    """Return messages in the form in which they would be sent, one turn each.
 
     Raises:
-        ValueError: The messages cannot be put to an application.
+        ValueError: A message cannot be put to an application.
     """
+    return [_turn(message) for message in messages]
+
+
+def whole_request(app_id: str, turns: list[Turn], options: ApplicationFields) -> AppRequest:
+    """Return the request that tells the whole conversation.
+
+    Raises:
+        ValueError: There is no question in it.
+    """
+    return _request(app_id, _whole(turns), turns, options)
+
+
+def session_request(
+    app_id: str, turns: list[Turn], options: ApplicationFields, session_id: str | None
+) -> AppRequest:
+    """Return the request that puts the new question to a session, or to a new one.
+
+    Raises:
+        ValueError: There is not exactly one new question.
+    """
+    rules, question = _new_question(turns)
+    conversation = {"prompt": "\n\n".join((*rules, question.text))}
+    if session_id is not None:
+        conversation["session_id"] = session_id
+    return _request(app_id, conversation, [question], options)
+
+
+def _request(
+    app_id: str, conversation: dict[str, Any], turns: list[Turn], options: ApplicationFields
+) -> AppRequest:
     stream = options.streaming is not False
-    turns = [_turn(message) for message in messages]
-    if options.session_id:
-        rules, question = _new_question(turns)
-        conversation = {
-            "prompt": "\n\n".join((*rules, question.text)),
-            "session_id": options.session_id,
-        }
-        turns = [question]
-    else:
-        conversation = _whole(turns)
     return AppRequest(
         app_id=app_id,
         body={
@@ -86,7 +108,7 @@ def build(app_id: str, messages: Sequence[BaseMessage], options: ApplicationFiel
     )
 
 
-def _whole(turns: list[_Turn]) -> dict[str, Any]:
+def _whole(turns: list[Turn]) -> dict[str, Any]:
     """One question is a prompt; anything more is a transcript, system messages first."""
     if not any(turn.role == "user" for turn in turns):
         message = "the messages have no human message: an application answers a question"
@@ -97,7 +119,7 @@ def _whole(turns: list[_Turn]) -> dict[str, Any]:
     return {"messages": [{"role": turn.role, "content": turn.text} for turn in ordered]}
 
 
-def _new_question(turns: list[_Turn]) -> tuple[list[str], _Turn]:
+def _new_question(turns: list[Turn]) -> tuple[list[str], Turn]:
     """Return what a session has not seen: the question behind the newest answer.
 
     A session has no place for system messages but the text of its first prompt.
@@ -115,7 +137,7 @@ def _new_question(turns: list[_Turn]) -> tuple[list[str], _Turn]:
     return rules, questions[0]
 
 
-def _attachments(turns: list[_Turn], options: ApplicationFields) -> dict[str, Any]:
+def _attachments(turns: list[Turn], options: ApplicationFields) -> dict[str, Any]:
     """Collect images and files, oldest first: the service has no place for them in a message."""
     images = [*(url for turn in turns for url in turn.images), *(options.image_list or ())]
     files = [*(url for turn in turns for url in turn.files), *(options.file_list or ())]
@@ -144,24 +166,24 @@ def _parameters(options: ApplicationFields, *, stream: bool) -> dict[str, Any]:
     return given | (options.extra_parameters or {})
 
 
-def _turn(message: BaseMessage) -> _Turn:
+def _turn(message: BaseMessage) -> Turn:
     role = _role(message)
     if isinstance(message, AIMessage) and message.tool_calls and not message.text:
         text = "an answer that only calls tools cannot be put to an application: leave it out"
         raise ValueError(text)
     if isinstance(message.content, str):
-        return _Turn(role, message.content)
+        return Turn(role, message.content)
     if role != "user":
         for block in message.content:
             if isinstance(block, dict) and block.get("type") in _ATTACHMENTS:
                 text = f"a content block of type {block['type']!r} can stand in human messages only"
                 raise ValueError(text)
-        return _Turn(role, message.text)
+        return Turn(role, message.text)
     found: dict[str, list[str]] = {"text": [], "image": [], "file": []}
     for block in message.content:
         kind, value = _block(block)
         found[kind].append(value)
-    return _Turn(role, "".join(found["text"]), tuple(found["image"]), tuple(found["file"]))
+    return Turn(role, "".join(found["text"]), tuple(found["image"]), tuple(found["file"]))
 
 
 def _role(message: BaseMessage) -> str:

@@ -13,13 +13,15 @@ from pydantic import ConfigDict, Field, PrivateAttr, model_validator
 
 from langchain_bailian_app._blocks import PROVIDER
 from langchain_bailian_app._connection import Connection, resolve
+from langchain_bailian_app._dialogue import aread, read
 from langchain_bailian_app._entry import EntryPoints
+from langchain_bailian_app._exchange import Exchange
 from langchain_bailian_app._fields import NO_TOOLS, ApplicationFields, ConnectionFields
 from langchain_bailian_app._reply import ReplyReader
-from langchain_bailian_app._request import AppRequest, build
 from langchain_bailian_app._tokens import count_message_tokens, token_ids
 from langchain_bailian_app._transport import AppTransport
 from langchain_bailian_app._version import __version__
+from langchain_bailian_app.sessions import SHARED_STORE, SessionStore
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Generator, Sequence
@@ -28,12 +30,14 @@ if TYPE_CHECKING:
     from langchain_core.language_models import LangSmithParams, ModelProfile
     from langchain_core.messages import BaseMessage
 
+    from langchain_bailian_app._frames import Frame
+
 # URLs of private files carry a signature.
 _SIGNED = {"image_list", "file_list"}
 _CLIENTS = ("http_client", "http_async_client")
 
 
-class BailianAppChatModel(EntryPoints, ConnectionFields, ApplicationFields):
+class BailianAppChatModel(EntryPoints, ConnectionFields):
     """An application of Bailian (百炼, Alibaba Cloud Model Studio) as a chat model.
 
     Setup:
@@ -92,6 +96,9 @@ class BailianAppChatModel(EntryPoints, ConnectionFields, ApplicationFields):
     """LangChain's cache of answers, off by default: a cached answer adds no turn to a session and does
     not ask the knowledge base again."""
 
+    session_store: SessionStore | None = Field(default=None, exclude=True)
+    """Who may continue which session. Default: one that all models of this process share."""
+
     _resolved: tuple[Any, Connection] | None = PrivateAttr(default=None)
 
     # -- the four hooks ------------------------------------------------------------------------------
@@ -105,13 +112,11 @@ class BailianAppChatModel(EntryPoints, ConnectionFields, ApplicationFields):
     ) -> ChatResult:
         if _wants_tokens(run_manager):
             return generate_from_stream(self._stream(messages, stop, run_manager, **kwargs))
-        request, reply = self._call(messages, stop, kwargs)
-        with reply.partial_on_error(), closing(self._transport().stream(request)) as frames:
+        reply, frames = self._call(messages, stop, kwargs)
+        with closing(frames):
             for frame in frames:
                 reply.read(frame)
-                if reply.cut:
-                    break
-            return _result(reply)
+        return _result(reply)
 
     async def _agenerate(
         self,
@@ -122,14 +127,11 @@ class BailianAppChatModel(EntryPoints, ConnectionFields, ApplicationFields):
     ) -> ChatResult:
         if _wants_tokens(run_manager):
             return await agenerate_from_stream(self._astream(messages, stop, run_manager, **kwargs))
-        request, reply = self._call(messages, stop, kwargs)
-        with reply.partial_on_error():
-            async with aclosing(self._transport().astream(request)) as frames:
-                async for frame in frames:
-                    reply.read(frame)
-                    if reply.cut:
-                        break
-            return _result(reply)
+        reply, frames = self._acall(messages, stop, kwargs)
+        async with aclosing(frames):
+            async for frame in frames:
+                reply.read(frame)
+        return _result(reply)
 
     def _stream(
         self,
@@ -159,37 +161,54 @@ class BailianAppChatModel(EntryPoints, ConnectionFields, ApplicationFields):
     def _chunks(
         self, messages: list[BaseMessage], stop: list[str] | None, kwargs: dict[str, Any]
     ) -> Generator[ChatGenerationChunk]:
-        request, reply = self._call(messages, stop, kwargs)
-        with reply.partial_on_error(), closing(self._transport().stream(request)) as frames:
+        reply, frames = self._call(messages, stop, kwargs)
+        with closing(frames):
             for frame in frames:
                 yield from reply.chunks(frame)
-                if reply.cut:
-                    break
-            yield from reply.last_chunks()
+        yield from reply.last_chunks()
 
     async def _achunks(
         self, messages: list[BaseMessage], stop: list[str] | None, kwargs: dict[str, Any]
     ) -> AsyncGenerator[ChatGenerationChunk]:
-        request, reply = self._call(messages, stop, kwargs)
-        with reply.partial_on_error():
-            async with aclosing(self._transport().astream(request)) as frames:
-                async for frame in frames:
-                    for chunk in reply.chunks(frame):
-                        yield chunk
-                    if reply.cut:
-                        break
-            for chunk in reply.last_chunks():
-                yield chunk
+        reply, frames = self._acall(messages, stop, kwargs)
+        async with aclosing(frames):
+            async for frame in frames:
+                for chunk in reply.chunks(frame):
+                    yield chunk
+        for chunk in reply.last_chunks():
+            yield chunk
 
     # -- what they share -----------------------------------------------------------------------------
 
     def _call(
         self, messages: Sequence[BaseMessage], stop: list[str] | None, kwargs: dict[str, Any]
-    ) -> tuple[AppRequest, ReplyReader]:
+    ) -> tuple[ReplyReader, Generator[Frame]]:
+        exchange, reply, store = self._exchange(messages, stop, kwargs)
+        return reply, read(exchange, self._transport(), store, reply)
+
+    def _acall(
+        self, messages: Sequence[BaseMessage], stop: list[str] | None, kwargs: dict[str, Any]
+    ) -> tuple[ReplyReader, AsyncGenerator[Frame]]:
+        exchange, reply, store = self._exchange(messages, stop, kwargs)
+        return reply, aread(exchange, self._transport(), store, reply)
+
+    def _exchange(
+        self, messages: Sequence[BaseMessage], stop: list[str] | None, kwargs: dict[str, Any]
+    ) -> tuple[Exchange, ReplyReader, SessionStore]:
         options = self.overlaid(kwargs if stop is None else kwargs | {"stop": stop})
-        return build(self.app_id, messages, options), ReplyReader(self.app_id, options)
+        if options.history == "thread" and self.session_store is None:
+            message = (
+                "`history='thread'` needs a `session_store`: what it remembers is all there is of the "
+                "conversation"
+            )
+            raise ValueError(message)
+        exchange = Exchange(messages, options, app_id=self.app_id, connection=self._connection())
+        return exchange, ReplyReader(self.app_id, options), self.session_store or SHARED_STORE
 
     def _transport(self) -> AppTransport:
+        return AppTransport(self, self._connection())
+
+    def _connection(self) -> Connection:
         settings = (
             self.base_url,
             self.workspace,
@@ -200,7 +219,7 @@ class BailianAppChatModel(EntryPoints, ConnectionFields, ApplicationFields):
         )
         if self._resolved is None or self._resolved[0] != settings:
             self._resolved = settings, resolve(self)
-        return AppTransport(self, self._resolved[1])
+        return self._resolved[1]
 
     # -- what LangChain asks of a model --------------------------------------------------------------
 
@@ -253,7 +272,7 @@ class BailianAppChatModel(EntryPoints, ConnectionFields, ApplicationFields):
     def __deepcopy__(self, memo: dict[int, Any] | None = None) -> Self:
         """Share what holds connections or locks; a copy of these could not work."""
         memo = {} if memo is None else memo
-        for name in (*_CLIENTS, "rate_limiter", "cache"):
+        for name in (*_CLIENTS, "rate_limiter", "cache", "session_store"):
             memo[id(getattr(self, name))] = getattr(self, name)
         return super().__deepcopy__(memo)
 

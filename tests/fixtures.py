@@ -95,7 +95,7 @@ def shown(deltas: Iterable[Delta]) -> str:
 
 def chunks_of(deltas: Iterable[Delta], answer: Answer) -> list[AIMessageChunk]:
     """Return the chunks of a stream."""
-    return [*map(chunk_from_delta, deltas), last_chunk(answer, "app")]
+    return [*map(chunk_from_delta, deltas), last_chunk(answer, "app", {})]
 
 
 def merged(chunks: Sequence[AIMessageChunk]) -> AIMessageChunk:

@@ -59,5 +59,6 @@ def test_what_identifies_a_model_is_what_steers_it() -> None:
         "biz_params": {"city": "杭州"},
         "stop": ["。"],
         "citation_markers": "strip",
+        "history": "messages",
         "_type": "bailian-app",
     }

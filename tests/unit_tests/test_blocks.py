@@ -16,7 +16,8 @@ METADATA = {"model_provider": "bailian"}
 
 def blocks_of(name: str) -> list[dict[str, Any]]:
     return [
-        dict(block) for block in message_from_answer(answer_of(recording(name)), "app").content_blocks
+        dict(block)
+        for block in message_from_answer(answer_of(recording(name)), "app", {}).content_blocks
     ]
 
 
@@ -101,7 +102,7 @@ def test_citations_annotate_the_text() -> None:
 @pytest.mark.parametrize("name", ANSWERS)
 def test_chunks_as_blocks_sum_up_to_the_blocks_of_the_message(name: str, markers: MarkerMode) -> None:
     deltas, answer = read(frames_of(recording(name)), markers=markers)
-    message = message_from_answer(answer, "app")
+    message = message_from_answer(answer, "app", {})
     chunks = [_update_message_content_to_blocks(chunk, "v1") for chunk in chunks_of(deltas, answer)]
 
     total = merged(chunks)
@@ -134,7 +135,7 @@ def test_an_empty_message_has_no_blocks() -> None:
 
 
 def test_reading_blocks_does_not_change_the_message() -> None:
-    message = message_from_answer(answer_of(recording("markers-split.sse")), "app")
+    message = message_from_answer(answer_of(recording("markers-split.sse")), "app", {})
     before = message.model_dump_json()
 
     assert content_blocks(message) == content_blocks(message)

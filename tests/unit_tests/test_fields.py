@@ -128,7 +128,7 @@ def test_a_right_connection_is_taken(values: dict[str, Any]) -> None:
 
 def test_the_defaults_ask_for_nothing() -> None:
     fields = ApplicationFields()
-    rest = {"citation_markers": "strip", "accept_missing_stop": False}
+    rest = {"history": "messages", "citation_markers": "strip", "accept_missing_stop": False}
 
     assert rest == fields.model_dump(exclude_none=True)
 

@@ -16,6 +16,7 @@ PURE = {
     "_base_url",
     "_blocks",
     "_citations",
+    "_conversation",
     "_documents",
     "_fields",
     "_frames",
@@ -29,7 +30,7 @@ PURE = {
     "options",
 }
 EDGE = {"_call", "_clients", "_connection", "_tokens", "_transport", "errors"}
-FRONT = {"__init__", "_entry", "_reply", "chat_models"}
+FRONT = {"__init__", "_dialogue", "_entry", "_exchange", "_reply", "chat_models", "sessions"}
 # What may do no input or output, and know nothing of who does.
 OUTSIDE_THE_PURE_RING = {"dashscope", "httpx", "aiohttp", "asyncio", "socket", "threading", "os"}
 
@@ -55,8 +56,11 @@ def own(names: set[str]) -> set[str]:
 def test_the_public_list_is_complete_and_sorted() -> None:
     assert langchain_bailian_app.__all__ == [
         "BailianAppChatModel",
+        "BailianSessionWarning",
         "BizParams",
+        "InMemorySessionStore",
         "RagOptions",
+        "SessionStore",
         "__version__",
     ]
     assert all(hasattr(langchain_bailian_app, name) for name in langchain_bailian_app.__all__)

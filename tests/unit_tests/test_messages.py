@@ -39,7 +39,7 @@ def facets(message: AIMessage) -> dict[str, Any]:
 
 
 def message_of(data: bytes, **options: Any) -> AIMessage:
-    return message_from_answer(answer_of(data, **options), "app")
+    return message_from_answer(answer_of(data, **options), "app", {})
 
 
 def test_a_message_has_all_that_the_service_said() -> None:
@@ -125,7 +125,7 @@ def test_content_is_a_plain_string_and_steps_are_no_tool_calls() -> None:
 def test_usage_is_summed_over_the_models_of_the_last_snapshot(
     usage: dict[str, Any], expected: tuple[int, int, int] | None
 ) -> None:
-    found = message_from_answer(Answer(usage=usage), "app").usage_metadata
+    found = message_from_answer(Answer(usage=usage), "app", {}).usage_metadata
 
     assert expected == (tuple(found.values()) if found else None)
 
@@ -218,7 +218,7 @@ def test_what_is_said_once_stands_on_the_last_chunk_only(name: str) -> None:
 def test_the_sum_of_the_chunks_is_the_message(name: str, markers: MarkerMode) -> None:
     deltas, answer = read(frames_of(recording(name)), markers=markers)
 
-    expected = facets(message_from_answer(answer, "app"))
+    expected = facets(message_from_answer(answer, "app", {}))
     assert expected == facets(merged(chunks_of(deltas, answer)))
 
 
@@ -302,7 +302,7 @@ def test_the_sum_of_the_chunks_of_any_text_is_the_message(
     stream = sse(*map(json.dumps, [*bodies, reply("", "stop")]))
     deltas, answer = read(frames_of(stream), markers=markers, stop=stop)
 
-    whole = message_from_answer(answer, "app")
+    whole = message_from_answer(answer, "app", {})
 
     assert facets(whole) == facets(merged(chunks_of(deltas, answer)))
     assert whole.model_dump_json()

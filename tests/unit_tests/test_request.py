@@ -20,13 +20,21 @@ from langchain_core.messages import (
 
 from langchain_bailian_app import BizParams, RagOptions
 from langchain_bailian_app._fields import ApplicationFields
-from langchain_bailian_app._request import AppRequest, build
+from langchain_bailian_app._request import AppRequest, session_request, turns_of, whole_request
 
 HUMAN, AI, SYSTEM = HumanMessage("喝什么？"), AIMessage("绿茶。"), SystemMessage("简短回答。")
 
 
+def build(app_id: str, messages: list[BaseMessage], options: ApplicationFields) -> AppRequest:
+    """Return the request as it goes out with a session by hand, or with none."""
+    turns = turns_of(messages)
+    if options.session_id is not None:
+        return session_request(app_id, turns, options, options.session_id)
+    return whole_request(app_id, turns, options)
+
+
 def body_of(*messages: BaseMessage, **options: Any) -> dict[str, Any]:
-    return build("app", messages, ApplicationFields(**options)).body
+    return build("app", [*messages], ApplicationFields(**options)).body
 
 
 def input_of(*messages: BaseMessage, **options: Any) -> dict[str, Any]:
@@ -360,7 +368,14 @@ def test_no_field_is_forgotten() -> None:
         "extra_parameters": {"p": 1},
         "extra_input": {"i": 1},
     }
-    not_sent = {"stop", "streaming", "citation_markers", "accept_missing_stop"}
+    not_sent = {
+        "stop",
+        "streaming",
+        "citation_markers",
+        "accept_missing_stop",
+        "history",
+        "session_key",
+    }
 
     sent = body_of(HUMAN, **values)
 

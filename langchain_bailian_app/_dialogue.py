@@ -1,0 +1,101 @@
+"""One call from its first step to its last: ask, check who answers, ask again if need be, remember.
+
+The twins for threads and event loops; what they decide is decided in `_exchange` and `_reply`.
+"""
+
+from __future__ import annotations
+
+from contextlib import aclosing, closing
+from typing import TYPE_CHECKING
+
+from langchain_bailian_app._conversation import SessionReplacedError
+from langchain_bailian_app._exchange import Exchange, aperform, perform
+from langchain_bailian_app.errors import BailianSessionError
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Generator
+
+    from langchain_bailian_app._frames import Frame
+    from langchain_bailian_app._reply import ReplyReader
+    from langchain_bailian_app._transport import AppTransport
+    from langchain_bailian_app.sessions import SessionStore
+
+
+def read(
+    exchange: Exchange, transport: AppTransport, store: SessionStore, reply: ReplyReader
+) -> Generator[Frame]:
+    """Yield the frames of the answer; `reply` reads them, and is complete in the end.
+
+    Raises:
+        BailianError: The call failed, or the answer is not complete.
+    """
+    perform(store, exchange.begin())
+    error: BaseException | None = None
+    try:
+        with reply.partial_on_error(), closing(_frames(exchange, transport)) as frames:
+            for frame in frames:
+                yield frame
+                if reply.cut:
+                    break
+            reply.end()
+        reply.conversation = perform(store, exchange.settle(reply.answer, whole=reply.whole))
+    except BaseException as exc:
+        error = exc
+        raise
+    finally:
+        perform(store, exchange.close(error))
+
+
+async def aread(
+    exchange: Exchange, transport: AppTransport, store: SessionStore, reply: ReplyReader
+) -> AsyncGenerator[Frame]:
+    """Do what `read` does, on the running event loop."""
+    await aperform(store, exchange.begin())
+    error: BaseException | None = None
+    try:
+        with reply.partial_on_error():
+            async with aclosing(_aframes(exchange, transport)) as frames:
+                async for frame in frames:
+                    yield frame
+                    if reply.cut:
+                        break
+            reply.end()
+        reply.conversation = await aperform(store, exchange.settle(reply.answer, whole=reply.whole))
+    except BaseException as exc:
+        error = exc
+        raise
+    finally:
+        await aperform(store, exchange.close(error))
+
+
+def _frames(exchange: Exchange, transport: AppTransport) -> Generator[Frame]:
+    if (admission := exchange.admission) is not None:
+        try:
+            with closing(transport.stream(exchange.request)) as frames:
+                for frame in frames:
+                    yield from admission.admit(frame)
+            yield from admission.end()
+        except (SessionReplacedError, BailianSessionError) as exc:
+            exchange.fall_back(exc)
+        else:
+            return
+    with closing(transport.stream(exchange.request)) as frames:
+        yield from frames
+
+
+async def _aframes(exchange: Exchange, transport: AppTransport) -> AsyncGenerator[Frame]:
+    if (admission := exchange.admission) is not None:
+        try:
+            async with aclosing(transport.astream(exchange.request)) as frames:
+                async for frame in frames:
+                    for admitted in admission.admit(frame):
+                        yield admitted
+            for admitted in admission.end():
+                yield admitted
+        except (SessionReplacedError, BailianSessionError) as exc:
+            exchange.fall_back(exc)
+        else:
+            return
+    async with aclosing(transport.astream(exchange.request)) as frames:
+        async for frame in frames:
+            yield frame
