@@ -5,20 +5,23 @@ The twins for threads and event loops; what they decide is decided in `_exchange
 
 from __future__ import annotations
 
-from contextlib import aclosing, closing
+import logging
+from contextlib import aclosing, closing, contextmanager
 from typing import TYPE_CHECKING
 
-from langchain_bailian_app._conversation import SessionReplacedError
+from langchain_bailian_app._conversation import SessionReplacedError, metadata
 from langchain_bailian_app._exchange import Exchange, aperform, perform
 from langchain_bailian_app.errors import BailianSessionError
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Generator
+    from collections.abc import AsyncGenerator, Generator, Iterator
 
     from langchain_bailian_app._frames import Frame
     from langchain_bailian_app._reply import ReplyReader
     from langchain_bailian_app._transport import AppTransport
     from langchain_bailian_app.sessions import SessionStore
+
+_logger = logging.getLogger("langchain_bailian_app")
 
 
 def read(
@@ -38,12 +41,15 @@ def read(
                 if reply.cut:
                     break
             reply.end()
-        reply.conversation = perform(store, exchange.settle(reply.answer, whole=reply.whole))
+        reply.conversation = metadata(exchange.history)
+        with _answer_kept():
+            reply.conversation = perform(store, exchange.settle(reply.answer, whole=reply.whole))
     except BaseException as exc:
         error = exc
         raise
     finally:
-        perform(store, exchange.close(error))
+        with _answer_kept():
+            perform(store, exchange.close(error))
 
 
 async def aread(
@@ -60,12 +66,27 @@ async def aread(
                     if reply.cut:
                         break
             reply.end()
-        reply.conversation = await aperform(store, exchange.settle(reply.answer, whole=reply.whole))
+        reply.conversation = metadata(exchange.history)
+        with _answer_kept():
+            reply.conversation = await aperform(store, exchange.settle(reply.answer, whole=reply.whole))
     except BaseException as exc:
         error = exc
         raise
     finally:
-        await aperform(store, exchange.close(error))
+        with _answer_kept():
+            await aperform(store, exchange.close(error))
+
+
+@contextmanager
+def _answer_kept() -> Iterator[None]:
+    """Let a store that fails after the answer, or after an error, take neither away.
+
+    The session stays claimed or unknown then, and the conversation is told anew.
+    """
+    try:
+        yield
+    except Exception:
+        _logger.warning("the session store failed: the next call tells all messages", exc_info=True)
 
 
 def _frames(exchange: Exchange, transport: AppTransport) -> Generator[Frame]:

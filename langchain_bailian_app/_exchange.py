@@ -52,6 +52,10 @@ class Exchange:
     admission: Admission | None = None
     """Checks that the session asked for answers, if one is continued."""
 
+    history: str
+    """How the conversation is put to the application: `"messages"`, `"session"`, `"replayed"`,
+    `"thread"`, or `"given"` (a session by hand)."""
+
     def __init__(
         self,
         messages: Sequence[BaseMessage],
@@ -66,7 +70,7 @@ class Exchange:
         self._turns = turns_of(messages)
         self._place = (connection.base_url, connection.workspace, app_id)
         self._connection = connection
-        self._history = "messages"
+        self.history = "messages"
         self._position: Position | None = None
         self._token: str | None = None
         self._restarted = False
@@ -79,7 +83,7 @@ class Exchange:
         """
         options = self._options
         if options.session_id is not None:
-            self._history = "given"
+            self.history = "given"
             self.request = self._session_request(options.session_id)
         elif options.history == "session":
             yield from self._begin_session()
@@ -97,14 +101,14 @@ class Exchange:
         if self.admission is None or self.admission.admitted:
             raise cause
         self.admission = None
-        if self._history == "thread":
+        if self.history == "thread":
             self._warn("it is gone, and a new one begins without what was said before")
             self._restarted = True
             self.request = self._session_request(None)
             return
         repeated = "" if self.request.stream else "; the first request has run, but is not shown"
         self._warn(f"the service does not know it any more{repeated}")
-        self._history = "replayed"
+        self.history = "replayed"
         self._position = None
         self.request = self._whole_request()
 
@@ -115,12 +119,12 @@ class Exchange:
             answer: The answer.
             whole: Whether the service ended it, rather than a `stop` sequence or a lost ending.
         """
-        if self._history == "thread":
+        if self.history == "thread":
             if self._token is not None and answer.session_id is not None:
                 yield "put", (self._thread, answer.session_id)
             return metadata("thread") | ({"session_restarted": True} if self._restarted else {})
-        if self._history != "session" or not whole or answer.session_id is None:
-            return metadata(self._history)
+        if self.history != "session" or not whole or answer.session_id is None:
+            return metadata(self.history)
         turn = 1 if self._position is None else self._position.turn + 1
         told = [*self._turns, Turn("assistant", answer.text)]
         digest = self._digest.of(told)
@@ -139,7 +143,7 @@ class Exchange:
         whatever a call that broke off has left there belongs to it.
         """
         did_not_run = isinstance(error, BailianError) and error.is_retryable
-        if self._token is not None and (did_not_run or self._history == "thread"):
+        if self._token is not None and (did_not_run or self.history == "thread"):
             yield "release", (self._token,)
             self._token = None
 
@@ -150,19 +154,19 @@ class Exchange:
             arguments = (self._reference(position.session_id), position.turn, position.digest)
             self._token = yield "claim", arguments
             if self._token is not None:
-                self._history, self._position = "session", position
+                self.history, self._position = "session", position
                 self.admission = Admission(position.session_id)
                 self.request = self._session_request(position.session_id)
                 return
             decided = Plan("whole", reason=_REFUSED)
         if decided.kind == "first":
-            self._history = "session"
+            self.history = "session"
             self.request = self._session_request(None)
             return
         if decided.reason is not None:
             self._warn(decided.reason)
         if any(position_of(message, self._app_id) for message in self._messages):
-            self._history = "replayed"
+            self.history = "replayed"
         self.request = self._whole_request()
 
     def _begin_thread(self) -> Steps[None]:
@@ -172,7 +176,7 @@ class Exchange:
                 "`configurable.thread_id`"
             )
             raise ValueError(message)
-        self._history = "thread"
+        self.history = "thread"
         # Before anything is claimed: raises if there is not exactly one new question.
         self.request = self._session_request(None)
         yield "open", (self._thread, _THREAD[1])
@@ -203,7 +207,7 @@ class Exchange:
         return whole_request(self._app_id, self._turns, self._options)
 
     def _warn(self, reason: str) -> None:
-        told = "" if self._history == "thread" else ", so all messages are sent"
+        told = "" if self.history == "thread" else ", so all messages are sent"
         message = f"the session of application {self._app_id} is not continued{told}: {reason}"
         warnings.warn(message, BailianSessionWarning, stacklevel=2)
 

@@ -13,7 +13,8 @@ import time
 import uuid
 from collections import OrderedDict
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol, runtime_checkable
+from functools import partial
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -116,6 +117,15 @@ class InMemorySessionStore:
             # In a forked child: the parent goes on with these sessions, and may have held the lock.
             self._begin()
         return self._mutex
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Begin empty in another process: what this one knows is not known there."""
+        empty = partial(
+            InMemorySessionStore,
+            max_sessions=self._max_sessions,
+            trust_unknown=self._trust_unknown,
+        )
+        return empty, ()
 
     def open(self, session_id: str, digest: str) -> None:
         """Note a session after its first answer; one that is known already stays as it is."""
