@@ -10,7 +10,8 @@ from contextlib import contextmanager
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
-from langchain_core.outputs import ChatGenerationChunk
+from langchain_core.callbacks import BaseCallbackHandler
+from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
 
 from langchain_bailian_app import errors
 from langchain_bailian_app._answer import UNKNOWN_FINISH, Answer, AnswerReader, Delta
@@ -19,7 +20,7 @@ from langchain_bailian_app._messages import chunk_from_delta, last_chunk, messag
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from langchain_core.messages import AIMessage
+    from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, CallbackManagerForLLMRun
 
     from langchain_bailian_app._fields import ApplicationFields
     from langchain_bailian_app._frames import Frame
@@ -79,9 +80,10 @@ class ReplyReader:
         last = last_chunk(self.answer, self._app_id, self.conversation)
         return [*_chunks(self._rest), ChatGenerationChunk(message=last)]
 
-    def message(self) -> AIMessage:
-        """Return the whole message."""
-        return message_from_answer(self.answer, self._app_id, self.conversation)
+    def result(self) -> ChatResult:
+        """Return the whole message, as LangChain wants it."""
+        message = message_from_answer(self.answer, self._app_id, self.conversation)
+        return ChatResult(generations=[ChatGeneration(message=message)])
 
     @contextmanager
     def partial_on_error(self) -> Iterator[None]:
@@ -95,6 +97,17 @@ class ReplyReader:
                 answer.finish_reason = None
                 error.partial = message_from_answer(answer, self._app_id, {})
             raise
+
+
+def wants_tokens(
+    run_manager: CallbackManagerForLLMRun | AsyncCallbackManagerForLLMRun | None,
+) -> bool:
+    """Whether a handler listens for tokens: they come anyway, as every call is a stream."""
+    return run_manager is not None and any(
+        type(handler).on_llm_new_token is not BaseCallbackHandler.on_llm_new_token
+        and not handler.ignore_llm
+        for handler in run_manager.handlers
+    )
 
 
 def _chunks(deltas: list[Delta]) -> list[ChatGenerationChunk]:

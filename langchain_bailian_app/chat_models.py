@@ -6,9 +6,8 @@ from contextlib import aclosing, closing
 from typing import TYPE_CHECKING, Any, NoReturn, Self
 
 from langchain_core.caches import BaseCache
-from langchain_core.callbacks import BaseCallbackHandler
 from langchain_core.language_models.chat_models import agenerate_from_stream, generate_from_stream
-from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
+from langchain_core.outputs import ChatGenerationChunk, ChatResult
 from pydantic import ConfigDict, Field, PrivateAttr, model_validator
 
 from langchain_bailian_app._blocks import PROVIDER
@@ -17,7 +16,7 @@ from langchain_bailian_app._dialogue import aread, read
 from langchain_bailian_app._entry import EntryPoints
 from langchain_bailian_app._exchange import Exchange
 from langchain_bailian_app._fields import NO_TOOLS, ApplicationFields, ConnectionFields
-from langchain_bailian_app._reply import ReplyReader
+from langchain_bailian_app._reply import ReplyReader, wants_tokens
 from langchain_bailian_app._tokens import count_message_tokens, token_ids
 from langchain_bailian_app._transport import AppTransport
 from langchain_bailian_app._version import __version__
@@ -110,13 +109,13 @@ class BailianAppChatModel(EntryPoints, ConnectionFields):
         run_manager: CallbackManagerForLLMRun | None = None,
         **kwargs: Any,
     ) -> ChatResult:
-        if _wants_tokens(run_manager):
+        if wants_tokens(run_manager):
             return generate_from_stream(self._stream(messages, stop, run_manager, **kwargs))
         reply, frames = self._call(messages, stop, kwargs)
         with closing(frames):
             for frame in frames:
                 reply.read(frame)
-        return _result(reply)
+        return reply.result()
 
     async def _agenerate(
         self,
@@ -125,13 +124,13 @@ class BailianAppChatModel(EntryPoints, ConnectionFields):
         run_manager: AsyncCallbackManagerForLLMRun | None = None,
         **kwargs: Any,
     ) -> ChatResult:
-        if _wants_tokens(run_manager):
+        if wants_tokens(run_manager):
             return await agenerate_from_stream(self._astream(messages, stop, run_manager, **kwargs))
         reply, frames = self._acall(messages, stop, kwargs)
         async with aclosing(frames):
             async for frame in frames:
                 reply.read(frame)
-        return _result(reply)
+        return reply.result()
 
     def _stream(
         self,
@@ -303,18 +302,3 @@ class BailianAppChatModel(EntryPoints, ConnectionFields):
         if tools:
             raise NotImplementedError(NO_TOOLS)
         return count_message_tokens(messages)
-
-
-def _wants_tokens(
-    run_manager: CallbackManagerForLLMRun | AsyncCallbackManagerForLLMRun | None,
-) -> bool:
-    """Whether a handler listens for tokens: they come anyway, as every call is a stream."""
-    return run_manager is not None and any(
-        type(handler).on_llm_new_token is not BaseCallbackHandler.on_llm_new_token
-        and not handler.ignore_llm
-        for handler in run_manager.handlers
-    )
-
-
-def _result(reply: ReplyReader) -> ChatResult:
-    return ChatResult(generations=[ChatGeneration(message=reply.message())])
