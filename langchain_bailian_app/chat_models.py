@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any, NoReturn, Self
 
 from langchain_core.caches import BaseCache
 from langchain_core.language_models.chat_models import agenerate_from_stream, generate_from_stream
-from langchain_core.outputs import ChatGenerationChunk, ChatResult
 from pydantic import ConfigDict, Field, PrivateAttr, model_validator
 
 from langchain_bailian_app._blocks import PROVIDER
@@ -28,6 +27,7 @@ if TYPE_CHECKING:
     from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, CallbackManagerForLLMRun
     from langchain_core.language_models import LangSmithParams, ModelProfile
     from langchain_core.messages import BaseMessage
+    from langchain_core.outputs import ChatGenerationChunk, ChatResult
 
     from langchain_bailian_app._frames import Frame
 
