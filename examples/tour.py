@@ -16,6 +16,7 @@ from langchain_core.output_parsers import StrOutputParser
 from langchain_core.prompts import ChatPromptTemplate
 
 from langchain_bailian_app import BailianAppChatModel
+from langchain_bailian_app.errors import BailianError
 
 COLOURS = sys.stdout.isatty() and "NO_COLOR" not in os.environ
 NEEDED = ("DASHSCOPE_API_KEY", "BAILIAN_APP_ID")
@@ -125,8 +126,10 @@ def tour(model: BailianAppChatModel, *, topic: str, follow_ups: list[str]) -> No
 def main() -> None:
     missing = [name for name in NEEDED if not os.environ.get(name)]
     with ExitStack() as stack:
-        if not missing:
-            print(styled("Answered by your application on the real service.", "1"))
+        base_url = os.environ.get("DASHSCOPE_BASE_URL", "")
+        if not missing and not base_url.startswith("http://127.0.0.1"):
+            where = base_url or "the real service"
+            print(styled(f"Answered by application {os.environ[NEEDED[1]]} at {where}.", "1"))
             tour(
                 BailianAppChatModel(),
                 topic="大模型应用",
@@ -147,4 +150,7 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except (BailianError, ValueError) as error:
+        sys.exit(f"\n{error}")

@@ -21,7 +21,15 @@ def check_base_url(base_url: str, *, allow_insecure_http: bool) -> str:
         ValueError: It is not the root of this API, or would send the key in the clear.
     """
     url = urlsplit(base_url)
+    try:
+        _ = url.port
+    except ValueError as exc:
+        message = f"`base_url` {base_url!r} has no valid port: {exc}"
+        raise ValueError(message) from exc
     path = url.path.rstrip("/")
+    if url.username or url.password:
+        message = "`base_url` has a user name or password in it, which would take the place of the key"
+        raise ValueError(message)
     if url.scheme not in {"http", "https"} or not url.hostname:
         problem = "is no http(s) URL"
     elif path.endswith("/compatible-mode/v1"):
@@ -36,7 +44,8 @@ def check_base_url(base_url: str, *, allow_insecure_http: bool) -> str:
         raise ValueError(message)
     else:
         return base_url.rstrip("/")
-    example = f"https://{url.hostname or 'host'}{_API_PATH}"
+    scheme = "http" if url.scheme == "http" else "https"
+    example = f"{scheme}://{url.netloc or 'host'}{_API_PATH}"
     message = f"`base_url` {base_url!r} {problem}: it should look like {example!r}"
     raise ValueError(message)
 

@@ -17,6 +17,7 @@ from dashscope.version import __version__ as dashscope_version
 
 from langchain_bailian_app import errors
 from langchain_bailian_app._base_url import host_of
+from langchain_bailian_app._clients import proxy_variable
 from langchain_bailian_app._frames import Fault, Frame, FrameReader, GarbageError
 from langchain_bailian_app._version import __version__
 
@@ -31,6 +32,7 @@ T = TypeVar("T")
 
 _logger = logging.getLogger("langchain_bailian_app")
 _USER_AGENT = f"langchain-bailian-app/{__version__} dashscope/{dashscope_version}"
+_LONGEST_END = 0.1  # seconds; a connection whose reply has not ended cannot be used again
 _FIRST_WAIT, _LONGEST_WAIT, _LONGEST_RETRY_AFTER = 0.5, 8.0, 60.0
 # Raised by httpx itself when a connection was never made: the service has seen nothing.
 _NEVER_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)
@@ -46,6 +48,7 @@ class Call:
         self._reader = FrameReader()
         self._started = time.monotonic()
         self._first_frame: float | None = None
+        self._newest = self._started
         self._frames = 0
         self._retries = 0
         self._finished = False
@@ -101,8 +104,9 @@ class Call:
             BailianConnectionError: The reply is a redirect.
         """
         self._request_id = response.headers.get("x-request-id")
+        self._newest = time.monotonic()
         if response.is_redirect or response.history:
-            target = host_of(response.headers.get("location") or str(response.url))
+            target = response.url.join(response.headers.get("location", "")).host
             message = f"{self._host} redirects to {target}, which is not followed: check `base_url`"
             raise errors.BailianConnectionError(
                 message, status_code=response.status_code, request_id=self._request_id
@@ -115,8 +119,11 @@ class Call:
             BailianError: One of them reports an error or is none, or the time is up.
         """
         left = self._time_left()
-        if left is not None and left <= 0:
+        if left is not None and left <= 0 and not self._finished:
             raise self._out_of_time()
+        # Heartbeats keep a connection alive; only a frame breaks the silence.
+        if time.monotonic() - self._newest > self._fields.timeout and not self._finished:
+            raise self._silent()
         yield from self._checked(self._reader.feed(data), "sent a frame that is no JSON")
 
     def end(self) -> Iterator[Frame]:
@@ -142,11 +149,24 @@ class Call:
 
     async def in_time(self, awaitable: Awaitable[T]) -> T:
         """Await something for as long as `total_timeout` allows."""
+        left = self._time_left()
+        if left is None:
+            return await awaitable
         try:
-            async with asyncio.timeout(self._time_left()):
+            async with asyncio.timeout(left):
                 return await awaitable
         except TimeoutError:
             raise self._out_of_time() from None
+
+    async def piece(self, awaitable: Awaitable[bytes | None]) -> bytes | None:
+        """Await the next bytes of the reply; of a finished answer only its end, and not for long."""
+        if not self._finished:
+            return await self.in_time(awaitable)
+        try:
+            async with asyncio.timeout(_LONGEST_END):
+                return await awaitable
+        except TimeoutError:
+            return None
 
     def log(self) -> None:
         """Write the one record of this call: no texts, no secrets."""
@@ -172,6 +192,9 @@ class Call:
     def _checked(self, frames: Iterable[Frame | Fault], garbage: str) -> Iterator[Frame]:
         try:
             for frame in frames:
+                self._newest = time.monotonic()
+                if self._finished:
+                    return  # nothing that comes now belongs to the answer
                 if isinstance(frame, Fault):
                     raise errors.from_reply(
                         code=frame.code,
@@ -181,9 +204,10 @@ class Call:
                         body=frame.body,
                     )
                 self._frames += 1
-                self._first_frame = self._first_frame or time.monotonic()
-                self._finished = self._finished or frame.finish_reason is not None
+                self._first_frame = self._first_frame or self._newest
+                self._finished = frame.finish_reason is not None
                 yield frame
+                self._newest = time.monotonic()  # whoever reads may take its time
         except GarbageError as exc:
             if not self._finished:
                 msg = f"{self._host} {garbage}: {str(exc)!r}"
@@ -193,9 +217,9 @@ class Call:
         if isinstance(exc, ds.APIStatusError):
             error = errors.from_reply(
                 code=str(exc.code or ""),
-                message=exc.message,
+                message=str(exc.message),
                 status=exc.status_code or 0,
-                request_id=exc.request_id,
+                request_id=None if exc.request_id is None else str(exc.request_id),
                 body=exc.body,
                 headers=exc.headers,
             )
@@ -223,20 +247,27 @@ class Call:
                 left = self._time_left()
                 if left is not None and left <= 0:
                     return self._out_of_time()
-                text = f"{self._host} was silent for {fields.timeout:g} s (`timeout`)"
+                return self._silent()
             case _:
                 return self._connection_error(cause)
         return errors.BailianTimeoutError(text, request_id=self._request_id)
 
     def _connection_error(self, cause: BaseException) -> errors.BailianError:
-        if isinstance(cause, httpx.ConnectError):
-            text = f"no connection to {self._host}: {cause}"
+        why = str(cause) or type(cause).__name__
+        if isinstance(cause, httpx.ConnectError | httpx.ProxyError):
+            variable = proxy_variable(self._connection.base_url)
+            through = f" through the proxy of the variable {variable}" if variable else ""
+            text = f"no connection to {self._host}{through}: {why}"
         elif self._request_id is None and not self._frames:
-            text = f"the connection to {self._host} was lost before a reply came: {cause}"
+            text = f"the connection to {self._host} was lost before a reply came: {why}"
         else:
             lost = f"the connection to {self._host} was lost before the answer was complete"
-            return self._broken(f"{lost}: {cause}")
+            return self._broken(f"{lost}: {why}")
         return errors.BailianConnectionError(text)
+
+    def _silent(self) -> errors.BailianTimeoutError:
+        text = f"{self._host} was silent for {self._fields.timeout:g} s (`timeout`)"
+        return errors.BailianTimeoutError(text, request_id=self._request_id)
 
     def _out_of_time(self) -> errors.BailianTimeoutError:
         text = f"the answer took longer than {self._fields.total_timeout:g} s (`total_timeout`)"

@@ -11,6 +11,7 @@ import asyncio
 import atexit
 import os
 import urllib.request
+from functools import cache
 from http.cookiejar import CookieJar, DefaultCookiePolicy
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
@@ -18,7 +19,10 @@ from typing import TYPE_CHECKING, Any
 import dashscope
 import httpx
 
+from langchain_bailian_app._base_url import host_of, is_loopback
+
 if TYPE_CHECKING:
+    import ssl
     from collections.abc import AsyncGenerator
 
 _Key = tuple[int, bool, tuple[tuple[str, str], ...]]
@@ -95,8 +99,24 @@ def _settings(*, loopback: bool) -> dict[str, Any]:
         "trust_env": not loopback,
         "follow_redirects": False,
         "limits": _LIMITS,
+        "verify": _tls(os.environ.get("SSL_CERT_FILE"), os.environ.get("SSL_CERT_DIR")),
         "cookies": CookieJar(DefaultCookiePolicy(allowed_domains=[])),
     }
+
+
+@cache
+def _tls(*_: str | None) -> ssl.SSLContext:
+    """Return the context for these variables; loading the authorities takes tens of milliseconds."""
+    return httpx.create_ssl_context()
+
+
+def proxy_variable(base_url: str) -> str | None:
+    """Return the variable of the environment that names a proxy for this URL, if one does."""
+    if is_loopback(base_url) or urllib.request.proxy_bypass(host_of(base_url)):
+        return None
+    proxies = urllib.request.getproxies()
+    kinds = (base_url.partition(":")[0], "all")
+    return next((f"{kind}_proxy" for kind in kinds if kind in proxies), None)
 
 
 def _check_proxies() -> None:

@@ -57,7 +57,7 @@ def resolve(fields: ConnectionFields) -> Connection:
 
 def _key(given: SecretStr | Callable[[], str] | None, configured: str | None) -> Callable[[], str]:
     if callable(given):
-        return lambda: _checked(given())
+        return lambda: _checked(given() or "")
     key = _checked(given.get_secret_value() if given is not None else configured or "")
     return lambda: key
 

@@ -63,12 +63,14 @@ def plan(
     newest = answers[-1]
     position = position_of(messages[newest], app_id)
     follows = [turn.role for turn in turns[newest + 1 :]]
-    if position is None or follows != ["user"] or digest.of(turns[: newest + 1]) != position.digest:
+    if position is None or follows != ["user"]:
         return Plan("whole")
     if position.turn >= MOST_TURNS:
         return Plan("whole", reason=f"it has {position.turn} turns")
     if not 0 <= now - position.at < LONGEST_IDLE:
         return Plan("whole", reason="it may have expired")
+    if digest.of(turns[: newest + 1], position.session_id, position.turn) != position.digest:
+        return Plan("whole")
     return Plan("continue", position)
 
 
@@ -95,10 +97,10 @@ class Digest:
     place: tuple[str | None, ...]
     """Base URL, workspace and application."""
 
-    def of(self, turns: Sequence[Turn]) -> str:
-        """Return the digest of turns."""
-        told = [self.place, [(turn.role, turn.text, turn.images, turn.files) for turn in turns]]
-        text = json.dumps(told).encode()
+    def of(self, turns: Sequence[Turn], session_id: str, turn_number: int) -> str:
+        """Return the digest of turns, and of where the session stands after them."""
+        said = [(turn.role, turn.text, turn.images, turn.files) for turn in turns]
+        text = json.dumps([self.place, session_id, turn_number, said]).encode()
         return hmac.new(self.key.encode(), text, hashlib.sha256).hexdigest()
 
 

@@ -32,9 +32,9 @@ def read(
     Raises:
         BailianError: The call failed, or the answer is not complete.
     """
-    perform(store, exchange.begin())
     error: BaseException | None = None
     try:
+        perform(store, exchange.begin())
         with reply.partial_on_error(), closing(_frames(exchange, transport)) as frames:
             for frame in frames:
                 yield frame
@@ -56,9 +56,9 @@ async def aread(
     exchange: Exchange, transport: AppTransport, store: SessionStore, reply: ReplyReader
 ) -> AsyncGenerator[Frame]:
     """Do what `read` does, on the running event loop."""
-    await aperform(store, exchange.begin())
     error: BaseException | None = None
     try:
+        await aperform(store, exchange.begin())
         with reply.partial_on_error():
             async with aclosing(_aframes(exchange, transport)) as frames:
                 async for frame in frames:

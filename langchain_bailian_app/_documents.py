@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 # `【正文】:` ends the header that the service puts in front of each chunk.
 _BODY = re.compile(r"【正文】[:：]?")
 _HEADER = re.compile(r"【(文档名|标题)】[:：]([^\n]*)")
-_DIGITS = re.compile(r"[0-9]+")
+_DIGITS = re.compile(r"[0-9]{1,9}")
 
 
 @dataclass(frozen=True, slots=True)

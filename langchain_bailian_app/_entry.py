@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from langchain_core.runnables import RunnableConfig
 
 _SHOWN = 100  # characters of a URL in a trace, without its signature; a data URL has megabytes
+_NEVER_CACHED = ("history", "session_id", "biz_params", "image_list", "file_list")
 
 
 class EntryPoints(ApplicationFields, BaseChatModel):
@@ -106,13 +107,17 @@ class EntryPoints(ApplicationFields, BaseChatModel):
         return await super(EntryPoints, model)._agenerate_with_cache(*args, **kwargs)
 
     def _without_cache(self, kwargs: dict[str, Any]) -> Self:
-        """Return this model, for a call with a session without LangChain's cache.
+        """Return this model; without LangChain's cache, if a cached answer would be a wrong one.
 
-        A cached answer would add no turn to the session, and might be another session's.
+        It would add no turn to a session, and what tells one user's call from another's, tokens and
+        signed URLs, is not in the key under which it is kept.
         """
-        session_id = kwargs.get("session_id") or self.session_id
-        history = kwargs.get("history") or self.history
-        if self.cache is False or (session_id is None and history == "messages"):
+        given = {name: kwargs.get(name) or getattr(self, name) for name in _NEVER_CACHED}
+        biz_params = given.pop("biz_params")
+        tokens = isinstance(biz_params, BizParams) and biz_params.user_defined_tokens
+        if self.cache is False or not (
+            tokens or given.pop("history") != "messages" or any(given.values())
+        ):
             return self
         return self.model_copy(update={"cache": False})
 

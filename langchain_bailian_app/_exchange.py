@@ -109,7 +109,8 @@ class Exchange:
         repeated = "" if self.request.stream else "; the first request has run, but is not shown"
         self._warn(f"the service does not know it any more{repeated}")
         self.history = "replayed"
-        self._position = None
+        # The claim stays: what the first request has left in that session nobody knows.
+        self._position = self._token = None
         self.request = self._whole_request()
 
     def settle(self, answer: Answer, *, whole: bool) -> Steps[dict[str, Any]]:
@@ -127,7 +128,7 @@ class Exchange:
             return metadata(self.history)
         turn = 1 if self._position is None else self._position.turn + 1
         told = [*self._turns, Turn("assistant", answer.text)]
-        digest = self._digest.of(told)
+        digest = self._digest.of(told, answer.session_id, turn)
         if self._token is None:
             yield "open", (self._reference(answer.session_id), digest)
         else:

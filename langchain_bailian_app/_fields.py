@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Annotated, Any, Literal, NoReturn, Self
 
 from langchain_core.utils import from_env, secret_from_env
@@ -48,6 +48,16 @@ _IGNORED_KEYWORDS = {
     "ls_structured_output_format",
     "structured_output_format",
     "model",
+}
+
+# What other packages call a field.
+_ELSEWHERE = {
+    "dashscope_api_key": "api_key",
+    "model": "app_model",
+    "model_id": "app_model",
+    "model_name": "app_model",
+    "workspace_id": "workspace",
+    "base_address": "base_url",
 }
 
 _APP_ID = re.compile(r"[A-Za-z0-9_-]{1,128}")
@@ -144,8 +154,13 @@ class ConnectionFields(BaseModel):
     def _check_connection(self) -> Self:
         if self.base_url is not None:
             check_base_url(self.base_url, allow_insecure_http=self.allow_insecure_http)
-        for name in ("http_client", "http_async_client"):
-            if getattr(getattr(self, name), "follow_redirects", False):
+        for name, close in (("http_client", "close"), ("http_async_client", "aclose")):
+            client = getattr(self, name)
+            if client is not None and not hasattr(client, close):
+                kind = "httpx.Client" if close == "close" else "httpx.AsyncClient"
+                message = f"`{name}` is a {type(client).__name__}, but should be an {kind}"
+                raise ValueError(message)
+            if getattr(client, "follow_redirects", False):
                 message = f"`{name}` follows redirects, which would carry the key to another host"
                 raise ValueError(message)
         return self
@@ -283,13 +298,18 @@ class ApplicationFields(BaseModel):
         return ApplicationFields(**{name: getattr(self, name) for name in fields} | given)
 
 
+def nearest(name: str, fields: Iterable[str]) -> str:
+    """Return a hint at the field that a wrong name may mean, or nothing."""
+    near = _ELSEWHERE.get(name) or next(iter(difflib.get_close_matches(name, fields, n=1)), None)
+    return f": did you mean `{near}`?" if near else ""
+
+
 def _refuse(keyword: str) -> NoReturn:
     if keyword in _TOOL_KEYWORDS:
         raise NotImplementedError(NO_TOOLS)
     if keyword in ConnectionFields.model_fields:
         message = f"`{keyword}` belongs to the model: make another one, the connections are shared"
         raise TypeError(message)
-    near = difflib.get_close_matches(keyword, ApplicationFields.model_fields, n=1)
-    hint = f": did you mean `{near[0]}`?" if near else ""
+    hint = nearest(keyword, ApplicationFields.model_fields)
     message = f"a call to an application has no argument `{keyword}`{hint}"
     raise TypeError(message)

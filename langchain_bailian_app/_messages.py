@@ -130,7 +130,11 @@ def _usage(usage: dict[str, Any]) -> UsageMetadata | None:
 
 
 def _number(value: Any) -> int:
-    return int(value) if isinstance(value, int | float) or str(value).isdecimal() else 0
+    """Read a count; what is none, an infinite number for instance, counts nothing."""
+    try:
+        return int(float(value))
+    except (TypeError, ValueError, OverflowError):
+        return 0
 
 
 def _models(usage: dict[str, Any]) -> list[dict[str, Any]]:

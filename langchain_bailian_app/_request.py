@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from langchain_bailian_app._fields import ApplicationFields
 
 _ROLES = {"system": "system", "user": "user", "human": "user", "assistant": "assistant"}
+_SCHEMES = ("https://", "http://", "data:", "oss://")
 _ATTACHMENTS = {"image", "image_url", "file", "audio", "input_audio", "video"}
 _INPUT = ("memory_id", "doc_tag_codes", "doc_reference_type")
 _PARAMETERS = {
@@ -108,11 +109,20 @@ def _request(
     )
 
 
+def _checked(question: Turn) -> Turn:
+    if not question.text.strip():
+        message = "the question has no text: an application needs words, also beside an image or a file"
+        raise ValueError(message)
+    return question
+
+
 def _whole(turns: list[Turn]) -> dict[str, Any]:
     """One question is a prompt; anything more is a transcript, system messages first."""
-    if not any(turn.role == "user" for turn in turns):
+    questions = [turn for turn in turns if turn.role == "user"]
+    if not questions:
         message = "the messages have no human message: an application answers a question"
         raise ValueError(message)
+    _checked(questions[-1])
     if len(turns) == 1:
         return {"prompt": turns[0].text}
     ordered = sorted(turns, key=lambda turn: turn.role != "system")
@@ -134,7 +144,7 @@ def _new_question(turns: list[Turn]) -> tuple[list[str], Turn]:
         )
         raise ValueError(message)
     rules = [] if answers else [turn.text for turn in new if turn.role == "system"]
-    return rules, questions[0]
+    return rules, _checked(questions[0])
 
 
 def _attachments(turns: list[Turn], options: ApplicationFields) -> dict[str, Any]:
@@ -142,6 +152,14 @@ def _attachments(turns: list[Turn], options: ApplicationFields) -> dict[str, Any
     images = [*(url for turn in turns for url in turn.images), *(options.image_list or ())]
     files = [*(url for turn in turns for url in turn.files), *(options.file_list or ())]
     lists = {"image_list": list(dict.fromkeys(images)), "file_list": list(dict.fromkeys(files))}
+    for name, urls in lists.items():
+        for url in urls:
+            if not url.startswith(_SCHEMES):
+                message = (
+                    f"`{name}` has {url[:60]!r}, which is no URL that the service could read: give the "
+                    "content of a local file as base64, with its mime_type, in a content block"
+                )
+                raise ValueError(message)
     return {name: urls for name, urls in lists.items() if urls}
 
 

@@ -6,10 +6,12 @@ character and U+2028, U+2029 and U+0085, which `str.splitlines` takes for line e
 
 from __future__ import annotations
 
+import re
 from typing import NamedTuple
 
 BOM = b"\xef\xbb\xbf"
 _STATUS_COMMENT = b":HTTP_STATUS/"
+_STATUS = re.compile(rb"[1-5][0-9]{2}")
 
 
 class ServerSentEvent(NamedTuple):
@@ -67,7 +69,7 @@ class SSEDecoder:
             return self._dispatch()
         if line.startswith(_STATUS_COMMENT):
             digits = line[len(_STATUS_COMMENT) :].strip()
-            self._status = int(digits) if digits.isdigit() else None
+            self._status = int(digits) if _STATUS.fullmatch(digits) else None
             return None
         field, _, value = line.partition(b":")
         value = value.removeprefix(b" ")

@@ -103,7 +103,11 @@ def _key(entry: dict[str, Any]) -> str:
 
 def _arguments(entry: dict[str, Any]) -> Any:
     """Recordings have `arguments`, both SDKs `action_input`; either may be an object or JSON text."""
-    return entry.get("arguments") or entry.get("action_input") or entry.get("action_input_stream")
+    for name in ("arguments", "action_input", "action_input_stream"):
+        arguments = _lenient_json.opened(entry.get(name))
+        if arguments not in (None, "", {}, []):
+            return arguments
+    return None
 
 
 def _name(entry: dict[str, Any]) -> str:
@@ -112,7 +116,7 @@ def _name(entry: dict[str, Any]) -> str:
 
 
 def _args(entry: dict[str, Any]) -> dict[str, Any]:
-    arguments = _lenient_json.opened(_arguments(entry))
+    arguments = _arguments(entry)
     if isinstance(arguments, dict):
         return arguments
     return {} if arguments is None else {"input": arguments}

@@ -39,6 +39,7 @@ class TextChannel:
         self._last = ""  # the text of the frame before; once cumulative, the longest text so far
         self._held = ""
         self._shown = 0  # characters of the first frame, which is all that is shown while in doubt
+        self._said: list[str] = []
         self._usage: Any = None
         self._half = ""
 
@@ -51,11 +52,14 @@ class TextChannel:
                 move, and an increment otherwise.
             last: Whether this frame ends the answer.
         """
+        if last and self._mode is _Mode.INCREMENTAL:
+            text = self._unsaid(text)
         new = self._new(text, usage, last=last) if text else ""
         if last:
             new += self._release()
         if text:
             self._usage = usage
+        self._said.append(new)
         return self._without_halves(new)
 
     def pause(self) -> str:
@@ -78,10 +82,16 @@ class TextChannel:
             return text
         return self._compared(text, usage, last=last)
 
+    def _unsaid(self, text: str) -> str:
+        """Return the rest of a last frame that says all of the answer again."""
+        said = "".join(self._said)
+        return text[len(said) :] if len(said) >= _PHRASE and text.startswith(said) else text
+
     def _compared(self, text: str, usage: Any, *, last: bool) -> str:
         before, self._last = self._last, text
         if text == before:
-            if usage is None or usage != self._usage:
+            repeated = last and len(text) >= _PHRASE
+            if not repeated and (usage is None or usage != self._usage):
                 return self._settle_incremental(text)
             return self._settle_cumulative(text) if last else ""
         if not text.startswith(_without_half(before)):

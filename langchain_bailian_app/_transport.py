@@ -17,6 +17,7 @@ from dashscope.v2.errors import DashScopeError
 from langchain_bailian_app import _clients
 from langchain_bailian_app._base_url import is_loopback
 from langchain_bailian_app._call import Call
+from langchain_bailian_app.errors import BailianError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Generator
@@ -61,7 +62,7 @@ class AppTransport:
         try:
             call.opened(response)
             async with aclosing(cast("AsyncGenerator[bytes]", response.aiter_bytes())) as pieces:
-                while (data := await call.in_time(anext(pieces, None))) is not None:
+                while (data := await call.piece(anext(pieces, None))) is not None:
                     for frame in call.feed(data):
                         yield frame
             for frame in call.end():
@@ -93,6 +94,8 @@ class AppTransport:
         while True:
             try:
                 response: httpx.Response = await call.in_time(transport.open_stream(**call.arguments()))
+            except BailianError:
+                raise  # out of time, which is told already
             except (DashScopeError, httpx.RequestError) as exc:
                 await asyncio.sleep(call.retry_in(exc))
             else:

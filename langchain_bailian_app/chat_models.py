@@ -14,7 +14,7 @@ from langchain_bailian_app._connection import Connection, resolve
 from langchain_bailian_app._dialogue import aread, read
 from langchain_bailian_app._entry import EntryPoints
 from langchain_bailian_app._exchange import Exchange
-from langchain_bailian_app._fields import NO_TOOLS, ApplicationFields, ConnectionFields
+from langchain_bailian_app._fields import NO_TOOLS, ApplicationFields, ConnectionFields, nearest
 from langchain_bailian_app._reply import ReplyReader, wants_tokens
 from langchain_bailian_app._tokens import count_message_tokens, token_ids
 from langchain_bailian_app._transport import AppTransport
@@ -243,7 +243,12 @@ class BailianAppChatModel(EntryPoints, ConnectionFields):
         for name in ("rag_options", "biz_params"):
             if params[name] is not None:
                 params[name] = params[name].model_dump(exclude_none=True)  # tokens are left out
-        return {name: value for name, value in params.items() if value not in (None, {}, False)}
+        defaults = {name: field.default for name, field in ApplicationFields.model_fields.items()}
+        return {
+            name: value
+            for name, value in params.items()
+            if value is not None and value != defaults.get(name)
+        }
 
     def _get_ls_params(self, stop: list[str] | None = None, **kwargs: Any) -> LangSmithParams:
         params = super()._get_ls_params(stop=stop, **kwargs)
@@ -274,6 +279,15 @@ class BailianAppChatModel(EntryPoints, ConnectionFields):
         for name in (*_CLIENTS, "rate_limiter", "cache", "session_store"):
             memo[id(getattr(self, name))] = getattr(self, name)
         return super().__deepcopy__(memo)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _refuse_unknown_fields(cls, values: Any) -> Any:
+        for name in values if isinstance(values, dict) else ():
+            if name not in cls.model_fields:
+                message = f"there is no field `{name}`{nearest(name, cls.model_fields)}"
+                raise ValueError(message)
+        return values
 
     @model_validator(mode="after")
     def _set_bailian_app_version(self) -> Self:

@@ -196,6 +196,8 @@ _BY_STATUS: dict[int, type[BailianError]] = {
 
 _HINTS = {
     "InvalidApiKey": "check `api_key` or DASHSCOPE_API_KEY, and that the key is of the region called",
+    "invalid_api_key": "check `api_key` or DASHSCOPE_API_KEY, and the region called",
+    "Model": "check that the workspace may use the model",
     "App": "check `app_id`, that the application is published, and that it is in the workspace of the "
     "key or of `workspace`",
     "Workspace": "check `workspace` or DASHSCOPE_WORKSPACE",
@@ -208,7 +210,7 @@ _HINTS = {
 
 # No source tells how the service says it; a session file is something else.
 _SESSION = re.compile(r"\bsession(?![ _]?file)", re.IGNORECASE)
-_GONE = re.compile(r"expired?\b|invalid|unknown|not ?exist|not ?found", re.IGNORECASE)
+_GONE = re.compile(r"expired?\b|invalid|unknown|not ?exist|not ?found|exceed|rounds", re.IGNORECASE)
 _TOO_LONG = re.compile(r"range of input length|input length should be|maximum context", re.IGNORECASE)
 _SHOWN = 500
 _FIRST_SERVER_ERROR = 500
@@ -251,8 +253,9 @@ def refused_at_the_door(error: BailianError) -> bool:
 
     That it does so for these is our reading of the codes, unverified.
     """
-    throttled = isinstance(error, BailianRateLimitError) and bool(error.code)
-    return (error.status_code == 429 and throttled) or error.status_code == 503  # noqa: PLR2004
+    if error.status_code == 429:  # noqa: PLR2004
+        return (error.code or "").partition(".")[0] == "Throttling"
+    return error.status_code == 503 and isinstance(error, BailianServerError | BailianRateLimitError)  # noqa: PLR2004
 
 
 def _retry_after(headers: Mapping[str, str]) -> float | None:

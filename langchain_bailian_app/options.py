@@ -7,7 +7,7 @@ of them is.
 from __future__ import annotations
 
 import warnings
-from typing import Annotated, Any, Self
+from typing import TYPE_CHECKING, Annotated, Any, Self
 
 from langchain_core.load import Serializable
 from pydantic import BeforeValidator, ConfigDict, Field, SecretStr, model_validator
@@ -130,6 +130,17 @@ class BizParams(Serializable):
         Field(default=None, exclude=True, max_length=10)
     )
     """User tokens of plugins, by tool id, at most 10 (as above): the token, or `{"user_token": …}`."""
+
+    if TYPE_CHECKING:
+
+        def __init__(
+            self,
+            *,
+            user_prompt_params: dict[str, Any] | None = None,
+            user_defined_params: dict[str, Any] | None = None,
+            user_defined_tokens: dict[str, Any] | None = None,
+            **variables: Any,
+        ) -> None: ...
 
     @model_validator(mode="before")
     @classmethod

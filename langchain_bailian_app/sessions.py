@@ -22,6 +22,10 @@ if TYPE_CHECKING:
 SESSION_LIFETIME = 3600.0
 """Seconds after which the service forgets a session without requests (official guide)."""
 
+KEY_LIFETIME = 24 * 3600.0
+"""Seconds for which the session of a key is remembered: longer than the session itself, so that its end
+is noticed and told."""
+
 
 class BailianSessionWarning(UserWarning):
     """A session could not be continued; the conversation was told anew, or began anew."""
@@ -169,7 +173,7 @@ class InMemorySessionStore:
     def put(self, key: str, session_id: str) -> None:
         """Note the session of a key."""
         with self._lock:
-            self._keys[key] = session_id, self._clock() + SESSION_LIFETIME
+            self._keys[key] = session_id, self._clock() + KEY_LIFETIME
             self._keys.move_to_end(key)
             if len(self._keys) > self._max_sessions:
                 self._keys.popitem(last=False)

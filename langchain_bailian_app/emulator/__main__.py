@@ -20,7 +20,8 @@ api_key   {api_key}
 apps
 {apps}
 
-export DASHSCOPE_HTTP_BASE_URL={base_url}
+export DASHSCOPE_BASE_URL={base_url}
+export DASHSCOPE_HTTP_BASE_URL={base_url}  # for dashscope 1.x
 export DASHSCOPE_API_KEY={api_key}
 export BAILIAN_APP_ID={app_id}
 
@@ -32,13 +33,19 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Run the emulator until Ctrl-C."""
     parser = argparse.ArgumentParser(
         prog="python -m langchain_bailian_app.emulator",
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
         description="A local emulator of Bailian applications. It is no model.",
     )
-    parser.add_argument("--port", type=int, default=8765, help="port on loopback; 0: a free one")
+    parser.add_argument("--port", type=int, default=8765, help="port on loopback, 0 for a free one")
     parser.add_argument("--pace", type=float, default=0.03, help="seconds before each frame")
     options = parser.parse_args(arguments)
     logging.basicConfig(stream=sys.stderr, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
-    with BailianEmulator(port=options.port, pace=options.pace, log_level="info") as bailian:
+    emulator = BailianEmulator(port=options.port, pace=options.pace, log_level="info")
+    try:
+        emulator.start()
+    except (OSError, OverflowError) as exc:
+        parser.exit(1, f"port {options.port} cannot be used ({exc}): give another one, or `--port 0`\n")
+    with emulator as bailian:
         sys.stdout.write(_greeting(bailian))
         sys.stdout.flush()
         try:

@@ -46,7 +46,7 @@ class App:
         description: One line about it.
         app_id: 32 hexadecimal characters; random when not given.
         kind: The kind of application.
-        workspace: Workspace that `X-DashScope-WorkSpace` must name; `None` for the default one.
+        workspace: Workspace that `X-DashScope-WorkSpace` must name; `None` accepts any.
         published: An unpublished app answers `FlowNotPublished`.
         model_id: The model that `usage` names; `parameters.model_id` overrides it.
         system: Its prompt; `${name}` and `{{name}}` are filled from `user_prompt_params`.
@@ -59,7 +59,8 @@ class App:
         repeat_steps: Repeat retrieval and memory steps on every frame of an incremental stream,
             not only on the first. No source says which one the service does.
         ignores_incremental: Send the whole text so far on every frame, whatever was asked.
-        answer: A scripted answer, instead of the extractive or echoing one.
+        answer: A scripted answer, instead of the extractive or echoing one: a text, or a function
+            of the `Turn`.
         pace: Seconds before each frame; `None` for the emulator's pace. A call without a stream
             waits as long as its stream would have taken.
         error: A refusal to give instead of the answer.
@@ -85,13 +86,24 @@ class App:
     always_thoughts: bool = False
     repeat_steps: bool = False
     ignores_incremental: bool = False
-    answer: Answer | None = None
+    answer: Answer | str | None = None
     pace: float | None = None
     error: ErrorReply | None = None
     stall_after: int | None = None
     cut_after: int | None = None
     faults: Faults | None = None
     replay: Replay | None = None
+
+    def __post_init__(self) -> None:
+        """Say at once what would otherwise go wrong at the first request."""
+        answer: object = self.answer
+        if not (answer is None or isinstance(answer, str) or callable(answer)):
+            msg = f"`answer` is a text or a function of the turn, not {answer!r}"
+            raise TypeError(msg)
+        faults: object = self.faults
+        if not (faults is None or isinstance(faults, Faults)):
+            msg = f"`faults` takes `Faults(shares)` or `Faults.always(name)`, not {faults!r}"
+            raise TypeError(msg)
 
     def thinks(self, enable_thinking: bool | None) -> bool:
         """Whether it reasons before it answers, given the request's `enable_thinking`."""

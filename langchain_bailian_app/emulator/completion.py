@@ -5,7 +5,7 @@ Brings the stores, the app and the exchange together; each step is one short fun
 
 import itertools
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -55,13 +55,9 @@ class Completion:
         session = self._session(app, call)
         turn = self._turn(app, call, session)
         composition = _composed(app, call, turn, exchange.request_id)
-
-        def keep() -> None:
-            self.sessions.add(session, Round(turn.prompt, composition.text))
-            if turn.memory_id is not None:
-                self.memories.store(turn.memory_id, turn.prompt)
-
-        await self._write(exchange, app, composition, provoked, keep)
+        remains = _Remains(self.sessions, self.memories, session, turn, composition, exchange)
+        exchange.over = remains.keep_broken
+        await self._write(exchange, app, composition, provoked, remains)
 
     def _admitted(self, exchange: Exchange, app_id: str) -> App:
         app = self.apps.get(app_id)
@@ -121,25 +117,60 @@ class Completion:
         app: App,
         composition: Composition,
         provoked: ErrorReply | None,
-        keep: Callable[[], None],
+        remains: "_Remains",
     ) -> None:
         """Write the answer; what it leaves behind is kept just before its end is written."""
         pace = self.pace if app.pace is None else app.pace
         fault = app.faults.draw() if app.faults else None
+        count = composition.frame_count
         if fault is not None:
-            healthy = (
-                _events(composition, None, keep) if exchange.wants_stream else [_whole(composition)]
-            )
-            await _break(exchange, fault(list(healthy), exchange.request_id), pace)
+            healthy = _events(composition, None) if exchange.wants_stream else [_whole(composition)]
+            await _break(exchange, fault(list(healthy), exchange.request_id), pace, remains)
         elif exchange.wants_stream:
-            events = _events(composition, provoked, keep)
+            before = {count: remains.keep_whole}
+            if provoked is not None and provoked.in_stream_after is not None:
+                before = {min(count, provoked.in_stream_after) + 1: remains.keep_broken}
             await exchange.stream(
-                events, pace=pace, stall_after=app.stall_after, cut_after=app.cut_after
+                _events(composition, provoked),
+                pace=pace,
+                before=before,
+                stall_after=app.stall_after,
+                cut_after=app.cut_after,
             )
         else:
-            await exchange.answer(
-                composition.whole(), after=pace * composition.frame_count, before=keep
-            )
+            await exchange.answer(composition.whole(), after=pace * count, before=remains.keep_whole)
+
+
+@dataclass
+class _Remains:
+    """What an answer leaves behind, once: the turn and a memory, or as much as the switch says."""
+
+    sessions: SessionStore
+    memories: MemoryStore
+    session: Session
+    turn: Turn
+    composition: Composition
+    exchange: Exchange
+    settled: bool = False
+
+    def keep_whole(self) -> None:
+        """Keep the turn of an answer that reaches its end."""
+        self._keep(self.composition.text)
+        if self.turn.memory_id is not None:
+            self.memories.store(self.turn.memory_id, self.turn.prompt)
+
+    def keep_broken(self) -> None:
+        """Keep or drop the turn of one that has not reached its end, and will not."""
+        if self.settled:
+            return
+        frames = self.exchange.record.frames_sent if self.exchange.wants_stream else 0
+        if self.sessions.keep_aborted:
+            self._keep(self.composition.text_after(frames))
+        self.settled = True
+
+    def _keep(self, answer: str) -> None:
+        self.sessions.add(self.session, Round(self.turn.prompt, answer))
+        self.settled = True
 
 
 def _composed(app: App, call: Call, turn: Turn, request_id: str) -> Composition:
@@ -173,18 +204,23 @@ def _composed(app: App, call: Call, turn: Turn, request_id: str) -> Composition:
 def _reply(app: App, turn: Turn) -> Reply:
     if app.answer is None:
         return usual_reply(turn, cites=app.show_references)
+    if isinstance(app.answer, str):
+        return Reply(app.answer)
     try:
-        scripted = app.answer(turn)
+        scripted: object = app.answer(turn)
     except Exception as exc:
         # The script is not ours: whatever it raises must reach the client, not kill the server.
         message = f"The scripted answer raised {exc!r}."
         raise RequestRefused(ErrorReply.of("AppProcessFailed", message=message)) from exc
-    return Reply(scripted) if isinstance(scripted, str) else scripted
+    if isinstance(scripted, Reply):
+        return scripted
+    if not isinstance(scripted, str):
+        message = f"The scripted answer returned {scripted!r}: neither a text nor a Reply."
+        raise RequestRefused(ErrorReply.of("AppProcessFailed", message=message))
+    return Reply(scripted)
 
 
-def _events(
-    composition: Composition, provoked: ErrorReply | None, keep: Callable[[], None]
-) -> Iterator[bytes]:
+def _events(composition: Composition, provoked: ErrorReply | None) -> Iterator[bytes]:
     """The frames on the wire; a provoked error takes the place of one, or follows the last."""
     payloads = composition.stream()
     if provoked is not None:
@@ -195,10 +231,7 @@ def _events(
         refusal = provoked.body(composition.request_id)
         yield event_bytes(number + 1, refusal, status=provoked.status)
         return
-    last = composition.frame_count
     for number, payload in enumerate(payloads, start=1):
-        if number == last:
-            keep()
         yield event_bytes(number, payload)
 
 
@@ -206,7 +239,7 @@ def _whole(composition: Composition) -> bytes:
     return json_bytes(composition.whole())
 
 
-async def _break(exchange: Exchange, script: Script, pace: float) -> None:
+async def _break(exchange: Exchange, script: Script, pace: float, remains: _Remains) -> None:
     """Write what a fault has made of a reply."""
     if script.end == "reset":
         await exchange.hang_up()
@@ -219,6 +252,7 @@ async def _break(exchange: Exchange, script: Script, pace: float) -> None:
         {"content-type": content_type, "x-request-id": exchange.request_id, **script.headers},
         script.pieces,
         pace=pace,
+        before={count: remains.keep_whole if script.whole else remains.keep_broken},
         stall_after=count if script.end == "stall" else None,
         cut_after=count if script.end == "abort" else None,
     )

@@ -114,6 +114,9 @@ class ErrorReply:
         in_stream_after: int | None = None,
     ) -> Self:
         """Build the refusal for a code of the table `ERRORS`."""
+        if code not in ERRORS:
+            msg = f"There is no code {code!r} in the table ERRORS; there are {sorted(ERRORS)}."
+            raise ValueError(msg)
         status, usual_message = ERRORS[code]
         return cls(status, code, message or usual_message, headers or {}, times, in_stream_after)
 

@@ -12,6 +12,7 @@ import uuid
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Mapping
 from dataclasses import dataclass, field
 from email.utils import formatdate
+from types import MappingProxyType
 from typing import Any
 
 from starlette.types import Receive, Send
@@ -37,6 +38,7 @@ class Exchange:
         receive: The ASGI channel that tells when the client goes.
         send: The ASGI channel to the client.
         drop: Closes the connection without a proper end of the body.
+        over: Called when nothing more will be written, just before the record says so.
     """
 
     record: RecordedRequest
@@ -45,6 +47,7 @@ class Exchange:
     receive: Receive
     send: Send
     drop: Callable[[], None]
+    over: Callable[[], None] = lambda: None
     request_id: str = field(default_factory=lambda: str(uuid.uuid4()))
     arrived_ms: int = field(default_factory=lambda: time.time_ns() // 1_000_000)
 
@@ -90,13 +93,22 @@ class Exchange:
         pieces: Iterable[bytes],
         *,
         pace: float,
+        before: Mapping[int, Callable[[], None]],
         stall_after: int | None = None,
         cut_after: int | None = None,
     ) -> None:
-        """Write a stream frame by frame."""
+        """Write a stream frame by frame; the arguments are those of `write`."""
         headers = self._app_headers(finished=False)
         headers |= {"content-type": EVENT_STREAM, "vary": _VARY}
-        await self.write(200, headers, pieces, pace=pace, stall_after=stall_after, cut_after=cut_after)
+        await self.write(
+            200,
+            headers,
+            pieces,
+            pace=pace,
+            before=before,
+            stall_after=stall_after,
+            cut_after=cut_after,
+        )
 
     async def write(
         self,
@@ -105,6 +117,7 @@ class Exchange:
         pieces: Iterable[bytes],
         *,
         pace: float = 0.0,
+        before: Mapping[int, Callable[[], None]] = MappingProxyType({}),
         stall_after: int | None = None,
         cut_after: int | None = None,
     ) -> None:
@@ -115,6 +128,7 @@ class Exchange:
             headers: All headers but the date and the server's name.
             pieces: The body; each piece is a chunk of its own.
             pace: Seconds before each piece.
+            before: What to do just before a piece is written, by its number from 1.
             stall_after: Write nothing more after this many pieces, and wait for the client to go.
             cut_after: Drop the connection after this many pieces.
         """
@@ -125,8 +139,10 @@ class Exchange:
             for piece in itertools.islice(pieces, min(limits, default=None)):
                 # Even a pause of 0 lets the event loop see whether the client is still there.
                 await asyncio.sleep(pace)
-                yield piece
                 sent += 1
+                if sent in before:
+                    before[sent]()
+                yield piece
             if sent == cut_after:
                 self.drop()
             if sent in limits:
@@ -179,6 +195,7 @@ class Exchange:
             await asyncio.wait({writer, watch}, return_when=asyncio.FIRST_COMPLETED)
         finally:
             finished = writer.done() and not writer.cancelled() and not writer.exception()
+            self.over()
             self.record.end(finished=finished)
             writer.cancel()
             watch.cancel()

@@ -25,6 +25,8 @@ class Script:
     end: Literal["proper", "abort", "stall", "reset"] = "proper"
     """Whether the body ends as it should, the connection drops, or nothing more comes; `reset` drops
     it before a single byte of the reply."""
+    whole: bool = False
+    """Whether the healthy reply is in it to its end."""
 
 
 Fault: TypeAlias = Callable[[Sequence[bytes], str], Script]
@@ -57,13 +59,15 @@ def _end_mid_frame(events: Sequence[bytes], _: str) -> Script:
 
 def _no_finish_reason(events: Sequence[bytes], _: str) -> Script:
     return Script(
-        [event.replace(b'"finish_reason":"stop"', b'"finish_reason":"null"') for event in events]
+        [event.replace(b'"finish_reason":"stop"', b'"finish_reason":"null"') for event in events],
+        whole=True,
     )
 
 
 def _finish_length(events: Sequence[bytes], _: str) -> Script:
     return Script(
-        [event.replace(b'"finish_reason":"stop"', b'"finish_reason":"length"') for event in events]
+        [event.replace(b'"finish_reason":"stop"', b'"finish_reason":"length"') for event in events],
+        whole=True,
     )
 
 
@@ -91,13 +95,14 @@ def _output_null(_: Sequence[bytes], request_id: str) -> Script:
 
 def _garbage_frame(events: Sequence[bytes], _: str) -> Script:
     half = _half(events)
-    return Script([*half, b"data:{garbage\n\n", *events[len(half) :]])
+    return Script([*half, b"data:{garbage\n\n", *events[len(half) :]], whole=True)
 
 
 def _gzip(events: Sequence[bytes], _: str) -> Script:
     whole = gzip.compress(b"".join(events), mtime=0)
     middle = len(whole) // 2
-    return Script([whole[:middle], whole[middle:]], headers={"content-encoding": "gzip"})
+    pieces = [whole[:middle], whole[middle:]]
+    return Script(pieces, headers={"content-encoding": "gzip"}, whole=True)
 
 
 def _stall_first(_: Sequence[bytes], __: str) -> Script:

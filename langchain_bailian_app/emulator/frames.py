@@ -41,6 +41,11 @@ class Composition:
         """How many frames the stream has."""
         return bool(self.steps) + len(cut(self.reasoning)) + len(self.pieces) + 1
 
+    def text_after(self, frames: int) -> str:
+        """The text that this many frames of the stream have carried."""
+        before = bool(self.steps) + len(cut(self.reasoning))
+        return "".join(self.pieces[: max(0, frames - before)])
+
     def whole(self) -> dict[str, Any]:
         """The JSON of an answer that is not streamed."""
         produced = _Produced()

@@ -78,6 +78,10 @@ def _public_body(body: bytes) -> dict[str, Any]:
     return parsed
 
 
+def _hidden(token: Any) -> Any:
+    return dict.fromkeys(token, REMOVED) if isinstance(token, dict) else REMOVED
+
+
 def _remove_tokens(body: dict[str, Any]) -> None:
     holder: Any = body
     for name in ("input", "biz_params"):
@@ -85,5 +89,7 @@ def _remove_tokens(body: dict[str, Any]) -> None:
     if isinstance(holder, dict) and "user_defined_tokens" in holder:
         tokens = holder["user_defined_tokens"]
         holder["user_defined_tokens"] = (
-            dict.fromkeys(tokens, REMOVED) if isinstance(tokens, dict) else REMOVED
+            {tool: _hidden(token) for tool, token in tokens.items()}
+            if isinstance(tokens, dict)
+            else REMOVED
         )

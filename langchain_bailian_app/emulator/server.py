@@ -18,7 +18,7 @@ from langchain_bailian_app.emulator.records import RecordedRequest
 from langchain_bailian_app.emulator.routing import Gateway, logger
 from langchain_bailian_app.emulator.seeds import CUSTOMS_APP_ID, seed_apps
 from langchain_bailian_app.emulator.serving import ServerThread
-from langchain_bailian_app.emulator.sessions import SessionStore, UnknownSession
+from langchain_bailian_app.emulator.sessions import FullSession, SessionStore, UnknownSession
 from langchain_bailian_app.emulator.turns import Round
 
 
@@ -40,8 +40,12 @@ class BailianEmulator:
         log_level: Level of the logger `langchain_bailian_app.emulator`; `info` logs each request.
         port: Port on loopback; 0 takes a free one.
         api_key: The key it accepts.
-        unknown_session: What becomes of a `session_id` that is unknown, expired or full: refused
+        unknown_session: What becomes of a `session_id` that is unknown or was idle for an hour: refused
             (`error`), a session under a new id (`new`), or an empty one under the same (`same`).
+        full_session: What becomes of a session of 50 rounds: refused (`error`), a session under a new
+            id (`new`), or it goes on without its oldest round (`oldest`).
+        keep_aborted: Keep the turn of an answer that did not reach its end, because the client left for
+            instance: the question, with the text written so far. Otherwise it is dropped.
         clock: Seconds for the expiry of sessions.
         now: The time that long-term memory writes down.
     """
@@ -66,6 +70,8 @@ class BailianEmulator:
         port: int = 0,
         api_key: str = "sk-emulator",
         unknown_session: UnknownSession = "new",
+        full_session: FullSession = "new",
+        keep_aborted: bool = False,
         clock: Callable[[], float] = time.monotonic,
         now: Callable[[], datetime] = _now,
     ) -> None:
@@ -76,7 +82,9 @@ class BailianEmulator:
         self.requests = []
         self._port = port
         self._server: ServerThread | None = None
-        self._sessions = SessionStore(clock, unknown_session)
+        self._sessions = SessionStore(
+            clock, unknown=unknown_session, full=full_session, keep_aborted=keep_aborted
+        )
         self._completion = Completion(
             self.apps, self._sessions, MemoryStore(now), pace, self.knowledge_bases
         )
@@ -114,12 +122,30 @@ class BailianEmulator:
 
     @property
     def unknown_session(self) -> UnknownSession:
-        """What becomes of a `session_id` that is unknown, expired or full."""
+        """What becomes of a `session_id` that is unknown or was idle for an hour."""
         return self._sessions.unknown
 
     @unknown_session.setter
     def unknown_session(self, switch: UnknownSession) -> None:
         self._sessions.unknown = switch
+
+    @property
+    def full_session(self) -> FullSession:
+        """What becomes of a session of 50 rounds."""
+        return self._sessions.full
+
+    @full_session.setter
+    def full_session(self, switch: FullSession) -> None:
+        self._sessions.full = switch
+
+    @property
+    def keep_aborted(self) -> bool:
+        """Whether the turn of an answer that did not reach its end is kept."""
+        return self._sessions.keep_aborted
+
+    @keep_aborted.setter
+    def keep_aborted(self, switch: bool) -> None:
+        self._sessions.keep_aborted = switch
 
     def start(self) -> Self:
         """Start the server; it is ready when this returns."""
@@ -147,6 +173,10 @@ class BailianEmulator:
     def session(self, session_id: str) -> list[Round]:
         """The rounds that a session holds, oldest first."""
         return self._sessions.rounds(session_id)
+
+    def sessions(self) -> dict[str, list[Round]]:
+        """The rounds of all sessions by id, the session begun first at the front."""
+        return self._sessions.all_rounds()
 
     def reset(self) -> None:
         """Forget sessions, memories and recorded requests, as between two tests; apps stay."""

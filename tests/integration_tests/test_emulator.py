@@ -281,7 +281,7 @@ def test_requests_are_recorded_without_secrets(bailian: BailianEmulator) -> None
     assert record.app_id == bailian.app_id
     assert record.headers["authorization"] == "[removed]"
     assert record.headers["x-extra"] == "1"
-    biz_params = {"user_defined_tokens": {"tool": "[removed]"}, "x": 1}
+    biz_params = {"user_defined_tokens": {"tool": {"user_token": "[removed]"}}, "x": 1}
     assert record.body == {"input": {"prompt": "hi", "biz_params": biz_params}, "parameters": {}}
     assert record.size > 50
     assert record.status == 200

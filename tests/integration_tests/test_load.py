@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 STREAMS, ROUNDS = 500, 5
 # What the later rounds may leave behind in all: caches of the interpreter, no answers.
-LEFT_BEHIND = 500_000  # bytes
+LEFT_BEHIND = 1_000_000  # bytes
 
 
 def answer(turn: Turn) -> Reply:
@@ -59,6 +59,7 @@ def test_every_stream_ends_in_its_own_way_and_memory_returns(
     tracemalloc.start()
     for _ in range(1 if stalls else ROUNDS):
         outcomes += asyncio.run(all_at_once(model))
+        assert all(request.wait(30) for request in bailian.requests)
         bailian.reset()
         gc.collect()
         sizes.append(tracemalloc.get_traced_memory()[0])
@@ -73,4 +74,4 @@ def test_every_stream_ends_in_its_own_way_and_memory_returns(
     else:
         kinds = ("Stream", "Server", "Connection")
         assert set(outcomes) == {"answered", *(f"Bailian{kind}Error" for kind in kinds)}
-        assert sizes[-1] - sizes[1] < LEFT_BEHIND
+        assert min(sizes[-2:]) - sizes[0] < LEFT_BEHIND

@@ -136,6 +136,7 @@ def test_client_errors(bailian: BailianEmulator, client: Any) -> None:
     with pytest.raises(DashScopeError, match="invalid parameter"):
         list(stream)
 
+    assert bailian.requests[-1].wait()
     assert bailian.requests[-1].frames_sent == 3
 
 

@@ -59,6 +59,15 @@ def test_a_host_without_proxy_goes_straight(
         assert proxy.connections == 0
 
 
+def test_a_dead_proxy_is_named(make_model: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HTTP_PROXY", "http://user:secret@127.0.0.1:9")
+    model = make_model(base_url=f"{ORIGIN}/api/v1", allow_insecure_http=True, max_retries=0)
+    with pytest.raises(BailianConnectionError, match="the proxy of the variable http_proxy") as caught:
+        model.invoke("?")
+
+    assert "secret" not in str(caught.value)
+
+
 @pytest.fixture
 def authority() -> trustme.CA:
     return trustme.CA()

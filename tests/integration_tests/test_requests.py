@@ -105,7 +105,9 @@ def test_tokens_reach_the_wire_and_no_repr(
     bound = make_model().bind(biz_params=tokens)
     bound.invoke("?")
 
-    assert body(bailian)["input"]["biz_params"] == {"user_defined_tokens": {"tool": "[removed]"}}
+    assert body(bailian)["input"]["biz_params"] == {
+        "user_defined_tokens": {"tool": {"user_token": "[removed]"}}
+    }
     assert "planted" not in repr(bound)
     assert BizParams(**tokens).to_wire() == tokens
 

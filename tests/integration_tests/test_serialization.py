@@ -58,7 +58,5 @@ def test_what_identifies_a_model_is_what_steers_it() -> None:
         "rag_options": {"pipeline_ids": ["kb"], "tags": ["t"]},
         "biz_params": {"city": "杭州"},
         "stop": ["。"],
-        "citation_markers": "strip",
-        "history": "messages",
         "_type": "bailian-app",
     }

@@ -30,7 +30,16 @@ PURE = {
     "options",
 }
 EDGE = {"_call", "_clients", "_connection", "_tokens", "_transport", "errors"}
-FRONT = {"__init__", "_dialogue", "_entry", "_exchange", "_reply", "chat_models", "sessions"}
+FRONT = {
+    "__init__",
+    "_dialogue",
+    "_entry",
+    "_exchange",
+    "_reply",
+    "chat_models",
+    "redis_sessions",
+    "sessions",
+}
 # What may do no input or output, and know nothing of who does.
 OUTSIDE_THE_PURE_RING = {"dashscope", "httpx", "aiohttp", "asyncio", "socket", "threading", "os"}
 
@@ -107,6 +116,7 @@ def test_every_dependency_is_declared() -> None:
         "langchain_core",
         "orjson",
         "pydantic",
+        "redis",
         "starlette",
         "uvicorn",
     }

@@ -216,6 +216,7 @@ def test_prompt_messages_and_session_never_meet(
 # -- images and files --------------------------------------------------------------------------------
 
 IMAGE, FILE = "https://example.com/1.png", "https://example.com/1.pdf"
+A, B, C, F, G = (f"https://example.com/{letter}" for letter in "abcfg")
 
 
 @pytest.mark.parametrize(
@@ -274,22 +275,22 @@ def test_the_block_in_the_error_message_is_described_without_its_data() -> None:
 
 
 def test_attachments_of_all_messages_and_fields_are_sent_once_oldest_first() -> None:
-    first = HumanMessage([{"type": "image", "url": "a"}, {"type": "file", "url": "f"}, "一"])
-    second = HumanMessage([{"type": "image", "url": "b"}, {"type": "image", "url": "a"}, "二"])
+    first = HumanMessage([{"type": "image", "url": A}, {"type": "file", "url": F}, "一"])
+    second = HumanMessage([{"type": "image", "url": B}, {"type": "image", "url": A}, "二"])
 
-    sent = input_of(first, AI, second, image_list=["c", "b"], file_list="g")
+    sent = input_of(first, AI, second, image_list=[C, B], file_list=G)
 
-    assert sent["image_list"] == ["a", "b", "c"]
-    assert sent["file_list"] == ["f", "g"]
+    assert sent["image_list"] == [A, B, C]
+    assert sent["file_list"] == [F, G]
     assert [message["content"] for message in sent["messages"]] == ["一", "绿茶。", "二"]
 
 
 def test_a_session_gets_only_the_attachments_of_the_new_question() -> None:
-    first = HumanMessage([{"type": "image", "url": "a"}, "一"])
-    second = HumanMessage([{"type": "image", "url": "b"}, "二"])
+    first = HumanMessage([{"type": "image", "url": A}, "一"])
+    second = HumanMessage([{"type": "image", "url": B}, "二"])
 
-    expected = {"prompt": "二", "session_id": "s", "image_list": ["b", "c"]}
-    assert expected == input_of(first, AI, second, session_id="s", image_list=["c"])
+    expected = {"prompt": "二", "session_id": "s", "image_list": [B, C]}
+    assert expected == input_of(first, AI, second, session_id="s", image_list=[C])
 
 
 # -- fields ------------------------------------------------------------------------------------------
@@ -450,10 +451,27 @@ def test_extras_are_merged_last() -> None:
 
 def test_building_a_request_changes_no_message_and_no_option() -> None:
     message = HumanMessage([{"type": "image", "url": IMAGE}, "看"])
-    options = ApplicationFields(
-        image_list=["c"], extra_parameters={"a": 1}, rag_options={"tags": ["t"]}
-    )
+    options = ApplicationFields(image_list=[C], extra_parameters={"a": 1}, rag_options={"tags": ["t"]})
     before = message.model_dump_json(), options.model_dump_json()
 
     assert build("app", [message], options) == build("app", [message], options)
     assert before == (message.model_dump_json(), options.model_dump_json())
+
+
+@pytest.mark.parametrize(
+    "url", ["cat.png", "/home/me/cat.png", "file:///home/me/cat.png", "C:\\\\cat.png"]
+)
+def test_a_local_path_is_no_url(url: str) -> None:
+    with pytest.raises(ValueError, match="base64"):
+        body_of(HUMAN, image_list=[url])
+    with pytest.raises(ValueError, match="base64"):
+        body_of(HumanMessage([{"type": "image", "url": url}, "看"]))
+
+
+@pytest.mark.parametrize("options", [{}, {"session_id": "s"}])
+@pytest.mark.parametrize(
+    "message", [HumanMessage(""), HumanMessage(" \n"), HumanMessage([{"type": "image", "url": A}])]
+)
+def test_a_question_has_words(message: BaseMessage, options: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match="no text"):
+        body_of(message, **options)
