@@ -45,3 +45,11 @@ format: $(VENV)/.dev ## Mend style where that can be done automatically.
 
 .PHONY: check
 check: lint type test ## All of the above that can fail.
+
+.PHONY: notebooks
+notebooks: $(VENV)/.dev ## Execute the notebooks, to see that they run.
+	$(BIN)/python notebooks/execute.py
+
+.PHONY: bench
+bench: $(VENV)/.dev ## Measure, and write benchmarks/RESULTS.md.
+	$(BIN)/python benchmarks/session_bytes.py

@@ -1,0 +1,72 @@
+"""A Redis server of the tests' own, on loopback, that keeps nothing."""
+
+from __future__ import annotations
+
+import shutil
+import socket
+import subprocess
+import tempfile
+import time
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import pytest
+import redis
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+PATIENCE = 15.0  # seconds; a cluster takes two until it answers
+_SLOTS = range(16384)
+
+
+@contextmanager
+def redis_server(*, cluster: bool = False) -> Iterator[str]:
+    """Run a server, or a cluster of one node; give its URL."""
+    program = shutil.which("redis-server")
+    if program is None:
+        pytest.skip("there is no redis-server (Debian: apt-get install redis-server)")
+    port = _free_port()
+    url = f"redis://127.0.0.1:{port}"
+    options = {
+        "bind": "127.0.0.1",
+        "port": port,
+        "save": "",
+        "appendonly": "no",
+        # Else a cluster takes a second port, 10000 above, which may not exist.
+        **({"cluster-enabled": "yes", "cluster-port": _free_port()} if cluster else {}),
+    }
+    arguments = [text for name, value in options.items() for text in (f"--{name}", str(value))]
+    with tempfile.TemporaryDirectory() as directory:
+        server = subprocess.Popen([program, *arguments], cwd=directory, stdout=subprocess.DEVNULL)
+        try:
+            with redis.Redis.from_url(url) as client:
+                _wait(client, cluster=cluster)
+            yield url
+        finally:
+            server.kill()
+            server.wait()
+
+
+def _free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        port: int = listening.getsockname()[1]
+        return port
+
+
+def _wait(client: redis.Redis, *, cluster: bool) -> None:
+    deadline = time.monotonic() + PATIENCE
+    assigned = not cluster
+    while True:
+        try:
+            client.ping()
+            if not assigned:
+                client.execute_command("CLUSTER ADDSLOTS", *_SLOTS)
+                assigned = True
+            client.get("ready?")  # a cluster refuses it until it is
+        except redis.RedisError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.02)
+        else:
+            return
