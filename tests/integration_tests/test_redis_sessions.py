@@ -432,7 +432,7 @@ def test_one_store_on_many_loops_at_once_leaves_no_connection(server: str, admin
 
 
 @pytest.mark.parametrize("closing", [True, False])
-@pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")  # where nobody closes
+@pytest.mark.filterwarnings("ignore::ResourceWarning")  # where nobody closes
 async def test_a_loop_closed_by_hand_is_forgotten(
     server: str, admin: redis.Redis, *, closing: bool
 ) -> None:
@@ -603,13 +603,22 @@ def go_on(settings: Settings, transcripts: list[str], *, on_a_loop: bool) -> lis
     ]
 
 
+@pytest.fixture(scope="module")
+def unmeasured() -> Iterator[None]:
+    """Let further processes not measure which lines they run: it would take too long."""
+    with pytest.MonkeyPatch.context() as environment:
+        environment.delenv("COVERAGE_PROCESS_CONFIG", raising=False)
+        yield
+
+
 @pytest.fixture
-def settings(bailian: BailianEmulator, server: str, admin: redis.Redis) -> Settings:
+def settings(bailian: BailianEmulator, server: str, admin: redis.Redis, unmeasured: None) -> Settings:
+    """Return what further processes need to know."""
     return Settings(bailian.base_url, bailian.api_key, app_of(bailian), server)
 
 
 @pytest.fixture(scope="module")
-def processes() -> Iterator[list[ProcessPoolExecutor]]:
+def processes(unmeasured: None) -> Iterator[list[ProcessPoolExecutor]]:
     """Run processes, each a pool of its own, so that a test can choose."""
     pools = [ProcessPoolExecutor(1, mp_context=FRESH) for _ in range(PROCESSES)]
     yield pools

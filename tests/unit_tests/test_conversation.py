@@ -122,6 +122,13 @@ def test_anything_else_than_what_was_said_is_told_whole_and_without_a_warning(
     assert planned(messages) == Plan("whole")
 
 
+@pytest.mark.parametrize("forged", [{"session_id": "t"}, {"session_turn": 2}, {"session_digest": ""}])
+def test_metadata_that_was_changed_continues_nothing(forged: dict[str, Any]) -> None:
+    answer = FIRST.model_copy(update={"response_metadata": FIRST.response_metadata | forged})
+
+    assert planned([ONE, answer, TWO]) == Plan("whole")
+
+
 @pytest.mark.parametrize(
     ("turn", "after", "kind"),
     [

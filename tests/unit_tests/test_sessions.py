@@ -227,6 +227,10 @@ def test_keys_are_bounded_and_expire(clock: Clock) -> None:
     assert [store.get(key) for key in "abc"] == [None] * 3
 
 
+def test_a_key_is_remembered_longer_than_its_session_so_that_its_end_is_noticed() -> None:
+    assert KEY_LIFETIME > SESSION_LIFETIME
+
+
 # -- trust -----------------------------------------------------------------------------------------
 
 
