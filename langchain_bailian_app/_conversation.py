@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 # it then does is not documented; one of the ways cannot be noticed, so there is a margin.
 MOST_TURNS = 50
 LONGEST_IDLE = 55 * 60.0  # seconds
+_CLOCK_SKEW = 60.0  # by which the clock of the machine that had the answer may be ahead of ours
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +68,7 @@ def plan(
         return Plan("whole")
     if position.turn >= MOST_TURNS:
         return Plan("whole", reason=f"it has {position.turn} turns")
-    if not 0 <= now - position.at < LONGEST_IDLE:
+    if not -_CLOCK_SKEW <= now - position.at < LONGEST_IDLE:
         return Plan("whole", reason="it may have expired")
     if digest.of(turns[: newest + 1], position.session_id, position.turn) != position.digest:
         return Plan("whole")

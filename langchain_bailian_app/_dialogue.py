@@ -81,12 +81,14 @@ async def aread(
 def _answer_kept() -> Iterator[None]:
     """Let a store that fails after the answer, or after an error, take neither away.
 
-    The session stays claimed or unknown then, and the conversation is told anew.
+    The session stays claimed or unknown then: the next call does not continue it.
     """
     try:
         yield
     except Exception:
-        _logger.warning("the session store failed: the next call tells all messages", exc_info=True)
+        _logger.warning(
+            "the session store failed: the next call does not continue this session", exc_info=True
+        )
 
 
 def _frames(exchange: Exchange, transport: AppTransport) -> Generator[Frame]:

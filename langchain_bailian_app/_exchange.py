@@ -182,9 +182,11 @@ class Exchange:
         self.request = self._session_request(None)
         yield "open", (self._thread, _THREAD[1])
         self._token = yield "claim", (self._thread, *_THREAD)
-        session_id = None
-        if self._token is not None:
-            session_id = yield "get", (self._thread,)
+        if self._token is None:
+            self._restarted = True
+            self._warn("a call of this thread is in flight, or its process died; this one stands alone")
+            return
+        session_id = yield "get", (self._thread,)
         if session_id is not None:
             self.admission = Admission(session_id)
             self.request = self._session_request(session_id)
