@@ -126,7 +126,7 @@ class Admission:
         if self.admitted:
             return [frame]
         self._held.append(frame)
-        if frame.session_id is None:
+        if not frame.session_id:
             return []
         if frame.session_id != self._session_id:
             raise SessionReplacedError

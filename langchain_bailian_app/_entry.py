@@ -95,7 +95,7 @@ class EntryPoints(ApplicationFields, BaseChatModel):
         configurable = ensure_config(config).get("configurable") or {}
         for name, key in wanted.items():
             if kwargs.get(name) is None and configurable.get(key) is not None:
-                kwargs = kwargs | {name: configurable[key]}
+                kwargs = kwargs | {name: str(configurable[key])}  # thread ids may be numbers
         return kwargs
 
     def _generate_with_cache(self, *args: Any, **kwargs: Any) -> ChatResult:

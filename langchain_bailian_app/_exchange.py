@@ -74,6 +74,7 @@ class Exchange:
         self._position: Position | None = None
         self._token: str | None = None
         self._restarted = False
+        self._repeated = False
 
     def begin(self) -> Steps[None]:
         """Decide what is sent.
@@ -101,6 +102,7 @@ class Exchange:
         if self.admission is None or self.admission.admitted:
             raise cause
         self.admission = None
+        self._repeated = True
         if self.history == "thread":
             self._warn("it is gone, and a new one begins without what was said before")
             self._restarted = True
@@ -143,6 +145,8 @@ class Exchange:
         It is if the request certainly did not run, and in a thread, whose only memory is the cloud's:
         whatever a call that broke off has left there belongs to it.
         """
+        if self._repeated and isinstance(error, BailianError):
+            error.is_retryable = False  # the first request may have run
         did_not_run = isinstance(error, BailianError) and error.is_retryable
         if self._token is not None and (did_not_run or self.history == "thread"):
             yield "release", (self._token,)

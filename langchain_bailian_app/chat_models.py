@@ -201,8 +201,9 @@ class BailianAppChatModel(EntryPoints, ConnectionFields):
                 "conversation"
             )
             raise ValueError(message)
+        store = SHARED_STORE if self.session_store is None else self.session_store
         exchange = Exchange(messages, options, app_id=self.app_id, connection=self._connection())
-        return exchange, ReplyReader(self.app_id, options), self.session_store or SHARED_STORE
+        return exchange, ReplyReader(self.app_id, options), store
 
     def _transport(self) -> AppTransport:
         return AppTransport(self, self._connection())

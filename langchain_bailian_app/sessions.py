@@ -14,6 +14,7 @@ import uuid
 from collections import OrderedDict
 from dataclasses import dataclass
 from functools import partial
+from itertools import islice
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
@@ -188,12 +189,16 @@ class InMemorySessionStore:
     def _add(self, session_id: str, turn: int, digest: str) -> _Entry:
         entry = _Entry(turn, digest, self._clock() + SESSION_LIFETIME)
         self._entries[session_id] = entry
-        if len(self._entries) > self._max_sessions:
+        excess = len(self._entries) - self._max_sessions
+        if excess > 0:
             now = self._clock()
-            for candidate, other in self._entries.items():
-                if other is not entry and (other.token is None or other.expires <= now):
-                    self._forget(candidate)
-                    break
+            unclaimed = (
+                name
+                for name, other in self._entries.items()
+                if other is not entry and (other.token is None or other.expires <= now)
+            )
+            for name in list(islice(unclaimed, excess)):
+                self._forget(name)
         return entry
 
     def _forget(self, session_id: str) -> None:

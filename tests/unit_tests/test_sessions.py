@@ -201,7 +201,6 @@ def test_no_session_that_is_claimed_is_forgotten(clock: Clock) -> None:
     assert [store.claim(name, 2, "d2") is not None for name in "abc"] == [True] * 3
 
 
-@pytest.mark.xfail(strict=True, reason="one goes for each that comes, so it never shrinks: reported")
 def test_it_returns_to_its_bound_when_abandoned_claims_expire(clock: Clock) -> None:
     store = InMemorySessionStore(max_sessions=10, clock=clock)
     for number in range(40):
