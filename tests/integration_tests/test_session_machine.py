@@ -101,7 +101,7 @@ class Conversations(RuleBasedStateMachine):
         self.bailian.full_session = full
         self.bailian.keep_aborted = keep
 
-    @initialize(target=lines, turns=st.sampled_from([0, 1, 1, 2, 49]), ruled=st.booleans())
+    @initialize(target=lines, turns=st.sampled_from([0, 1, 1, 2, 50]), ruled=st.booleans())
     def begin(self, turns: int, *, ruled: bool) -> int:
         messages: list[BaseMessage] = [SystemMessage("简短。")] if ruled else []
         for _ in range(turns):
@@ -298,7 +298,7 @@ class Conversations(RuleBasedStateMachine):
         rounds = self.bailian.session(answer.response_metadata["session_id"])
         held = [re.sub(r"\s|<ref>\[\d+]</ref>", "", text) for r in rounds for text in r]
         assert tuple(held) == texts_of([*messages, answer])
-        assert answer.response_metadata["session_turn"] == len(rounds)
+        assert answer.response_metadata["session_turn"] == len(rounds) <= 50
 
 
 @pytest.mark.no_cover  # thousands of calls, whose lines other tests cover
