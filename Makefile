@@ -26,7 +26,11 @@ demo: $(VENV)/.emulator ## A tour in the terminal: on the local emulator, or on 
 	@$(BIN)/python examples/tour.py
 
 .PHONY: test
-test: $(VENV)/.dev ## Run all tests, with coverage.
+test: $(VENV)/.dev ## Run all tests.
+	$(BIN)/python -m pytest
+
+.PHONY: coverage
+coverage: $(VENV)/.dev ## Run all tests, and tell which lines and branches they reach; takes longer.
 	$(BIN)/python -m pytest --cov --cov-report=term
 
 .PHONY: lint

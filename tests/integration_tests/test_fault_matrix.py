@@ -60,7 +60,7 @@ MATRIX = [
     Fault("404", refusal("ModelNotFound"), errors.BailianNotFoundError, "ModelNotFound", 404),
     Fault(
         "429",
-        refusal("Throttling"),
+        refusal("Throttling", headers=NOW),
         errors.BailianRateLimitError,
         "Throttling",
         429,
