@@ -64,7 +64,9 @@ def plan(
     newest = answers[-1]
     position = position_of(messages[newest], app_id)
     follows = [turn.role for turn in turns[newest + 1 :]]
-    if position is None or follows != ["user"]:
+    # Whether the cloud keeps the attachments of earlier turns is not documented.
+    attached = any(turn.images or turn.files for turn in turns[:newest])
+    if position is None or follows != ["user"] or attached:
         return Plan("whole")
     if position.turn >= MOST_TURNS:
         return Plan("whole", reason=f"it has {position.turn} turns")

@@ -92,7 +92,8 @@ class InMemorySessionStore:
         max_sessions: How many sessions it remembers. The one unused for the longest time goes first,
             and none that is claimed. A session that it does not know is told anew.
         trust_unknown: Continue a session that it does not know, after a restart for instance. It then
-            cannot notice a fork, a second tab or a crash that happened in another process: the
+            cannot notice a fork, a second tab or a crash that happened in another process, or in this
+            one to a session that it has evicted since: the
             application may answer from turns that the messages do not have.
         clock: Seconds, for expiry.
     """
@@ -110,11 +111,11 @@ class InMemorySessionStore:
         self._begin()
 
     def _begin(self) -> None:
-        self._process = os.getpid()
         self._mutex = threading.Lock()
         self._entries: OrderedDict[str, _Entry] = OrderedDict()
         self._claims: dict[str, str] = {}
         self._keys: OrderedDict[str, tuple[str, float]] = OrderedDict()
+        self._process = os.getpid()  # last: from here on another thread may use the new lock
 
     @property
     def _lock(self) -> threading.Lock:

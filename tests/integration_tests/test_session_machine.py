@@ -91,13 +91,8 @@ class Conversations(RuleBasedStateMachine):
 
     # -- what happens ------------------------------------------------------------------------------
 
-    @initialize(
-        unknown=st.sampled_from(["error", "new", "same"]),
-        full=st.sampled_from(["error", "new", "oldest"]),
-        keep=st.booleans(),
-    )
-    def switch(self, unknown: Any, full: Any, *, keep: bool) -> None:
-        self.bailian.unknown_session = unknown
+    @initialize(full=st.sampled_from(["error", "new", "oldest"]), keep=st.booleans())
+    def switch(self, full: Any, *, keep: bool) -> None:
         self.bailian.full_session = full
         self.bailian.keep_aborted = keep
 
@@ -118,9 +113,17 @@ class Conversations(RuleBasedStateMachine):
         messages = [*self.said[line], HumanMessage(question)]
         return self.note([*messages, self.ask(messages, process, app, way)])
 
-    @rule(target=lines, line=lines, question=QUESTIONS, way=WAYS)
-    def usual_turn(self, line: int, question: str, way: str) -> int:
-        return self.turn(line, question, 0, "a", way)
+    @rule(
+        target=lines,
+        fresh=st.booleans(),
+        questions=st.lists(QUESTIONS, min_size=1, max_size=3),
+        way=WAYS,
+    )
+    def go_on(self, questions: list[str], way: str, *, fresh: bool) -> int:
+        line = self.standing(fresh=fresh)
+        for question in questions:
+            line = self.turn(line, question, 0, "a", way)
+        return line
 
     @rule(target=lines, line=lines, question=QUESTIONS, ruled=st.booleans(), way=WAYS)
     def two_new_messages(self, line: int, question: str, way: str, *, ruled: bool) -> int:
@@ -135,25 +138,26 @@ class Conversations(RuleBasedStateMachine):
             return line
         return self.note([*messages[:-1], self.ask(messages[:-1], process, "a", way)])
 
-    @rule(target=lines, line=lines, place=st.integers(0, 5), question=QUESTIONS)
-    def edit(self, line: int, place: int, question: str) -> int:
+    @rule(target=lines, line=lines, place=st.integers(0, 5), question=QUESTIONS, way=WAYS)
+    def edit(self, line: int, place: int, question: str, way: str) -> int:
         messages = list(self.said[line])
         if messages:
             place %= len(messages)
             messages[place] = messages[place].model_copy(update={"content": f"改{question}"})
-        return self.note(messages)
+        return self.turn(self.note(messages), question, 0, "a", way)
 
-    @rule(target=lines, line=lines, count=st.integers(1, 3))
-    def trim(self, line: int, count: int) -> int:
+    @rule(target=lines, line=lines, count=st.integers(1, 3), question=QUESTIONS, way=WAYS)
+    def trim(self, line: int, count: int, question: str, way: str) -> int:
         messages = self.said[line][2 * count :]
-        return self.note(messages if not messages or isinstance(messages[0], HumanMessage) else [])
+        return self.turn(self.note(messages), question, 0, "a", way)
 
     @rule(line=lines, questions=st.lists(QUESTIONS, min_size=2, max_size=3))
-    def continue_at_once(self, line: int, questions: list[str]) -> None:
+    def continue_in_many_ways(self, line: int, questions: list[str]) -> None:
         batch = [[*self.said[line], HumanMessage(question)] for question in questions]
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", BailianSessionWarning)
-            answers = self.models[0, "a"].batch(batch)
+            # One after another, so that a failure comes again when its course is taken again.
+            answers = self.models[0, "a"].batch(batch, {"max_concurrency": 1})
         for messages, answer in zip(batch, answers, strict=True):
             self.check(messages, "a", answer.text, last=False)
 
@@ -202,22 +206,40 @@ class Conversations(RuleBasedStateMachine):
         # Where a session was replaced and then the answer broke off, nothing is shown.
         self.check(messages, "a", shown, whole=False, last=bool(shown))
 
-    @rule(minutes=st.sampled_from([20, 54, 56, 61]))
-    def pass_time(self, minutes: int) -> None:
+    @rule(
+        target=lines,
+        fresh=st.booleans(),
+        minutes=st.sampled_from([20, 54, 56, 61]),
+        question=QUESTIONS,
+        way=WAYS,
+    )
+    def pass_time(self, minutes: int, question: str, way: str, *, fresh: bool) -> int:
+        line = self.standing(fresh=fresh)
         self.clock.now += minutes * 60
         self.said = [aged(messages, minutes * 60) for messages in self.said]
+        return self.turn(line, question, 0, "a", way)
 
     @precondition(lambda self: self.bailian.unknown_session != "same")
-    @rule()
-    def lose_sessions(self) -> None:
+    @rule(target=lines, fresh=st.booleans(), question=QUESTIONS, way=WAYS)
+    def lose_sessions(self, question: str, way: str, *, fresh: bool) -> int:
+        line = self.standing(fresh=fresh)
         self.heal()
         self.bailian.reset()
+        return self.turn(line, question, 0, "a", way)
 
     # -- how it is done ----------------------------------------------------------------------------
 
     def note(self, messages: list[BaseMessage]) -> int:
         self.said.append(messages)
         return len(self.said) - 1
+
+    def standing(self, *, fresh: bool) -> int:
+        """Return a line whose session stands, a fresh one or the newest that seems to."""
+        for number in reversed(range(0 if fresh else len(self.said))):
+            messages = self.said[number]
+            if messages and "session_digest" in messages[-1].response_metadata:
+                return number
+        return self.turn(self.note([]), "一", 0, "a", "invoke")
 
     def heal(self) -> None:
         for request in self.bailian.requests[-3:]:
@@ -302,13 +324,15 @@ class Conversations(RuleBasedStateMachine):
 
 
 @pytest.mark.no_cover  # thousands of calls, whose lines other tests cover
-def test_any_course_of_conversations_shows_what_the_messages_say() -> None:
+@pytest.mark.parametrize("unknown", ["error", "new", "same"])
+def test_any_course_of_conversations_shows_what_the_messages_say(unknown: Any) -> None:
     clock = Clock()
-    with BailianEmulator(seed_apps=False, clock=clock) as bailian, asyncio.Runner() as runner:
+    emulator = BailianEmulator(seed_apps=False, clock=clock, unknown_session=unknown)
+    with emulator as bailian, asyncio.Runner() as runner:
         run_state_machine_as_test(
             lambda: Conversations(bailian, clock, runner),
             settings=settings(
-                max_examples=80,
+                max_examples=50,
                 stateful_step_count=15,
                 derandomize=True,
                 deadline=None,

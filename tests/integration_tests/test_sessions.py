@@ -1361,10 +1361,12 @@ def test_a_second_call_of_a_thread_at_once_is_not_stored(
     app.pace = 0.01
     chunks = model.stream([TWO], IN_THREAD)
     next(chunks)
+    others = model.stream([THREE], IN_THREAD)
     with pytest.warns(BailianSessionWarning, match="stands alone"):
-        second = model.invoke([THREE], IN_THREAD)
+        begun = next(others)
     for _ in chunks:
         pass
+    second = merged([begun, *others])  # ends last, and is not remembered all the same
     model.invoke([HumanMessage("四")], IN_THREAD)
 
     assert session_of(second) != session_of(first)
@@ -1464,3 +1466,15 @@ def test_a_store_that_is_false_is_a_store_all_the_same(
     converse(make(session_store=store), "一")
 
     assert len(store) == 1
+
+
+def test_an_earlier_image_is_seen_as_with_messages(
+    bailian: BailianEmulator, make: Callable[..., BailianAppChatModel]
+) -> None:
+    bailian.add_app(App("eyes", app_id="eyes", answer=lambda turn: f"看到{turn.images}"))
+    model = make("eyes")
+    picture = HumanMessage(["看图", {"type": "image", "url": "https://pictures.example/1.png"}])
+    messages = [picture, model.invoke([picture]), TWO]
+    answers = [model.invoke(messages, history=way).text for way in ("session", "messages")]
+
+    assert answers == ["看到('https://pictures.example/1.png',)"] * 2
