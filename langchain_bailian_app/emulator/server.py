@@ -147,6 +147,11 @@ class BailianEmulator:
     def keep_aborted(self, switch: bool) -> None:
         self._sessions.keep_aborted = switch
 
+    @property
+    def connections(self) -> int:
+        """How many connections clients hold open, idle ones included."""
+        return 0 if self._server is None else self._server.connections
+
     def start(self) -> Self:
         """Start the server; it is ready when this returns."""
         if self._server is None:

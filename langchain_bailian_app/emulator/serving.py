@@ -111,6 +111,11 @@ class ServerThread:
             msg = f"The emulator did not start within {_START_TIMEOUT} s."
             raise RuntimeError(msg)
 
+    @property
+    def connections(self) -> int:
+        """How many connections are open."""
+        return len(self._server.server_state.connections)
+
     def drop(self, client: tuple[str, int]) -> None:
         """Close a client's connection without a proper end; for the server's thread only."""
         self._server.drop(client)
