@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Iterable, Iterator
 
     from langchain_bailian_app._connection import Connection
-    from langchain_bailian_app._fields import ConnectionFields
-    from langchain_bailian_app._request import AppRequest
+    from langchain_bailian_app._connection_fields import ConnectionFields
+    from langchain_bailian_app._request import ServiceRequest
 
 T = TypeVar("T")
 
@@ -41,7 +41,9 @@ _NEVER_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)
 class Call:
     """The state of one call."""
 
-    def __init__(self, fields: ConnectionFields, connection: Connection, request: AppRequest) -> None:
+    def __init__(
+        self, fields: ConnectionFields, connection: Connection, request: ServiceRequest
+    ) -> None:
         self._fields = fields
         self._connection = connection
         self._request = request
@@ -64,9 +66,10 @@ class Call:
         if fields.total_timeout is not None:
             read = min(read, max(0.001, self._time_left() or 0))
         return {
-            "method": "POST",
-            "path": f"apps/{self._request.app_id}/completion",
+            "method": self._request.method,
+            "path": self._request.path,
             "json": self._request.body,
+            "params": self._request.params,
             "headers": headers,
             "base_url": self._connection.base_url,
             "timeout": httpx.Timeout(read, connect=fields.connect_timeout),
@@ -94,7 +97,7 @@ class Call:
         ):
             raise error from exc
         self._retries += 1
-        _logger.debug("app %s: %s; again in %.2f s", self._request.app_id, error, wait)
+        _logger.debug("%s: %s; again in %.2f s", self._request.path, error, wait)
         return wait
 
     def opened(self, response: httpx.Response) -> None:
@@ -173,8 +176,8 @@ class Call:
         if _logger.isEnabledFor(logging.DEBUG):
             first = self._first_frame
             _logger.debug(
-                "app %s, request %s: %d frames, first after %s s, %.3f s in all",
-                self._request.app_id,
+                "%s, request %s: %d frames, first after %s s, %.3f s in all",
+                self._request.path,
                 self._request_id,
                 self._frames,
                 None if first is None else round(first - self._started, 3),

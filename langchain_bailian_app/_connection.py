@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from pydantic import SecretStr
 
-    from langchain_bailian_app._fields import ConnectionFields
+    from langchain_bailian_app._connection_fields import ConnectionFields
 
 
 @dataclass(frozen=True)

@@ -18,14 +18,14 @@ if TYPE_CHECKING:
 
     from langchain_bailian_app._frames import Frame
     from langchain_bailian_app._reply import ReplyReader
-    from langchain_bailian_app._transport import AppTransport
+    from langchain_bailian_app._transport import Transport
     from langchain_bailian_app.sessions import SessionStore
 
 _logger = logging.getLogger("langchain_bailian_app")
 
 
 def read(
-    exchange: Exchange, transport: AppTransport, store: SessionStore, reply: ReplyReader
+    exchange: Exchange, transport: Transport, store: SessionStore, reply: ReplyReader
 ) -> Generator[Frame]:
     """Yield the frames of the answer; `reply` reads them, and is complete in the end.
 
@@ -53,7 +53,7 @@ def read(
 
 
 async def aread(
-    exchange: Exchange, transport: AppTransport, store: SessionStore, reply: ReplyReader
+    exchange: Exchange, transport: Transport, store: SessionStore, reply: ReplyReader
 ) -> AsyncGenerator[Frame]:
     """Do what `read` does, on the running event loop."""
     error: BaseException | None = None
@@ -91,7 +91,7 @@ def _answer_kept() -> Iterator[None]:
         )
 
 
-def _frames(exchange: Exchange, transport: AppTransport) -> Generator[Frame]:
+def _frames(exchange: Exchange, transport: Transport) -> Generator[Frame]:
     if (admission := exchange.admission) is not None:
         try:
             with closing(transport.stream(exchange.request)) as frames:
@@ -106,7 +106,7 @@ def _frames(exchange: Exchange, transport: AppTransport) -> Generator[Frame]:
         yield from frames
 
 
-async def _aframes(exchange: Exchange, transport: AppTransport) -> AsyncGenerator[Frame]:
+async def _aframes(exchange: Exchange, transport: Transport) -> AsyncGenerator[Frame]:
     if (admission := exchange.admission) is not None:
         try:
             async with aclosing(transport.astream(exchange.request)) as frames:

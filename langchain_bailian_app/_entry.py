@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Self, cast
 from langchain_core.language_models import BaseChatModel, LanguageModelInput
 from langchain_core.runnables import ensure_config
 
-from langchain_bailian_app._fields import ApplicationFields
+from langchain_bailian_app._application_fields import ApplicationFields
 from langchain_bailian_app.options import BizParams
 
 if TYPE_CHECKING:

@@ -30,9 +30,9 @@ if TYPE_CHECKING:
     from langchain_core.messages import BaseMessage
 
     from langchain_bailian_app._answer import Answer
+    from langchain_bailian_app._application_fields import ApplicationFields
     from langchain_bailian_app._connection import Connection
-    from langchain_bailian_app._fields import ApplicationFields
-    from langchain_bailian_app._request import AppRequest
+    from langchain_bailian_app._request import ServiceRequest
     from langchain_bailian_app.sessions import SessionStore
 
 T = TypeVar("T")
@@ -46,7 +46,7 @@ _REFUSED = "it has moved on, is in use, is not known here, or a call to it broke
 class Exchange:
     """One call. `begin` before anything is sent, `settle` after a whole answer, `close` in the end."""
 
-    request: AppRequest
+    request: ServiceRequest
     """What is sent."""
 
     admission: Admission | None = None
@@ -207,10 +207,10 @@ class Exchange:
         """Name a session or a thread among those of all services and applications."""
         return "\n".join(part or "" for part in (*self._place, name))
 
-    def _session_request(self, session_id: str | None) -> AppRequest:
+    def _session_request(self, session_id: str | None) -> ServiceRequest:
         return session_request(self._app_id, self._turns, self._options, session_id)
 
-    def _whole_request(self) -> AppRequest:
+    def _whole_request(self) -> ServiceRequest:
         return whole_request(self._app_id, self._turns, self._options)
 
     def _warn(self, reason: str) -> None:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, CallbackManagerForLLMRun
 
-    from langchain_bailian_app._fields import ApplicationFields
+    from langchain_bailian_app._application_fields import ApplicationFields
     from langchain_bailian_app._frames import Frame
 
 _logger = logging.getLogger("langchain_bailian_app")

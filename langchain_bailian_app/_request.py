@@ -20,7 +20,7 @@ from langchain_core.messages import (
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from langchain_bailian_app._fields import ApplicationFields
+    from langchain_bailian_app._application_fields import ApplicationFields
 
 _ROLES = {"system": "system", "user": "user", "human": "user", "assistant": "assistant"}
 _SCHEMES = ("https://", "http://", "data:", "oss://")
@@ -44,12 +44,19 @@ _PARAMETERS = {
 
 
 @dataclass(frozen=True, slots=True)
-class AppRequest:
-    """One POST to an application."""
+class ServiceRequest:
+    """One request to the service."""
 
-    app_id: str
-    body: dict[str, Any]
-    stream: bool
+    path: str
+    """Path below the base URL."""
+
+    body: dict[str, Any] | None = None
+    stream: bool = False
+    """Whether the reply is to come as a stream."""
+
+    method: str = "POST"
+    params: dict[str, str] | None = None
+    """What stands behind the `?` of the URL."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +78,7 @@ def turns_of(messages: Sequence[BaseMessage]) -> list[Turn]:
     return [_turn(message) for message in messages]
 
 
-def whole_request(app_id: str, turns: list[Turn], options: ApplicationFields) -> AppRequest:
+def whole_request(app_id: str, turns: list[Turn], options: ApplicationFields) -> ServiceRequest:
     """Return the request that tells the whole conversation.
 
     Raises:
@@ -82,7 +89,7 @@ def whole_request(app_id: str, turns: list[Turn], options: ApplicationFields) ->
 
 def session_request(
     app_id: str, turns: list[Turn], options: ApplicationFields, session_id: str | None
-) -> AppRequest:
+) -> ServiceRequest:
     """Return the request that puts the new question to a session, or to a new one.
 
     Raises:
@@ -97,10 +104,10 @@ def session_request(
 
 def _request(
     app_id: str, conversation: dict[str, Any], turns: list[Turn], options: ApplicationFields
-) -> AppRequest:
+) -> ServiceRequest:
     stream = options.streaming is not False
-    return AppRequest(
-        app_id=app_id,
+    return ServiceRequest(
+        path=f"apps/{app_id}/completion",
         body={
             "input": conversation | _attachments(turns, options) | _input(options),
             "parameters": _parameters(options, stream=stream),

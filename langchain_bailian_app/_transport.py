@@ -23,19 +23,19 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Generator
 
     from langchain_bailian_app._connection import Connection
-    from langchain_bailian_app._fields import ConnectionFields
+    from langchain_bailian_app._connection_fields import ConnectionFields
     from langchain_bailian_app._frames import Frame
-    from langchain_bailian_app._request import AppRequest
+    from langchain_bailian_app._request import ServiceRequest
 
 
-class AppTransport:
+class Transport:
     """Sends requests with the settings of one model; cheap to make, safe to share."""
 
     def __init__(self, fields: ConnectionFields, connection: Connection) -> None:
         self._fields = fields
         self._connection = connection
 
-    def stream(self, request: AppRequest) -> Generator[Frame]:
+    def stream(self, request: ServiceRequest) -> Generator[Frame]:
         """Send a request, yield the frames of the answer; closing the iterator hangs up.
 
         Raises:
@@ -55,7 +55,7 @@ class AppTransport:
             response.close()
             call.log()
 
-    async def astream(self, request: AppRequest) -> AsyncGenerator[Frame]:
+    async def astream(self, request: ServiceRequest) -> AsyncGenerator[Frame]:
         """Do what `stream` does, on the running event loop."""
         call = Call(self._fields, self._connection, request)
         response = await self._aopen(call)

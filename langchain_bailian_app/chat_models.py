@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 from contextlib import aclosing, closing
-from typing import TYPE_CHECKING, Any, NoReturn, Self
+from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, Self
 
 from langchain_core.caches import BaseCache
 from langchain_core.language_models.chat_models import agenerate_from_stream, generate_from_stream
-from pydantic import ConfigDict, Field, PrivateAttr, model_validator
+from langchain_core.utils import from_env
+from pydantic import ConfigDict, Field, model_validator
 
+from langchain_bailian_app._application_fields import NO_TOOLS, ApplicationFields
 from langchain_bailian_app._blocks import PROVIDER
-from langchain_bailian_app._connection import Connection, resolve
+from langchain_bailian_app._connected import Connected
+from langchain_bailian_app._connection_fields import Id
 from langchain_bailian_app._dialogue import aread, read
 from langchain_bailian_app._entry import EntryPoints
 from langchain_bailian_app._exchange import Exchange
-from langchain_bailian_app._fields import NO_TOOLS, ApplicationFields, ConnectionFields, nearest
 from langchain_bailian_app._reply import ReplyReader, wants_tokens
 from langchain_bailian_app._tokens import count_message_tokens, token_ids
-from langchain_bailian_app._transport import AppTransport
 from langchain_bailian_app._version import __version__
 from langchain_bailian_app.sessions import SHARED_STORE, SessionStore
 
@@ -33,10 +34,9 @@ if TYPE_CHECKING:
 
 # URLs of private files carry a signature.
 _SIGNED = {"image_list", "file_list"}
-_CLIENTS = ("http_client", "http_async_client")
 
 
-class BailianAppChatModel(EntryPoints, ConnectionFields):
+class BailianAppChatModel(Connected, EntryPoints):
     """An application of Bailian (百炼, Alibaba Cloud Model Studio) as a chat model.
 
     Setup:
@@ -83,13 +83,17 @@ class BailianAppChatModel(EntryPoints, ConnectionFields):
         ValueError: An argument is wrong; nothing was sent.
     """
 
-    model_config = ConfigDict(
-        populate_by_name=True,
-        extra="forbid",
-        arbitrary_types_allowed=True,
-        # An error message would otherwise show what was given, keys and tokens included.
-        hide_input_in_errors=True,
+    model_config = ConfigDict(populate_by_name=True)
+
+    _shared_by_copies: ClassVar = ("rate_limiter", "cache", "session_store")
+
+    app_id: Id = Field(
+        default_factory=from_env(
+            "BAILIAN_APP_ID", error_message="give `app_id` or set the variable BAILIAN_APP_ID"
+        ),
+        validate_default=True,
     )
+    """Id of the application, from the console's application list. Default: `BAILIAN_APP_ID`."""
 
     cache: BaseCache | bool | None = Field(default=False, exclude=True)
     """LangChain's cache of answers, off by default: a cached answer adds no turn to a session and does
@@ -97,8 +101,6 @@ class BailianAppChatModel(EntryPoints, ConnectionFields):
 
     session_store: SessionStore | None = Field(default=None, exclude=True)
     """Who may continue which session. Default: one that all models of this process share."""
-
-    _resolved: tuple[Any, Connection] | None = PrivateAttr(default=None)
 
     # -- the four hooks ------------------------------------------------------------------------------
 
@@ -205,37 +207,11 @@ class BailianAppChatModel(EntryPoints, ConnectionFields):
         exchange = Exchange(messages, options, app_id=self.app_id, connection=self._connection())
         return exchange, ReplyReader(self.app_id, options), store
 
-    def _transport(self) -> AppTransport:
-        return AppTransport(self, self._connection())
-
-    def _connection(self) -> Connection:
-        settings = (
-            self.base_url,
-            self.workspace,
-            self.region,
-            self.gateway,
-            self.allow_insecure_http,
-            self.api_key,
-        )
-        if self._resolved is None or self._resolved[0] != settings:
-            self._resolved = settings, resolve(self)
-        return self._resolved[1]
-
     # -- what LangChain asks of a model --------------------------------------------------------------
 
     @property
     def _llm_type(self) -> str:
         return "bailian-app"
-
-    @property
-    def lc_secrets(self) -> dict[str, str]:
-        """Fields that LangChain's dump replaces by the name of a variable."""
-        return {"api_key": "DASHSCOPE_API_KEY"}
-
-    @classmethod
-    def is_lc_serializable(cls) -> bool:
-        """Whether LangChain may dump and load this: yes."""
-        return True
 
     @property
     def _identifying_params(self) -> dict[str, Any]:
@@ -267,28 +243,6 @@ class BailianAppChatModel(EntryPoints, ConnectionFields):
             "tool_calling": False,
             "structured_output": False,
         }
-
-    def __getstate__(self) -> dict[Any, Any]:
-        """Leave secrets and connections out of a pickle: the new process has its own."""
-        state = super().__getstate__()
-        fields = state["__dict__"] | dict.fromkeys(("api_key", *_CLIENTS))
-        return state | {"__dict__": fields, "__pydantic_private__": {"_resolved": None}}
-
-    def __deepcopy__(self, memo: dict[int, Any] | None = None) -> Self:
-        """Share what holds connections or locks; a copy of these could not work."""
-        memo = {} if memo is None else memo
-        for name in (*_CLIENTS, "rate_limiter", "cache", "session_store"):
-            memo[id(getattr(self, name))] = getattr(self, name)
-        return super().__deepcopy__(memo)
-
-    @model_validator(mode="before")
-    @classmethod
-    def _refuse_unknown_fields(cls, values: Any) -> Any:
-        for name in values if isinstance(values, dict) else ():
-            if name not in cls.model_fields:
-                message = f"there is no field `{name}`{nearest(name, cls.model_fields)}"
-                raise ValueError(message)
-        return values
 
     @model_validator(mode="after")
     def _set_bailian_app_version(self) -> Self:

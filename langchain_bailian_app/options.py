@@ -12,14 +12,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Self
 from langchain_core.load import Serializable
 from pydantic import BeforeValidator, ConfigDict, Field, SecretStr, model_validator
 
+from langchain_bailian_app._strings import Strings
+
 _FILE_SESSION = "file_session_"
-
-
-def _listed(value: Any) -> Any:
-    return [value] if isinstance(value, str) else value
-
-
-_Strings = Annotated[list[str], BeforeValidator(_listed)]
 
 
 class RagOptions(Serializable):
@@ -38,14 +33,14 @@ class RagOptions(Serializable):
 
     model_config = ConfigDict(extra="allow", frozen=True)
 
-    pipeline_ids: _Strings | None = Field(default=None, max_length=5)
+    pipeline_ids: Strings | None = Field(default=None, max_length=5)
     """Ids of knowledge bases, instead of those bound in the console.
 
     At most 5: the international API reference says that only the first five take effect; the rest
     would be dropped without a word, so more is an error here.
     """
 
-    file_ids: _Strings | None = Field(default=None, max_length=100)
+    file_ids: Strings | None = Field(default=None, max_length=100)
     """Ids of documents to search in. Needs `pipeline_ids`.
 
     At most 100 by the international API reference; the Chinese one (2026-01) says 5. Which of the two
@@ -55,13 +50,13 @@ class RagOptions(Serializable):
     metadata_filter: dict[str, Any] | None = None
     """Metadata that a document must have, by key. Unstructured documents only. Needs `pipeline_ids`."""
 
-    tags: _Strings | None = None
+    tags: Strings | None = None
     """Tags that a document must have, one or several. Unstructured documents only."""
 
     structured_filter: dict[str, Any] | None = None
     """Column values that a row must have. Structured knowledge bases only."""
 
-    session_file_ids: _Strings | None = Field(default=None, max_length=10)
+    session_file_ids: Strings | None = Field(default=None, max_length=10)
     """Ids (`file_session_…`) of files uploaded for this conversation, each ready, at most 10."""
 
     @model_validator(mode="after")

@@ -16,7 +16,7 @@ from pydantic import ValidationError
 
 from langchain_bailian_app import BailianAppChatModel, _clients
 from langchain_bailian_app._connection import resolve
-from langchain_bailian_app._fields import ConnectionFields
+from langchain_bailian_app._connection_fields import ConnectionFields
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 def resolved(**fields: Any) -> dict[str, Any]:
     with warnings.catch_warnings():
         warnings.simplefilter("error")  # dashscope's about the workspace must not reach anybody
-        connection = resolve(ConnectionFields(app_id="app", **fields))
+        connection = resolve(ConnectionFields(**fields))
     return {
         "base_url": connection.base_url,
         "workspace": connection.workspace,

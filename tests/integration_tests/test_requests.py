@@ -117,7 +117,7 @@ def test_tokens_reach_the_wire_and_no_repr(
     [
         ({"sesion_id": "s"}, TypeError, "did you mean `session_id`"),
         ({"nonsense_at_all": 1}, TypeError, "no argument `nonsense_at_all`"),
-        ({"api_key": "k"}, TypeError, "belongs to the model"),
+        ({"api_key": "k"}, TypeError, "is for the constructor"),
         ({"tools": [{}]}, NotImplementedError, "runs its own tools"),
         ({"response_format": {}}, NotImplementedError, "runs its own tools"),
         ({"temperature": "hot"}, ValueError, "temperature"),

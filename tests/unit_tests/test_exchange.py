@@ -10,6 +10,7 @@ import pytest
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, SystemMessage
 
 from langchain_bailian_app._answer import Answer
+from langchain_bailian_app._application_fields import ApplicationFields
 from langchain_bailian_app._connection import Connection
 from langchain_bailian_app._conversation import (
     Admission,
@@ -19,7 +20,6 @@ from langchain_bailian_app._conversation import (
     metadata,
 )
 from langchain_bailian_app._exchange import Exchange, Steps, aperform, perform
-from langchain_bailian_app._fields import ApplicationFields
 from langchain_bailian_app._frames import Frame
 from langchain_bailian_app._request import Turn
 from langchain_bailian_app.errors import (

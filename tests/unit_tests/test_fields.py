@@ -6,8 +6,9 @@ import httpx
 import pytest
 from pydantic import SecretStr, ValidationError
 
-from langchain_bailian_app import BizParams, RagOptions
-from langchain_bailian_app._fields import ApplicationFields, ConnectionFields
+from langchain_bailian_app import BailianAppChatModel, BizParams, RagOptions
+from langchain_bailian_app._application_fields import ApplicationFields
+from langchain_bailian_app._connection_fields import ConnectionFields
 
 
 @pytest.fixture(autouse=True)
@@ -18,47 +19,47 @@ def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("app_id", ["a", "0" * 128, "app_1-B", "-"])
 def test_an_application_id_has_letters_digits_and_dashes(app_id: str) -> None:
-    assert app_id == ConnectionFields(app_id=app_id).app_id
+    assert app_id == BailianAppChatModel(app_id=app_id).app_id
 
 
 @pytest.mark.parametrize(
     "app_id", ["", "a/b", "..", "a?b=1", "a b", "a\n", "\na", "茶", "a.b", "a%2Fb", "0" * 129]
 )
 def test_nothing_else_gets_into_the_url(app_id: str) -> None:
-    with pytest.raises(ValidationError, match="no application id"):
-        ConnectionFields(app_id=app_id)
+    with pytest.raises(ValidationError, match="is no id of the service"):
+        BailianAppChatModel(app_id=app_id)
 
 
 def test_the_application_may_come_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("BAILIAN_APP_ID", "from-environment")
 
-    assert ConnectionFields().app_id == "from-environment"
+    assert BailianAppChatModel().app_id == "from-environment"
 
 
 def test_the_application_of_the_environment_is_checked_too(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("BAILIAN_APP_ID", "../x")
 
-    with pytest.raises(ValidationError, match="no application id"):
-        ConnectionFields()
+    with pytest.raises(ValidationError, match="is no id of the service"):
+        BailianAppChatModel()
 
 
 def test_without_an_application_the_error_names_the_variable() -> None:
     with pytest.raises(ValueError, match="BAILIAN_APP_ID"):
-        ConnectionFields()
+        BailianAppChatModel()
 
 
 def test_the_key_may_come_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DASHSCOPE_API_KEY", "sk-planted")
 
-    assert SecretStr("sk-planted") == ConnectionFields(app_id="a").api_key
+    assert SecretStr("sk-planted") == ConnectionFields().api_key
 
 
 def test_without_a_key_there_is_none() -> None:
-    assert ConnectionFields(app_id="a").api_key is None
+    assert ConnectionFields().api_key is None
 
 
 def test_a_key_is_shown_nowhere() -> None:
-    fields = ConnectionFields(app_id="a", api_key="sk-planted")
+    fields = ConnectionFields(api_key="sk-planted")
 
     for text in (repr(fields), str(fields), repr(fields.model_dump()), fields.model_dump_json()):
         assert "sk-planted" not in text
@@ -68,11 +69,11 @@ def test_a_key_may_be_a_function() -> None:
     def key() -> str:
         return "sk-planted"
 
-    assert key is ConnectionFields(app_id="a", api_key=key).api_key
+    assert key is ConnectionFields(api_key=key).api_key
 
 
 def test_timeouts_and_retries_have_the_defaults_that_are_promised() -> None:
-    fields = ConnectionFields(app_id="a")
+    fields = ConnectionFields()
 
     assert (
         fields.timeout,
@@ -105,7 +106,7 @@ def test_timeouts_and_retries_have_the_defaults_that_are_promised() -> None:
 )
 def test_a_wrong_connection_is_refused_before_anything_is_sent(values: dict[str, Any]) -> None:
     with pytest.raises(ValidationError, match=next(iter(values))):
-        ConnectionFields(app_id="a", **values)
+        ConnectionFields(**values)
 
 
 @pytest.mark.parametrize(
@@ -121,7 +122,7 @@ def test_a_wrong_connection_is_refused_before_anything_is_sent(values: dict[str,
     ],
 )
 def test_a_right_connection_is_taken(values: dict[str, Any]) -> None:
-    fields = ConnectionFields(app_id="a", **values)
+    fields = ConnectionFields(**values)
 
     assert values == {name: getattr(fields, name) for name in values}
 

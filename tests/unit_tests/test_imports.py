@@ -13,18 +13,20 @@ NAME = "langchain_bailian_app"
 
 PURE = {
     "_answer",
+    "_application_fields",
     "_base_url",
     "_blocks",
     "_citations",
+    "_connection_fields",
     "_conversation",
     "_documents",
-    "_fields",
     "_frames",
     "_lenient_json",
     "_messages",
     "_request",
     "_sse",
     "_steps",
+    "_strings",
     "_text",
     "_version",
     "options",
@@ -32,6 +34,7 @@ PURE = {
 EDGE = {"_call", "_clients", "_connection", "_tokens", "_transport", "errors"}
 FRONT = {
     "__init__",
+    "_connected",
     "_dialogue",
     "_entry",
     "_exchange",

@@ -19,13 +19,13 @@ from langchain_core.messages import (
 )
 
 from langchain_bailian_app import BizParams, RagOptions
-from langchain_bailian_app._fields import ApplicationFields
-from langchain_bailian_app._request import AppRequest, session_request, turns_of, whole_request
+from langchain_bailian_app._application_fields import ApplicationFields
+from langchain_bailian_app._request import ServiceRequest, session_request, turns_of, whole_request
 
 HUMAN, AI, SYSTEM = HumanMessage("喝什么？"), AIMessage("绿茶。"), SystemMessage("简短回答。")
 
 
-def build(app_id: str, messages: list[BaseMessage], options: ApplicationFields) -> AppRequest:
+def build(app_id: str, messages: list[BaseMessage], options: ApplicationFields) -> ServiceRequest:
     """Return the request as it goes out with a session by hand, or with none."""
     turns = turns_of(messages)
     if options.session_id is not None:
@@ -51,8 +51,8 @@ def parameters_of(**options: Any) -> dict[str, Any]:
 
 
 def test_a_request_has_nothing_that_was_not_asked_for() -> None:
-    expected = AppRequest(
-        app_id="app",
+    expected = ServiceRequest(
+        path="apps/app/completion",
         body={"input": {"prompt": "喝什么？"}, "parameters": {"incremental_output": True}},
         stream=True,
     )

@@ -1,0 +1,210 @@
+"""The fields that say what to ask of an application; each may also be given per call.
+
+`QuestionFields` are all that goes along with a question; `ApplicationFields` add what a conversation
+needs. Everything about a field that can be checked without the network is checked here.
+"""
+
+from __future__ import annotations
+
+import difflib
+from typing import TYPE_CHECKING, Any, Literal, NoReturn, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from langchain_bailian_app._citations import MarkerMode
+from langchain_bailian_app._connection_fields import ConnectionFields
+from langchain_bailian_app._strings import Strings
+from langchain_bailian_app.options import BizParams, RagOptions
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+T = TypeVar("T", bound=BaseModel)
+
+NO_TOOLS = (
+    "a Bailian application runs its own tools, inside the service, and cannot be given others: add "
+    "them to the application in the console, or give the application to another model as a tool"
+)
+_TOOL_KEYWORDS = {"tools", "tool_choice", "parallel_tool_calls", "strict", "response_format"}
+# LangChain's own, with no meaning to the service; `model` is for tracing.
+_IGNORED_KEYWORDS = {
+    "stream",
+    "stream_usage",
+    "ls_structured_output_format",
+    "structured_output_format",
+    "model",
+}
+
+# What other packages call a field.
+_ELSEWHERE = {
+    "dashscope_api_key": "api_key",
+    "model": "app_model",
+    "model_id": "app_model",
+    "model_name": "app_model",
+    "workspace_id": "workspace",
+    "base_address": "base_url",
+    "index_name": "pipeline_name",
+    "top_n": "k",
+}
+
+
+class QuestionFields(BaseModel):
+    """What goes along with a question. `None` leaves a setting to the application's console."""
+
+    # An error message would otherwise show what was given, user tokens included.
+    model_config = ConfigDict(hide_input_in_errors=True)
+
+    memory_id: str | None = None
+    """Long-term memory to use. Without one, all users share the application's default memory."""
+
+    rag_options: RagOptions | None = None
+    """Which knowledge to search."""
+
+    biz_params: BizParams | None = None
+    """Prompt variables, plugin parameters and user tokens; variables of a workflow."""
+
+    has_thoughts: bool | None = None
+    """Ask for retrieval, memory and plugin steps, and reasoning. `enable_thinking=True` implies it."""
+
+    enable_thinking: bool | None = None
+    """Let a model that can do both think first. No effect on models that always think."""
+
+    enable_web_search: bool | None = None
+    """Let the application search the web."""
+
+    enable_system_time: bool | None = None
+    """Tell the model the current time (Beijing)."""
+
+    dialog_round: int | None = Field(default=None, ge=0)
+    """How many rounds of the conversation the model is shown at most."""
+
+    app_model: str | None = None
+    """Model to use instead of the application's own (`model_id` on the wire)."""
+
+    flow_stream_mode: (
+        Literal["full_thoughts", "agent_format", "message_format", "message_format_plus"] | None
+    ) = None
+    """How a workflow streams its nodes."""
+
+    mcp_servers: Strings | None = None
+    """MCP servers to use. In the Java SDK only, in no document: unverified."""
+
+    image_list: Strings | None = Field(default=None, exclude=True, repr=False)
+    """Images, as URLs or data URLs, besides those in the messages. In no dump: URLs may be signed."""
+
+    file_list: Strings | None = Field(default=None, exclude=True, repr=False)
+    """Files, as URLs, besides those in the messages. In no dump: URLs may be signed."""
+
+    doc_tag_codes: Strings | None = None
+    """Legacy RAG applications: tags of the documents to search."""
+
+    doc_reference_type: Literal["simple", "indexed"] | None = None
+    """Legacy RAG applications: `indexed` puts markers into the text, `simple` does not."""
+
+    temperature: float | None = None
+    """Sampling temperature; documented for legacy applications, from 0 up to but not including 2."""
+
+    top_p: float | None = None
+    """Nucleus sampling; documented for legacy applications, between 0 and 1."""
+
+    top_k: int | None = None
+    """Sampling from the k most likely tokens; documented for legacy applications."""
+
+    seed: int | None = None
+    """Seed of the sampling; documented for legacy applications."""
+
+    max_tokens: int | None = Field(default=None, gt=0)
+    """Longest answer in tokens. Sent when set, but documented for no application: unverified."""
+
+    streaming: bool | None = None
+    """`False` makes calls plain POSTs, which the gateway ends after 180 s. Otherwise every call is a
+    stream on the wire, also `invoke`."""
+
+    accept_missing_stop: bool = False
+    """Take a stream that ends cleanly, but without a finish reason, for complete.
+
+    One document says that a forced stop ends so. Unverified; by default it is an error.
+    """
+
+    extra_parameters: dict[str, Any] | None = None
+    """Merged into `parameters` last: for what the service adds next year."""
+
+    extra_input: dict[str, Any] | None = None
+    """Merged into `input` last."""
+
+
+class ApplicationFields(QuestionFields):
+    """What to ask of an application in a conversation, and what becomes of its answer."""
+
+    history: Literal["messages", "session", "thread"] = "messages"
+    """Who keeps the conversation.
+
+    - `"messages"`: the caller; the answer depends on the messages given, and they are all sent.
+    - `"session"`: the caller, and the cloud a copy. The answer is the same, but only the new question
+      is sent, as long as the copy is known to be the same; otherwise all messages are.
+    - `"thread"`: the cloud alone; the caller sends one new question a call. Needs a `session_store` and
+      a `session_key`, else `configurable.thread_id`.
+    """
+
+    session_key: str | None = None
+    """Names the conversation with `history="thread"`; give it per call. Default: the config's
+    `configurable.thread_id`."""
+
+    session_id: str | None = None
+    """A conversation that the cloud keeps, used as it is: the newest human message continues it.
+
+    As a field it makes the model object one conversation, shared by all its users; rather give it per
+    call, or as `configurable.bailian_session_id`.
+    """
+
+    stop: Strings | None = None
+    """Texts before which the answer is cut, on this side: the service knows no such parameter."""
+
+    citation_markers: MarkerMode = "strip"
+    """What becomes of `<ref>[n]</ref>` in the text: removed, written as `[n]`, or kept."""
+
+    def overlaid(self, keywords: dict[str, Any]) -> ApplicationFields:
+        """Return these fields with the keywords of a call laid over them; None changes nothing.
+
+        Raises:
+            TypeError: A keyword is no field; the message names the nearest one.
+            NotImplementedError: A keyword would give the application tools.
+        """
+        given = {name: value for name, value in keywords.items() if name not in _IGNORED_KEYWORDS}
+        return overlay(ApplicationFields, self, given)
+
+
+def overlay(kind: type[T], fields: T, keywords: dict[str, Any]) -> T:
+    """Return fields of this kind with the keywords of a call laid over them; None changes nothing.
+
+    Raises:
+        TypeError: A keyword is no field; the message names the nearest one.
+        NotImplementedError: A keyword would give the application tools.
+    """
+    given = {name: value for name, value in keywords.items() if value is not None}
+    for name in given:
+        if name not in kind.model_fields:
+            _refuse(name, kind)
+    if not given:
+        return fields
+    return kind(**{name: getattr(fields, name) for name in kind.model_fields} | given)
+
+
+def nearest(name: str, fields: Iterable[str]) -> str:
+    """Return a hint at the field that a wrong name may mean, or nothing."""
+    known = list(fields)
+    near = _ELSEWHERE.get(name)
+    if near not in known:
+        near = next(iter(difflib.get_close_matches(name, known, n=1)), None)
+    return f": did you mean `{near}`?" if near else ""
+
+
+def _refuse(keyword: str, kind: type[BaseModel]) -> NoReturn:
+    if keyword in _TOOL_KEYWORDS:
+        raise NotImplementedError(NO_TOOLS)
+    if keyword in {"app_id", *ConnectionFields.model_fields}:
+        message = f"`{keyword}` is for the constructor: make another object, the connections are shared"
+        raise TypeError(message)
+    hint = nearest(keyword, kind.model_fields)
+    message = f"a call to an application has no argument `{keyword}`{hint}"
+    raise TypeError(message)

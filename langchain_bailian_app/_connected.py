@@ -1,0 +1,78 @@
+"""What the model and the retriever have in common: a way to the service, and secrets to keep."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar, Self
+
+from pydantic import ConfigDict, PrivateAttr, model_validator
+
+from langchain_bailian_app._application_fields import nearest
+from langchain_bailian_app._connection import Connection, resolve
+from langchain_bailian_app._connection_fields import ConnectionFields
+from langchain_bailian_app._transport import Transport
+
+_CLIENTS = ("http_client", "http_async_client")
+
+
+class Connected(ConnectionFields):
+    """An object that calls the service."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        arbitrary_types_allowed=True,
+        # An error message would otherwise show what was given, keys and tokens included.
+        hide_input_in_errors=True,
+    )
+
+    _shared_by_copies: ClassVar[tuple[str, ...]] = ()
+    """Fields besides the clients that hold connections or locks; a copy of these could not work."""
+
+    _resolved: tuple[Any, Connection] | None = PrivateAttr(default=None)
+
+    def _transport(self) -> Transport:
+        return Transport(self, self._connection())
+
+    def _connection(self) -> Connection:
+        settings = (
+            self.base_url,
+            self.workspace,
+            self.region,
+            self.gateway,
+            self.allow_insecure_http,
+            self.api_key,
+        )
+        if self._resolved is None or self._resolved[0] != settings:
+            self._resolved = settings, resolve(self)
+        return self._resolved[1]
+
+    @property
+    def lc_secrets(self) -> dict[str, str]:
+        """Fields that LangChain's dump replaces by the name of a variable."""
+        return {"api_key": "DASHSCOPE_API_KEY"}
+
+    @classmethod
+    def is_lc_serializable(cls) -> bool:
+        """Whether LangChain may dump and load this: yes."""
+        return True
+
+    def __getstate__(self) -> dict[Any, Any]:
+        """Leave secrets and connections out of a pickle: the new process has its own."""
+        state = super().__getstate__()
+        fields = state["__dict__"] | dict.fromkeys(("api_key", *_CLIENTS))
+        return state | {"__dict__": fields, "__pydantic_private__": {"_resolved": None}}
+
+    def __deepcopy__(self, memo: dict[int, Any] | None = None) -> Self:
+        """Share what a copy could not work without."""
+        memo = {} if memo is None else memo
+        for name in (*_CLIENTS, *self._shared_by_copies):
+            memo[id(getattr(self, name))] = getattr(self, name)
+        return super().__deepcopy__(memo)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _refuse_unknown_fields(cls, values: Any) -> Any:
+        for name in values if isinstance(values, dict) else ():
+            if name not in cls.model_fields:
+                message = f"there is no field `{name}`{nearest(name, cls.model_fields)}"
+                raise ValueError(message)
+        return values
