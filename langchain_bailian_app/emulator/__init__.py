@@ -5,9 +5,10 @@ client in this distribution, so that each can check the other.
 """
 
 from langchain_bailian_app.emulator.apps import Answer, App
+from langchain_bailian_app.emulator.documents import Document
 from langchain_bailian_app.emulator.errors import ERRORS, ErrorReply
 from langchain_bailian_app.emulator.faults import FAULTS, Faults
-from langchain_bailian_app.emulator.knowledge import Document, KnowledgeBase
+from langchain_bailian_app.emulator.knowledge import KnowledgeBase
 from langchain_bailian_app.emulator.records import RecordedRequest
 from langchain_bailian_app.emulator.server import BailianEmulator
 from langchain_bailian_app.emulator.turns import Reply, Round, Turn

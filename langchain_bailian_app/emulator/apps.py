@@ -56,6 +56,7 @@ class App:
         thinking: `hybrid` follows `enable_thinking`, and is off without it.
         long_term_memory: Whether it stores and recalls facts about the user.
         always_thoughts: `thoughts` in every answer, though nobody asked.
+        never_thoughts: `thoughts` in no answer, whoever asked.
         repeat_steps: Repeat retrieval and memory steps on every frame of an incremental stream,
             not only on the first. No source says which one the service does.
         ignores_incremental: Send the whole text so far on every frame, whatever was asked.
@@ -84,6 +85,7 @@ class App:
     thinking: Literal["off", "on", "hybrid"] = "off"
     long_term_memory: bool = False
     always_thoughts: bool = False
+    never_thoughts: bool = False
     repeat_steps: bool = False
     ignores_incremental: bool = False
     answer: Answer | str | None = None
@@ -104,7 +106,23 @@ class App:
         if not (faults is None or isinstance(faults, Faults)):
             msg = f"`faults` takes `Faults(shares)` or `Faults.always(name)`, not {faults!r}"
             raise TypeError(msg)
+        if self.always_thoughts and self.never_thoughts:
+            msg = "`always_thoughts` and `never_thoughts` contradict each other: set one of them"
+            raise ValueError(msg)
 
     def thinks(self, enable_thinking: bool | None) -> bool:
         """Whether it reasons before it answers, given the request's `enable_thinking`."""
         return self.thinking == "on" or (self.thinking == "hybrid" and bool(enable_thinking))
+
+    def shows_thoughts(self, *, asked: bool) -> bool:
+        """Whether its answers carry `thoughts`, given the request's `has_thoughts`."""
+        return not self.never_thoughts and (asked or self.always_thoughts)
+
+
+def all_knowledge_bases(
+    apps: Mapping[str, App], extra: Sequence[KnowledgeBase]
+) -> dict[str, KnowledgeBase]:
+    """The knowledge bases bound to apps, and others, by `pipeline_id`."""
+    # Copied in one step: a test may add apps meanwhile.
+    bound = (base for app in list(apps.values()) for base in app.knowledge_bases)
+    return {base.pipeline_id: base for base in (*bound, *extra)}

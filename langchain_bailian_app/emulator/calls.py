@@ -3,15 +3,15 @@
 The only module that knows where a field sits in the body; refuses what the service refuses.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, NoReturn, TypeVar
+from typing import Any
 
 from langchain_bailian_app.emulator.errors import refuse
-from langchain_bailian_app.emulator.knowledge import Narrowing
+from langchain_bailian_app.emulator.fields import object_of, refuse_value, strings, typed
+from langchain_bailian_app.emulator.filters import Narrowing
 from langchain_bailian_app.emulator.turns import Round
 
-_T = TypeVar("_T")
 _ROLES = ("system", "user", "assistant")
 _MAX_PIPELINES = 5
 _MAX_SESSION_FILES = 10
@@ -55,8 +55,8 @@ def call_from_body(body: Mapping[str, Any], *, stream: bool) -> Call:
         RequestRefused: The service would refuse it.
     """
     # One document leaves `parameters` out, so their absence is not refused.
-    given, parameters = _object(body, "input"), _object(body, "parameters")
-    incremental = _typed(parameters, "incremental_output", bool) or False
+    given, parameters = object_of(body, "input"), object_of(body, "parameters")
+    incremental = typed(parameters, "incremental_output", bool) or False
     if incremental and not stream:
         refuse("InvalidParameter", "incremental_output only support stream call")
     # `messages` win over `prompt` and `session_id`: the newest reference says so.
@@ -66,24 +66,24 @@ def call_from_body(body: Mapping[str, Any], *, stream: bool) -> Call:
         prompt=prompt,
         history=history,
         system=system,
-        session_id=None if messages else _typed(given, "session_id", str),
-        memory_id=_typed(given, "memory_id", str),
-        images=_strings(given, "image_list"),
-        files=_strings(given, "file_list"),
-        biz_params=_object(given, "biz_params"),
+        session_id=None if messages else typed(given, "session_id", str),
+        memory_id=typed(given, "memory_id", str),
+        images=strings(given, "image_list"),
+        files=strings(given, "file_list"),
+        biz_params=object_of(given, "biz_params"),
         parameters=parameters,
         stream=stream,
         incremental=incremental,
-        has_thoughts=_typed(parameters, "has_thoughts", bool) or False,
-        enable_thinking=_typed(parameters, "enable_thinking", bool),
-        dialog_round=_typed(parameters, "dialog_round", int),
-        model_id=_typed(parameters, "model_id", str),
-        rag_options=_rag_options(_object(parameters, "rag_options")),
+        has_thoughts=typed(parameters, "has_thoughts", bool) or False,
+        enable_thinking=typed(parameters, "enable_thinking", bool),
+        dialog_round=typed(parameters, "dialog_round", int),
+        model_id=typed(parameters, "model_id", str),
+        rag_options=_rag_options(object_of(parameters, "rag_options")),
     )
 
 
 def _prompt(given: Mapping[str, Any]) -> str:
-    prompt = _typed(given, "prompt", str)
+    prompt = typed(given, "prompt", str)
     if not prompt:
         refuse("BadRequest.EmptyInput")
     return prompt
@@ -92,7 +92,7 @@ def _prompt(given: Mapping[str, Any]) -> str:
 def _messages(given: Mapping[str, Any]) -> list[tuple[str, str]]:
     messages = given.get("messages") or []
     if not isinstance(messages, list):
-        _refuse_value("messages", "a list")
+        refuse_value("messages", "a list")
     pairs = []
     for message in messages:
         role = message.get("role") if isinstance(message, dict) else None
@@ -123,54 +123,22 @@ def _conversation(messages: list[tuple[str, str]]) -> tuple[str, tuple[Round, ..
 
 
 def _rag_options(options: Mapping[str, Any]) -> RagOptions:
-    pipeline_ids = _strings(options, "pipeline_ids")
+    pipeline_ids = strings(options, "pipeline_ids")
     tags = options.get("tags")
-    session_file_ids = _strings(options, "session_file_ids")
+    session_file_ids = strings(options, "session_file_ids")
     if len(session_file_ids) > _MAX_SESSION_FILES:
-        _refuse_value("session_file_ids", f"at most {_MAX_SESSION_FILES} ids")
+        refuse_value("session_file_ids", f"at most {_MAX_SESSION_FILES} ids")
+    # Checked even where they do nothing: without the ids of knowledge bases, as documented.
+    file_ids, metadata = strings(options, "file_ids"), object_of(options, "metadata_filter")
     return RagOptions(
         # More than five are no error: the first five take effect.
         pipeline_ids=pipeline_ids[:_MAX_PIPELINES] if pipeline_ids else None,
         narrowing=Narrowing(
-            file_ids=_strings(options, "file_ids"),
+            file_ids=file_ids if pipeline_ids else (),
             # One official example sends a bare string.
-            tags=(tags,) if isinstance(tags, str) else _strings(options, "tags"),
-            metadata=_object(options, "metadata_filter"),
-            columns=_object(options, "structured_filter"),
+            tags=(tags,) if isinstance(tags, str) else strings(options, "tags"),
+            metadata=metadata if pipeline_ids else {},
+            columns=object_of(options, "structured_filter"),
         ),
         session_file_ids=session_file_ids,
     )
-
-
-def _refuse_value(name: str, wanted: str) -> NoReturn:
-    refuse("InvalidParameter", f"{name} must be {wanted}.")
-
-
-def _object(holder: Mapping[str, Any], name: str) -> Mapping[str, Any]:
-    value = holder.get(name)
-    if value is None:
-        return {}
-    if not isinstance(value, dict):
-        _refuse_value(name, "an object")
-    return value
-
-
-def _strings(holder: Mapping[str, Any], name: str) -> tuple[str, ...]:
-    value: object = holder.get(name)
-    if value is None:
-        return ()
-    if not isinstance(value, Sequence) or isinstance(value, str):
-        _refuse_value(name, "a list of strings")
-    if not all(isinstance(item, str) for item in value):
-        _refuse_value(name, "a list of strings")
-    return tuple(value)
-
-
-def _typed(holder: Mapping[str, Any], name: str, kind: type[_T]) -> _T | None:
-    value = holder.get(name)
-    if value is None:
-        return None
-    # A JSON boolean is an int to Python, and not to the service.
-    if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
-        _refuse_value(name, f"a {kind.__name__}")
-    return value

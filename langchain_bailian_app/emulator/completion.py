@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from langchain_bailian_app.emulator.answers import usual_reasoning, usual_reply
-from langchain_bailian_app.emulator.apps import App, Replay
+from langchain_bailian_app.emulator.apps import App, Replay, all_knowledge_bases
 from langchain_bailian_app.emulator.calls import Call, RagOptions, call_from_body
 from langchain_bailian_app.emulator.errors import ErrorReply, RequestRefused, refuse
 from langchain_bailian_app.emulator.exchanges import EVENT_STREAM, JSON, Exchange
@@ -18,13 +18,13 @@ from langchain_bailian_app.emulator.faults import Script
 from langchain_bailian_app.emulator.frames import Composition, cut, event_bytes, json_bytes
 from langchain_bailian_app.emulator.knowledge import KnowledgeBase, search
 from langchain_bailian_app.emulator.memories import MemoryStore
+from langchain_bailian_app.emulator.rewriting import rewritten
 from langchain_bailian_app.emulator.sessions import Session, SessionStore
 from langchain_bailian_app.emulator.thoughts import reference_of, steps_of
 from langchain_bailian_app.emulator.turns import Reply, Round, Turn
 from langchain_bailian_app.emulator.wording import TokenCounter
 
 _VARIABLE = re.compile(r"\$\{\s*(\w+)\s*\}|\{\{\s*(\w+)\s*\}\}")
-_REFERS_BACK = re.compile(r"它|其|这个|那个|这种|那种|\b(?:it|its|that|this|they)\b", re.IGNORECASE)
 
 
 @dataclass
@@ -90,8 +90,8 @@ class Completion:
             searched=bool(knowledge_bases or options.pipeline_ids),
             hits=search(
                 knowledge_bases,
-                _query(call.prompt, history),
-                options.narrowing,
+                rewritten(call.prompt, [r.prompt for r in history]),
+                options.narrowing.lets_pass,
                 limit=app.top_k,
             ),
             memory_id=memory_id,
@@ -107,8 +107,7 @@ class Completion:
         """The bound ones, or those the request names instead; an unknown id finds nothing."""
         if options.pipeline_ids is None:
             return app.knowledge_bases
-        bound = (base for some in list(self.apps.values()) for base in some.knowledge_bases)
-        known = {base.pipeline_id: base for base in (*bound, *self.extra_knowledge)}
+        known = all_knowledge_bases(self.apps, self.extra_knowledge)
         return [known[i] for i in dict.fromkeys(options.pipeline_ids) if i in known]
 
     async def _write(
@@ -176,7 +175,7 @@ class _Remains:
 def _composed(app: App, call: Call, turn: Turn, request_id: str) -> Composition:
     """Settle everything a reply leaves open."""
     reply = _reply(app, turn)
-    shows_thoughts = call.has_thoughts or app.always_thoughts
+    shows_thoughts = app.shows_thoughts(asked=call.has_thoughts)
     reasoning = ""
     if shows_thoughts and turn.thinking:
         reasoning = usual_reasoning(turn) if reply.reasoning is None else reply.reasoning
@@ -278,13 +277,6 @@ def _filled(template: str, biz_params: Mapping[str, Any]) -> str:
         return str(values.get(match.group(1) or match.group(2), match.group(0)))
 
     return _VARIABLE.sub(value, template)
-
-
-def _query(prompt: str, history: Sequence[Round]) -> str:
-    """What to search for: with the question before it when the prompt refers back."""
-    if history and _REFERS_BACK.search(prompt):
-        return f"{history[-1].prompt} {prompt}"
-    return prompt
 
 
 def _input_tokens(turn: Turn) -> int:

@@ -81,7 +81,11 @@ class Exchange:
         await self._write_json(reply.status, reply.body(self.request_id), {**headers, **reply.headers})
 
     async def answer(
-        self, payload: Mapping[str, Any], *, after: float, before: Callable[[], None]
+        self,
+        payload: Mapping[str, Any],
+        *,
+        after: float = 0.0,
+        before: Callable[[], None] | None = None,
     ) -> None:
         """Write a whole answer, `after` seconds of generation, and call `before` just then."""
         headers = self._app_headers(finished=True)

@@ -30,6 +30,7 @@ class RecordedRequest:
         frames_sent: Frames written so far; of a replay, pieces.
         closed_at: `time.monotonic()` when the client was found gone before the answer's end.
         finished: Whether the whole answer was written.
+        query: Parameters of the query string; of one that is repeated, the last.
     """
 
     method: str
@@ -43,6 +44,7 @@ class RecordedRequest:
     frames_sent: int = 0
     closed_at: float | None = None
     finished: bool = False
+    query: dict[str, str] = field(default_factory=dict)
     _over: threading.Event = field(default_factory=threading.Event, repr=False)
 
     def wait(self, timeout: float = 5.0) -> bool:
@@ -58,13 +60,20 @@ class RecordedRequest:
 
 
 def record_of(
-    method: str, path: str, headers: Iterable[tuple[str, str]], body: bytes, app_id: str | None
+    method: str,
+    path: str,
+    headers: Iterable[tuple[str, str]],
+    body: bytes,
+    *,
+    query: Iterable[tuple[str, str]] = (),
+    app_id: str | None = None,
 ) -> RecordedRequest:
     """Record a request, its secrets removed."""
     shown = {
         name.lower(): REMOVED if name.lower() in _SECRET_HEADERS else value for name, value in headers
     }
-    return RecordedRequest(method, path, shown, _public_body(body), len(body), app_id)
+    public = _public_body(body)
+    return RecordedRequest(method, path, shown, public, len(body), app_id, query=dict(query))
 
 
 def _public_body(body: bytes) -> dict[str, Any]:

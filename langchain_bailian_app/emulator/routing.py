@@ -19,6 +19,7 @@ from langchain_bailian_app.emulator.records import RecordedRequest, record_of
 logger = logging.getLogger("langchain_bailian_app.emulator")
 
 Endpoint: TypeAlias = Callable[[Exchange, str], Awaitable[None]]
+"""Gets the exchange, and the id in the path, which is empty if there is none."""
 
 
 @dataclass(eq=False)
@@ -29,14 +30,17 @@ class Gateway:
     requests: list[RecordedRequest]
     drop: Callable[[tuple[str, int]], None]
 
-    def router(self, completion: Endpoint) -> Router:
+    def router(self, *, completion: Endpoint, retrieve: Endpoint, find_pipeline: Endpoint) -> Router:
         """The routes of the service; any other path is `NotFound`."""
-        route = Route(
-            "/api/v1/apps/{app_id}/completion",
-            _Served(self, completion),
-            methods=["POST"],
-        )
-        return Router([route], default=_Served(self, _not_found), redirect_slashes=False)
+        routes = [
+            self._route("POST", "/apps/{app_id}/completion", completion),
+            self._route("POST", "/indices/pipeline/{pipeline_id}/retrieve", retrieve),
+            self._route("GET", "/indices/pipeline_simple", find_pipeline),
+        ]
+        return Router(routes, default=_Served(self, _not_found), redirect_slashes=False)
+
+    def _route(self, method: str, path: str, endpoint: Endpoint) -> Route:
+        return Route(f"/api/v1{path}", _Served(self, endpoint), methods=[method])
 
     def check_key(self, exchange: Exchange) -> None:
         """Refuse a wrong or missing key.
@@ -64,9 +68,16 @@ class _Served:
             content = await request.body()
         except ClientDisconnect:
             return
-        app_id = scope.get("path_params", {}).get("app_id")
+        ids: dict[str, str] = scope.get("path_params", {})
         headers = request.headers.items()
-        record = record_of(request.method, request.url.path, headers, content, app_id)
+        record = record_of(
+            request.method,
+            request.url.path,
+            headers,
+            content,
+            query=request.query_params.multi_items(),
+            app_id=ids.get("app_id"),
+        )
         self.gateway.requests.append(record)
         client: tuple[str, int] = scope["client"]
         exchange = Exchange(
@@ -74,7 +85,7 @@ class _Served:
         )
         try:
             self.gateway.check_key(exchange)
-            await self.endpoint(exchange, app_id or "")
+            await self.endpoint(exchange, next(iter(ids.values()), ""))
         except RequestRefused as refused:
             await exchange.refuse(refused.reply)
         finally:
@@ -89,5 +100,5 @@ class _Served:
             )
 
 
-async def _not_found(_exchange: Exchange, _app_id: str) -> None:
+async def _not_found(_exchange: Exchange, _id: str) -> None:
     refuse("NotFound")

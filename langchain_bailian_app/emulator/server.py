@@ -15,6 +15,7 @@ from langchain_bailian_app.emulator.exchanges import EVENT_STREAM
 from langchain_bailian_app.emulator.knowledge import KnowledgeBase
 from langchain_bailian_app.emulator.memories import MemoryStore
 from langchain_bailian_app.emulator.records import RecordedRequest
+from langchain_bailian_app.emulator.retrieval import Retrieval
 from langchain_bailian_app.emulator.routing import Gateway, logger
 from langchain_bailian_app.emulator.seeds import CUSTOMS_APP_ID, seed_apps
 from langchain_bailian_app.emulator.serving import ServerThread
@@ -57,7 +58,7 @@ class BailianEmulator:
     apps: dict[str, App]
     """All apps by id."""
     knowledge_bases: list[KnowledgeBase]
-    """Knowledge bases that `rag_options.pipeline_ids` may name though no app is bound to them."""
+    """Knowledge bases that requests may name though no app is bound to them."""
     requests: list[RecordedRequest]
     """Every request so far, in the order of arrival."""
 
@@ -88,6 +89,7 @@ class BailianEmulator:
         self._completion = Completion(
             self.apps, self._sessions, MemoryStore(now), pace, self.knowledge_bases
         )
+        self._retrieval = Retrieval(self.apps, self.knowledge_bases)
         logger.setLevel(getattr(logging, log_level.upper()))
         if seed_apps:
             self._seed()
@@ -156,7 +158,12 @@ class BailianEmulator:
         """Start the server; it is ready when this returns."""
         if self._server is None:
             gateway = Gateway(self.api_key, self.requests, self._drop)
-            self._server = ServerThread(gateway.router(self._completion), self._port)
+            router = gateway.router(
+                completion=self._completion,
+                retrieve=self._retrieval.retrieve,
+                find_pipeline=self._retrieval.find,
+            )
+            self._server = ServerThread(router, self._port)
         return self
 
     def stop(self) -> None:

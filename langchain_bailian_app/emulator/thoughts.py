@@ -34,14 +34,17 @@ def reasoning_entry(thought: str) -> dict[str, Any]:
 
 def reference_of(hit: Hit) -> dict[str, Any]:
     """A `doc_references` entry; `index_id` is a string."""
-    return {
-        "images": [],
+    reference: dict[str, Any] = {
+        "images": list(hit.chunk.images),
         "doc_name": hit.chunk.name,
         "text": hit.chunk.content,
         "index_id": str(hit.index),
         "title": hit.chunk.title,
         "doc_id": hit.chunk.data_id,
     }
+    if hit.chunk.page_number:
+        reference["page_number"] = list(hit.chunk.page_number)
+    return reference
 
 
 def _retrieval(hits: Iterable[Hit]) -> dict[str, Any]:
@@ -66,7 +69,7 @@ def _observed(hit: Hit) -> dict[str, Any]:
     }
     # Rows of a table have neither images nor a title.
     if chunk.row is None:
-        item["images"] = []
+        item["images"] = list(chunk.images)
     item |= {"referenceIndex": hit.index, "score": hit.score}
     if chunk.row is None:
         item["title"] = chunk.title
