@@ -3,6 +3,7 @@
 from langchain_bailian_app._version import __version__
 from langchain_bailian_app.chat_models import BailianAppChatModel
 from langchain_bailian_app.options import BizParams, RagOptions
+from langchain_bailian_app.retrievers import BailianRetriever
 from langchain_bailian_app.sessions import (
     BailianSessionWarning,
     InMemorySessionStore,
@@ -11,6 +12,7 @@ from langchain_bailian_app.sessions import (
 
 __all__ = [
     "BailianAppChatModel",
+    "BailianRetriever",
     "BailianSessionWarning",
     "BizParams",
     "InMemorySessionStore",

@@ -190,6 +190,14 @@ def overlay(kind: type[T], fields: T, keywords: dict[str, Any]) -> T:
     return kind(**{name: getattr(fields, name) for name in kind.model_fields} | given)
 
 
+def hide_tokens(keywords: dict[str, Any]) -> dict[str, Any]:
+    """Return keywords whose user tokens no trace and no `repr` shows."""
+    biz_params = keywords.get("biz_params")
+    if isinstance(biz_params, dict):
+        return keywords | {"biz_params": BizParams(**biz_params)}
+    return keywords
+
+
 def nearest(name: str, fields: Iterable[str]) -> str:
     """Return a hint at the field that a wrong name may mean, or nothing."""
     known = list(fields)

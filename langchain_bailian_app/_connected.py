@@ -59,7 +59,8 @@ class Connected(ConnectionFields):
         """Leave secrets and connections out of a pickle: the new process has its own."""
         state = super().__getstate__()
         fields = state["__dict__"] | dict.fromkeys(("api_key", *_CLIENTS))
-        return state | {"__dict__": fields, "__pydantic_private__": {"_resolved": None}}
+        private = dict.fromkeys(state["__pydantic_private__"] or ())
+        return state | {"__dict__": fields, "__pydantic_private__": private}
 
     def __deepcopy__(self, memo: dict[int, Any] | None = None) -> Self:
         """Share what a copy could not work without."""

@@ -1,7 +1,8 @@
-"""What the application found: passages out of `doc_references` and of retrieval observations.
+"""What was found in a knowledge base: passages out of the three places in which the service tells.
 
 `doc_references` lists what the answer cites, without scores; the observation of a retrieval step lists
-all that was found, with scores. Both number the passages as the `<ref>` markers do.
+all that was found, with scores. Both number the passages as the `<ref>` markers do. The nodes of a
+direct retrieval have scores and no numbers.
 """
 
 from __future__ import annotations
@@ -17,13 +18,21 @@ if TYPE_CHECKING:
 
 # `【正文】:` ends the header that the service puts in front of each chunk.
 _BODY = re.compile(r"【正文】[:：]?")
-_HEADER = re.compile(r"【(文档名|标题)】[:：]([^\n]*)")
+# A line of the header: the document's name, the title, or metadata of the document by its own name.
+_HEADER = re.compile(r"(?:【([^】\n]+)】|([^:：【\n]{1,50}))[:：](.*)")
 _DIGITS = re.compile(r"[0-9]{1,9}")
+
+_OF_REFERENCE = {"text", "index_id", "title", "doc_name", "doc_id", "doc_url", "images", "page_number"}
+_OF_HIT = {"content", "referenceIndex", "title", "dataName", "dataId", "webSearchUrl", "id", "score"}
+_OF_HIT |= {"images", "page_number"}
+_OF_NODE = {"title", "doc_name", "doc_id", "doc_url", "image_url", "images", "page_number", "_id"}
+# What every hit says of itself and nobody asks for.
+_USUAL: dict[str, Any] = {"display": True, "webSearch": False}
 
 
 @dataclass(frozen=True, slots=True)
 class Passage:
-    """One chunk of a document, from either source."""
+    """One chunk of a document, from any of the sources."""
 
     index: int | None = None
     """Its number in this answer, as in `<ref>[n]</ref>`."""
@@ -39,6 +48,8 @@ class Passage:
     score: float | None = None
     images: list[Any] = field(default_factory=list)
     page_number: list[Any] = field(default_factory=list)
+    extra: dict[str, Any] = field(default_factory=dict)
+    """What else the header and the service say, by the names that they use."""
 
 
 def sources(
@@ -69,6 +80,7 @@ def passage_from_reference(reference: dict[str, Any]) -> Passage:
         doc_url=reference.get("doc_url"),
         images=_list(reference.get("images")),
         page_number=_list(reference.get("page_number")),
+        extra=_rest(header, reference, _OF_REFERENCE),
     )
 
 
@@ -80,9 +92,15 @@ def passages_from_observation(observation: Any) -> list[Passage]:
     return [_hit(hit) for hit in hits if isinstance(hit, dict) and "content" in hit]
 
 
+def passages_from_nodes(nodes: Any) -> list[Passage]:
+    """Read what a direct retrieval found: nodes, bare or inside of what gives them a score."""
+    if not isinstance(nodes, list):
+        return []
+    return [_node(item) for item in nodes if isinstance(item, dict)]
+
+
 def _hit(hit: dict[str, Any]) -> Passage:
     header, body = _split(hit.get("content"))
-    score = hit.get("score")
     return Passage(
         index=_number(hit.get("referenceIndex")),
         text=body,
@@ -90,20 +108,61 @@ def _hit(hit: dict[str, Any]) -> Passage:
         doc_name=hit.get("dataName") or header.get("文档名"),
         doc_id=hit.get("dataId"),
         doc_url=hit.get("webSearchUrl"),
-        chunk_id=hit.get("id"),
-        score=float(score) if isinstance(score, int | float) else None,
+        chunk_id=_id(hit.get("id")),
+        score=_score(hit.get("score")),
         images=_list(hit.get("images")),
+        page_number=_list(hit.get("page_number")),
+        extra=_rest(header, hit, _OF_HIT),
     )
 
 
-def _split(text: Any) -> tuple[dict[str, str], str]:
+def _node(item: dict[str, Any]) -> Passage:
+    inner = item.get("node")
+    node: dict[str, Any] = inner if isinstance(inner, dict) else item
+    told = node.get("metadata")
+    metadata: dict[str, Any] = told if isinstance(told, dict) else {}
+    header, body = _split(node.get("text") or metadata.get("content"))
+    return Passage(
+        text=body,
+        title=metadata.get("title") or header.get("标题"),
+        doc_name=metadata.get("doc_name") or header.get("文档名"),
+        doc_id=metadata.get("doc_id"),
+        doc_url=metadata.get("doc_url"),
+        chunk_id=_id(node.get("id_") or metadata.get("_id")),
+        score=_score(item.get("score")),
+        images=_list(metadata.get("image_url")) or _list(metadata.get("images")),
+        page_number=_list(metadata.get("page_number")),
+        extra=_rest(header, metadata, _OF_NODE | ({"content"} if not node.get("text") else set())),
+    )
+
+
+def _split(text: Any) -> tuple[dict[str, Any], str]:
+    """Return the header of a chunk by the names of its lines, and the body."""
     if not isinstance(text, str):
         return {}, ""
     match = _BODY.search(text)
     if not match:
         return {}, text.strip()
-    header = {found[1]: found[2].strip() for found in _HEADER.finditer(text, 0, match.start())}
-    return header, text[match.end() :].strip()
+    header: dict[str, str] = {}
+    name = "header"
+    for line in text[: match.start()].strip().splitlines():
+        found = _HEADER.fullmatch(line.strip())
+        if found:
+            name = (found[1] or found[2]).strip()
+        said = found[3] if found else line
+        header[name] = f"{header[name]}\n{said.strip()}" if name in header else said.strip()
+    opened = {name: _lenient_json.opened(value) for name, value in header.items()}
+    return opened, text[match.end() :].strip()
+
+
+def _rest(header: dict[str, Any], entry: dict[str, Any], known: set[str]) -> dict[str, Any]:
+    unknown = {
+        name: value
+        for name, value in entry.items()
+        if name not in known and not (name in _USUAL and value is _USUAL[name])
+    }
+    more = {name: value for name, value in header.items() if name not in ("标题", "文档名")}
+    return more | unknown
 
 
 def _number(value: Any) -> int | None:
@@ -112,5 +171,19 @@ def _number(value: Any) -> int | None:
     return int(match[0]) if match else None
 
 
+def _score(value: Any) -> float | None:
+    try:
+        return None if value is None else float(value)
+    except (TypeError, ValueError):
+        return None
+
+
+def _id(value: Any) -> str | None:
+    return None if value in (None, "") else str(value)
+
+
 def _list(value: Any) -> list[Any]:
-    return value if isinstance(value, list) else []
+    """Return a list; the service has null for none, and one document has a bare value."""
+    if value in (None, ""):
+        return []
+    return value if isinstance(value, list) else [value]

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Self, cast
 from langchain_core.language_models import BaseChatModel, LanguageModelInput
 from langchain_core.runnables import ensure_config
 
-from langchain_bailian_app._application_fields import ApplicationFields
+from langchain_bailian_app._application_fields import ApplicationFields, hide_tokens
 from langchain_bailian_app.options import BizParams
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from langchain_core.runnables import RunnableConfig
 
 _SHOWN = 100  # characters of a URL in a trace, without its signature; a data URL has megabytes
-_NEVER_CACHED = ("history", "session_id", "biz_params", "image_list", "file_list")
+_DISTINGUISHING = ("history", "session_id", "biz_params", "image_list", "file_list")
 
 
 class EntryPoints(ApplicationFields, BaseChatModel):
@@ -85,10 +85,10 @@ class EntryPoints(ApplicationFields, BaseChatModel):
             return super().astream_events(input, config, **self._prepared(kwargs, config))
 
         def bind(self, **kwargs: Any) -> Any:
-            return super().bind(**_wrapped(kwargs))
+            return super().bind(**hide_tokens(kwargs))
 
     def _prepared(self, kwargs: dict[str, Any], config: RunnableConfig | None) -> dict[str, Any]:
-        kwargs = _wrapped(kwargs)
+        kwargs = hide_tokens(kwargs)
         wanted = {"session_id": "bailian_session_id"}
         if (kwargs.get("history") or self.history) == "thread":
             wanted["session_key"] = "thread_id"
@@ -112,27 +112,19 @@ class EntryPoints(ApplicationFields, BaseChatModel):
         It would add no turn to a session, and what tells one user's call from another's, tokens and
         signed URLs, is not in the key under which it is kept.
         """
-        given = {name: kwargs.get(name) or getattr(self, name) for name in _NEVER_CACHED}
-        biz_params = given.pop("biz_params")
+        given = {name: kwargs.get(name) or getattr(self, name) for name in _DISTINGUISHING}
+        biz_params = given["biz_params"]
         tokens = isinstance(biz_params, BizParams) and biz_params.user_defined_tokens
-        if self.cache is False or not (
-            tokens or given.pop("history") != "messages" or any(given.values())
-        ):
+        session = given["history"] != "messages" or given["session_id"]
+        if self.cache is False or not (session or tokens or given["image_list"] or given["file_list"]):
             return self
         return self.model_copy(update={"cache": False})
 
     def _get_invocation_params(self, stop: list[str] | None = None, **kwargs: Any) -> dict[str, Any]:
         # `generate`, called directly, passes by the methods above.
-        shown = _wrapped(kwargs)
+        shown = hide_tokens(kwargs)
         for name in ("image_list", "file_list"):
             if urls := kwargs.get(name):
                 urls = [urls] if isinstance(urls, str) else urls
                 shown = shown | {name: [url.partition("?")[0][:_SHOWN] for url in urls]}
         return super()._get_invocation_params(stop=stop, **shown)
-
-
-def _wrapped(kwargs: dict[str, Any]) -> dict[str, Any]:
-    biz_params = kwargs.get("biz_params")
-    if isinstance(biz_params, dict):
-        return kwargs | {"biz_params": BizParams(**biz_params)}
-    return kwargs

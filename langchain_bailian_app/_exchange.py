@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 import warnings
 from collections.abc import Generator
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from langchain_bailian_app._conversation import (
@@ -195,8 +196,8 @@ class Exchange:
             self.admission = Admission(session_id)
             self.request = self._session_request(session_id)
 
-    @property
-    def _digest(self) -> Digest:
+    @cached_property
+    def _digest(self) -> Digest:  # asks for the key once a call: it may be a function of the user's
         return Digest(self._connection.api_key(), self._place)
 
     @property

@@ -61,12 +61,14 @@ def _step_kwargs(steps: list[StepCall | StepResult]) -> dict[str, Any]:
     kwargs: dict[str, Any] = {}
     for step in steps:
         if isinstance(step, StepCall):
-            block = {
+            block: dict[str, Any] = {
                 "type": "server_tool_call",
                 "id": step.id,
                 "name": step.name,
                 "args": step.args,
             }
+            if step.kind is not None:
+                block["extras"] = {"kind": step.kind}
         else:
             block = {
                 "type": "server_tool_result",

@@ -50,9 +50,9 @@ class ReplyReader:
         """Whether the service has ended the answer, rather than a `stop` sequence or a lost ending."""
         return not self.cut and self.answer.finish_reason not in (None, UNKNOWN_FINISH)
 
-    def read(self, frame: Frame) -> None:
-        """Take a frame, for the message only."""
-        self._reader.feed(frame)
+    def read(self, frame: Frame) -> list[Delta]:
+        """Take a frame, return what it adds."""
+        return self._reader.feed(frame)
 
     def chunks(self, frame: Frame) -> list[ChatGenerationChunk]:
         """Take a frame, return the chunks that it makes."""
@@ -74,6 +74,10 @@ class ReplyReader:
             raise errors.BailianStreamError(message, request_id=self.answer.request_id)
         if self.answer.references_missing:
             _hint_at_references(self._app_id)
+
+    def so_far(self) -> Answer:
+        """Return what has come of the answer."""
+        return self._reader.answer()
 
     def last_chunks(self) -> list[ChatGenerationChunk]:
         """Return the chunks that close the stream."""

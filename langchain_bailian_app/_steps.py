@@ -25,6 +25,8 @@ class StepCall:
     id: str
     name: str
     args: dict[str, Any]
+    kind: str | None = None
+    """`"retrieval"`, `"memory"` or `"plugin"`; None for a kind that no source shows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +75,7 @@ class Steps:
             step = _Step(f"bailian_{len(self._steps)}", entry)
             self._steps.append(step)
             same_call.append(step)
-            calls.append(StepCall(step.id, _name(entry), _args(entry)))
+            calls.append(StepCall(step.id, _name(entry), _args(entry), kind_of(entry)))
         self._in_frame.add(step.id)
         if step.told:
             return calls
@@ -95,6 +97,18 @@ class Steps:
                 step.told = True
                 results.append(StepResult(step.id, step.entry))
         return results
+
+
+def kind_of(entry: dict[str, Any]) -> str | None:
+    """Return what a step does: `"retrieval"`, `"memory"`, `"plugin"`, or None if that is not known.
+
+    Retrieval and memory are recorded; plugins are in the SDKs' test data only.
+    """
+    if entry.get("action_type") == "agentRag" or entry.get("action") == "rag":
+        return "retrieval"
+    if entry.get("action") == "memory":
+        return "memory"
+    return "plugin" if entry.get("action_type") == "api" else None
 
 
 def _key(entry: dict[str, Any]) -> str:

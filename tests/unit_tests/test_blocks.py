@@ -43,6 +43,7 @@ def test_steps_are_pairs_of_a_call_and_a_result() -> None:
             "id": "bailian_0",
             "name": "长期记忆检索",
             "args": {"memory_id": "m1", "query": "茶"},
+            "extras": {"kind": "memory"},
             "index": "lc_call:bailian_0",
         },
         {
@@ -57,6 +58,7 @@ def test_steps_are_pairs_of_a_call_and_a_result() -> None:
             "id": "bailian_1",
             "name": "plugin",
             "args": {"city": "杭州"},
+            "extras": {"kind": "plugin"},
             "index": "lc_call:bailian_1",
         },
         {

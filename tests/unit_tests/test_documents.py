@@ -8,6 +8,7 @@ import pytest
 from langchain_bailian_app._documents import (
     Passage,
     passage_from_reference,
+    passages_from_nodes,
     passages_from_observation,
     sources,
 )
@@ -43,6 +44,7 @@ def test_a_reference_is_a_passage() -> None:
         doc_url="https://example.com/tea",
         images=["https://example.com/1.png"],
         page_number=[0],
+        extra={"文档类型": ["书"]},
     )
 
     assert expected == passage_from_reference(reference)
@@ -57,6 +59,7 @@ def test_a_hit_is_a_passage_with_a_score() -> None:
         doc_id="file_1",
         chunk_id="ws_kb_file_1_0",
         score=0.5,
+        extra={"文档类型": ["书"]},
     )
     found = hit(
         2, dataId="file_1", dataName="茶书", id="ws_kb_file_1_0", images=[], score=0.5, title="第一章"
@@ -135,12 +138,71 @@ def test_an_observation_that_is_no_string_is_read_too() -> None:
     assert [Passage(index=1, text="茶")] == passages_from_observation([hit(1, "茶")])
 
 
-@pytest.mark.parametrize("value", [None, "x", {"a": 1}])
-def test_values_of_another_type_are_left_out(value: Any) -> None:
+@pytest.mark.parametrize(
+    ("value", "images", "score"),
+    [(None, [], None), ("x", ["x"], None), ("0.5", ["0.5"], 0.5), ("", [], None), ([], [], None)],
+)
+def test_odd_values_stop_nothing(value: Any, images: list[str], score: float | None) -> None:
     found = hit(1, "茶", images=value, score=value)
 
-    assert [Passage(index=1, text="茶")] == passages_from_observation(observation(found))
-    assert Passage() == passage_from_reference({"images": value, "page_number": value})
+    expected = Passage(index=1, text="茶", images=images, score=score)
+    assert [expected] == passages_from_observation(observation(found))
+
+
+def test_a_header_may_have_any_lines() -> None:
+    header = '序\n【文档名】:茶书\n【标题】:第一章\n绿茶\n关键字:["茶", "水"]\n时间: 2025：三月'
+    text = f"{header}\n【正文】:茶"
+    (passage,) = passages_from_observation(observation(hit(1, text, webSearch=True, rankWeight=2)))
+
+    assert passage.title == "第一章\n绿茶"
+    assert passage.extra == {
+        "header": "序",
+        "关键字": ["茶", "水"],
+        "时间": "2025：三月",
+        "webSearch": True,
+        "rankWeight": 2,
+    }
+
+
+def test_a_node_is_a_passage() -> None:
+    metadata = {
+        "parent": "",
+        "image_url": ["https://example.com/1.png"],
+        "title": "第一章",
+        "doc_id": "file_1",
+        "doc_name": "茶书",
+        "hier_title": "茶书/第一章",
+    }
+    node = {"score": 0.5, "node": {"id_": "ws_kb_file_1_0", "text": TEXT, "metadata": metadata}}
+    expected = Passage(
+        text="茶是\n一片叶子。",
+        title="第一章",
+        doc_name="茶书",
+        doc_id="file_1",
+        chunk_id="ws_kb_file_1_0",
+        score=0.5,
+        images=["https://example.com/1.png"],
+        extra={"文档类型": ["书"], "parent": "", "hier_title": "茶书/第一章"},
+    )
+
+    assert [expected] == passages_from_nodes([node])
+
+
+@pytest.mark.parametrize(
+    "node",
+    [
+        {"score": 1, "text": "茶", "metadata": {"_id": 7}},
+        {"score": "1.0", "metadata": {"_id": "7", "content": "茶"}},
+        {"score": 1, "node": {"id_": "7", "text": "茶", "metadata": None}},
+    ],
+)
+def test_a_node_may_have_another_shape(node: dict[str, Any]) -> None:
+    assert [Passage(text="茶", chunk_id="7", score=1.0)] == passages_from_nodes([node])
+
+
+@pytest.mark.parametrize("nodes", [None, {}, "x", [], [None, 1]])
+def test_what_is_no_list_of_nodes_holds_no_passages(nodes: Any) -> None:
+    assert passages_from_nodes(nodes) == []
 
 
 def test_a_reference_comes_before_a_hit_of_the_same_number() -> None:

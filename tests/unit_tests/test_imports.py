@@ -19,11 +19,16 @@ PURE = {
     "_citations",
     "_connection_fields",
     "_conversation",
+    "_display_html",
+    "_display_text",
     "_documents",
     "_frames",
     "_lenient_json",
     "_messages",
+    "_pipelines",
     "_request",
+    "_retrieval",
+    "_search_fields",
     "_sse",
     "_steps",
     "_strings",
@@ -39,8 +44,11 @@ FRONT = {
     "_entry",
     "_exchange",
     "_reply",
+    "_search",
     "chat_models",
+    "display",
     "redis_sessions",
+    "retrievers",
     "sessions",
 }
 # What may do no input or output, and know nothing of who does.
@@ -68,6 +76,7 @@ def own(names: set[str]) -> set[str]:
 def test_the_public_list_is_complete_and_sorted() -> None:
     assert langchain_bailian_app.__all__ == [
         "BailianAppChatModel",
+        "BailianRetriever",
         "BailianSessionWarning",
         "BizParams",
         "InMemorySessionStore",
@@ -115,11 +124,15 @@ def test_every_dependency_is_declared() -> None:
     assert foreign == {
         "bm25s",
         "dashscope",
+        "docx",
         "httpx",
         "langchain_core",
+        "markdown_it",
         "orjson",
         "pydantic",
+        "pypdf",
         "redis",
+        "rich",
         "starlette",
         "uvicorn",
     }

@@ -50,7 +50,13 @@ def test_a_message_has_all_that_the_service_said() -> None:
     assert message.content == "白茶微发酵。"
     assert message.additional_kwargs == {
         "steps": [
-            {"type": "server_tool_call", "id": "bailian_0", "name": "知识检索", "args": {}},
+            {
+                "type": "server_tool_call",
+                "id": "bailian_0",
+                "name": "知识检索",
+                "args": {},
+                "extras": {"kind": "retrieval"},
+            },
             {"type": "server_tool_result", "tool_call_id": "bailian_0", "status": "success"},
         ],
         "thoughts": [search],

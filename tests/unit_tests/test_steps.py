@@ -155,7 +155,7 @@ def test_an_empty_entry_is_no_step(empty: Entry) -> None:
 def test_arguments_are_read_from_either_field_in_either_type(arguments: Entry, args: Entry) -> None:
     (call,) = Steps().feed(PLUGIN | arguments)
 
-    assert StepCall("bailian_0", "天气", args) == call
+    assert StepCall("bailian_0", "天气", args, "plugin") == call
 
 
 @pytest.mark.parametrize("arguments", ["\ud83d", "a\ud83d", {"a": "\ud83d"}, '{"a": "\ud83d"}'])
@@ -202,3 +202,21 @@ def test_the_steps_of_an_answer_come_in_the_order_of_what_was_seen() -> None:
         "call bailian_2",
         "result bailian_2 None",
     ]
+
+
+@pytest.mark.parametrize(
+    ("entry", "kind"),
+    [
+        ({"action_type": "agentRag"}, "retrieval"),
+        ({"action": "rag"}, "retrieval"),
+        ({"action_type": "api", "action": "memory", "action_name": "长期记忆检索"}, "memory"),
+        ({"action_type": "api", "action_name": "plugin"}, "plugin"),
+        ({"action_type": "mcp", "action": "amap"}, None),
+        ({"response": "{}"}, None),
+    ],
+)
+def test_the_kinds_of_steps_that_are_known(entry: Entry, kind: str | None) -> None:
+    (call, *_) = Steps().feed(entry)
+
+    assert isinstance(call, StepCall)
+    assert call.kind == kind

@@ -1,0 +1,152 @@
+"""One search on its way: what is sent, when enough has come, and what that makes.
+
+Three errands in one shape, for threads and event loops alike: whoever owns the loop sends `request` and
+gives each frame to `read` until that says that enough has come; if the reply ends before, `end`.
+"""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from abc import ABC, abstractmethod
+from contextlib import AbstractContextManager, nullcontext
+from functools import lru_cache
+from typing import TYPE_CHECKING
+
+from langchain_bailian_app import _pipelines
+from langchain_bailian_app._application_fields import ApplicationFields, QuestionFields
+from langchain_bailian_app._reply import ReplyReader
+from langchain_bailian_app._request import Turn, whole_request
+from langchain_bailian_app._retrieval import Found, documents, found_in_all, found_so_far, hits_of
+from langchain_bailian_app._steps import StepResult, kind_of
+from langchain_bailian_app.errors import BailianNotFoundError, BailianServerError
+
+if TYPE_CHECKING:
+    from langchain_core.documents import Document
+
+    from langchain_bailian_app._documents import Passage
+    from langchain_bailian_app._frames import Frame
+    from langchain_bailian_app._request import ServiceRequest
+    from langchain_bailian_app._search_fields import SearchFields
+
+_logger = logging.getLogger("langchain_bailian_app")
+
+
+class Errand(ABC):
+    """Something to ask the service, once."""
+
+    request: ServiceRequest
+    """What is sent."""
+
+    @abstractmethod
+    def read(self, frame: Frame) -> bool:
+        """Take a frame; return whether enough has come."""
+
+    def end(self) -> None:  # noqa: B027  # for one frame the transport sees to it that it comes
+        """Note that no more frames come.
+
+        Raises:
+            BailianError: Not enough has come.
+        """
+
+    def partial_on_error(self) -> AbstractContextManager[None]:
+        """Give what had come to the error that ends the errand."""
+        return nullcontext()
+
+    def documents(self) -> list[Document]:
+        """Return what was found."""
+        return []
+
+
+class AppSearch(Errand):
+    """Asks an application, and hangs up when it tells what it has found."""
+
+    def __init__(self, app_id: str, query: str, options: SearchFields) -> None:
+        asked = {name: getattr(options, name) for name in QuestionFields.model_fields}
+        if options.has_thoughts is None:
+            asked["has_thoughts"] = True
+        fields = ApplicationFields(**asked)
+        self.request = whole_request(app_id, [Turn("user", query)], fields)
+        self._app_id = app_id
+        self._options = options
+        self._reply = ReplyReader(app_id, fields)
+        self._whole = False
+
+    def read(self, frame: Frame) -> bool:
+        steps = [delta.entry for delta in self._reply.read(frame) if isinstance(delta, StepResult)]
+        return not self._options.wait_for_answer and any(hits_of(step) is not None for step in steps)
+
+    def end(self) -> None:
+        self._reply.end()
+        self._whole = True
+
+    def partial_on_error(self) -> AbstractContextManager[None]:
+        return self._reply.partial_on_error()
+
+    def documents(self) -> list[Document]:
+        return documents(
+            self._found(), k=self._options.k, score_threshold=self._options.score_threshold
+        )
+
+    def _found(self) -> list[Found]:
+        if not self._whole:
+            return found_so_far(self._reply.so_far().thoughts)
+        answer = self._reply.answer
+        searched = [step for step in answer.thoughts if kind_of(step) == "retrieval"]
+        if any(hits_of(step) is None for step in searched):
+            message = (
+                f"application {self._app_id} told what it found in a form that cannot be read: the "
+                "documents are those that its answer names as sources"
+            )
+            warnings.warn(message, stacklevel=2)
+        found = found_in_all(answer)
+        if not found and not searched and not answer.references_missing:
+            _hint_at_retrieval(self._app_id)
+        return found
+
+
+class PipelineSearch(Errand):
+    """Searches a knowledge base directly."""
+
+    def __init__(self, pipeline_id: str, query: str, options: SearchFields) -> None:
+        self.request = _pipelines.retrieve_request(pipeline_id, query, options)
+        self._options = options
+        self._passages: list[Passage] | None = None
+
+    def read(self, frame: Frame) -> bool:
+        self._passages = _pipelines.passages_from_reply(frame)
+        if self._passages is None:
+            message = "the reply to a search does not say what was found: it has no `nodes`"
+            raise BailianServerError(message, request_id=frame.request_id, body=frame.extra)
+        return True
+
+    def documents(self) -> list[Document]:
+        found = map(Found, self._passages or ())
+        return documents(found, k=self._options.k, score_threshold=self._options.score_threshold)
+
+
+class Lookup(Errand):
+    """Asks for the id of a knowledge base."""
+
+    pipeline_id = ""
+
+    def __init__(self, name: str) -> None:
+        self.request = _pipelines.lookup_request(name)
+        self._name = name
+
+    def read(self, frame: Frame) -> bool:
+        found = _pipelines.id_from_reply(frame)
+        if found is None:
+            message = f"there is no knowledge base named {self._name!r} in this workspace"
+            raise BailianNotFoundError(message, request_id=frame.request_id, body=frame.extra)
+        self.pipeline_id = found
+        return True
+
+
+@lru_cache(maxsize=256)  # once for each application
+def _hint_at_retrieval(app_id: str) -> None:
+    _logger.warning(
+        "application %s told of no search and named no sources, so there are no documents: bind a "
+        "knowledge base (知识库) to it, switch on 展示回答来源 (show sources), and publish it again",
+        app_id,
+    )

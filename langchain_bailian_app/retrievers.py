@@ -1,0 +1,167 @@
+"""`BailianRetriever`: what an application or a knowledge base finds, as LangChain documents."""
+
+from __future__ import annotations
+
+from contextlib import aclosing, closing
+from typing import TYPE_CHECKING, Any, Self
+
+from langchain_core.retrievers import BaseRetriever
+from langchain_core.utils import from_env
+from pydantic import Field, PrivateAttr, model_validator
+
+from langchain_bailian_app._application_fields import QuestionFields, hide_tokens
+from langchain_bailian_app._blocks import PROVIDER
+from langchain_bailian_app._connected import Connected
+from langchain_bailian_app._connection_fields import ConnectionFields, Id
+from langchain_bailian_app._search import AppSearch, Errand, Lookup, PipelineSearch
+from langchain_bailian_app._search_fields import SearchFields
+from langchain_bailian_app.chat_models import BailianAppChatModel
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from langchain_core.callbacks import (
+        AsyncCallbackManagerForRetrieverRun,
+        CallbackManagerForRetrieverRun,
+    )
+    from langchain_core.documents import Document
+    from langchain_core.retrievers import LangSmithRetrieverParams
+    from langchain_core.runnables import Runnable
+
+
+class BailianRetriever(Connected, SearchFields, BaseRetriever):
+    """Documents from a knowledge base (知识库) of Bailian, found by an application or directly.
+
+    Through an application (`app_id` or `model`) the retriever asks the question and hangs up as soon as
+    the application tells what it has found, so nobody waits for the answer. That the service then stops
+    generating, and billing, is unverified. Directly (`pipeline_id` or `pipeline_name`) nothing is
+    generated, but what the application's console says of the search (rewriting, weights, prompt) does
+    not apply either.
+
+    No session is used, and no long-term memory unless `memory_id` is given.
+
+    Setup:
+        ```bash
+        pip install langchain-bailian-app
+        export DASHSCOPE_API_KEY=... BAILIAN_APP_ID=...
+        ```
+
+    Instantiate:
+        ```python
+        from langchain_bailian_app import BailianRetriever, RagOptions
+
+        retriever = BailianRetriever(app_id="…", rag_options=RagOptions(tags=["2025"]), k=3)
+        retriever = BailianRetriever(model=model)  # the settings of a chat model
+        retriever = BailianRetriever(pipeline_id="…", rerank_min_score=0.3)
+        ```
+
+    Usage:
+        ```python
+        documents = retriever.invoke("什么是滞报金？")
+        documents = retriever.invoke("什么是滞报金？", k=1)
+        documents = await retriever.ainvoke("什么是滞报金？")
+        ```
+
+    Documents:
+        `page_content` is the text of the chunk without its header, `id` the id of the chunk.
+        `metadata` has, where known, `source` (the document's URL or name), `title`, `score`, `doc_id`,
+        `doc_name`, `doc_url`, `pipeline_id`, `reference_index` (its number in the answer),
+        `page_number` (a list), `images` (URLs that expire), `cited` (with `wait_for_answer`), and
+        whatever else the chunk's header and the service say of it, by the names that they use.
+
+    Raises:
+        BailianError: The call failed; see `langchain_bailian_app.errors`.
+        ValueError: An argument is wrong; nothing was sent.
+    """
+
+    app_id: Id | None = Field(
+        default_factory=from_env("BAILIAN_APP_ID", default=None), validate_default=True
+    )
+    """Id of the application to ask. Default: `BAILIAN_APP_ID`. Of no use with `pipeline_id`."""
+
+    model: BailianAppChatModel | None = Field(default=None, exclude=True, repr=False)
+    """A chat model, whose connection and settings are used where none are given here."""
+
+    _known_id: tuple[Any, str] | None = PrivateAttr(default=None)
+
+    def _get_relevant_documents(
+        self,
+        query: str,
+        *,
+        run_manager: CallbackManagerForRetrieverRun,  # noqa: ARG002  # LangChain gives it
+        **kwargs: Any,
+    ) -> list[Document]:
+        transport = self._transport()
+        for errand in self._errands(query, kwargs):
+            with errand.partial_on_error(), closing(transport.stream(errand.request)) as frames:
+                for frame in frames:
+                    if errand.read(frame):
+                        break
+                else:
+                    errand.end()
+        return errand.documents()
+
+    async def _aget_relevant_documents(
+        self,
+        query: str,
+        *,
+        run_manager: AsyncCallbackManagerForRetrieverRun,  # noqa: ARG002  # as above
+        **kwargs: Any,
+    ) -> list[Document]:
+        transport = self._transport()
+        for errand in self._errands(query, kwargs):
+            with errand.partial_on_error():
+                async with aclosing(transport.astream(errand.request)) as frames:
+                    async for frame in frames:
+                        if errand.read(frame):
+                            break
+                    else:
+                        errand.end()
+        return errand.documents()
+
+    def _errands(self, query: str, kwargs: dict[str, Any]) -> Iterator[Errand]:
+        """Yield what to ask the service, one after the other; the last one has the documents."""
+        if not query.strip():
+            message = "the query has no text"
+            raise ValueError(message)
+        options = self.overlaid(kwargs)
+        if not options.direct:
+            yield AppSearch(self.app_id or "", query, options)
+            return
+        pipeline_id = options.pipeline_id
+        if options.pipeline_name is not None:
+            place = (self._connection(), options.pipeline_name)
+            if self._known_id is None or self._known_id[0] != place:
+                lookup = Lookup(options.pipeline_name)
+                yield lookup
+                self._known_id = place, lookup.pipeline_id
+            pipeline_id = self._known_id[1]
+        yield PipelineSearch(pipeline_id or "", query, options)
+
+    def bind(self, **kwargs: Any) -> Runnable[str, list[Document]]:
+        """Return this retriever with keywords for every call."""
+        return super().bind(**hide_tokens(kwargs))
+
+    def _get_ls_params(self, **kwargs: Any) -> LangSmithRetrieverParams:
+        return super()._get_ls_params(**kwargs) | {"ls_vector_store_provider": PROVIDER}
+
+    @model_validator(mode="before")
+    @classmethod
+    def _take_over(cls, values: Any) -> Any:
+        model = values.get("model") if isinstance(values, dict) else None
+        if not isinstance(model, BailianAppChatModel):
+            return values
+        names = [*ConnectionFields.model_fields]
+        if not (values.get("pipeline_id") or values.get("pipeline_name")):
+            names += ["app_id", *QuestionFields.model_fields]
+        return {name: getattr(model, name) for name in names} | values
+
+    @model_validator(mode="after")
+    def _check_app(self) -> Self:
+        if self.app_id is None and not self.direct:
+            message = (
+                "nothing to search: give `app_id`, set the variable BAILIAN_APP_ID, or give `model`, "
+                "`pipeline_id` or `pipeline_name`"
+            )
+            raise ValueError(message)
+        return self

@@ -1,0 +1,365 @@
+"""The retriever against the emulator: what is sent, what comes back, and when it hangs up."""
+
+from __future__ import annotations
+
+import asyncio
+import copy
+import pickle
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from langchain_core.load import dumpd, load
+from langchain_core.runnables import ConfigurableField
+from langchain_tests.integration_tests import RetrieversIntegrationTests
+from pydantic import SecretStr
+
+from langchain_bailian_app import BailianRetriever, BizParams, RagOptions
+from langchain_bailian_app.emulator import App, ErrorReply, KnowledgeBase
+from langchain_bailian_app.errors import (
+    BailianAuthenticationError,
+    BailianNotFoundError,
+    BailianRateLimitError,
+    BailianStreamError,
+)
+from tests.fixtures import recording, reply, sse
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from langchain_core.documents import Document
+    from langchain_core.retrievers import BaseRetriever
+
+    from langchain_bailian_app.emulator import BailianEmulator
+
+QUERY = "海关怎么计收滞报金、查验和放行货物？"
+PIPELINE = "customs001"
+NAME = "海关术语"
+Make = "Callable[..., BailianRetriever]"
+
+
+@pytest.fixture
+def make(bailian: BailianEmulator) -> Make:
+    """Return a function that makes retrievers connected to the emulator."""
+
+    def make(**fields: Any) -> BailianRetriever:
+        connection = {"base_url": bailian.base_url, "api_key": bailian.api_key}
+        return BailianRetriever(**connection | fields)
+
+    return make
+
+
+async def both_ways(retriever: BailianRetriever, query: str = QUERY, **kwargs: Any) -> list[Document]:
+    """Return what `invoke` and `ainvoke` both return."""
+    documents = await asyncio.to_thread(retriever.invoke, query, **kwargs)
+    assert documents == await retriever.ainvoke(query, **kwargs)
+    return documents
+
+
+class _Standard(RetrieversIntegrationTests):
+    @pytest.fixture(autouse=True)
+    def _connect(self, bailian: BailianEmulator, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("DASHSCOPE_API_KEY", bailian.api_key)
+        monkeypatch.setenv("DASHSCOPE_BASE_URL", bailian.base_url)
+        monkeypatch.setenv("BAILIAN_APP_ID", bailian.app_id)
+
+    @property
+    def retriever_constructor(self) -> type[BaseRetriever]:
+        return BailianRetriever
+
+    @property
+    def retriever_query_example(self) -> str:
+        return QUERY
+
+
+class TestThroughAnApplication(_Standard):
+    """What LangChain expects of any retriever."""
+
+
+class TestThroughAWholeAnswer(_Standard):
+    """What LangChain expects of any retriever."""
+
+    @property
+    def retriever_constructor_params(self) -> dict[str, Any]:
+        return {"wait_for_answer": True}
+
+
+class TestDirectly(_Standard):
+    """What LangChain expects of any retriever."""
+
+    @property
+    def retriever_constructor_params(self) -> dict[str, Any]:
+        return {"pipeline_id": PIPELINE}
+
+
+class TestDirectlyByName(_Standard):
+    """What LangChain expects of any retriever."""
+
+    @property
+    def retriever_constructor_params(self) -> dict[str, Any]:
+        return {"pipeline_name": NAME}
+
+
+async def test_both_ways_find_the_same_documents(make: Make, bailian: BailianEmulator) -> None:
+    asked = await both_ways(make(app_id=bailian.app_id))
+    direct = await both_ways(make(pipeline_id=PIPELINE))
+    by_name = await both_ways(make(pipeline_name=NAME))
+
+    assert [(d.id, d.page_content) for d in asked] == [(d.id, d.page_content) for d in direct]
+    assert direct == by_name
+    for one, other in zip(asked, direct, strict=True):
+        ours = {"score", "source", "title", "doc_id", "doc_name", "pipeline_id", "领域"}
+        assert {name: one.metadata[name] for name in ours} == {
+            name: other.metadata[name] for name in ours
+        }
+
+
+async def test_nobody_waits_for_the_answer(make: Make, bailian: BailianEmulator) -> None:
+    app_id = bailian.add_app(
+        App("long", knowledge_bases=bailian.apps[bailian.app_id].knowledge_bases, pace=0.02)
+    )
+    retriever = make(app_id=app_id)
+    asked = len(bailian.requests)
+
+    documents = await both_ways(retriever)
+
+    assert len(documents) == 5
+    for request in bailian.requests[asked:]:
+        assert request.wait()
+        assert not request.finished
+        assert request.frames_sent < 5
+
+    whole = await make(app_id=app_id, wait_for_answer=True).ainvoke(QUERY)
+
+    assert bailian.requests[-1].finished
+    assert {d.id: d.metadata["score"] for d in whole} == {d.id: d.metadata["score"] for d in documents}
+    assert [d.metadata["cited"] for d in whole] == [True, True, False, False, False]
+
+
+@pytest.mark.parametrize("name", ["retrieval-with-references.json", "retrieval-observed-later.sse"])
+async def test_steps_come_although_nobody_asked(
+    make: Make, bailian: BailianEmulator, name: str
+) -> None:
+    content_type = "application/json" if name.endswith("json") else "text/event-stream"
+    app_id = bailian.replay(recording(name), content_type=content_type)
+
+    documents = await both_ways(make(app_id=app_id, has_thoughts=False))
+
+    assert documents[0].metadata["score"] in {0.5756, 0.7}
+
+
+async def test_without_steps_there_are_the_sources(make: Make, bailian: BailianEmulator) -> None:
+    documents = await both_ways(make(app_id=bailian.app_id, has_thoughts=False))
+
+    assert len(documents) == 2
+    assert all(d.metadata["cited"] and "score" not in d.metadata for d in documents)
+    assert bailian.requests[-1].body["parameters"]["has_thoughts"] is False
+
+
+async def test_what_is_sent(make: Make, bailian: BailianEmulator) -> None:
+    retriever = make(
+        app_id=bailian.app_id,
+        rag_options=RagOptions(pipeline_ids=[PIPELINE], tags=["海关"]),
+        biz_params={"user_prompt_params": {"city": "杭州"}},
+        memory_id="m",
+    )
+
+    await both_ways(retriever, k=1, memory_id="n")
+
+    assert bailian.requests[-1].body == {
+        "input": {
+            "prompt": QUERY,
+            "memory_id": "n",
+            "biz_params": {"user_prompt_params": {"city": "杭州"}},
+        },
+        "parameters": {
+            "has_thoughts": True,
+            "rag_options": {"pipeline_ids": [PIPELINE], "tags": ["海关"]},
+            "incremental_output": True,
+        },
+    }
+
+
+async def test_what_is_sent_to_a_knowledge_base(make: Make, bailian: BailianEmulator) -> None:
+    await both_ways(make(pipeline_id=PIPELINE, rerank_min_score=0.01, workspace="ws"), k=2)
+
+    request = bailian.requests[-1]
+    assert (request.method, request.path) == ("POST", f"/api/v1/indices/pipeline/{PIPELINE}/retrieve")
+    assert request.body == {"query": QUERY, "rerank_top_n": 2, "rerank_min_score": 0.01}
+    assert request.headers["x-dashscope-workspace"] == "ws"
+
+
+async def test_the_id_of_a_named_knowledge_base_is_asked_for_once(
+    make: Make, bailian: BailianEmulator
+) -> None:
+    retriever = make(pipeline_name=NAME)
+    bailian.requests.clear()
+
+    await both_ways(retriever)
+    await retriever.ainvoke(QUERY)
+
+    paths = [request.path.rpartition("/")[2] for request in bailian.requests]
+    assert paths == ["pipeline_simple", "retrieve", "retrieve", "retrieve"]
+
+
+async def test_options_of_a_direct_search_take_effect(make: Make) -> None:
+    best, *others = await both_ways(make(pipeline_id=PIPELINE, rerank_top_n=20))
+
+    assert len(others) > 5
+    least = best.metadata["score"]
+    assert await both_ways(make(pipeline_id=PIPELINE, rerank_min_score=least)) == [best]
+    named = {"doc_name": best.metadata["doc_name"]}
+    filtered = await both_ways(make(pipeline_id=PIPELINE, rerank_top_n=20, search_filters=[named]))
+    assert filtered == [d for d in (best, *others) if d.metadata["doc_name"] == named["doc_name"]]
+    nothing = {"dense_similarity_top_k": 0, "sparse_similarity_top_k": 0}
+    assert await both_ways(make(pipeline_id=PIPELINE), **nothing) == []
+    history = [{"role": "user", "content": "什么是滞报金？"}]
+    rewritten = await both_ways(
+        make(pipeline_id=PIPELINE, enable_rewrite=True), "它怎么计收？", query_history=history
+    )
+    assert "滞报金" in rewritten[0].page_content
+
+
+async def test_tables_have_rows(make: Make, bailian: BailianEmulator) -> None:
+    teas = [{"品种": "龙井", "价格": 380}, {"品种": "寿眉", "价格": 90}]
+    table = KnowledgeBase("茶价", rows=teas)
+    bailian.add_knowledge_base(table)
+
+    asked = await both_ways(
+        make(app_id=bailian.app_id),
+        "龙井和寿眉的价格",
+        rag_options=RagOptions(pipeline_ids=[table.pipeline_id], structured_filter={"价格": 90}),
+    )
+    direct = await both_ways(make(pipeline_id=table.pipeline_id), "龙井和寿眉的价格")
+
+    assert [d.page_content for d in asked] == ["品种:寿眉\n价格:90"]
+    assert asked[0].metadata["doc_id"].startswith("table_")
+    assert "title" not in asked[0].metadata
+    assert {d.page_content for d in direct} == {"品种:龙井\n价格:380", "品种:寿眉\n价格:90"}
+
+
+async def test_no_hits_are_no_error(make: Make, bailian: BailianEmulator) -> None:
+    assert await both_ways(make(app_id=bailian.app_id), "zzz qqq") == []
+    assert await both_ways(make(app_id=bailian.app_id, wait_for_answer=True), "zzz qqq") == []
+    assert await both_ways(make(pipeline_id=PIPELINE), "zzz qqq") == []
+
+
+@pytest.mark.parametrize("fields", [{"app_id": "nowhere"}, {"pipeline_id": PIPELINE}])
+async def test_faults_are_the_same_errors_as_those_of_the_model(
+    make: Make, fields: dict[str, Any]
+) -> None:
+    retriever = make(api_key="wrong", **fields)
+
+    with pytest.raises(BailianAuthenticationError):
+        retriever.invoke(QUERY)
+    with pytest.raises(BailianAuthenticationError):
+        await retriever.ainvoke(QUERY)
+
+
+@pytest.mark.parametrize("fields", [{"pipeline_id": "nowhere"}, {"pipeline_name": "没有"}])
+async def test_an_unknown_knowledge_base_is_not_found(make: Make, fields: dict[str, Any]) -> None:
+    with pytest.raises(BailianNotFoundError):
+        make(**fields).invoke(QUERY)
+    with pytest.raises(BailianNotFoundError):
+        await make(**fields).ainvoke(QUERY)
+
+
+async def test_a_refusal_at_the_door_is_tried_again(make: Make, bailian: BailianEmulator) -> None:
+    knowledge_bases = bailian.apps[bailian.app_id].knowledge_bases
+    busy = ErrorReply.of("Throttling", headers={"retry-after": "0"}, times=1)
+    app_id = bailian.add_app(App("busy", knowledge_bases=knowledge_bases, error=busy))
+
+    assert len(await make(app_id=app_id).ainvoke(QUERY)) == 5
+
+    bailian.apps[app_id].error = ErrorReply.of("Throttling", headers={"retry-after": "0"})
+    with pytest.raises(BailianRateLimitError):
+        await make(app_id=app_id).ainvoke(QUERY)
+
+
+async def test_a_stream_that_breaks_before_the_documents_is_an_error(
+    make: Make, bailian: BailianEmulator
+) -> None:
+    retriever = make(app_id=bailian.replay(sse(reply("茶")), abort=True))
+
+    with pytest.raises(BailianStreamError) as caught:
+        await both_ways(retriever)
+
+    assert caught.value.partial is not None
+
+
+async def test_a_stream_that_breaks_behind_the_documents_is_none(
+    make: Make, bailian: BailianEmulator
+) -> None:
+    first = recording("retrieval-with-references.json")
+    app_id = bailian.replay(sse(first.decode().replace('"stop"', '"null"')), abort=True)
+
+    assert len(await both_ways(make(app_id=app_id))) == 3
+    with pytest.raises(BailianStreamError):
+        await make(app_id=app_id, wait_for_answer=True).ainvoke(QUERY)
+
+
+async def test_many_searches_at_once_keep_apart(make: Make, bailian: BailianEmulator) -> None:
+    queries = ["什么是滞报金？", "什么是保税？", "什么是查验？", "什么是放行？"] * 10
+    retriever = make(app_id=bailian.app_id, k=1)
+
+    alone = {query: retriever.invoke(query) for query in set(queries)}
+
+    assert await retriever.abatch(queries) == [alone[query] for query in queries]
+    assert retriever.batch(queries) == [alone[query] for query in queries]
+
+
+def test_a_chat_model_lends_its_connection(
+    make_model: Callable[..., Any], bailian: BailianEmulator
+) -> None:
+    retriever = BailianRetriever(model=make_model(history="session"), k=1)
+
+    assert len(retriever.invoke(QUERY)) == 1
+    assert "session_id" not in bailian.requests[-1].body["input"]
+
+
+def test_a_rebuilt_retriever_works(make: Make, bailian: BailianEmulator) -> None:
+    retriever = make(app_id=bailian.app_id).configurable_fields(k=ConfigurableField(id="k"))
+
+    assert len(retriever.with_config(configurable={"k": 2}).invoke(QUERY)) == 2
+    assert len(copy.deepcopy(make(app_id=bailian.app_id, k=1)).invoke(QUERY)) == 1
+
+
+def test_a_pickle_has_no_key_and_uses_that_of_its_process(
+    make: Make, bailian: BailianEmulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pickled = pickle.dumps(make(pipeline_name=NAME, k=1))
+    monkeypatch.setenv("DASHSCOPE_API_KEY", bailian.api_key)
+
+    assert bailian.api_key.encode() not in pickled
+    assert len(pickle.loads(pickled).invoke(QUERY)) == 1  # noqa: S301  # our own
+
+
+def test_a_dump_has_no_secret(make: Make, bailian: BailianEmulator) -> None:
+    retriever = make(
+        app_id=bailian.app_id,
+        k=2,
+        rag_options=RagOptions(tags=["海关"]),
+        biz_params=BizParams(user_defined_tokens={"tool": "planted"}),
+    )
+    dump = dumpd(retriever)
+
+    assert bailian.api_key not in str(dump)
+    assert "planted" not in str(dump) + repr(retriever) + repr(retriever.bind(k=1))
+    with pytest.warns(UserWarning, match="not part of a dump"):
+        loaded = load(
+            dump,
+            secrets_map={"DASHSCOPE_API_KEY": bailian.api_key},
+            valid_namespaces=["langchain_bailian_app"],
+            allowed_objects=[BailianRetriever, RagOptions, BizParams],
+        )
+    assert isinstance(loaded.api_key, SecretStr)
+    assert len(loaded.invoke(QUERY)) == 2
+
+
+def test_tokens_of_a_call_are_shown_nowhere(make: Make, bailian: BailianEmulator) -> None:
+    tokens = {"user_defined_tokens": {"tool": "planted"}}
+
+    bound = make(app_id=bailian.app_id).bind(biz_params=tokens)
+
+    assert "planted" not in repr(bound)
+    assert bound.invoke(QUERY)
+    assert "user_defined_tokens" in bailian.requests[-1].body["input"]["biz_params"]
