@@ -56,4 +56,4 @@ notebooks: $(VENV)/.dev ## Execute the notebooks, to see that they run.
 
 .PHONY: bench
 bench: $(VENV)/.dev ## Measure, and write benchmarks/RESULTS.md.
-	$(BIN)/python benchmarks/session_bytes.py
+	$(BIN)/python benchmarks/run.py

@@ -1,15 +1,11 @@
-"""Bytes sent per turn, with `history="session"` against `"messages"`: `make bench`.
+"""Bytes sent per turn, with `history="session"` against `"messages"`.
 
-Both hold the same conversation of 50 turns with the local emulator. Prints a table and writes it to
-`RESULTS.md`. Only bodies are counted; headers are the same in both.
+Both hold the same conversation of 50 turns with the local emulator. Only bodies are counted; headers
+are the same in both.
 """
 
 from __future__ import annotations
 
-import os
-import platform
-from importlib.metadata import version
-from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from langchain_core.messages import HumanMessage
@@ -20,11 +16,9 @@ from langchain_bailian_app.emulator import BailianEmulator
 if TYPE_CHECKING:
     from langchain_core.messages import BaseMessage
 
-RESULTS = Path(__file__).with_name("RESULTS.md")
 TERMS = ("滞报金", "保税", "原产地证", "HS编码", "报关单", "完税价格", "加工贸易", "暂时进出境")
 TURNS = 50
 SHOWN = (1, 2, 5, 10, 20, 30, 40, 50)
-PACKAGES = ("langchain-bailian-app", "langchain-core", "dashscope")
 
 
 def bytes_per_turn(bailian: BailianEmulator, history: Literal["messages", "session"]) -> list[int]:
@@ -53,27 +47,12 @@ def table(messages: list[int], session: list[int]) -> str:
     return "\n".join([*lines, "", f'At turn {TURNS} `"messages"` sends {ratio:.0f} times as much.'])
 
 
-def circumstances() -> str:
-    """Say where this was measured."""
-    versions = ", ".join(f"{name} {version(name)}" for name in PACKAGES)
-    machine = f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores"
-    return f"{machine}, Python {platform.python_version()}, {versions}"
-
-
-def main() -> None:
-    """Measure, print, and write the results."""
+def measure() -> str:
+    """Return the section of the report."""
     with BailianEmulator() as bailian:
         found = table(bytes_per_turn(bailian, "messages"), bytes_per_turn(bailian, "session"))
-    print(found)
-    RESULTS.write_text(
-        "# Results\n\n"
-        f"Written by `make bench`. {circumstances()}.\n\n"
+    return (
         "## Bytes sent per turn\n\n"
         f"Bodies of the requests of one conversation of {TURNS} turns with the emulator's default\n"
-        f"application (`session_bytes.py`).\n\n{found}\n",
-        "utf-8",
+        f"application (`session_bytes.py`).\n\n{found}"
     )
-
-
-if __name__ == "__main__":
-    main()

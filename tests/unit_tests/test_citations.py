@@ -169,6 +169,13 @@ def test_keeping_markers_changes_nothing_and_finds_the_same(text: str) -> None:
             "Tea. Green tea. <ref>[1]</ref>", [(1, "Green tea. ")], id="behind stop and space"
         ),
         pytest.param("一\n二\n\n<ref>[1]</ref>", [(1, "二\n\n")], id="in a line of its own"),
+        pytest.param("## 题\n**一<ref>[1]</ref>**。", [(1, "**一")], id="in bold"),
+        pytest.param("**一**<ref>[1]</ref>。二", [(1, "**一**")], id="behind bold"),
+        pytest.param("1. 一。\n2. 二<ref>[1]</ref>", [(1, "二")], id="in a numbered list"),
+        pytest.param("| 甲 | 乙<ref>[1]</ref> |", [(1, "| 甲 | 乙")], id="in a table"),
+        pytest.param("> 一。二<ref>[1]</ref>", [(1, "二")], id="in a quotation"),
+        pytest.param("```\nx = 1<ref>[1]</ref>\n```", [(1, "x = 1")], id="in code"),
+        pytest.param("[链接](https://e.com)<ref>[1]</ref>", [(1, "[链接](https://e.com)")], id="link"),
         pytest.param("一<ref>[9]</ref>。二<ref>[2]</ref>。", None, id="unknown number"),
         pytest.param("<ref>[1]</ref>一", [(1, "")], id="at the beginning"),
     ],

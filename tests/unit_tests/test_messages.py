@@ -270,8 +270,13 @@ def test_65_frames_with_repeated_references_say_each_of_them_once() -> None:
         chunks = chunks_of(deltas, answer)
         return merged(chunks), chunks
 
+    def size(chunks: list[AIMessageChunk]) -> int:
+        told = [(chunk.additional_kwargs, chunk.response_metadata) for chunk in chunks]
+        return len(json.dumps(told))
+
     message, chunks = stream(65)
-    twice, _ = stream(130)
+    twice, twice_as_many = stream(130)
+    more = len(twice_as_many) - len(chunks)
 
     told = [ref for chunk in chunks for ref in chunk.additional_kwargs.get("doc_references", [])]
     assert [reference["index_id"] for reference in told] == ["2", "3", "4", "5"]
@@ -282,6 +287,11 @@ def test_65_frames_with_repeated_references_say_each_of_them_once() -> None:
         **twice.response_metadata,
         "model_usage": 0,
     }
+    # Each further chunk costs the name of the provider; the token count has a digit more.
+    per_chunk = len(json.dumps([({}, {"model_provider": "bailian"})] * 2)) - len(
+        json.dumps([({}, {"model_provider": "bailian"})])
+    )
+    assert size(twice_as_many) - size(chunks) == more * per_chunk + 1
     assert message.usage_metadata == {"input_tokens": 9, "output_tokens": 64, "total_tokens": 73}
 
 
