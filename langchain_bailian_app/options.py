@@ -48,16 +48,28 @@ class RagOptions(Serializable):
     """
 
     metadata_filter: dict[str, Any] | None = None
-    """Metadata that a document must have, by key. Unstructured documents only. Needs `pipeline_ids`."""
+    """Metadata that a document must have, by key. Unstructured documents only.
+
+    Needs `pipeline_ids`: without them the service ignores it (API reference, 2026-01).
+    """
 
     tags: Strings | None = None
-    """Tags that a document must have, one or several. Unstructured documents only."""
+    """Tags that a document must have, a list or a single one. Unstructured documents only.
+
+    The API reference has a list, one of its examples a bare string; a list is sent. Whether all or any
+    of several tags must match is unverified.
+    """
 
     structured_filter: dict[str, Any] | None = None
-    """Column values that a row must have. Structured knowledge bases only."""
+    """Column values that a row must have, texts or numbers. Structured knowledge bases only."""
 
     session_file_ids: Strings | None = Field(default=None, max_length=10)
-    """Ids (`file_session_…`) of files uploaded for this conversation, each ready, at most 10."""
+    """Ids (`file_session_…`) of files uploaded for this conversation.
+
+    At most 10, each in the same workspace and ready (`FILE_IS_READY`), else the call fails (official
+    guide). How long they last is disputed: the guide says up to 7 days, the page on files usually 24
+    hours.
+    """
 
     @model_validator(mode="after")
     def _check(self) -> Self:
