@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from langchain_bailian_app._citations import MarkerFilter, MarkerMode, citations
 from langchain_bailian_app._documents import sources
+from langchain_bailian_app._nodes import NodeEvent, Nodes, Said, is_node
+from langchain_bailian_app._one_text import OneText
 from langchain_bailian_app._steps import StepCall, StepResult, Steps
 from langchain_bailian_app._text import StopFilter, TextChannel
 
@@ -37,7 +39,7 @@ class ReasoningDelta:
     text: str
 
 
-Delta = TextDelta | ReasoningDelta | StepCall | StepResult
+Delta = TextDelta | ReasoningDelta | StepCall | StepResult | NodeEvent
 
 
 @dataclass(slots=True)
@@ -47,6 +49,7 @@ class Answer:
     text: str = ""
     reasoning: str = ""
     steps: list[StepCall | StepResult] = field(default_factory=list)
+    nodes: list[NodeEvent] = field(default_factory=list)
     order: list[str] = field(default_factory=list)
     """What the answer consists of, in the order in which it first appeared: see `_blocks`."""
 
@@ -61,6 +64,9 @@ class Answer:
     extra: dict[str, Any] = field(default_factory=dict)
     """Fields of the service that this version does not know, newest value."""
 
+    final_text: str | None = None
+    """What a workflow says in the end, if its nodes have said something else."""
+
     references_missing: bool = False
     """The answer rests on documents, but the service does not say which."""
 
@@ -73,7 +79,15 @@ class Answer:
 class AnswerReader:
     """Reads the frames of one answer."""
 
-    def __init__(self, *, markers: MarkerMode = "strip", stop: list[str] | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        markers: MarkerMode = "strip",
+        stop: list[str] | None = None,
+        answer_node: str | None = None,
+    ) -> None:
+        self._nodes = Nodes(answer_node)
+        self._one_text = OneText()
         self._channel = TextChannel()
         self._reasoning_channel = TextChannel()
         self._markers = MarkerFilter(markers)
@@ -103,7 +117,10 @@ class AnswerReader:
         # An empty snapshot tells nothing, also not that it did not move.
         usage = frame.usage if frame.usage and any(frame.usage.values()) else None
         deltas = self._feed_thoughts(frame, usage, last=last)
-        deltas += self._feed_text(self._channel.feed(frame.text, usage=usage, last=last))
+        deltas += self._hear(
+            self._nodes.feed(frame, usage, last=last),
+            self._channel.feed(frame.text, usage=usage, last=last),
+        )
         if last or self.cut:
             deltas += self._flush()
             self._answer.finish_reason = "stop" if self.cut else frame.finish_reason
@@ -129,6 +146,7 @@ class AnswerReader:
         answer.text = "".join(self._text)
         answer.reasoning = "".join(self._reasoning)
         answer.order = list(self._order)
+        answer.final_text = self._one_text.other_text
         found = sources(answer.doc_references, answer.thoughts)
         answer.citations = citations(answer.text, self._markers.markers, found)
         rests_on_documents = bool(self._markers.markers or found)
@@ -147,6 +165,8 @@ class AnswerReader:
                     self._order[f"call:{step_id}"] = None
                 case StepResult(call_id=step_id):
                     self._order[f"result:{step_id}"] = None
+                case NodeEvent(key=key):
+                    self._order[f"node:{key}"] = None
         return deltas
 
     def _remember(self, frame: Frame) -> None:
@@ -170,7 +190,7 @@ class AnswerReader:
             if thought.get("action_type") == "reasoning":
                 # `response` repeats `thought`.
                 reasoning += str(thought.get("thought") or thought.get("response") or "")
-            else:
+            elif not is_node(thought):
                 (after if reasoning else before).extend(self._step(self._steps.feed(thought)))
         new = self._reasoning_channel.feed(reasoning, usage=usage, last=last)
         if frame.text and not reasoning:
@@ -186,6 +206,12 @@ class AnswerReader:
     def _step(self, events: Sequence[StepCall | StepResult]) -> list[Delta]:
         self._answer.steps += events
         return list(events)
+
+    def _hear(self, said: Said, text: str) -> list[Delta]:
+        """Take what nodes say and what `text` says."""
+        self._answer.nodes += said.events
+        text = self._one_text.feed(said.text, text)
+        return [*self._reason(said.reasoning), *said.events, *self._feed_text(text)]
 
     def _feed_text(self, text: str) -> list[Delta]:
         return self._cut(self._markers.feed(text)) if text else []
@@ -204,7 +230,7 @@ class AnswerReader:
 
     def _flush(self) -> list[Delta]:
         deltas = self._reason(self._reasoning_channel.end())
-        deltas += self._feed_text(self._channel.end())
+        deltas += self._hear(self._nodes.end(), self._channel.end())
         deltas += self._cut(self._markers.end())
         if self._stop is not None and not self.cut:
             deltas += self._say(self._stop.end())

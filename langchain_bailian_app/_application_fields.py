@@ -84,7 +84,18 @@ class QuestionFields(BaseModel):
     flow_stream_mode: (
         Literal["full_thoughts", "agent_format", "message_format", "message_format_plus"] | None
     ) = None
-    """How a workflow streams its nodes."""
+    """How a workflow streams its nodes.
+
+    Default: `message_format_plus` if `answer_node` is set, else that of the service, `full_thoughts`,
+    which streams nothing unless `has_thoughts` is set.
+    """
+
+    answer_node: str | None = Field(default=None, min_length=1)
+    """The node of a workflow whose text is streamed as the answer, by its id, name or type.
+
+    Default: End and output nodes. Which of several models speaks the answer is known only when the
+    stream is over, and what was shown cannot be taken back: name the node to see it stream.
+    """
 
     mcp_servers: Strings | None = None
     """MCP servers to use. In the Java SDK only, in no document: unverified."""

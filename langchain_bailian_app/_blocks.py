@@ -38,6 +38,9 @@ def content_blocks(message: AIMessage) -> list[types.ContentBlock]:
     if reasoning := kwargs.get("reasoning_content"):
         blocks["reasoning"] = {"type": "reasoning", "reasoning": reasoning}
     blocks |= _step_blocks(kwargs)
+    for node in _listed(kwargs.get("nodes"), dict):
+        value = {name: item for name, item in node.items() if name != "event"}
+        blocks[f"node:{node.get('event')}"] = {"type": "non_standard", "value": value}
     annotations = kwargs.get("citations")
     if message.content or annotations:
         blocks["text"] = {"type": "text", "text": message.content}

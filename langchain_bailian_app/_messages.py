@@ -13,6 +13,7 @@ from langchain_core.messages.ai import UsageMetadata
 
 from langchain_bailian_app._answer import Answer, Delta, ReasoningDelta, TextDelta
 from langchain_bailian_app._blocks import PROVIDER, default_order
+from langchain_bailian_app._nodes import NodeEvent
 from langchain_bailian_app._steps import StepCall, StepResult
 
 
@@ -26,6 +27,8 @@ def chunk_from_delta(delta: Delta) -> AIMessageChunk:
             extra: dict[str, Any] = {"reasoning_content": text}
         case StepCall() | StepResult():
             extra = _step_kwargs([delta])
+        case NodeEvent():
+            extra = {"nodes": [_node(delta)]}
     return AIMessageChunk(content="", additional_kwargs=extra, response_metadata=provider)
 
 
@@ -45,6 +48,8 @@ def message_from_answer(answer: Answer, app_id: str, conversation: dict[str, Any
     kwargs = _step_kwargs(answer.steps) | _closing_kwargs(answer)
     if answer.reasoning:
         kwargs["reasoning_content"] = answer.reasoning
+    if answer.nodes:
+        kwargs["nodes"] = [_node(event) for event in answer.nodes]
     return AIMessage(
         content=answer.text,
         additional_kwargs=kwargs,
@@ -80,6 +85,10 @@ def _step_kwargs(steps: list[StepCall | StepResult]) -> dict[str, Any]:
     return kwargs
 
 
+def _node(event: NodeEvent) -> dict[str, Any]:
+    return {"event": event.key} | _mergeable(event.value)
+
+
 def _mergeable(entry: dict[str, Any]) -> dict[str, Any]:
     """Rename a key that would make LangChain merge entries of a list into one."""
     return {("wire_index" if key == "index" else key): value for key, value in entry.items()}
@@ -106,6 +115,7 @@ def _metadata(answer: Answer, app_id: str) -> dict[str, Any]:
         "finish_reason": answer.finish_reason,
         "session_id": answer.session_id,
         "request_id": answer.request_id,
+        "final_text": answer.final_text,
         "model_usage": models or None,
         "extra": _extra(answer) or None,
     }

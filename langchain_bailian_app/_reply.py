@@ -6,6 +6,7 @@ The same object serves `invoke` and `stream`, in threads and on event loops; who
 from __future__ import annotations
 
 import logging
+import warnings
 from contextlib import contextmanager
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
@@ -34,7 +35,9 @@ class ReplyReader:
     def __init__(self, app_id: str, options: ApplicationFields) -> None:
         self._app_id = app_id
         self._accept_missing_stop = options.accept_missing_stop
-        self._reader = AnswerReader(markers=options.citation_markers, stop=options.stop)
+        self._reader = AnswerReader(
+            markers=options.citation_markers, stop=options.stop, answer_node=options.answer_node
+        )
         self._rest: list[Delta] = []
         self.answer = Answer()
         self.conversation: dict[str, Any] = {}
@@ -72,6 +75,12 @@ class ReplyReader:
                 "`partial`, or set `accept_missing_stop=True` to take it as it is"
             )
             raise errors.BailianStreamError(message, request_id=self.answer.request_id)
+        if self.answer.final_text is not None:
+            message = (
+                f"workflow {self._app_id} ends with a text that its nodes have not said: it is kept "
+                "in `response_metadata['final_text']`"
+            )
+            warnings.warn(message, stacklevel=2)
         if self.answer.references_missing:
             _hint_at_references(self._app_id)
 

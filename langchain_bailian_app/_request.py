@@ -183,6 +183,8 @@ def _parameters(options: ApplicationFields, *, stream: bool) -> dict[str, Any]:
     # Unasked, an application may think without telling.
     if options.has_thoughts is None and options.enable_thinking:
         fields["has_thoughts"] = True
+    if options.flow_stream_mode is None and options.answer_node is not None:
+        fields["flow_stream_mode"] = "message_format_plus"
     if options.rag_options is not None:
         fields["rag_options"] = options.rag_options.to_wire()
     if stream:  # a plain POST is refused with it

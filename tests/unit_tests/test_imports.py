@@ -26,6 +26,8 @@ PURE = {
     "_frames",
     "_lenient_json",
     "_messages",
+    "_nodes",
+    "_one_text",
     "_pipelines",
     "_request",
     "_retrieval",

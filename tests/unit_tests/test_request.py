@@ -370,6 +370,7 @@ def test_no_field_is_forgotten() -> None:
         "extra_input": {"i": 1},
     }
     not_sent = {
+        "answer_node",
         "stop",
         "streaming",
         "citation_markers",

@@ -1,0 +1,241 @@
+"""Workflows: the answer once, and each node when it begins and when it is done."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from langchain_bailian_app._answer import Answer, AnswerReader
+from langchain_bailian_app._blocks import content_blocks
+from langchain_bailian_app._messages import message_from_answer
+from langchain_bailian_app._one_text import OneText
+from tests.fixtures import frames_of, recording, reply, shown, sse
+
+
+def read(data: bytes, answer_node: str | None = None) -> Answer:
+    reader = AnswerReader(answer_node=answer_node)
+    deltas = [delta for frame in frames_of(data) for delta in reader.feed(frame)]
+    deltas += reader.end()
+    answer = reader.answer()
+    assert shown(deltas) == answer.text
+    return answer
+
+
+def events(answer: Answer) -> list[tuple[str, Any, Any]]:
+    """Return name, status and output of each event."""
+    return [(e.value.get("name"), e.value.get("status"), e.value.get("output")) for e in answer.nodes]
+
+
+def node(content: Any = "", **more: Any) -> dict[str, Any]:
+    """Return the body of a frame about one node."""
+    message = {"node_id": "n", "node_type": "End", "message": {"content": content}} | more
+    body = reply(workflow_message=message)
+    del body["output"]["text"]
+    return body
+
+
+@pytest.mark.parametrize(
+    ("name", "answer_node", "text", "reasoning", "final_text"),
+    [
+        ("workflow-message-format.sse", None, "先温杯，再投茶。", "", None),
+        ("workflow-message-format-plus.sse", None, "春眠不觉晓", "先想韵脚。再写。", None),
+        ("workflow-message-format-plus.sse", "LLM_a", "春眠不觉晓", "先想韵脚。再写。", None),
+        ("workflow-message-format-plus.sse", "写诗", "春眠不觉晓", "先想韵脚。再写。", None),
+        ("workflow-message-format-plus.sse", "LLM", "春眠不觉晓", "先想韵脚。再写。", None),
+        ("workflow-message-format-plus.sse", "nowhere", "春眠不觉晓", "", None),
+        ("workflow-full-thoughts.sse", None, "见字如面", "想韵脚。", None),
+        ("workflow-full-thoughts.sse", "写信", "见字如面", "", None),
+        ("workflow-full-thoughts.sse", "LLM_a", "春眠不觉晓", "想韵脚。", "见字如面"),
+        ("workflow-agent-format.sse", None, "春眠不觉晓，见字如面", "", None),
+        ("workflow-without-mode.sse", None, "见字如面", "", None),
+        ("workflow-two-models.sse", None, "龙井，碧螺春。请点单", "", None),
+        ("workflow-parallel.sse", None, "春眠不觉晓/见字如面", "", None),
+        ("workflow-parallel.sse", "LLM_a", "春眠不觉晓/见字如面", "", None),
+        ("workflow-parallel.sse", "LLM_b", "见字如面", "", "春眠不觉晓/见字如面"),
+        ("workflow-paused.sse", None, "", "", None),
+        ("workflow-failed.sse", None, "没有查到天气。", "", None),
+        ("workflow-longer-final.sse", None, "春眠不觉晓", "", None),
+        ("workflow-whole.json", None, "见字如面", "想韵脚。", None),
+        ("workflow-whole.json", "写诗", "春眠不觉晓", "想韵脚。", "见字如面"),
+    ],
+)
+def test_a_workflow_answers_once(
+    name: str, answer_node: str | None, text: str, reasoning: str, final_text: str | None
+) -> None:
+    answer = read(recording(name), answer_node)
+
+    assert (answer.text, answer.reasoning, answer.final_text) == (text, reasoning, final_text)
+
+
+def test_nodes_are_told_when_they_begin_and_when_they_are_done() -> None:
+    assert events(read(recording("workflow-full-thoughts.sse"))) == [
+        ("开始", "success", None),
+        ("LLM_a", "executing", None),
+        ("写诗", "success", "春眠不觉晓"),
+        ("LLM_b", "executing", None),
+        ("写信", "success", "见字如面"),
+        ("结束", "success", "见字如面"),
+    ]
+
+
+def test_parallel_nodes_are_kept_apart() -> None:
+    assert events(read(recording("workflow-parallel.sse")))[1:5] == [
+        ("写诗", "executing", None),
+        ("写信", "executing", None),
+        ("写信", "success", "见字如面"),
+        ("写诗", "success", "春眠不觉晓"),
+    ]
+
+
+def test_a_node_is_a_block_with_stable_keys() -> None:
+    message = message_from_answer(read(recording("workflow-message-format-plus.sse")), "app", {})
+    blocks = [block for block in content_blocks(message) if block["type"] == "non_standard"]
+
+    assert blocks[2] == {
+        "type": "non_standard",
+        "value": {
+            "node_id": "LLM_a",
+            "name": "写诗",
+            "type": "LLM",
+            "status": "success",
+            "sequence": 5,
+            "exec_time": "1167ms",
+            "completed": True,
+            "output": "春眠不觉晓",
+            "reasoning": "先想韵脚。再写。",
+        },
+        "index": "lc_node:LLM_a:2",
+    }
+
+
+def test_inputs_and_unknown_fields_are_opened_and_kept() -> None:
+    start, *_ = read(recording("workflow-full-thoughts.sse")).nodes
+    failed = read(recording("workflow-failed.sse")).nodes[1]
+    paused = read(recording("workflow-paused.sse")).nodes[1]
+
+    assert start.value["nodeParams"] == {"city": "杭州"}
+    assert failed.value["output"] == {"error": "超时"}
+    assert failed.value["parent_node_id"] == "Group_1"
+    assert paused.value["interaction"] == {"type": "input", "fields": ["人数"]}
+    assert (paused.value["status"], paused.value["output"]) == ("paused", "要几人的行程？")
+
+
+@pytest.mark.parametrize(
+    ("told", "read_as"), [(True, True), ("true", True), ("False", False), ("?", "?")]
+)
+def test_completed_is_a_boolean_also_as_text(told: Any, read_as: Any) -> None:
+    (event,) = read(sse(node("茶", node_is_completed=told), reply("茶", "stop"))).nodes
+
+    assert event.value["completed"] == read_as
+
+
+def test_what_is_meant_for_the_user_is_not_opened() -> None:
+    answer = read(sse(node('{"result": 5}'), reply('{"result": 5}', "stop")))
+
+    assert (answer.text, answer.final_text) == ('{"result": 5}', None)
+
+
+def test_an_output_node_speaks_too() -> None:
+    data = sse(
+        node("先说，", node_type="FlowOutput"),
+        node("再说。", node_id="e"),
+        reply("先说，再说。", "stop"),
+    )
+
+    assert read(data).text == "先说，再说。"
+
+
+def test_text_that_came_before_the_nodes_is_the_answer() -> None:
+    """An agent-format stream with thoughts tells the End node besides."""
+    end = '{"nodeId": "e", "nodeType": "End", "nodeStatus": "success", "nodeResult": "{\\"result\\": \\"见\\"}"}'
+    data = sse(reply("春，"), reply("见", "stop", thoughts=[{"response": end}]))
+
+    assert read(data).text == "春，见"
+
+
+def test_text_beside_the_nodes_adds_nothing() -> None:
+    data = sse(node("春眠"), reply("春"), reply("眠"), node("不觉晓"), reply("不觉晓", "stop"))
+
+    answer = read(data)
+
+    assert (answer.text, answer.final_text) == ("春眠不觉晓", None)
+
+
+def test_a_final_text_that_is_shorter_is_kept_aside() -> None:
+    answer = read(sse(node("春眠不觉晓"), reply("春眠", "stop")))
+
+    assert (answer.text, answer.final_text) == ("春眠不觉晓", "春眠")
+
+
+def test_a_node_that_is_named_late_is_not_lost() -> None:
+    first = node('{"result": "春"}', node_type="LLM", node_id="x")
+    named = node('{"result": "眠"}', node_type="LLM", node_id="x", node_name="写诗")
+
+    assert read(sse(first, named, reply("春眠", "stop")), "写诗").text == "春眠"
+
+
+def test_a_cumulative_server_says_nothing_twice() -> None:
+    def thought(text: str, status: str = "executing") -> dict[str, Any]:
+        value = f'{{"nodeId": "x", "nodeStatus": "{status}", "nodeResult": "{{\\"result\\": \\"{text}\\"}}"}}'
+        return reply(thoughts=[{"response": value}])
+
+    texts = ("春眠不觉晓，处处闻", "春眠不觉晓，处处闻啼鸟", "春眠不觉晓，处处闻啼鸟。夜来")
+    frames = [*map(thought, texts), thought(texts[-1], "success"), thought(texts[-1], "success")]
+
+    answer = read(sse(*frames, reply("。", "stop")), "x")
+
+    assert answer.nodes[-1].value["output"] == texts[-1]
+
+
+def test_a_stream_that_is_cut_tells_what_its_nodes_have_said() -> None:
+    data = sse(node("春", node_status="executing"), node("眠", node_status="executing"))
+
+    assert events(read(data)) == [(None, "executing", None), (None, "executing", "春眠")]
+
+
+def test_reasoning_of_several_nodes_is_set_apart() -> None:
+    def thinking(name: str, reasoning: str) -> dict[str, Any]:
+        content = f'{{"result": "", "reasoningContent": "{reasoning}"}}'
+        return node(content, node_type="LLM", node_id=name)
+
+    frames = [thinking("a", "想甲。"), thinking("a", "再想。"), thinking("b", "想乙。")]
+
+    assert read(sse(*frames, reply("好", "stop"))).reasoning == "想甲。再想。\n\n想乙。"
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        {},
+        {"node_id": None},
+        {"node_id": 7, "message": None},
+        {"message": {"content": None}},
+        {"message": {"content": ["x", 1]}},
+        {"message": "直接"},
+        {"node_id": "x", "nodeResult": 5},
+        {"node_id": "x", "nodeResult": "{", "reasoningContent": 5},
+        {"node_id": "x", "nodeResult": '{"result": {"a": "{\\"b\\": 1}"}}'},
+        {"node_id": "x", "node_is_completed": 1, "index": 3},
+    ],
+)
+def test_odd_nodes_stop_no_answer(message: dict[str, Any]) -> None:
+    answer = read(sse(reply(workflow_message=message), reply("好", "stop")))
+
+    assert answer.text == "好"
+    assert message_from_answer(answer, "app", {}).content_blocks
+
+
+@given(st.lists(st.text("春眠不觉晓", max_size=4), max_size=6), st.data())
+def test_nodes_and_text_together_are_said_once(pieces: list[str], data: st.DataObject) -> None:
+    whole = "".join(pieces)
+    one = OneText()
+    told = [one.feed(piece, "") for piece in pieces]
+    end = data.draw(st.integers(0, len(whole)))
+
+    told += [one.feed("", whole[:end]), one.feed("", whole[end:])]
+
+    assert "".join(told) == whole
+    assert one.other_text is None
