@@ -2,7 +2,7 @@
 
 from langchain_bailian_app._version import __version__
 from langchain_bailian_app.chat_models import BailianAppChatModel
-from langchain_bailian_app.options import BizParams, RagOptions
+from langchain_bailian_app.options import BizParams, RagOptions, workflow_file
 from langchain_bailian_app.retrievers import BailianRetriever
 from langchain_bailian_app.sessions import (
     BailianSessionWarning,
@@ -19,4 +19,5 @@ __all__ = [
     "RagOptions",
     "SessionStore",
     "__version__",
+    "workflow_file",
 ]

@@ -7,9 +7,9 @@ needs. Everything about a field that can be checked without the network is check
 from __future__ import annotations
 
 import difflib
-from typing import TYPE_CHECKING, Any, Literal, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, NoReturn, Self, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from langchain_bailian_app._citations import MarkerMode
 from langchain_bailian_app._connection_fields import ConnectionFields
@@ -56,6 +56,11 @@ class QuestionFields(BaseModel):
 
     memory_id: str | None = None
     """Long-term memory to use. Without one, all users share the application's default memory."""
+
+    agent_version: Literal["1.0", "2.0"] | None = None
+    """The kind of agent that the console shows. For `"2.0"`, whose document has no `messages`, a
+    transcript is sent as one prompt, its turns labelled by role; settings that this document does not
+    have are sent with a warning."""
 
     rag_options: RagOptions | None = None
     """Which knowledge to search."""
@@ -168,11 +173,22 @@ class ApplicationFields(QuestionFields):
     call, or as `configurable.bailian_session_id`.
     """
 
+    legacy_history: bool = False
+    """Send earlier messages as `history`, rounds of `user` and `bot`, as legacy RAG applications want
+    it."""
+
     stop: Strings | None = None
     """Texts before which the answer is cut, on this side: the service knows no such parameter."""
 
     citation_markers: MarkerMode = "strip"
     """What becomes of `<ref>[n]</ref>` in the text: removed, written as `[n]`, or kept."""
+
+    @model_validator(mode="after")
+    def _check_conversation(self) -> Self:
+        if self.legacy_history and self.agent_version is not None:
+            message = "`legacy_history` is for legacy RAG applications, `agent_version` for agents"
+            raise ValueError(message)
+        return self
 
     def overlaid(self, keywords: dict[str, Any]) -> ApplicationFields:
         """Return these fields with the keywords of a call laid over them; None changes nothing.

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from langchain_core.messages import BaseMessage
 
     from langchain_bailian_app._frames import Frame
-    from langchain_bailian_app._request import Turn
+    from langchain_bailian_app._transcript import Turn
 
 # The service forgets a session at 50 rounds, and after an hour without requests (official guide). What
 # it then does is not documented; one of the ways cannot be noticed, so there is a margin.

@@ -21,7 +21,8 @@ from langchain_bailian_app._conversation import (
     plan,
     position_of,
 )
-from langchain_bailian_app._request import Turn, session_request, turns_of, whole_request
+from langchain_bailian_app._request import session_request, turns_of, whole_request
+from langchain_bailian_app._transcript import Turn
 from langchain_bailian_app.errors import BailianError
 from langchain_bailian_app.sessions import BailianSessionWarning
 

@@ -1,12 +1,13 @@
 """Messages and options become the body of one request; nothing is sent here.
 
-`prompt` and `messages` never go together, nor `messages` and `session_id`: on the wire one of each
-pair silently wins over the other.
+`messages` and `session_id` never go together: on the wire one of them silently wins.
 """
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from langchain_core.messages import (
@@ -17,15 +18,33 @@ from langchain_core.messages import (
     SystemMessage,
 )
 
+from langchain_bailian_app._attachments import ATTACHMENTS, check_urls, part_of
+from langchain_bailian_app._transcript import Turn, new_question, whole_conversation
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from langchain_bailian_app._application_fields import ApplicationFields
 
 _ROLES = {"system": "system", "user": "user", "human": "user", "assistant": "assistant"}
-_SCHEMES = ("https://", "http://", "data:", "oss://")
-_ATTACHMENTS = {"image", "image_url", "file", "audio", "input_audio", "video"}
 _INPUT = ("memory_id", "doc_tag_codes", "doc_reference_type")
+# No document of Agent 2.0 has them.
+_UNDOCUMENTED = (
+    "rag_options",
+    "memory_id",
+    "dialog_round",
+    "enable_web_search",
+    "enable_system_time",
+    "mcp_servers",
+    "flow_stream_mode",
+    "doc_tag_codes",
+    "doc_reference_type",
+    "temperature",
+    "top_p",
+    "top_k",
+    "seed",
+    "max_tokens",
+)
 _PARAMETERS = {
     "has_thoughts": "has_thoughts",
     "enable_thinking": "enable_thinking",
@@ -59,16 +78,6 @@ class ServiceRequest:
     """What stands behind the `?` of the URL."""
 
 
-@dataclass(frozen=True, slots=True)
-class Turn:
-    """A message in the form in which it would be sent."""
-
-    role: str
-    text: str
-    images: tuple[str, ...] = ()
-    files: tuple[str, ...] = ()
-
-
 def turns_of(messages: Sequence[BaseMessage]) -> list[Turn]:
     """Return messages in the form in which they would be sent, one turn each.
 
@@ -84,7 +93,7 @@ def whole_request(app_id: str, turns: list[Turn], options: ApplicationFields) ->
     Raises:
         ValueError: There is no question in it.
     """
-    return _request(app_id, _whole(turns), turns, options)
+    return _request(app_id, whole_conversation(turns, options), turns, options)
 
 
 def session_request(
@@ -95,7 +104,7 @@ def session_request(
     Raises:
         ValueError: There is not exactly one new question.
     """
-    rules, question = _new_question(turns)
+    rules, question = new_question(turns)
     conversation = {"prompt": "\n\n".join((*rules, question.text))}
     if session_id is not None:
         conversation["session_id"] = session_id
@@ -106,6 +115,9 @@ def _request(
     app_id: str, conversation: dict[str, Any], turns: list[Turn], options: ApplicationFields
 ) -> ServiceRequest:
     stream = options.streaming is not False
+    if options.agent_version == "2.0":
+        asked = [name for name in _UNDOCUMENTED if getattr(options, name) is not None]
+        _warn_of_undocumented(app_id, tuple(asked))
     return ServiceRequest(
         path=f"apps/{app_id}/completion",
         body={
@@ -116,58 +128,22 @@ def _request(
     )
 
 
-def _checked(question: Turn) -> Turn:
-    if not question.text.strip():
-        message = "the question has no text: an application needs words, also beside an image or a file"
-        raise ValueError(message)
-    return question
-
-
-def _whole(turns: list[Turn]) -> dict[str, Any]:
-    """One question is a prompt; anything more is a transcript, system messages first."""
-    questions = [turn for turn in turns if turn.role == "user"]
-    if not questions:
-        message = "the messages have no human message: an application answers a question"
-        raise ValueError(message)
-    _checked(questions[-1])
-    if len(turns) == 1:
-        return {"prompt": turns[0].text}
-    ordered = sorted(turns, key=lambda turn: turn.role != "system")
-    return {"messages": [{"role": turn.role, "content": turn.text} for turn in ordered]}
-
-
-def _new_question(turns: list[Turn]) -> tuple[list[str], Turn]:
-    """Return what a session has not seen: the question behind the newest answer.
-
-    A session has no place for system messages but the text of its first prompt.
-    """
-    answers = [place for place, turn in enumerate(turns) if turn.role == "assistant"]
-    new = turns[answers[-1] + 1 :] if answers else turns
-    questions = [turn for turn in new if turn.role == "user"]
-    if len(questions) != 1:
-        message = (
-            "a session takes exactly one new human message, after the newest answer, but there are "
-            f"{len(questions)}: leave out `session_id` to send the messages as they are"
-        )
-        raise ValueError(message)
-    rules = [] if answers else [turn.text for turn in new if turn.role == "system"]
-    return rules, _checked(questions[0])
-
-
 def _attachments(turns: list[Turn], options: ApplicationFields) -> dict[str, Any]:
     """Collect images and files, oldest first: the service has no place for them in a message."""
     images = [*(url for turn in turns for url in turn.images), *(options.image_list or ())]
     files = [*(url for turn in turns for url in turn.files), *(options.file_list or ())]
     lists = {"image_list": list(dict.fromkeys(images)), "file_list": list(dict.fromkeys(files))}
     for name, urls in lists.items():
-        for url in urls:
-            if not url.startswith(_SCHEMES):
-                message = (
-                    f"`{name}` has {url[:60]!r}, which is no URL that the service could read: give the "
-                    "content of a local file as base64, with its mime_type, in a content block"
-                )
-                raise ValueError(message)
+        check_urls(name, urls)
     return {name: urls for name, urls in lists.items() if urls}
+
+
+@lru_cache(maxsize=256)  # once for each application
+def _warn_of_undocumented(app_id: str, names: tuple[str, ...]) -> None:
+    if names:
+        fields = ", ".join(f"`{name}`" for name in names)
+        message = f"{fields}: sent to application {app_id}, but no document of Agent 2.0 knows them"
+        warnings.warn(message, stacklevel=2)
 
 
 def _input(options: ApplicationFields) -> dict[str, Any]:
@@ -202,13 +178,13 @@ def _turn(message: BaseMessage) -> Turn:
         return Turn(role, message.content)
     if role != "user":
         for block in message.content:
-            if isinstance(block, dict) and block.get("type") in _ATTACHMENTS:
+            if isinstance(block, dict) and block.get("type") in ATTACHMENTS:
                 text = f"a content block of type {block['type']!r} can stand in human messages only"
                 raise ValueError(text)
         return Turn(role, message.text)
     found: dict[str, list[str]] = {"text": [], "image": [], "file": []}
     for block in message.content:
-        kind, value = _block(block)
+        kind, value = part_of(block)
         found[kind].append(value)
     return Turn(role, "".join(found["text"]), tuple(found["image"]), tuple(found["file"]))
 
@@ -226,25 +202,5 @@ def _role(message: BaseMessage) -> str:
     text = (
         f"a {type(message).__name__} cannot be put to an application, which knows the roles system, "
         "user and assistant: leave it out, or put its content into a human message"
-    )
-    raise ValueError(text)
-
-
-def _block(block: str | dict[str, Any]) -> tuple[str, str]:
-    """Return what a content block is to an application: text, the URL of an image, or of a file."""
-    if isinstance(block, str):
-        return "text", block
-    match block:
-        case {"type": "text" | "text-plain", "text": str(text)}:
-            return "text", text
-        case {"type": "image_url", "image_url": {"url": str(url)} | str(url)}:
-            return "image", url
-        case {"type": "image" | "file" as kind, "url": str(url)}:
-            return kind, url
-        case {"type": "image" | "file" as kind, "base64": str(data), "mime_type": str(mime_type)}:
-            return kind, f"data:{mime_type};base64,{data}"
-    text = (
-        f"a content block of type {block.get('type')!r} with the keys {sorted(block)} cannot be put to "
-        "an application: it takes text, images and files by URL, and base64 data with its mime_type"
     )
     raise ValueError(text)

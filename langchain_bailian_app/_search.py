@@ -16,9 +16,10 @@ from typing import TYPE_CHECKING
 from langchain_bailian_app import _pipelines
 from langchain_bailian_app._application_fields import ApplicationFields, QuestionFields
 from langchain_bailian_app._reply import ReplyReader
-from langchain_bailian_app._request import Turn, whole_request
+from langchain_bailian_app._request import whole_request
 from langchain_bailian_app._retrieval import Found, documents, found_in_all, found_so_far, hits_of
 from langchain_bailian_app._steps import StepResult, kind_of
+from langchain_bailian_app._transcript import Turn
 from langchain_bailian_app.errors import BailianNotFoundError, BailianServerError
 
 if TYPE_CHECKING:

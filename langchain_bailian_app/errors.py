@@ -212,6 +212,9 @@ _HINTS = {
 _SESSION = re.compile(r"\bsession(?![ _]?file)", re.IGNORECASE)
 _GONE = re.compile(r"expired?\b|invalid|unknown|not ?exist|not ?found|exceed|rounds", re.IGNORECASE)
 _TOO_LONG = re.compile(r"range of input length|input length should be|maximum context", re.IGNORECASE)
+# What a workflow says of variables in the form of agents (error-code page).
+_NO_USER = "do not contain elements with the role of user"
+_WORKFLOW_HINT = "a workflow takes its variables flat, `BizParams(city=…)`, and no `user_prompt_params`"
 _SHOWN = 500
 _FIRST_SERVER_ERROR = 500
 
@@ -236,7 +239,8 @@ def from_reply(
         elif _TOO_LONG.search(message):
             cls = BailianContextOverflowError
     text = message[:_SHOWN] or f"the service gives no reason (status {status})"
-    if hint := _HINTS.get(code) or _HINTS.get(family):
+    hint = _WORKFLOW_HINT if _NO_USER in message else _HINTS.get(code) or _HINTS.get(family)
+    if hint:
         text = f"{text} ({hint})"
     return cls(
         text,

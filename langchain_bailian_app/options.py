@@ -1,4 +1,4 @@
-"""What users write to steer an application: `RagOptions` and `BizParams`.
+"""What users write to steer an application: `RagOptions`, `BizParams` and `workflow_file`.
 
 Both know how they look on the wire, and neither sends anything. A plain dict is accepted wherever one
 of them is.
@@ -6,8 +6,11 @@ of them is.
 
 from __future__ import annotations
 
+import mimetypes
 import warnings
-from typing import TYPE_CHECKING, Annotated, Any, Self
+from pathlib import PurePosixPath
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
+from urllib.parse import unquote, urlsplit
 
 from langchain_core.load import Serializable
 from pydantic import BeforeValidator, ConfigDict, Field, SecretStr, model_validator
@@ -190,3 +193,48 @@ class BizParams(Serializable):
                 for tool, tokens in self.user_defined_tokens.items()
             }
         return wire
+
+
+def workflow_file(
+    url: str,
+    *,
+    name: str | None = None,
+    kind: Literal["image", "document", "audio", "video", "custom"] | None = None,
+    mime_type: str | None = None,
+    source: str = "localFile",
+) -> dict[str, Any]:
+    """Return the value of a workflow's File variable; a list of these is that of an Array<File>.
+
+    What is not given is read from the end of the URL's path, since the keys become required where the
+    workflow refers to them (official guide).
+
+    Args:
+        url: Where the service can read the file.
+        name: Its name.
+        kind: Its type in the workflow.
+        mime_type: Its MIME type.
+        source: Where it comes from; the guide has only this value.
+
+    Raises:
+        ValueError: It is no URL.
+
+    Example:
+        ```python
+        BizParams(report=workflow_file("https://example.com/report.pdf"))
+        ```
+    """
+    parts = urlsplit(url)
+    if parts.scheme not in {"http", "https", "oss"} or not parts.netloc:
+        message = f"{url[:60]!r} is no URL that a workflow could read"
+        raise ValueError(message)
+    name = name or unquote(PurePosixPath(parts.path).name) or None
+    mime_type = mime_type or (mimetypes.guess_type(name)[0] if name else None)
+    family = (mime_type or "").partition("/")[0]
+    file = {
+        "url": url,
+        "name": name,
+        "type": kind or (family if family in {"image", "audio", "video"} else "document"),
+        "source": source,
+        "mimeType": mime_type,
+    }
+    return {key: value for key, value in file.items() if value is not None}

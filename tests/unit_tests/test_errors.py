@@ -312,3 +312,12 @@ def test_only_throttling_and_503_mean_that_nothing_ran(
     *, status: int, code: str, expected: bool
 ) -> None:
     assert expected is refused_at_the_door(from_reply(code=code, message="x", status=status))
+
+
+def test_variables_in_the_form_of_agents_get_a_hint() -> None:
+    message = "The input messages do not contain elements with the role of user."
+
+    error = from_reply(code="InvalidParameter", message=message, status=400)
+
+    assert error.message.startswith(message)
+    assert "takes its variables flat" in str(error)

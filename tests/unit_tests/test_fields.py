@@ -129,7 +129,9 @@ def test_a_right_connection_is_taken(values: dict[str, Any]) -> None:
 
 def test_the_defaults_ask_for_nothing() -> None:
     fields = ApplicationFields()
-    rest = {"history": "messages", "citation_markers": "strip", "accept_missing_stop": False}
+    rest = {"history": "messages", "citation_markers": "strip", "accept_missing_stop": False} | {
+        "legacy_history": False
+    }
 
     assert rest == fields.model_dump(exclude_none=True)
 

@@ -13,6 +13,7 @@ NAME = "langchain_bailian_app"
 
 PURE = {
     "_answer",
+    "_attachments",
     "_application_fields",
     "_base_url",
     "_blocks",
@@ -36,6 +37,7 @@ PURE = {
     "_steps",
     "_strings",
     "_text",
+    "_transcript",
     "_version",
     "options",
 }
@@ -86,6 +88,7 @@ def test_the_public_list_is_complete_and_sorted() -> None:
         "RagOptions",
         "SessionStore",
         "__version__",
+        "workflow_file",
     ]
     assert all(hasattr(langchain_bailian_app, name) for name in langchain_bailian_app.__all__)
 

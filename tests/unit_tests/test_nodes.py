@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
@@ -35,6 +36,12 @@ def node(content: Any = "", **more: Any) -> dict[str, Any]:
     body = reply(workflow_message=message)
     del body["output"]["text"]
     return body
+
+
+def thought(result: str, status: str = "success", **more: Any) -> dict[str, Any]:
+    """Return the entry of `thoughts` for a node."""
+    value = {"nodeId": "x", "nodeStatus": status, "nodeResult": json.dumps({"result": result})}
+    return {"response": json.dumps(value | more)}
 
 
 @pytest.mark.parametrize(
@@ -150,8 +157,8 @@ def test_an_output_node_speaks_too() -> None:
 
 def test_text_that_came_before_the_nodes_is_the_answer() -> None:
     """An agent-format stream with thoughts tells the End node besides."""
-    end = '{"nodeId": "e", "nodeType": "End", "nodeStatus": "success", "nodeResult": "{\\"result\\": \\"见\\"}"}'
-    data = sse(reply("春，"), reply("见", "stop", thoughts=[{"response": end}]))
+    end = thought("见", nodeType="End")
+    data = sse(reply("春，"), reply("见", "stop", thoughts=[end]))
 
     assert read(data).text == "春，见"
 
@@ -178,12 +185,9 @@ def test_a_node_that_is_named_late_is_not_lost() -> None:
 
 
 def test_a_cumulative_server_says_nothing_twice() -> None:
-    def thought(text: str, status: str = "executing") -> dict[str, Any]:
-        value = f'{{"nodeId": "x", "nodeStatus": "{status}", "nodeResult": "{{\\"result\\": \\"{text}\\"}}"}}'
-        return reply(thoughts=[{"response": value}])
-
     texts = ("春眠不觉晓，处处闻", "春眠不觉晓，处处闻啼鸟", "春眠不觉晓，处处闻啼鸟。夜来")
-    frames = [*map(thought, texts), thought(texts[-1], "success"), thought(texts[-1], "success")]
+    thoughts = [*(thought(text, "executing") for text in texts), thought(texts[-1]), thought(texts[-1])]
+    frames = [reply(thoughts=[entry]) for entry in thoughts]
 
     answer = read(sse(*frames, reply("。", "stop")), "x")
 

@@ -9,7 +9,7 @@ import pytest
 from langchain_core.load import dumpd, dumps, load
 from pydantic import SecretStr, ValidationError
 
-from langchain_bailian_app import BizParams, RagOptions
+from langchain_bailian_app import BizParams, RagOptions, workflow_file
 
 TOKEN = "planted-token"
 
@@ -220,3 +220,31 @@ def test_loading_says_that_tokens_are_left_out() -> None:
 def test_a_wire_without_tokens_has_none() -> None:
     assert BizParams().to_wire() == {}
     assert BizParams(user_prompt_params={"a": 1}).to_wire() == {"user_prompt_params": {"a": 1}}
+
+
+@pytest.mark.parametrize(
+    ("file", "expected"),
+    [
+        (
+            workflow_file("https://e.com/%E5%B9%B4%E6%8A%A5.pdf?Signature=s"),
+            {"name": "年报.pdf", "type": "document", "mimeType": "application/pdf"},
+        ),
+        (workflow_file("oss://b/a.png"), {"name": "a.png", "type": "image", "mimeType": "image/png"}),
+        (workflow_file("https://e.com/"), {"type": "document"}),
+        (
+            workflow_file("https://e.com/x", name="a", kind="custom", mime_type="x/y", source="url"),
+            {"name": "a", "type": "custom", "mimeType": "x/y", "source": "url"},
+        ),
+    ],
+)
+def test_a_file_of_a_workflow(file: dict[str, str], expected: dict[str, str]) -> None:
+    url = file.pop("url")
+
+    assert url.startswith(("https://e.com/", "oss://b/"))
+    assert file == {"source": "localFile"} | expected
+
+
+@pytest.mark.parametrize("url", ["a.pdf", "/a.pdf", "file:///a.pdf", "data:,x", ""])
+def test_a_file_of_a_workflow_has_a_url(url: str) -> None:
+    with pytest.raises(ValueError, match="no URL"):
+        workflow_file(url)

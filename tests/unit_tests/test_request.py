@@ -370,7 +370,9 @@ def test_no_field_is_forgotten() -> None:
         "extra_input": {"i": 1},
     }
     not_sent = {
+        "agent_version",
         "answer_node",
+        "legacy_history",
         "stop",
         "streaming",
         "citation_markers",

@@ -1,0 +1,92 @@
+"""Images and files, from every shape of content block, checked before anything is sent."""
+
+from __future__ import annotations
+
+from base64 import b64encode
+from typing import Any
+
+import pytest
+
+from langchain_bailian_app._attachments import check_urls, part_of
+
+DATA = "iVBORw0KGgo="
+PNG = f"data:image/png;base64,{DATA}"
+PDF = f"data:application/pdf;base64,{DATA}"
+URL = "https://example.com/a.png"
+
+
+@pytest.mark.parametrize(
+    ("block", "expected"),
+    [
+        ("茶", ("text", "茶")),
+        ({"type": "text", "text": "茶"}, ("text", "茶")),
+        ({"type": "text-plain", "text": "茶", "mime_type": "text/plain"}, ("text", "茶")),
+        ({"type": "image_url", "image_url": {"url": URL, "detail": "low"}}, ("image", URL)),
+        ({"type": "image_url", "image_url": URL}, ("image", URL)),
+        ({"type": "image", "url": URL}, ("image", URL)),
+        ({"type": "image", "base64": DATA, "mime_type": "image/png"}, ("image", PNG)),
+        ({"type": "image", "source_type": "url", "url": URL}, ("image", URL)),
+        (
+            {"type": "image", "source_type": "base64", "data": DATA, "mime_type": "image/png"},
+            ("image", PNG),
+        ),
+        ({"type": "file", "url": "oss://b/k"}, ("file", "oss://b/k")),
+        ({"type": "file", "base64": DATA, "mime_type": "application/pdf"}, ("file", PDF)),
+        ({"type": "file", "file": {"filename": "a.pdf", "file_data": PDF}}, ("file", PDF)),
+    ],
+)
+def test_shapes_of_content_blocks(block: Any, expected: tuple[str, str]) -> None:
+    assert expected == part_of(block)
+
+
+@pytest.mark.parametrize(
+    "block",
+    [
+        {"type": "audio", "url": URL},
+        {"type": "input_audio", "input_audio": {"data": DATA, "format": "wav"}},
+        {"type": "video", "url": URL},
+        {"type": "image", "base64": DATA},
+        {"type": "image", "file_id": "f"},
+        {"type": "file", "file": {"file_id": "f"}},
+        {"type": "tool_result"},
+        {},
+    ],
+)
+def test_other_blocks_are_errors_that_name_them(block: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match=repr(block.get("type"))):
+        part_of(block)
+
+
+@pytest.mark.parametrize(
+    ("name", "url", "text"),
+    [
+        ("image_list", "a.png", "no URL"),
+        ("image_list", "/tmp/a.png", "no URL"),  # noqa: S108  # never opened
+        ("image_list", "file:///a.png", "no URL"),
+        ("image_list", PDF, "'application/pdf', which is no image"),
+        ("image_list", "data:image/png,abc", "no base64 data URL"),
+        ("image_list", "data:image/png;base64", "no base64 data URL"),
+        ("file_list", "data:application/pdf;base64,§", "no valid base64"),
+        ("file_list", "data:application/pdf;base64,abc", "no valid base64"),
+    ],
+)
+def test_what_the_service_cannot_read_is_an_error(name: str, url: str, text: str) -> None:
+    with pytest.raises(ValueError, match=text) as caught:
+        check_urls(name, [url])
+
+    assert name in str(caught.value)
+
+
+def test_a_file_has_at_most_10_megabytes() -> None:
+    def url(size: int) -> str:
+        return f"data:application/pdf;base64,{b64encode(bytes(size)).decode()}"
+
+    check_urls("file_list", [url(10 * 1024 * 1024)])
+    with pytest.raises(ValueError, match=r"has 10\.5 MB") as caught:
+        check_urls("file_list", [url(10 * 1024 * 1024 + 512 * 1024)])
+    assert len(str(caught.value)) < 200
+
+
+@pytest.mark.parametrize("url", [URL, "http://e.com/a", "oss://b/k", PNG])
+def test_what_can_be_read_is_let_through(url: str) -> None:
+    check_urls("image_list", [url])

@@ -1,0 +1,93 @@
+"""Conversations for applications that know no `messages`."""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any
+
+import pytest
+from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, SystemMessage
+from pydantic import ValidationError
+
+from langchain_bailian_app._application_fields import ApplicationFields
+from langchain_bailian_app._request import turns_of, whole_request
+
+RULES = SystemMessage("简短。")
+EARLIER = [HumanMessage("什么是绿茶？"), AIMessage("不发酵的茶。")]
+QUESTION = HumanMessage("红茶呢？")
+
+
+def told(messages: list[BaseMessage], app_id: str = "app", **fields: Any) -> dict[str, Any]:
+    """Return the input of the request."""
+    found: dict[str, Any] = whole_request(app_id, turns_of(messages), ApplicationFields(**fields)).body[
+        "input"
+    ]
+    return found
+
+
+def test_agent_2_gets_a_transcript_as_one_prompt() -> None:
+    assert told([*EARLIER, QUESTION], agent_version="2.0") == {
+        "prompt": "用户：什么是绿茶？\n\n助手：不发酵的茶。\n\n用户：红茶呢？"
+    }
+
+
+def test_the_labels_are_in_the_language_of_the_question_and_rules_come_first() -> None:
+    messages = [HumanMessage("Hi"), AIMessage("Hello"), RULES, HumanMessage("What is tea?")]
+
+    assert told(messages, agent_version="2.0") == {
+        "prompt": "System: 简短。\n\nUser: Hi\n\nAssistant: Hello\n\nUser: What is tea?"
+    }
+
+
+@pytest.mark.parametrize("fields", [{"agent_version": "2.0"}, {"legacy_history": True}, {}])
+def test_one_question_is_a_prompt(fields: dict[str, Any]) -> None:
+    assert told([QUESTION], **fields) == {"prompt": "红茶呢？"}
+
+
+@pytest.mark.parametrize("version", [None, "1.0"])
+def test_agent_1_gets_messages(version: str | None) -> None:
+    assert [m["role"] for m in told([*EARLIER, QUESTION], agent_version=version)["messages"]] == [
+        "user",
+        "assistant",
+        "user",
+    ]
+
+
+def test_agent_2_warns_once_of_what_its_document_does_not_have() -> None:
+    fields: dict[str, Any] = {"agent_version": "2.0", "memory_id": "m", "top_k": 1, "app_model": "q"}
+
+    with pytest.warns(UserWarning, match="`memory_id`, `top_k`: sent to application warned"):
+        told([QUESTION], "warned", **fields)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        told([QUESTION], "warned", **fields)
+        told([QUESTION], "other", agent_version="2.0", enable_thinking=True, image_list="https://x/y")
+
+
+def test_legacy_applications_get_rounds() -> None:
+    messages = [RULES, *EARLIER, HumanMessage("一"), HumanMessage("二"), AIMessage("三"), QUESTION]
+
+    assert told(messages, legacy_history=True) == {
+        "prompt": "简短。\n\n红茶呢？",
+        "history": [
+            {"user": "什么是绿茶？", "bot": "不发酵的茶。"},
+            {"user": "一", "bot": ""},
+            {"user": "二", "bot": "三"},
+        ],
+    }
+
+
+def test_answers_in_a_row_are_one_round() -> None:
+    messages = [AIMessage("欢迎。"), AIMessage("请问。"), QUESTION]
+
+    assert told(messages, legacy_history=True)["history"] == [{"user": "", "bot": "欢迎。\n\n请问。"}]
+
+
+def test_legacy_rounds_end_with_a_question() -> None:
+    with pytest.raises(ValueError, match="last message must be a human one"):
+        told([*EARLIER, QUESTION, AIMessage("也是茶。")], legacy_history=True)
+
+
+def test_an_application_is_one_kind_or_the_other() -> None:
+    with pytest.raises(ValidationError, match="legacy RAG applications"):
+        ApplicationFields(legacy_history=True, agent_version="2.0")
