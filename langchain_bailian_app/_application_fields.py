@@ -35,6 +35,11 @@ _IGNORED_KEYWORDS = {
     "model",
 }
 
+SIGNED = ("image_list", "file_list")
+"""Fields with URLs of private files, which carry a signature."""
+
+_SHOWN = 100  # characters of such a URL
+
 # What other packages call a field.
 _ELSEWHERE = {
     "dashscope_api_key": "api_key",
@@ -45,6 +50,7 @@ _ELSEWHERE = {
     "base_address": "base_url",
     "index_name": "pipeline_name",
     "top_n": "k",
+    "top_k": "k",
 }
 
 
@@ -117,21 +123,6 @@ class QuestionFields(BaseModel):
     doc_reference_type: Literal["simple", "indexed"] | None = None
     """Legacy RAG applications: `indexed` puts markers into the text, `simple` does not."""
 
-    temperature: float | None = None
-    """Sampling temperature; documented for legacy applications, from 0 up to but not including 2."""
-
-    top_p: float | None = None
-    """Nucleus sampling; documented for legacy applications, between 0 and 1."""
-
-    top_k: int | None = None
-    """Sampling from the k most likely tokens; documented for legacy applications."""
-
-    seed: int | None = None
-    """Seed of the sampling; documented for legacy applications."""
-
-    max_tokens: int | None = Field(default=None, gt=0)
-    """Longest answer in tokens. Sent when set, but documented for no application: unverified."""
-
     streaming: bool | None = None
     """`False` makes calls plain POSTs, which the gateway ends after 180 s. Otherwise every call is a
     stream on the wire, also `invoke`."""
@@ -177,6 +168,21 @@ class ApplicationFields(QuestionFields):
     """Send earlier messages as `history`, rounds of `user` and `bot`, as legacy RAG applications want
     it."""
 
+    temperature: float | None = None
+    """Sampling temperature; documented for legacy applications, from 0 up to but not including 2."""
+
+    top_p: float | None = None
+    """Nucleus sampling; documented for legacy applications, between 0 and 1."""
+
+    top_k: int | None = None
+    """Sampling from the k most likely tokens; documented for legacy applications."""
+
+    seed: int | None = None
+    """Seed of the sampling; documented for legacy applications."""
+
+    max_tokens: int | None = Field(default=None, gt=0)
+    """Longest answer in tokens. Sent when set, but documented for no application: unverified."""
+
     stop: Strings | None = None
     """Texts before which the answer is cut, on this side: the service knows no such parameter."""
 
@@ -217,11 +223,27 @@ def overlay(kind: type[T], fields: T, keywords: dict[str, Any]) -> T:
     return kind(**{name: getattr(fields, name) for name in kind.model_fields} | given)
 
 
-def hide_tokens(keywords: dict[str, Any]) -> dict[str, Any]:
-    """Return keywords whose user tokens no trace and no `repr` shows."""
+def unsigned(url: str) -> str:
+    """Return what may be shown of a URL: no signature, nor the megabytes of a data URL."""
+    return url.partition("?")[0][:_SHOWN]
+
+
+class _Signed(str):
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return repr(unsigned(self))
+
+
+def hide_secrets(keywords: dict[str, Any]) -> dict[str, Any]:
+    """Return keywords whose user tokens and signed URLs no trace and no `repr` shows."""
     biz_params = keywords.get("biz_params")
     if isinstance(biz_params, dict):
-        return keywords | {"biz_params": BizParams(**biz_params)}
+        keywords = keywords | {"biz_params": BizParams(**biz_params)}
+    for name in SIGNED:
+        if urls := keywords.get(name):
+            urls = [urls] if isinstance(urls, str) else urls
+            keywords = keywords | {name: [_Signed(url) for url in urls]}
     return keywords
 
 
@@ -241,5 +263,5 @@ def _refuse(keyword: str, kind: type[BaseModel]) -> NoReturn:
         message = f"`{keyword}` is for the constructor: make another object, the connections are shared"
         raise TypeError(message)
     hint = nearest(keyword, kind.model_fields)
-    message = f"a call to an application has no argument `{keyword}`{hint}"
+    message = f"a call has no argument `{keyword}`{hint}"
     raise TypeError(message)

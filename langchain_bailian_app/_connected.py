@@ -6,7 +6,7 @@ from typing import Any, ClassVar, Self
 
 from pydantic import ConfigDict, PrivateAttr, model_validator
 
-from langchain_bailian_app._application_fields import nearest
+from langchain_bailian_app._application_fields import SIGNED, nearest
 from langchain_bailian_app._connection import Connection, resolve
 from langchain_bailian_app._connection_fields import ConnectionFields
 from langchain_bailian_app._transport import Transport
@@ -58,7 +58,8 @@ class Connected(ConnectionFields):
     def __getstate__(self) -> dict[Any, Any]:
         """Leave secrets and connections out of a pickle: the new process has its own."""
         state = super().__getstate__()
-        fields = state["__dict__"] | dict.fromkeys(("api_key", *_CLIENTS))
+        secret = {"api_key", *_CLIENTS, *SIGNED} & state["__dict__"].keys()
+        fields = state["__dict__"] | dict.fromkeys(secret)
         private = dict.fromkeys(state["__pydantic_private__"] or ())
         return state | {"__dict__": fields, "__pydantic_private__": private}
 

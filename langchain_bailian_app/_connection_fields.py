@@ -27,15 +27,19 @@ Region = Literal[
 _ID = re.compile(r"[A-Za-z0-9_-]{1,128}")
 
 
-def _check_id(value: str) -> str:
-    """Keep anything out of the URL that could lead to another path of the service."""
+def check_id(value: str) -> str:
+    """Keep anything out of the URL that could lead to another path of the service.
+
+    Raises:
+        ValueError: It is no id.
+    """
     if not _ID.fullmatch(value):
         message = f"{value!r} is no id of the service: it has 1 to 128 letters, digits, `_` and `-`"
         raise ValueError(message)
     return value
 
 
-Id = Annotated[str, AfterValidator(_check_id)]
+Id = Annotated[str, AfterValidator(check_id)]
 """Id of an application or a knowledge base."""
 
 

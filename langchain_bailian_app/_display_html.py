@@ -124,8 +124,10 @@ def _step(step: Step) -> str:
     elif step.hits:
         label = f"{len(step.hits)} hit{'s' * (len(step.hits) > 1)}"
         result = _fold(label, "".join(_list("ba-list", [_entry(hit) for hit in step.hits])))
-    else:
+    elif step.result or step.failed:
         result = _fold("Failed" if step.failed else "Result", _pre(step.result))
+    else:
+        result = ""
     return f"<b>{escape(step.name)}</b>{args}{result}"
 
 

@@ -19,11 +19,15 @@ if TYPE_CHECKING:
 
 _CALLS = {f"{kind}{chunk}" for kind in ("server_tool_call", "tool_call") for chunk in ("", "_chunk")}
 _MEDIA = {"image", "image_url", "audio", "input_audio", "video", "file", "text-plain"}
+_RESULT = "result"  # what the result of an unknown call is called
 _VERBATIM = 4000
 _EXCERPT = 160
 _HIGHEST = 10**9  # of the numbers that a source may have
-# Controls, halves of surrogate pairs, and noncharacters, one of which marks places in Markdown.
-_UNPRINTABLE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff\ufdd0-\ufdef\ufffe\uffff]")
+# Controls, also those of the writing direction, halves of surrogate pairs, and noncharacters, one of
+# which marks places in Markdown.
+_UNPRINTABLE = re.compile(
+    r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff\ufdd0-\ufdef\ufffe\uffff]"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,20 +93,21 @@ class Shown:
 def read(message: AIMessage) -> Shown:
     """Return what to show; never raises, whatever the message holds."""
     parts: list[Reasoning | Step | Text | Other] = []
-    sources: dict[int, Source] = {}
+    cited = _Cited()
     waiting: dict[str, tuple[int, Step]] = {}  # the calls without a result, and where they stand
     for block in _blocks(message):
-        part = _readable(block, sources)
+        part = _readable(block, cited)
         if isinstance(part, Step) and part.done:
-            called = waiting.pop(_string(block.get("tool_call_id")), None)
+            called = waiting.pop(_step_id(block), None)
             if called is not None:
                 place, call = called
-                parts[place] = replace(part, name=call.name, args=call.args)
+                name = call.name if part.name == _RESULT else part.name
+                parts[place] = replace(part, name=name, args=part.args or call.args)
                 continue
-        elif isinstance(part, Step) and block.get("id"):
-            waiting[_string(block.get("id"))] = len(parts), part
+        elif isinstance(part, Step) and (step_id := _step_id(block)):
+            waiting[step_id] = len(parts), part
         parts.append(part)
-    return Shown(parts, [sources[number] for number in sorted(sources)], _usage(message))
+    return Shown(parts, [cited.sources[number] for number in sorted(cited.sources)], _usage(message))
 
 
 def excerpt(text: str) -> str:
@@ -139,26 +144,57 @@ def _blocks(message: AIMessage) -> list[dict[str, Any]]:
     return [block if isinstance(block, dict) else {"value": block} for block in texts]
 
 
-def _readable(block: dict[str, Any], sources: dict[int, Source]) -> Reasoning | Step | Text | Other:
+def _readable(block: dict[str, Any], cited: _Cited) -> Reasoning | Step | Text | Other:
     try:
-        return _part(block, sources)
+        return _part(block, cited)
     except Exception:  # noqa: BLE001  # as it came is better than not at all
         return Other("unreadable", verbatim(block))
 
 
-def _part(block: dict[str, Any], sources: dict[int, Source]) -> Reasoning | Step | Text | Other:
+def _part(block: dict[str, Any], cited: _Cited) -> Reasoning | Step | Text | Other:
     kind = _string(block.get("type")) or "unknown"
-    if kind == "reasoning":
-        return Reasoning(_string(block.get("reasoning")))
-    if kind == "text":
-        return _text(_string(block.get("text")), block.get("annotations"), sources)
-    if kind in _CALLS:
-        return Step(_string(block.get("name")) or "step", _args(block.get("args")))
-    if kind == "server_tool_result":
-        return _result(block)
-    if kind in _MEDIA:
-        return Other(" · ".join(filter(None, (kind, _string(block.get("mime_type"))))), "")
-    return Other(kind, verbatim(block.get("value") if set(block) <= {"type", "value"} else block))
+    part: Reasoning | Step | Text | Other
+    match block:
+        case {"type": "reasoning"}:
+            part = Reasoning(_string(block.get("reasoning")))
+        case {"type": "text"}:
+            part = _text(_string(block.get("text")), block.get("annotations"), cited)
+        case {"type": "server_tool_result"}:
+            part = _result(block)
+        case {"type": "non_standard", "value": {"node_id": _} as node}:
+            part = _node(node)
+        case _ if kind in _CALLS:
+            part = Step(_string(block.get("name")) or "step", _args(block.get("args")))
+        case _ if kind in _MEDIA:
+            part = Other(" · ".join(filter(None, (kind, _string(block.get("mime_type"))))), "")
+        case _:
+            part = Other(
+                kind,
+                verbatim(block["value"] if {"value"} <= set(block) <= {"type", "value"} else block),
+            )
+    return part
+
+
+def _step_id(block: dict[str, Any]) -> str:
+    """Return what a call and its result, or two events of a node, have in common."""
+    if block.get("type") == "non_standard":
+        return _string(block["value"].get("node_id"))
+    return _string(block.get("tool_call_id") or block.get("id"))
+
+
+def _node(value: dict[str, Any]) -> Step:
+    """Return the node of a workflow: it has begun, or it is done."""
+    status = _string(value.get("status"))
+    facts = [(name, _string(value.get(name))) for name in ("type", "exec_time")]
+    if status not in {"executing", "success"}:
+        facts.append(("status", status))
+    return Step(
+        name=_string(value.get("name") or value.get("node_id")),
+        args=[(name, fact) for name, fact in facts if fact],
+        done=status != "executing",
+        failed="fail" in status.lower() or "error" in status.lower(),
+        result=verbatim(value.get("output")),
+    )
 
 
 def _args(args: Any) -> list[tuple[str, str]]:
@@ -172,7 +208,7 @@ def _result(block: dict[str, Any]) -> Step:
     passages = passages_from_observation(output)
     complete = isinstance(output, list) and len(passages) == len(output) > 0
     return Step(
-        name="result",
+        name=_RESULT,
         args=[],
         done=True,
         failed=block.get("status") == "error",
@@ -210,16 +246,16 @@ def _source(number: int | None, title: Any, text: Any, url: Any, extras: dict[st
     )
 
 
-def _text(text: str, annotations: Any, sources: dict[int, Source]) -> Text:
+def _text(text: str, annotations: Any, cited: _Cited) -> Text:
     """Take the written markers of the citations out, so that they are not shown twice."""
     found = (
         [note for note in annotations if _is_citation(note)] if isinstance(annotations, list) else []
     )
-    cited = sorted(((_end(note, text), _number(note, sources)) for note in found), key=lambda at: at[0])
+    places = sorted(((_end(note, text), cited.number(note)) for note in found), key=lambda at: at[0])
     pieces: list[str] = []
     marks: dict[int, list[int]] = {}
     done = length = 0
-    for end, number in cited:
+    for end, number in places:
         piece = text[done:end]
         pieces.append(piece)
         length += len(piece)
@@ -242,21 +278,26 @@ def _end(citation: dict[str, Any], text: str) -> int:
     return end if isinstance(end, int) and 0 <= end <= len(text) else len(text)
 
 
-def _number(citation: dict[str, Any], sources: dict[int, Source]) -> int:
-    """Return the number of the cited source; citations of other providers are counted."""
-    extras = citation.get("extras")
-    extras = extras if isinstance(extras, dict) else {}
-    number = extras.get("reference_index")
-    title, text, url = (citation.get(name) for name in ("title", "cited_text", "url"))
-    if isinstance(number, int) and 0 <= number < _HIGHEST:
-        if number not in sources:
-            sources[number] = _source(int(number), title, text, url, extras)
+class _Cited:
+    """The sources of an answer by their numbers; citations of other providers are counted."""
+
+    def __init__(self) -> None:
+        self.sources: dict[int, Source] = {}
+        self._counted: dict[str, int] = {}
+        self._highest = 0
+
+    def number(self, citation: dict[str, Any]) -> int:
+        """Return the number of the cited source."""
+        extras = citation.get("extras")
+        extras = extras if isinstance(extras, dict) else {}
+        number = extras.get("reference_index")
+        title, text, url = (citation.get(name) for name in ("title", "cited_text", "url"))
+        source = _source(None, title, text, url, extras)
+        if not (isinstance(number, int) and 0 <= number < _HIGHEST):
+            number = self._counted.setdefault(repr(source), self._highest + 1)
+        self._highest = max(self._highest, number)
+        self.sources.setdefault(int(number), replace(source, number=int(number)))
         return int(number)
-    source = _source(None, title, text, url, extras)
-    same = (known for known, other in sources.items() if replace(other, number=None) == source)
-    number = next(same, max(sources, default=0) + 1)
-    sources.setdefault(number, replace(source, number=number))
-    return number
 
 
 def _usage(message: AIMessage) -> list[str]:

@@ -7,6 +7,7 @@ direct retrieval have scores and no numbers.
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -74,10 +75,10 @@ def passage_from_reference(reference: dict[str, Any]) -> Passage:
     return Passage(
         index=_number(reference.get("index_id")),
         text=body,
-        title=reference.get("title") or header.get("标题"),
-        doc_name=reference.get("doc_name") or header.get("文档名"),
-        doc_id=reference.get("doc_id"),
-        doc_url=reference.get("doc_url"),
+        title=_text(reference.get("title")) or header.get("标题"),
+        doc_name=_text(reference.get("doc_name")) or header.get("文档名"),
+        doc_id=_text(reference.get("doc_id")),
+        doc_url=_text(reference.get("doc_url")),
         images=_list(reference.get("images")),
         page_number=_list(reference.get("page_number")),
         extra=_rest(header, reference, _OF_REFERENCE),
@@ -104,11 +105,11 @@ def _hit(hit: dict[str, Any]) -> Passage:
     return Passage(
         index=_number(hit.get("referenceIndex")),
         text=body,
-        title=hit.get("title") or header.get("标题"),
-        doc_name=hit.get("dataName") or header.get("文档名"),
-        doc_id=hit.get("dataId"),
-        doc_url=hit.get("webSearchUrl"),
-        chunk_id=_id(hit.get("id")),
+        title=_text(hit.get("title")) or header.get("标题"),
+        doc_name=_text(hit.get("dataName")) or header.get("文档名"),
+        doc_id=_text(hit.get("dataId")),
+        doc_url=_text(hit.get("webSearchUrl")),
+        chunk_id=_text(hit.get("id")),
         score=_score(hit.get("score")),
         images=_list(hit.get("images")),
         page_number=_list(hit.get("page_number")),
@@ -124,11 +125,11 @@ def _node(item: dict[str, Any]) -> Passage:
     header, body = _split(node.get("text") or metadata.get("content"))
     return Passage(
         text=body,
-        title=metadata.get("title") or header.get("标题"),
-        doc_name=metadata.get("doc_name") or header.get("文档名"),
-        doc_id=metadata.get("doc_id"),
-        doc_url=metadata.get("doc_url"),
-        chunk_id=_id(node.get("id_") or metadata.get("_id")),
+        title=_text(metadata.get("title")) or header.get("标题"),
+        doc_name=_text(metadata.get("doc_name")) or header.get("文档名"),
+        doc_id=_text(metadata.get("doc_id")),
+        doc_url=_text(metadata.get("doc_url")),
+        chunk_id=_text(node.get("id_") or metadata.get("_id")),
         score=_score(item.get("score")),
         images=_list(metadata.get("image_url")) or _list(metadata.get("images")),
         page_number=_list(metadata.get("page_number")),
@@ -138,13 +139,12 @@ def _node(item: dict[str, Any]) -> Passage:
 
 def _split(text: Any) -> tuple[dict[str, Any], str]:
     """Return the header of a chunk by the names of its lines, and the body."""
-    if not isinstance(text, str):
-        return {}, ""
+    text = _text(text) or ""
     match = _BODY.search(text)
-    if not match:
+    if not match or not text.lstrip().startswith("【"):
         return {}, text.strip()
     header: dict[str, str] = {}
-    name = "header"
+    name = ""
     for line in text[: match.start()].strip().splitlines():
         found = _HEADER.fullmatch(line.strip())
         if found:
@@ -173,12 +173,14 @@ def _number(value: Any) -> int | None:
 
 def _score(value: Any) -> float | None:
     try:
-        return None if value is None else float(value)
-    except (TypeError, ValueError):
+        score = float(value)
+    except (TypeError, ValueError, OverflowError):
         return None
+    return score if math.isfinite(score) else None
 
 
-def _id(value: Any) -> str | None:
+def _text(value: Any) -> str | None:
+    """Return a text, also where the service has a number, or something else, in its place."""
     return None if value in (None, "") else str(value)
 
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Self, cast
 from langchain_core.language_models import BaseChatModel, LanguageModelInput
 from langchain_core.runnables import ensure_config
 
-from langchain_bailian_app._application_fields import ApplicationFields, hide_tokens
+from langchain_bailian_app._application_fields import SIGNED, ApplicationFields, hide_secrets, unsigned
 from langchain_bailian_app.options import BizParams
 
 if TYPE_CHECKING:
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from langchain_core.outputs import ChatResult
     from langchain_core.runnables import RunnableConfig
 
-_SHOWN = 100  # characters of a URL in a trace, without its signature; a data URL has megabytes
 _DISTINGUISHING = ("history", "session_id", "biz_params", "image_list", "file_list")
 
 
@@ -85,10 +84,10 @@ class EntryPoints(ApplicationFields, BaseChatModel):
             return super().astream_events(input, config, **self._prepared(kwargs, config))
 
         def bind(self, **kwargs: Any) -> Any:
-            return super().bind(**hide_tokens(kwargs))
+            return super().bind(**hide_secrets(kwargs))
 
     def _prepared(self, kwargs: dict[str, Any], config: RunnableConfig | None) -> dict[str, Any]:
-        kwargs = hide_tokens(kwargs)
+        kwargs = hide_secrets(kwargs)
         wanted = {"session_id": "bailian_session_id"}
         if (kwargs.get("history") or self.history) == "thread":
             wanted["session_key"] = "thread_id"
@@ -122,9 +121,9 @@ class EntryPoints(ApplicationFields, BaseChatModel):
 
     def _get_invocation_params(self, stop: list[str] | None = None, **kwargs: Any) -> dict[str, Any]:
         # `generate`, called directly, passes by the methods above.
-        shown = hide_tokens(kwargs)
-        for name in ("image_list", "file_list"):
+        shown = hide_secrets(kwargs)
+        for name in SIGNED:
             if urls := kwargs.get(name):
                 urls = [urls] if isinstance(urls, str) else urls
-                shown = shown | {name: [url.partition("?")[0][:_SHOWN] for url in urls]}
+                shown = shown | {name: [unsigned(url) for url in urls]}
         return super()._get_invocation_params(stop=stop, **shown)

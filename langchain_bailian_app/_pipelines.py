@@ -7,23 +7,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from langchain_bailian_app import _lenient_json
 from langchain_bailian_app._documents import Passage, passages_from_nodes
 from langchain_bailian_app._request import ServiceRequest
+from langchain_bailian_app._search_fields import DIRECT_FIELDS
 
 if TYPE_CHECKING:
     from langchain_bailian_app._frames import Frame
     from langchain_bailian_app._search_fields import SearchFields
 
 _MOST_PASSAGES = 20
-_SENT = (
-    "dense_similarity_top_k",
-    "sparse_similarity_top_k",
-    "enable_rewrite",
-    "query_history",
-    "enable_reranking",
-    "rerank_min_score",
-    "search_filters",
-)
 
 
 def lookup_request(name: str) -> ServiceRequest:
@@ -39,9 +32,9 @@ def id_from_reply(frame: Frame) -> str | None:
 
 def retrieve_request(pipeline_id: str, query: str, options: SearchFields) -> ServiceRequest:
     """Return the request that searches a knowledge base."""
-    fields = {name: getattr(options, name) for name in _SENT}
-    if options.rerank_top_n is not None or options.k is not None:
-        fields["rerank_top_n"] = options.rerank_top_n or min(options.k or 0, _MOST_PASSAGES)
+    fields = {name: getattr(options, name) for name in DIRECT_FIELDS}
+    if options.rerank_top_n is None and options.k is not None:
+        fields["rerank_top_n"] = min(options.k, _MOST_PASSAGES)
     given = {name: value for name, value in fields.items() if value is not None}
     return ServiceRequest(
         path=f"indices/pipeline/{pipeline_id}/retrieve",
@@ -56,4 +49,5 @@ def passages_from_reply(frame: Frame) -> list[Passage] | None:
         holder = holder["data"]
     if "nodes" not in holder:
         return None
-    return passages_from_nodes(holder["nodes"])
+    nodes = _lenient_json.opened(holder["nodes"])
+    return passages_from_nodes(nodes) if isinstance(nodes, list | None) else None

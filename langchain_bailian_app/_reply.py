@@ -61,8 +61,11 @@ class ReplyReader:
         """Take a frame, return the chunks that it makes."""
         return _chunks(self._reader.feed(frame))
 
-    def end(self) -> None:
+    def end(self, *, hint: bool = True) -> None:
         """Note that no more frames come.
+
+        Args:
+            hint: Whether to say why an answer from documents names none.
 
         Raises:
             BailianStreamError: The answer is not complete.
@@ -81,7 +84,7 @@ class ReplyReader:
                 "in `response_metadata['final_text']`"
             )
             warnings.warn(message, stacklevel=2)
-        if self.answer.references_missing:
+        if hint and self.answer.references_missing:
             _hint_at_references(self._app_id)
 
     def so_far(self) -> Answer:

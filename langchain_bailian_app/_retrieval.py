@@ -34,6 +34,8 @@ def hits_of(step: dict[str, Any]) -> list[Passage] | None:
     if not isinstance(observation, list):
         return None
     hits = passages_from_observation(observation)
+    if observation and not hits:
+        return None
     # A kind of search that nobody has recorded yet shows in its numbered hits.
     if kind_of(step) == "retrieval" or any(hit.index is not None for hit in hits):
         return hits
@@ -52,25 +54,36 @@ def found_so_far(steps: Iterable[dict[str, Any]]) -> list[Found]:
 
 def found_in_all(answer: Answer) -> list[Found]:
     """Return what the steps found and what only the references have, of an answer that is complete."""
+    hits = _merged(searches(answer.thoughts))
     references = [passage_from_reference(reference) for reference in answer.doc_references or []]
     # References name passages, markers only numbers, which several steps may have given anew.
-    cited = {citation["extras"].get("reference_index") for citation in answer.citations}
-    cited -= {reference.index for reference in references}
-    found = []
-    for hit in _merged(searches(answer.thoughts)):
-        same = _reference_of(hit, references)
-        if same is not None:
-            references.remove(same)
-        found.append(Found(_completed(hit, same), same is not None or hit.index in cited))
-    return found + [Found(reference, cited=True) for reference in references]
+    marked = {citation["extras"].get("reference_index") for citation in answer.citations}
+    marked -= {reference.index for reference in references}
+    cited: dict[int, Passage] = {}
+    others = []
+    for reference in references:
+        place = _place_of(reference, hits)
+        if place is None:
+            others.append(reference)
+        else:
+            cited[place] = reference
+    found = [
+        Found(_completed(hit, cited.get(place)), place in cited or hit.index in marked)
+        for place, hit in enumerate(hits)
+    ]
+    return found + [Found(reference, cited=True) for reference in others]
 
 
 def documents(
-    found: Iterable[Found], *, k: int | None = None, score_threshold: float | None = None
+    found: Iterable[Found],
+    *,
+    k: int | None = None,
+    score_threshold: float | None = None,
+    pipeline_id: str | None = None,
 ) -> list[Document]:
     """Return documents, at most `k`, without those whose score is known to be lower."""
     kept = [
-        _document(passage, cited)
+        _document(passage, cited, pipeline_id)
         for passage, cited in found
         if score_threshold is None or passage.score is None or passage.score >= score_threshold
     ]
@@ -91,14 +104,16 @@ def _merged(searched: Sequence[list[Passage]]) -> list[Passage]:
     return passages
 
 
-def _reference_of(hit: Passage, references: list[Passage]) -> Passage | None:
-    """Return the reference that cites this hit; steps may each have numbered their hits from 1."""
-    for reference in references:
-        if reference.index == hit.index and hit.index is not None:
-            same_document = None in (reference.doc_id, hit.doc_id) or reference.doc_id == hit.doc_id
-            if reference.text == hit.text or same_document:
-                return reference
-    return None
+def _place_of(reference: Passage, hits: list[Passage]) -> int | None:
+    """Return where the hit stands that is cited: one with the same text, else with the same number."""
+    same_document = [
+        (place, hit)
+        for place, hit in enumerate(hits)
+        if None in (reference.doc_id, hit.doc_id) or reference.doc_id == hit.doc_id
+    ]
+    same_text = [place for place, hit in same_document if hit.text == reference.text]
+    same_number = [place for place, hit in same_document if hit.index == reference.index is not None]
+    return next(iter([*same_text, *same_number]), None)
 
 
 def _completed(hit: Passage, reference: Passage | None) -> Passage:
@@ -112,7 +127,7 @@ def _completed(hit: Passage, reference: Passage | None) -> Passage:
     return replace(hit, **missing, extra=reference.extra | hit.extra)
 
 
-def _document(passage: Passage, cited: bool | None) -> Document:
+def _document(passage: Passage, cited: bool | None, pipeline_id: str | None) -> Document:
     metadata = passage.extra | {
         "source": passage.doc_url or passage.doc_name or passage.doc_id,
         "title": passage.title,
@@ -121,7 +136,7 @@ def _document(passage: Passage, cited: bool | None) -> Document:
         "doc_url": passage.doc_url,
         "score": passage.score,
         "reference_index": passage.index,
-        "pipeline_id": _pipeline_id(passage),
+        "pipeline_id": pipeline_id or _pipeline_id(passage),
         "page_number": passage.page_number or None,
         "images": passage.images or None,
         "cited": cited,

@@ -9,12 +9,13 @@ from __future__ import annotations
 import logging
 import warnings
 from abc import ABC, abstractmethod
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from langchain_bailian_app import _pipelines
 from langchain_bailian_app._application_fields import ApplicationFields, QuestionFields
+from langchain_bailian_app._connection_fields import check_id
 from langchain_bailian_app._reply import ReplyReader
 from langchain_bailian_app._request import whole_request
 from langchain_bailian_app._retrieval import Found, documents, found_in_all, found_so_far, hits_of
@@ -23,6 +24,8 @@ from langchain_bailian_app._transcript import Turn
 from langchain_bailian_app.errors import BailianNotFoundError, BailianServerError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
     from langchain_core.documents import Document
 
     from langchain_bailian_app._documents import Passage
@@ -50,8 +53,8 @@ class Errand(ABC):
             BailianError: Not enough has come.
         """
 
-    def partial_on_error(self) -> AbstractContextManager[None]:
-        """Give what had come to the error that ends the errand."""
+    def on_error(self) -> AbstractContextManager[None]:
+        """Do what is to be done if an error ends the errand."""
         return nullcontext()
 
     def documents(self) -> list[Document]:
@@ -78,10 +81,10 @@ class AppSearch(Errand):
         return not self._options.wait_for_answer and any(hits_of(step) is not None for step in steps)
 
     def end(self) -> None:
-        self._reply.end()
+        self._reply.end(hint=False)  # the steps tell what was found
         self._whole = True
 
-    def partial_on_error(self) -> AbstractContextManager[None]:
+    def on_error(self) -> AbstractContextManager[None]:
         return self._reply.partial_on_error()
 
     def documents(self) -> list[Document]:
@@ -101,7 +104,7 @@ class AppSearch(Errand):
             )
             warnings.warn(message, stacklevel=2)
         found = found_in_all(answer)
-        if not found and not searched and not answer.references_missing:
+        if not found and not searched:
             _hint_at_retrieval(self._app_id)
         return found
 
@@ -109,21 +112,42 @@ class AppSearch(Errand):
 class PipelineSearch(Errand):
     """Searches a knowledge base directly."""
 
-    def __init__(self, pipeline_id: str, query: str, options: SearchFields) -> None:
+    def __init__(
+        self,
+        pipeline_id: str,
+        query: str,
+        options: SearchFields,
+        *,
+        if_gone: Callable[[], None] = lambda: None,
+    ) -> None:
         self.request = _pipelines.retrieve_request(pipeline_id, query, options)
+        self._pipeline_id = pipeline_id
+        self._if_gone = if_gone
         self._options = options
         self._passages: list[Passage] | None = None
 
     def read(self, frame: Frame) -> bool:
         self._passages = _pipelines.passages_from_reply(frame)
         if self._passages is None:
-            message = "the reply to a search does not say what was found: it has no `nodes`"
+            message = "the reply to a search does not say what was found: it has no list of `nodes`"
             raise BailianServerError(message, request_id=frame.request_id, body=frame.extra)
         return True
 
+    @contextmanager
+    def on_error(self) -> Iterator[None]:
+        try:
+            yield
+        except BailianNotFoundError:
+            self._if_gone()
+            raise
+
     def documents(self) -> list[Document]:
-        found = map(Found, self._passages or ())
-        return documents(found, k=self._options.k, score_threshold=self._options.score_threshold)
+        return documents(
+            map(Found, self._passages or ()),
+            k=self._options.k,
+            score_threshold=self._options.score_threshold,
+            pipeline_id=self._pipeline_id,
+        )
 
 
 class Lookup(Errand):
@@ -140,7 +164,11 @@ class Lookup(Errand):
         if found is None:
             message = f"there is no knowledge base named {self._name!r} in this workspace"
             raise BailianNotFoundError(message, request_id=frame.request_id, body=frame.extra)
-        self.pipeline_id = found
+        try:
+            self.pipeline_id = check_id(found)
+        except ValueError as exc:
+            message = f"the service names an id for {self._name!r} that is none: {found!r}"
+            raise BailianServerError(message, request_id=frame.request_id, body=frame.extra) from exc
         return True
 
 

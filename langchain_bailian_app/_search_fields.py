@@ -9,11 +9,23 @@ from __future__ import annotations
 from typing import Annotated, Any, Self
 
 from langchain_core.messages import convert_to_messages
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import BeforeValidator, ConfigDict, Field, model_validator
 
 from langchain_bailian_app._application_fields import QuestionFields, overlay
 from langchain_bailian_app._connection_fields import Id
 from langchain_bailian_app._request import turns_of
+
+DIRECT_FIELDS = (
+    "dense_similarity_top_k",
+    "sparse_similarity_top_k",
+    "enable_rewrite",
+    "query_history",
+    "enable_reranking",
+    "rerank_top_n",
+    "rerank_min_score",
+    "search_filters",
+)
+"""Fields of a direct search, with the names of the wire."""
 
 # Also of use without an application: merged into the body of a direct search.
 _OF_BOTH = {"extra_parameters"}
@@ -22,7 +34,15 @@ _OF_BOTH = {"extra_parameters"}
 def _conversation(value: Any) -> Any:
     if not isinstance(value, list):
         return value
-    return [{"role": turn.role, "content": turn.text} for turn in turns_of(convert_to_messages(value))]
+    try:
+        turns = turns_of(convert_to_messages(value))
+    except (KeyError, NotImplementedError) as exc:
+        message = f"these are no messages: {exc}"
+        raise ValueError(message) from exc
+    if not all(turn.text.strip() for turn in turns):
+        message = "a message without a text tells a search nothing"
+        raise ValueError(message)
+    return [{"role": turn.role, "content": turn.text} for turn in turns]
 
 
 def _groups(value: Any) -> Any:
@@ -32,6 +52,8 @@ def _groups(value: Any) -> Any:
 class SearchFields(QuestionFields):
     """What to search, and which of the passages found to return."""
 
+    model_config = ConfigDict(title="BailianRetriever")  # what errors of a call name
+
     k: int | None = Field(default=None, ge=1)
     """How many documents to return at most. Default: all that the service finds.
 
@@ -39,7 +61,7 @@ class SearchFields(QuestionFields):
     `rerank_top_n`, unless that is given.
     """
 
-    score_threshold: float | None = None
+    score_threshold: float | None = Field(default=None, ge=0, le=1)
     """Leave out documents with a lower score, from 0 to 1. Those whose score is not known stay:
     references, where the application tells of no retrieval step."""
 
@@ -58,7 +80,8 @@ class SearchFields(QuestionFields):
     """
 
     pipeline_name: str | None = Field(default=None, min_length=1)
-    """Name of a knowledge base, instead of its id, which is then asked for once."""
+    """Name of a knowledge base, instead of its id, which is then asked for, with a request of its own,
+    and remembered."""
 
     dense_similarity_top_k: int | None = Field(default=None, ge=0, le=100)
     """Candidates by meaning, at most 100 (OpenAPI reference). Default of the service: 100."""
@@ -96,7 +119,16 @@ class SearchFields(QuestionFields):
         Raises:
             TypeError: A keyword is no field; the message names the nearest one.
         """
-        return overlay(SearchFields, self, keywords)
+        given = {
+            name: value for name, value in keywords.items() if name != "verbose"
+        }  # LangChain's own
+        ways = {"pipeline_id", "pipeline_name"}
+        if not any(given.get(way) is not None for way in ways):
+            return overlay(SearchFields, self, given)
+        # What goes along with a question to an application is not meant for a direct search.
+        kept = set(SearchFields.model_fields) - ways - set(QuestionFields.model_fields) | _OF_BOTH
+        direct = {name: getattr(self, name) for name in kept - {"wait_for_answer"}}
+        return overlay(SearchFields, SearchFields.model_construct(**direct), given)
 
     @model_validator(mode="after")
     def _check_way(self) -> Self:
@@ -104,25 +136,13 @@ class SearchFields(QuestionFields):
             message = "give `pipeline_id` or `pipeline_name`, not both"
             raise ValueError(message)
         if self.direct:
-            ways = set(QuestionFields.model_fields) - _OF_BOTH | {"wait_for_answer"}
+            others = {*QuestionFields.model_fields, "wait_for_answer"} - _OF_BOTH
             why = "is for applications, but a knowledge base is searched directly"
         else:
-            ways = _DIRECT
+            others = {*DIRECT_FIELDS}
             why = "is for a direct search: give `pipeline_id` too"
-        for name in sorted(ways):
+        for name in sorted(others):
             if getattr(self, name) != SearchFields.model_fields[name].default:
                 message = f"`{name}` {why}"
                 raise ValueError(message)
         return self
-
-
-_DIRECT = {
-    "dense_similarity_top_k",
-    "sparse_similarity_top_k",
-    "enable_rewrite",
-    "query_history",
-    "enable_reranking",
-    "rerank_top_n",
-    "rerank_min_score",
-    "search_filters",
-}

@@ -10,7 +10,7 @@ from langchain_core.language_models.chat_models import agenerate_from_stream, ge
 from langchain_core.utils import from_env
 from pydantic import ConfigDict, Field, model_validator
 
-from langchain_bailian_app._application_fields import NO_TOOLS, ApplicationFields
+from langchain_bailian_app._application_fields import NO_TOOLS, SIGNED, ApplicationFields
 from langchain_bailian_app._blocks import PROVIDER
 from langchain_bailian_app._connected import Connected
 from langchain_bailian_app._connection_fields import Id
@@ -31,9 +31,6 @@ if TYPE_CHECKING:
     from langchain_core.outputs import ChatGenerationChunk, ChatResult
 
     from langchain_bailian_app._frames import Frame
-
-# URLs of private files carry a signature.
-_SIGNED = {"image_list", "file_list"}
 
 
 class BailianAppChatModel(Connected, EntryPoints):
@@ -216,7 +213,7 @@ class BailianAppChatModel(Connected, EntryPoints):
     @property
     def _identifying_params(self) -> dict[str, Any]:
         names = {"app_id", "base_url", "workspace", "region", *ApplicationFields.model_fields}
-        params = {name: getattr(self, name) for name in sorted(names - _SIGNED)}
+        params = {name: getattr(self, name) for name in sorted(names.difference(SIGNED))}
         for name in ("rag_options", "biz_params"):
             if params[name] is not None:
                 params[name] = params[name].model_dump(exclude_none=True)  # tokens are left out

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import os
 from contextlib import aclosing, closing
+from functools import partial
 from typing import TYPE_CHECKING, Any, Self
 
 from langchain_core.retrievers import BaseRetriever
-from langchain_core.utils import from_env
 from pydantic import Field, PrivateAttr, model_validator
 
-from langchain_bailian_app._application_fields import QuestionFields, hide_tokens
+from langchain_bailian_app._application_fields import QuestionFields, hide_secrets
 from langchain_bailian_app._blocks import PROVIDER
 from langchain_bailian_app._connected import Connected
 from langchain_bailian_app._connection_fields import ConnectionFields, Id
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
     from langchain_core.documents import Document
     from langchain_core.retrievers import LangSmithRetrieverParams
     from langchain_core.runnables import Runnable
+
+_MOST_KNOWN = 100
 
 
 class BailianRetriever(Connected, SearchFields, BaseRetriever):
@@ -75,14 +78,14 @@ class BailianRetriever(Connected, SearchFields, BaseRetriever):
     """
 
     app_id: Id | None = Field(
-        default_factory=from_env("BAILIAN_APP_ID", default=None), validate_default=True
+        default_factory=lambda: os.environ.get("BAILIAN_APP_ID") or None, validate_default=True
     )
     """Id of the application to ask. Default: `BAILIAN_APP_ID`. Of no use with `pipeline_id`."""
 
     model: BailianAppChatModel | None = Field(default=None, exclude=True, repr=False)
     """A chat model, whose connection and settings are used where none are given here."""
 
-    _known_id: tuple[Any, str] | None = PrivateAttr(default=None)
+    _known_ids: dict[Any, str] | None = PrivateAttr(default=None)
 
     def _get_relevant_documents(
         self,
@@ -93,7 +96,7 @@ class BailianRetriever(Connected, SearchFields, BaseRetriever):
     ) -> list[Document]:
         transport = self._transport()
         for errand in self._errands(query, kwargs):
-            with errand.partial_on_error(), closing(transport.stream(errand.request)) as frames:
+            with errand.on_error(), closing(transport.stream(errand.request)) as frames:
                 for frame in frames:
                     if errand.read(frame):
                         break
@@ -110,7 +113,7 @@ class BailianRetriever(Connected, SearchFields, BaseRetriever):
     ) -> list[Document]:
         transport = self._transport()
         for errand in self._errands(query, kwargs):
-            with errand.partial_on_error():
+            with errand.on_error():
                 async with aclosing(transport.astream(errand.request)) as frames:
                     async for frame in frames:
                         if errand.read(frame):
@@ -121,26 +124,36 @@ class BailianRetriever(Connected, SearchFields, BaseRetriever):
 
     def _errands(self, query: str, kwargs: dict[str, Any]) -> Iterator[Errand]:
         """Yield what to ask the service, one after the other; the last one has the documents."""
-        if not query.strip():
-            message = "the query has no text"
+        if not isinstance(query, str) or not query.strip():
+            message = f"the query {query!r} has no text"
             raise ValueError(message)
         options = self.overlaid(kwargs)
         if not options.direct:
             yield AppSearch(self.app_id or "", query, options)
-            return
-        pipeline_id = options.pipeline_id
-        if options.pipeline_name is not None:
+        elif options.pipeline_name is None:
+            yield PipelineSearch(options.pipeline_id or "", query, options)
+        else:
             place = (self._connection(), options.pipeline_name)
-            if self._known_id is None or self._known_id[0] != place:
+            pipeline_id = (self._known_ids or {}).get(place)
+            if pipeline_id is None:
                 lookup = Lookup(options.pipeline_name)
                 yield lookup
-                self._known_id = place, lookup.pipeline_id
-            pipeline_id = self._known_id[1]
-        yield PipelineSearch(pipeline_id or "", query, options)
+                pipeline_id = lookup.pipeline_id
+                self._know(place, pipeline_id)
+            # If it is gone, another one may have taken its name.
+            forget = partial(self._know, place, None)
+            yield PipelineSearch(pipeline_id, query, options, if_gone=forget)
+
+    def _know(self, place: Any, pipeline_id: str | None) -> None:
+        """Note the id of a knowledge base, or forget it; threads may do so at the same time."""
+        others = {known: found for known, found in (self._known_ids or {}).items() if known != place}
+        if len(others) >= _MOST_KNOWN:
+            others = {}
+        self._known_ids = others | ({} if pipeline_id is None else {place: pipeline_id})
 
     def bind(self, **kwargs: Any) -> Runnable[str, list[Document]]:
         """Return this retriever with keywords for every call."""
-        return super().bind(**hide_tokens(kwargs))
+        return super().bind(**hide_secrets(kwargs))
 
     def _get_ls_params(self, **kwargs: Any) -> LangSmithRetrieverParams:
         return super()._get_ls_params(**kwargs) | {"ls_vector_store_provider": PROVIDER}
@@ -151,9 +164,10 @@ class BailianRetriever(Connected, SearchFields, BaseRetriever):
         model = values.get("model") if isinstance(values, dict) else None
         if not isinstance(model, BailianAppChatModel):
             return values
-        names = [*ConnectionFields.model_fields]
+        names = set(ConnectionFields.model_fields)
         if not (values.get("pipeline_id") or values.get("pipeline_name")):
-            names += ["app_id", *QuestionFields.model_fields]
+            # How the model's own calls come has no bearing on how documents do.
+            names |= {"app_id", *QuestionFields.model_fields} - {"has_thoughts", "streaming"}
         return {name: getattr(model, name) for name in names} | values
 
     @model_validator(mode="after")

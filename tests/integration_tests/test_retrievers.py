@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import copy
 import pickle
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -363,3 +364,43 @@ def test_tokens_of_a_call_are_shown_nowhere(make: Make, bailian: BailianEmulator
     assert "planted" not in repr(bound)
     assert bound.invoke(QUERY)
     assert "user_defined_tokens" in bailian.requests[-1].body["input"]["biz_params"]
+
+
+async def test_a_knowledge_base_that_is_made_anew_is_found_again(
+    make: Make, bailian: BailianEmulator
+) -> None:
+    retriever = make(pipeline_name="新茶")
+    old = KnowledgeBase("新茶", rows=[{"品种": "龙井"}], pipeline_id="old")
+    bailian.add_knowledge_base(old)
+    assert await both_ways(retriever, "龙井")
+
+    bailian.knowledge_bases.remove(old)
+    bailian.add_knowledge_base(KnowledgeBase("新茶", rows=[{"品种": "龙井"}], pipeline_id="new"))
+    with pytest.raises(BailianNotFoundError):
+        await retriever.ainvoke("龙井")
+
+    (document,) = await both_ways(retriever, "龙井")
+    assert document.metadata["pipeline_id"] == "new"
+
+
+def test_threads_with_several_names_do_not_mix_them_up(make: Make, bailian: BailianEmulator) -> None:
+    retriever = make(pipeline_name=NAME, k=1)
+    names = {NAME: PIPELINE, "青禾手机": "phones0001"}
+
+    def search(name: str) -> bool:
+        (document,) = retriever.invoke("手机和海关", pipeline_name=name)
+        return document.metadata["pipeline_id"] == names[name]
+
+    with ThreadPoolExecutor(8) as pool:
+        assert all(pool.map(search, [*names] * 50))
+
+
+def test_signed_urls_are_in_no_pickle_and_no_repr(make: Make, bailian: BailianEmulator) -> None:
+    url = "https://example.com/a.png?Signature=planted"
+    retriever = make(app_id=bailian.app_id, image_list=[url])
+    bound = make(app_id=bailian.app_id).bind(image_list=url)
+
+    assert b"planted" not in pickle.dumps(retriever)
+    assert "planted" not in repr(retriever) + repr(bound)
+    assert bound.invoke(QUERY)
+    assert bailian.requests[-1].body["input"]["image_list"] == [url]

@@ -274,8 +274,16 @@ def test_a_block_that_cannot_be_read_is_shown_as_it_is() -> None:
     endless: list[Any] = []
     endless.append(endless)
 
+    class Odd(dict[str, Any]):
+        def get(self, key: str, default: Any = None) -> Any:
+            if key == "text":
+                raise KeyError(key)
+            return super().get(key, default)
+
     (part,) = read(
-        blocks({"type": "server_tool_result", "output": [{"content": "", "score": 10**400}]})
+        AIMessageChunk.model_construct(
+            content=[Odd(type="text", text="茶")], response_metadata={"output_version": "v1"}
+        )
     ).parts
     (step,) = read(
         AIMessageChunk.model_construct(content=[result(endless)], response_metadata=V1)
@@ -314,3 +322,25 @@ def test_nothing_is_lost_in_a_terminal(hostile: str) -> None:
 
     assert str(AnswerView(message)).count("lotus") == 3
     assert rich_text(message).count("lotus") >= 3
+
+
+def test_the_nodes_of_a_workflow_are_steps() -> None:
+    answer = answer_of(recording("workflow-full-thoughts.sse"))
+    shown = read(message_from_answer(answer, "app", {}))
+
+    steps = [part for part in shown.parts if isinstance(part, Step)]
+    assert [(step.name, step.args, step.done, step.result) for step in steps] == [
+        ("开始", [("type", "Start"), ("exec_time", "0ms")], True, ""),
+        ("写诗", [("type", "LLM"), ("exec_time", "900ms")], True, "春眠不觉晓"),
+        ("写信", [("type", "LLM"), ("exec_time", "800ms")], True, "见字如面"),
+        ("结束", [("type", "End"), ("exec_time", "1ms")], True, "见字如面"),
+    ]
+
+
+def test_nodes_that_paused_or_failed_say_so() -> None:
+    def steps(name: str) -> list[Step]:
+        message = message_from_answer(answer_of(recording(name)), "app", {})
+        return [part for part in read(message).parts if isinstance(part, Step)]
+
+    assert ("status", "paused") in steps("workflow-paused.sse")[1].args
+    assert steps("workflow-failed.sse")[1].failed

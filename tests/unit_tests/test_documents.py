@@ -91,7 +91,8 @@ def test_the_row_of_a_table_has_neither_images_nor_title() -> None:
         pytest.param("【正文】:", (None, None, ""), id="empty body"),
         pytest.param("", (None, None, ""), id="empty"),
         pytest.param(None, (None, None, ""), id="null"),
-        pytest.param(7, (None, None, ""), id="a number"),
+        pytest.param(7, (None, None, "7"), id="a number"),
+        pytest.param("引言\n【正文】:茶", (None, None, "引言\n【正文】:茶"), id="quoted in a text"),
     ],
 )
 def test_the_header_of_a_chunk_becomes_fields(text: Any, expected: tuple[Any, ...]) -> None:
@@ -150,13 +151,12 @@ def test_odd_values_stop_nothing(value: Any, images: list[str], score: float | N
 
 
 def test_a_header_may_have_any_lines() -> None:
-    header = '序\n【文档名】:茶书\n【标题】:第一章\n绿茶\n关键字:["茶", "水"]\n时间: 2025：三月'
+    header = '【文档名】:茶书\n【标题】:第一章\n绿茶\n关键字:["茶", "水"]\n时间: 2025：三月'
     text = f"{header}\n【正文】:茶"
     (passage,) = passages_from_observation(observation(hit(1, text, webSearch=True, rankWeight=2)))
 
     assert passage.title == "第一章\n绿茶"
     assert passage.extra == {
-        "header": "序",
         "关键字": ["茶", "水"],
         "时间": "2025：三月",
         "webSearch": True,

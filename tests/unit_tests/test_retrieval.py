@@ -371,3 +371,66 @@ def test_a_name_without_an_id_is_not_found(body: bytes) -> None:
 
     with pytest.raises(BailianNotFoundError, match="茶"):
         Lookup("茶").read(frame)
+
+
+def test_a_reference_cites_the_hit_with_its_text_whatever_the_number() -> None:
+    first = retrieval(hit("甲", id="1", score=0.9))
+    second = retrieval(hit("乙", id="2", score=0.5)) | {"arguments": '{"query": "再"}'}
+    reference = {"index_id": "1", "text": "乙", "doc_id": "file"}
+    data = sse(reply("茶。", "stop", thoughts=[first, second], doc_references=[reference]))
+
+    assert [(d.page_content, d.metadata["cited"]) for d in found(data)] == [("甲", False), ("乙", True)]
+
+
+def test_a_chunk_that_two_searches_have_numbered_is_one_document() -> None:
+    first = retrieval(hit("甲", id="1", score=0.9))
+    second = retrieval(hit("甲", id="1", score=0.5, referenceIndex=2)) | {
+        "arguments": '{"query": "再"}'
+    }
+    reference = {"index_id": "2", "text": "甲", "doc_id": "file"}
+    data = sse(reply("茶。", "stop", thoughts=[first, second], doc_references=[reference]))
+
+    assert [(d.id, d.metadata["cited"]) for d in found(data)] == [("1", True)]
+
+
+@pytest.mark.parametrize("hits", ['[{"id": "a", "score": 0.3}]', '["x"]', "{}", '"x"', "[1"])
+def test_hits_that_cannot_be_read_are_no_empty_result(hits: str) -> None:
+    step = {"action": "rag", "observation": hits}
+    reference = {"index_id": "1", "text": "出处"}
+
+    with pytest.warns(UserWarning, match="cannot be read"):
+        _, documents = search(sse(reply("茶", "stop", thoughts=[step], doc_references=[reference])))
+
+    assert [d.page_content for d in documents] == ["出处"]
+
+
+def test_odd_types_in_hits_become_text() -> None:
+    odd = hit("茶", id=None, dataId=["x"], dataName=["y"], webSearchUrl=8, score="nan", title=5)
+
+    _, (document,) = search(sse(reply(thoughts=[retrieval(odd)])))
+
+    assert document.metadata == {
+        "source": "8",
+        "title": "5",
+        "doc_id": "['x']",
+        "doc_name": "['y']",
+        "doc_url": "8",
+        "reference_index": 1,
+    }
+
+
+@pytest.mark.parametrize("found_id", ["../../x", "a?b=1", ["a"]])
+def test_an_id_that_could_lead_elsewhere_gets_into_no_url(found_id: Any) -> None:
+    (frame,) = frames_of(json.dumps({"code": "Success", "id": found_id}).encode())
+
+    with pytest.raises(BailianServerError, match="an id for '茶' that is none"):
+        Lookup("茶").read(frame)
+
+
+@pytest.mark.parametrize("nodes", [{"a": 1}, 5, "x"])
+def test_nodes_that_are_no_list_are_an_error(nodes: Any) -> None:
+    errand = PipelineSearch("kb", "?", SearchFields(pipeline_id="kb"))
+    (frame,) = frames_of(json.dumps({"nodes": nodes}).encode())
+
+    with pytest.raises(BailianServerError, match="nodes"):
+        errand.read(frame)

@@ -152,3 +152,53 @@ def test_a_model_lends_only_its_connection_to_a_direct_search() -> None:
     retriever = BailianRetriever(model=model, pipeline_id="kb")
 
     assert (retriever.timeout, retriever.rag_options) == (7, None)
+
+
+@pytest.mark.parametrize("query", [None, 5, [HumanMessage("茶")]])
+def test_a_query_is_a_text(query: Any) -> None:
+    with pytest.raises(ValueError, match="no text"):
+        BailianRetriever(app_id="app", api_key="k").invoke(query)
+
+
+@pytest.mark.parametrize(
+    "history",
+    [[1], [("tool", "x")], [{"role": "user"}], [HumanMessage([{"type": "text", "text": " "}])]],
+)
+def test_a_history_has_messages_with_texts(history: Any) -> None:
+    with pytest.raises(ValidationError):
+        SearchFields(pipeline_id="kb", query_history=history)
+
+
+@pytest.mark.parametrize("threshold", [float("nan"), -0.1, 1.1])
+def test_a_threshold_is_a_score(threshold: float) -> None:
+    with pytest.raises(ValidationError, match="score_threshold"):
+        SearchFields(score_threshold=threshold)
+
+
+def test_an_empty_variable_names_no_application(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BAILIAN_APP_ID", "")
+
+    assert BailianRetriever(pipeline_id="kb").app_id is None
+
+
+def test_a_model_does_not_lend_how_its_own_calls_come() -> None:
+    model = BailianAppChatModel(app_id="app", has_thoughts=False, streaming=False)
+
+    retriever = BailianRetriever(model=model)
+
+    assert (retriever.has_thoughts, retriever.streaming) == (None, None)
+
+
+def test_a_call_may_search_directly_whatever_the_constructor_says() -> None:
+    retriever = BailianRetriever(app_id="app", memory_id="m", k=3, wait_for_answer=True)
+
+    options = retriever.overlaid({"pipeline_id": "kb", "rerank_top_n": 2, "verbose": True})
+
+    assert options == SearchFields(pipeline_id="kb", k=3, rerank_top_n=2)
+    by_name = BailianRetriever(pipeline_id="kb", rerank_min_score=0.5).overlaid({"pipeline_name": "茶"})
+    assert by_name == SearchFields(pipeline_name="茶", rerank_min_score=0.5)
+
+
+def test_k_is_what_vector_stores_call_top_k() -> None:
+    with pytest.raises(ValidationError, match="did you mean `k`"):
+        BailianRetriever(app_id="app", top_k=3)
