@@ -9,6 +9,7 @@ from langchain_bailian_app.emulator.documents import Document
 from langchain_bailian_app.emulator.errors import ERRORS, ErrorReply
 from langchain_bailian_app.emulator.faults import FAULTS, Faults
 from langchain_bailian_app.emulator.knowledge import KnowledgeBase
+from langchain_bailian_app.emulator.nodes import Node
 from langchain_bailian_app.emulator.records import RecordedRequest
 from langchain_bailian_app.emulator.server import BailianEmulator
 from langchain_bailian_app.emulator.turns import Reply, Round, Turn
@@ -23,6 +24,7 @@ __all__ = [
     "ErrorReply",
     "Faults",
     "KnowledgeBase",
+    "Node",
     "RecordedRequest",
     "Reply",
     "Round",

@@ -12,10 +12,14 @@ from typing import Literal, TypeAlias
 from langchain_bailian_app.emulator.errors import ErrorReply
 from langchain_bailian_app.emulator.faults import Faults
 from langchain_bailian_app.emulator.knowledge import KnowledgeBase
+from langchain_bailian_app.emulator.nodes import Node, check_ids
 from langchain_bailian_app.emulator.turns import Reply, Turn
 
 Answer: TypeAlias = Callable[[Turn], str | Reply]
 """A scripted answer; called on the server's thread, so it must not block."""
+
+Kind: TypeAlias = Literal["agent", "agent2", "workflow", "rag"]
+"""Kinds of applications: agent 1.0, Agent 2.0, workflow, and the legacy RAG application."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +49,7 @@ class App:
         name: Its name.
         description: One line about it.
         app_id: 32 hexadecimal characters; random when not given.
-        kind: The kind of application.
+        kind: The kind of application. `kinds` says what each takes of a request.
         workspace: Workspace that `X-DashScope-WorkSpace` must name; `None` accepts any.
         published: An unpublished app answers `FlowNotPublished`.
         model_id: The model that `usage` names; `parameters.model_id` overrides it.
@@ -61,7 +65,7 @@ class App:
             not only on the first. No source says which one the service does.
         ignores_incremental: Send the whole text so far on every frame, whatever was asked.
         answer: A scripted answer, instead of the extractive or echoing one: a text, or a function
-            of the `Turn`.
+            of the `Turn`. In a workflow, what its LLM nodes without a text say.
         pace: Seconds before each frame; `None` for the emulator's pace. A call without a stream
             waits as long as its stream would have taken.
         error: A refusal to give instead of the answer.
@@ -69,12 +73,21 @@ class App:
         cut_after: Drop the connection after this many frames.
         faults: Which replies go wrong on their way, and how.
         replay: Bytes to send instead of any answer.
+        nodes: The nodes of a workflow, in order; Start, LLM and End when not given.
+        variables: Variables of its Start node that a call must give in `biz_params`, and their types.
+        dialog: Whether it is a dialog workflow; a task workflow knows no rounds before.
+        final_text: Instead of the text of a workflow's last frame, whatever was streamed before.
+        completed_as_text: Send `node_is_completed` as a string, as the official client expects it;
+            all documents show a boolean.
+        end_repeats: Let an End node say again, in `agent_format` and `message_format_plus`, what an
+            LLM node has said there. In the documented example it does not.
+        messages_in_agent2: What becomes of `messages` in Agent 2.0, which does not document them.
     """
 
     name: str
     description: str = ""
     app_id: str = field(default_factory=lambda: uuid.uuid4().hex)
-    kind: Literal["agent"] = "agent"
+    kind: Kind = "agent"
     workspace: str | None = None
     published: bool = True
     model_id: str = "qwen-plus"
@@ -95,6 +108,13 @@ class App:
     cut_after: int | None = None
     faults: Faults | None = None
     replay: Replay | None = None
+    nodes: Sequence[Node] = ()
+    variables: Mapping[str, type] = field(default_factory=dict)
+    dialog: bool = True
+    final_text: str | None = None
+    completed_as_text: bool = False
+    end_repeats: bool = False
+    messages_in_agent2: Literal["ignored", "refused"] = "ignored"
 
     def __post_init__(self) -> None:
         """Say at once what would otherwise go wrong at the first request."""
@@ -109,6 +129,18 @@ class App:
         if self.always_thoughts and self.never_thoughts:
             msg = "`always_thoughts` and `never_thoughts` contradict each other: set one of them"
             raise ValueError(msg)
+        self._check_workflow()
+
+    def _check_workflow(self) -> None:
+        if (self.nodes or self.variables) and self.kind != "workflow":
+            msg = f'`nodes` and `variables` belong to `kind="workflow"`, not to {self.kind!r}'
+            raise ValueError(msg)
+        for name, kind in self.variables.items():
+            declared: object = kind
+            if not isinstance(declared, type):
+                msg = f"the type of the variable {name!r} is a class like `str`, not {declared!r}"
+                raise TypeError(msg)
+        check_ids(self.nodes)
 
     def thinks(self, enable_thinking: bool | None) -> bool:
         """Whether it reasons before it answers, given the request's `enable_thinking`."""

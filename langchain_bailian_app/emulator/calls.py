@@ -12,9 +12,12 @@ from langchain_bailian_app.emulator.fields import object_of, refuse_value, strin
 from langchain_bailian_app.emulator.filters import Narrowing
 from langchain_bailian_app.emulator.turns import Round
 
+NO_USER = "The input messages do not contain elements with the role of user."
+
 _ROLES = ("system", "user", "assistant")
 _MAX_PIPELINES = 5
 _MAX_SESSION_FILES = 10
+_REFERENCE_TYPES = ("simple", "indexed")
 
 
 @dataclass(frozen=True)
@@ -28,7 +31,10 @@ class RagOptions:
 
 @dataclass(frozen=True)
 class Call:
-    """A checked request to an application; `history` is `None` unless `messages` were sent."""
+    """A checked request to an application.
+
+    `history` is `None` unless `messages` were sent, or `history` as the legacy application has it.
+    """
 
     prompt: str
     history: tuple[Round, ...] | None
@@ -46,6 +52,8 @@ class Call:
     dialog_round: int | None
     model_id: str | None
     rag_options: RagOptions
+    reference_type: str | None
+    flow_stream_mode: str | None
 
 
 def call_from_body(body: Mapping[str, Any], *, stream: bool) -> Call:
@@ -61,12 +69,13 @@ def call_from_body(body: Mapping[str, Any], *, stream: bool) -> Call:
         refuse("InvalidParameter", "incremental_output only support stream call")
     # `messages` win over `prompt` and `session_id`: the newest reference says so.
     messages = _messages(given)
-    prompt, history, system = _conversation(messages) if messages else (_prompt(given), None, "")
+    told = _told(given)
+    prompt, history, system = _conversation(messages) if messages else (_prompt(given), told, "")
     return Call(
         prompt=prompt,
         history=history,
         system=system,
-        session_id=None if messages else typed(given, "session_id", str),
+        session_id=typed(given, "session_id", str) if history is None else None,
         memory_id=typed(given, "memory_id", str),
         images=strings(given, "image_list"),
         files=strings(given, "file_list"),
@@ -78,7 +87,9 @@ def call_from_body(body: Mapping[str, Any], *, stream: bool) -> Call:
         enable_thinking=typed(parameters, "enable_thinking", bool),
         dialog_round=typed(parameters, "dialog_round", int),
         model_id=typed(parameters, "model_id", str),
-        rag_options=_rag_options(object_of(parameters, "rag_options")),
+        rag_options=_rag_options(object_of(parameters, "rag_options"), strings(given, "doc_tag_codes")),
+        reference_type=_reference_type(given),
+        flow_stream_mode=typed(parameters, "flow_stream_mode", str),
     )
 
 
@@ -112,7 +123,7 @@ def _conversation(messages: list[tuple[str, str]]) -> tuple[str, tuple[Round, ..
     spoken = [pair for pair in messages if pair[0] != "system"]
     last = max((n for n, (role, _) in enumerate(spoken) if role == "user"), default=None)
     if last is None:
-        refuse("InvalidParameter", "The input messages do not contain elements with the role of user.")
+        refuse("InvalidParameter", NO_USER)
     rounds: list[Round] = []
     for role, content in spoken[:last]:
         if role == "user":
@@ -122,7 +133,28 @@ def _conversation(messages: list[tuple[str, str]]) -> tuple[str, tuple[Round, ..
     return spoken[last][1], tuple(rounds), system
 
 
-def _rag_options(options: Mapping[str, Any]) -> RagOptions:
+def _told(given: Mapping[str, Any]) -> tuple[Round, ...] | None:
+    """The rounds that `history` tells; an empty one tells none."""
+    rounds = given.get("history") or []
+    if not isinstance(rounds, list):
+        refuse_value("history", "a list")
+    told = []
+    for item in rounds:
+        user, bot = (item.get("user"), item.get("bot")) if isinstance(item, dict) else (None, None)
+        if not isinstance(user, str) or not isinstance(bot, str):
+            refuse_value("history", "a list of objects with the texts user and bot")
+        told.append(Round(user, bot))
+    return tuple(told) or None
+
+
+def _reference_type(given: Mapping[str, Any]) -> str | None:
+    kind = typed(given, "doc_reference_type", str)
+    if kind is not None and kind not in _REFERENCE_TYPES:
+        refuse_value("doc_reference_type", " or ".join(_REFERENCE_TYPES))
+    return kind
+
+
+def _rag_options(options: Mapping[str, Any], tag_codes: tuple[str, ...]) -> RagOptions:
     pipeline_ids = strings(options, "pipeline_ids")
     tags = options.get("tags")
     session_file_ids = strings(options, "session_file_ids")
@@ -136,7 +168,7 @@ def _rag_options(options: Mapping[str, Any]) -> RagOptions:
         narrowing=Narrowing(
             file_ids=file_ids if pipeline_ids else (),
             # One official example sends a bare string.
-            tags=(tags,) if isinstance(tags, str) else strings(options, "tags"),
+            tags=tag_codes or ((tags,) if isinstance(tags, str) else strings(options, "tags")),
             metadata=metadata if pipeline_ids else {},
             columns=object_of(options, "structured_filter"),
         ),

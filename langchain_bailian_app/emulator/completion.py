@@ -9,20 +9,20 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from langchain_bailian_app.emulator.answers import usual_reasoning, usual_reply
 from langchain_bailian_app.emulator.apps import App, Replay, all_knowledge_bases
-from langchain_bailian_app.emulator.calls import Call, RagOptions, call_from_body
+from langchain_bailian_app.emulator.calls import Call, RagOptions
+from langchain_bailian_app.emulator.composing import Composed, composed
 from langchain_bailian_app.emulator.errors import ErrorReply, RequestRefused, refuse
 from langchain_bailian_app.emulator.exchanges import EVENT_STREAM, JSON, Exchange
 from langchain_bailian_app.emulator.faults import Script
-from langchain_bailian_app.emulator.frames import Composition, cut, event_bytes, json_bytes
+from langchain_bailian_app.emulator.frames import event_bytes, json_bytes
+from langchain_bailian_app.emulator.kinds import call_to
 from langchain_bailian_app.emulator.knowledge import KnowledgeBase, search
 from langchain_bailian_app.emulator.memories import MemoryStore
+from langchain_bailian_app.emulator.remains import Remains
 from langchain_bailian_app.emulator.rewriting import rewritten
 from langchain_bailian_app.emulator.sessions import Session, SessionStore
-from langchain_bailian_app.emulator.thoughts import reference_of, steps_of
-from langchain_bailian_app.emulator.turns import Reply, Round, Turn
-from langchain_bailian_app.emulator.wording import TokenCounter
+from langchain_bailian_app.emulator.turns import Turn
 
 _VARIABLE = re.compile(r"\$\{\s*(\w+)\s*\}|\{\{\s*(\w+)\s*\}\}")
 
@@ -51,11 +51,11 @@ class Completion:
         provoked = app.error if app.error and app.error.take() else None
         if provoked and (provoked.in_stream_after is None or not exchange.wants_stream):
             raise RequestRefused(provoked)
-        call = call_from_body(body, stream=exchange.wants_stream)
+        call = call_to(app, body, stream=exchange.wants_stream)
         session = self._session(app, call)
         turn = self._turn(app, call, session)
-        composition = _composed(app, call, turn, exchange.request_id)
-        remains = _Remains(self.sessions, self.memories, session, turn, composition, exchange)
+        composition = composed(app, call, turn, exchange.request_id)
+        remains = Remains(self.sessions, self.memories, session, turn, composition, exchange)
         exchange.over = remains.keep_broken
         await self._write(exchange, app, composition, provoked, remains)
 
@@ -69,6 +69,8 @@ class Completion:
         return app
 
     def _session(self, app: App, call: Call) -> Session:
+        if app.kind == "workflow" and not app.dialog:
+            return self.sessions.fleeting(app.app_id)
         if call.history is not None or call.session_id is None:
             return self.sessions.begin(app.app_id, call.history or ())
         return self.sessions.resume(app.app_id, call.session_id)
@@ -114,9 +116,9 @@ class Completion:
         self,
         exchange: Exchange,
         app: App,
-        composition: Composition,
+        composition: Composed,
         provoked: ErrorReply | None,
-        remains: "_Remains",
+        remains: Remains,
     ) -> None:
         """Write the answer; what it leaves behind is kept just before its end is written."""
         pace = self.pace if app.pace is None else app.pace
@@ -137,89 +139,12 @@ class Completion:
                 cut_after=app.cut_after,
             )
         else:
-            await exchange.answer(composition.whole(), after=pace * count, before=remains.keep_whole)
+            await exchange.answer(
+                composition.whole(), after=pace * composition.paces, before=remains.keep_whole
+            )
 
 
-@dataclass
-class _Remains:
-    """What an answer leaves behind, once: the turn and a memory, or as much as the switch says."""
-
-    sessions: SessionStore
-    memories: MemoryStore
-    session: Session
-    turn: Turn
-    composition: Composition
-    exchange: Exchange
-    settled: bool = False
-
-    def keep_whole(self) -> None:
-        """Keep the turn of an answer that reaches its end."""
-        self._keep(self.composition.text)
-        if self.turn.memory_id is not None:
-            self.memories.store(self.turn.memory_id, self.turn.prompt)
-
-    def keep_broken(self) -> None:
-        """Keep or drop the turn of one that has not reached its end, and will not."""
-        if self.settled:
-            return
-        frames = self.exchange.record.frames_sent if self.exchange.wants_stream else 0
-        if self.sessions.keep_aborted:
-            self._keep(self.composition.text_after(frames))
-        self.settled = True
-
-    def _keep(self, answer: str) -> None:
-        self.sessions.add(self.session, Round(self.turn.prompt, answer))
-        self.settled = True
-
-
-def _composed(app: App, call: Call, turn: Turn, request_id: str) -> Composition:
-    """Settle everything a reply leaves open."""
-    reply = _reply(app, turn)
-    shows_thoughts = app.shows_thoughts(asked=call.has_thoughts)
-    reasoning = ""
-    if shows_thoughts and turn.thinking:
-        reasoning = usual_reasoning(turn) if reply.reasoning is None else reply.reasoning
-    references = reply.references
-    if references is None:
-        references = [reference_of(hit) for hit in turn.hits] if app.show_references else []
-    steps = steps_of(turn) if reply.steps is None else reply.steps
-    return Composition(
-        request_id=request_id,
-        session_id=turn.session_id,
-        text=reply.text,
-        pieces=cut(reply.text) if reply.pieces is None else reply.pieces,
-        reasoning=reasoning,
-        steps=steps if shows_thoughts else [],
-        references=references,
-        finish_reason=reply.finish_reason,
-        model_id=call.model_id or app.model_id,
-        input_tokens=_input_tokens(turn),
-        usage=reply.usage,
-        incremental=call.incremental and not app.ignores_incremental,
-        repeat_steps=app.repeat_steps,
-    )
-
-
-def _reply(app: App, turn: Turn) -> Reply:
-    if app.answer is None:
-        return usual_reply(turn, cites=app.show_references)
-    if isinstance(app.answer, str):
-        return Reply(app.answer)
-    try:
-        scripted: object = app.answer(turn)
-    except Exception as exc:
-        # The script is not ours: whatever it raises must reach the client, not kill the server.
-        message = f"The scripted answer raised {exc!r}."
-        raise RequestRefused(ErrorReply.of("AppProcessFailed", message=message)) from exc
-    if isinstance(scripted, Reply):
-        return scripted
-    if not isinstance(scripted, str):
-        message = f"The scripted answer returned {scripted!r}: neither a text nor a Reply."
-        raise RequestRefused(ErrorReply.of("AppProcessFailed", message=message))
-    return Reply(scripted)
-
-
-def _events(composition: Composition, provoked: ErrorReply | None) -> Iterator[bytes]:
+def _events(composition: Composed, provoked: ErrorReply | None) -> Iterator[bytes]:
     """The frames on the wire; a provoked error takes the place of one, or follows the last."""
     payloads = composition.stream()
     if provoked is not None:
@@ -234,11 +159,11 @@ def _events(composition: Composition, provoked: ErrorReply | None) -> Iterator[b
         yield event_bytes(number, payload)
 
 
-def _whole(composition: Composition) -> bytes:
+def _whole(composition: Composed) -> bytes:
     return json_bytes(composition.whole())
 
 
-async def _break(exchange: Exchange, script: Script, pace: float, remains: _Remains) -> None:
+async def _break(exchange: Exchange, script: Script, pace: float, remains: Remains) -> None:
     """Write what a fault has made of a reply."""
     if script.end == "reset":
         await exchange.hang_up()
@@ -277,9 +202,3 @@ def _filled(template: str, biz_params: Mapping[str, Any]) -> str:
         return str(values.get(match.group(1) or match.group(2), match.group(0)))
 
     return _VARIABLE.sub(value, template)
-
-
-def _input_tokens(turn: Turn) -> int:
-    said = "".join(r.prompt + r.answer for r in turn.history)
-    found = "".join(hit.chunk.content for hit in turn.hits)
-    return TokenCounter(turn.system + said + found + turn.prompt).tokens

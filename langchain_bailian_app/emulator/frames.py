@@ -35,11 +35,18 @@ class Composition:
     usage: Sequence[Mapping[str, Any]] | None = None
     incremental: bool = True
     repeat_steps: bool = False
+    unmarked: bool = False
+    """Whether references are listed from the first frame on, for a text that has no markers."""
 
     @property
     def frame_count(self) -> int:
         """How many frames the stream has."""
         return bool(self.steps) + len(cut(self.reasoning)) + len(self.pieces) + 1
+
+    @property
+    def paces(self) -> int:
+        """How many frames' time the answer takes without a stream."""
+        return self.frame_count
 
     def text_after(self, frames: int) -> str:
         """The text that this many frames of the stream have carried."""
@@ -84,7 +91,7 @@ class Composition:
         finish_reason: str = "null",
     ) -> dict[str, Any]:
         output: dict[str, Any] = {"thoughts": list(entries)} if entries else {}
-        cited = [r for r in self.references if r["index_id"] in produced.cited]
+        cited = [r for r in self.references if self.unmarked or r["index_id"] in produced.cited]
         if cited:
             output["doc_references"] = cited
         output |= {
@@ -137,6 +144,11 @@ def cut(text: str) -> list[str]:
         edges |= {end - len("ref>")} if number % 2 == 0 else {start + len("<ref"), end - 1}
     inside = [edge for edge in sorted(edges) if 0 < edge < len(text)]
     return [text[a:b] for a, b in zip([0, *inside], [*inside, len(text)], strict=True) if a < b]
+
+
+def without_markers(text: str) -> str:
+    """The text as it is without its references."""
+    return _MARKER.sub("", text)
 
 
 def event_bytes(number: int, payload: Mapping[str, Any], *, status: int | None = None) -> bytes:

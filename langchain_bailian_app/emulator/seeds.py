@@ -1,4 +1,4 @@
-"""The apps an emulator starts with: customs terms, a phone catalogue, and an echo.
+"""The apps an emulator starts with: customs terms, a phone catalogue, an echo, and a workflow.
 
 Their documents are the package's own samples; their ids are made up and never change.
 """
@@ -7,10 +7,12 @@ from pathlib import Path
 
 from langchain_bailian_app.emulator.apps import App
 from langchain_bailian_app.emulator.knowledge import KnowledgeBase
+from langchain_bailian_app.emulator.nodes import Node
 
 CUSTOMS_APP_ID = "c0ffee00000000000000000000000001"
 PHONES_APP_ID = "c0ffee00000000000000000000000002"
 ECHO_APP_ID = "c0ffee00000000000000000000000003"
+WORKFLOW_APP_ID = "c0ffee00000000000000000000000004"
 
 _SAMPLES = Path(__file__).parent / "samples"
 
@@ -42,4 +44,31 @@ def seed_apps() -> list[App]:
             app_id=ECHO_APP_ID,
             long_term_memory=True,
         ),
+        _travel_planner(),
     ]
+
+
+def _travel_planner() -> App:
+    """A workflow with two models, one of which thinks, and an End node that joins what they say."""
+    return App(
+        name="旅行规划",
+        description="对话型工作流，变量 city（字符串）放在 biz_params 里",
+        app_id=WORKFLOW_APP_ID,
+        kind="workflow",
+        variables={"city": str},
+        nodes=[
+            Node("开始", "Start", exec_ms=0),
+            Node(
+                "景点",
+                text=(
+                    "（本地模拟器）去${city}玩三天：第一天老城和博物馆，第二天山水，第三天市集。"
+                    "我不是模型，只把你给的城市填进模板。"
+                ),
+                reasoning="用户想去${city}，说的是「${sys.query}」。先排三天的路线，近的放在一天里。",
+                returns=False,
+                exec_ms=1200,
+            ),
+            Node("美食", text="在${city}，早上吃面，晚上逛夜市。", returns=False, exec_ms=700),
+            Node("结束", "End", text="【行程】${景点}\n【吃什么】${美食}\n祝你在${city}玩得开心！"),
+        ],
+    )

@@ -36,7 +36,7 @@ class BailianEmulator:
     ```
 
     Args:
-        seed_apps: Begin with the default apps: customs terms, phones, echo.
+        seed_apps: Begin with the default apps: customs terms, phones, echo, a workflow.
         pace: Seconds before each frame, for apps without a pace of their own.
         log_level: Level of the logger `langchain_bailian_app.emulator`; `info` logs each request.
         port: Port on loopback; 0 takes a free one.

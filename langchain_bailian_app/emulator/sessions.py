@@ -73,6 +73,10 @@ class SessionStore:
         self._sessions[session.session_id] = session
         return session
 
+    def fleeting(self, app_id: str) -> Session:
+        """Give a session that has an id, and is not kept."""
+        return Session(uuid.uuid4().hex, app_id, self._clock())
+
     def resume(self, app_id: str, session_id: str) -> Session:
         """Go on with a session, or do what the switches say.
 
