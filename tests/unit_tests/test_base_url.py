@@ -10,6 +10,7 @@ from langchain_bailian_app._base_url import check_base_url, default_base_url, ho
     [
         "https://dashscope.aliyuncs.com/api/v1",
         "https://ws1.cn-beijing.maas.aliyuncs.com/api/v1",
+        "https://ep-0123.dashscope.cn-beijing.privatelink.aliyuncs.com/api/v1",
         "https://example.com:8443/proxy/api/v1",
         "HTTPS://EXAMPLE.COM/api/v1",
         "http://localhost:8000/api/v1",
