@@ -9,9 +9,11 @@ from langchain_bailian_app.sessions import (
     InMemorySessionStore,
     SessionStore,
 )
+from langchain_bailian_app.tools import BailianAppTool
 
 __all__ = [
     "BailianAppChatModel",
+    "BailianAppTool",
     "BailianRetriever",
     "BailianSessionWarning",
     "BizParams",

@@ -55,6 +55,7 @@ FRONT = {
     "redis_sessions",
     "retrievers",
     "sessions",
+    "tools",
 }
 # What may do no input or output, and know nothing of who does.
 OUTSIDE_THE_PURE_RING = {"dashscope", "httpx", "aiohttp", "asyncio", "socket", "threading", "os"}
@@ -81,6 +82,7 @@ def own(names: set[str]) -> set[str]:
 def test_the_public_list_is_complete_and_sorted() -> None:
     assert langchain_bailian_app.__all__ == [
         "BailianAppChatModel",
+        "BailianAppTool",
         "BailianRetriever",
         "BailianSessionWarning",
         "BizParams",

@@ -1,0 +1,238 @@
+"""`BailianAppTool`: an application as a tool of another agent."""
+
+from __future__ import annotations
+
+from contextlib import aclosing, closing, contextmanager
+from typing import TYPE_CHECKING, Any, Literal, Self, cast
+
+from langchain_core.callbacks import (
+    AsyncCallbackManagerForToolRun,
+    CallbackManagerForToolRun,
+    adispatch_custom_event,
+    dispatch_custom_event,
+)
+from langchain_core.messages import AIMessage, AIMessageChunk, message_chunk_to_message
+from langchain_core.messages.ai import add_ai_message_chunks
+from langchain_core.runnables import RunnableConfig, patch_config
+from langchain_core.tools import ArgsSchema, BaseTool, ToolException
+from pydantic import BaseModel, ConfigDict, Field, create_model, model_validator
+
+from langchain_bailian_app.chat_models import BailianAppChatModel
+from langchain_bailian_app.errors import BailianRequestError, BailianSessionError
+from langchain_bailian_app.options import BizParams
+from langchain_bailian_app.sessions import SessionStore
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, AsyncIterator, Generator, Iterator
+
+
+PROGRESS = "bailian_app_progress"
+"""Name of the custom events that tell what comes while the application answers."""
+
+_QUERY = "What to ask, in full: the application knows nothing of the conversation."
+
+
+class BailianAppTool(BaseTool):
+    """An application of Bailian (百炼) as a tool of another agent.
+
+    The calling model reads the text of the answer. The whole message, with its sources, steps and
+    tokens, is the artifact: `ToolMessage.artifact`. While the application answers, each content block
+    that comes is a custom event (`PROGRESS`: `{"tool": name, "block": {…}}`).
+
+    What the calling model can mend is a `ToolException`, which it is shown: a request that the service
+    refuses, a question without text. A wrong key, missing rights, a full quota and faults of the
+    service are not, and are raised.
+
+    Conversations:
+        Each call stands alone, unless there is a `session_store`: then the application remembers
+        earlier calls of this tool in the same thread of the outer conversation
+        (`configurable.thread_id`), in a session of its own. A second call at the same time gets a
+        session for itself alone, with a warning. Time travel of the outer graph does not rewind the
+        application's session.
+
+    Instantiate:
+        ```python
+        from langchain_bailian_app import BailianAppTool
+
+        customs = BailianAppTool(
+            app_id="…",
+            name="customs_terms",
+            description="Explains terms of the customs. Ask in Chinese.",
+        )
+        weather = BailianAppTool(
+            model=model,
+            name="weather",
+            description="Tells the weather of a city.",
+            variables={"city": (str, "城市"), "days": (int, "天数")},
+            workflow=True,
+        )
+        ```
+
+    Invoke:
+        ```python
+        customs.invoke({"query": "什么是滞报金？"})
+        ```
+    """
+
+    model_config = ConfigDict(hide_input_in_errors=True)
+
+    model: BailianAppChatModel
+    """The application. Its fields may also be given to the tool itself: `app_id`, `rag_options`, …"""
+
+    variables: dict[str, Any] | None = None
+    """Variables of the application that the calling model fills in: by name a type, with a description
+    if you like, `{"city": (str, "城市")}`, or what `pydantic.create_model` takes."""
+
+    workflow: bool = False
+    """Whether the variables are inputs of a workflow, rather than prompt variables of an agent."""
+
+    session_store: SessionStore | None = Field(default=None, exclude=True)
+    """Lets the application remember earlier calls in the same thread."""
+
+    args_schema: ArgsSchema = BaseModel  # made of `variables`
+    response_format: Literal["content", "content_and_artifact"] = "content_and_artifact"
+    handle_tool_error: Any = True
+    handle_validation_error: Any = Field(default_factory=lambda: _what_is_wrong)
+
+    if TYPE_CHECKING:
+
+        def __init__(
+            self,
+            *,
+            name: str,
+            description: str,
+            model: BailianAppChatModel | None = None,
+            variables: dict[str, Any] | None = None,
+            workflow: bool = False,
+            session_store: SessionStore | None = None,
+            **fields: Any,
+        ) -> None: ...
+
+    @model_validator(mode="before")
+    @classmethod
+    def _make_model(cls, values: Any) -> Any:
+        """Make the model of the fields that are its own, and the arguments of the variables."""
+        if not isinstance(values, dict):
+            return values
+        mine = {name: value for name, value in values.items() if name in cls.model_fields}
+        fields = {name: value for name, value in values.items() if name not in mine}
+        given = mine.get("model")
+        if isinstance(given, BailianAppChatModel):
+            settings = {name: getattr(given, name) for name in type(given).model_fields}
+            mine["model"] = type(given)(**settings | fields) if fields else given
+        else:
+            mine["model"] = BailianAppChatModel(**fields)
+        return {"args_schema": _schema(mine.get("variables") or {})} | mine
+
+    @model_validator(mode="after")
+    def _remember_sessions(self) -> Self:
+        if self.session_store is not None:
+            self.model = self.model.model_copy(update={"session_store": self.session_store})
+        return self
+
+    def _run(
+        self,
+        query: str,
+        *,
+        config: RunnableConfig,
+        run_manager: CallbackManagerForToolRun | None = None,
+        **variables: Any,
+    ) -> tuple[str, AIMessage]:
+        inner = _inside(config, run_manager.get_child() if run_manager else None)
+        asked = self._asked(config, variables)
+        chunks: list[AIMessageChunk] = []
+        with _mendable(), closing(_generator(self.model.stream(query, inner, **asked))) as stream:
+            for chunk in stream:
+                chunks.append(chunk)
+                for progress in self._progress(chunk) if run_manager else ():
+                    dispatch_custom_event(PROGRESS, progress, config=inner)
+        return _result(chunks)
+
+    async def _arun(
+        self,
+        query: str,
+        *,
+        config: RunnableConfig,
+        run_manager: AsyncCallbackManagerForToolRun | None = None,
+        **variables: Any,
+    ) -> tuple[str, AIMessage]:
+        inner = _inside(config, run_manager.get_child() if run_manager else None)
+        asked = self._asked(config, variables)
+        chunks: list[AIMessageChunk] = []
+        with _mendable():
+            async with aclosing(_agenerator(self.model.astream(query, inner, **asked))) as stream:
+                async for chunk in stream:
+                    chunks.append(chunk)
+                    for progress in self._progress(chunk) if run_manager else ():
+                        await adispatch_custom_event(PROGRESS, progress, config=inner)
+        return _result(chunks)
+
+    def _asked(self, config: RunnableConfig, variables: dict[str, Any]) -> dict[str, Any]:
+        """Return the keywords of the call."""
+        asked: dict[str, Any] = {"history": "messages"}
+        thread_id = (config.get("configurable") or {}).get("thread_id")
+        if self.session_store is not None and thread_id is not None:
+            asked = {"history": "thread", "session_key": f"{thread_id} {self.name}"}
+        if variables:
+            known = self.model.biz_params.to_wire() if self.model.biz_params else {}
+            if not self.workflow:
+                variables = {"user_prompt_params": known.get("user_prompt_params", {}) | variables}
+            asked["biz_params"] = BizParams(**known | variables)
+        return asked
+
+    def _progress(self, chunk: AIMessageChunk) -> list[dict[str, Any]]:
+        return [{"tool": self.name, "block": block} for block in chunk.content_blocks]
+
+
+def _schema(variables: dict[str, Any]) -> type[BaseModel]:
+    taken = {"query", "config", "run_manager"} & variables.keys()
+    if taken:
+        message = f"a variable cannot be called {min(taken)!r}: the tool has an argument of that name"
+        raise ValueError(message)
+    fields: dict[str, Any] = {"query": (str, Field(description=_QUERY))}
+    for name, variable in variables.items():
+        match variable:
+            case (kind, str(description)):
+                fields[name] = (kind, Field(description=description))
+            case tuple():
+                fields[name] = variable
+            case _:
+                fields[name] = (variable, ...)
+    return create_model("Question", **fields)
+
+
+def _inside(config: RunnableConfig, callbacks: Any) -> RunnableConfig:
+    """Return the config of the call inside, which does not know the session of those outside."""
+    configurable = dict(config.get("configurable") or {})
+    configurable.pop("bailian_session_id", None)
+    return {**patch_config(config, callbacks=callbacks), "configurable": configurable}
+
+
+@contextmanager
+def _mendable() -> Iterator[None]:
+    """Show the calling model what it can mend."""
+    try:
+        yield
+    except BailianSessionError:
+        raise
+    except (BailianRequestError, ValueError) as exc:
+        raise ToolException(str(exc)) from exc
+
+
+def _what_is_wrong(error: Any) -> str:
+    problems = [f"`{'.'.join(map(str, e['loc']))}`: {e['msg']}" for e in error.errors()]
+    return f"wrong arguments: {'; '.join(problems)}"
+
+
+def _result(chunks: list[AIMessageChunk]) -> tuple[str, AIMessage]:
+    first, *others = chunks
+    message = cast("AIMessage", message_chunk_to_message(add_ai_message_chunks(first, *others)))
+    return message.text, message
+
+
+def _generator(chunks: Iterator[AIMessageChunk]) -> Generator[AIMessageChunk]:
+    return cast("Generator[AIMessageChunk]", chunks)
+
+
+def _agenerator(chunks: AsyncIterator[AIMessageChunk]) -> AsyncGenerator[AIMessageChunk]:
+    return cast("AsyncGenerator[AIMessageChunk]", chunks)
