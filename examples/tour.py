@@ -15,7 +15,7 @@ from langchain_core.messages import AIMessage, HumanMessage
 from langchain_core.output_parsers import StrOutputParser
 from langchain_core.prompts import ChatPromptTemplate
 
-from langchain_bailian_app import BailianAppChatModel
+from langchain_bailian_app import BailianAppChatModel, BailianRetriever
 from langchain_bailian_app.errors import BailianError
 
 COLOURS = sys.stdout.isatty() and "NO_COLOR" not in os.environ
@@ -108,8 +108,18 @@ def a_conversation(model: BailianAppChatModel, questions: list[str]) -> AIMessag
     return answer
 
 
+def the_documents(model: BailianAppChatModel, question: str) -> None:
+    heading("5. Documents, without the answer", f"BailianRetriever(model=model).invoke({question!r})")
+    for document in BailianRetriever(model=model, k=3).invoke(question):
+        about = document.metadata
+        score = f"{about['score']:.2f}" if "score" in about else "–"
+        print(
+            f"{styled(score, '1;34')} {about.get('title')}: {styled(document.page_content[:60], '2')}…"
+        )
+
+
 def the_usage(answer: AIMessage) -> None:
-    heading("5. What the last answer took", "answer.usage_metadata, answer.response_metadata")
+    heading("6. What the last answer took", "answer.usage_metadata, answer.response_metadata")
     print(answer.usage_metadata)
     names = ("model_name", "finish_reason", "session_id", "request_id")
     print({name: answer.response_metadata.get(name) for name in names})
@@ -120,7 +130,9 @@ def tour(model: BailianAppChatModel, *, topic: str, follow_ups: list[str]) -> No
     one_call(model, question)
     a_stream(model, question)
     a_chain(model, topic)
-    the_usage(a_conversation(model, [question, *follow_ups]))
+    answer = a_conversation(model, [question, *follow_ups])
+    the_documents(model, question)
+    the_usage(answer)
 
 
 def main() -> None:

@@ -23,7 +23,8 @@ T = TypeVar("T", bound=BaseModel)
 
 NO_TOOLS = (
     "a Bailian application runs its own tools, inside the service, and cannot be given others: add "
-    "them to the application in the console, or give the application to another model as a tool"
+    "them to the application in the console, or give the application to another model as a tool, with "
+    "`BailianAppTool`"
 )
 _TOOL_KEYWORDS = {"tools", "tool_choice", "parallel_tool_calls", "strict", "response_format"}
 # LangChain's own, with no meaning to the service; `model` is for tracing.
