@@ -193,7 +193,8 @@ def _node(value: dict[str, Any]) -> Step:
         args=[(name, fact) for name, fact in facts if fact],
         done=status != "executing",
         failed="fail" in status.lower() or "error" in status.lower(),
-        result=verbatim(value.get("output")),
+        # What an End node says is the answer, which is shown already.
+        result="" if value.get("type") == "End" else verbatim(value.get("output")),
     )
 
 

@@ -35,6 +35,7 @@ class ReplyReader:
     def __init__(self, app_id: str, options: ApplicationFields) -> None:
         self._app_id = app_id
         self._accept_missing_stop = options.accept_missing_stop
+        self._answer_node = options.answer_node
         self._reader = AnswerReader(
             markers=options.citation_markers, stop=options.stop, answer_node=options.answer_node
         )
@@ -79,13 +80,24 @@ class ReplyReader:
             )
             raise errors.BailianStreamError(message, request_id=self.answer.request_id)
         if self.answer.final_text is not None:
+            who = f"node {self._answer_node!r}" if self._answer_node else "its End and output nodes"
             message = (
-                f"workflow {self._app_id} ends with a text that its nodes have not said: it is kept "
-                "in `response_metadata['final_text']`"
+                f"workflow {self._app_id} ends with another text than {who} said: it is kept in "
+                "`response_metadata['final_text']`"
             )
             warnings.warn(message, stacklevel=2)
+        if self._answer_node is not None:
+            self._look_for_node(self._answer_node)
         if hint and self.answer.references_missing:
             _hint_at_references(self._app_id)
+
+    def _look_for_node(self, answer_node: str) -> None:
+        """Say so if no node of a workflow is called as was asked."""
+        nodes = [event.value for event in self.answer.nodes]
+        names = ("node_id", "name", "type")
+        if nodes and not any(answer_node in map(node.get, names) for node in nodes):
+            seen = {str(node.get("name") or node.get("node_id")): None for node in nodes}
+            _hint_at_nodes(self._app_id, answer_node, ", ".join(seen))
 
     def so_far(self) -> Answer:
         """Return what has come of the answer."""
@@ -128,6 +140,11 @@ def wants_tokens(
 
 def _chunks(deltas: list[Delta]) -> list[ChatGenerationChunk]:
     return [ChatGenerationChunk(message=chunk_from_delta(delta)) for delta in deltas]
+
+
+@lru_cache(maxsize=256)  # once for each node
+def _hint_at_nodes(app_id: str, answer_node: str, seen: str) -> None:
+    _logger.warning("workflow %s has no node %r: it has %s", app_id, answer_node, seen)
 
 
 @lru_cache(maxsize=256)  # once for each application

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from functools import reduce
 from operator import add
@@ -226,3 +227,15 @@ def test_legacy_applications_take_rounds_tags_and_sampling(
     assert "红茶全发酵" in answer.text
     assert "绿茶" not in answer.text
     assert [c["title"] for c in answer.additional_kwargs["citations"]] == ["红茶"]
+
+
+def test_a_node_that_does_not_exist_is_told(
+    make_model: Make, bailian: BailianEmulator, caplog: pytest.LogCaptureFixture
+) -> None:
+    model = make_model(bailian.add_app(writer()), answer_node="写歌")
+
+    with caplog.at_level(logging.WARNING, logger="langchain_bailian_app"):
+        assert model.invoke("写").text == POEM + LETTER
+        model.invoke("写")
+
+    assert caplog.text.count("has no node '写歌': it has 开始, 写诗, 写信, 结束") == 1

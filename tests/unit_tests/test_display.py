@@ -333,7 +333,7 @@ def test_the_nodes_of_a_workflow_are_steps() -> None:
         ("开始", [("type", "Start"), ("exec_time", "0ms")], True, ""),
         ("写诗", [("type", "LLM"), ("exec_time", "900ms")], True, "春眠不觉晓"),
         ("写信", [("type", "LLM"), ("exec_time", "800ms")], True, "见字如面"),
-        ("结束", [("type", "End"), ("exec_time", "1ms")], True, "见字如面"),
+        ("结束", [("type", "End"), ("exec_time", "1ms")], True, ""),
     ]
 
 
