@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from langchain_bailian_app._citations import MarkerFilter, MarkerMode, citations
 from langchain_bailian_app._documents import sources
-from langchain_bailian_app._nodes import NodeEvent, Nodes, Said, is_node
+from langchain_bailian_app._nodes import NodeEvent, Nodes, Said, parted
 from langchain_bailian_app._one_text import OneText
 from langchain_bailian_app._steps import StepCall, StepResult, Steps
 from langchain_bailian_app._text import StopFilter, TextChannel
@@ -116,11 +116,10 @@ class AnswerReader:
         last = frame.finish_reason is not None
         # An empty snapshot tells nothing, also not that it did not move.
         usage = frame.usage if frame.usage and any(frame.usage.values()) else None
-        deltas = self._feed_thoughts(frame, usage, last=last)
-        deltas += self._hear(
-            self._nodes.feed(frame, usage, last=last),
-            self._channel.feed(frame.text, usage=usage, last=last),
-        )
+        nodes, thoughts = parted(frame)
+        deltas = self._feed_thoughts(thoughts, frame, usage, last=last)
+        said = self._nodes.feed(nodes, last=last)
+        deltas += self._hear(said, self._channel.feed(frame.text, usage=usage, last=last))
         if last or self.cut:
             deltas += self._flush()
             self._answer.finish_reason = "stop" if self.cut else frame.finish_reason
@@ -146,7 +145,7 @@ class AnswerReader:
         answer.text = "".join(self._text)
         answer.reasoning = "".join(self._reasoning)
         answer.order = list(self._order)
-        answer.final_text = self._one_text.other_text
+        answer.final_text = None if self.cut else self._final_text()
         found = sources(answer.doc_references, answer.thoughts)
         answer.citations = citations(answer.text, self._markers.markers, found)
         rests_on_documents = bool(self._markers.markers or found)
@@ -181,16 +180,18 @@ class AnswerReader:
             if output:
                 answer.extra["output"] = output
 
-    def _feed_thoughts(self, frame: Frame, usage: Any, *, last: bool) -> list[Delta]:
+    def _feed_thoughts(
+        self, thoughts: list[dict[str, Any]], frame: Frame, usage: Any, *, last: bool
+    ) -> list[Delta]:
         before: list[Delta] = []
         after: list[Delta] = []
         reasoning = ""
         self._steps.next_frame()
-        for thought in frame.thoughts:
+        for thought in thoughts:
             if thought.get("action_type") == "reasoning":
                 # `response` repeats `thought`.
                 reasoning += str(thought.get("thought") or thought.get("response") or "")
-            elif not is_node(thought):
+            else:
                 (after if reasoning else before).extend(self._step(self._steps.feed(thought)))
         new = self._reasoning_channel.feed(reasoning, usage=usage, last=last)
         if frame.text and not reasoning:
@@ -213,6 +214,12 @@ class AnswerReader:
         text = self._one_text.feed(said.text, text)
         return [*self._reason(said.reasoning), *said.events, *self._feed_text(text)]
 
+    def _final_text(self) -> str | None:
+        if (text := self._one_text.other_text) is None:
+            return None
+        markers = MarkerFilter(self._markers.mode)
+        return markers.feed(text) + markers.end()
+
     def _feed_text(self, text: str) -> list[Delta]:
         return self._cut(self._markers.feed(text)) if text else []
 
@@ -231,6 +238,9 @@ class AnswerReader:
     def _flush(self) -> list[Delta]:
         deltas = self._reason(self._reasoning_channel.end())
         deltas += self._hear(self._nodes.end(), self._channel.end())
+        if not (self.cut or self._nodes.end_has_spoken):
+            # Output nodes may speak before the End, which says its own in the last frame only.
+            deltas += self._feed_text(self._one_text.accept())
         deltas += self._cut(self._markers.end())
         if self._stop is not None and not self.cut:
             deltas += self._say(self._stop.end())

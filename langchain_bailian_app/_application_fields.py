@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from langchain_bailian_app._citations import MarkerMode
 from langchain_bailian_app._connection_fields import ConnectionFields
+from langchain_bailian_app._signed import Signed
 from langchain_bailian_app._strings import Strings
 from langchain_bailian_app.options import BizParams, RagOptions
 
@@ -38,8 +39,6 @@ _IGNORED_KEYWORDS = {
 
 SIGNED = ("image_list", "file_list")
 """Fields with URLs of private files, which carry a signature."""
-
-_SHOWN = 100  # characters of such a URL
 
 # What other packages call a field.
 _ELSEWHERE = {
@@ -224,18 +223,6 @@ def overlay(kind: type[T], fields: T, keywords: dict[str, Any]) -> T:
     return kind(**{name: getattr(fields, name) for name in kind.model_fields} | given)
 
 
-def unsigned(url: str) -> str:
-    """Return what may be shown of a URL: no signature, nor the megabytes of a data URL."""
-    return url.partition("?")[0][:_SHOWN]
-
-
-class _Signed(str):
-    __slots__ = ()
-
-    def __repr__(self) -> str:
-        return repr(unsigned(self))
-
-
 def hide_secrets(keywords: dict[str, Any]) -> dict[str, Any]:
     """Return keywords whose user tokens and signed URLs no trace and no `repr` shows."""
     biz_params = keywords.get("biz_params")
@@ -244,7 +231,7 @@ def hide_secrets(keywords: dict[str, Any]) -> dict[str, Any]:
     for name in SIGNED:
         if urls := keywords.get(name):
             urls = [urls] if isinstance(urls, str) else urls
-            keywords = keywords | {name: [_Signed(url) for url in urls]}
+            keywords = keywords | {name: [Signed(url) for url in urls]}
     return keywords
 
 

@@ -11,9 +11,6 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-ATTACHMENTS = {"image", "image_url", "file", "audio", "input_audio", "video"}
-"""Types of content blocks that hold more than text."""
-
 _SCHEMES = ("https://", "http://", "data:", "oss://")
 _LARGEST = 10 * 1024 * 1024  # bytes a file (official page on files)
 
@@ -27,19 +24,24 @@ def part_of(block: str | dict[str, Any]) -> tuple[str, str]:
     if isinstance(block, str):
         return "text", block
     match block:
-        case {"type": "text" | "text-plain", "text": str(text)}:
+        # The shapes of LangChain, of LangChain before 1.0, and of OpenAI's two APIs.
+        case {"type": "text" | "text-plain" | "input_text" | "file", "text": str(text)}:
             return "text", text
-        case {"type": "image_url", "image_url": {"url": str(url)} | str(url)}:
+        case {"type": "image_url" | "input_image", "image_url": {"url": str(url)} | str(url)}:
             return "image", url
         case {"type": "image" | "file" as kind, "url": str(url)}:
             return kind, url
-        case (
-            {"type": "image" | "file" as kind, "base64": str(data), "mime_type": str(mime_type)}
-            # as LangChain wrote it before 1.0
-            | {"type": "image" | "file" as kind, "data": str(data), "mime_type": str(mime_type)}
-        ):
+        case {"type": "image" | "file" as kind, "base64": str(data), "mime_type": str(mime_type)} | {
+            "type": "image" | "file" as kind,
+            "data": str(data),
+            "mime_type": str(mime_type),
+        }:
             return kind, f"data:{mime_type};base64,{data}"
-        case {"type": "file", "file": {"file_data": str(url)}}:
+        case (
+            {"type": "file", "file": {"file_data": str(url)}}
+            | {"type": "input_file", "file_url": str(url)}
+            | {"type": "input_file", "file_data": str(url)}
+        ):
             return "file", url
     text = (
         f"a content block of type {block.get('type')!r} with the keys {sorted(block)} cannot be put to "
@@ -55,27 +57,29 @@ def check_urls(name: str, urls: Iterable[str]) -> None:
         ValueError: A URL is none, or a data URL is too large, or of another type.
     """
     for url in urls:
-        if not url.startswith(_SCHEMES):
+        if not url.lower().startswith(_SCHEMES):
             message = (
                 f"`{name}` has {url[:60]!r}, which is no URL that the service could read: give the "
                 "content of a local file as base64, with its mime_type, in a content block"
             )
             raise ValueError(message)
-        if url.startswith("data:"):
+        if url[:5].lower() == "data:":
             _check_data(name, url)
 
 
 def _check_data(name: str, url: str) -> None:
     head, comma, data = url.partition(",")
-    mime_type = head.removeprefix("data:").partition(";")[0]
+    mime_type, *options = head[len("data:") :].lower().split(";")
+    data = "".join(data.split())  # some encoders break lines
     problem = None
-    if not comma or not head.endswith(";base64"):
+    if not comma or options[-1:] != ["base64"]:
         problem = "is no base64 data URL: `data:<mime type>;base64,<data>`"
     elif name == "image_list" and not mime_type.startswith("image/"):
         problem = f"is of the type {mime_type!r}, which is no image: give it as a file"
-    elif len(data) * 3 // 4 > _LARGEST + 2:  # padding
-        size = len(data) * 3 / 4 / 1024 / 1024
-        problem = f"has {size:.1f} MB, but the service takes at most 10 MB a file: give a URL"
+    elif len(data) * 3 // 4 - data.count("=", -2) > _LARGEST:
+        problem = f"has more than {_LARGEST:,} bytes, which the service does not take: give a URL"
+    elif not data:
+        problem = "is empty"
     else:
         try:
             b64decode(data, validate=True)

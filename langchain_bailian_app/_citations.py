@@ -43,7 +43,7 @@ class MarkerFilter:
     """Finds markers in a text that comes in pieces, cut anywhere."""
 
     def __init__(self, mode: MarkerMode) -> None:
-        self._mode = mode
+        self.mode = mode
         self._held = ""
         self._length = 0
         self.markers: list[Marker] = []
@@ -70,7 +70,7 @@ class MarkerFilter:
         done = 0
         for match in _MARKER.finditer(text):
             before = text[done : match.start()]
-            shown = {"strip": "", "bracket": f"[{match[1]}]", "keep": match[0]}[self._mode]
+            shown = {"strip": "", "bracket": f"[{match[1]}]", "keep": match[0]}[self.mode]
             self._length += len(before)
             self.markers.append(Marker(int(match[1]), self._length, len(shown)))
             self._length += len(shown)

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any, Self, cast
 from langchain_core.language_models import BaseChatModel, LanguageModelInput
 from langchain_core.runnables import ensure_config
 
-from langchain_bailian_app._application_fields import SIGNED, ApplicationFields, hide_secrets, unsigned
+from langchain_bailian_app._application_fields import SIGNED, ApplicationFields, hide_secrets
+from langchain_bailian_app._signed import unsigned
 from langchain_bailian_app.options import BizParams
 
 if TYPE_CHECKING:

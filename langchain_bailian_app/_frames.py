@@ -176,6 +176,8 @@ def _parse(body: dict[str, Any]) -> Frame:
     workflow_message = output.get("workflow_message")
     if isinstance(workflow_message, dict):
         frame.workflow_message = workflow_message
+    elif workflow_message is not None:
+        odd["workflow_message"] = workflow_message
     if odd or not _REPLY_FIELDS.issuperset(body):
         frame.extra = _unknown(body) | ({"output": odd} if odd else {})
     return frame

@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from langchain_bailian_app import _lenient_json
-from langchain_bailian_app._text import TextChannel
+from langchain_bailian_app._node_text import NodeText, Verdict
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable
 
     from langchain_bailian_app._frames import Frame
 
@@ -39,6 +39,8 @@ _NAMES = {
 }
 _ABOUT = tuple(dict.fromkeys(_NAMES.values()))
 _SAID = {"message", "nodeResult", "node_result", "reasoningContent"}
+_RESULT = {"result", "reasoningContent"}
+_DEEPEST = 50  # levels of JSON inside of text that are opened
 _BOOLEANS = {"true": True, "false": False}
 
 
@@ -74,46 +76,49 @@ class Nodes:
     def __init__(self, answer_node: str | None = None) -> None:
         self._answer_node = answer_node
         self._nodes: dict[str, _Node] = {}
+        self._verdict = Verdict()
         self._thinking: _Node | None = None
 
-    def feed(self, frame: Frame, usage: Any, *, last: bool) -> Said:
-        """Return what the frame tells.
+    @property
+    def end_has_spoken(self) -> bool:
+        """Whether an End node, or the one asked for, has said something."""
+        return any(node.text.length and self._is_final(node) for node in self._nodes.values())
 
-        Args:
-            frame: The frame.
-            usage: Its usage snapshot, as for `TextChannel`.
-            last: Whether it ends the answer.
-        """
-        touched = []
-        for entry in _entries(frame):
-            node = self._nodes.setdefault(_key(entry), _Node(_key(entry)))
-            node.read(entry, usage, last=last)
-            touched.append(node)
-        return self._said(touched)
+    def feed(self, entries: list[dict[str, Any]], *, last: bool) -> Said:
+        """Return what the entries of a frame tell; with the last one, all there is to tell."""
+        touched = {}
+        for entry in entries:
+            key = _key(entry)
+            node = self._nodes.setdefault(key, _Node(key, self._verdict))
+            node.read(entry)
+            touched[key] = node
+        return self.end() if last else self._said(touched.values(), over=False)
 
     def end(self) -> Said:
         """Return what is left to tell when no more frames come."""
         for node in self._nodes.values():
-            node.end()
-        return self._said(list(self._nodes.values()), over=True)
+            node.text.end()
+            node.reasoning.end()
+        return self._said(self._nodes.values(), over=True)
 
-    def _said(self, nodes: list[_Node], *, over: bool = False) -> Said:
+    def _said(self, nodes: Iterable[_Node], *, over: bool) -> Said:
         events: list[NodeEvent] = []
         text = reasoning = ""
         for node in nodes:
-            if self._answer_node is None or node.is_called(self._answer_node):
-                reasoning += self._thought(node)
-            if (
-                node.speaks_to_the_user
-                if self._answer_node is None
-                else node.is_called(self._answer_node)
-            ):
-                text += node.text.new()
-            if node.has_changed or (over and node.has_more):
-                events.append(node.event(over=over))
+            if self._answer_node is None:
+                thinks, speaks = True, node.speaks_to_the_user
+            else:
+                thinks = speaks = node.is_called(self._answer_node)
+            reasoning += self._reasoned(node) if thinks else ""
+            text += node.text.new() if speaks else ""
+            if (event := node.event(over=over)) is not None:
+                events.append(event)
         return Said(events, text, reasoning)
 
-    def _thought(self, node: _Node) -> str:
+    def _is_final(self, node: _Node) -> bool:
+        return node.is_end if self._answer_node is None else node.is_called(self._answer_node)
+
+    def _reasoned(self, node: _Node) -> str:
         """Return new reasoning of a node, set apart from that of another."""
         new = node.reasoning.new()
         if not new:
@@ -123,101 +128,72 @@ class Nodes:
         return f"\n\n{new}" if other else new
 
 
-class _Growing:
-    """A text that grows, and what of it is new."""
+class _Told(NamedTuple):
+    """How a node stood when it was told."""
 
-    def __init__(self) -> None:
-        self._pieces: list[str] = []
-        self._new = 0  # the first piece that was not passed on
-        self.length = 0
-        self._channel = TextChannel()
-
-    def __str__(self) -> str:
-        return "".join(self._pieces)
-
-    def add(self, increment: str) -> None:
-        """Take what is known to be an increment."""
-        if increment:
-            self._pieces.append(increment)
-            self.length += len(increment)
-
-    def take(self, text: str, usage: Any, *, last: bool) -> None:
-        """Take an increment, or the whole text so far."""
-        self.add(self._channel.feed(text, usage=usage, last=last))
-
-    def end(self) -> None:
-        """Note that no more comes."""
-        self.add(self._channel.end())
-
-    def new(self) -> str:
-        """Return what was not passed on yet."""
-        new, self._new = self._pieces[self._new :], len(self._pieces)
-        return "".join(new)
+    status: Any
+    completed: Any
+    said: tuple[int, int, Any]
 
 
 class _Node:
-    def __init__(self, key: str) -> None:
+    def __init__(self, key: str, verdict: Verdict) -> None:
         self._key = key
         self._about: dict[str, Any] = {}
         self._result: Any = None  # what there is besides text
-        self.text = _Growing()
-        self.reasoning = _Growing()
+        self.text = NodeText(verdict)
+        self.reasoning = NodeText(verdict)
+        self._source: str | None = None
+        self._is_json = False  # whether its text came as it is, and may be JSON as a whole
         self._events = 0
-        self._told: tuple[Any, ...] | None = None
+        self._told: _Told | None = None
 
     def is_called(self, name: str) -> bool:
-        return name in [self._about.get(key) for key in ("node_id", "name", "type")]
+        return name in [str(self._about.get(key)) for key in ("node_id", "name", "type")]
+
+    @property
+    def is_end(self) -> bool:
+        return str(self._about.get("type", "")).lower() == "end"
 
     @property
     def speaks_to_the_user(self) -> bool:
         """Whether this is an End or an output node; of the latter no source shows the type."""
-        kind = str(self._about.get("type", "")).lower()
-        return kind == "end" or "output" in kind
+        return self.is_end or "output" in str(self._about.get("type", "")).lower()
 
-    @property
-    def has_changed(self) -> bool:
-        """Whether it is new, or its status is another than was told."""
-        return self._told is None or self._told[:2] != self._state[:2]
-
-    @property
-    def has_more(self) -> bool:
-        """Whether it has said something since it was told."""
-        return self._told != self._state
-
-    @property
-    def _state(self) -> tuple[Any, ...]:
-        """Return its status, and how much it has said."""
-        about = self._about
-        said = (self.text.length, self.reasoning.length, self._result)
-        return about.get("status"), about.get("completed"), *said
-
-    def read(self, entry: dict[str, Any], usage: Any, *, last: bool) -> None:
+    def read(self, entry: dict[str, Any]) -> None:
         """Take what a frame tells of this node."""
+        was_done = self._about.get("status") == "success"
         for name, value in entry.items():
             if name not in _SAID and value is not None:
-                self._about[_NAMES.get(name, name)] = _lenient_json.opened(value)
+                self._about[_NAMES.get(name, name)] = value if name in _NAMES else _opened(value)
         completed = self._about.get("completed")
         if isinstance(completed, str):  # dashscope's client has a string, documents a boolean
             self._about["completed"] = _BOOLEANS.get(completed.lower(), completed)
-        if "message" in entry:
+        source = "message" if "message" in entry else "thoughts"
+        self._source = self._source or source
+        if source != self._source:
+            return  # told in both places
+        if source == "message":
             self._read_message(entry["message"])
-        else:
-            last = last or self._about.get("status") == "success"
-            self._read_result(entry, usage, last=last)
+        elif not was_done:  # the entries of nodes that are done are repeated
+            self._read_result(entry)
 
-    def end(self) -> None:
-        self.text.end()
-        self.reasoning.end()
-
-    def event(self, *, over: bool) -> NodeEvent:
-        """Return what is to be told of it; what it has said only when that is over."""
+    def event(self, *, over: bool) -> NodeEvent | None:
+        """Return what is to be told of it: that it has begun, or what it has said, once it is over."""
+        about = self._about
+        said = (self.text.length, self.reasoning.length, self._result)
+        state = _Told(about.get("status"), about.get("completed"), said)
+        if self._told is not None and (self._told if over else self._told[:2]) == (
+            state if over else state[:2]
+        ):
+            return None
         self._events += 1
         key = f"{self._key}:{self._events}"
-        value = {name: self._about[name] for name in _ABOUT if name in self._about} | self._about
-        if self._about.get("status") == "executing" and not over:
-            self._told = (*self._state[:2], 0, 0, None)
+        value = {name: about[name] for name in _ABOUT if name in about} | about
+        if state.status == "executing" and not over:
+            self._told = state._replace(said=(0, 0, None))
             return NodeEvent(key, value)
-        self._told = self._state
+        self._told = state
         if (output := self._output()) not in (None, "", {}):
             value["output"] = output
         if self.reasoning.length:
@@ -226,21 +202,23 @@ class _Node:
 
     def _read_message(self, message: Any) -> None:
         content = message.get("content") if isinstance(message, dict) else message
-        # What is meant for the user is text, even if it looks like JSON; of the others it is JSON.
-        opened = content if self.speaks_to_the_user else _lenient_json.opened(content)
-        if isinstance(opened, str):
-            self.text.add(opened)
+        opened = _opened(content)
+        # What is meant for the user is text, even if it looks like JSON.
+        if isinstance(content, str) and (
+            self.speaks_to_the_user or not (isinstance(opened, dict) and _RESULT & opened.keys())
+        ):
+            self.text.add(content)
+            self._is_json = not self.speaks_to_the_user
             return
         text, reasoning = self._parted(opened)
         self.text.add(text)
         self.reasoning.add(reasoning)
 
-    def _read_result(self, entry: dict[str, Any], usage: Any, *, last: bool) -> None:
-        result = _lenient_json.opened(entry.get("nodeResult", entry.get("node_result")))
+    def _read_result(self, entry: dict[str, Any]) -> None:
+        result = _opened(entry.get("nodeResult", entry.get("node_result")))
         text, reasoning = ("", "") if result is None else self._parted(result)
-        reasoning = reasoning or str(entry.get("reasoningContent") or "")
-        self.text.take(text, usage, last=last)
-        self.reasoning.take(reasoning, usage, last=last)
+        self.text.take(text)
+        self.reasoning.take(reasoning or str(entry.get("reasoningContent") or ""))
 
     def _parted(self, result: Any) -> tuple[str, str]:
         """Return the text and the reasoning of a result, and keep the rest."""
@@ -249,29 +227,37 @@ class _Node:
         if not isinstance(result, dict):
             self._result = result
             return "", ""
-        rest = {name: _lenient_json.opened(value) for name, value in result.items()}
-        text, reasoning = rest.pop("result", None), rest.pop("reasoningContent", None)
+        text, reasoning = (result.get(name) for name in ("result", "reasoningContent"))
+        rest = {name: _opened(value) for name, value in result.items() if name not in _RESULT}
         if not isinstance(text, str):
-            if text is not None:
-                rest["result"] = text
+            rest |= {} if text is None else {"result": text}
             text = ""
         if rest:
             self._result = (self._result if isinstance(self._result, dict) else {}) | rest
         return text, reasoning if isinstance(reasoning, str) else ""
 
     def _output(self) -> Any:
+        text = str(self.text)
         if isinstance(self._result, dict):
-            return self._result | ({"result": str(self.text)} if self.text.length else {})
-        return str(self.text) or self._result
+            return self._result | ({"result": text} if text else {})
+        return (_opened(text) if self._is_json else text) or self._result
 
 
-def is_node(thought: dict[str, Any]) -> bool:
-    """Whether an entry of `thoughts` tells of a node."""
-    return _node_of(thought) is not None
+def parted(frame: Frame) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """Return the entries of a frame about nodes, and its other thoughts."""
+    nodes = [frame.workflow_message] if frame.workflow_message else []
+    others = []
+    for thought in frame.thoughts:
+        node = _node_of(thought)
+        if node is None:
+            others.append(thought)
+        else:
+            nodes.append(node)
+    return nodes, others
 
 
 def _node_of(thought: dict[str, Any]) -> dict[str, Any] | None:
-    if thought.get("action_type") == "reasoning":
+    if any(thought.get(name) for name in ("action_type", "action", "observation")):
         return None
     response = _lenient_json.opened(thought.get("response"))
     if isinstance(response, dict) and not {"nodeId", "nodeName", "node_id"}.isdisjoint(response):
@@ -279,14 +265,20 @@ def _node_of(thought: dict[str, Any]) -> dict[str, Any] | None:
     return None
 
 
-def _entries(frame: Frame) -> Iterator[dict[str, Any]]:
-    if frame.workflow_message:
-        yield frame.workflow_message
-    for thought in frame.thoughts:
-        if (node := _node_of(thought)) is not None:
-            yield node
-
-
 def _key(entry: dict[str, Any]) -> str:
     names = ("node_id", "nodeId", "node_name", "nodeName", "node_type", "nodeType")
     return next((str(entry[name]) for name in names if entry.get(name)), "node")
+
+
+def _opened(value: Any) -> Any:
+    """Open JSON text, unless it is nested so deeply that the message could not be dumped."""
+    opened = _lenient_json.opened(value)
+    return opened if opened is value or _is_shallow(opened) else value
+
+
+def _is_shallow(value: Any, levels: int = _DEEPEST) -> bool:
+    if isinstance(value, dict):
+        value = list(value.values())
+    if not isinstance(value, list):
+        return True
+    return levels > 0 and all(_is_shallow(item, levels - 1) for item in value)

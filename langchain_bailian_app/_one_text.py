@@ -1,6 +1,7 @@
 """One text out of two: a workflow may tell its answer through its nodes, in `text`, or both.
 
-Streaming the one and then adding the other would double the answer. Who speaks first is believed.
+Streaming the one and then adding the other would double the answer. Who speaks first is believed; the
+other may be ahead, and adds what was not said yet.
 """
 
 from __future__ import annotations
@@ -11,13 +12,15 @@ class OneText:
 
     def __init__(self) -> None:
         self._nodes_speak: bool | None = None
-        self._shown: list[str] = []  # kept only while nodes speak
+        self._shown: list[str] = []  # kept only while nodes speak, as is the next one
         self._told = ""
+        self._ahead = ""
+        """What `text` has said, and the nodes have not yet."""
 
     @property
     def other_text(self) -> str | None:
-        """What `text` came to, if that is another than what the nodes have said."""
-        return self._told if self._told and self._told != "".join(self._shown) else None
+        """What `text` came to, if that is another than what was shown, and not its end either."""
+        return None if "".join(self._shown).endswith(self._told) else self._told
 
     def feed(self, of_nodes: str, text: str) -> str:
         """Return what these two add to the answer."""
@@ -25,16 +28,29 @@ class OneText:
             self._nodes_speak = bool(of_nodes)
         if not self._nodes_speak:
             return text
-        if of_nodes:
-            self._shown.append(of_nodes)
-        return of_nodes + self._rest(text)
+        return self._hear_nodes(of_nodes) + self._hear_text(text)
 
-    def _rest(self, text: str) -> str:
-        """Return what `text` says beyond all that was shown."""
-        if not text:
+    def accept(self) -> str:
+        """Return `other_text`, which from now on is part of the answer."""
+        other = self.other_text or ""
+        self._shown.append(other)
+        return other
+
+    def _hear_nodes(self, said: str) -> str:
+        if self._ahead.startswith(said):
+            self._ahead = self._ahead[len(said) :]
             return ""
-        self._told += text
+        new = said.removeprefix(self._ahead)
+        self._ahead = ""
+        self._shown.append(new)
+        return new
+
+    def _hear_text(self, said: str) -> str:
+        if not said:
+            return ""
+        self._told += said
         shown = "".join(self._shown)
-        rest = self._told[len(shown) :] if self._told.startswith(shown) else ""
-        self._shown = [shown, rest]
-        return rest
+        new = self._told[len(shown) :] if self._told.startswith(shown) else ""
+        self._ahead += new
+        self._shown = [shown, new]
+        return new

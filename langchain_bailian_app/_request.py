@@ -18,7 +18,7 @@ from langchain_core.messages import (
     SystemMessage,
 )
 
-from langchain_bailian_app._attachments import ATTACHMENTS, check_urls, part_of
+from langchain_bailian_app._attachments import check_urls, part_of
 from langchain_bailian_app._transcript import Turn, new_question, whole_conversation
 
 if TYPE_CHECKING:
@@ -37,6 +37,7 @@ _UNDOCUMENTED = (
     "enable_system_time",
     "mcp_servers",
     "flow_stream_mode",
+    "answer_node",
     "doc_tag_codes",
     "doc_reference_type",
     "temperature",
@@ -116,8 +117,9 @@ def _request(
 ) -> ServiceRequest:
     stream = options.streaming is not False
     if options.agent_version == "2.0":
-        asked = [name for name in _UNDOCUMENTED if getattr(options, name) is not None]
-        _warn_of_undocumented(app_id, tuple(asked))
+        for name in _UNDOCUMENTED:
+            if getattr(options, name) is not None:
+                _warn_of_undocumented(app_id, name)
     return ServiceRequest(
         path=f"apps/{app_id}/completion",
         body={
@@ -138,12 +140,10 @@ def _attachments(turns: list[Turn], options: ApplicationFields) -> dict[str, Any
     return {name: urls for name, urls in lists.items() if urls}
 
 
-@lru_cache(maxsize=256)  # once for each application
-def _warn_of_undocumented(app_id: str, names: tuple[str, ...]) -> None:
-    if names:
-        fields = ", ".join(f"`{name}`" for name in names)
-        message = f"{fields}: sent to application {app_id}, but no document of Agent 2.0 knows them"
-        warnings.warn(message, stacklevel=2)
+@lru_cache(maxsize=1024)  # once for each field of an application
+def _warn_of_undocumented(app_id: str, name: str) -> None:
+    message = f"`{name}` is sent to application {app_id}, but no document of Agent 2.0 has it"
+    warnings.warn(message, stacklevel=2)
 
 
 def _input(options: ApplicationFields) -> dict[str, Any]:
@@ -176,16 +176,15 @@ def _turn(message: BaseMessage) -> Turn:
         raise ValueError(text)
     if isinstance(message.content, str):
         return Turn(role, message.content)
-    if role != "user":
-        for block in message.content:
-            if isinstance(block, dict) and block.get("type") in ATTACHMENTS:
-                text = f"a content block of type {block['type']!r} can stand in human messages only"
-                raise ValueError(text)
-        return Turn(role, message.text)
+    if role == "assistant":
+        return Turn(role, message.text)  # what else it holds, reasoning for instance, is its own
     found: dict[str, list[str]] = {"text": [], "image": [], "file": []}
     for block in message.content:
         kind, value = part_of(block)
         found[kind].append(value)
+    if role != "user" and (found["image"] or found["file"]):
+        text = "images and files can stand in human messages only"
+        raise ValueError(text)
     return Turn(role, "".join(found["text"]), tuple(found["image"]), tuple(found["file"]))
 
 

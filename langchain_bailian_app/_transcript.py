@@ -43,32 +43,30 @@ def whole_conversation(turns: list[Turn], options: ApplicationFields) -> dict[st
     if len(turns) == 1:
         return {"prompt": turns[0].text}
     ordered = sorted(turns, key=lambda turn: turn.role != "system")
-    if options.agent_version == "2.0":
-        return {"prompt": _labelled(ordered)}
-    if options.legacy_history:
-        return _legacy(ordered)
+    if options.agent_version == "2.0" or options.legacy_history:
+        if ordered[-1].role != "user":
+            message = "this kind of application takes a human message as the last one"
+            raise ValueError(message)
+        return _labelled(ordered) if options.agent_version else _legacy(ordered)
     return {"messages": [{"role": turn.role, "content": turn.text} for turn in ordered]}
 
 
-def _labelled(turns: list[Turn]) -> str:
-    """Return a transcript as one text, in the language of its last line."""
+def _labelled(turns: list[Turn]) -> dict[str, Any]:
+    """Return a transcript as one prompt, in the language of its last line."""
     labels = _LABELS["zh" if _CHINESE.search(turns[-1].text) else "en"]
-    return "\n\n".join(f"{labels[turn.role]}{turn.text}" for turn in turns)
+    return {"prompt": "\n\n".join(f"{labels[turn.role]}{turn.text}" for turn in turns)}
 
 
 def _legacy(turns: list[Turn]) -> dict[str, Any]:
     """Return the last question, with the rules in front of it, and the rounds before."""
     *earlier, question = [turn for turn in turns if turn.role != "system"]
-    if question.role != "user":
-        message = "with `legacy_history` the last message must be a human one"
-        raise ValueError(message)
     rounds: list[dict[str, str]] = []
     for turn in earlier:
         if turn.role == "user" or not rounds:
             rounds.append({"user": "", "bot": ""})
         side = "user" if turn.role == "user" else "bot"
         rounds[-1][side] = "\n\n".join(filter(None, (rounds[-1][side], turn.text)))
-    rules = [turn.text for turn in turns if turn.role == "system"]
+    rules = [turn.text for turn in turns if turn.role == "system" and turn.text]
     told: dict[str, Any] = {"history": rounds} if rounds else {}
     return {"prompt": "\n\n".join((*rules, question.text))} | told
 

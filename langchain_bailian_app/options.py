@@ -15,6 +15,7 @@ from urllib.parse import unquote, urlsplit
 from langchain_core.load import Serializable
 from pydantic import BeforeValidator, ConfigDict, Field, SecretStr, model_validator
 
+from langchain_bailian_app._signed import Signed, shown
 from langchain_bailian_app._strings import Strings
 
 _FILE_SESSION = "file_session_"
@@ -171,18 +172,19 @@ class BizParams(Serializable):
 
     @property
     def lc_attributes(self) -> dict[str, Any]:
-        """Variables, and which tokens the dump leaves out."""
-        attributes = dict(self.model_extra or {})
+        """Variables, without signatures of files, and which tokens the dump leaves out."""
+        attributes: dict[str, Any] = shown(dict(self.model_extra or {}))
         if self.user_defined_tokens:
             attributes["user_defined_tokens"] = dict.fromkeys(self.user_defined_tokens)
         return attributes
 
     def __getstate__(self) -> dict[Any, Any]:
-        """Refuse to be pickled with secrets inside."""
+        """Refuse to be pickled with tokens inside, and leave signatures of files out."""
         if self.user_defined_tokens:
             message = "`user_defined_tokens` are secrets and are not pickled: give them per call"
             raise TypeError(message)
-        return super().__getstate__()
+        state = super().__getstate__()
+        return state | {"__pydantic_extra__": shown(state["__pydantic_extra__"])}
 
     def to_wire(self) -> dict[str, Any]:
         """Return the object that goes into the request, tokens in the clear."""
@@ -231,7 +233,7 @@ def workflow_file(
     mime_type = mime_type or (mimetypes.guess_type(name)[0] if name else None)
     family = (mime_type or "").partition("/")[0]
     file = {
-        "url": url,
+        "url": Signed(url),
         "name": name,
         "type": kind or (family if family in {"image", "audio", "video"} else "document"),
         "source": source,

@@ -7,7 +7,7 @@ import itertools
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal, TypeAlias
+from typing import Literal, TypeAlias, get_args
 
 from langchain_bailian_app.emulator.errors import ErrorReply
 from langchain_bailian_app.emulator.faults import Faults
@@ -126,6 +126,9 @@ class App:
         if not (faults is None or isinstance(faults, Faults)):
             msg = f"`faults` takes `Faults(shares)` or `Faults.always(name)`, not {faults!r}"
             raise TypeError(msg)
+        if self.kind not in get_args(Kind):
+            msg = f"there is no kind of application {self.kind!r}; there are {get_args(Kind)}"
+            raise ValueError(msg)
         if self.always_thoughts and self.never_thoughts:
             msg = "`always_thoughts` and `never_thoughts` contradict each other: set one of them"
             raise ValueError(msg)

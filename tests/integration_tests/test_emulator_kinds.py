@@ -192,3 +192,8 @@ def test_wrong_legacy_fields_are_refused(bailian: BailianEmulator, given: dict[s
     response = ask(bailian, {"prompt": "x", **given}, app_id=add(bailian, "rag"))
 
     assert (response.status_code, response.json()["code"]) == (400, "InvalidParameter")
+
+
+def test_a_kind_that_does_not_exist_is_told_at_once() -> None:
+    with pytest.raises(ValueError, match="no kind of application 'legacy'"):
+        App("x", kind="legacy")

@@ -243,3 +243,119 @@ def test_nodes_and_text_together_are_said_once(pieces: list[str], data: st.DataO
 
     assert "".join(told) == whole
     assert one.other_text is None
+
+
+def texts(*results: str, **more: Any) -> bytes:
+    """Return a stream in which an End node says these, one a frame."""
+    frames = [reply(thoughts=[thought(r, "executing", nodeType="End", **more)]) for r in results]
+    return sse(*frames, reply("".join(results), "stop"))
+
+
+@pytest.mark.parametrize(
+    "results",
+    [
+        ("见", "[1]", "信"),
+        ("{}", "[]"),
+        ('{"a": 1}', "[2]"),
+        ("1", "1.", " 第一"),
+        ("哈", "哈哈", "哈"),
+        ("哈", "哈", "哈哈"),
+        ("\n", "\n", "好"),
+    ],
+)
+def test_increments_are_never_mistaken(results: tuple[str, ...]) -> None:
+    answer = read(texts(*results))
+
+    assert (answer.text, answer.final_text) == ("".join(results), None)
+
+
+@pytest.mark.parametrize("pieces", [("见", "[1]", "信"), ("{}", "[]", '{"a": 1}')])
+def test_text_of_a_model_that_looks_like_json_is_text(pieces: tuple[str, ...]) -> None:
+    frames = [node(piece, node_type="LLM", node_id="l") for piece in pieces]
+
+    assert read(sse(*frames, reply("".join(pieces), "stop")), "LLM").text == "".join(pieces)
+
+
+def test_nodes_that_are_done_say_nothing_more() -> None:
+    done = reply(thoughts=[thought("好的", nodeType="End")])
+
+    assert read(sse(done, done, done, reply("好的", "stop"))).text == "好的"
+
+
+def test_parallel_nodes_of_a_cumulative_server_are_read_alike() -> None:
+    def frame(first: str, second: str) -> dict[str, Any]:
+        return reply(thoughts=[thought(first, "executing"), thought(second, "executing", nodeId="y")])
+
+    answer = read(
+        sse(
+            frame("春", "见"),
+            frame("春", "见字"),
+            frame("春眠", "见字如"),
+            frame("春眠不", "见字如面"),
+            reply("", "stop"),
+        )
+    )
+
+    assert [e.value.get("output") for e in answer.nodes[2:]] == ["春眠不", "见字如面"]
+
+
+def test_text_that_is_ahead_of_its_node_is_not_said_twice() -> None:
+    def both(text: str, content: str) -> dict[str, Any]:
+        return reply(
+            text, workflow_message={"node_id": "n", "node_type": "End", "message": {"content": content}}
+        )
+
+    frames = [both("西湖醋鱼，龙井", "西湖醋鱼，"), both("虾仁，东坡肉", "龙井虾仁，东坡肉")]
+    answer = read(sse(*frames, reply("", "stop")))
+
+    assert (answer.text, answer.final_text) == ("西湖醋鱼，龙井虾仁，东坡肉", None)
+
+
+def test_a_node_that_is_told_in_two_places_is_heard_once() -> None:
+    frames = []
+    for piece in ("春眠", "不觉晓"):
+        frames.append(node(piece, node_id="x"))
+        frames[-1]["output"]["thoughts"] = [thought(piece, "executing")]
+
+    assert read(sse(*frames, reply("春眠不觉晓", "stop"))).text == "春眠不觉晓"
+
+
+def test_an_end_that_speaks_in_the_last_frame_only_is_heard_after_the_output_nodes() -> None:
+    answer = read(sse(node("先说。", node_type="Output"), reply("这是答案。", "stop")))
+
+    assert (answer.text, answer.final_text) == ("先说。这是答案。", None)
+
+
+def test_a_final_text_without_what_output_nodes_have_said_is_no_other_text() -> None:
+    data = sse(node("先说。", node_type="Output"), node("答案。", node_id="e"), reply("答案。", "stop"))
+
+    answer = read(data)
+
+    assert (answer.text, answer.final_text) == ("先说。答案。", None)
+
+
+def test_a_plugin_that_answers_like_a_node_is_a_step() -> None:
+    entry = {"action_type": "api", "observation": "见", "response": '{"nodeId": "n1"}'}
+
+    answer = read(sse(reply("好", "stop", thoughts=[entry])))
+
+    assert answer.thoughts == [entry]
+    assert answer.nodes == []
+
+
+def test_deep_json_stays_text() -> None:
+    deep = '{"a": ' * 300 + "1" + "}" * 300
+    answer = read(sse(reply("好", "stop", thoughts=[thought("", extra=deep)])))
+
+    assert answer.nodes[0].value["extra"] == deep
+    assert message_from_answer(answer, "app", {}).model_dump_json()
+
+
+def test_the_final_text_has_no_markers_either() -> None:
+    assert read(sse(node("春"), reply("夏<ref>[1]</ref>", "stop"))).final_text == "夏"
+
+
+def test_a_workflow_message_of_another_shape_is_kept() -> None:
+    answer = read(sse(reply("好", "stop", workflow_message=["x"])))
+
+    assert answer.extra == {"output": {"workflow_message": ["x"]}}

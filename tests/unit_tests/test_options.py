@@ -248,3 +248,13 @@ def test_a_file_of_a_workflow(file: dict[str, str], expected: dict[str, str]) ->
 def test_a_file_of_a_workflow_has_a_url(url: str) -> None:
     with pytest.raises(ValueError, match="no URL"):
         workflow_file(url)
+
+
+def test_the_signature_of_a_file_is_shown_nowhere_and_sent() -> None:
+    url = "https://e.com/a.pdf?Signature=planted"
+    params = BizParams(report=workflow_file(url), all=[workflow_file(url)])
+
+    assert "planted" not in repr(params) + str(dumpd(params)) + str(pickle.dumps(params))
+    assert copy.deepcopy(params).to_wire() == params.to_wire()
+    assert params.to_wire()["all"][0]["url"] == url
+    assert json.dumps(params.to_wire()).count("planted") == 2

@@ -56,8 +56,10 @@ def test_agent_1_gets_messages(version: str | None) -> None:
 def test_agent_2_warns_once_of_what_its_document_does_not_have() -> None:
     fields: dict[str, Any] = {"agent_version": "2.0", "memory_id": "m", "top_k": 1, "app_model": "q"}
 
-    with pytest.warns(UserWarning, match="`memory_id`, `top_k`: sent to application warned"):
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
         told([QUESTION], "warned", **fields)
+    assert [str(warning.message).partition(" ")[0] for warning in caught] == ["`memory_id`", "`top_k`"]
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         told([QUESTION], "warned", **fields)
@@ -83,9 +85,10 @@ def test_answers_in_a_row_are_one_round() -> None:
     assert told(messages, legacy_history=True)["history"] == [{"user": "", "bot": "欢迎。\n\n请问。"}]
 
 
-def test_legacy_rounds_end_with_a_question() -> None:
-    with pytest.raises(ValueError, match="last message must be a human one"):
-        told([*EARLIER, QUESTION, AIMessage("也是茶。")], legacy_history=True)
+@pytest.mark.parametrize("fields", [{"agent_version": "2.0"}, {"legacy_history": True}])
+def test_these_transcripts_end_with_a_question(fields: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match="a human message as the last one"):
+        told([*EARLIER, QUESTION, AIMessage("也是茶。")], **fields)
 
 
 def test_an_application_is_one_kind_or_the_other() -> None:
