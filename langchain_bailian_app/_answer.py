@@ -87,7 +87,7 @@ class AnswerReader:
         answer_node: str | None = None,
     ) -> None:
         self._nodes = Nodes(answer_node)
-        self._one_text = OneText()
+        self._one_text = OneText(tail_is_enough=answer_node is None)
         self._channel = TextChannel()
         self._reasoning_channel = TextChannel()
         self._markers = MarkerFilter(markers)

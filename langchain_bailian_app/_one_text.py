@@ -8,9 +8,15 @@ from __future__ import annotations
 
 
 class OneText:
-    """Joins what nodes say with what `text` says."""
+    """Joins what nodes say with what `text` says.
 
-    def __init__(self) -> None:
+    Args:
+        tail_is_enough: Whether `text` may have only the last of what was shown, as where output nodes
+            have spoken before the End node.
+    """
+
+    def __init__(self, *, tail_is_enough: bool = False) -> None:
+        self._tail_is_enough = tail_is_enough
         self._nodes_speak: bool | None = None
         self._shown: list[str] = []  # kept only while nodes speak, as is the next one
         self._told = ""
@@ -19,8 +25,10 @@ class OneText:
 
     @property
     def other_text(self) -> str | None:
-        """What `text` came to, if that is another than what was shown, and not its end either."""
-        return None if "".join(self._shown).endswith(self._told) else self._told
+        """What `text` came to, if that is another than what was shown."""
+        shown = "".join(self._shown)
+        known = shown.endswith(self._told) if self._tail_is_enough else self._told in ("", shown)
+        return None if known else self._told
 
     def feed(self, of_nodes: str, text: str) -> str:
         """Return what these two add to the answer."""

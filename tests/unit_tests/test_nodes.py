@@ -359,3 +359,11 @@ def test_a_workflow_message_of_another_shape_is_kept() -> None:
     answer = read(sse(reply("好", "stop", workflow_message=["x"])))
 
     assert answer.extra == {"output": {"workflow_message": ["x"]}}
+
+
+def test_the_tail_of_what_a_named_node_has_said_is_another_text() -> None:
+    frames = [node("先", node_type="LLM", node_id="a"), node("后", node_type="LLM", node_id="b")]
+
+    answer = read(sse(*frames, reply("后", "stop")), "LLM")
+
+    assert (answer.text, answer.final_text) == ("先后", "后")
