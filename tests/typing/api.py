@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator, Iterator
 from typing import assert_type
 
 import httpx
+from langchain_core.documents import Document
 from langchain_core.language_models.chat_model_stream import ChatModelStream
 from langchain_core.messages import AIMessage, AIMessageChunk, HumanMessage
 from langchain_core.output_parsers import StrOutputParser
@@ -11,7 +12,15 @@ from langchain_core.prompts import ChatPromptTemplate
 from langchain_core.runnables import RunnableSerializable
 from pydantic import SecretStr
 
-from langchain_bailian_app import BailianAppChatModel, BizParams, RagOptions
+from langchain_bailian_app import (
+    BailianAppChatModel,
+    BailianAppTool,
+    BailianRetriever,
+    BizParams,
+    RagOptions,
+    workflow_file,
+)
+from langchain_bailian_app.display import AnswerView
 from langchain_bailian_app.errors import BailianError
 from langchain_bailian_app.options import BizParams as BizParamsOfOptions
 
@@ -41,6 +50,17 @@ chain: RunnableSerializable[dict[str, str], str] = (
     ChatPromptTemplate.from_template("{topic}") | model.bind(memory_id="m") | StrOutputParser()
 )
 assert_type(BizParamsOfOptions(), BizParams)
+
+retriever = BailianRetriever(app_id="app", k=3, score_threshold=0.5, rag_options=RagOptions(tags=["t"]))
+BailianRetriever(model=model, wait_for_answer=True)
+BailianRetriever(pipeline_id="kb", rerank_top_n=3, search_filters=[{"year": 2025}])
+assert_type(retriever.invoke("?", k=1), list[Document])
+
+BailianAppTool(name="tool", description="…", app_id="app", variables={"city": (str, "城市")})
+BailianAppTool(name="tool", description="…", model=model, workflow=True)
+
+BizParams(city="杭州", days=3, report=workflow_file("https://example.com/report.pdf", kind="document"))
+AnswerView(model.invoke("?", answer_node="LLM", agent_version=None))
 
 
 async def asynchronously() -> None:
