@@ -10,7 +10,7 @@ from langchain_core.language_models.chat_models import agenerate_from_stream, ge
 from langchain_core.utils import from_env
 from pydantic import ConfigDict, Field, model_validator
 
-from langchain_bailian_app._application_fields import NO_TOOLS, SIGNED, ApplicationFields
+from langchain_bailian_app._application_fields import NO_TOOLS, ApplicationFields
 from langchain_bailian_app._blocks import PROVIDER
 from langchain_bailian_app._connected import Connected
 from langchain_bailian_app._connection_fields import Id
@@ -18,6 +18,7 @@ from langchain_bailian_app._dialogue import aread, read
 from langchain_bailian_app._entry import EntryPoints
 from langchain_bailian_app._exchange import Exchange
 from langchain_bailian_app._reply import ReplyReader, wants_tokens
+from langchain_bailian_app._structured import Method, StructuredOutput
 from langchain_bailian_app._tokens import count_message_tokens, token_ids
 from langchain_bailian_app._version import __version__
 from langchain_bailian_app.sessions import SHARED_STORE, SessionStore
@@ -26,9 +27,11 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Generator, Sequence
 
     from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, CallbackManagerForLLMRun
-    from langchain_core.language_models import LangSmithParams, ModelProfile
+    from langchain_core.language_models import LangSmithParams, LanguageModelInput, ModelProfile
     from langchain_core.messages import BaseMessage
     from langchain_core.outputs import ChatGenerationChunk, ChatResult
+    from langchain_core.runnables import Runnable
+    from pydantic import BaseModel
 
     from langchain_bailian_app._frames import Frame
 
@@ -68,7 +71,7 @@ class BailianAppChatModel(Connected, EntryPoints):
         ```
 
     Conversations:
-        The answer depends on the messages alone, unless `session_id` names one that the cloud keeps.
+        `history` says who keeps them; by default the answer depends on the messages alone.
 
     Response metadata:
         `finish_reason`, `model_name`, `model_usage` (tokens of each model), `session_id`, `request_id`,
@@ -212,17 +215,10 @@ class BailianAppChatModel(Connected, EntryPoints):
 
     @property
     def _identifying_params(self) -> dict[str, Any]:
-        names = {"app_id", "base_url", "workspace", "region", *ApplicationFields.model_fields}
-        params = {name: getattr(self, name) for name in sorted(names.difference(SIGNED))}
-        for name in ("rag_options", "biz_params"):
-            if params[name] is not None:
-                params[name] = params[name].model_dump(exclude_none=True)  # tokens are left out
-        defaults = {name: field.default for name, field in ApplicationFields.model_fields.items()}
-        return {
-            name: value
-            for name, value in params.items()
-            if value is not None and value != defaults.get(name)
-        }
+        names = {"base_url", "workspace", "region", *ApplicationFields.model_fields}
+        # Tokens and signed URLs are in no dump.
+        set_ones = self.model_dump(include=names, exclude_none=True, exclude_defaults=True)
+        return {"app_id": self.app_id} | set_ones
 
     def _get_ls_params(self, stop: list[str] | None = None, **kwargs: Any) -> LangSmithParams:
         params = super()._get_ls_params(stop=stop, **kwargs)
@@ -253,6 +249,41 @@ class BailianAppChatModel(Connected, EntryPoints):
             NotImplementedError: Always; it says what to do instead.
         """
         raise NotImplementedError(NO_TOOLS)
+
+    def with_structured_output(
+        self,
+        schema: dict[str, Any] | type | None = None,
+        *,
+        include_raw: bool = False,
+        method: Method = "json_schema",
+        strict: bool | None = None,  # noqa: ARG002
+        **kwargs: Any,
+    ) -> Runnable[LanguageModelInput, dict[str, Any] | BaseModel]:
+        """Return a runnable that answers with objects instead of messages.
+
+        The service has no parameter for it, and guarantees nothing: the last question tells the schema
+        in words, and the JSON in the answer is looked for and checked. An answer that does not fit is
+        asked for once more, with what is wrong, which costs a second call; then it is an error. No
+        session is ever used: neither the schema nor a bad answer is to stand in it.
+
+        While streaming, each part is all that has come so far, unchecked; the last part is checked.
+
+        Args:
+            schema: A pydantic class (the result is an instance), a `TypedDict` class or a JSON Schema
+                (the result is a dict or a list). Of these two the shape is checked: types, required
+                keys, enumerations, alternatives; not lengths, patterns or formats.
+            include_raw: Return a dict of `raw`, the message, `parsed` and `parsing_error`.
+            method: `"json_schema"` and `"prompt"` are the same. `"json_mode"` only asks for a JSON
+                object; a schema is then checked, but not told, and may be left out.
+            strict: No effect: nothing can be promised.
+            kwargs: Keywords of every call: `memory_id`, `rag_options`, …
+
+        Raises:
+            ValueError: The schema or the method is none.
+            OutputParserException: From the runnable: the second answer does not fit either. It is in
+                `llm_output`.
+        """
+        return StructuredOutput(self, schema, method=method, include_raw=include_raw, keywords=kwargs)
 
     def get_token_ids(self, text: str) -> list[int]:
         """Return the tokens of a text by the Qwen tokenizer: an estimate, as the model may differ."""
