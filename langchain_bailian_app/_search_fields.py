@@ -119,10 +119,9 @@ class SearchFields(QuestionFields):
         Raises:
             TypeError: A keyword is no field; the message names the nearest one.
         """
-        given = {
-            name: value for name, value in keywords.items() if name != "verbose"
-        }  # LangChain's own
         ways = {"pipeline_id", "pipeline_name"}
+        ignored = {"verbose"}  # LangChain's own
+        given = {name: value for name, value in keywords.items() if name not in ignored}
         if not any(given.get(way) is not None for way in ways):
             return overlay(SearchFields, self, given)
         # What goes along with a question to an application is not meant for a direct search.
