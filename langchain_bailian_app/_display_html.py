@@ -19,7 +19,8 @@ from langchain_bailian_app._display_markdown import (
     markdown,
     settled,
 )
-from langchain_bailian_app._display_parts import Other, Reasoning, Shown, Source, Step, Text, excerpt
+from langchain_bailian_app._display_parts import Other, Reasoning, Shown, Step, Text
+from langchain_bailian_app._display_sources import Source, excerpt
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable

@@ -6,13 +6,11 @@ written it, and half of it may still be on its way.
 
 from __future__ import annotations
 
-import json
-import re
-import reprlib
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from langchain_bailian_app._documents import Passage, passages_from_observation
+from langchain_bailian_app._display_sources import Cited, Source, clean, hit, verbatim
+from langchain_bailian_app._documents import passages_from_observation
 
 if TYPE_CHECKING:
     from langchain_core.messages import AIMessage
@@ -20,28 +18,6 @@ if TYPE_CHECKING:
 _CALLS = {f"{kind}{chunk}" for kind in ("server_tool_call", "tool_call") for chunk in ("", "_chunk")}
 _MEDIA = {"image", "image_url", "audio", "input_audio", "video", "file", "text-plain"}
 _RESULT = "result"  # what the result of an unknown call is called
-_VERBATIM = 4000
-_EXCERPT = 160
-_HIGHEST = 10**9  # of the numbers that a source may have
-# Controls, also those of the writing direction, halves of surrogate pairs, and noncharacters, one of
-# which marks places in Markdown.
-_UNPRINTABLE = re.compile(
-    r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff\ufdd0-\ufdef\ufffe\uffff]"
-)
-
-
-@dataclass(frozen=True, slots=True)
-class Source:
-    """A passage: a hit of a retrieval step, or what the answer cites."""
-
-    number: int | None
-    title: str
-    about: list[str]
-    """Its document, pages and score, as far as they are known."""
-
-    text: str
-    url: str
-    images: list[str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +69,7 @@ class Shown:
 def read(message: AIMessage) -> Shown:
     """Return what to show; never raises, whatever the message holds."""
     parts: list[Reasoning | Step | Text | Other] = []
-    cited = _Cited()
+    cited = Cited()
     waiting: dict[str, tuple[int, Step]] = {}  # the calls without a result, and where they stand
     for block in _blocks(message):
         part = _readable(block, cited)
@@ -110,31 +86,6 @@ def read(message: AIMessage) -> Shown:
     return Shown(parts, [cited.sources[number] for number in sorted(cited.sources)], _usage(message))
 
 
-def excerpt(text: str) -> str:
-    """Return the beginning of a text, on one line."""
-    line = " ".join(text.split())
-    return line if len(line) <= _EXCERPT else f"{line[:_EXCERPT]}…"
-
-
-def verbatim(value: Any) -> str:
-    """Return a value in full, up to a limit: strings and lists of strings as they are, else JSON."""
-    if isinstance(value, list) and value and all(isinstance(item, str) for item in value):
-        value = "\n".join(value)
-    text = _string(value, indent=2)
-    left_out = len(text) - _VERBATIM
-    return f"{text[:_VERBATIM]}… ({left_out:,} more characters)" if left_out > 0 else text
-
-
-def _string(value: Any, indent: int | None = None) -> str:
-    """Return a string without anything that a terminal would obey; code points stay where they are."""
-    if not isinstance(value, str):
-        try:
-            value = "" if value is None else json.dumps(value, ensure_ascii=False, indent=indent)
-        except (TypeError, ValueError, RecursionError):
-            value = reprlib.repr(value)
-    return _UNPRINTABLE.sub("\ufffd", value.replace("\r\n", " \n").replace("\r", "\n"))
-
-
 def _blocks(message: AIMessage) -> list[dict[str, Any]]:
     try:
         blocks: list[Any] = list(message.content_blocks)
@@ -144,29 +95,29 @@ def _blocks(message: AIMessage) -> list[dict[str, Any]]:
     return [block if isinstance(block, dict) else {"value": block} for block in texts]
 
 
-def _readable(block: dict[str, Any], cited: _Cited) -> Reasoning | Step | Text | Other:
+def _readable(block: dict[str, Any], cited: Cited) -> Reasoning | Step | Text | Other:
     try:
         return _part(block, cited)
     except Exception:  # noqa: BLE001  # as it came is better than not at all
         return Other("unreadable", verbatim(block))
 
 
-def _part(block: dict[str, Any], cited: _Cited) -> Reasoning | Step | Text | Other:
-    kind = _string(block.get("type")) or "unknown"
+def _part(block: dict[str, Any], cited: Cited) -> Reasoning | Step | Text | Other:
+    kind = clean(block.get("type")) or "unknown"
     part: Reasoning | Step | Text | Other
     match block:
         case {"type": "reasoning"}:
-            part = Reasoning(_string(block.get("reasoning")))
+            part = Reasoning(clean(block.get("reasoning")))
         case {"type": "text"}:
-            part = _text(_string(block.get("text")), block.get("annotations"), cited)
+            part = _text(clean(block.get("text")), block.get("annotations"), cited)
         case {"type": "server_tool_result"}:
             part = _result(block)
         case {"type": "non_standard", "value": {"node_id": _} as node}:
             part = _node(node)
         case _ if kind in _CALLS:
-            part = Step(_string(block.get("name")) or "step", _args(block.get("args")))
+            part = Step(clean(block.get("name")) or "step", _args(block.get("args")))
         case _ if kind in _MEDIA:
-            part = Other(" · ".join(filter(None, (kind, _string(block.get("mime_type"))))), "")
+            part = Other(" · ".join(filter(None, (kind, clean(block.get("mime_type"))))), "")
         case _:
             part = Other(
                 kind,
@@ -178,18 +129,18 @@ def _part(block: dict[str, Any], cited: _Cited) -> Reasoning | Step | Text | Oth
 def _step_id(block: dict[str, Any]) -> str:
     """Return what a call and its result, or two events of a node, have in common."""
     if block.get("type") == "non_standard":
-        return _string(block["value"].get("node_id"))
-    return _string(block.get("tool_call_id") or block.get("id"))
+        return clean(block["value"].get("node_id"))
+    return clean(block.get("tool_call_id") or block.get("id"))
 
 
 def _node(value: dict[str, Any]) -> Step:
     """Return the node of a workflow: it has begun, or it is done."""
-    status = _string(value.get("status"))
-    facts = [(name, _string(value.get(name))) for name in ("type", "exec_time")]
+    status = clean(value.get("status"))
+    facts = [(name, clean(value.get(name))) for name in ("type", "exec_time")]
     if status not in {"executing", "success"}:
         facts.append(("status", status))
     return Step(
-        name=_string(value.get("name") or value.get("node_id")),
+        name=clean(value.get("name") or value.get("node_id")),
         args=[(name, fact) for name, fact in facts if fact],
         done=status != "executing",
         failed="fail" in status.lower() or "error" in status.lower(),
@@ -200,7 +151,7 @@ def _node(value: dict[str, Any]) -> Step:
 
 def _args(args: Any) -> list[tuple[str, str]]:
     if isinstance(args, dict):
-        return [(_string(name), verbatim(value)) for name, value in args.items()]
+        return [(clean(name), verbatim(value)) for name, value in args.items()]
     return [("", verbatim(args))] if args else []
 
 
@@ -214,40 +165,11 @@ def _result(block: dict[str, Any]) -> Step:
         done=True,
         failed=block.get("status") == "error",
         result="" if complete else verbatim(output),
-        hits=[_hit(passage) for passage in passages] if complete else [],
+        hits=[hit(passage) for passage in passages] if complete else [],
     )
 
 
-def _hit(passage: Passage) -> Source:
-    extras = {
-        "doc_name": passage.doc_name,
-        "page_number": passage.page_number,
-        "score": passage.score,
-        "images": passage.images,
-    }
-    return _source(passage.index, passage.title, passage.text, passage.doc_url, extras)
-
-
-def _source(number: int | None, title: Any, text: Any, url: Any, extras: dict[str, Any]) -> Source:
-    document, pages, score = (extras.get(name) for name in ("doc_name", "page_number", "score"))
-    images = extras.get("images")
-    name = _string(title or document or url) or "untitled"
-    about = [
-        "" if document == title else _string(document if title else None),
-        f"p. {', '.join(map(_string, pages))}" if isinstance(pages, list) and pages else "",
-        "" if score is None else f"score {score:.2f}" if isinstance(score, float) else _string(score),
-    ]
-    return Source(
-        number=number,
-        title=name,
-        about=[fact for fact in about if fact],
-        text=_string(text),
-        url=_string(url),
-        images=[_string(image) for image in images] if isinstance(images, list) else [],
-    )
-
-
-def _text(text: str, annotations: Any, cited: _Cited) -> Text:
+def _text(text: str, annotations: Any, cited: Cited) -> Text:
     """Take the written markers of the citations out, so that they are not shown twice."""
     found = (
         [note for note in annotations if _is_citation(note)] if isinstance(annotations, list) else []
@@ -279,28 +201,6 @@ def _end(citation: dict[str, Any], text: str) -> int:
     return end if isinstance(end, int) and 0 <= end <= len(text) else len(text)
 
 
-class _Cited:
-    """The sources of an answer by their numbers; citations of other providers are counted."""
-
-    def __init__(self) -> None:
-        self.sources: dict[int, Source] = {}
-        self._counted: dict[str, int] = {}
-        self._highest = 0
-
-    def number(self, citation: dict[str, Any]) -> int:
-        """Return the number of the cited source."""
-        extras = citation.get("extras")
-        extras = extras if isinstance(extras, dict) else {}
-        number = extras.get("reference_index")
-        title, text, url = (citation.get(name) for name in ("title", "cited_text", "url"))
-        source = _source(None, title, text, url, extras)
-        if not (isinstance(number, int) and 0 <= number < _HIGHEST):
-            number = self._counted.setdefault(repr(source), self._highest + 1)
-        self._highest = max(self._highest, number)
-        self.sources.setdefault(int(number), replace(source, number=int(number)))
-        return int(number)
-
-
 def _usage(message: AIMessage) -> list[str]:
     metadata = message.response_metadata
     facts = []
@@ -309,13 +209,13 @@ def _usage(message: AIMessage) -> list[str]:
     models = metadata.get("model_usage")
     models = [m for m in models if isinstance(m, dict)] if isinstance(models, list) else []
     if len(models) > 1:
-        facts += [f"{_string(model.get('model_id')) or 'model'}: {_tokens(model)}" for model in models]
+        facts += [f"{clean(model.get('model_id')) or 'model'}: {_tokens(model)}" for model in models]
     elif metadata.get("model_name") != metadata.get("app_id"):
-        facts.append(_string(metadata.get("model_name")))
+        facts.append(clean(metadata.get("model_name")))
     if (reason := metadata.get("finish_reason")) not in (None, "stop", "null"):
-        facts.append(f"finish reason: {_string(reason)}")
+        facts.append(f"finish reason: {clean(reason)}")
     if request := metadata.get("request_id"):
-        facts.append(f"request {_string(request)}")
+        facts.append(f"request {clean(request)}")
     return [fact for fact in facts if fact]
 
 
@@ -325,4 +225,4 @@ def _tokens(usage: Any) -> str:
 
 
 def _count(value: Any) -> str:
-    return f"{value:,}" if isinstance(value, int) else _string(value) or "?"
+    return f"{value:,}" if isinstance(value, int) else clean(value) or "?"

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 
 from langchain_bailian_app._display_html import page
 from langchain_bailian_app._display_markdown import PLACE, inserted, markdown, settled
-from langchain_bailian_app._display_parts import Reasoning, Source, Step, Text, excerpt, read
+from langchain_bailian_app._display_parts import Reasoning, Step, Text, read
+from langchain_bailian_app._display_sources import Source, excerpt
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

@@ -12,7 +12,8 @@ from langchain_core.messages import AIMessage, AIMessageChunk
 from rich.console import Console
 
 from langchain_bailian_app._citations import MarkerMode
-from langchain_bailian_app._display_parts import Other, Reasoning, Shown, Source, Step, Text, read
+from langchain_bailian_app._display_parts import Other, Reasoning, Shown, Step, Text, read
+from langchain_bailian_app._display_sources import Source
 from langchain_bailian_app._messages import message_from_answer
 from langchain_bailian_app.display import AnswerView
 from tests.fixtures import ANSWERS, answer_of, chunks_of, frames_of, merged, recording

@@ -23,6 +23,7 @@ PURE = {
     "_display_html",
     "_display_markdown",
     "_display_parts",
+    "_display_sources",
     "_documents",
     "_frames",
     "_lenient_json",
