@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import itertools
 import json
-import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
@@ -19,13 +18,13 @@ from pydantic import BaseModel
 
 from langchain_bailian_app._json_check import problems
 from langchain_bailian_app._json_text import complete, find
+from langchain_bailian_app._transcript import language_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
 Schema = dict[str, Any] | type
 
-_CHINESE = re.compile("[\u4e00-\u9fff]")
 _MOST_PROBLEMS = 10
 _KINDS: dict[type, str] = {dict: "object", list: "array"}
 _TOOL_KEYS = ("function", "parameters", "input_schema", "toolSpec")
@@ -203,4 +202,4 @@ def _last_question(messages: Sequence[BaseMessage]) -> int | None:
 def _words(messages: Sequence[BaseMessage]) -> dict[str, str]:
     """Return the words in the language of the last question."""
     place = _last_question(messages)
-    return _WORDS["en" if place is None or not _CHINESE.search(messages[place].text) else "zh"]
+    return _WORDS["en" if place is None else language_of(messages[place].text)]

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
     from langchain_bailian_app._application_fields import ApplicationFields
@@ -53,7 +53,7 @@ def whole_conversation(turns: list[Turn], options: ApplicationFields) -> dict[st
 
 def _labelled(turns: list[Turn]) -> dict[str, Any]:
     """Return a transcript as one prompt, in the language of its last line."""
-    labels = _LABELS["zh" if _CHINESE.search(turns[-1].text) else "en"]
+    labels = _LABELS[language_of(turns[-1].text)]
     return {"prompt": "\n\n".join(f"{labels[turn.role]}{turn.text}" for turn in turns)}
 
 
@@ -95,3 +95,8 @@ def _checked(question: Turn) -> Turn:
         message = "the question has no text: an application needs words, also beside an image or a file"
         raise ValueError(message)
     return question
+
+
+def language_of(text: str) -> Literal["zh", "en"]:
+    """Return the language in which to add words of our own to a text."""
+    return "zh" if _CHINESE.search(text) else "en"
