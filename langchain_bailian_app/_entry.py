@@ -11,7 +11,7 @@ from contextlib import aclosing
 from typing import TYPE_CHECKING, Any, Self, cast
 
 from langchain_core.language_models import BaseChatModel, LanguageModelInput
-from langchain_core.runnables import ensure_config
+from langchain_core.runnables import RunnableConfig, ensure_config
 
 from langchain_bailian_app._application_fields import SIGNED, ApplicationFields, hide_secrets
 from langchain_bailian_app._signed import unsigned
@@ -22,9 +22,16 @@ if TYPE_CHECKING:
 
     from langchain_core.messages import AIMessage, AIMessageChunk
     from langchain_core.outputs import ChatResult
-    from langchain_core.runnables import RunnableConfig
 
+_SESSION = "bailian_session_id"  # in `configurable`
 _DISTINGUISHING = ("history", "session_id", "biz_params", "image_list", "file_list")
+
+
+def without_session(config: RunnableConfig) -> RunnableConfig:
+    """Return the config for a call inside another one, whose session is not its own."""
+    configurable = config.get("configurable") or {}
+    inside = {key: value for key, value in configurable.items() if key != _SESSION}
+    return {**config, "configurable": inside}
 
 
 class EntryPoints(ApplicationFields, BaseChatModel):
@@ -89,7 +96,7 @@ class EntryPoints(ApplicationFields, BaseChatModel):
 
     def _prepared(self, kwargs: dict[str, Any], config: RunnableConfig | None) -> dict[str, Any]:
         kwargs = hide_secrets(kwargs)
-        wanted = {"session_id": "bailian_session_id"}
+        wanted = {"session_id": _SESSION}
         if (kwargs.get("history") or self.history) == "thread":
             wanted["session_key"] = "thread_id"
         configurable = ensure_config(config).get("configurable") or {}

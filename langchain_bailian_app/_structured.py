@@ -19,6 +19,7 @@ from langchain_core.messages import (
 from langchain_core.runnables import Runnable
 
 from langchain_bailian_app._application_fields import hide_secrets
+from langchain_bailian_app._entry import without_session
 from langchain_bailian_app._output_format import OutputFormat, Schema
 
 if TYPE_CHECKING:
@@ -164,10 +165,7 @@ class StructuredOutput(Runnable[LanguageModelInput, Any]):
     ) -> tuple[list[BaseMessage], RunnableConfig, dict[str, Any]]:
         """Return messages, config and keywords of the first call."""
         given = [HumanMessage(input)] if isinstance(input, str) else convert_to_messages(input)
-        configurable = dict(config.get("configurable") or {})
-        configurable.pop("bailian_session_id", None)
-        inside: RunnableConfig = {**config, "configurable": configurable}
-        return self._format.asked(given), inside, self._keywords | _checked(kwargs)
+        return self._format.asked(given), without_session(config), self._keywords | _checked(kwargs)
 
     def _asked_again(self, asked: list[BaseMessage], outcome: _Outcome) -> list[BaseMessage]:
         return self._format.asked_again(asked, outcome.raw.text, outcome.problem or "")

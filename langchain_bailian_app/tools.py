@@ -17,13 +17,14 @@ from langchain_core.runnables import RunnableConfig, patch_config
 from langchain_core.tools import ArgsSchema, BaseTool, ToolException
 from pydantic import BaseModel, ConfigDict, Field, create_model, model_validator
 
+from langchain_bailian_app._entry import without_session
 from langchain_bailian_app.chat_models import BailianAppChatModel
 from langchain_bailian_app.errors import BailianRequestError, BailianSessionError
 from langchain_bailian_app.options import BizParams
 from langchain_bailian_app.sessions import SessionStore
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, AsyncIterator, Generator, Iterator
+    from collections.abc import AsyncGenerator, Generator, Iterator
 
 
 PROGRESS = "bailian_app_progress"
@@ -138,10 +139,11 @@ class BailianAppTool(BaseTool):
         run_manager: CallbackManagerForToolRun | None = None,
         **variables: Any,
     ) -> tuple[str, AIMessage]:
-        inner = _inside(config, run_manager.get_child() if run_manager else None)
+        inner = _inside(config, run_manager)
         asked = self._asked(config, variables)
+        stream = cast("Generator[AIMessageChunk]", self.model.stream(query, inner, **asked))
         chunks: list[AIMessageChunk] = []
-        with _mendable(), closing(_generator(self.model.stream(query, inner, **asked))) as stream:
+        with _mendable(), closing(stream):
             for chunk in stream:
                 chunks.append(chunk)
                 for progress in self._progress(chunk) if run_manager else ():
@@ -156,11 +158,12 @@ class BailianAppTool(BaseTool):
         run_manager: AsyncCallbackManagerForToolRun | None = None,
         **variables: Any,
     ) -> tuple[str, AIMessage]:
-        inner = _inside(config, run_manager.get_child() if run_manager else None)
+        inner = _inside(config, run_manager)
         asked = self._asked(config, variables)
+        stream = cast("AsyncGenerator[AIMessageChunk]", self.model.astream(query, inner, **asked))
         chunks: list[AIMessageChunk] = []
         with _mendable():
-            async with aclosing(_agenerator(self.model.astream(query, inner, **asked))) as stream:
+            async with aclosing(stream):
                 async for chunk in stream:
                     chunks.append(chunk)
                     for progress in self._progress(chunk) if run_manager else ():
@@ -184,6 +187,12 @@ class BailianAppTool(BaseTool):
         return [{"tool": self.name, "block": block} for block in chunk.content_blocks]
 
 
+def _inside(
+    config: RunnableConfig, run: CallbackManagerForToolRun | AsyncCallbackManagerForToolRun | None
+) -> RunnableConfig:
+    return patch_config(without_session(config), callbacks=run.get_child() if run else None)
+
+
 def _schema(variables: dict[str, Any]) -> type[BaseModel]:
     taken = {"query", "config", "run_manager"} & variables.keys()
     if taken:
@@ -199,13 +208,6 @@ def _schema(variables: dict[str, Any]) -> type[BaseModel]:
             case _:
                 fields[name] = (variable, ...)
     return create_model("Question", **fields)
-
-
-def _inside(config: RunnableConfig, callbacks: Any) -> RunnableConfig:
-    """Return the config of the call inside, which does not know the session of those outside."""
-    configurable = dict(config.get("configurable") or {})
-    configurable.pop("bailian_session_id", None)
-    return {**patch_config(config, callbacks=callbacks), "configurable": configurable}
 
 
 @contextmanager
@@ -228,11 +230,3 @@ def _result(chunks: list[AIMessageChunk]) -> tuple[str, AIMessage]:
     first, *others = chunks
     message = cast("AIMessage", message_chunk_to_message(add_ai_message_chunks(first, *others)))
     return message.text, message
-
-
-def _generator(chunks: Iterator[AIMessageChunk]) -> Generator[AIMessageChunk]:
-    return cast("Generator[AIMessageChunk]", chunks)
-
-
-def _agenerator(chunks: AsyncIterator[AIMessageChunk]) -> AsyncGenerator[AIMessageChunk]:
-    return cast("AsyncGenerator[AIMessageChunk]", chunks)
