@@ -9,6 +9,7 @@ import pytest
 
 from langchain_bailian_app import BailianAppChatModel
 from langchain_bailian_app.emulator import BailianEmulator
+from tests.clock import Clock
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -31,6 +32,20 @@ def bailian() -> Iterator[BailianEmulator]:
     """Run the emulator."""
     with BailianEmulator() as emulator:
         yield emulator
+
+
+@pytest.fixture
+def clock() -> Clock:
+    """Return a clock that the test moves."""
+    return Clock()
+
+
+@pytest.fixture
+def connected_environment(bailian: BailianEmulator, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Name the emulator in the environment, for what takes its connection from there."""
+    monkeypatch.setenv("DASHSCOPE_API_KEY", bailian.api_key)
+    monkeypatch.setenv("DASHSCOPE_BASE_URL", bailian.base_url)
+    monkeypatch.setenv("BAILIAN_APP_ID", bailian.app_id)
 
 
 @pytest.fixture

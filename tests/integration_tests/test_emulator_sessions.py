@@ -18,29 +18,15 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
     from langchain_bailian_app.emulator import Turn
+    from tests.clock import Clock
 
 APP = "e" * 32
 PIECES = ["一二", "三四", "五六"]
 
 
-class Clock:
-    """Seconds that a test moves."""
-
-    def __init__(self) -> None:
-        self.now = 0.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
 def told(turn: Turn) -> str:
     """Answer with the questions that the application knows."""
     return "".join(r.prompt for r in turn.history) + turn.prompt
-
-
-@pytest.fixture
-def clock() -> Clock:
-    return Clock()
 
 
 @pytest.fixture

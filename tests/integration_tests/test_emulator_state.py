@@ -17,22 +17,8 @@ from langchain_bailian_app.emulator import (
     Turn,
 )
 from langchain_bailian_app.emulator.seeds import ECHO_APP_ID, PHONES_APP_ID
+from tests.clock import Clock
 from tests.integration_tests.test_emulator import ask, output
-
-
-class Clock:
-    """Seconds that a test moves."""
-
-    def __init__(self) -> None:
-        self.now = 0.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
-@pytest.fixture
-def clock() -> Clock:
-    return Clock()
 
 
 @pytest.fixture

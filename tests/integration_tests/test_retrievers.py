@@ -56,13 +56,8 @@ async def both_ways(retriever: BailianRetriever, query: str = QUERY, **kwargs: A
     return documents
 
 
+@pytest.mark.usefixtures("connected_environment")
 class _Standard(RetrieversIntegrationTests):
-    @pytest.fixture(autouse=True)
-    def _connect(self, bailian: BailianEmulator, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setenv("DASHSCOPE_API_KEY", bailian.api_key)
-        monkeypatch.setenv("DASHSCOPE_BASE_URL", bailian.base_url)
-        monkeypatch.setenv("BAILIAN_APP_ID", bailian.app_id)
-
     @property
     def retriever_constructor(self) -> type[BaseRetriever]:
         return BailianRetriever

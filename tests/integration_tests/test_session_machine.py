@@ -29,7 +29,8 @@ from langchain_bailian_app import BailianAppChatModel
 from langchain_bailian_app.emulator import App, BailianEmulator, ErrorReply, Faults
 from langchain_bailian_app.errors import BailianError
 from langchain_bailian_app.sessions import BailianSessionWarning, InMemorySessionStore
-from tests.integration_tests.test_sessions import STOP, Clock, Witness, aged
+from tests.clock import Clock
+from tests.integration_tests.test_sessions import STOP, Witness, aged
 
 if TYPE_CHECKING:
     from collections.abc import Callable

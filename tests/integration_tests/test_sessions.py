@@ -58,6 +58,7 @@ if TYPE_CHECKING:
     from langchain_core.runnables import RunnableConfig
 
     from langchain_bailian_app import BailianAppChatModel
+    from tests.clock import Clock
 
     Way = Callable[[Any, list[BaseMessage], RunnableConfig], Any]
 
@@ -73,16 +74,6 @@ warnings_allowed = pytest.mark.filterwarnings(
 
 
 # -- the application, and what is asked of it ------------------------------------------------------
-
-
-class Clock:
-    """Seconds of the emulator, which pass when a test says so."""
-
-    def __init__(self) -> None:
-        self.now = 0.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 class Witness:
@@ -106,11 +97,6 @@ class Witness:
         pieces = [number, digest[:6], "<ref>[1]</ref>", digest[6:12], "，", STOP, "。"]
         text = "".join(pieces)
         return Reply(text, pieces=[text] if self._brief else pieces)
-
-
-@pytest.fixture
-def clock() -> Clock:
-    return Clock()
 
 
 @pytest.fixture

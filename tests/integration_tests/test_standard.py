@@ -14,8 +14,6 @@ from langchain_bailian_app import BailianAppChatModel
 if TYPE_CHECKING:
     from langchain_core.language_models import BaseChatModel
 
-    from langchain_bailian_app.emulator import BailianEmulator
-
 
 class TestUnit(ChatModelUnitTests):
     """What LangChain expects of any chat model, without a request."""
@@ -54,14 +52,9 @@ class TestUnit(ChatModelUnitTests):
         super().test_serdes(model, snapshot)
 
 
+@pytest.mark.usefixtures("connected_environment")
 class TestIntegration(ChatModelIntegrationTests):
     """What LangChain expects of any chat model, with real requests over loopback."""
-
-    @pytest.fixture(autouse=True)
-    def _connect(self, bailian: BailianEmulator, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setenv("DASHSCOPE_API_KEY", bailian.api_key)
-        monkeypatch.setenv("DASHSCOPE_BASE_URL", bailian.base_url)
-        monkeypatch.setenv("BAILIAN_APP_ID", bailian.app_id)
 
     @pytest.fixture(autouse=True)
     def _sample_files(self, monkeypatch: pytest.MonkeyPatch) -> None:

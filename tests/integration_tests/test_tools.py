@@ -57,13 +57,8 @@ def call(query: str = QUESTION, name: str = "customs", **args: Any) -> dict[str,
     return {"name": name, "args": {"query": query} | args, "id": query, "type": "tool_call"}
 
 
+@pytest.mark.usefixtures("connected_environment")
 class _Standard:
-    @pytest.fixture(autouse=True)
-    def _connect(self, bailian: BailianEmulator, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setenv("DASHSCOPE_API_KEY", bailian.api_key)
-        monkeypatch.setenv("DASHSCOPE_BASE_URL", bailian.base_url)
-        monkeypatch.setenv("BAILIAN_APP_ID", bailian.app_id)
-
     @property
     def tool_constructor(self) -> type[BaseTool]:
         return BailianAppTool

@@ -21,20 +21,7 @@ from langchain_bailian_app.sessions import (
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-
-class Clock:
-    """Seconds that pass when a test says so."""
-
-    def __init__(self) -> None:
-        self.now = 100.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
-@pytest.fixture
-def clock() -> Clock:
-    return Clock()
+    from tests.clock import Clock
 
 
 @pytest.fixture
