@@ -15,6 +15,7 @@ from langchain_bailian_app._nodes import NodeEvent, Nodes, Said, parted
 from langchain_bailian_app._one_text import OneText
 from langchain_bailian_app._steps import StepCall, StepResult, Steps
 from langchain_bailian_app._text import StopFilter, TextChannel
+from langchain_bailian_app._tool_calls import CallReader, ToolCall
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -39,7 +40,7 @@ class ReasoningDelta:
     text: str
 
 
-Delta = TextDelta | ReasoningDelta | StepCall | StepResult | NodeEvent
+Delta = TextDelta | ReasoningDelta | StepCall | StepResult | NodeEvent | ToolCall
 
 
 @dataclass(slots=True)
@@ -50,6 +51,9 @@ class Answer:
     reasoning: str = ""
     steps: list[StepCall | StepResult] = field(default_factory=list)
     nodes: list[NodeEvent] = field(default_factory=list)
+    tool_calls: list[ToolCall] = field(default_factory=list)
+    """Calls of the caller's tools; those with a problem are in no delta."""
+
     order: list[str] = field(default_factory=list)
     """What the answer consists of, in the order in which it first appeared: see `_blocks`."""
 
@@ -77,7 +81,15 @@ class Answer:
 
 
 class AnswerReader:
-    """Reads the frames of one answer."""
+    """Reads the frames of one answer.
+
+    Args:
+        markers: What becomes of `<ref>[n]</ref>` in the text.
+        stop: Texts before which the answer is cut.
+        answer_node: The node of a workflow that speaks the answer.
+        calls: Finds calls of the caller's tools in the text, if there are any.
+        steps: Knows the steps that an earlier reply to the same call has told.
+    """
 
     def __init__(
         self,
@@ -85,6 +97,8 @@ class AnswerReader:
         markers: MarkerMode = "strip",
         stop: list[str] | None = None,
         answer_node: str | None = None,
+        calls: CallReader | None = None,
+        steps: Steps | None = None,
     ) -> None:
         self._nodes = Nodes(answer_node)
         self._one_text = OneText(tail_is_enough=answer_node is None)
@@ -92,7 +106,8 @@ class AnswerReader:
         self._reasoning_channel = TextChannel()
         self._markers = MarkerFilter(markers)
         self._stop = StopFilter(stop) if stop else None
-        self._steps = Steps()
+        self._calls = calls
+        self._steps = Steps() if steps is None else steps
         self._text: list[str] = []
         self._reasoning: list[str] = []
         self._order: dict[str, None] = {}
@@ -221,7 +236,19 @@ class AnswerReader:
         return markers.feed(text) + markers.end()
 
     def _feed_text(self, text: str) -> list[Delta]:
-        return self._cut(self._markers.feed(text)) if text else []
+        if not text:
+            return []
+        return self._feed_parts([text] if self._calls is None else self._calls.feed(text))
+
+    def _feed_parts(self, parts: Sequence[str | ToolCall]) -> list[Delta]:
+        deltas: list[Delta] = []
+        for part in parts:
+            if isinstance(part, str):
+                deltas += self._cut(self._markers.feed(part))
+            elif not self.cut:
+                self._answer.tool_calls.append(part)
+                deltas += [part] if part.problem is None else []
+        return deltas
 
     def _cut(self, text: str) -> list[Delta]:
         if self._stop is not None:
@@ -241,6 +268,8 @@ class AnswerReader:
         if not (self.cut or self._nodes.end_has_spoken):
             # Output nodes may speak before the End, which says its own in the last frame only.
             deltas += self._feed_text(self._one_text.accept())
+        if self._calls is not None:
+            deltas += self._feed_parts(self._calls.end())
         deltas += self._cut(self._markers.end())
         if self._stop is not None and not self.cut:
             deltas += self._say(self._stop.end())

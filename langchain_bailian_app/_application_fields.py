@@ -25,9 +25,11 @@ T = TypeVar("T", bound=BaseModel)
 NO_TOOLS = (
     "a Bailian application runs its own tools, inside the service, and cannot be given others: add "
     "them to the application in the console, or give the application to another model as a tool, with "
-    "`BailianAppTool`"
+    '`BailianAppTool`; `tool_calling="prompt"` emulates tool calling by words in the request'
 )
-_TOOL_KEYWORDS = {"tools", "tool_choice", "parallel_tool_calls", "strict", "response_format"}
+TOOL_KEYWORDS = {"tools", "tool_choice", "parallel_tool_calls", "strict"}
+"""Keywords of LangChain that say which tools a call has; `strict` is what nobody can promise."""
+
 # LangChain's own, with no meaning to the service; `model` is for tracing.
 _IGNORED_KEYWORDS = {
     "stream",
@@ -164,6 +166,15 @@ class ApplicationFields(QuestionFields):
     call, or as `configurable.bailian_session_id`.
     """
 
+    tool_calling: Literal["prompt"] | None = None
+    """Lets `bind_tools` give the application tools that the caller runs, by describing them in words.
+
+    Emulated: the service has no field for such tools, and whether an application follows the words is
+    up to its model and its own prompt. No session is used then, as the words would stand in it. Calls
+    that cannot be run, and none where one is demanded, are asked for once more, which costs a second
+    request.
+    """
+
     legacy_history: bool = False
     """Send earlier messages as `history`, rounds of `user` and `bot`, as legacy RAG applications want
     it."""
@@ -203,7 +214,10 @@ class ApplicationFields(QuestionFields):
             TypeError: A keyword is no field; the message names the nearest one.
             NotImplementedError: A keyword would give the application tools.
         """
-        given = {name: value for name, value in keywords.items() if name not in _IGNORED_KEYWORDS}
+        ignored = _IGNORED_KEYWORDS
+        if keywords.get("tool_calling") or self.tool_calling:
+            ignored = ignored | TOOL_KEYWORDS
+        given = {name: value for name, value in keywords.items() if name not in ignored}
         return overlay(ApplicationFields, self, given)
 
 
@@ -245,7 +259,7 @@ def nearest(name: str, fields: Iterable[str]) -> str:
 
 
 def _refuse(keyword: str, kind: type[BaseModel]) -> NoReturn:
-    if keyword in _TOOL_KEYWORDS:
+    if keyword in {*TOOL_KEYWORDS, "response_format"}:
         raise NotImplementedError(NO_TOOLS)
     if keyword in {"app_id", *ConnectionFields.model_fields}:
         message = f"`{keyword}` is for the constructor: make another object, the connections are shared"

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
+from langchain_core.messages import AIMessageChunk
 from langchain_core.messages.block_translators import register_translator
 
 from langchain_bailian_app import _lenient_json
@@ -46,6 +47,7 @@ def content_blocks(message: AIMessage) -> list[types.ContentBlock]:
         blocks["text"] = {"type": "text", "text": message.content}
         if annotations:
             blocks["text"]["annotations"] = annotations
+    blocks |= _tool_blocks(message)
     if order := _listed(kwargs.get("block_order"), str):
         places = {part: place for place, part in enumerate(order)}
         blocks = dict(sorted(blocks.items(), key=lambda item: places.get(item[0], len(places))))
@@ -65,6 +67,20 @@ def _step_blocks(kwargs: dict[str, Any]) -> dict[str, dict[str, Any]]:
             output = _lenient_json.opened(next(entries, {}).get("observation"))
             blocks[f"result:{step.get('tool_call_id')}"] = {**step, "output": output}
     return blocks
+
+
+def _tool_blocks(message: AIMessage) -> dict[str, dict[str, Any]]:
+    """Return the calls of the caller's tools; of a chunk that others follow, as chunks."""
+    blocks: list[dict[str, Any]]
+    if isinstance(message, AIMessageChunk) and message.chunk_position != "last":
+        blocks = [{"type": "tool_call_chunk", **call} for call in message.tool_call_chunks]
+    else:
+        calls = [{**call, "type": "tool_call"} for call in message.tool_calls]
+        blocks = [
+            *calls,
+            *({**call, "type": "invalid_tool_call"} for call in message.invalid_tool_calls),
+        ]
+    return {f"tool:{block.get('id')}": block for block in blocks}
 
 
 def _listed(value: Any, kind: type[T]) -> list[T]:

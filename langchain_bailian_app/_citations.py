@@ -81,6 +81,11 @@ class MarkerFilter:
         return "".join((*pieces, rest))
 
 
+def without_markers(text: str) -> str:
+    """Return a text that cites nothing: what stands in an argument of a call is no answer."""
+    return _MARKER.sub("", text)
+
+
 def citations(text: str, markers: list[Marker], sources: dict[int, Passage]) -> list[dict[str, Any]]:
     """Return one standard citation for each marker that has a source.
 

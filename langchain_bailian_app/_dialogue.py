@@ -35,12 +35,16 @@ def read(
     error: BaseException | None = None
     try:
         perform(store, exchange.begin())
-        with reply.partial_on_error(), closing(_frames(exchange, transport)) as frames:
-            for frame in frames:
-                yield frame
-                if reply.cut:
-                    break
-            reply.end()
+        with reply.partial_on_error():
+            asking = True
+            while asking:
+                with closing(_frames(exchange, transport)) as frames:
+                    for frame in frames:
+                        yield frame
+                        if reply.cut:
+                            break
+                reply.end()
+                asking = exchange.ask_again(reply.asked_again(exchange.messages))
         reply.conversation = metadata(exchange.history)
         with _answer_kept():
             reply.conversation = perform(store, exchange.settle(reply.answer, whole=reply.whole))
@@ -60,12 +64,15 @@ async def aread(
     try:
         await aperform(store, exchange.begin())
         with reply.partial_on_error():
-            async with aclosing(_aframes(exchange, transport)) as frames:
-                async for frame in frames:
-                    yield frame
-                    if reply.cut:
-                        break
-            reply.end()
+            asking = True
+            while asking:
+                async with aclosing(_aframes(exchange, transport)) as frames:
+                    async for frame in frames:
+                        yield frame
+                        if reply.cut:
+                            break
+                reply.end()
+                asking = exchange.ask_again(reply.asked_again(exchange.messages))
         reply.conversation = metadata(exchange.history)
         with _answer_kept():
             reply.conversation = await aperform(store, exchange.settle(reply.answer, whole=reply.whole))

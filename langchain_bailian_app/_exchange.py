@@ -48,6 +48,9 @@ _REFUSED = "it has moved on, is in use, is not known here, or a call to it broke
 class Exchange:
     """One call. `begin` before anything is sent, `settle` after a whole answer, `close` in the end."""
 
+    messages: Sequence[BaseMessage]
+    """What is asked."""
+
     request: ServiceRequest
     """What is sent."""
 
@@ -66,7 +69,7 @@ class Exchange:
         app_id: str,
         connection: Connection,
     ) -> None:
-        self._messages = messages
+        self.messages = messages
         self._options = options
         self._app_id = app_id
         self._turns = turns_of(messages)
@@ -117,6 +120,16 @@ class Exchange:
         self._position = self._token = None
         self.request = self._whole_request()
 
+    def ask_again(self, more: Sequence[BaseMessage]) -> bool:
+        """Prepare to ask with more messages behind those that were asked; False if there are none."""
+        if not more:
+            return False
+        self._repeated = True
+        self.messages = [*self.messages, *more]
+        self._turns += turns_of(more)
+        self.request = self._whole_request()
+        return True
+
     def settle(self, answer: Answer, *, whole: bool) -> Steps[dict[str, Any]]:
         """Remember an answer, return what its metadata says of the conversation.
 
@@ -155,7 +168,7 @@ class Exchange:
             self._token = None
 
     def _begin_session(self) -> Steps[None]:
-        decided = plan(self._messages, self._turns, self._digest, app_id=self._app_id, now=time.time())
+        decided = plan(self.messages, self._turns, self._digest, app_id=self._app_id, now=time.time())
         if decided.position is not None:
             position = decided.position
             arguments = (self._reference(position.session_id), position.turn, position.digest)
@@ -172,7 +185,7 @@ class Exchange:
             return
         if decided.reason is not None:
             self._warn(decided.reason)
-        if any(position_of(message, self._app_id) for message in self._messages):
+        if any(position_of(message, self._app_id) for message in self.messages):
             self.history = "replayed"
         self.request = self._whole_request()
 

@@ -44,7 +44,7 @@ def find(text: str) -> Found:
     left_open = 0
     while beginning := _BEGINNING.search(text, place):
         start = beginning.start()
-        end = _end(text, start)
+        end = end_of(text, start)
         if end is None:
             if _may_go_on(text[start:]):
                 return Found(values, text[start:], broken)
@@ -70,13 +70,25 @@ def complete(begun: str) -> Any:
         return None
 
 
-def _end(text: str, start: int) -> int | None:
+def end_of(text: str, start: int) -> int | None:
+    """Return where the object or array that begins at `start` ends; None if it does not."""
     depth = 0
     for token in _STRING_OR_BRACKET.finditer(text, start):
         depth += {"{": 1, "[": 1, "}": -1, "]": -1}.get(token[0], 0)
         if depth == 0:
             return token.end()
     return None
+
+
+def ends_in_string(text: str) -> bool:
+    """Whether a text is JSON that breaks off inside a string."""
+    try:
+        json.loads(text, strict=False)
+    except json.JSONDecodeError as exc:
+        return exc.msg.startswith("Unterminated string")
+    except (ValueError, RecursionError):
+        pass
+    return False
 
 
 def _may_go_on(text: str) -> bool:

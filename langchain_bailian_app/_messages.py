@@ -6,15 +6,23 @@ chunk only, and each reference, step and citation on exactly one.
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 from langchain_core.messages import AIMessage, AIMessageChunk
 from langchain_core.messages.ai import UsageMetadata
+from langchain_core.messages.tool import (
+    ToolCallChunk,
+    tool_call_chunk,
+)
+from langchain_core.messages.tool import invalid_tool_call as create_invalid_tool_call
+from langchain_core.messages.tool import tool_call as create_tool_call
 
 from langchain_bailian_app._answer import Answer, Delta, ReasoningDelta, TextDelta
 from langchain_bailian_app._blocks import PROVIDER, default_order
 from langchain_bailian_app._nodes import NodeEvent
 from langchain_bailian_app._steps import StepCall, StepResult
+from langchain_bailian_app._tool_calls import ToolCall
 
 
 def chunk_from_delta(delta: Delta) -> AIMessageChunk:
@@ -29,6 +37,10 @@ def chunk_from_delta(delta: Delta) -> AIMessageChunk:
             extra = _step_kwargs([delta])
         case NodeEvent():
             extra = {"nodes": [_node(delta)]}
+        case ToolCall():
+            return AIMessageChunk(
+                content="", tool_call_chunks=[_call_chunk(delta)], response_metadata=provider
+            )
     return AIMessageChunk(content="", additional_kwargs=extra, response_metadata=provider)
 
 
@@ -55,7 +67,26 @@ def message_from_answer(answer: Answer, app_id: str, conversation: dict[str, Any
         additional_kwargs=kwargs,
         response_metadata=_metadata(answer, app_id) | conversation,
         usage_metadata=_usage(answer.usage),
+        tool_calls=[
+            create_tool_call(name=call.name or "", args=call.args, id=call.id)
+            for call in answer.tool_calls
+            if call.problem is None
+        ],
+        invalid_tool_calls=[
+            create_invalid_tool_call(name=call.name, args=call.text, id=call.id, error=None)
+            for call in answer.tool_calls
+            if call.problem is not None
+        ],
     )
+
+
+def _call_chunk(call: ToolCall) -> ToolCallChunk:
+    """Return the whole of a call: arguments that break off would pass for whole ones in LangChain.
+
+    A call with a problem stands as in the answer, tags and all, which LangChain takes for no JSON.
+    """
+    args = json.dumps(call.args, ensure_ascii=False) if call.problem is None else call.text
+    return tool_call_chunk(name=call.name, args=args, id=call.id, index=call.index)
 
 
 def _step_kwargs(steps: list[StepCall | StepResult]) -> dict[str, Any]:
@@ -116,6 +147,7 @@ def _metadata(answer: Answer, app_id: str) -> dict[str, Any]:
         "session_id": answer.session_id,
         "request_id": answer.request_id,
         "final_text": answer.final_text,
+        "tool_call_problems": [call.problem for call in answer.tool_calls if call.problem] or None,
         "model_usage": models or None,
         "extra": _extra(answer) or None,
     }

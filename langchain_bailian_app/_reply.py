@@ -17,14 +17,18 @@ from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResu
 from langchain_bailian_app import errors
 from langchain_bailian_app._answer import UNKNOWN_FINISH, Answer, AnswerReader, Delta
 from langchain_bailian_app._messages import chunk_from_delta, last_chunk, message_from_answer
+from langchain_bailian_app._steps import Steps
+from langchain_bailian_app._two_replies import joined
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, CallbackManagerForLLMRun
+    from langchain_core.messages import BaseMessage
 
     from langchain_bailian_app._application_fields import ApplicationFields
     from langchain_bailian_app._frames import Frame
+    from langchain_bailian_app._tool_prompt import ToolPrompt
 
 _logger = logging.getLogger("langchain_bailian_app")
 
@@ -32,13 +36,17 @@ _logger = logging.getLogger("langchain_bailian_app")
 class ReplyReader:
     """Reads the reply to one call."""
 
-    def __init__(self, app_id: str, options: ApplicationFields) -> None:
+    def __init__(
+        self, app_id: str, options: ApplicationFields, tools: ToolPrompt | None = None
+    ) -> None:
         self._app_id = app_id
         self._accept_missing_stop = options.accept_missing_stop
         self._answer_node = options.answer_node
-        self._reader = AnswerReader(
-            markers=options.citation_markers, stop=options.stop, answer_node=options.answer_node
-        )
+        self._options = options
+        self._tools = tools
+        self._steps = Steps()
+        self._reader = self._new_reader()
+        self._first: Answer | None = None
         self._rest: list[Delta] = []
         self.answer = Answer()
         self.conversation: dict[str, Any] = {}
@@ -60,7 +68,8 @@ class ReplyReader:
 
     def chunks(self, frame: Frame) -> list[ChatGenerationChunk]:
         """Take a frame, return the chunks that it makes."""
-        return _chunks(self._reader.feed(frame))
+        rest, self._rest = self._rest, []
+        return _chunks([*rest, *self._reader.feed(frame)])
 
     def end(self, *, hint: bool = True) -> None:
         """Note that no more frames come.
@@ -71,8 +80,8 @@ class ReplyReader:
         Raises:
             BailianStreamError: The answer is not complete.
         """
-        self._rest = self._reader.end(accept_missing_stop=self._accept_missing_stop)
-        self.answer = self._reader.answer()
+        self._rest += self._reader.end(accept_missing_stop=self._accept_missing_stop)
+        self.answer = self.so_far()
         if self.answer.finish_reason is None:
             message = (
                 "the stream ended without a finish reason, so the answer may be incomplete: see "
@@ -91,6 +100,29 @@ class ReplyReader:
         if hint and self.answer.references_missing:
             _hint_at_references(self._app_id)
 
+    def asked_again(self, messages: Sequence[BaseMessage]) -> list[BaseMessage]:
+        """Return what to say if the answer has to be asked for once more, and read the next reply then.
+
+        Args:
+            messages: What was asked.
+        """
+        if self._tools is None or self._first is not None or self.cut:
+            return []
+        if self._tools.problem(self.answer) is None:
+            return []
+        self._first = self.answer
+        self._reader = self._new_reader()
+        return self._tools.asked_again(messages, self.answer)
+
+    def _new_reader(self) -> AnswerReader:
+        return AnswerReader(
+            markers=self._options.citation_markers,
+            stop=self._options.stop,
+            answer_node=self._options.answer_node,
+            calls=self._tools.reader() if self._tools else None,
+            steps=self._steps,
+        )
+
     def _look_for_node(self, answer_node: str) -> None:
         """Say so if no node of a workflow is called as was asked."""
         nodes = [event.value for event in self.answer.nodes]
@@ -101,12 +133,15 @@ class ReplyReader:
 
     def so_far(self) -> Answer:
         """Return what has come of the answer."""
-        return self._reader.answer()
+        answer = self._reader.answer()
+        return answer if self._first is None else joined(self._first, answer)
 
     def last_chunks(self) -> list[ChatGenerationChunk]:
         """Return the chunks that close the stream."""
+        # A call that cannot be run is told only now: it might have been asked for again.
+        broken = [call for call in self.answer.tool_calls if call.problem is not None]
         last = last_chunk(self.answer, self._app_id, self.conversation)
-        return [*_chunks(self._rest), ChatGenerationChunk(message=last)]
+        return [*_chunks([*self._rest, *broken]), ChatGenerationChunk(message=last)]
 
     def result(self) -> ChatResult:
         """Return the whole message, as LangChain wants it."""
@@ -120,7 +155,7 @@ class ReplyReader:
             yield
         except errors.BailianError as error:
             self._reader.end()
-            answer = self._reader.answer()
+            answer = self.so_far()
             if answer.session_id or answer.request_id:
                 answer.finish_reason = None
                 error.partial = message_from_answer(answer, self._app_id, {})

@@ -172,7 +172,10 @@ def _parameters(options: ApplicationFields, *, stream: bool) -> dict[str, Any]:
 def _turn(message: BaseMessage) -> Turn:
     role = _role(message)
     if isinstance(message, AIMessage) and message.tool_calls and not message.text:
-        text = "an answer that only calls tools cannot be put to an application: leave it out"
+        text = (
+            "an answer that only calls tools cannot be put to an application: leave it out, or set "
+            '`tool_calling="prompt"`'
+        )
         raise ValueError(text)
     if isinstance(message.content, str):
         return Turn(role, message.content)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contextlib import aclosing, closing
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, cast
+from typing import TYPE_CHECKING, Any, Literal, cast, get_args
 
 from langchain_core.exceptions import OutputParserException
 from langchain_core.language_models import LanguageModelInput
@@ -29,9 +29,9 @@ if TYPE_CHECKING:
 
     from langchain_bailian_app.chat_models import BailianAppChatModel
 
-Method = Literal["json_schema", "json_mode", "prompt"]
+Method = Literal["json_schema", "function_calling", "json_mode", "prompt"]
 
-_METHODS = ("json_schema", "json_mode", "prompt")
+_METHODS = get_args(Method)
 # Neither the schema nor an answer that does not fit is to stand in a session, and no JSON is to be cut.
 _FIXED: dict[str, Any] = {
     "history": "messages",

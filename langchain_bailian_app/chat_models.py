@@ -3,37 +3,42 @@
 from __future__ import annotations
 
 from contextlib import aclosing, closing
-from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from langchain_core.caches import BaseCache
 from langchain_core.language_models.chat_models import agenerate_from_stream, generate_from_stream
 from langchain_core.utils import from_env
+from langchain_core.utils.function_calling import convert_to_openai_tool
 from pydantic import ConfigDict, Field, model_validator
 
 from langchain_bailian_app._application_fields import NO_TOOLS, ApplicationFields
+from langchain_bailian_app._asking import asked
 from langchain_bailian_app._blocks import PROVIDER
 from langchain_bailian_app._connected import Connected
 from langchain_bailian_app._connection_fields import Id
 from langchain_bailian_app._dialogue import aread, read
 from langchain_bailian_app._entry import EntryPoints
-from langchain_bailian_app._exchange import Exchange
-from langchain_bailian_app._reply import ReplyReader, wants_tokens
+from langchain_bailian_app._reply import wants_tokens
 from langchain_bailian_app._structured import Method, StructuredOutput
 from langchain_bailian_app._tokens import count_message_tokens, token_ids
+from langchain_bailian_app._tool_prompt import tool_prompt
 from langchain_bailian_app._version import __version__
-from langchain_bailian_app.sessions import SHARED_STORE, SessionStore
+from langchain_bailian_app.sessions import SessionStore
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Generator, Sequence
+    from collections.abc import AsyncGenerator, Callable, Generator, Sequence
 
     from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, CallbackManagerForLLMRun
     from langchain_core.language_models import LangSmithParams, LanguageModelInput, ModelProfile
-    from langchain_core.messages import BaseMessage
+    from langchain_core.messages import AIMessage, BaseMessage
     from langchain_core.outputs import ChatGenerationChunk, ChatResult
     from langchain_core.runnables import Runnable
+    from langchain_core.tools import BaseTool
     from pydantic import BaseModel
 
+    from langchain_bailian_app._exchange import Exchange
     from langchain_bailian_app._frames import Frame
+    from langchain_bailian_app._reply import ReplyReader
 
 
 class BailianAppChatModel(Connected, EntryPoints):
@@ -196,16 +201,14 @@ class BailianAppChatModel(Connected, EntryPoints):
     def _exchange(
         self, messages: Sequence[BaseMessage], stop: list[str] | None, kwargs: dict[str, Any]
     ) -> tuple[Exchange, ReplyReader, SessionStore]:
-        options = self.overlaid(kwargs if stop is None else kwargs | {"stop": stop})
-        if options.history == "thread" and self.session_store is None:
-            message = (
-                "`history='thread'` needs a `session_store`: what it remembers is all there is of the "
-                "conversation"
-            )
-            raise ValueError(message)
-        store = SHARED_STORE if self.session_store is None else self.session_store
-        exchange = Exchange(messages, options, app_id=self.app_id, connection=self._connection())
-        return exchange, ReplyReader(self.app_id, options), store
+        return asked(
+            messages,
+            self,
+            kwargs if stop is None else kwargs | {"stop": stop},
+            app_id=self.app_id,
+            connection=self._connection(),
+            session_store=self.session_store,
+        )
 
     # -- what LangChain asks of a model --------------------------------------------------------------
 
@@ -233,7 +236,7 @@ class BailianAppChatModel(Connected, EntryPoints):
             "image_url_inputs": True,
             "text_outputs": True,
             "reasoning_output": True,
-            "tool_calling": False,
+            "tool_calling": self.tool_calling is not None,
             "structured_output": False,
         }
 
@@ -242,13 +245,44 @@ class BailianAppChatModel(Connected, EntryPoints):
         self._add_version("langchain-bailian-app", __version__)
         return self
 
-    def bind_tools(self, *_: Any, **__: Any) -> NoReturn:
-        """Refuse: an application's tools are its own.
+    def bind_tools(
+        self,
+        tools: Sequence[dict[str, Any] | type | Callable[..., Any] | BaseTool],
+        *,
+        tool_choice: str | dict[str, Any] | bool | None = None,
+        parallel_tool_calls: bool | None = None,
+        **kwargs: Any,
+    ) -> Runnable[LanguageModelInput, AIMessage]:
+        """Let the application call tools that the caller runs; with `tool_calling="prompt"` only.
+
+        Emulated: the tools are described in a system message, and calls are looked for in the text of
+        the answer, where each is taken out and told as a whole. Names and JSON are checked: what cannot
+        be run is in `invalid_tool_calls`, its `args` as it stands in the answer, and why in
+        `response_metadata["tool_call_problems"]`. If no call of an answer can be run, or none is made
+        though one must be, the application is asked once more. Arguments are not checked against the
+        schema of the tool, which does that itself.
+
+        Args:
+            tools: Functions, pydantic classes, `BaseTool`s, or dicts as OpenAI writes them.
+            tool_choice: `"auto"` (default), `"any"` or True: at least one must be called, the name of
+                the one that must be, or `"none"`.
+            parallel_tool_calls: False asks for one call at a time.
+            kwargs: Keywords of every call: `memory_id`, `rag_options`, …
 
         Raises:
-            NotImplementedError: Always; it says what to do instead.
+            NotImplementedError: Without `tool_calling="prompt"`; it says what to do instead.
+            ValueError: `tool_choice` names no tool.
         """
-        raise NotImplementedError(NO_TOOLS)
+        if self.tool_calling is None:
+            raise NotImplementedError(NO_TOOLS)
+        keywords = {
+            "tools": [convert_to_openai_tool(tool) for tool in tools],
+            "tool_choice": tool_choice,
+        }
+        keywords |= {"parallel_tool_calls": parallel_tool_calls}
+        tool_prompt(keywords)  # says at once what is wrong
+        given = {name: value for name, value in keywords.items() if value is not None}
+        return super().bind(**given, **kwargs)
 
     def with_structured_output(
         self,
@@ -273,8 +307,9 @@ class BailianAppChatModel(Connected, EntryPoints):
                 (the result is a dict or a list). Of these two the shape is checked: types, required
                 keys, enumerations, alternatives; not lengths, patterns or formats.
             include_raw: Return a dict of `raw`, the message, `parsed` and `parsing_error`.
-            method: `"json_schema"` and `"prompt"` are the same. `"json_mode"` only asks for a JSON
-                object; a schema is then checked, but not told, and may be left out.
+            method: `"json_schema"`, `"function_calling"` and `"prompt"` are the same: words in the
+                question. `"json_mode"` only asks for a JSON object; a schema is then checked, but not
+                told, and may be left out.
             strict: No effect: nothing can be promised.
             kwargs: Keywords of every call: `memory_id`, `rag_options`, …
 
@@ -296,6 +331,7 @@ class BailianAppChatModel(Connected, EntryPoints):
 
         What the application adds (its prompt, passages, memory) is not counted, nor are images.
         """
-        if tools:
+        if tools and self.tool_calling is None:
             raise NotImplementedError(NO_TOOLS)
-        return count_message_tokens(messages)
+        prompt = tool_prompt({"tools": tools})
+        return count_message_tokens(prompt.told(messages) if prompt else messages)

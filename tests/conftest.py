@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from langchain_bailian_app import BailianAppChatModel
-from langchain_bailian_app.emulator import BailianEmulator
+from langchain_bailian_app.emulator import App, BailianEmulator
 from tests.clock import Clock
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
+
+    from langchain_bailian_app.emulator import Reply
+    from langchain_bailian_app.emulator.apps import Answer
 
 _PROXIES = {"http_proxy", "https_proxy", "all_proxy", "no_proxy"}
 
@@ -58,3 +61,22 @@ def make_model(bailian: BailianEmulator) -> Callable[..., BailianAppChatModel]:
         )
 
     return make
+
+
+@pytest.fixture
+def ask(
+    bailian: BailianEmulator, make_model: Callable[..., BailianAppChatModel]
+) -> Iterator[Callable[..., BailianAppChatModel]]:
+    """Return a function that makes models of an application with these answers, the last for ever."""
+    made: list[str] = []
+
+    def make(*answers: str | Reply, **fields: Any) -> BailianAppChatModel:
+        left = list(answers)
+        answer: Answer = lambda _: left.pop(0) if len(left) > 1 else left[0]  # noqa: E731
+        made.append(bailian.add_app(App("scripted", answer=answer)))
+        bailian.reset()
+        return make_model(made[-1], **fields)
+
+    yield make
+    for app_id in made:
+        del bailian.apps[app_id]

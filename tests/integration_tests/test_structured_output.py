@@ -17,17 +17,14 @@ from langchain_tests.integration_tests import ChatModelIntegrationTests
 from pydantic import BaseModel
 
 from langchain_bailian_app import InMemorySessionStore
-from langchain_bailian_app.emulator import App, ErrorReply, Reply
+from langchain_bailian_app.emulator import ErrorReply, Reply
 from langchain_bailian_app.errors import BailianError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
     from langchain_core.runnables import RunnableConfig
 
     from langchain_bailian_app import BailianAppChatModel
     from langchain_bailian_app.emulator import BailianEmulator
-    from langchain_bailian_app.emulator.apps import Answer
 
 Make = "Callable[..., BailianAppChatModel]"
 
@@ -52,23 +49,6 @@ GOOD = f"好的：\n```json\n{TEXT}\n```"
 BAD = '{"city": "杭州", "degrees": "warm"}'
 QUESTION = "杭州天气怎么样？"
 WAYS = ("invoke", "ainvoke", "stream", "astream")
-
-
-@pytest.fixture
-def ask(bailian: BailianEmulator, make_model: Make) -> Iterator[Callable[..., BailianAppChatModel]]:
-    """Return a function that makes models of an application with these answers, the last for ever."""
-    made: list[str] = []
-
-    def make(*answers: str | Reply, **fields: Any) -> BailianAppChatModel:
-        left = list(answers)
-        answer: Answer = lambda _: left.pop(0) if len(left) > 1 else left[0]  # noqa: E731
-        made.append(bailian.add_app(App("weather", answer=answer)))
-        bailian.reset()
-        return make_model(made[-1], **fields)
-
-    yield make
-    for app_id in made:
-        del bailian.apps[app_id]
 
 
 def sent(bailian: BailianEmulator) -> list[dict[str, Any]]:
@@ -319,10 +299,8 @@ def test_what_no_call_could_do_is_said_at_once(ask: Make) -> None:
     model = ask(GOOD)
     with pytest.raises(TypeError, match="did you mean `memory_id`"):
         model.with_structured_output(Weather, memory="m")
-    with pytest.raises(
-        ValueError, match="no method 'function_calling' for applications, only 'json_schema'"
-    ):
-        model.with_structured_output(Weather, method="function_calling")  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="no method 'magic' for applications, only 'json_schema'"):
+        model.with_structured_output(Weather, method="magic")  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="give a `schema`"):
         model.with_structured_output(None)
     with pytest.raises(ValueError, match="a pydantic class"):

@@ -43,13 +43,18 @@ PURE = {
     "_steps",
     "_strings",
     "_text",
+    "_tool_calls",
+    "_tool_prompt",
+    "_tool_turns",
     "_transcript",
+    "_two_replies",
     "_version",
     "options",
 }
 EDGE = {"_call", "_clients", "_connection", "_tokens", "_transport", "errors"}
 FRONT = {
     "__init__",
+    "_asking",
     "_connected",
     "_dialogue",
     "_entry",

@@ -375,6 +375,7 @@ def test_no_field_is_forgotten() -> None:
         "legacy_history",
         "stop",
         "streaming",
+        "tool_calling",
         "citation_markers",
         "accept_missing_stop",
         "history",

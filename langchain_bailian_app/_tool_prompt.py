@@ -1,0 +1,147 @@
+"""Tool calling by prompt: tools and results told in words, for a service that has no field for them.
+
+An application can be given no tools of the caller's. So the request describes them, and asks for calls
+in the form that `_tool_calls` reads: emulated, which a model may or may not follow.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, SystemMessage
+from langchain_core.utils.function_calling import convert_to_openai_tool
+
+from langchain_bailian_app._tool_calls import CallReader
+from langchain_bailian_app._tool_turns import with_calls_as_text
+from langchain_bailian_app._transcript import language_of
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from langchain_bailian_app._answer import Answer
+
+_CHOICES = {None: "auto", "auto": "auto", True: "any", "any": "any", "required": "any", "none": "none"}
+_WORDS = {
+    "zh": {
+        "tools": "# 工具\n\n除了你自己的工具，你还可以调用下面的函数，由用户执行：\n"
+        "<tools>\n{tools}\n</tools>\n\n"
+        "要调用函数，就在 <tool_call> 标签里写一个 JSON 对象：\n"
+        '<tool_call>\n{{"name": "函数名", "arguments": {{"参数名": 参数值}}}}\n</tool_call>\n\n'
+        "{choice}\n结果会放在 <tool_response> 标签里发给你，不要自己编写结果。",
+        "auto": "不需要函数时，直接回答。",
+        "any": "这一次必须调用函数。",
+        "name": "这一次必须调用函数 {name}。",
+        "parallel": "可以一次写几个这样的块，调用几个函数。",
+        "single": "一次只能调用一个函数。",
+        "again": "没有执行任何函数：{problem}\n\n请按照要求的格式，重新写出完整的 <tool_call>。",
+    },
+    "en": {
+        "tools": "# Tools\n\n"
+        "Besides tools of your own you may call these functions, which the user runs:\n"
+        "<tools>\n{tools}\n</tools>\n\n"
+        "To call a function, write a JSON object between <tool_call> tags:\n"
+        '<tool_call>\n{{"name": "function name", "arguments": {{"argument name": value}}}}\n'
+        "</tool_call>\n\n"
+        "{choice}\nResults are sent to you between <tool_response> tags: never write one yourself.",
+        "auto": "If no function is needed, just answer.",
+        "any": "This time you must call a function.",
+        "name": "This time you must call the function {name}.",
+        "parallel": "Several such blocks call several functions at once.",
+        "single": "Call one function at a time only.",
+        "again": "No function was run: {problem}\n\n"
+        "Write the whole <tool_call> again, in the form that is wanted.",
+    },
+}
+
+
+@dataclass(frozen=True, slots=True)
+class ToolPrompt:
+    """The tools of one call, and which of them it must use."""
+
+    tools: tuple[dict[str, Any], ...]
+    """As OpenAI writes them."""
+
+    choice: str = "auto"
+    """`"auto"`, `"any"`, or the name of the one that must be called."""
+
+    parallel: bool = True
+
+    @property
+    def names(self) -> list[str]:
+        """The functions that may be called."""
+        return [_name(tool) for tool in self.tools if self.choice in {"auto", "any", _name(tool)}]
+
+    def told(self, messages: Sequence[BaseMessage]) -> list[BaseMessage]:
+        """Return messages that begin with what the tools are, and hold calls and results as text.
+
+        The description follows the caller's own rules: an application takes these in a system message.
+        """
+        words = _words(messages)
+        kind = self.choice if self.choice in {"auto", "any"} else "name"
+        choice = words[kind].format(name=self.choice)
+        parallel = words["parallel" if self.parallel else "single"]
+        tools = "\n".join(json.dumps(tool, ensure_ascii=False) for tool in self.tools)
+        text = words["tools"].format(tools=tools, choice=f"{parallel}\n{choice}")
+        rest = with_calls_as_text(messages)
+        rules = next((place for place, m in enumerate(rest) if isinstance(m, SystemMessage)), None)
+        if rules is not None:
+            text = f"{rest.pop(rules).text}\n\n{text}"
+        return [SystemMessage(text), *rest]
+
+    def reader(self) -> CallReader:
+        """Return what finds the calls in an answer."""
+        return CallReader(self.names, only_one=not self.parallel)
+
+    def problem(self, answer: Answer) -> str | None:
+        """Return why an answer is to be asked for again, or None if it can be used."""
+        if any(call.problem is None for call in answer.tool_calls):
+            return None
+        if answer.tool_calls:
+            return "; ".join(dict.fromkeys(call.problem or "" for call in answer.tool_calls))
+        return None if self.choice == "auto" else f"there is no call of {' or '.join(self.names)}"
+
+    def asked_again(self, told: Sequence[BaseMessage], answer: Answer) -> list[BaseMessage]:
+        """Return what is put behind the messages to ask once more."""
+        said = "\n".join(filter(None, (answer.text, *dict.fromkeys(c.text for c in answer.tool_calls))))
+        again = HumanMessage(_words(told)["again"].format(problem=self.problem(answer)))
+        return [*([AIMessage(said)] if said.strip() else []), again]
+
+
+def tool_prompt(keywords: Mapping[str, Any]) -> ToolPrompt | None:
+    """Return what the keywords of a call say of tools; None if it has none.
+
+    Raises:
+        ValueError: There is no such tool, or no such choice.
+    """
+    tools = tuple(convert_to_openai_tool(tool) for tool in keywords.get("tools") or ())
+    choice = _choice(keywords.get("tool_choice"), [_name(tool) for tool in tools])
+    if not tools or choice == "none":
+        return None
+    return ToolPrompt(tools, choice, keywords.get("parallel_tool_calls") is not False)
+
+
+def _choice(choice: Any, names: Sequence[str]) -> str:
+    """Return `"auto"`, `"any"`, `"none"` or a name, whichever way that is written."""
+    if isinstance(choice, dict):  # as OpenAI writes a name
+        choice = (choice.get("function") or choice).get("name", "")
+    choice = _CHOICES.get(choice, choice)
+    if choice not in {*_CHOICES.values(), *names}:
+        message = f"`tool_choice` is 'auto', 'any', 'none' or one of {names}, not {choice!r}"
+        raise ValueError(message)
+    return str(choice)
+
+
+def _name(tool: dict[str, Any]) -> str:
+    return str(tool["function"]["name"])
+
+
+def _words(messages: Sequence[BaseMessage]) -> dict[str, str]:
+    """Return the words in the language of the last question."""
+    questions = [
+        message.text
+        for message in messages
+        if isinstance(message, HumanMessage) and not message.text.startswith("<tool_response>")
+    ]
+    return _WORDS[language_of(questions[-1]) if questions else "en"]

@@ -1,0 +1,90 @@
+"""Tool calls and their results as text of a conversation, for a service that has no field for them."""
+
+from __future__ import annotations
+
+import json
+from collections import deque
+from typing import TYPE_CHECKING, Any, cast
+
+from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, ToolMessage
+
+from langchain_bailian_app._tool_calls import CLOSING, OPENING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+_NOT_RUN = "not run: the call cannot be read, or there is no such function"
+
+
+def with_calls_as_text(messages: Sequence[BaseMessage]) -> list[BaseMessage]:
+    """Return messages that an application can be told: calls in answers, results in user messages."""
+    told: list[BaseMessage] = []
+    left = deque(messages)
+    while left:
+        message = left.popleft()
+        if isinstance(message, AIMessage):
+            told.append(_answer(message))
+            told += _results(message, _taken(left))
+        elif isinstance(message, ToolMessage):  # of an answer that was left out
+            told += _results(AIMessage(""), [message, *_taken(left)])
+        else:
+            told.append(message)
+    return told
+
+
+def _taken(left: deque[BaseMessage]) -> list[ToolMessage]:
+    """Take the results that come first."""
+    results = []
+    while left and isinstance(left[0], ToolMessage):
+        results.append(cast("ToolMessage", left.popleft()))
+    return results
+
+
+def _answer(message: AIMessage) -> AIMessage:
+    calls = [
+        f"{OPENING}\n{_json({'name': call['name'], 'arguments': call['args']})}\n{CLOSING}"
+        for call in message.tool_calls
+    ]
+    for call in message.invalid_tool_calls:
+        text = call["args"] or ""  # as it stood in an answer, or as another model has written it
+        calls.append(text if text.startswith(OPENING) else f"{OPENING}\n{text}\n{CLOSING}")
+    if not calls:
+        return message
+    text = "\n".join(filter(None, (message.text, *dict.fromkeys(calls))))
+    return AIMessage(text, response_metadata=message.response_metadata)
+
+
+def _results(message: AIMessage, results: list[ToolMessage]) -> list[BaseMessage]:
+    """Return the results of an answer's calls as one message, in the order of the calls."""
+    names = {call["id"]: call["name"] for call in message.tool_calls}
+    places = {call_id: place for place, call_id in enumerate(names)}
+    blocks: list[Any] = []
+    for result in sorted(results, key=lambda result: places.get(result.tool_call_id, len(places))):
+        blocks += _result(result, result.name or names.get(result.tool_call_id))
+    for call in message.invalid_tool_calls:
+        blocks.append(_response(call["name"], _NOT_RUN, error=True))
+    if not blocks:
+        return []
+    if all(block.get("type") == "text" for block in blocks):
+        return [HumanMessage("\n".join(block["text"] for block in blocks))]
+    return [HumanMessage(blocks)]
+
+
+def _result(result: ToolMessage, name: str | None) -> Iterator[dict[str, Any]]:
+    yield _response(name, result.text, error=result.status == "error")
+    if isinstance(result.content, list):  # images and files; what cannot be sent is refused by name
+        for block in result.content:
+            if isinstance(block, dict) and block.get("type") != "text":
+                yield block
+
+
+def _response(name: str | None, content: str, *, error: bool) -> dict[str, Any]:
+    told: dict[str, Any] = {"name": name} if name else {}
+    if error:
+        told["status"] = "error"
+    text = _json(told | {"content": content})
+    return {"type": "text", "text": f"<tool_response>\n{text}\n</tool_response>"}
+
+
+def _json(value: dict[str, Any]) -> str:
+    return json.dumps(value, ensure_ascii=False)

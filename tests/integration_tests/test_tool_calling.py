@@ -1,0 +1,341 @@
+"""Tool calling by prompt: what is sent, what becomes of the answer, and when it is asked for again."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from langchain_core.messages import AIMessage, AIMessageChunk, HumanMessage, ToolMessage
+from langchain_core.messages.tool import tool_call
+
+from langchain_bailian_app import BailianAppTool, InMemorySessionStore
+from langchain_bailian_app.emulator import App, ErrorReply, Reply
+from langchain_bailian_app.errors import BailianError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from langchain_bailian_app import BailianAppChatModel
+    from langchain_bailian_app.emulator import BailianEmulator
+
+    Make = Callable[..., BailianAppChatModel]
+
+WAYS = ("invoke", "ainvoke", "stream", "astream")
+QUESTION = "一加二是多少？"
+CALL = {"name": "add", "args": {"a": 1, "b": 2}, "type": "tool_call"}
+CALLED = '<tool_call>\n{"name": "add", "arguments": {"a": 1, "b": 2}}\n</tool_call>'
+UNKNOWN = '<tool_call>\n{"name": "plus", "arguments": {"a": 1, "b": 2}}\n</tool_call>'
+BROKEN = '<tool_call>\n{"name": "add", "arguments": {"a": 1, "b": }}\n</tool_call>'
+
+
+def add(a: int, b: int) -> int:
+    """Add two numbers."""
+    return a + b
+
+
+async def answer(way: str, model: Any, question: Any = QUESTION, **keywords: Any) -> AIMessage:
+    """Return the message that the model gives when it is called in this way."""
+    if way == "invoke":
+        return model.invoke(question, **keywords)
+    if way == "ainvoke":
+        return await model.ainvoke(question, **keywords)
+    if way == "stream":
+        chunks = list(model.stream(question, **keywords))
+    else:
+        chunks = [chunk async for chunk in model.astream(question, **keywords)]
+    first, *others = chunks
+    return sum(others, first)
+
+
+def calls_of(message: AIMessage) -> list[dict[str, Any]]:
+    return [
+        {name: value for name, value in call.items() if name != "id"} for call in message.tool_calls
+    ]
+
+
+def sent(bailian: BailianEmulator) -> list[dict[str, Any]]:
+    return [request.body["input"] for request in bailian.requests]
+
+
+# -- what comes back ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("way", WAYS)
+async def test_calls_come_as_tool_calls_and_the_rest_as_text(ask: Make, way: str) -> None:
+    model = ask(f"我来算。\n\n{CALLED}\n{CALLED}\n", tool_calling="prompt").bind_tools([add])
+    message = await answer(way, model)
+
+    assert message.content == "我来算。"
+    assert calls_of(message) == [CALL, CALL]
+    assert len({call["id"] for call in message.tool_calls}) == 2
+    assert [block["type"] for block in message.content_blocks] == ["text", "tool_call", "tool_call"]
+    assert message.response_metadata["finish_reason"] == "stop"
+
+
+def test_each_call_is_one_chunk_as_soon_as_it_is_whole(ask: Make) -> None:
+    model = ask(f"好。{CALLED}{CALLED}稍等。", tool_calling="prompt").bind_tools([add])
+    chunks = [chunk for chunk in model.stream(QUESTION) if chunk.text or chunk.tool_call_chunks]
+    kinds = ["text" if chunk.text else chunk.content_blocks[0]["type"] for chunk in chunks]
+
+    assert kinds[0] == kinds[-1] == "text"
+    assert kinds.count("tool_call_chunk") == 2
+    (call,) = next(chunk.tool_call_chunks for chunk in chunks if chunk.tool_call_chunks)
+    assert json.loads(call["args"] or "") == CALL["args"]
+
+
+@pytest.mark.parametrize("way", WAYS)
+async def test_v1_content_holds_the_calls(ask: Make, way: str) -> None:
+    model = ask(f"好。{CALLED}", tool_calling="prompt", output_version="v1").bind_tools([add])
+    message = await answer(way, model)
+
+    assert [block["type"] for block in message.content] == ["text", "tool_call"]
+    assert message.content[1]["args"] == CALL["args"]
+    assert calls_of(message) == [CALL]
+
+
+def test_v3_events_tell_the_calls(ask: Make) -> None:
+    model = ask(f"好。{CALLED}", tool_calling="prompt").bind_tools([add])
+    stream = model.stream_events(QUESTION, version="v3")
+    message = stream.output
+
+    assert message.text == "好。"
+    assert calls_of(message) == [CALL]
+
+
+@pytest.mark.parametrize("way", WAYS)
+async def test_what_cannot_be_run_does_not_hide_what_can(ask: Make, way: str) -> None:
+    model = ask(BROKEN + CALLED + UNKNOWN, tool_calling="prompt").bind_tools([add])
+    message = await answer(way, model)
+
+    assert calls_of(message) == [CALL]
+    assert [call["args"] for call in message.invalid_tool_calls] == [BROKEN, UNKNOWN]
+    assert [call["name"] for call in message.invalid_tool_calls] == [None, "plus"]
+    broken, unknown = message.response_metadata["tool_call_problems"]
+    assert broken.startswith("a call cannot be read: not valid JSON")
+    assert unknown == "there is no function 'plus' to call, only add"
+    assert [block["type"] for block in message.content_blocks] == [
+        "tool_call",
+        "invalid_tool_call",
+        "invalid_tool_call",
+    ]
+
+
+@pytest.mark.parametrize("way", WAYS)
+async def test_a_stop_sequence_cuts_the_calls_behind_it(ask: Make, way: str) -> None:
+    model = ask(f"好。完{CALLED}", tool_calling="prompt").bind_tools([add])
+    message = await answer(way, model, stop=["完"])
+
+    assert (message.content, message.tool_calls) == ("好。", [])
+
+
+def test_without_tools_a_text_that_looks_like_a_call_is_a_text(ask: Make) -> None:
+    model = ask(CALLED, tool_calling="prompt")
+
+    assert model.invoke(QUESTION).content == CALLED
+    assert model.bind_tools([add], tool_choice="none").invoke(QUESTION).content == CALLED
+
+
+# -- what is asked again -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("bad", [BROKEN, UNKNOWN])
+async def test_calls_that_cannot_be_run_are_asked_for_once_more(
+    bailian: BailianEmulator, ask: Make, way: str, bad: str
+) -> None:
+    usage = [{"model_id": "qwen-plus", "input_tokens": 10, "output_tokens": 5}]
+    first = Reply(f"我来算。{bad}", usage=usage)
+    model = ask(first, Reply(f"更正。{CALLED}", usage=usage), tool_calling="prompt").bind_tools([add])
+    message = await answer(way, model)
+
+    assert message.content == "我来算。更正。"
+    assert calls_of(message) == [CALL]
+    assert message.invalid_tool_calls == []
+    assert "tool_call_problems" not in message.response_metadata
+    assert message.usage_metadata == {"input_tokens": 20, "output_tokens": 10, "total_tokens": 30}
+    _, again = sent(bailian)
+    *_, said, complaint = again["messages"]
+    assert said == {"role": "assistant", "content": f"我来算。\n{bad}"}
+    assert complaint["content"].startswith("没有执行任何函数：")
+
+
+@pytest.mark.parametrize("way", WAYS)
+async def test_what_is_bad_twice_stands_in_the_answer(
+    bailian: BailianEmulator, ask: Make, way: str
+) -> None:
+    message = await answer(way, ask(BROKEN, tool_calling="prompt").bind_tools([add]))
+
+    assert message.tool_calls == []
+    assert [call["args"] for call in message.invalid_tool_calls] == [BROKEN]
+    assert len(bailian.requests) == 2
+
+
+@pytest.mark.parametrize("way", WAYS)
+async def test_a_call_that_is_demanded_and_not_made_is_asked_for_once_more(
+    bailian: BailianEmulator, ask: Make, way: str
+) -> None:
+    model = ask("三。", CALLED, tool_calling="prompt").bind_tools([add], tool_choice="any")
+    message = await answer(way, model)
+
+    assert (message.content, calls_of(message)) == ("三。", [CALL])
+    assert "there is no call of add" in sent(bailian)[1]["messages"][-1]["content"]
+
+
+@pytest.mark.parametrize("way", WAYS)
+async def test_both_replies_make_one_answer(
+    bailian: BailianEmulator, make_model: Make, way: str
+) -> None:
+    """Sources, steps and reasoning of both are told once each, citations stand where they belong."""
+    said = iter([f"滞报金是什么<ref>[1]</ref>。{BROKEN}", f"见上<ref>[1]</ref>。{CALLED}"])
+    (customs, *_) = bailian.apps.values()
+    app_id = bailian.add_app(
+        App(
+            "both",
+            answer=lambda _: Reply(next(said), reasoning="想一想。"),
+            knowledge_bases=customs.knowledge_bases,
+            thinking="on",
+            always_thoughts=True,
+        )
+    )
+    model = make_model(app_id, tool_calling="prompt").bind_tools([add])
+    message = await answer(way, model, "什么是滞报金？")
+    del bailian.apps[app_id]
+
+    assert message.content == "滞报金是什么。见上。"
+    blocks = message.content_blocks
+    kinds = [block["type"] for block in blocks]
+    assert kinds.count("reasoning") == kinds.count("text") == 1
+    text = next(block for block in blocks if block["type"] == "text")
+    cited = [message.content[a["start_index"] : a["end_index"]] for a in text["annotations"]]
+    assert cited == ["滞报金是什么", "见上"]
+    assert message.additional_kwargs["reasoning_content"] == "想一想。想一想。"
+    ids = [block["id"] for block in blocks if block["type"] == "server_tool_call"]
+    assert len(ids) == len(set(ids))
+
+
+def test_an_error_of_the_second_request_keeps_what_the_first_has_said(
+    bailian: BailianEmulator, ask: Make
+) -> None:
+    model = ask(f"我来算。{BROKEN}", tool_calling="prompt").bind_tools([add])
+    app = bailian.apps[model.bound.app_id]  # type: ignore[attr-defined]
+    chunks: list[AIMessageChunk] = []
+
+    def run() -> None:
+        for chunk in model.stream(QUESTION):
+            chunks.append(chunk)
+            app.error = ErrorReply(429, "Throttling", "slow down")
+
+    with pytest.raises(BailianError) as caught:
+        run()
+    assert "".join(chunk.text for chunk in chunks) == "我来算。"
+    assert caught.value.is_retryable is False
+    assert caught.value.partial is not None
+    assert caught.value.partial.content == "我来算。"
+
+
+# -- what is sent ------------------------------------------------------------------------------------
+
+
+def test_calls_and_results_of_the_history_are_sent_as_text(bailian: BailianEmulator, ask: Make) -> None:
+    model = ask("三", tool_calling="prompt")
+    history = [
+        HumanMessage(QUESTION),
+        AIMessage("", tool_calls=[tool_call(name="add", args=CALL["args"], id="1")]),
+        ToolMessage("3", tool_call_id="1", name="add"),
+    ]
+    model.bind_tools([add]).invoke(history)
+    model.invoke(history)  # without tools too: a summary of what they found, for instance
+
+    with_tools, without = [request["messages"] for request in sent(bailian)]
+    assert with_tools[1:] == without
+    assert with_tools[0]["role"] == "system"
+    assert [turn["role"] for turn in without] == ["user", "assistant", "user"]
+    assert without[1]["content"] == CALLED
+    assert '"content": "3"' in without[2]["content"]
+
+
+def test_no_session_is_used_whatever_the_model_says(bailian: BailianEmulator, ask: Make) -> None:
+    model = ask("三", tool_calling="prompt", history="session", session_id="s").bind_tools([add])
+    config = {"configurable": {"bailian_session_id": "c", "thread_id": "t"}}
+    message = model.invoke(QUESTION, config)
+    threaded = ask(
+        "三", tool_calling="prompt", history="thread", session_store=InMemorySessionStore()
+    ).bind_tools([add])
+
+    assert message.response_metadata["history"] == "messages"
+    assert threaded.invoke(QUESTION, config).response_metadata["history"] == "messages"
+    assert not any("session_id" in request for request in sent(bailian))
+
+
+@pytest.mark.parametrize(
+    "keywords", [{"session_id": "s"}, {"history": "session"}, {"session_key": "k"}]
+)
+def test_a_session_asked_for_together_with_tools_is_refused(
+    bailian: BailianEmulator, ask: Make, keywords: dict[str, str]
+) -> None:
+    model = ask("三", tool_calling="prompt").bind_tools([add])
+    with pytest.raises(ValueError, match="a call with tools takes no"):
+        model.invoke(QUESTION, **keywords)
+    assert not bailian.requests
+
+
+def test_tools_are_refused_unless_they_are_wanted(bailian: BailianEmulator, ask: Make) -> None:
+    model = ask("三")
+    with pytest.raises(NotImplementedError, match='`tool_calling="prompt"`'):
+        model.bind_tools([add])
+    with pytest.raises(NotImplementedError, match="BailianAppTool"):
+        model.invoke(QUESTION, tools=[add])
+    with pytest.raises(ValueError, match='`tool_calling="prompt"`'):
+        model.invoke([QUESTION, AIMessage("", tool_calls=[tool_call(name="a", args={}, id="1")]), "?"])
+    assert not bailian.requests
+    assert model.profile is not None
+    assert model.profile["tool_calling"] is False
+
+
+def test_keywords_of_other_packages_do_no_harm(ask: Make) -> None:
+    model = ask(CALLED + CALLED, tool_calling="prompt")
+    bound = model.bind_tools([add], strict=True, parallel_tool_calls=False)
+    message = bound.invoke(QUESTION)
+
+    assert model.profile is not None
+    assert model.profile["tool_calling"] is True
+    assert calls_of(message) == [CALL]
+    assert message.response_metadata["tool_call_problems"] == [
+        "only one function may be called at a time"
+    ]
+
+
+def test_a_choice_of_no_tool_is_said_when_tools_are_bound(ask: Make) -> None:
+    with pytest.raises(ValueError, match="`tool_choice` is"):
+        ask("三", tool_calling="prompt").bind_tools([add], tool_choice="sub")
+
+
+def test_a_call_may_ask_for_it_without_the_model(ask: Make) -> None:
+    message = ask(CALLED).invoke(QUESTION, tools=[add], tool_calling="prompt")
+
+    assert calls_of(message) == [CALL]
+
+
+def test_descriptions_of_tools_count_as_tokens(ask: Make) -> None:
+    model = ask("三", tool_calling="prompt")
+    question = [HumanMessage(QUESTION)]
+
+    assert (
+        model.get_num_tokens_from_messages(question, tools=[add])
+        > model.get_num_tokens_from_messages(question) + 50
+    )
+
+
+def test_a_tool_of_ours_can_be_given_to_an_application(ask: Make, bailian: BailianEmulator) -> None:
+    inner = BailianAppTool(
+        app_id=bailian.app_id,
+        api_key=bailian.api_key,
+        base_url=bailian.base_url,
+        name="customs",
+        description="Explains terms of the customs.",
+    )
+    called = '<tool_call>{"name": "customs", "arguments": {"query": "什么是滞报金？"}}</tool_call>'
+    message = ask(called, tool_calling="prompt").bind_tools([inner]).invoke(QUESTION)
+
+    assert "滞报金" in inner.invoke(message.tool_calls[0]).content

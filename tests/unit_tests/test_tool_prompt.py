@@ -1,0 +1,211 @@
+"""Tools, calls and results in words: what an application is told of them."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, SystemMessage, ToolMessage
+from langchain_core.messages.tool import invalid_tool_call, tool_call
+
+from langchain_bailian_app._answer import Answer
+from langchain_bailian_app._tool_calls import CallReader
+from langchain_bailian_app._tool_prompt import ToolPrompt, tool_prompt
+from langchain_bailian_app._tool_turns import with_calls_as_text
+
+
+def add(a: int, b: int) -> int:
+    """Add two numbers."""
+    return a + b
+
+
+def search(query: str) -> str:
+    """Search."""
+    return query
+
+
+QUESTION = HumanMessage("一加二是多少？")
+CALL = tool_call(name="add", args={"a": 1, "b": 2}, id="1")
+CALLED = '<tool_call>\n{"name": "add", "arguments": {"a": 1, "b": 2}}\n</tool_call>'
+
+
+def prompt(**keywords: Any) -> ToolPrompt:
+    found = tool_prompt({"tools": [add, search]} | keywords)
+    assert found is not None
+    return found
+
+
+def told(*messages: BaseMessage) -> list[tuple[str, Any]]:
+    return [(message.type, message.content) for message in with_calls_as_text(messages)]
+
+
+def result(**fields: Any) -> str:
+    return f"<tool_response>\n{json.dumps(fields, ensure_ascii=False)}\n</tool_response>"
+
+
+# -- what tools there are ----------------------------------------------------------------------------
+
+
+def test_tools_are_described_behind_the_rules_of_the_caller() -> None:
+    first, question = prompt().told([SystemMessage("规则"), QUESTION])
+
+    assert isinstance(first, SystemMessage)
+    assert first.text.startswith("规则\n\n# 工具\n\n")
+    assert question == QUESTION
+    tools = first.text.partition("<tools>\n")[2].partition("\n</tools>")[0].splitlines()
+    assert [json.loads(tool)["function"]["name"] for tool in tools] == ["add", "search"]
+    assert '"Add two numbers."' in tools[0]
+
+
+@pytest.mark.parametrize(
+    ("question", "words"),
+    [("一加二？", "这一次必须调用函数 add。"), ("1 + 2?", "This time you must call the function add.")],
+)
+def test_words_are_in_the_language_of_the_question(question: str, words: str) -> None:
+    messages = [
+        HumanMessage(question),
+        AIMessage("", tool_calls=[CALL]),
+        ToolMessage("三", tool_call_id="1"),
+    ]
+
+    assert words in prompt(tool_choice="add").told(messages)[0].text
+
+
+@pytest.mark.parametrize(
+    ("choice", "meant"),
+    [
+        (None, "auto"),
+        ("auto", "auto"),
+        ("any", "any"),
+        ("required", "any"),
+        (True, "any"),
+        ("add", "add"),
+        ({"type": "function", "function": {"name": "add"}}, "add"),
+        ({"type": "tool", "name": "add"}, "add"),
+    ],
+)
+def test_a_choice_may_be_written_as_elsewhere(choice: Any, meant: str) -> None:
+    assert prompt(tool_choice=choice).choice == meant
+
+
+@pytest.mark.parametrize("choice", ["sub", {"type": "function"}, 1.5, False, ""])
+def test_a_choice_of_nothing_is_refused(choice: Any) -> None:
+    with pytest.raises(ValueError, match=r"`tool_choice` is 'auto', 'any', 'none' or one of \['add'"):
+        prompt(tool_choice=choice)
+
+
+def test_without_tools_or_with_none_to_be_called_nothing_is_told() -> None:
+    assert tool_prompt({}) is None
+    assert tool_prompt({"tools": []}) is None
+    assert tool_prompt({"tools": [add], "tool_choice": "none"}) is None
+
+
+def test_only_the_tool_that_must_be_called_may_be_called() -> None:
+    assert prompt(tool_choice="search").names == ["search"]
+    assert prompt(tool_choice="any").names == ["add", "search"]
+
+
+# -- what is asked again -----------------------------------------------------------------------------
+
+
+def answer(text: str, asked: ToolPrompt) -> Answer:
+    reader = asked.reader()
+    said = [part for part in [*reader.feed(text), *reader.end()] if isinstance(part, str)]
+    return Answer("".join(said), tool_calls=reader.calls)
+
+
+@pytest.mark.parametrize(
+    ("text", "choice", "problem"),
+    [
+        ("三", "auto", None),
+        ("三", "any", "there is no call of add or search"),
+        (CALLED, "any", None),
+        (CALLED, "search", "there is no function 'add' to call, only search"),
+        ("<tool_call>x</tool_call>", "auto", "a call cannot be read: there is no JSON in it"),
+        (f"<tool_call>x</tool_call>{CALLED}", "auto", None),
+    ],
+)
+def test_an_answer_is_asked_for_again_if_it_has_no_call_that_can_be_run(
+    text: str, choice: str, problem: str | None
+) -> None:
+    asked = prompt(tool_choice=choice)
+    assert asked.problem(answer(text, asked)) == problem
+
+
+def test_what_is_wrong_is_said_behind_what_was_answered() -> None:
+    asked = prompt()
+    said, again = asked.asked_again([QUESTION], answer("好。<tool_call>x</tool_call>", asked))
+
+    assert (said.type, said.content) == ("ai", "好。\n<tool_call>x</tool_call>")
+    assert again.text.startswith("没有执行任何函数：a call cannot be read: there is no JSON in it")
+
+
+def test_an_empty_answer_is_no_message() -> None:
+    asked = prompt(tool_choice="any")
+
+    assert [message.type for message in asked.asked_again([QUESTION], answer("", asked))] == ["human"]
+
+
+# -- earlier calls and their results -----------------------------------------------------------------
+
+
+def test_calls_and_results_become_text() -> None:
+    calls = [CALL, tool_call(name="search", args={"query": "三"}, id="2")]
+    results = [
+        ToolMessage("找到了\n三", tool_call_id="2"),
+        ToolMessage("Error: no", tool_call_id="1", name="add", status="error"),
+    ]
+    searched = '<tool_call>\n{"name": "search", "arguments": {"query": "三"}}\n</tool_call>'
+
+    assert told(QUESTION, AIMessage("算。", tool_calls=calls), *results, AIMessage("三")) == [
+        ("human", QUESTION.content),
+        ("ai", f"算。\n{CALLED}\n{searched}"),
+        (
+            "human",
+            result(name="add", status="error", content="Error: no")
+            + "\n"
+            + result(name="search", content="找到了\n三"),
+        ),
+        ("ai", "三"),
+    ]
+
+
+def test_what_is_told_of_a_call_is_what_is_read_of_it() -> None:
+    (_, text), *_ = told(AIMessage("算。", tool_calls=[CALL]))
+    reader = CallReader(["add"])
+    parts = [*reader.feed(text), *reader.end()]
+
+    assert parts[0] == "算。"
+    assert (reader.calls[0].name, reader.calls[0].args) == (CALL["name"], CALL["args"])
+
+
+@pytest.mark.parametrize("args", ["<tool_call>x</tool_call>", "x"])
+def test_a_call_that_was_not_run_is_told_with_its_failure(args: str) -> None:
+    broken = invalid_tool_call(name="add", args=args, id="2", error=None)
+    _, (kind, text) = told(AIMessage("", invalid_tool_calls=[broken]), QUESTION)[:2]
+
+    assert told(AIMessage("", invalid_tool_calls=[broken]))[0][1].replace("\n", "") == (
+        "<tool_call>x</tool_call>"
+    )
+    assert kind == "human"
+    assert '"status": "error", "content": "not run: ' in text
+
+
+def test_a_result_whose_call_was_left_out_is_told_too() -> None:
+    lonely = ToolMessage("三", tool_call_id="9", name="add")
+
+    assert told(lonely)[-1] == ("human", result(name="add", content="三"))
+
+
+def test_images_of_a_result_go_along() -> None:
+    image = {"type": "image", "url": "https://example.com/a.png"}
+    message = ToolMessage([{"type": "text", "text": "看"}, image], tool_call_id="1", name="draw")
+    told_message = with_calls_as_text([AIMessage("", tool_calls=[CALL]), message])[-1]
+
+    assert told_message.content == [{"type": "text", "text": result(name="draw", content="看")}, image]
+
+
+def test_other_messages_stay_the_objects_they_are() -> None:
+    messages = [SystemMessage("规则"), QUESTION, AIMessage("三")]
+    assert all(a is b for a, b in zip(with_calls_as_text(messages), messages, strict=True))
