@@ -8,6 +8,7 @@ from collections.abc import Iterable
 
 from langchain_bailian_app.emulator.knowledge import Hit
 from langchain_bailian_app.emulator.memories import facts_in
+from langchain_bailian_app.emulator.obeying import obedient_text
 from langchain_bailian_app.emulator.phrases import Phrases, phrases_for
 from langchain_bailian_app.emulator.turns import Reply, Turn
 from langchain_bailian_app.emulator.wording import is_chinese, sentences, words
@@ -22,7 +23,9 @@ _LONGEST_QUOTE = 2000
 
 
 def usual_reply(turn: Turn, *, cites: bool) -> Reply:
-    """Answer from the hits if knowledge bases were searched, else echo."""
+    """Answer in the form that is demanded, else from the hits if there was a search, else echo."""
+    if (obedient := obedient_text(turn)) is not None:
+        return Reply(obedient)
     phrases = phrases_for(turn.prompt)
     spoken = _extract(turn, phrases, cites=cites) if turn.searched else _echo(turn, phrases)
     return Reply("".join([phrases.prefix, *spoken, *_asides(turn, phrases)]).rstrip(" "))

@@ -22,6 +22,7 @@ class Phrases:
     remembered: str
     attached: str
     system: str
+    results: str
 
 
 _CHINESE = Phrases(
@@ -41,6 +42,7 @@ _CHINESE = Phrases(
     remembered="长期记忆里有：{facts}",
     attached="收到{images}张图片和{files}个文件。",
     system="我的提示词是：「{system}」。",
+    results="函数返回：{results}",
 )
 _ENGLISH = Phrases(
     prefix="(local emulator) ",
@@ -59,6 +61,7 @@ _ENGLISH = Phrases(
     remembered="Long-term memory holds: {facts} ",
     attached="Received {images} image(s) and {files} file(s). ",
     system='My system prompt is: "{system}". ',
+    results="The functions returned: {results} ",
 )
 
 

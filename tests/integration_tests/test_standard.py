@@ -37,7 +37,11 @@ class TestUnit(ChatModelUnitTests):
 
     @property
     def has_structured_output(self) -> bool:
-        return False
+        return True
+
+    @property
+    def supports_json_mode(self) -> bool:
+        return True
 
     @property
     def supports_image_inputs(self) -> bool:
@@ -75,7 +79,11 @@ class TestIntegration(ChatModelIntegrationTests):
 
     @property
     def has_structured_output(self) -> bool:
-        return False
+        return True
+
+    @property
+    def supports_json_mode(self) -> bool:
+        return True
 
     @property
     def supports_image_inputs(self) -> bool:
@@ -92,3 +100,31 @@ class TestIntegration(ChatModelIntegrationTests):
     @property
     def supports_model_override(self) -> bool:
         return False  # an application's model is chosen by `app_model`
+
+
+class TestUnitWithTools(TestUnit):
+    """The same with emulated tool calling."""
+
+    @property
+    def chat_model_params(self) -> dict[str, Any]:
+        return {"app_id": "app", "tool_calling": "prompt"}
+
+    @property
+    def has_tool_calling(self) -> bool:
+        return True
+
+
+class TestIntegrationWithTools(TestIntegration):
+    """The same with emulated tool calling: the emulator does what is asked for in words."""
+
+    @property
+    def chat_model_params(self) -> dict[str, Any]:
+        return {"tool_calling": "prompt"}
+
+    @property
+    def has_tool_calling(self) -> bool:
+        return True
+
+    @property
+    def has_tool_choice(self) -> bool:
+        return True
