@@ -1,0 +1,351 @@
+"""Applications in agents: as their model, as nodes of graphs, as one of several that work together."""
+
+from __future__ import annotations
+
+import json
+import warnings
+from typing import TYPE_CHECKING, Annotated, Any
+
+import pytest
+from langchain.agents import create_agent
+from langchain.agents.middleware import HumanInTheLoopMiddleware
+from langchain_core.messages import AIMessage, AIMessageChunk, HumanMessage, ToolMessage
+from langchain_core.tools import InjectedToolCallId, ToolException, tool
+from langgraph.checkpoint.memory import InMemorySaver
+from langgraph.graph import END, START, MessagesState, StateGraph
+from langgraph.types import Command, interrupt
+from pydantic import BaseModel
+
+from langchain_bailian_app import BailianAppTool, BailianSessionWarning, InMemorySessionStore
+from langchain_bailian_app.emulator import App
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from langchain_core.runnables import RunnableConfig
+
+    from langchain_bailian_app import BailianAppChatModel
+    from langchain_bailian_app.emulator import BailianEmulator, Turn
+
+    Make = Callable[..., BailianAppChatModel]
+
+THREAD: RunnableConfig = {"configurable": {"thread_id": "t"}}
+
+
+def called(name: str, **arguments: Any) -> str:
+    return f"<tool_call>\n{json.dumps({'name': name, 'arguments': arguments})}\n</tool_call>"
+
+
+@tool
+def add(a: int, b: int) -> int:
+    """Add two numbers."""
+    return a + b
+
+
+@tool
+def divide(a: int, b: int) -> float:
+    """Divide two numbers."""
+    if b == 0:
+        message = "b must not be 0"
+        raise ToolException(message)
+    return a / b
+
+
+@tool
+def weather(city: str) -> str:
+    """Tell the weather of a city."""
+    return f"{city}：晴"
+
+
+divide.handle_tool_error = True
+TOOLS = [add, divide, weather]
+
+
+def turns(bailian: BailianEmulator, number: int = -1) -> list[dict[str, str]]:
+    """Return the messages of a request."""
+    return bailian.requests[number].body["input"]["messages"]
+
+
+def asked(*questions: str) -> dict[str, Any]:
+    return {"messages": [HumanMessage(question) for question in questions]}
+
+
+# -- tools of the caller, by prompt ------------------------------------------------------------------
+
+STEPS = [
+    called("add", a=1, b=2),
+    called("divide", a=3, b=0),  # the tool says what is wrong
+    called("multiply", a=3, b=2),  # no such tool: asked again
+    called("divide", a=3, b=2) + called("weather", city="杭州"),
+    '<tool_call>\n{"name": "add", "arguments": {"a": 1, "b": }}\n</tool_call>',  # asked again
+    called("add", a=1, b=1),
+    "得 1.5，杭州晴。",
+]
+
+
+@pytest.mark.parametrize("way", ["invoke", "ainvoke", "stream", "astream"])
+async def test_a_loop_of_tools_recovers_from_every_mistake_and_ends(
+    bailian: BailianEmulator, ask: Make, way: str
+) -> None:
+    agent = create_agent(ask(*STEPS, tool_calling="prompt"), tools=TOOLS)
+    question = asked("算一下，再看看天气")
+    if way == "invoke":
+        state = agent.invoke(question)
+    elif way == "ainvoke":
+        state = await agent.ainvoke(question)
+    elif way == "stream":
+        state = list(agent.stream(question, stream_mode="values"))[-1]
+    else:
+        state = [part async for part in agent.astream(question, stream_mode="values")][-1]
+
+    messages = state["messages"]
+    results = [(m.name, m.content, m.status) for m in messages if isinstance(m, ToolMessage)]
+    assert results == [
+        ("add", "3", "success"),
+        ("divide", "b must not be 0", "error"),
+        ("divide", "1.5", "success"),
+        ("weather", "杭州：晴", "success"),
+        ("add", "2", "success"),
+    ]
+    assert messages[-1].content == "得 1.5，杭州晴。"
+    assert not any(m.invalid_tool_calls for m in messages if isinstance(m, AIMessage))
+    assert len(bailian.requests) == len(STEPS)
+    roles = [turn["role"] for turn in turns(bailian)]
+    assert roles == ["system", "user", *["assistant", "user"] * 4]
+
+
+async def test_tokens_and_calls_stream_out_of_the_loop(ask: Make) -> None:
+    model = ask("我来算。" + called("add", a=1, b=2), "得三。", tool_calling="prompt")
+    agent = create_agent(model, tools=TOOLS)
+    text, calls = "", []
+    async for message, _ in agent.astream(asked("一加二"), stream_mode="messages"):
+        if isinstance(message, AIMessageChunk):
+            text += message.text
+            calls += message.tool_call_chunks
+
+    assert text == "我来算。得三。"
+    assert [call["name"] for call in calls] == ["add"]
+
+
+class Weather(BaseModel):
+    """The weather of a city."""
+
+    city: str
+    degrees: int
+
+
+def test_an_agent_answers_with_an_object(ask: Make) -> None:
+    model = ask("还不知道", called("Weather", city="杭州", degrees=21), tool_calling="prompt")
+    state = create_agent(model, tools=[], response_format=Weather).invoke(asked("天气？"))
+
+    assert state["structured_response"] == Weather(city="杭州", degrees=21)
+
+
+def test_an_object_that_does_not_fit_is_mended_by_the_agent(ask: Make) -> None:
+    wrong = called("Weather", city="杭州", degrees="warm")
+    model = ask(wrong, called("Weather", city="杭州", degrees=21), tool_calling="prompt")
+    state = create_agent(model, tools=TOOLS, response_format=Weather).invoke(asked("天气？"))
+
+    assert state["structured_response"] == Weather(city="杭州", degrees=21)
+
+
+@pytest.mark.parametrize("given", [{"tools": TOOLS}, {"tools": [], "response_format": Weather}])
+def test_without_it_an_agent_says_what_to_do_instead(ask: Make, given: dict[str, Any]) -> None:
+    with pytest.raises(NotImplementedError, match='`BailianAppTool`; `tool_calling="prompt"`'):
+        create_agent(ask("三"), **given).invoke(asked("天气？"))
+
+
+def test_a_person_may_decide_about_a_call(ask: Make) -> None:
+    model = ask(called("add", a=1, b=2), "得三十。", tool_calling="prompt")
+    approval = HumanInTheLoopMiddleware(interrupt_on={"add": True})
+    agent = create_agent(model, tools=TOOLS, middleware=[approval], checkpointer=InMemorySaver())
+    assert agent.invoke(asked("一加二"), THREAD)["__interrupt__"]
+
+    edit = {"type": "edit", "edited_action": {"name": "add", "args": {"a": 10, "b": 20}}}
+    state = agent.invoke(Command(resume={"decisions": [edit]}), THREAD)
+
+    *_, result, answer = state["messages"]
+    assert result.content.endswith("30")
+    assert answer.content == "得三十。"
+
+
+# -- the model of an agent, without tools ------------------------------------------------------------
+
+
+def test_a_checkpointer_continues_the_session_of_the_thread(
+    bailian: BailianEmulator, make_model: Make
+) -> None:
+    agent = create_agent(make_model(history="session"), tools=[], checkpointer=InMemorySaver())
+    bailian.reset()
+    first = agent.invoke(asked("什么是滞报金？"), THREAD)["messages"][-1]
+    agent.invoke(asked("什么是转关？"), THREAD)
+
+    inputs = [request.body["input"] for request in bailian.requests]
+    assert [sorted(given) for given in inputs] == [["prompt"], ["prompt", "session_id"]]
+    assert inputs[1]["session_id"] == first.response_metadata["session_id"]
+
+
+def test_time_travel_sends_the_messages_of_that_moment(
+    bailian: BailianEmulator, make_model: Make
+) -> None:
+    agent = create_agent(make_model(history="session"), tools=[], checkpointer=InMemorySaver())
+    agent.invoke(asked("什么是滞报金？"), THREAD)
+    moment = agent.get_state(THREAD).config
+    agent.invoke(asked("什么是转关？"), THREAD)
+    bailian.reset()
+    with pytest.warns(BailianSessionWarning, match="moved on"):
+        agent.invoke(asked("什么是原产地？"), moment)
+
+    assert [turn["content"] for turn in turns(bailian) if turn["role"] == "user"] == [
+        "什么是滞报金？",
+        "什么是原产地？",
+    ]
+
+
+class Conversation(MessagesState):
+    """Messages, and who speaks."""
+
+    speaker: str
+
+
+def test_an_interrupted_graph_goes_on_where_it_was(bailian: BailianEmulator, make_model: Make) -> None:
+    model = make_model(history="session")
+
+    def draft(state: MessagesState) -> dict[str, Any]:
+        return {"messages": [model.invoke(state["messages"])]}
+
+    def review(_: MessagesState) -> dict[str, Any]:
+        return {"messages": [HumanMessage(interrupt("more?"))]}
+
+    graph = StateGraph(MessagesState)
+    graph.add_sequence([draft, review, ("revise", draft)])
+    graph.add_edge(START, "draft")
+    runnable = graph.compile(checkpointer=InMemorySaver())
+    bailian.reset()
+    runnable.invoke(asked("什么是滞报金？"), THREAD)
+    assert len(bailian.requests) == 1
+    state = runnable.invoke(Command(resume="什么是转关？"), THREAD)
+
+    assert len(bailian.requests) == 2  # what was answered is not asked again
+    assert "session_id" in bailian.requests[1].body["input"]
+    assert [m.type for m in state["messages"]] == ["human", "ai", "human", "ai"]
+
+
+async def test_a_sub_graph_streams_through_the_outer_one(make_model: Make) -> None:
+    inner = create_agent(make_model(), tools=[], name="customs")
+    graph = StateGraph(MessagesState)
+    graph.add_node("customs", inner)
+    graph.add_edge(START, "customs")
+    outer = graph.compile(checkpointer=InMemorySaver())
+    text = ""
+    stream = outer.astream(asked("什么是滞报金？"), THREAD, stream_mode="messages", subgraphs=True)
+    async for _, (message, _) in stream:
+        text += message.text if isinstance(message, AIMessageChunk) else ""
+
+    assert text == outer.get_state(THREAD).values["messages"][-1].content
+
+
+# -- two applications --------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def experts(bailian: BailianEmulator) -> Iterator[dict[str, str]]:
+    """Two applications that know different things, by name."""
+
+    def answer_as(name: str) -> Callable[[Turn], str]:
+        return lambda turn: f"{name}：第{len(turn.history) + 1}问「{turn.prompt}」"
+
+    ids = {name: bailian.add_app(App(name, answer=answer_as(name))) for name in ("海关", "手机")}
+    bailian.reset()
+    yield ids
+    for app_id in ids.values():
+        del bailian.apps[app_id]
+
+
+def test_a_supervisor_asks_two_applications_which_each_remember_their_own(
+    bailian: BailianEmulator, experts: dict[str, str], ask: Make
+) -> None:
+    connection = {"api_key": bailian.api_key, "base_url": bailian.base_url}
+    store = InMemorySessionStore()
+    tools = [
+        BailianAppTool(
+            app_id=app_id, name=f"expert_{number}", description=name, session_store=store, **connection
+        )
+        for number, (name, app_id) in enumerate(experts.items())
+    ]
+    supervisor = ask(
+        called("expert_0", query="滞报金") + called("expert_1", query="电池"),
+        called("expert_0", query="转关"),
+        "两位都说了。",
+        called("expert_1", query="屏幕"),
+        "好了。",
+        tool_calling="prompt",
+    )
+    agent = create_agent(supervisor, tools=tools, checkpointer=InMemorySaver())
+    agent.invoke(asked("问问他们"), THREAD)
+    messages = agent.invoke(asked("再问问"), THREAD)["messages"]
+
+    assert [m.content for m in messages if isinstance(m, ToolMessage)] == [
+        "海关：第1问「滞报金」",
+        "手机：第1问「电池」",
+        "海关：第2问「转关」",
+        "手机：第2问「屏幕」",
+    ]
+
+
+def hand_over_to(name: str) -> Any:
+    @tool(f"hand_over_to_{name}")
+    def hand_over(tool_call_id: Annotated[str, InjectedToolCallId]) -> Command[Any]:
+        """Let the other expert go on."""
+        done = ToolMessage("done", tool_call_id=tool_call_id)
+        update = {"messages": [done], "speaker": name}
+        return Command(goto=name, graph=Command.PARENT, update=update)
+
+    return hand_over
+
+
+def test_a_swarm_of_two_applications_hands_the_conversation_over(
+    bailian: BailianEmulator, ask: Make
+) -> None:
+    customs = ask(called("hand_over_to_phones"), tool_calling="prompt")
+    phones = ask("电池是 5000 毫安时。", "屏幕是六寸。", tool_calling="prompt")
+    graph = StateGraph(Conversation)
+    for name, other, model in (("customs", "phones", customs), ("phones", "customs", phones)):
+        agent = create_agent(model, tools=[hand_over_to(other)], name=name)
+        graph.add_node(name, agent, destinations=(other, END))
+    graph.add_conditional_edges(START, lambda state: state.get("speaker") or "customs")
+    swarm = graph.compile(checkpointer=InMemorySaver())
+    bailian.reset()
+    first = swarm.invoke(asked("手机的电池多大？"), THREAD)
+    second = swarm.invoke(asked("屏幕呢？"), THREAD)
+
+    assert first["messages"][-1].content == "电池是 5000 毫安时。"
+    assert (second["speaker"], second["messages"][-1].content) == ("phones", "屏幕是六寸。")
+    assert [request.app_id for request in bailian.requests] == [
+        customs.app_id,
+        phones.app_id,
+        phones.app_id,
+    ]
+
+
+def test_nodes_of_two_applications_answer_from_one_transcript(
+    bailian: BailianEmulator, experts: dict[str, str], make_model: Make
+) -> None:
+    """What another application has said is a message like any other; each has a session of its own."""
+    models = {name: make_model(app_id, history="session") for name, app_id in experts.items()}
+
+    def node(name: str) -> Callable[[MessagesState], dict[str, Any]]:
+        return lambda state: {
+            "messages": [models[name].invoke(state["messages"]), HumanMessage("还有？")]
+        }
+
+    graph = StateGraph(MessagesState)
+    graph.add_sequence([(name, node(name)) for name in experts])
+    graph.add_edge(START, "海关")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", BailianSessionWarning)
+        graph.compile().invoke(asked("你好"))
+
+    first, second = (request.body["input"] for request in bailian.requests)
+    assert first == {"prompt": "你好"}
+    assert [turn["content"] for turn in second["messages"]] == ["你好", "海关：第1问「你好」", "还有？"]
