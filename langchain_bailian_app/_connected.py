@@ -1,15 +1,20 @@
-"""What the model and the retriever have in common: a way to the service, and secrets to keep."""
+"""What the model and the retriever have in common: a way to the service, and secrets to keep.
+
+What knows dashscope is imported at the first call: it takes longer to import than all the rest.
+"""
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from pydantic import ConfigDict, PrivateAttr, model_validator
 
 from langchain_bailian_app._application_fields import SIGNED, nearest
-from langchain_bailian_app._connection import Connection, resolve
 from langchain_bailian_app._connection_fields import ConnectionFields
-from langchain_bailian_app._transport import Transport
+
+if TYPE_CHECKING:
+    from langchain_bailian_app._connection import Connection
+    from langchain_bailian_app._transport import Transport
 
 _CLIENTS = ("http_client", "http_async_client")
 
@@ -27,12 +32,16 @@ class Connected(ConnectionFields):
     _shared_by_copies: ClassVar[tuple[str, ...]] = ()
     """Fields besides the clients that hold connections or locks; a copy of these could not work."""
 
-    _resolved: tuple[Any, Connection] | None = PrivateAttr(default=None)
+    _resolved: tuple[Any, Any] | None = PrivateAttr(default=None)
 
     def _transport(self) -> Transport:
+        from langchain_bailian_app._transport import Transport
+
         return Transport(self, self._connection())
 
     def _connection(self) -> Connection:
+        from langchain_bailian_app._connection import resolve
+
         settings = (
             self.base_url,
             self.workspace,
@@ -43,7 +52,8 @@ class Connected(ConnectionFields):
         )
         if self._resolved is None or self._resolved[0] != settings:
             self._resolved = settings, resolve(self)
-        return self._resolved[1]
+        connection: Connection = self._resolved[1]
+        return connection
 
     @property
     def lc_secrets(self) -> dict[str, str]:

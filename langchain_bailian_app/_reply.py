@@ -11,7 +11,6 @@ from contextlib import contextmanager
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
-from langchain_core.callbacks import BaseCallbackHandler
 from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
 
 from langchain_bailian_app import errors
@@ -23,7 +22,6 @@ from langchain_bailian_app._two_replies import joined
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, CallbackManagerForLLMRun
     from langchain_core.messages import BaseMessage
 
     from langchain_bailian_app._application_fields import ApplicationFields
@@ -160,17 +158,6 @@ class ReplyReader:
                 answer.finish_reason = None
                 error.partial = message_from_answer(answer, self._app_id, {})
             raise
-
-
-def wants_tokens(
-    run_manager: CallbackManagerForLLMRun | AsyncCallbackManagerForLLMRun | None,
-) -> bool:
-    """Whether a handler listens for tokens: they come anyway, as every call is a stream."""
-    return run_manager is not None and any(
-        type(handler).on_llm_new_token is not BaseCallbackHandler.on_llm_new_token
-        and not handler.ignore_llm
-        for handler in run_manager.handlers
-    )
 
 
 def _chunks(deltas: list[Delta]) -> list[ChatGenerationChunk]:

@@ -9,8 +9,6 @@ from __future__ import annotations
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
-import dashscope
-
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
@@ -33,4 +31,6 @@ def count_message_tokens(messages: Iterable[BaseMessage]) -> int:
 
 @cache
 def _tokenizer() -> Any:
+    import dashscope
+
     return dashscope.get_tokenizer("qwen-plus")

@@ -2,46 +2,33 @@
 
 from __future__ import annotations
 
-from contextlib import aclosing, closing
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from langchain_core.caches import BaseCache
-from langchain_core.language_models.chat_models import agenerate_from_stream, generate_from_stream
 from langchain_core.utils import from_env
 from langchain_core.utils.function_calling import convert_to_openai_tool
 from pydantic import ConfigDict, Field, model_validator
 
 from langchain_bailian_app._application_fields import NO_TOOLS, ApplicationFields
-from langchain_bailian_app._asking import asked
 from langchain_bailian_app._blocks import PROVIDER
-from langchain_bailian_app._connected import Connected
 from langchain_bailian_app._connection_fields import Id
-from langchain_bailian_app._dialogue import aread, read
-from langchain_bailian_app._entry import EntryPoints
-from langchain_bailian_app._reply import wants_tokens
+from langchain_bailian_app._hooks import Hooks
 from langchain_bailian_app._structured import Method, StructuredOutput
 from langchain_bailian_app._tokens import count_message_tokens, token_ids
 from langchain_bailian_app._tool_prompt import tool_prompt
 from langchain_bailian_app._version import __version__
-from langchain_bailian_app.sessions import SessionStore
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable, Generator, Sequence
+    from collections.abc import Callable, Sequence
 
-    from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, CallbackManagerForLLMRun
     from langchain_core.language_models import LangSmithParams, LanguageModelInput, ModelProfile
     from langchain_core.messages import AIMessage, BaseMessage
-    from langchain_core.outputs import ChatGenerationChunk, ChatResult
     from langchain_core.runnables import Runnable
     from langchain_core.tools import BaseTool
     from pydantic import BaseModel
 
-    from langchain_bailian_app._exchange import Exchange
-    from langchain_bailian_app._frames import Frame
-    from langchain_bailian_app._reply import ReplyReader
 
-
-class BailianAppChatModel(Connected, EntryPoints):
+class BailianAppChatModel(Hooks):
     """An application of Bailian (百炼, Alibaba Cloud Model Studio) as a chat model.
 
     Setup:
@@ -103,114 +90,6 @@ class BailianAppChatModel(Connected, EntryPoints):
     cache: BaseCache | bool | None = Field(default=False, exclude=True)
     """LangChain's cache of answers, off by default: a cached answer adds no turn to a session and does
     not ask the knowledge base again."""
-
-    session_store: SessionStore | None = Field(default=None, exclude=True)
-    """Who may continue which session. Default: one that all models of this process share."""
-
-    # -- the four hooks ------------------------------------------------------------------------------
-
-    def _generate(
-        self,
-        messages: list[BaseMessage],
-        stop: list[str] | None = None,
-        run_manager: CallbackManagerForLLMRun | None = None,
-        **kwargs: Any,
-    ) -> ChatResult:
-        if wants_tokens(run_manager):
-            return generate_from_stream(self._stream(messages, stop, run_manager, **kwargs))
-        reply, frames = self._call(messages, stop, kwargs)
-        with closing(frames):
-            for frame in frames:
-                reply.read(frame)
-        return reply.result()
-
-    async def _agenerate(
-        self,
-        messages: list[BaseMessage],
-        stop: list[str] | None = None,
-        run_manager: AsyncCallbackManagerForLLMRun | None = None,
-        **kwargs: Any,
-    ) -> ChatResult:
-        if wants_tokens(run_manager):
-            return await agenerate_from_stream(self._astream(messages, stop, run_manager, **kwargs))
-        reply, frames = self._acall(messages, stop, kwargs)
-        async with aclosing(frames):
-            async for frame in frames:
-                reply.read(frame)
-        return reply.result()
-
-    def _stream(
-        self,
-        messages: list[BaseMessage],
-        stop: list[str] | None = None,
-        run_manager: CallbackManagerForLLMRun | None = None,
-        **kwargs: Any,
-    ) -> Generator[ChatGenerationChunk]:
-        for chunk in self._chunks(messages, stop, kwargs):
-            if run_manager:
-                run_manager.on_llm_new_token(chunk.text, chunk=chunk)
-            yield chunk
-
-    async def _astream(
-        self,
-        messages: list[BaseMessage],
-        stop: list[str] | None = None,
-        run_manager: AsyncCallbackManagerForLLMRun | None = None,
-        **kwargs: Any,
-    ) -> AsyncGenerator[ChatGenerationChunk]:
-        async with aclosing(self._achunks(messages, stop, kwargs)) as chunks:
-            async for chunk in chunks:
-                if run_manager:
-                    await run_manager.on_llm_new_token(chunk.text, chunk=chunk)
-                yield chunk
-
-    def _chunks(
-        self, messages: list[BaseMessage], stop: list[str] | None, kwargs: dict[str, Any]
-    ) -> Generator[ChatGenerationChunk]:
-        reply, frames = self._call(messages, stop, kwargs)
-        with closing(frames):
-            for frame in frames:
-                yield from reply.chunks(frame)
-        yield from reply.last_chunks()
-
-    async def _achunks(
-        self, messages: list[BaseMessage], stop: list[str] | None, kwargs: dict[str, Any]
-    ) -> AsyncGenerator[ChatGenerationChunk]:
-        reply, frames = self._acall(messages, stop, kwargs)
-        async with aclosing(frames):
-            async for frame in frames:
-                for chunk in reply.chunks(frame):
-                    yield chunk
-        for chunk in reply.last_chunks():
-            yield chunk
-
-    # -- what they share -----------------------------------------------------------------------------
-
-    def _call(
-        self, messages: Sequence[BaseMessage], stop: list[str] | None, kwargs: dict[str, Any]
-    ) -> tuple[ReplyReader, Generator[Frame]]:
-        exchange, reply, store = self._exchange(messages, stop, kwargs)
-        return reply, read(exchange, self._transport(), store, reply)
-
-    def _acall(
-        self, messages: Sequence[BaseMessage], stop: list[str] | None, kwargs: dict[str, Any]
-    ) -> tuple[ReplyReader, AsyncGenerator[Frame]]:
-        exchange, reply, store = self._exchange(messages, stop, kwargs)
-        return reply, aread(exchange, self._transport(), store, reply)
-
-    def _exchange(
-        self, messages: Sequence[BaseMessage], stop: list[str] | None, kwargs: dict[str, Any]
-    ) -> tuple[Exchange, ReplyReader, SessionStore]:
-        return asked(
-            messages,
-            self,
-            kwargs if stop is None else kwargs | {"stop": stop},
-            app_id=self.app_id,
-            connection=self._connection(),
-            session_store=self.session_store,
-        )
-
-    # -- what LangChain asks of a model --------------------------------------------------------------
 
     @property
     def _llm_type(self) -> str:

@@ -14,7 +14,6 @@ from langchain_bailian_app._application_fields import QuestionFields, hide_secre
 from langchain_bailian_app._blocks import PROVIDER
 from langchain_bailian_app._connected import Connected
 from langchain_bailian_app._connection_fields import ConnectionFields, Id
-from langchain_bailian_app._search import AppSearch, Errand, Lookup, PipelineSearch
 from langchain_bailian_app._search_fields import SearchFields
 from langchain_bailian_app.chat_models import BailianAppChatModel
 
@@ -28,6 +27,8 @@ if TYPE_CHECKING:
     from langchain_core.documents import Document
     from langchain_core.retrievers import LangSmithRetrieverParams
     from langchain_core.runnables import Runnable
+
+    from langchain_bailian_app._search import Errand
 
 _MOST_KNOWN = 100
 
@@ -124,6 +125,8 @@ class BailianRetriever(Connected, SearchFields, BaseRetriever):
 
     def _errands(self, query: str, kwargs: dict[str, Any]) -> Iterator[Errand]:
         """Yield what to ask the service, one after the other; the last one has the documents."""
+        from langchain_bailian_app._search import AppSearch, Lookup, PipelineSearch
+
         if not isinstance(query, str) or not query.strip():
             message = f"the query {query!r} has no text"
             raise ValueError(message)

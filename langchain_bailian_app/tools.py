@@ -19,7 +19,6 @@ from pydantic import BaseModel, ConfigDict, Field, create_model, model_validator
 
 from langchain_bailian_app._entry import without_session
 from langchain_bailian_app.chat_models import BailianAppChatModel
-from langchain_bailian_app.errors import BailianRequestError, BailianSessionError
 from langchain_bailian_app.options import BizParams
 from langchain_bailian_app.sessions import SessionStore
 
@@ -213,6 +212,8 @@ def _schema(variables: dict[str, Any]) -> type[BaseModel]:
 @contextmanager
 def _mendable() -> Iterator[None]:
     """Show the calling model what it can mend."""
+    from langchain_bailian_app.errors import BailianRequestError, BailianSessionError
+
     try:
         yield
     except BailianSessionError:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import subprocess
 import sys
 from pathlib import Path
 
@@ -59,6 +60,7 @@ FRONT = {
     "_dialogue",
     "_entry",
     "_exchange",
+    "_hooks",
     "_reply",
     "_search",
     "_structured",
@@ -156,3 +158,16 @@ def test_every_dependency_is_declared() -> None:
         "starlette",
         "uvicorn",
     }
+
+
+def test_dashscope_is_imported_at_the_first_call_not_before() -> None:
+    program = (
+        "import sys, langchain_bailian_app as p;"
+        "model = p.BailianAppChatModel(app_id='a', api_key='k');"
+        "p.BailianRetriever(model=model);"
+        "p.BailianAppTool(model=model, name='n', description='d');"
+        "assert 'dashscope' not in sys.modules;"
+        "import langchain_bailian_app.errors;"
+        "assert 'dashscope' in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True)

@@ -1,0 +1,157 @@
+"""The hooks by which LangChain calls a model: a whole message or chunks, in threads or on event loops.
+
+What a call consists of (`_asking`, `_dialogue`) is imported at the first one: it knows dashscope, which
+takes longer to import than all the rest.
+"""
+
+from __future__ import annotations
+
+from contextlib import aclosing, closing
+from typing import TYPE_CHECKING, Any
+
+from langchain_core.callbacks import BaseCallbackHandler
+from langchain_core.language_models.chat_models import agenerate_from_stream, generate_from_stream
+from pydantic import Field
+
+from langchain_bailian_app._connected import Connected
+from langchain_bailian_app._connection_fields import Id
+from langchain_bailian_app._entry import EntryPoints
+from langchain_bailian_app.sessions import SessionStore
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Generator, Sequence
+
+    from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, CallbackManagerForLLMRun
+    from langchain_core.messages import BaseMessage
+    from langchain_core.outputs import ChatGenerationChunk, ChatResult
+
+    from langchain_bailian_app._exchange import Exchange
+    from langchain_bailian_app._frames import Frame
+    from langchain_bailian_app._reply import ReplyReader
+
+
+class Hooks(Connected, EntryPoints):
+    """Overrides all four, so that nothing is done in a thread that an event loop can do."""
+
+    app_id: Id
+
+    session_store: SessionStore | None = Field(default=None, exclude=True)
+    """Who may continue which session. Default: one that all models of this process share."""
+
+    def _generate(
+        self,
+        messages: list[BaseMessage],
+        stop: list[str] | None = None,
+        run_manager: CallbackManagerForLLMRun | None = None,
+        **kwargs: Any,
+    ) -> ChatResult:
+        if _wants_tokens(run_manager):
+            return generate_from_stream(self._stream(messages, stop, run_manager, **kwargs))
+        reply, frames = self._call(messages, stop, kwargs)
+        with closing(frames):
+            for frame in frames:
+                reply.read(frame)
+        return reply.result()
+
+    async def _agenerate(
+        self,
+        messages: list[BaseMessage],
+        stop: list[str] | None = None,
+        run_manager: AsyncCallbackManagerForLLMRun | None = None,
+        **kwargs: Any,
+    ) -> ChatResult:
+        if _wants_tokens(run_manager):
+            return await agenerate_from_stream(self._astream(messages, stop, run_manager, **kwargs))
+        reply, frames = self._acall(messages, stop, kwargs)
+        async with aclosing(frames):
+            async for frame in frames:
+                reply.read(frame)
+        return reply.result()
+
+    def _stream(
+        self,
+        messages: list[BaseMessage],
+        stop: list[str] | None = None,
+        run_manager: CallbackManagerForLLMRun | None = None,
+        **kwargs: Any,
+    ) -> Generator[ChatGenerationChunk]:
+        for chunk in self._chunks(messages, stop, kwargs):
+            if run_manager:
+                run_manager.on_llm_new_token(chunk.text, chunk=chunk)
+            yield chunk
+
+    async def _astream(
+        self,
+        messages: list[BaseMessage],
+        stop: list[str] | None = None,
+        run_manager: AsyncCallbackManagerForLLMRun | None = None,
+        **kwargs: Any,
+    ) -> AsyncGenerator[ChatGenerationChunk]:
+        async with aclosing(self._achunks(messages, stop, kwargs)) as chunks:
+            async for chunk in chunks:
+                if run_manager:
+                    await run_manager.on_llm_new_token(chunk.text, chunk=chunk)
+                yield chunk
+
+    def _chunks(
+        self, messages: list[BaseMessage], stop: list[str] | None, kwargs: dict[str, Any]
+    ) -> Generator[ChatGenerationChunk]:
+        reply, frames = self._call(messages, stop, kwargs)
+        with closing(frames):
+            for frame in frames:
+                yield from reply.chunks(frame)
+        yield from reply.last_chunks()
+
+    async def _achunks(
+        self, messages: list[BaseMessage], stop: list[str] | None, kwargs: dict[str, Any]
+    ) -> AsyncGenerator[ChatGenerationChunk]:
+        reply, frames = self._acall(messages, stop, kwargs)
+        async with aclosing(frames):
+            async for frame in frames:
+                for chunk in reply.chunks(frame):
+                    yield chunk
+        for chunk in reply.last_chunks():
+            yield chunk
+
+    # -- what they share -----------------------------------------------------------------------------
+
+    def _call(
+        self, messages: Sequence[BaseMessage], stop: list[str] | None, kwargs: dict[str, Any]
+    ) -> tuple[ReplyReader, Generator[Frame]]:
+        from langchain_bailian_app._dialogue import read
+
+        exchange, reply, store = self._exchange(messages, stop, kwargs)
+        return reply, read(exchange, self._transport(), store, reply)
+
+    def _acall(
+        self, messages: Sequence[BaseMessage], stop: list[str] | None, kwargs: dict[str, Any]
+    ) -> tuple[ReplyReader, AsyncGenerator[Frame]]:
+        from langchain_bailian_app._dialogue import aread
+
+        exchange, reply, store = self._exchange(messages, stop, kwargs)
+        return reply, aread(exchange, self._transport(), store, reply)
+
+    def _exchange(
+        self, messages: Sequence[BaseMessage], stop: list[str] | None, kwargs: dict[str, Any]
+    ) -> tuple[Exchange, ReplyReader, SessionStore]:
+        from langchain_bailian_app._asking import asked
+
+        return asked(
+            messages,
+            self,
+            kwargs if stop is None else kwargs | {"stop": stop},
+            app_id=self.app_id,
+            connection=self._connection(),
+            session_store=self.session_store,
+        )
+
+
+def _wants_tokens(
+    run_manager: CallbackManagerForLLMRun | AsyncCallbackManagerForLLMRun | None,
+) -> bool:
+    """Whether a handler listens for tokens: they come anyway, as every call is a stream."""
+    return run_manager is not None and any(
+        type(handler).on_llm_new_token is not BaseCallbackHandler.on_llm_new_token
+        and not handler.ignore_llm
+        for handler in run_manager.handlers
+    )
