@@ -100,14 +100,14 @@ class AnswerReader:
         calls: CallReader | None = None,
         steps: Steps | None = None,
     ) -> None:
-        self._nodes = Nodes(answer_node)
+        self._nodes = Nodes(answer_node, "" if steps is None else "again:")
         self._one_text = OneText(tail_is_enough=answer_node is None)
         self._channel = TextChannel()
         self._reasoning_channel = TextChannel()
         self._markers = MarkerFilter(markers)
         self._stop = StopFilter(stop) if stop else None
         self._calls = calls
-        self._steps = Steps() if steps is None else steps
+        self.steps = Steps() if steps is None else steps
         self._text: list[str] = []
         self._reasoning: list[str] = []
         self._order: dict[str, None] = {}
@@ -201,13 +201,13 @@ class AnswerReader:
         before: list[Delta] = []
         after: list[Delta] = []
         reasoning = ""
-        self._steps.next_frame()
+        self.steps.next_frame()
         for thought in thoughts:
             if thought.get("action_type") == "reasoning":
                 # `response` repeats `thought`.
                 reasoning += str(thought.get("thought") or thought.get("response") or "")
             else:
-                (after if reasoning else before).extend(self._step(self._steps.feed(thought)))
+                (after if reasoning else before).extend(self._step(self.steps.feed(thought)))
         new = self._reasoning_channel.feed(reasoning, usage=usage, last=last)
         if frame.text and not reasoning:
             new += self._reasoning_channel.pause()
@@ -245,7 +245,9 @@ class AnswerReader:
         for part in parts:
             if isinstance(part, str):
                 deltas += self._cut(self._markers.feed(part))
-            elif not self.cut:
+                continue
+            deltas += self._cut(self._markers.end())  # no marker after all
+            if not self.cut:
                 self._answer.tool_calls.append(part)
                 deltas += [part] if part.problem is None else []
         return deltas
@@ -258,7 +260,7 @@ class AnswerReader:
     def _say(self, text: str) -> list[Delta]:
         if not text:
             return []
-        begins = [] if self._text else self._step(self._steps.answer_begins())
+        begins = [] if self._text else self._step(self.steps.answer_begins())
         self._text.append(text)
         return [*begins, TextDelta(text)]
 
@@ -273,4 +275,4 @@ class AnswerReader:
         deltas += self._cut(self._markers.end())
         if self._stop is not None and not self.cut:
             deltas += self._say(self._stop.end())
-        return deltas + self._step(self._steps.end())
+        return deltas + self._step(self.steps.end())

@@ -27,6 +27,10 @@ NO_TOOLS = (
     "them to the application in the console, or give the application to another model as a tool, with "
     '`BailianAppTool`; `tool_calling="prompt"` emulates tool calling by words in the request'
 )
+_NO_RESPONSE_FORMAT = (
+    "the service has no `response_format`: use `with_structured_output`, or `ToolStrategy` in an agent "
+    'whose model has `tool_calling="prompt"`'
+)
 TOOL_KEYWORDS = {"tools", "tool_choice", "parallel_tool_calls", "strict"}
 """Keywords of LangChain that say which tools a call has; `strict` is what nobody can promise."""
 
@@ -259,8 +263,10 @@ def nearest(name: str, fields: Iterable[str]) -> str:
 
 
 def _refuse(keyword: str, kind: type[BaseModel]) -> NoReturn:
-    if keyword in {*TOOL_KEYWORDS, "response_format"}:
+    if keyword in TOOL_KEYWORDS:
         raise NotImplementedError(NO_TOOLS)
+    if keyword == "response_format":
+        raise NotImplementedError(_NO_RESPONSE_FORMAT)
     if keyword in {"app_id", *ConnectionFields.model_fields}:
         message = f"`{keyword}` is for the constructor: make another object, the connections are shared"
         raise TypeError(message)

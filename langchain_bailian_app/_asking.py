@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from langchain_core.messages import ToolMessage
+
 from langchain_bailian_app._exchange import Exchange
 from langchain_bailian_app._reply import ReplyReader
 from langchain_bailian_app._tool_prompt import ToolPrompt, tool_prompt
@@ -18,8 +20,6 @@ if TYPE_CHECKING:
     from langchain_bailian_app._application_fields import ApplicationFields
     from langchain_bailian_app._connection import Connection
     from langchain_bailian_app.sessions import SessionStore
-
-_NO_SESSION = {"history": "messages", "session_id": None, "session_key": None}
 
 
 def asked(
@@ -41,11 +41,12 @@ def asked(
     options = fields.overlaid(keywords)
     tools: ToolPrompt | None = None
     if options.tool_calling is not None:
+        _check_no_results(messages, options)
         tools = tool_prompt(keywords)
         messages = tools.told(messages) if tools else with_calls_as_text(messages)
     if tools is not None:
-        _check_no_session(keywords)
-        options = options.model_copy(update=_NO_SESSION)
+        _check_no_session(options)
+        options = options.model_copy(update={"history": "messages"})
     if options.history == "thread" and session_store is None:
         message = (
             "`history='thread'` needs a `session_store`: what it remembers is all there is of the "
@@ -57,11 +58,23 @@ def asked(
     return exchange, ReplyReader(app_id, options, tools), store
 
 
-def _check_no_session(keywords: dict[str, Any]) -> None:
-    for name, usual in _NO_SESSION.items():
-        if keywords.get(name) not in {None, usual}:
-            message = (
-                f"a call with tools takes no `{name}`: it uses no session, in which the description "
-                "of the tools would stay"
-            )
-            raise ValueError(message)
+def _check_no_session(options: ApplicationFields) -> None:
+    if options.session_id is not None:
+        message = (
+            "a call with tools takes no session, in which the description of the tools would stay: "
+            "leave out `session_id` (or `configurable.bailian_session_id`), and give all messages"
+        )
+        raise ValueError(message)
+    if options.history == "thread":
+        message = (
+            "a call with tools needs all messages, and `history='thread'` has them in the cloud alone: "
+            "set `history='messages'` or `'session'`"
+        )
+        raise ValueError(message)
+
+
+def _check_no_results(messages: Sequence[BaseMessage], options: ApplicationFields) -> None:
+    alone_in_the_cloud = options.session_id is not None or options.history == "thread"
+    if alone_in_the_cloud and any(isinstance(message, ToolMessage) for message in messages):
+        message = "a session takes a question of a human, not the results of tools: give all messages"
+        raise ValueError(message)

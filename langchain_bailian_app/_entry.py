@@ -96,8 +96,6 @@ class EntryPoints(ApplicationFields, BaseChatModel):
 
     def _prepared(self, kwargs: dict[str, Any], config: RunnableConfig | None) -> dict[str, Any]:
         kwargs = hide_secrets(kwargs)
-        if kwargs.get("tools"):  # such a call uses no session: see `_asking`
-            return kwargs
         wanted = {"session_id": _SESSION}
         if (kwargs.get("history") or self.history) == "thread":
             wanted["session_key"] = "thread_id"

@@ -21,7 +21,7 @@ def loads(data: bytes | str) -> Any:
         return orjson.loads(data)
     except orjson.JSONDecodeError:
         try:
-            return _mend(json.loads(data))
+            return mended(json.loads(data), _STREAMED)
         except RecursionError as exc:
             message = "nested too deeply"
             raise ValueError(message) from exc
@@ -42,13 +42,14 @@ def whole(text: str) -> str:
     return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
 
 
-def _mend(value: Any, name: str = "") -> Any:
+def mended(value: Any, streamed: frozenset[str] = frozenset(), name: str = "") -> Any:
+    """Return a value without halves of surrogate pairs, but at the ends of what is streamed."""
     if isinstance(value, str):
-        return _mend_ends(value) if name in _STREAMED else whole(value)
+        return _mend_ends(value) if name in streamed else whole(value)
     if isinstance(value, list):
-        return [_mend(item) for item in value]
+        return [mended(item, streamed) for item in value]
     if isinstance(value, dict):
-        return {whole(key): _mend(item, key) for key, item in value.items()}
+        return {whole(key): mended(item, streamed, key) for key, item in value.items()}
     return value
 
 

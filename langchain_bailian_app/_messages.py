@@ -51,6 +51,8 @@ def last_chunk(answer: Answer, app_id: str, conversation: dict[str, Any]) -> AIM
         additional_kwargs=_closing_kwargs(answer),
         response_metadata=_metadata(answer, app_id) | conversation,
         usage_metadata=_usage(answer.usage),
+        # Told only now: they might have been asked for again.
+        tool_call_chunks=[_call_chunk(call) for call in answer.tool_calls if call.problem is not None],
         chunk_position="last",
     )
 

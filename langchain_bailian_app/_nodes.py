@@ -71,10 +71,12 @@ class Nodes:
 
     Args:
         answer_node: Whose text is the answer, by id, name or type. Default: End and output nodes.
+        prefix: What the keys of events begin with, if another reply to the same call has the same.
     """
 
-    def __init__(self, answer_node: str | None = None) -> None:
+    def __init__(self, answer_node: str | None = None, prefix: str = "") -> None:
         self._answer_node = answer_node
+        self._prefix = prefix
         self._nodes: dict[str, _Node] = {}
         self._verdict = Verdict()
         self._thinking: _Node | None = None
@@ -88,7 +90,7 @@ class Nodes:
         """Return what the entries of a frame tell; with the last one, all there is to tell."""
         touched = {}
         for entry in entries:
-            key = _key(entry)
+            key = self._prefix + _key(entry)
             node = self._nodes.setdefault(key, _Node(key, self._verdict))
             node.read(entry)
             touched[key] = node

@@ -11,14 +11,14 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
-from langchain_core.messages import AIMessage, BaseMessage, ChatMessage, HumanMessage
+from langchain_core.messages import AIMessage, BaseMessage, HumanMessage
 from langchain_core.utils.function_calling import convert_to_json_schema
 from langchain_core.utils.pydantic import is_basemodel_subclass
 from pydantic import BaseModel
 
 from langchain_bailian_app._json_check import problems
 from langchain_bailian_app._json_text import complete, find
-from langchain_bailian_app._transcript import language_of
+from langchain_bailian_app._transcript import language_of, last_question
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -74,7 +74,7 @@ class OutputFormat:
         """Return the messages, with what is wanted at the end of the last question."""
         schema = json.dumps(self._schema, ensure_ascii=False)
         request = _words(messages)["schema" if self._told else "object"].format(schema=schema)
-        place = _last_question(messages)
+        place = last_question(messages)
         if place is None:  # the model says what is missing
             return list(messages)
         question = messages[place]
@@ -190,16 +190,7 @@ def _without_help_on_dict(part: Any) -> Any:
     }
 
 
-def _last_question(messages: Sequence[BaseMessage]) -> int | None:
-    for place in reversed(range(len(messages))):
-        message = messages[place]
-        role = message.role if isinstance(message, ChatMessage) else None
-        if isinstance(message, HumanMessage) or role in {"user", "human"}:
-            return place
-    return None
-
-
 def _words(messages: Sequence[BaseMessage]) -> dict[str, str]:
     """Return the words in the language of the last question."""
-    place = _last_question(messages)
+    place = last_question(messages)
     return _WORDS["en" if place is None else language_of(messages[place].text)]

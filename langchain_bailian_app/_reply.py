@@ -14,10 +14,9 @@ from typing import TYPE_CHECKING, Any
 from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
 
 from langchain_bailian_app import errors
-from langchain_bailian_app._answer import UNKNOWN_FINISH, Answer, AnswerReader, Delta
+from langchain_bailian_app._answer import UNKNOWN_FINISH, Answer, AnswerReader, Delta, TextDelta
 from langchain_bailian_app._messages import chunk_from_delta, last_chunk, message_from_answer
-from langchain_bailian_app._steps import Steps
-from langchain_bailian_app._two_replies import joined
+from langchain_bailian_app._two_replies import APART, joined
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -26,6 +25,7 @@ if TYPE_CHECKING:
 
     from langchain_bailian_app._application_fields import ApplicationFields
     from langchain_bailian_app._frames import Frame
+    from langchain_bailian_app._steps import Steps
     from langchain_bailian_app._tool_prompt import ToolPrompt
 
 _logger = logging.getLogger("langchain_bailian_app")
@@ -42,9 +42,9 @@ class ReplyReader:
         self._answer_node = options.answer_node
         self._options = options
         self._tools = tools
-        self._steps = Steps()
         self._reader = self._new_reader()
         self._first: Answer | None = None
+        self._has_begun = False
         self._rest: list[Delta] = []
         self.answer = Answer()
         self.conversation: dict[str, Any] = {}
@@ -62,12 +62,12 @@ class ReplyReader:
 
     def read(self, frame: Frame) -> list[Delta]:
         """Take a frame, return what it adds."""
-        return self._reader.feed(frame)
+        rest, self._rest = self._rest, []
+        return [*rest, *self._apart(self._reader.feed(frame))]
 
     def chunks(self, frame: Frame) -> list[ChatGenerationChunk]:
         """Take a frame, return the chunks that it makes."""
-        rest, self._rest = self._rest, []
-        return _chunks([*rest, *self._reader.feed(frame)])
+        return _chunks(self.read(frame))
 
     def end(self, *, hint: bool = True) -> None:
         """Note that no more frames come.
@@ -78,7 +78,7 @@ class ReplyReader:
         Raises:
             BailianStreamError: The answer is not complete.
         """
-        self._rest += self._reader.end(accept_missing_stop=self._accept_missing_stop)
+        self._rest += self._apart(self._reader.end(accept_missing_stop=self._accept_missing_stop))
         self.answer = self.so_far()
         if self.answer.finish_reason is None:
             message = (
@@ -109,17 +109,27 @@ class ReplyReader:
         if self._tools.problem(self.answer) is None:
             return []
         self._first = self.answer
-        self._reader = self._new_reader()
+        self._reader = self._new_reader(self._reader.steps)
         return self._tools.asked_again(messages, self.answer)
 
-    def _new_reader(self) -> AnswerReader:
+    def _new_reader(self, steps: Steps | None = None) -> AnswerReader:
         return AnswerReader(
             markers=self._options.citation_markers,
             stop=self._options.stop,
             answer_node=self._options.answer_node,
             calls=self._tools.reader() if self._tools else None,
-            steps=self._steps,
+            steps=steps,
         )
+
+    def _apart(self, deltas: list[Delta]) -> list[Delta]:
+        """Keep the text of a second reply apart from that of the first."""
+        if self._first is None or not self._first.text or self._has_begun:
+            return deltas
+        for place, delta in enumerate(deltas):
+            if isinstance(delta, TextDelta):
+                self._has_begun = True
+                return [*deltas[:place], TextDelta(APART + delta.text), *deltas[place + 1 :]]
+        return deltas
 
     def _look_for_node(self, answer_node: str) -> None:
         """Say so if no node of a workflow is called as was asked."""
@@ -136,10 +146,8 @@ class ReplyReader:
 
     def last_chunks(self) -> list[ChatGenerationChunk]:
         """Return the chunks that close the stream."""
-        # A call that cannot be run is told only now: it might have been asked for again.
-        broken = [call for call in self.answer.tool_calls if call.problem is not None]
         last = last_chunk(self.answer, self._app_id, self.conversation)
-        return [*_chunks([*self._rest, *broken]), ChatGenerationChunk(message=last)]
+        return [*_chunks(self._rest), ChatGenerationChunk(message=last)]
 
     def result(self) -> ChatResult:
         """Return the whole message, as LangChain wants it."""

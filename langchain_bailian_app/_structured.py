@@ -39,6 +39,7 @@ _FIXED: dict[str, Any] = {
     "session_key": None,
     "stop": None,
     "citation_markers": "strip",
+    "tools": None,
 }
 
 
@@ -68,7 +69,8 @@ class StructuredOutput(Runnable[LanguageModelInput, Any]):
         if schema is None and method != "json_mode":
             message = "give a `schema`; only `method='json_mode'` can do without"
             raise ValueError(message)
-        self._model = model.model_copy(update=_FIXED)
+        fixed = {name: value for name, value in _FIXED.items() if name in type(model).model_fields}
+        self._model = model.model_copy(update=fixed)
         self._format = OutputFormat(schema, told=method != "json_mode")
         self._include_raw = include_raw
         self._keywords = hide_secrets(_checked(keywords))

@@ -6,6 +6,7 @@ on and that Qwen-Agent asks for. How a call is asked for is in `_tool_prompt`.
 
 from __future__ import annotations
 
+import re
 import uuid
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -20,6 +21,12 @@ if TYPE_CHECKING:
 OPENING = "<tool_call>"
 CLOSING = "</tool_call>"
 
+# What can stand behind the opening tag of a call, well-formed or not; else the tag is text.
+_BEGINS = re.compile(r"\s*(?:[{\[]|```|<function|[A-Za-z_][\w.-]*\()", re.ASCII)
+_MAY_BEGIN = re.compile(r"\s*(?:`{0,2}|<[a-z]{0,7}|[A-Za-z_][\w.-]*)\Z", re.ASCII)
+_BEFORE_JSON = re.compile(r"\s*(?:```\w*\s*)?")
+_NAMING = {"name", "id", "type", "index", "arguments", "parameters"}
+
 
 @dataclass(frozen=True, slots=True)
 class ToolCall:
@@ -28,7 +35,7 @@ class ToolCall:
     name: str | None
     args: dict[str, Any]
     text: str
-    """The call as it stands in the answer."""
+    """The call as it stands in the answer, with a closing tag where it had none."""
 
     id: str
     index: int
@@ -50,6 +57,7 @@ class CallReader:
         self._only_one = only_one
         self._held = ""  # outside of a call: what may be the beginning of one, and the space before it
         self._inside: list[str] | None = None
+        self._begun = False  # whether what is inside looks like a call
         self._tail = ""  # of what is inside: a closing tag may come in pieces
         self._searched = 0  # how much of what is inside has no closing tag but in strings
         self.calls: list[ToolCall] = []
@@ -71,9 +79,14 @@ class CallReader:
         while self._inside is not None:
             body = "".join(self._inside)
             self._inside = None
+            if not self._begun:
+                parts.append(self._held + OPENING + body)
+                self._held = ""
+                continue
             end, behind = _end_of_unclosed(body)
             parts += self._calls_in(body[:end])
-            parts += self.feed(body[behind:])
+            if not CLOSING.startswith(body[behind:].strip()):
+                parts += self.feed(body[behind:])
         held, self._held = self._held, ""
         # Space behind the last call belongs to it.
         return [*parts, held] if held.strip() or (held and not self.calls) else parts
@@ -87,12 +100,23 @@ class CallReader:
         self._held = before[certain:]
         if not opening:
             return None
-        self._inside, self._tail, self._searched = [], "", 0
+        self._inside, self._begun, self._tail, self._searched = [], False, "", 0
         return behind
 
     def _feed_inside(self, inside: list[str], text: str, parts: list[str | ToolCall]) -> str | None:
         """Add the call if it is whole; return what stands behind it."""
         inside.append(text)
+        if not self._begun:
+            body = "".join(inside)
+            if _MAY_BEGIN.match(body):
+                return None
+            if not _BEGINS.match(body):
+                self._inside = None
+                parts.append(self._held + OPENING)
+                self._held = ""
+                return body
+            self._begun = True
+            text = body
         window = self._tail + text
         self._tail = window[1 - len(CLOSING) :]
         if CLOSING not in window:
@@ -103,6 +127,10 @@ class CallReader:
                 if not find(body[:end]).values:  # what seemed a string has no end
                     end = body.find(CLOSING)
                 self._inside = None
+                whole, behind = _end_of_unclosed(body[:end])
+                if OPENING in body[behind:end]:  # the one that is closed is another one
+                    parts += self._calls_in(body[:whole])
+                    return body[behind:]
                 parts += self._calls_in(body[:end])
                 return body[end + len(CLOSING) :]
             self._searched = end + 1
@@ -129,6 +157,9 @@ class CallReader:
         if name is not None:
             given = value.get("arguments", value.get("parameters"))
             args = {} if given is None else _lenient_json.opened(given)
+            if given is None and (others := sorted(value.keys() - _NAMING)):
+                problem = f"the call of {name!r} has no `arguments`, but {others}"
+            args = _lenient_json.mended(args)
         if problem is None:
             problem = self._problem(name, args)
         args = args if isinstance(args, dict) else {}
@@ -138,7 +169,7 @@ class CallReader:
 
     def _problem(self, name: str | None, args: Any) -> str | None:
         if name is None:
-            return "a call has no `name`"
+            return "a call is no JSON object with `name` and `arguments`"
         if name not in self._names:
             return f"there is no function {name!r} to call, only {', '.join(self._names)}"
         if not isinstance(args, dict):
@@ -150,7 +181,8 @@ class CallReader:
 
 def _end_of_unclosed(body: str) -> tuple[int, int]:
     """Return where a call ends that is not closed, and where what follows it begins."""
-    start = len(body) - len(body.lstrip())
+    before = _BEFORE_JSON.match(body)
+    start = before.end() if before else 0
     end = end_of(body, start) if body[start : start + 1] in {"{", "["} else None
     if end is not None:
         return end, end

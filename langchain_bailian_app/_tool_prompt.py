@@ -15,14 +15,14 @@ from langchain_core.utils.function_calling import convert_to_openai_tool
 
 from langchain_bailian_app._tool_calls import CallReader
 from langchain_bailian_app._tool_turns import with_calls_as_text
-from langchain_bailian_app._transcript import language_of
+from langchain_bailian_app._transcript import language_of, last_question
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from langchain_bailian_app._answer import Answer
 
-_CHOICES = {None: "auto", "auto": "auto", True: "any", "any": "any", "required": "any", "none": "none"}
+_CHOICES = {"auto": "auto", "any": "any", "required": "any", "none": "none"}
 _WORDS = {
     "zh": {
         "tools": "# 工具\n\n除了你自己的工具，你还可以调用下面的函数，由用户执行：\n"
@@ -85,10 +85,11 @@ class ToolPrompt:
         tools = "\n".join(json.dumps(tool, ensure_ascii=False) for tool in self.tools)
         text = words["tools"].format(tools=tools, choice=f"{parallel}\n{choice}")
         rest = with_calls_as_text(messages)
-        rules = next((place for place, m in enumerate(rest) if isinstance(m, SystemMessage)), None)
-        if rules is not None:
-            text = f"{rest.pop(rules).text}\n\n{text}"
-        return [SystemMessage(text), *rest]
+        place = next((place for place, m in enumerate(rest) if isinstance(m, SystemMessage)), None)
+        rules = None if place is None else rest.pop(place).content
+        if isinstance(rules, list):
+            return [SystemMessage([*rules, {"type": "text", "text": f"\n\n{text}"}]), *rest]
+        return [SystemMessage(f"{rules}\n\n{text}" if rules else text), *rest]
 
     def reader(self) -> CallReader:
         """Return what finds the calls in an answer."""
@@ -104,7 +105,8 @@ class ToolPrompt:
 
     def asked_again(self, told: Sequence[BaseMessage], answer: Answer) -> list[BaseMessage]:
         """Return what is put behind the messages to ask once more."""
-        said = "\n".join(filter(None, (answer.text, *dict.fromkeys(c.text for c in answer.tool_calls))))
+        calls = dict.fromkeys(call.text for call in answer.tool_calls)  # several may share their tags
+        said = "\n".join(filter(None, (answer.text, *calls)))
         again = HumanMessage(_words(told)["again"].format(problem=self.problem(answer)))
         return [*([AIMessage(said)] if said.strip() else []), again]
 
@@ -113,7 +115,7 @@ def tool_prompt(keywords: Mapping[str, Any]) -> ToolPrompt | None:
     """Return what the keywords of a call say of tools; None if it has none.
 
     Raises:
-        ValueError: There is no such tool, or no such choice.
+        ValueError: A tool is none, or there is no such choice.
     """
     tools = tuple(convert_to_openai_tool(tool) for tool in keywords.get("tools") or ())
     choice = _choice(keywords.get("tool_choice"), [_name(tool) for tool in tools])
@@ -122,26 +124,30 @@ def tool_prompt(keywords: Mapping[str, Any]) -> ToolPrompt | None:
     return ToolPrompt(tools, choice, keywords.get("parallel_tool_calls") is not False)
 
 
-def _choice(choice: Any, names: Sequence[str]) -> str:
+def _choice(given: Any, names: Sequence[str]) -> str:
     """Return `"auto"`, `"any"`, `"none"` or a name, whichever way that is written."""
-    if isinstance(choice, dict):  # as OpenAI writes a name
-        choice = (choice.get("function") or choice).get("name", "")
-    choice = _CHOICES.get(choice, choice)
-    if choice not in {*_CHOICES.values(), *names}:
-        message = f"`tool_choice` is 'auto', 'any', 'none' or one of {names}, not {choice!r}"
-        raise ValueError(message)
-    return str(choice)
+    if given is None or given is False:
+        return "auto"
+    choice = "any" if given is True else given
+    if isinstance(choice, dict):  # as OpenAI or Anthropic write it
+        choice = choice.get("function") or choice
+        choice = choice.get("name", choice.get("type")) if isinstance(choice, dict) else choice
+    if isinstance(choice, str) and (choice in names or choice in _CHOICES):
+        return choice if choice in names else _CHOICES[choice]
+    message = f"`tool_choice` is 'auto', 'any', 'none' or one of {names}, not {given!r}"
+    raise ValueError(message)
 
 
 def _name(tool: dict[str, Any]) -> str:
-    return str(tool["function"]["name"])
+    function = tool.get("function")
+    if not isinstance(function, dict) or not function.get("name"):
+        message = f"{tool!r} is no function: an application cannot be given tools that a provider runs"
+        raise ValueError(message)
+    return str(function["name"])
 
 
 def _words(messages: Sequence[BaseMessage]) -> dict[str, str]:
     """Return the words in the language of the last question."""
-    questions = [
-        message.text
-        for message in messages
-        if isinstance(message, HumanMessage) and not message.text.startswith("<tool_response>")
-    ]
-    return _WORDS[language_of(questions[-1]) if questions else "en"]
+    questions = [m for m in messages if not m.text.startswith("<tool_response>")]
+    place = last_question(questions)
+    return _WORDS["en" if place is None else language_of(questions[place].text)]

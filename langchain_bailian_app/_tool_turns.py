@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, ToolMessage
 
+from langchain_bailian_app._attachments import part_of
 from langchain_bailian_app._tool_calls import CLOSING, OPENING
 
 if TYPE_CHECKING:
@@ -45,12 +46,12 @@ def _answer(message: AIMessage) -> AIMessage:
         f"{OPENING}\n{_json({'name': call['name'], 'arguments': call['args']})}\n{CLOSING}"
         for call in message.tool_calls
     ]
-    for call in message.invalid_tool_calls:
-        text = call["args"] or ""  # as it stood in an answer, or as another model has written it
-        calls.append(text if text.startswith(OPENING) else f"{OPENING}\n{text}\n{CLOSING}")
+    # As it stood in an answer, where several may share their tags; or as another model has written it.
+    for text, name in {call["args"] or "": call["name"] for call in message.invalid_tool_calls}.items():
+        calls.append(text if text.startswith(OPENING) else f"{OPENING}\n{name}\n{text}\n{CLOSING}")
     if not calls:
         return message
-    text = "\n".join(filter(None, (message.text, *dict.fromkeys(calls))))
+    text = "\n".join(filter(None, (message.text, *calls)))
     return AIMessage(text, response_metadata=message.response_metadata)
 
 
@@ -61,8 +62,10 @@ def _results(message: AIMessage, results: list[ToolMessage]) -> list[BaseMessage
     blocks: list[Any] = []
     for result in sorted(results, key=lambda result: places.get(result.tool_call_id, len(places))):
         blocks += _result(result, result.name or names.get(result.tool_call_id))
+    answered = {result.tool_call_id for result in results}
     for call in message.invalid_tool_calls:
-        blocks.append(_response(call["name"], _NOT_RUN, error=True))
+        if call["id"] not in answered:
+            blocks.append(_response(call["name"], _NOT_RUN, error=True))
     if not blocks:
         return []
     if all(block.get("type") == "text" for block in blocks):
@@ -71,11 +74,13 @@ def _results(message: AIMessage, results: list[ToolMessage]) -> list[BaseMessage
 
 
 def _result(result: ToolMessage, name: str | None) -> Iterator[dict[str, Any]]:
-    yield _response(name, result.text, error=result.status == "error")
-    if isinstance(result.content, list):  # images and files; what cannot be sent is refused by name
-        for block in result.content:
-            if isinstance(block, dict) and block.get("type") != "text":
-                yield block
+    content = [result.content] if isinstance(result.content, str) else result.content
+    parts = [(part_of(block), block) for block in content]
+    text = "".join(value for (kind, value), _ in parts if kind == "text")
+    yield _response(name, text, error=result.status == "error")
+    for (kind, _), block in parts:
+        if kind != "text" and isinstance(block, dict):  # images and files
+            yield block
 
 
 def _response(name: str | None, content: str, *, error: bool) -> dict[str, Any]:
@@ -87,4 +92,4 @@ def _response(name: str | None, content: str, *, error: bool) -> dict[str, Any]:
 
 
 def _json(value: dict[str, Any]) -> str:
-    return json.dumps(value, ensure_ascii=False)
+    return json.dumps(value, ensure_ascii=False, default=str)

@@ -9,7 +9,13 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
+from langchain_core.messages import ChatMessage, HumanMessage
+
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from langchain_core.messages import BaseMessage
+
     from langchain_bailian_app._application_fields import ApplicationFields
 
 _CHINESE = re.compile("[\u4e00-\u9fff]")
@@ -100,3 +106,13 @@ def _checked(question: Turn) -> Turn:
 def language_of(text: str) -> Literal["zh", "en"]:
     """Return the language in which to add words of our own to a text."""
     return "zh" if _CHINESE.search(text) else "en"
+
+
+def last_question(messages: Sequence[BaseMessage]) -> int | None:
+    """Return the place of the last message of a human; None if there is none."""
+    for place in reversed(range(len(messages))):
+        message = messages[place]
+        role = message.role if isinstance(message, ChatMessage) else None
+        if isinstance(message, HumanMessage) or role in {"user", "human"}:
+            return place
+    return None

@@ -9,19 +9,24 @@ if TYPE_CHECKING:
     from langchain_bailian_app._answer import Answer
 
 
+APART = "\n\n"
+"""What stands between the texts of both, if both have one."""
+
+
 def joined(first: Answer, second: Answer) -> Answer:
     """Return what both replies sum up to, but for the calls of the first, which the second replaces."""
-    shift = len(first.text)
+    before = first.text + (APART if first.text and second.text else "")
+    shift = len(before)
     return replace(
         second,
-        text=first.text + second.text,
+        text=before + second.text,
         reasoning=first.reasoning + second.reasoning,
         steps=[*first.steps, *second.steps],
         nodes=[*first.nodes, *second.nodes],
         order=list(dict.fromkeys((*first.order, *second.order))),
         session_id=second.session_id or first.session_id,
         request_id=second.request_id or first.request_id,
-        doc_references=second.doc_references or first.doc_references,
+        doc_references=[*(first.doc_references or ()), *(second.doc_references or ())] or None,
         citations=[*first.citations, *(_shifted(citation, shift) for citation in second.citations)],
         usage=second.usage | {"models": [*_counts(first.usage), *_counts(second.usage)]},
         extra=first.extra | second.extra,

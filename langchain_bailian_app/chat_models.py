@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from langchain_core.caches import BaseCache
+from langchain_core.language_models import LanguageModelInput
+from langchain_core.messages import AIMessage, BaseMessage
+from langchain_core.runnables import Runnable
+from langchain_core.tools import BaseTool
 from langchain_core.utils import from_env
 from langchain_core.utils.function_calling import convert_to_openai_tool
-from pydantic import ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from langchain_bailian_app._application_fields import NO_TOOLS, ApplicationFields
 from langchain_bailian_app._blocks import PROVIDER
@@ -16,16 +21,11 @@ from langchain_bailian_app._hooks import Hooks
 from langchain_bailian_app._structured import Method, StructuredOutput
 from langchain_bailian_app._tokens import count_message_tokens, token_ids
 from langchain_bailian_app._tool_prompt import tool_prompt
+from langchain_bailian_app._tool_turns import with_calls_as_text
 from langchain_bailian_app._version import __version__
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-
-    from langchain_core.language_models import LangSmithParams, LanguageModelInput, ModelProfile
-    from langchain_core.messages import AIMessage, BaseMessage
-    from langchain_core.runnables import Runnable
-    from langchain_core.tools import BaseTool
-    from pydantic import BaseModel
+    from langchain_core.language_models import LangSmithParams, ModelProfile
 
 
 class BailianAppChatModel(Hooks):
@@ -135,11 +135,12 @@ class BailianAppChatModel(Hooks):
         """Let the application call tools that the caller runs; with `tool_calling="prompt"` only.
 
         Emulated: the tools are described in a system message, and calls are looked for in the text of
-        the answer, where each is taken out and told as a whole. Names and JSON are checked: what cannot
-        be run is in `invalid_tool_calls`, its `args` as it stands in the answer, and why in
-        `response_metadata["tool_call_problems"]`. If no call of an answer can be run, or none is made
-        though one must be, the application is asked once more. Arguments are not checked against the
-        schema of the tool, which does that itself.
+        the answer, where each is taken out and told as a whole; one that is only quoted is a call too.
+        Names and JSON are checked: what cannot be run is in `invalid_tool_calls`, its `args` as it
+        stands in the answer, and why in `response_metadata["tool_call_problems"]`. If an answer has
+        calls of which none can be run, or no call though one must be made, the application is asked
+        once more; its first text stays in the message. Arguments are not checked against the schema of
+        the tool, which does that itself.
 
         Args:
             tools: Functions, pydantic classes, `BaseTool`s, or dicts as OpenAI writes them.
@@ -150,7 +151,8 @@ class BailianAppChatModel(Hooks):
 
         Raises:
             NotImplementedError: Without `tool_calling="prompt"`; it says what to do instead.
-            ValueError: `tool_choice` names no tool.
+            ValueError: `tool_choice` names no tool, or a tool is one that another provider runs; in a
+                call: it has a session.
         """
         if self.tool_calling is None:
             raise NotImplementedError(NO_TOOLS)
@@ -212,5 +214,7 @@ class BailianAppChatModel(Hooks):
         """
         if tools and self.tool_calling is None:
             raise NotImplementedError(NO_TOOLS)
-        prompt = tool_prompt({"tools": tools})
-        return count_message_tokens(prompt.told(messages) if prompt else messages)
+        if self.tool_calling is not None:
+            prompt = tool_prompt({"tools": tools})
+            messages = prompt.told(messages) if prompt else with_calls_as_text(messages)
+        return count_message_tokens(messages)

@@ -14,21 +14,23 @@ from langchain_bailian_app.emulator.turns import Turn
 from langchain_bailian_app.emulator.wording import words
 
 _TOOLS = re.compile(r"<tools>\s*(.*?)\s*</tools>", re.DOTALL)
-_MUST = re.compile(r"必须调用函数(?: ([\w-]+))?|must call (?:a|the) function(?: ([\w-]+))?")
-_CALLED = re.compile(r'<tool_call>\s*\{\s*"name"\s*:\s*"([\w-]+)"')
-_RESULT = re.compile(r"<tool_response>\s*(.*?)\s*</tool_response>", re.DOTALL)
-_JSON_ONLY = re.compile(r"只用(?:一个)? ?JSON|JSON (?:object )?only")
+_MUST = re.compile(r"必须调用函数(?: (\S+?))?。|must call (?:a|the) function(?: (\S+?))?\.(?:\s|$)")
+_CALLED = re.compile(r'<tool_call>\s*\{\s*"name"\s*:\s*"([^"]+)"')
+_RESULT = re.compile(r"^<tool_response>\n(.*)\n</tool_response>$", re.MULTILINE)
+_JSON_ONLY = re.compile(
+    r"请只(?:用(?:一个)? ?JSON|回复改正后的完整 JSON)"
+    r"|(?:Answer|Reply) with (?:one |the whole corrected )?JSON (?:object )?only"
+)
+_DEEPEST = 4  # levels of a value that a schema makes of itself
 _NUMBER = re.compile(r"-?\d+(?:\.\d+)?")
 _QUOTATION = re.compile(r"[「“‘]([^」”’]+)[」”’]|(?<!\w)['\"]([^'\"]+)['\"]")
-_KEY = re.compile(r"`(\w+)`")
+_KEY = re.compile(r"[`'](\w+)[`']")
 
 
 def obedient_text(turn: Turn) -> str | None:
     """What to say in the form that is wanted, or None if the request wants none."""
-    tools = _TOOLS.search(turn.system)
-    if tools is not None:
-        described = [json.loads(line)["function"] for line in tools[1].splitlines() if line.strip()]
-        return _call(turn, described)
+    if tools := _described(turn.system):
+        return _call(turn, tools)
     if _JSON_ONLY.search(turn.prompt):
         return _json(_wanted(turn.prompt))
     return None
@@ -40,7 +42,8 @@ def _call(turn: Turn, tools: Sequence[Mapping[str, Any]]) -> str | None:
     if tool is not None:
         arguments = filled({"type": "object"} | (tool.get("parameters") or {}), question)
         return f"<tool_call>\n{_json({'name': tool['name'], 'arguments': arguments})}\n</tool_call>"
-    results = [json.loads(result)["content"] for result in _RESULT.findall(turn.prompt)]
+    told = filter(None, map(_object, _RESULT.findall(turn.prompt)))
+    results = [str(result["content"]) for result in told if "content" in result]
     if not results:
         return None
     phrases = phrases_for(question)
@@ -74,10 +77,27 @@ def _next_tool(
     if called:
         return None
     asked = set(words(question))
-    return next((tool for tool in left if asked & set(_described(tool))), None)
+    return next((tool for tool in left if asked & set(_words_of(tool))), None)
 
 
-def _described(tool: Mapping[str, Any]) -> list[str]:
+def _described(system: str) -> Sequence[Mapping[str, Any]]:
+    """The functions between the tags; none if anything else stands there."""
+    found = _TOOLS.search(system)
+    tools = [_object(line) for line in found[1].splitlines()] if found else []
+    functions = [tool.get("function") if tool else None for tool in tools]
+    known = [f for f in functions if isinstance(f, dict) and isinstance(f.get("name"), str)]
+    return known if len(known) == len(functions) else []
+
+
+def _object(text: str) -> dict[str, Any] | None:
+    try:
+        value = json.loads(text)
+    except ValueError:
+        return None
+    return value if isinstance(value, dict) else None
+
+
+def _words_of(tool: Mapping[str, Any]) -> list[str]:
     return words(f"{tool['name'].replace('_', ' ')} {tool.get('description') or ''}")
 
 
@@ -85,8 +105,8 @@ def _wanted(prompt: str) -> Any:
     """A value by the last JSON Schema of a prompt, else an object with the keys that it names."""
     before, found, after = prompt.rpartition("JSON Schema")
     start = after.find("{")
-    if found and start >= 0:
-        schema, _ = json.JSONDecoder().raw_decode(after[start:])
+    schema = _object(after[start:].strip()) if found and start >= 0 else None
+    if schema is not None:
         return filled(schema, before.strip().partition("\n")[0])
     question = prompt.partition("\n")[0]
     return dict.fromkeys(_KEY.findall(prompt) or ["answer"], question)
@@ -102,6 +122,7 @@ class _Filler:
 
     def __init__(self, root: Mapping[str, Any], question: str) -> None:
         self._root = root
+        self._depth = 0
         self._question = question
         self._numbers = iter(_NUMBER.findall(question))
         self._quotations = iter([a or b for a, b in _QUOTATION.findall(question)])
@@ -112,35 +133,40 @@ class _Filler:
         if choices:
             return next((choice for choice in choices if str(choice) in self._question), choices[0])
         kind = part.get("type", "object" if "properties" in part else "string")
+        kind = kind[0] if isinstance(kind, list) else kind
+        if kind in {"object", "array"}:
+            self._depth += 1
+            deepest: Any = [] if kind == "array" else None
+            value = self._nested(part, kind) if self._depth <= _DEEPEST else deepest
+            self._depth -= 1
+            return value
         plain = {"boolean": True, "null": None}
-        return plain[kind] if kind in plain else getattr(self, f"_{kind}")(part)
+        return plain[kind] if kind in plain else self._taken(kind)
 
-    def _object(self, part: Mapping[str, Any]) -> dict[str, Any]:
+    def _nested(self, part: Mapping[str, Any], kind: str) -> Any:
+        if kind == "array":
+            item = self.value(part.get("items") or {})
+            return [] if item is None else [item]
         members = part.get("properties") or {}
         return {name: self.value(members.get(name, {})) for name in part.get("required") or ()}
 
-    def _array(self, part: Mapping[str, Any]) -> list[Any]:
-        return [self.value(part.get("items") or {})]
-
-    def _integer(self, _: Mapping[str, Any]) -> int:
-        return int(float(next(self._numbers, "1")))
-
-    def _number(self, _: Mapping[str, Any]) -> float:
-        return float(next(self._numbers, "1"))
-
-    def _string(self, _: Mapping[str, Any]) -> str:
+    def _taken(self, kind: str) -> Any:
+        if kind in {"integer", "number"}:
+            number = float(next(self._numbers, "1"))
+            return int(number) if kind == "integer" else number
         return next(self._quotations, self._question)
 
 
 def _resolved(part: Mapping[str, Any], root: Mapping[str, Any]) -> Mapping[str, Any]:
     """The first of alternatives, and what a reference names."""
     for choice in ("anyOf", "oneOf", "allOf"):
-        if part.get(choice):
-            return _resolved(part[choice][0], root)
+        if parts := part.get(choice):
+            return _resolved(parts[0], root)
     if reference := part.get("$ref"):
-        for name in reference.removeprefix("#/").split("/"):
-            root = root[name]
-        return root
+        found: Any = root
+        for name in reference.removeprefix("#").strip("/").split("/"):
+            found = found.get(name, {}) if isinstance(found, dict) else {}
+        return _resolved(found, root) if found is not part and isinstance(found, dict) else {}
     return part
 
 

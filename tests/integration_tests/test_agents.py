@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import pytest
 from langchain.agents import create_agent
 from langchain.agents.middleware import HumanInTheLoopMiddleware
+from langchain.agents.structured_output import ProviderStrategy
 from langchain_core.messages import AIMessage, AIMessageChunk, HumanMessage, ToolMessage
 from langchain_core.tools import InjectedToolCallId, ToolException, tool
 from langgraph.checkpoint.memory import InMemorySaver
@@ -153,6 +154,12 @@ def test_an_object_that_does_not_fit_is_mended_by_the_agent(ask: Make) -> None:
 def test_without_it_an_agent_says_what_to_do_instead(ask: Make, given: dict[str, Any]) -> None:
     with pytest.raises(NotImplementedError, match='`BailianAppTool`; `tool_calling="prompt"`'):
         create_agent(ask("三"), **given).invoke(asked("天气？"))
+
+
+def test_a_response_format_of_the_provider_is_refused_with_advice(ask: Make) -> None:
+    agent = create_agent(ask("三", tool_calling="prompt"), response_format=ProviderStrategy(Weather))
+    with pytest.raises(NotImplementedError, match="`ToolStrategy` in an agent"):
+        agent.invoke(asked("天气？"))
 
 
 def test_a_person_may_decide_about_a_call(ask: Make) -> None:

@@ -10,7 +10,7 @@ from langchain_core.messages import AIMessage, AIMessageChunk, HumanMessage, Too
 from langchain_core.messages.tool import tool_call
 
 from langchain_bailian_app import BailianAppTool, InMemorySessionStore
-from langchain_bailian_app.emulator import App, ErrorReply, Reply
+from langchain_bailian_app.emulator import App, ErrorReply, Node, Reply
 from langchain_bailian_app.errors import BailianError
 
 if TYPE_CHECKING:
@@ -86,10 +86,11 @@ def test_each_call_is_one_chunk_as_soon_as_it_is_whole(ask: Make) -> None:
 
 @pytest.mark.parametrize("way", WAYS)
 async def test_v1_content_holds_the_calls(ask: Make, way: str) -> None:
-    model = ask(f"好。{CALLED}", tool_calling="prompt", output_version="v1").bind_tools([add])
+    said = f"好。{CALLED}{UNKNOWN}"
+    model = ask(said, tool_calling="prompt", output_version="v1").bind_tools([add])
     message = await answer(way, model)
 
-    assert [block["type"] for block in message.content] == ["text", "tool_call"]
+    assert [block["type"] for block in message.content] == ["text", "tool_call", "invalid_tool_call"]
     assert message.content[1]["args"] == CALL["args"]
     assert calls_of(message) == [CALL]
 
@@ -149,7 +150,7 @@ async def test_calls_that_cannot_be_run_are_asked_for_once_more(
     model = ask(first, Reply(f"更正。{CALLED}", usage=usage), tool_calling="prompt").bind_tools([add])
     message = await answer(way, model)
 
-    assert message.content == "我来算。更正。"
+    assert message.content == "我来算。\n\n更正。"
     assert calls_of(message) == [CALL]
     assert message.invalid_tool_calls == []
     assert "tool_call_problems" not in message.response_metadata
@@ -202,7 +203,7 @@ async def test_both_replies_make_one_answer(
     message = await answer(way, model, "什么是滞报金？")
     del bailian.apps[app_id]
 
-    assert message.content == "滞报金是什么。见上。"
+    assert message.content == "滞报金是什么。\n\n见上。"
     blocks = message.content_blocks
     kinds = [block["type"] for block in blocks]
     assert kinds.count("reasoning") == kinds.count("text") == 1
@@ -212,6 +213,25 @@ async def test_both_replies_make_one_answer(
     assert message.additional_kwargs["reasoning_content"] == "想一想。想一想。"
     ids = [block["id"] for block in blocks if block["type"] == "server_tool_call"]
     assert len(ids) == len(set(ids))
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("version", ["v0", "v1"])
+async def test_nodes_of_both_replies_are_told_apart(
+    bailian: BailianEmulator, make_model: Make, way: str, version: str
+) -> None:
+    said = iter([f"我{BROKEN}", CALLED])
+    nodes = [Node("开始", "Start"), Node("模型"), Node("结束", "End")]
+    app = App("flow", kind="workflow", answer=lambda _: next(said), nodes=nodes)
+    app_id = bailian.add_app(app)
+    model = make_model(app_id, tool_calling="prompt", answer_node="模型", output_version=version)
+    message = await answer(way, model.bind_tools([add]))
+    del bailian.apps[app_id]
+
+    told = [block["value"] for block in message.content_blocks if block["type"] == "non_standard"]
+    assert {node["name"] for node in told} == {"开始", "模型", "结束"}
+    assert sum(node["name"] == "开始" for node in told) == 2
+    assert calls_of(message) == [CALL]
 
 
 def test_an_error_of_the_second_request_keeps_what_the_first_has_said(
@@ -255,28 +275,46 @@ def test_calls_and_results_of_the_history_are_sent_as_text(bailian: BailianEmula
     assert '"content": "3"' in without[2]["content"]
 
 
-def test_no_session_is_used_whatever_the_model_says(bailian: BailianEmulator, ask: Make) -> None:
-    model = ask("三", tool_calling="prompt", history="session", session_id="s").bind_tools([add])
-    config = {"configurable": {"bailian_session_id": "c", "thread_id": "t"}}
-    message = model.invoke(QUESTION, config)
-    threaded = ask(
-        "三", tool_calling="prompt", history="thread", session_store=InMemorySessionStore()
-    ).bind_tools([add])
+def test_the_copy_of_the_cloud_is_not_used(bailian: BailianEmulator, ask: Make) -> None:
+    model = ask("三", tool_calling="prompt", history="session").bind_tools([add])
+    message = model.invoke(QUESTION)
 
     assert message.response_metadata["history"] == "messages"
-    assert threaded.invoke(QUESTION, config).response_metadata["history"] == "messages"
     assert not any("session_id" in request for request in sent(bailian))
 
 
 @pytest.mark.parametrize(
-    "keywords", [{"session_id": "s"}, {"history": "session"}, {"session_key": "k"}]
+    ("fields", "configurable"),
+    [
+        ({"history": "thread", "session_store": InMemorySessionStore()}, {"thread_id": "t"}),
+        ({"session_id": "s"}, {}),
+        ({}, {"bailian_session_id": "s"}),
+    ],
 )
-def test_a_session_asked_for_together_with_tools_is_refused(
+def test_what_only_the_cloud_knows_is_refused_together_with_tools(
+    bailian: BailianEmulator, ask: Make, fields: dict[str, Any], configurable: dict[str, str]
+) -> None:
+    model = ask("三", tool_calling="prompt", **fields)
+    with pytest.raises(ValueError, match="a call with tools"):
+        model.bind_tools([add]).invoke(QUESTION, {"configurable": configurable})
+    assert not bailian.requests
+    model.bind_tools([add], tool_choice="none").invoke(QUESTION, {"configurable": configurable})
+    assert len(bailian.requests) == 1
+
+
+@pytest.mark.parametrize("keywords", [{"session_id": "s"}, {"history": "thread", "session_key": "k"}])
+def test_results_of_tools_are_no_question_to_a_session(
     bailian: BailianEmulator, ask: Make, keywords: dict[str, str]
 ) -> None:
-    model = ask("三", tool_calling="prompt").bind_tools([add])
-    with pytest.raises(ValueError, match="a call with tools takes no"):
-        model.invoke(QUESTION, **keywords)
+    model = ask("三", tool_calling="prompt", session_store=InMemorySessionStore())
+    call = tool_call(name="add", args=CALL["args"], id="1")
+    history = [
+        HumanMessage(QUESTION),
+        AIMessage("", tool_calls=[call]),
+        ToolMessage("3", tool_call_id="1"),
+    ]
+    with pytest.raises(ValueError, match="not the results of tools"):
+        model.invoke(history, **keywords)
     assert not bailian.requests
 
 
@@ -339,3 +377,37 @@ def test_a_tool_of_ours_can_be_given_to_an_application(ask: Make, bailian: Baili
     message = ask(called, tool_calling="prompt").bind_tools([inner]).invoke(QUESTION)
 
     assert "滞报金" in inner.invoke(message.tool_calls[0]).content
+
+
+def test_calls_of_the_history_count_as_tokens(ask: Make) -> None:
+    model = ask("三", tool_calling="prompt")
+    history = [
+        HumanMessage(QUESTION),
+        AIMessage("", tool_calls=[tool_call(name="a", args={"x": "long " * 99}, id="1")]),
+    ]
+
+    assert model.get_num_tokens_from_messages(history) > 99
+
+
+async def test_fallbacks_take_tools_and_schemas(ask: Make) -> None:
+    """LangChain reads the annotations of the methods that it forwards."""
+    model = ask(CALLED, tool_calling="prompt")
+    safe = model.with_fallbacks([model])
+
+    assert calls_of(safe.bind_tools([add]).invoke(QUESTION)) == [CALL]
+    schema = {"title": "call", "type": "object", "properties": {"name": {"type": "string"}}}
+    assert safe.with_structured_output(schema).invoke(QUESTION)["name"] == "add"
+
+
+def test_a_schema_and_tools_do_not_go_together(ask: Make) -> None:
+    with pytest.raises(TypeError, match="takes no `tools`"):
+        ask("三", tool_calling="prompt").with_structured_output({"type": "object"}, tools=[add])
+
+
+def test_held_text_comes_before_the_call(ask: Make) -> None:
+    model = ask(f"前<re{CALLED}后", tool_calling="prompt").bind_tools([add])
+    kinds = [
+        chunk.text or "call" for chunk in model.stream(QUESTION) if chunk.text or chunk.tool_call_chunks
+    ]
+
+    assert "".join(kinds) == "前<recall后"

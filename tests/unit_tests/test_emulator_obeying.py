@@ -6,6 +6,7 @@ import json
 from typing import Any
 
 import pytest
+from pydantic import BaseModel
 
 from langchain_bailian_app.emulator import Round, Turn
 from langchain_bailian_app.emulator.obeying import filled, obedient_text
@@ -88,6 +89,51 @@ def test_without_a_schema_the_keys_that_are_named_are_there() -> None:
         "a": "`a` and `b`?",
         "b": "`a` and `b`?",
     }
+
+
+class Tree(BaseModel):
+    """Something that holds more of its kind."""
+
+    name: str
+    child: Tree | None
+    kids: list[Tree]
+
+
+def test_a_schema_that_holds_itself_comes_to_an_end() -> None:
+    assert Tree.model_validate(filled(Tree.model_json_schema(), "树")).name == "树"
+
+
+def test_of_several_types_the_first_is_taken() -> None:
+    schema = {"type": "object", "properties": {"a": {"type": ["string", "null"]}}, "required": ["a"]}
+    assert filled(schema, "甲") == {"a": "甲"}
+
+
+@pytest.mark.parametrize(
+    ("prompt", "rules"),
+    [
+        ("hi", "Use <tools>hammer</tools>"),
+        ("hi", '<tools>\n{"type": "web_search"}\n</tools>'),
+        ("什么是 JSON only？", ""),
+        ("<tool_response>nothing</tool_response>", system(ADD)),
+    ],
+)
+def test_what_only_looks_like_a_demand_is_none(prompt: str, rules: str) -> None:
+    assert obedient_text(Turn(prompt, system=rules)) is None
+
+
+def test_names_and_results_may_hold_anything() -> None:
+    dotted = {"name": "a.b", "parameters": {}}
+    called = '<tool_call>\n{"name": "a.b", "arguments": {}}\n</tool_call>'
+    result = (
+        '<tool_response>\n{"name": "a.b", "content": "bad </tool_response> text"}\n</tool_response>'
+    )
+
+    assert (
+        obedient_text(Turn("?", system=system(dotted, rule="You must call the function a.b.\n")))
+        == called
+    )
+    said = obedient_text(Turn(result, (Round("a.b", called),), system(dotted)))
+    assert said == "(local emulator) The functions returned: bad </tool_response> text"
 
 
 def test_a_request_that_demands_nothing_gets_the_usual_answer() -> None:

@@ -27,6 +27,10 @@ TEXTS = [
     '<tool_call>{"name": "add", "arguments": {"a": 1}</tool_call> 然后 ' + ADD,
     '<tool_call>{"name": "add"',
     '<tool_call>{"name": "search"} 没有写完',
+    '<tool_call>{"name": "search"}\n\n结果很重要。\n' + ADD + "尾",
+    '<tool_call>\n```json\n{"name": "search"}\n```\n说明',
+    '<tool_call>{"name": "search"}\n</tool_cal',
+    "The tag `<tool_call>` marks a call. <tool_call> 标签 <tool_call>x <tool_call>",
 ]
 
 
@@ -66,9 +70,29 @@ def test_it_does_not_matter_how_the_text_is_cut(text: str, cuts: list[int]) -> N
     assert shown(read(pieces)) == shown(read([text])) == shown(read(text))
 
 
-@pytest.mark.parametrize("text", [text for text in TEXTS if "<tool_call>" not in text])
+@pytest.mark.parametrize("text", [TEXTS[0], TEXTS[3], TEXTS[-1]])
 def test_a_text_without_calls_stays_as_it_is(text: str) -> None:
     assert read([text]) == [text]
+
+
+def test_prose_behind_a_call_that_is_not_closed_stays() -> None:
+    call = '<tool_call>{"name": "search"}'
+
+    assert shown(read([f"{call}\n\n结果很重要。\n{ADD}尾"])) == [
+        ("search", {}),
+        "\n\n结果很重要。",
+        SUM,
+        "\n尾",
+    ]
+    assert shown(read([f"{call}\n</tool_cal"])) == [("search", {})]
+
+
+def test_half_a_surrogate_pair_is_replaced() -> None:
+    body = '{"name": "add", "arguments": {"a": "\\ud83d", "text": "\\ud83d"}}'
+
+    assert shown(read([f"<tool_call>{body}</tool_call>"])) == [
+        ("add", {"a": "\ufffd", "text": "\ufffd"})
+    ]
 
 
 def test_text_is_not_held_back_longer_than_it_may_be_a_call() -> None:
@@ -119,13 +143,16 @@ def test_several_calls_may_share_their_tags_or_lack_some() -> None:
     ("body", "problem"),
     [
         ('{"name": "mul", "arguments": {}}', "there is no function 'mul' to call, only add, search"),
-        ('{"arguments": {}}', "a call has no `name`"),
-        ("[1]", "a call has no `name`"),
+        ('{"arguments": {}}', "a call is no JSON object with `name` and `arguments`"),
+        ("[1]", "a call is no JSON object with `name` and `arguments`"),
+        ('{"name": "add", "args": {"a": 1}}', "the call of 'add' has no `arguments`, but ['args']"),
+        ('{"name": "add", "a": 1, "b": 2}', "the call of 'add' has no `arguments`, but ['a', 'b']"),
         ('{"name": "add", "arguments": [1]}', "the `arguments` of 'add' are no JSON object"),
         ('{"name": "add", "arguments": {"a": 1}', "a call cannot be read: the JSON breaks off"),
         ('{"name": add}', "a call cannot be read: not valid JSON"),
         ("add(1, 2)", "a call cannot be read: there is no JSON in it"),
-        ("", "a call cannot be read: there is no JSON in it"),
+        ("<function=add>\n", "a call cannot be read: there is no JSON in it"),
+        ("{'name': 'add', 'arguments': {}}", "a call is no JSON object with `name` and `arguments`"),
     ],
 )
 def test_what_cannot_be_run_says_why_and_is_kept_as_it_stands(body: str, problem: str) -> None:

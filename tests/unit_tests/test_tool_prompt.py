@@ -3,10 +3,19 @@
 from __future__ import annotations
 
 import json
+import re
+from datetime import date
 from typing import Any
 
 import pytest
-from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, SystemMessage, ToolMessage
+from langchain_core.messages import (
+    AIMessage,
+    BaseMessage,
+    ChatMessage,
+    HumanMessage,
+    SystemMessage,
+    ToolMessage,
+)
 from langchain_core.messages.tool import invalid_tool_call, tool_call
 
 from langchain_bailian_app._answer import Answer
@@ -76,6 +85,8 @@ def test_words_are_in_the_language_of_the_question(question: str, words: str) ->
     ("choice", "meant"),
     [
         (None, "auto"),
+        (False, "auto"),
+        ({"type": "any"}, "any"),
         ("auto", "auto"),
         ("any", "any"),
         ("required", "any"),
@@ -89,10 +100,30 @@ def test_a_choice_may_be_written_as_elsewhere(choice: Any, meant: str) -> None:
     assert prompt(tool_choice=choice).choice == meant
 
 
-@pytest.mark.parametrize("choice", ["sub", {"type": "function"}, 1.5, False, ""])
-def test_a_choice_of_nothing_is_refused(choice: Any) -> None:
-    with pytest.raises(ValueError, match=r"`tool_choice` is 'auto', 'any', 'none' or one of \['add'"):
+@pytest.mark.parametrize(
+    "choice", ["sub", {"type": "function"}, {"function": ["add"]}, ["add"], 1.5, ""]
+)
+def test_a_choice_of_nothing_is_refused_by_what_was_given(choice: Any) -> None:
+    message = f"`tool_choice` is 'auto', 'any', 'none' or one of ['add', 'search'], not {choice!r}"
+    with pytest.raises(ValueError, match=re.escape(message)):
         prompt(tool_choice=choice)
+
+
+def test_tools_that_a_provider_runs_are_refused() -> None:
+    with pytest.raises(ValueError, match="'web_search'} is no function"):
+        prompt(tools=[add, {"type": "web_search"}])
+
+
+def test_rules_that_are_blocks_stay_blocks() -> None:
+    rules: list[Any] = [{"type": "text", "text": "规则"}, {"type": "image", "url": "https://a/b.png"}]
+    first, _ = prompt().told([SystemMessage(rules), QUESTION])
+
+    assert first.content[:2] == rules
+    assert "# 工具" in str(first.content[2])
+
+
+def test_a_question_may_be_a_chat_message() -> None:
+    assert "# 工具" in prompt().told([ChatMessage("一加二？", role="user")])[0].text
 
 
 def test_without_tools_or_with_none_to_be_called_nothing_is_told() -> None:
@@ -122,8 +153,8 @@ def answer(text: str, asked: ToolPrompt) -> Answer:
         ("三", "any", "there is no call of add or search"),
         (CALLED, "any", None),
         (CALLED, "search", "there is no function 'add' to call, only search"),
-        ("<tool_call>x</tool_call>", "auto", "a call cannot be read: there is no JSON in it"),
-        (f"<tool_call>x</tool_call>{CALLED}", "auto", None),
+        ("<tool_call>add(1)</tool_call>", "auto", "a call cannot be read: there is no JSON in it"),
+        (f"<tool_call>add(1)</tool_call>{CALLED}", "auto", None),
     ],
 )
 def test_an_answer_is_asked_for_again_if_it_has_no_call_that_can_be_run(
@@ -135,9 +166,9 @@ def test_an_answer_is_asked_for_again_if_it_has_no_call_that_can_be_run(
 
 def test_what_is_wrong_is_said_behind_what_was_answered() -> None:
     asked = prompt()
-    said, again = asked.asked_again([QUESTION], answer("好。<tool_call>x</tool_call>", asked))
+    said, again = asked.asked_again([QUESTION], answer("好。<tool_call>add(1)</tool_call>", asked))
 
-    assert (said.type, said.content) == ("ai", "好。\n<tool_call>x</tool_call>")
+    assert (said.type, said.content) == ("ai", "好。\n<tool_call>add(1)</tool_call>")
     assert again.text.startswith("没有执行任何函数：a call cannot be read: there is no JSON in it")
 
 
@@ -180,16 +211,44 @@ def test_what_is_told_of_a_call_is_what_is_read_of_it() -> None:
     assert (reader.calls[0].name, reader.calls[0].args) == (CALL["name"], CALL["args"])
 
 
-@pytest.mark.parametrize("args", ["<tool_call>x</tool_call>", "x"])
+@pytest.mark.parametrize("args", ["<tool_call>add(1)</tool_call>", "(1)"])
 def test_a_call_that_was_not_run_is_told_with_its_failure(args: str) -> None:
     broken = invalid_tool_call(name="add", args=args, id="2", error=None)
     _, (kind, text) = told(AIMessage("", invalid_tool_calls=[broken]), QUESTION)[:2]
 
     assert told(AIMessage("", invalid_tool_calls=[broken]))[0][1].replace("\n", "") == (
-        "<tool_call>x</tool_call>"
+        "<tool_call>add(1)</tool_call>"
     )
     assert kind == "human"
     assert '"status": "error", "content": "not run: ' in text
+
+
+def test_equal_calls_are_told_one_by_one() -> None:
+    twice = AIMessage("", tool_calls=[CALL, CALL | {"id": "2"}])
+
+    assert told(twice) == [("ai", f"{CALLED}\n{CALLED}")]
+
+
+def test_a_call_that_was_answered_is_not_answered_again() -> None:
+    broken = AIMessage(
+        "", invalid_tool_calls=[invalid_tool_call(name="add", args="", id="2", error=None)]
+    )
+    told_messages = told(broken, ToolMessage("Error: no JSON", tool_call_id="2"))
+
+    assert told_messages[1:] == [("human", result(content="Error: no JSON"))]
+
+
+def test_arguments_that_are_no_json_are_written_as_text() -> None:
+    call = tool_call(name="add", args={"day": date(2027, 1, 3)}, id="1")
+
+    assert '"day": "2027-01-03"' in told(AIMessage("", tool_calls=[call]))[0][1]
+
+
+def test_all_text_of_a_result_is_its_content() -> None:
+    blocks: list[Any] = [{"type": "text", "text": "一"}, {"type": "text-plain", "text": "二"}, "三"]
+    _, (_, text) = told(AIMessage("", tool_calls=[CALL]), ToolMessage(blocks, tool_call_id="1"))
+
+    assert text == result(name="add", content="一二三")
 
 
 def test_a_result_whose_call_was_left_out_is_told_too() -> None:
