@@ -16,6 +16,7 @@ from dashscope.v2 import errors as ds
 from dashscope.version import __version__ as dashscope_version
 
 from langchain_bailian_app import errors
+from langchain_bailian_app._aiohttp import NETWORK_ERRORS, NetworkError, as_httpx
 from langchain_bailian_app._base_url import host_of
 from langchain_bailian_app._clients import proxy_variable
 from langchain_bailian_app._frames import Fault, Frame, FrameReader, GarbageError
@@ -141,14 +142,14 @@ class Call:
             message = f"{self._host} sent a reply without a frame{head}"
             raise self._broken(message)
 
-    def lost(self, exc: httpx.RequestError) -> None:
+    def lost(self, exc: NetworkError) -> None:
         """Judge the loss of the connection in the middle of the reply.
 
         Raises:
             BailianError: The answer was not complete.
         """
         if not self._finished:
-            raise self._network_error(exc) from exc
+            raise self._network_error(as_httpx(exc)) from exc
 
     async def in_time(self, awaitable: Awaitable[T]) -> T:
         """Await something for as long as `total_timeout` allows."""
@@ -228,7 +229,9 @@ class Call:
             )
             error.is_retryable = errors.refused_at_the_door(error)
             return error
-        cause = exc if isinstance(exc, httpx.RequestError) else exc.__cause__
+        cause = exc if isinstance(exc, NETWORK_ERRORS) else exc.__cause__
+        if isinstance(cause, NETWORK_ERRORS):
+            cause = as_httpx(cause)
         error = self._network_error(cause or exc)
         error.is_retryable = isinstance(cause, _NEVER_SENT)
         return error
@@ -243,8 +246,9 @@ class Call:
                 )
             case httpx.PoolTimeout():
                 text = (
-                    f"no connection of the HTTP client was free for {fields.timeout:g} s (`timeout`): "
-                    "too many calls at once"
+                    f"no connection was free for {fields.timeout:g} s (`timeout`): too many calls at "
+                    f"once (`max_connections` is {fields.max_connections}; a client of your own has a "
+                    "limit of its own)"
                 )
             case httpx.TimeoutException():
                 left = self._time_left()

@@ -11,6 +11,7 @@ import asyncio
 import atexit
 import os
 import urllib.request
+from contextlib import suppress
 from functools import cache
 from http.cookiejar import CookieJar, DefaultCookiePolicy
 from importlib.util import find_spec
@@ -19,14 +20,15 @@ from typing import TYPE_CHECKING, Any
 import dashscope
 import httpx
 
+from langchain_bailian_app._aiohttp import AiohttpClient
 from langchain_bailian_app._base_url import host_of, is_loopback
 
 if TYPE_CHECKING:
     import ssl
     from collections.abc import AsyncGenerator
 
-_Key = tuple[int, bool, tuple[tuple[str, str], ...]]
-_LIMITS = httpx.Limits(max_connections=1000, max_keepalive_connections=100)
+_Key = tuple[int, bool, int, tuple[tuple[str, str], ...]]
+_KEPT = 100  # idle connections
 
 # No lock guards these: each step is atomic, and a lock that some thread holds during a fork would stay
 # locked in the child for ever.
@@ -34,27 +36,27 @@ _sync: dict[_Key, Any] = {}
 _async: dict[asyncio.AbstractEventLoop, dict[_Key, tuple[Any, AsyncGenerator[None]]]] = {}
 
 
-def transport(*, loopback: bool) -> Any:
+def transport(*, loopback: bool, max_connections: int) -> Any:
     """Return dashscope's transport for calls from threads."""
-    key = _key(loopback=loopback)
+    key = _key(max_connections, loopback=loopback)
     shared = _sync.get(key)
     if shared is None:
-        made = wrap(httpx.Client(**_settings(loopback=loopback)))
+        made = wrap(httpx.Client(limits=_limits(max_connections), **_settings(loopback=loopback)))
         shared = _sync.setdefault(key, made)
         if shared is not made:  # another thread was faster
             made.http_client.close()
     return shared
 
 
-async def async_transport(*, loopback: bool) -> Any:
+async def async_transport(*, loopback: bool, max_connections: int) -> Any:
     """Return dashscope's transport for calls on the running event loop."""
-    key = _key(loopback=loopback)
+    key = _key(max_connections, loopback=loopback)
     of_loop = _async.setdefault(asyncio.get_running_loop(), {})
     if key in of_loop:
         return of_loop[key][0]
     for loop in [loop for loop in list(_async) if loop.is_closed()]:
-        _async.pop(loop, None)  # it was closed without being shut down
-    client = httpx.AsyncClient(**_settings(loopback=loopback))
+        _abandon(loop)  # it was closed without being shut down
+    client = _async_client(loopback=loopback, max_connections=max_connections)
     closing = _close_with_loop(client)
     of_loop[key] = awrap(client), closing
     # A loop that ends closes its asynchronous generators, this one among them, while it still runs.
@@ -62,11 +64,38 @@ async def async_transport(*, loopback: bool) -> Any:
     return of_loop[key][0]
 
 
+def _async_client(*, loopback: bool, max_connections: int) -> httpx.AsyncClient:
+    settings = _settings(loopback=loopback)
+    if not loopback and any(url.startswith("socks") for url in urllib.request.getproxies().values()):
+        return httpx.AsyncClient(limits=_limits(max_connections), **settings)  # aiohttp has no SOCKS
+    return AiohttpClient(max_connections=max_connections, **settings)
+
+
+def _limits(max_connections: int) -> httpx.Limits:
+    return httpx.Limits(max_connections=max_connections, max_keepalive_connections=_KEPT)
+
+
+def _abandon(loop: asyncio.AbstractEventLoop) -> None:
+    """Close the clients of a loop that does not run; of one that is closed, what needs no waiting."""
+    for (pid, *_), (shared, _closing) in _async.pop(loop, {}).items():
+        if pid != os.getpid() or not isinstance(shared.http_client, AiohttpClient):
+            continue
+        closing = shared.http_client.aclose()
+        if loop.is_closed():
+            with suppress(StopIteration):
+                closing.send(None)
+        else:
+            loop.run_until_complete(closing)
+
+
 @atexit.register
-def _close_sync_clients() -> None:
+def _close_clients() -> None:
     for (pid, *_), shared in _sync.items():
         if pid == os.getpid():
             shared.http_client.close()
+    for loop in list(_async):
+        if not loop.is_running():
+            _abandon(loop)
 
 
 def wrap(client: httpx.Client) -> Any:
@@ -87,9 +116,9 @@ async def _close_with_loop(client: httpx.AsyncClient) -> AsyncGenerator[None]:
         await client.aclose()
 
 
-def _key(*, loopback: bool) -> _Key:
+def _key(max_connections: int, *, loopback: bool) -> _Key:
     proxies = () if loopback else tuple(sorted(urllib.request.getproxies().items()))
-    return os.getpid(), loopback, proxies
+    return os.getpid(), loopback, max_connections, proxies
 
 
 def _settings(*, loopback: bool) -> dict[str, Any]:
@@ -98,7 +127,6 @@ def _settings(*, loopback: bool) -> dict[str, Any]:
     return {
         "trust_env": not loopback,
         "follow_redirects": False,
-        "limits": _LIMITS,
         "verify": _tls(os.environ.get("SSL_CERT_FILE"), os.environ.get("SSL_CERT_DIR")),
         "cookies": CookieJar(DefaultCookiePolicy(allowed_domains=[])),
     }

@@ -99,6 +99,13 @@ class ConnectionFields(BaseModel):
     code, or 503). Anything else may have run plugins, cost money or added a turn, and is not repeated.
     """
 
+    max_connections: int = Field(default=1000, ge=1)
+    """How many calls may be in flight at once, over an event loop or over all threads.
+
+    More of them wait, for at most `timeout`. Models with the same number share it. An HTTP client of
+    your own has its own limit.
+    """
+
     http_client: Any = Field(default=None, exclude=True, repr=False)
     """An `httpx.Client` of your own, for proxies and certificates. Never closed by this package."""
 

@@ -15,6 +15,7 @@ import httpx
 from dashscope.v2.errors import DashScopeError
 
 from langchain_bailian_app import _clients
+from langchain_bailian_app._aiohttp import NETWORK_ERRORS
 from langchain_bailian_app._base_url import is_loopback
 from langchain_bailian_app._call import Call
 from langchain_bailian_app.errors import BailianError
@@ -67,7 +68,7 @@ class Transport:
                         yield frame
             for frame in call.end():
                 yield frame
-        except httpx.RequestError as exc:
+        except NETWORK_ERRORS as exc:
             call.lost(exc)
         finally:
             await response.aclose()
@@ -77,7 +78,10 @@ class Transport:
         if self._fields.http_client is not None:
             transport: Any = _clients.wrap(self._fields.http_client)
         else:
-            transport = _clients.transport(loopback=is_loopback(self._connection.base_url))
+            transport = _clients.transport(
+                loopback=is_loopback(self._connection.base_url),
+                max_connections=self._fields.max_connections,
+            )
         while True:
             try:
                 response: httpx.Response = transport.open_stream(**call.arguments())
@@ -90,13 +94,16 @@ class Transport:
         if self._fields.http_async_client is not None:
             transport: Any = _clients.awrap(self._fields.http_async_client)
         else:
-            transport = await _clients.async_transport(loopback=is_loopback(self._connection.base_url))
+            transport = await _clients.async_transport(
+                loopback=is_loopback(self._connection.base_url),
+                max_connections=self._fields.max_connections,
+            )
         while True:
             try:
                 response: httpx.Response = await call.in_time(transport.open_stream(**call.arguments()))
             except BailianError:
                 raise  # out of time, which is told already
-            except (DashScopeError, httpx.RequestError) as exc:
+            except (DashScopeError, *NETWORK_ERRORS) as exc:
                 await asyncio.sleep(call.retry_in(exc))
             else:
                 return response

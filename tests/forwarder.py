@@ -59,6 +59,10 @@ class Forwarder:
             await asyncio.gather(self._copy(reader, back), self._copy(there, writer))
         except OSError:
             pass  # either side has gone
+        except asyncio.CancelledError:  # the loop ends: no time for farewells
+            back.transport.abort()
+            writer.transport.abort()
+            raise
         finally:
             back.close()
             writer.close()

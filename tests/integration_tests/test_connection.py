@@ -195,7 +195,9 @@ def test_models_share_connections_but_not_credentials(
     second.invoke("?")
     headers = [request.headers for request in bailian.requests[-2:]]
 
-    assert _clients.transport(loopback=True) is _clients.transport(loopback=True)
+    shared = [_clients.transport(loopback=True, max_connections=1000) for _ in range(2)]
+
+    assert shared[0] is shared[1]
     assert [header.get("x-dashscope-workspace") for header in headers] == ["ws1", None]
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import httpx
 import pytest
+from httpx_aiohttp import HttpxAiohttpClient
 
 from langchain_bailian_app import errors
 from langchain_bailian_app.emulator import App, ErrorReply, Faults
@@ -170,8 +171,26 @@ async def astream(model: BailianAppChatModel) -> tuple[str, str]:
     return text, chunks[-1].response_metadata["finish_reason"]
 
 
-WAYS = [invoke, stream, ainvoke, astream]
+async def astream_over_httpx(model: BailianAppChatModel) -> tuple[str, str]:
+    async with httpx.AsyncClient(trust_env=False) as client:
+        return await astream(model.model_copy(update={"http_async_client": client}))
+
+
+async def astream_over_an_aiohttp_client_of_ones_own(model: BailianAppChatModel) -> tuple[str, str]:
+    async with HttpxAiohttpClient(trust_env=False) as client:
+        return await astream(model.model_copy(update={"http_async_client": client}))
+
+
+WAYS = [
+    invoke,
+    stream,
+    ainvoke,
+    astream,
+    astream_over_httpx,
+    astream_over_an_aiohttp_client_of_ones_own,
+]
 every_way = pytest.mark.parametrize("way", WAYS, ids=lambda way: way.__name__)
+own_way = pytest.mark.parametrize("way", WAYS[:4], ids=lambda way: way.__name__)
 
 
 @every_way
@@ -218,7 +237,7 @@ async def test_connection_refused(
     assert caught.value.is_retryable
 
 
-@every_way
+@own_way
 async def test_full_pool(
     bailian: BailianEmulator,
     make_model: Callable[..., BailianAppChatModel],

@@ -16,6 +16,7 @@ from tests.forwarder import Forwarder
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from pathlib import Path
 
     from langchain_bailian_app import BailianAppChatModel
     from langchain_bailian_app.emulator import BailianEmulator
@@ -46,6 +47,19 @@ def test_the_proxy_of_the_environment_is_used_for_other_hosts(
         assert proxy.connections == 2
 
 
+@pytest.mark.parametrize("way", ["in threads", "on an event loop"])
+def test_the_proxy_gets_its_credentials(
+    bailian: BailianEmulator, make_model: Make, monkeypatch: pytest.MonkeyPatch, way: str
+) -> None:
+    with Forwarder(port_of(bailian), origin=ORIGIN) as proxy:
+        monkeypatch.setenv("http_proxy", f"http://user:secret@127.0.0.1:{proxy.port}")
+        model = make_model(base_url=f"{ORIGIN}/api/v1", allow_insecure_http=True)
+
+        assert (model.invoke("?") if way == "in threads" else asyncio.run(model.ainvoke("?"))).text
+    assert "proxy-authorization" in bailian.requests[-1].headers
+    assert bailian.requests[-1].headers["authorization"] == "[removed]"
+
+
 def test_a_host_without_proxy_goes_straight(
     bailian: BailianEmulator, make_model: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -55,16 +69,20 @@ def test_a_host_without_proxy_goes_straight(
         model = make_model(base_url=f"{ORIGIN}/api/v1", allow_insecure_http=True, max_retries=0)
         with pytest.raises(BailianConnectionError, match="no connection to"):
             model.invoke("?")
+        with pytest.raises(BailianConnectionError, match="no connection to"):
+            asyncio.run(model.ainvoke("?"))
 
         assert proxy.connections == 0
 
 
-def test_a_dead_proxy_is_named(make_model: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("way", ["in threads", "on an event loop"])
+def test_a_dead_proxy_is_named(make_model: Make, monkeypatch: pytest.MonkeyPatch, way: str) -> None:
     monkeypatch.setenv("HTTP_PROXY", "http://user:secret@127.0.0.1:9")
     model = make_model(base_url=f"{ORIGIN}/api/v1", allow_insecure_http=True, max_retries=0)
     with pytest.raises(BailianConnectionError, match="the proxy of the variable http_proxy") as caught:
-        model.invoke("?")
+        model.invoke("?") if way == "in threads" else asyncio.run(model.ainvoke("?"))
 
+    assert caught.value.is_retryable
     assert "secret" not in str(caught.value)
 
 
@@ -93,6 +111,21 @@ async def test_tls_with_an_authority_of_your_own(
 
             assert model.invoke("?").text
             assert (await model.ainvoke("?")).text
+
+
+async def test_tls_with_an_authority_of_the_environment(
+    make_model: Make,
+    authority: trustme.CA,
+    secure: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    authority.cert_pem.write_to_path(str(tmp_path / "authority.pem"))
+    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "authority.pem"))
+    model = make_model(base_url=secure, max_connections=7)  # so that no client is there already
+
+    assert model.invoke("?").text
+    assert (await model.ainvoke("?")).text
 
 
 async def test_an_unknown_authority_is_an_error_before_anything_is_sent(

@@ -52,7 +52,7 @@ PURE = {
     "_version",
     "options",
 }
-EDGE = {"_call", "_clients", "_connection", "_tokens", "_transport", "errors"}
+EDGE = {"_aiohttp", "_call", "_clients", "_connection", "_tokens", "_transport", "errors"}
 FRONT = {
     "__init__",
     "_asking",
@@ -128,7 +128,7 @@ def test_the_edge_imports_no_front() -> None:
 
 def test_only_the_edge_knows_dashscope_and_httpx() -> None:
     for module in FRONT:
-        assert not imported(module) & {"dashscope", "httpx"}, module
+        assert not imported(module) & {"aiohttp", "dashscope", "httpx"}, module
 
 
 def test_the_emulator_is_independent_and_imported_by_nobody() -> None:
@@ -144,10 +144,12 @@ def test_every_dependency_is_declared() -> None:
     foreign = {name for name in used if not name.startswith(NAME)} - sys.stdlib_module_names
 
     assert foreign == {
+        "aiohttp",
         "bm25s",
         "dashscope",
         "docx",
         "httpx",
+        "httpx_aiohttp",
         "langchain_core",
         "markdown_it",
         "orjson",
