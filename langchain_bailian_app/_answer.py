@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from langchain_bailian_app._citations import MarkerFilter, MarkerMode, citations
 from langchain_bailian_app._documents import sources
-from langchain_bailian_app._nodes import NodeEvent, Nodes, Said, parted
+from langchain_bailian_app._nodes import NOTHING_SAID, NodeEvent, Nodes, Said, parted
 from langchain_bailian_app._one_text import OneText
 from langchain_bailian_app._steps import StepCall, StepResult, Steps
 from langchain_bailian_app._text import StopFilter, TextChannel
@@ -108,6 +108,7 @@ class AnswerReader:
         self._stop = StopFilter(stop) if stop else None
         self._calls = calls
         self.steps = Steps() if steps is None else steps
+        self._told: list[dict[str, Any]] | None = None
         self._text: list[str] = []
         self._reasoning: list[str] = []
         self._order: dict[str, None] = {}
@@ -131,9 +132,11 @@ class AnswerReader:
         last = frame.finish_reason is not None
         # An empty snapshot tells nothing, also not that it did not move.
         usage = frame.usage if frame.usage and any(frame.usage.values()) else None
-        nodes, thoughts = parted(frame)
+        if self._goes_on(frame):
+            return self._feed_text(self._channel.feed(frame.text, usage=usage))
+        nodes, thoughts = self._news(frame)
         deltas = self._feed_thoughts(thoughts, frame, usage, last=last)
-        said = self._nodes.feed(nodes, last=last)
+        said = self._nodes.feed(nodes, last=last) if nodes or last else NOTHING_SAID
         deltas += self._hear(said, self._channel.feed(frame.text, usage=usage, last=last))
         if last or self.cut:
             deltas += self._flush()
@@ -187,13 +190,40 @@ class AnswerReader:
         answer = self._answer
         answer.session_id = frame.session_id or answer.session_id
         answer.request_id = frame.request_id or answer.request_id
-        answer.doc_references = frame.doc_references or answer.doc_references
+        if frame.doc_references:
+            answer.doc_references = frame.doc_references
         answer.usage = frame.usage or answer.usage
         if frame.extra:
             output = {**answer.extra.get("output", {}), **frame.extra.get("output", {})}
             answer.extra |= frame.extra
             if output:
                 answer.extra["output"] = output
+
+    def _goes_on(self, frame: Frame) -> bool:
+        """Whether this is one of the many frames in which the text goes on, and nothing else is told.
+
+        A shortcut: the long way comes to the same.
+        """
+        return (
+            frame.finish_reason is None
+            and bool(self._text)
+            and self._stop is None
+            and not (frame.thoughts or frame.workflow_message)
+            and self._one_text.is_one
+            and self._reasoning_channel.is_idle
+        )
+
+    def _news(self, frame: Frame) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+        """Return the entries about nodes and the other thoughts, unless they are the same again."""
+        if not (frame.thoughts or frame.workflow_message):
+            return [], []
+        if frame.thoughts == self._told and not frame.workflow_message:
+            return [], []
+        nodes, thoughts = parted(frame)
+        # The same increment again is one more, but a step that is told again is the same one.
+        same_if_repeated = not nodes and not any(map(_is_reasoning, thoughts))
+        self._told = thoughts if same_if_repeated else None
+        return nodes, thoughts
 
     def _feed_thoughts(
         self, thoughts: list[dict[str, Any]], frame: Frame, usage: Any, *, last: bool
@@ -203,7 +233,7 @@ class AnswerReader:
         reasoning = ""
         self.steps.next_frame()
         for thought in thoughts:
-            if thought.get("action_type") == "reasoning":
+            if _is_reasoning(thought):
                 # `response` repeats `thought`.
                 reasoning += str(thought.get("thought") or thought.get("response") or "")
             else:
@@ -276,3 +306,7 @@ class AnswerReader:
         if self._stop is not None and not self.cut:
             deltas += self._say(self._stop.end())
         return deltas + self._step(self.steps.end())
+
+
+def _is_reasoning(thought: dict[str, Any]) -> bool:
+    return thought.get("action_type") == "reasoning"

@@ -19,11 +19,11 @@ from langchain_bailian_app import errors
 from langchain_bailian_app._aiohttp import NETWORK_ERRORS, NetworkError, as_httpx
 from langchain_bailian_app._base_url import host_of
 from langchain_bailian_app._clients import proxy_variable
-from langchain_bailian_app._frames import Fault, Frame, FrameReader, GarbageError
+from langchain_bailian_app._frames import Fault, Frame, FrameReader, Garbage
 from langchain_bailian_app._version import __version__
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Iterable, Iterator
+    from collections.abc import Awaitable
 
     from langchain_bailian_app._connection import Connection
     from langchain_bailian_app._connection_fields import ConnectionFields
@@ -55,6 +55,8 @@ class Call:
         self._frames = 0
         self._retries = 0
         self._finished = False
+        self._fresh = False
+        self._error: errors.BailianError | None = None
         self._request_id: str | None = None
 
     def arguments(self) -> dict[str, Any]:
@@ -116,11 +118,11 @@ class Call:
                 message, status_code=response.status_code, request_id=self._request_id
             )
 
-    def feed(self, data: bytes) -> Iterator[Frame]:
-        """Yield the frames that these bytes complete.
+    def feed(self, data: bytes) -> list[Frame]:
+        """Return the frames that these bytes complete; `taken` is to be told when they were read.
 
         Raises:
-            BailianError: One of them reports an error or is none, or the time is up.
+            BailianError: The time is up.
         """
         left = self._time_left()
         if left is not None and left <= 0 and not self._finished:
@@ -128,19 +130,26 @@ class Call:
         # Heartbeats keep a connection alive; only a frame breaks the silence.
         if time.monotonic() - self._newest > self._fields.timeout and not self._finished:
             raise self._silent()
-        yield from self._checked(self._reader.feed(data), "sent a frame that is no JSON")
+        return self._good(self._reader.feed(data), "sent a frame that is no JSON")
 
-    def end(self) -> Iterator[Frame]:
-        """Yield what was complete only with the end of the reply.
+    def taken(self) -> None:
+        """Note that whoever reads, who may take his time, waits for more.
 
         Raises:
-            BailianError: As `feed`, or nothing came.
+            BailianError: What came behind the newest frames reports an error, or is no frame.
         """
-        yield from self._checked(self._reader.end(), "ended the reply in the middle of a frame")
-        if not self._frames:
+        if self._error is not None:
+            raise self._error
+        if self._fresh:
+            self._newest, self._fresh = time.monotonic(), False
+
+    def end(self) -> list[Frame]:
+        """Return what was complete only with the end of the reply; then comes `taken`."""
+        frames = self._good(self._reader.end(), "ended the reply in the middle of a frame")
+        if not self._frames and self._error is None:
             head = f": {self._reader.head!r}" if self._reader.head else ""
-            message = f"{self._host} sent a reply without a frame{head}"
-            raise self._broken(message)
+            self._error = self._broken(f"{self._host} sent a reply without a frame{head}")
+        return frames
 
     def lost(self, exc: NetworkError) -> None:
         """Judge the loss of the connection in the middle of the reply.
@@ -193,29 +202,33 @@ class Call:
         total = self._fields.total_timeout
         return None if total is None else total - (time.monotonic() - self._started)
 
-    def _checked(self, frames: Iterable[Frame | Fault], garbage: str) -> Iterator[Frame]:
-        try:
-            for frame in frames:
-                self._newest = time.monotonic()
-                if self._finished:
-                    return  # nothing that comes now belongs to the answer
-                if isinstance(frame, Fault):
-                    raise errors.from_reply(
-                        code=frame.code,
-                        message=frame.message,
-                        status=frame.status,
-                        request_id=frame.request_id or self._request_id,
-                        body=frame.body,
-                    )
-                self._frames += 1
-                self._first_frame = self._first_frame or self._newest
+    def _good(self, came: list[Frame | Fault | Garbage], garbage: str) -> list[Frame]:
+        """Return the frames before the end of the answer, or before the error that ends it."""
+        frames: list[Frame] = []
+        for frame in came:
+            if self._finished:
+                break  # nothing that comes now belongs to the answer
+            if isinstance(frame, Frame):
+                frames.append(frame)
                 self._finished = frame.finish_reason is not None
-                yield frame
-                self._newest = time.monotonic()  # whoever reads may take its time
-        except GarbageError as exc:
-            if not self._finished:
-                msg = f"{self._host} {garbage}: {str(exc)!r}"
-                raise self._broken(msg) from exc
+                continue
+            if isinstance(frame, Garbage):
+                self._error = self._broken(f"{self._host} {garbage}: {frame.head!r}")
+            else:
+                self._error = errors.from_reply(
+                    code=frame.code,
+                    message=frame.message,
+                    status=frame.status,
+                    request_id=frame.request_id or self._request_id,
+                    body=frame.body,
+                )
+            break
+        if frames:
+            self._frames += len(frames)
+            self._fresh = True
+            if self._first_frame is None:
+                self._first_frame = time.monotonic()
+        return frames
 
     def _translated(self, exc: Exception) -> errors.BailianError:
         if isinstance(exc, ds.APIStatusError):

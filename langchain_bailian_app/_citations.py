@@ -25,6 +25,7 @@ _LONGEST = len("<ref>[123456789]</ref>")
 _CLOSING = "”’」』）】》)"
 _SENTENCE_END = re.compile(rf"[。！？!?；][{_CLOSING}]*|\. |[\r\n]")
 _TRAILING = f" \t\r\n。！？!?；.\"'*_{_CLOSING}"  # the last four close, or open, so they end nothing
+_VISIBLE = re.compile(r"\S")
 _CITED_TEXT = 500
 
 
@@ -102,7 +103,7 @@ def citations(text: str, markers: list[Marker], sources: dict[int, Passage]) -> 
         in_group = group_end > 0 and not text[group_end : marker.at].strip()
         if not in_group:
             start = boundaries[bisect_right(boundaries, _passage_end(text, marker.at)) - 1]
-            if start <= group_at and not text[start:group_at].strip():
+            if start <= group_at and not _VISIBLE.search(text, start, group_at):
                 start = group_end  # that group stands behind the full stop of the sentence before
             group_at = marker.at
         group_end = marker.at + marker.width

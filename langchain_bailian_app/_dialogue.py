@@ -9,7 +9,7 @@ import logging
 from contextlib import aclosing, closing, contextmanager
 from typing import TYPE_CHECKING
 
-from langchain_bailian_app._conversation import SessionReplacedError, metadata
+from langchain_bailian_app._conversation import Admission, SessionReplacedError, metadata
 from langchain_bailian_app._exchange import Exchange, aperform, perform
 from langchain_bailian_app.errors import BailianSessionError
 
@@ -99,33 +99,47 @@ def _answer_kept() -> Iterator[None]:
 
 
 def _frames(exchange: Exchange, transport: Transport) -> Generator[Frame]:
-    if (admission := exchange.admission) is not None:
-        try:
-            with closing(transport.stream(exchange.request)) as frames:
-                for frame in frames:
-                    yield from admission.admit(frame)
-            yield from admission.end()
-        except (SessionReplacedError, BailianSessionError) as exc:
-            exchange.fall_back(exc)
-        else:
-            return
+    if exchange.admission is None:
+        return transport.stream(exchange.request)
+    return _admitted_frames(exchange, exchange.admission, transport)
+
+
+def _admitted_frames(
+    exchange: Exchange, admission: Admission, transport: Transport
+) -> Generator[Frame]:
+    try:
+        with closing(transport.stream(exchange.request)) as frames:
+            for frame in frames:
+                yield from admission.admit(frame)
+        yield from admission.end()
+    except (SessionReplacedError, BailianSessionError) as exc:
+        exchange.fall_back(exc)
+    else:
+        return
     with closing(transport.stream(exchange.request)) as frames:
         yield from frames
 
 
-async def _aframes(exchange: Exchange, transport: Transport) -> AsyncGenerator[Frame]:
-    if (admission := exchange.admission) is not None:
-        try:
-            async with aclosing(transport.astream(exchange.request)) as frames:
-                async for frame in frames:
-                    for admitted in admission.admit(frame):
-                        yield admitted
-            for admitted in admission.end():
-                yield admitted
-        except (SessionReplacedError, BailianSessionError) as exc:
-            exchange.fall_back(exc)
-        else:
-            return
+def _aframes(exchange: Exchange, transport: Transport) -> AsyncGenerator[Frame]:
+    if exchange.admission is None:
+        return transport.astream(exchange.request)
+    return _admitted_aframes(exchange, exchange.admission, transport)
+
+
+async def _admitted_aframes(
+    exchange: Exchange, admission: Admission, transport: Transport
+) -> AsyncGenerator[Frame]:
+    try:
+        async with aclosing(transport.astream(exchange.request)) as frames:
+            async for frame in frames:
+                for admitted in admission.admit(frame):
+                    yield admitted
+        for admitted in admission.end():
+            yield admitted
+    except (SessionReplacedError, BailianSessionError) as exc:
+        exchange.fall_back(exc)
+    else:
+        return
     async with aclosing(transport.astream(exchange.request)) as frames:
         async for frame in frames:
             yield frame

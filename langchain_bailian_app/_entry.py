@@ -7,8 +7,7 @@ and what holds secrets is wrapped here.
 
 from __future__ import annotations
 
-from contextlib import aclosing
-from typing import TYPE_CHECKING, Any, Self, cast
+from typing import TYPE_CHECKING, Any, Self
 
 from langchain_core.language_models import BaseChatModel, LanguageModelInput
 from langchain_core.runnables import RunnableConfig, ensure_config
@@ -18,7 +17,7 @@ from langchain_bailian_app._signed import unsigned
 from langchain_bailian_app.options import BizParams
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, AsyncIterator, Iterator
+    from collections.abc import AsyncIterator, Iterator
 
     from langchain_core.messages import AIMessage, AIMessageChunk
     from langchain_core.outputs import ChatResult
@@ -65,9 +64,9 @@ class EntryPoints(ApplicationFields, BaseChatModel):
         stop: list[str] | None = None,
         **kwargs: Any,
     ) -> Iterator[AIMessageChunk]:
-        yield from super().stream(input, config, stop=stop, **self._prepared(kwargs, config))
+        return super().stream(input, config, stop=stop, **self._prepared(kwargs, config))
 
-    async def astream(
+    def astream(
         self,
         input: LanguageModelInput,
         config: RunnableConfig | None = None,
@@ -75,13 +74,7 @@ class EntryPoints(ApplicationFields, BaseChatModel):
         stop: list[str] | None = None,
         **kwargs: Any,
     ) -> AsyncIterator[AIMessageChunk]:
-        chunks = cast(
-            "AsyncGenerator[AIMessageChunk]",
-            super().astream(input, config, stop=stop, **self._prepared(kwargs, config)),
-        )
-        async with aclosing(chunks):
-            async for chunk in chunks:
-                yield chunk
+        return super().astream(input, config, stop=stop, **self._prepared(kwargs, config))
 
     if not TYPE_CHECKING:  # the overloads of the base class tell users more than these signatures
 

@@ -1,29 +1,27 @@
 """One frame of an answer: what the service said in it, nothing added.
 
-Bytes go in, `Frame`s and `Fault`s come out; a plain JSON reply is one frame. Nulls, missing keys and
-unknown fields are normal here. What frames add up to is the business of `_answer`.
+Bytes go in, `Frame`s, `Fault`s and `Garbage` come out; a plain JSON reply is one frame. Nulls, missing
+keys and unknown fields are normal here. What frames add up to is the business of `_answer`.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from langchain_bailian_app import _lenient_json
+from langchain_bailian_app._snapshots import Snapshots
 from langchain_bailian_app._sse import BOM, ServerSentEvent, SSEDecoder
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-_OUTPUT_FIELDS = frozenset(
-    {"text", "finish_reason", "session_id", "thoughts", "doc_references", "workflow_message"}
-)
+_PLAIN_FIELDS = frozenset({"text", "finish_reason", "session_id"})
+_OUTPUT_FIELDS = _PLAIN_FIELDS | {"thoughts", "doc_references", "workflow_message"}
 _REPLY_FIELDS = frozenset({"output", "usage", "request_id"})
 # Envelope of a reply that is fine: empty in what the documents print, "Success" on sibling routes.
 _ENVELOPE: dict[str, set[Any]] = {
     "code": {None, "", "Success", "200", 200, 0},
     "message": {None, "", "success"},
 }
+_NO_FRAME = frozenset({b"", b"[DONE]"})
+_NOT_FINISHED = (None, "null", "")
 _HTTP_OK = 200
 _FIRST_ERROR = 400
 _HEAD = 300
@@ -60,8 +58,12 @@ class Fault:
     body: Any
 
 
-class GarbageError(ValueError):
+@dataclass(frozen=True, slots=True)
+class Garbage:
     """A reply or a frame that is not the JSON of this API."""
+
+    head: str
+    """How it begins."""
 
 
 class FrameReader:
@@ -73,65 +75,61 @@ class FrameReader:
 
     def __init__(self) -> None:
         self._sse = SSEDecoder()
+        self._snapshots = Snapshots()
         self._document: bytearray | None = None
         self._head = b""
         self._seen = False
 
-    def feed(self, data: bytes) -> Iterator[Frame | Fault]:
-        """Take the next bytes, yield the frames that they complete.
-
-        Raises:
-            GarbageError: A frame is not a JSON object.
-        """
+    def feed(self, data: bytes) -> list[Frame | Fault | Garbage]:
+        """Take the next bytes, return the frames that they complete."""
         if self._document is not None:
             self._document += data
-            return
+            return []
         if not self._seen or len(self._head) < _HEAD:
             self._head += data
         if not self._seen:
             start = self._head.removeprefix(BOM).lstrip()
             if not start or BOM.startswith(start):
-                return
+                return []
             if start.startswith(b"{"):
                 self._document = bytearray(start)
-                return
+                return []
             data, self._seen = self._head, True
-        yield from _frames(self._sse.feed(data))
+        return self._frames(self._sse.feed(data))
 
-    def end(self) -> Iterator[Frame | Fault]:
-        """Yield the frames that were complete only with the end of the body.
-
-        Raises:
-            GarbageError: What is left is not a JSON object: the body was cut, or is something else.
-        """
+    def end(self) -> list[Frame | Fault | Garbage]:
+        """Return the frames that were complete only with the end of the body; garbage if it was cut."""
         if self._document is not None:
-            yield from _frames([ServerSentEvent("message", bytes(self._document), None)])
-        elif (event := self._sse.flush()) is not None:
-            yield from _frames([event])
+            return self._frames([ServerSentEvent("message", bytes(self._document), None)])
+        event = self._sse.flush()
+        return [] if event is None else self._frames([event])
 
     @property
     def head(self) -> str:
         """How the reply begins, for an error message."""
         return self._head[:_HEAD].decode("utf-8", "replace").strip()
 
-
-def _frames(events: list[ServerSentEvent]) -> Iterator[Frame | Fault]:
-    for event in events:
+    def _frames(self, events: list[ServerSentEvent]) -> list[Frame | Fault | Garbage]:
         # No recording has `[DONE]`, but a gateway between may add it, as OpenAI's protocol has it.
-        if event.data.strip() not in {b"", b"[DONE]"} or _is_error(event):
-            yield _frame(event)
+        return [
+            _frame(event, self._snapshots)
+            for event in events
+            if event.data.strip() not in _NO_FRAME or _is_error(event)
+        ]
 
 
-def _frame(event: ServerSentEvent) -> Frame | Fault:
+def _frame(event: ServerSentEvent, snapshots: Snapshots) -> Frame | Fault | Garbage:
     try:
-        body = _lenient_json.loads(event.data)
+        body = snapshots.loads(event.data)
     except ValueError:
         body = None
     if not isinstance(body, dict):
         text = event.data.decode("utf-8", "replace")
         if _is_error(event):
             return Fault("", text[:_HEAD], event.status or _HTTP_OK, None, text)
-        raise GarbageError(text[:_HEAD])
+        return Garbage(text[:_HEAD])
+    if _REPLY_FIELDS.issuperset(body) and not _is_error(event):
+        return _parse(body)
     return _fault(body, event) or _parse(body)
 
 
@@ -163,13 +161,16 @@ def _parse(body: dict[str, Any]) -> Frame:
     if not isinstance(output, dict):
         output = {} if output is None else {"output": output}
     usage = body.get("usage")
+    text, reason = output.get("text"), output.get("finish_reason")
     frame = Frame(
-        text=_text(output.get("text")) or "",
-        finish_reason=_finish_reason(output.get("finish_reason")),
-        session_id=_text(output.get("session_id")),
-        request_id=_text(body.get("request_id")),
+        text if isinstance(text, str) else _text(text) or "",
+        None if reason in _NOT_FINISHED else str(reason),
+        _text(output.get("session_id")),
+        _text(body.get("request_id")),
         usage=usage if isinstance(usage, dict) else None,
     )
+    if _PLAIN_FIELDS.issuperset(output) and _REPLY_FIELDS.issuperset(body):
+        return frame
     odd = {name: value for name, value in output.items() if name not in _OUTPUT_FIELDS}
     frame.thoughts = _objects("thoughts", output, odd) or []
     frame.doc_references = _objects("doc_references", output, odd)
@@ -203,10 +204,6 @@ def _unknown(body: dict[str, Any]) -> dict[str, Any]:
         for name, value in body.items()
         if name not in _REPLY_FIELDS and not (name in _ENVELOPE and _fine(body, name))
     }
-
-
-def _finish_reason(value: Any) -> str | None:
-    return None if value in (None, "null", "") else str(value)
 
 
 def _text(value: Any) -> str | None:

@@ -75,23 +75,18 @@ class Hooks(Connected, EntryPoints):
         run_manager: CallbackManagerForLLMRun | None = None,
         **kwargs: Any,
     ) -> Generator[ChatGenerationChunk]:
-        for chunk in self._chunks(messages, stop, kwargs):
-            if run_manager:
-                run_manager.on_llm_new_token(chunk.text, chunk=chunk)
-            yield chunk
+        chunks = self._chunks(messages, stop, kwargs)
+        return chunks if run_manager is None else _told(chunks, run_manager)
 
-    async def _astream(
+    def _astream(
         self,
         messages: list[BaseMessage],
         stop: list[str] | None = None,
         run_manager: AsyncCallbackManagerForLLMRun | None = None,
         **kwargs: Any,
     ) -> AsyncGenerator[ChatGenerationChunk]:
-        async with aclosing(self._achunks(messages, stop, kwargs)) as chunks:
-            async for chunk in chunks:
-                if run_manager:
-                    await run_manager.on_llm_new_token(chunk.text, chunk=chunk)
-                yield chunk
+        chunks = self._achunks(messages, stop, kwargs)
+        return chunks if run_manager is None else _atold(chunks, run_manager)
 
     def _chunks(
         self, messages: list[BaseMessage], stop: list[str] | None, kwargs: dict[str, Any]
@@ -155,3 +150,23 @@ def _wants_tokens(
         and not handler.ignore_llm
         for handler in run_manager.handlers
     )
+
+
+def _told(
+    chunks: Generator[ChatGenerationChunk], run_manager: CallbackManagerForLLMRun
+) -> Generator[ChatGenerationChunk]:
+    """Tell the handlers of each chunk."""
+    with closing(chunks):
+        for chunk in chunks:
+            run_manager.on_llm_new_token(chunk.text, chunk=chunk)
+            yield chunk
+
+
+async def _atold(
+    chunks: AsyncGenerator[ChatGenerationChunk], run_manager: AsyncCallbackManagerForLLMRun
+) -> AsyncGenerator[ChatGenerationChunk]:
+    """Do what `_told` does, on the running event loop."""
+    async with aclosing(chunks):
+        async for chunk in chunks:
+            await run_manager.on_llm_new_token(chunk.text, chunk=chunk)
+            yield chunk

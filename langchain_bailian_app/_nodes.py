@@ -66,6 +66,9 @@ class Said(NamedTuple):
     reasoning: str
 
 
+NOTHING_SAID = Said([], "", "")
+
+
 class Nodes:
     """Follows the nodes of one answer.
 

@@ -30,6 +30,11 @@ class OneText:
         known = shown.endswith(self._told) if self._tail_is_enough else self._told in ("", shown)
         return None if known else self._told
 
+    @property
+    def is_one(self) -> bool:
+        """Whether `text` alone speaks."""
+        return self._nodes_speak is False
+
     def feed(self, of_nodes: str, text: str) -> str:
         """Return what these two add to the answer."""
         if self._nodes_speak is None and (of_nodes or text):

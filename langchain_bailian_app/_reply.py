@@ -15,7 +15,8 @@ from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResu
 
 from langchain_bailian_app import errors
 from langchain_bailian_app._answer import UNKNOWN_FINISH, Answer, AnswerReader, Delta, TextDelta
-from langchain_bailian_app._messages import chunk_from_delta, last_chunk, message_from_answer
+from langchain_bailian_app._chunks import generation_chunk
+from langchain_bailian_app._messages import last_chunk, message_from_answer
 from langchain_bailian_app._two_replies import APART, joined
 
 if TYPE_CHECKING:
@@ -62,12 +63,14 @@ class ReplyReader:
 
     def read(self, frame: Frame) -> list[Delta]:
         """Take a frame, return what it adds."""
+        if self._first is None:
+            return self._reader.feed(frame)
         rest, self._rest = self._rest, []
         return [*rest, *self._apart(self._reader.feed(frame))]
 
     def chunks(self, frame: Frame) -> list[ChatGenerationChunk]:
         """Take a frame, return the chunks that it makes."""
-        return _chunks(self.read(frame))
+        return list(map(generation_chunk, self.read(frame)))
 
     def end(self, *, hint: bool = True) -> None:
         """Note that no more frames come.
@@ -147,7 +150,7 @@ class ReplyReader:
     def last_chunks(self) -> list[ChatGenerationChunk]:
         """Return the chunks that close the stream."""
         last = last_chunk(self.answer, self._app_id, self.conversation)
-        return [*_chunks(self._rest), ChatGenerationChunk(message=last)]
+        return [*map(generation_chunk, self._rest), ChatGenerationChunk(message=last)]
 
     def result(self) -> ChatResult:
         """Return the whole message, as LangChain wants it."""
@@ -166,10 +169,6 @@ class ReplyReader:
                 answer.finish_reason = None
                 error.partial = message_from_answer(answer, self._app_id, {})
             raise
-
-
-def _chunks(deltas: list[Delta]) -> list[ChatGenerationChunk]:
-    return [ChatGenerationChunk(message=chunk_from_delta(delta)) for delta in deltas]
 
 
 @lru_cache(maxsize=256)  # once for each node

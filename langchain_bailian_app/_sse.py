@@ -12,6 +12,9 @@ from typing import NamedTuple
 BOM = b"\xef\xbb\xbf"
 _STATUS_COMMENT = b":HTTP_STATUS/"
 _STATUS = re.compile(rb"[1-5][0-9]{2}")
+_OK = 200
+# An event as the gateway writes it, whole: what `_line` makes of its lines, in one step.
+_USUAL = re.compile(rb"(?:id:.*+\n)?event:result\n:HTTP_STATUS/200\ndata: ?(.*+)\n\n")
 
 
 class ServerSentEvent(NamedTuple):
@@ -45,11 +48,21 @@ class SSEDecoder:
         if b"\n" not in data:
             self._rest.append(data)  # joined once, however many pieces a long line comes in
             return []
-        *lines, rest = b"".join((*self._rest, data)).split(b"\n")
-        self._rest = [rest] if rest else []
+        text, place = b"".join((*self._rest, data)) if self._rest else data, 0
+        self._rest = []
         events = []
-        for line in lines:
-            event = self._line(line.removesuffix(b"\r"))
+        while place < len(text):
+            # Nothing is pending between two events, and most of them look alike.
+            if not (self._at_start or self._data or self._name or self._status):
+                while usual := _USUAL.match(text, place):
+                    events.append(ServerSentEvent("result", usual[1].removesuffix(b"\r"), _OK))
+                    place = usual.end()
+            end = text.find(b"\n", place)
+            if end < 0:
+                self._rest = [text[place:]] if place < len(text) else []
+                break
+            event = self._line(text[place:end].removesuffix(b"\r"))
+            place = end + 1
             if event is not None:
                 events.append(event)
         return events

@@ -38,15 +38,45 @@ class StepResult:
     """The entry of `thoughts`, verbatim."""
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class _Step:
-    id: str
+    number: int
     entry: dict[str, Any]
+    same_call: _SameCall
     told: bool = False
 
-    def takes(self, observation: Any) -> bool:
-        """Whether an entry with this observation is the same step again."""
-        return not self.told or observation in _ABSENT or observation == self.entry.get("observation")
+    @property
+    def id(self) -> str:
+        return f"bailian_{self.number}"
+
+
+class _SameCall:
+    """The steps with one name and the same arguments, found by what they have observed."""
+
+    def __init__(self) -> None:
+        self.steps: list[_Step] = []
+        self._untold: list[_Step] = []
+        self._told: dict[str, list[_Step]] = {}
+
+    def add(self, step: _Step) -> None:
+        self.steps.append(step)
+        self._untold.append(step)
+
+    def tell(self, step: _Step) -> None:
+        """Note that the result of a step has gone out."""
+        step.told = True
+        self._untold.remove(step)
+        self._told.setdefault(_text(step.entry.get("observation")), []).append(step)
+
+    def again(self, observation: Any, in_frame: set[_Step]) -> _Step | None:
+        """Return the first step that an entry with this observation may be, if it is none of these."""
+        candidates = (
+            self.steps
+            if observation in _ABSENT
+            else [*self._untold, *self._told.get(_text(observation), ())]
+        )
+        others = (step for step in candidates if step not in in_frame)
+        return min(others, key=lambda step: step.number, default=None)
 
 
 class Steps:
@@ -54,8 +84,8 @@ class Steps:
 
     def __init__(self) -> None:
         self._steps: list[_Step] = []
-        self._by_key: dict[str, list[_Step]] = {}
-        self._in_frame: set[str] = set()
+        self._by_key: dict[str, _SameCall] = {}
+        self._in_frame: set[_Step] = set()
 
     def next_frame(self) -> None:
         """Begin a frame: two equal entries of one frame are two steps."""
@@ -66,17 +96,14 @@ class Steps:
         if not any(entry.values()):
             return []
         calls: list[StepCall | StepResult] = []
-        same_call = self._by_key.setdefault(_key(entry), [])
-        observation = entry.get("observation")
-        for step in same_call:
-            if step.id not in self._in_frame and step.takes(observation):
-                break
-        else:
-            step = _Step(f"bailian_{len(self._steps)}", entry)
+        same_call = self._by_key.setdefault(_key(entry), _SameCall())
+        step = same_call.again(entry.get("observation"), self._in_frame)
+        if step is None:
+            step = _Step(len(self._steps), entry, same_call)
             self._steps.append(step)
-            same_call.append(step)
+            same_call.add(step)
             calls.append(StepCall(step.id, _name(entry), _args(entry), kind_of(entry)))
-        self._in_frame.add(step.id)
+        self._in_frame.add(step)
         if step.told:
             return calls
         step.entry = entry
@@ -94,7 +121,7 @@ class Steps:
         results = []
         for step in steps:
             if not step.told and step.entry.get("observation") not in waiting:
-                step.told = True
+                step.same_call.tell(step)
                 results.append(StepResult(step.id, step.entry))
         return results
 
@@ -109,6 +136,10 @@ def kind_of(entry: dict[str, Any]) -> str | None:
     if entry.get("action") == "memory":
         return "memory"
     return "plugin" if entry.get("action_type") == "api" else None
+
+
+def _text(observation: Any) -> str:
+    return observation if isinstance(observation, str) else json.dumps(observation, sort_keys=True)
 
 
 def _key(entry: dict[str, Any]) -> str:

@@ -52,6 +52,8 @@ class TextChannel:
                 move, and an increment otherwise.
             last: Whether this frame ends the answer.
         """
+        if not (text or last):
+            return ""
         if last and self._mode is _Mode.INCREMENTAL:
             text = self._unsaid(text)
         new = self._new(text, usage, last=last) if text else ""
@@ -61,6 +63,11 @@ class TextChannel:
             self._usage = usage
         self._said.append(new)
         return self._without_halves(new)
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether nothing is held back."""
+        return not self._held
 
     def pause(self) -> str:
         """Return what is held when something else begins, so that it does not come behind that."""

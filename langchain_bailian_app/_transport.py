@@ -49,7 +49,9 @@ class Transport:
             call.opened(response)
             for data in response.iter_bytes():
                 yield from call.feed(data)
+                call.taken()
             yield from call.end()
+            call.taken()
         except httpx.RequestError as exc:
             call.lost(exc)
         finally:
@@ -66,8 +68,10 @@ class Transport:
                 while (data := await call.piece(anext(pieces, None))) is not None:
                     for frame in call.feed(data):
                         yield frame
+                    call.taken()
             for frame in call.end():
                 yield frame
+            call.taken()
         except NETWORK_ERRORS as exc:
             call.lost(exc)
         finally:

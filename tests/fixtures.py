@@ -12,7 +12,7 @@ from langchain_core.messages import AIMessageChunk
 
 from langchain_bailian_app._answer import Answer, AnswerReader, Delta, TextDelta
 from langchain_bailian_app._citations import MarkerMode
-from langchain_bailian_app._frames import Fault, Frame, FrameReader
+from langchain_bailian_app._frames import Fault, Frame, FrameReader, Garbage
 from langchain_bailian_app._messages import chunk_from_delta, last_chunk
 
 T = TypeVar("T", bytes, str)
@@ -53,7 +53,7 @@ def pieces_of(whole: T, cuts: Iterable[int]) -> list[T]:
     return [whole[start:end] for start, end in itertools.pairwise(places)]
 
 
-def read_bytes(data: bytes, cuts: Iterable[int] = ()) -> list[Frame | Fault]:
+def read_bytes(data: bytes, cuts: Iterable[int] = ()) -> list[Frame | Fault | Garbage]:
     """Return the frames of a reply that arrives in pieces."""
     reader = FrameReader()
     frames = [frame for piece in pieces_of(data, cuts) for frame in reader.feed(piece)]
@@ -63,7 +63,7 @@ def read_bytes(data: bytes, cuts: Iterable[int] = ()) -> list[Frame | Fault]:
 def frames_of(data: bytes, cuts: Iterable[int] = ()) -> list[Frame]:
     """Return the frames of a reply without errors."""
     frames = read_bytes(data, cuts)
-    assert not any(isinstance(frame, Fault) for frame in frames)
+    assert all(isinstance(frame, Frame) for frame in frames)
     return [frame for frame in frames if isinstance(frame, Frame)]
 
 

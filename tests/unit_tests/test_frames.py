@@ -8,7 +8,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from langchain_bailian_app import _lenient_json
-from langchain_bailian_app._frames import Fault, Frame, FrameReader, GarbageError
+from langchain_bailian_app._frames import Fault, Frame, FrameReader, Garbage
 from tests.fixtures import NAMES, frames_of, pieces_of, read_bytes, recording, reply, sse
 
 
@@ -198,17 +198,16 @@ def test_what_came_before_an_error_is_read() -> None:
     ],
 )
 def test_what_is_no_json_object_is_garbage(data: bytes) -> None:
-    with pytest.raises(GarbageError):
-        read_bytes(data)
+    assert [type(frame) for frame in read_bytes(data)] == [Garbage]
 
 
 @pytest.mark.parametrize("cuts", [[], [1], [1, 2, 3, 4]])
 def test_the_head_of_the_reply_is_kept_for_messages(cuts: list[int]) -> None:
     reader = FrameReader()
     for piece in pieces_of(b"<html><body>502 Bad Gateway</body></html>", cuts):
-        assert list(reader.feed(piece)) == []
+        assert reader.feed(piece) == []
 
-    assert list(reader.end()) == []
+    assert reader.end() == []
     assert reader.head == "<html><body>502 Bad Gateway</body></html>"
 
 
