@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
 _Key = tuple[int, bool, int, tuple[tuple[str, str], ...]]
-_KEPT = 100  # idle connections
 
 # No lock guards these: each step is atomic, and a lock that some thread holds during a fork would stay
 # locked in the child for ever.
@@ -72,7 +71,8 @@ def _async_client(*, loopback: bool, max_connections: int) -> httpx.AsyncClient:
 
 
 def _limits(max_connections: int) -> httpx.Limits:
-    return httpx.Limits(max_connections=max_connections, max_keepalive_connections=_KEPT)
+    # A lower limit of idle connections makes httpcore close one that another thread is just taking.
+    return httpx.Limits(max_connections=max_connections, max_keepalive_connections=max_connections)
 
 
 def _abandon(loop: asyncio.AbstractEventLoop) -> None:

@@ -119,7 +119,7 @@ def test_tokens_reach_the_wire_and_no_repr(
         ({"nonsense_at_all": 1}, TypeError, "no argument `nonsense_at_all`"),
         ({"api_key": "k"}, TypeError, "is for the constructor"),
         ({"tools": [{}]}, NotImplementedError, "runs its own tools"),
-        ({"response_format": {}}, NotImplementedError, "runs its own tools"),
+        ({"response_format": {}}, NotImplementedError, "use `with_structured_output`"),
         ({"temperature": "hot"}, ValueError, "temperature"),
         ({"rag_options": {"file_ids": ["f"]}}, ValueError, "pipeline_ids"),
     ],
