@@ -14,6 +14,7 @@ from langchain_core.messages.ai import UsageMetadata
 from langchain_bailian_app._answer import Answer, Delta, ReasoningDelta, TextDelta
 from langchain_bailian_app._blocks import PROVIDER, default_order
 from langchain_bailian_app._nodes import NodeEvent
+from langchain_bailian_app._recalled import recalled_in
 from langchain_bailian_app._steps import StepCall, StepResult
 
 
@@ -117,6 +118,7 @@ def _metadata(answer: Answer, app_id: str) -> dict[str, Any]:
         "request_id": answer.request_id,
         "final_text": answer.final_text,
         "model_usage": models or None,
+        "memories": recalled_in(answer.thoughts) or None,
         "extra": _extra(answer) or None,
     }
     return {name: value for name, value in metadata.items() if value is not None}

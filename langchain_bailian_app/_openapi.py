@@ -155,6 +155,7 @@ def _refusal(exc: Any, status: int) -> errors.BailianError:
     )
     if exc.retry_after is not None:
         error.retry_after = exc.retry_after / 1000  # milliseconds
+    error.is_retryable = errors.refused_at_the_door(error)
     return error
 
 

@@ -50,7 +50,9 @@ FAILED = {
 SHORT_LIFETIME = 24 * 3600.0
 """Seconds that a session file lasts by the page on files; the guide says up to 7 days."""
 
-_PREFIX = "file_session_"
+SESSION_FILE = "file_session_"
+"""How ids of session files begin."""
+
 _SHORTEST_NAME, _LONGEST_NAME = 4, 128  # characters (OpenAPI `ApplyFileUploadLease`)
 _BEIJING = timezone(timedelta(hours=8))  # the zone of `CreateTime`
 _MOST_PER_CALL = 10
@@ -198,8 +200,8 @@ def check_ids(file_ids: Iterable[str]) -> None:
     """
     file_ids = list(file_ids)
     for file_id in file_ids:
-        if not file_id.startswith(_PREFIX):
-            message = f"`session_file_ids` has {file_id!r}, but such ids begin with {_PREFIX!r}"
+        if not file_id.startswith(SESSION_FILE):
+            message = f"`session_file_ids` has {file_id!r}, but such ids begin with {SESSION_FILE!r}"
             raise ValueError(message)
     if len(file_ids) > _MOST_PER_CALL:
         message = (

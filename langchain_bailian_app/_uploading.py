@@ -63,8 +63,8 @@ _TRANSIENT = (
     BailianTimeoutError,
 )
 _MOST_REPEATS = 5
-_MOST_LEASES = 3
-_FIRST_WAIT, _LONGEST_WAIT = 0.25, 8.0  # seconds before a step is repeated
+_MOST_LEASES = 4
+_LONGEST_WAIT = 8.0  # seconds before a step is repeated
 _LONGEST_PAUSE = 10.0  # seconds between two looks at the status
 _EXPIRED_URL = 403  # what the storage says of a signature that is no longer valid
 _LEASE = re.compile(r"lease|租约", re.IGNORECASE)  # no source tells how a dead one is refused
@@ -127,7 +127,7 @@ class Way(ABC):
             try:
                 return (yield step)
             except _TRANSIENT as exc:
-                wait = _wait_after(exc, repeats)
+                wait = _wait_after(exc, repeats, self._deadline.pause / 4)
                 throttled = isinstance(exc, BailianRateLimitError)
                 if (repeats >= _MOST_REPEATS and not throttled) or not self._deadline.allows(wait):
                     raise
@@ -265,8 +265,8 @@ def _pauses(first: float) -> Iterator[float]:
         pause = min(_LONGEST_PAUSE, pause * 1.5)
 
 
-def _wait_after(error: BailianError, repeats: int) -> float:
+def _wait_after(error: BailianError, repeats: int, first: float) -> float:
     if error.retry_after is not None:
         return error.retry_after
-    longest = min(_LONGEST_WAIT, _FIRST_WAIT * 2.0 ** min(repeats, 10))
+    longest = min(_LONGEST_WAIT, first * 2.0 ** min(repeats, 10))
     return longest * random.uniform(0.5, 1)  # noqa: S311  # jitter

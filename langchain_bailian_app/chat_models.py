@@ -15,12 +15,14 @@ from langchain_bailian_app._blocks import PROVIDER
 from langchain_bailian_app._connected import Connected
 from langchain_bailian_app._connection_fields import Id
 from langchain_bailian_app._dialogue import aread, read
-from langchain_bailian_app._entry import EntryPoints
+from langchain_bailian_app._entry import EntryPoints, memory_of
 from langchain_bailian_app._exchange import Exchange
 from langchain_bailian_app._reply import ReplyReader, wants_tokens
 from langchain_bailian_app._structured import Method, StructuredOutput
 from langchain_bailian_app._tokens import count_message_tokens, token_ids
+from langchain_bailian_app._uploaded import auploaded, uploaded
 from langchain_bailian_app._version import __version__
+from langchain_bailian_app.files import BailianFiles
 from langchain_bailian_app.sessions import SHARED_STORE, SessionStore
 
 if TYPE_CHECKING:
@@ -85,7 +87,7 @@ class BailianAppChatModel(Connected, EntryPoints):
 
     model_config = ConfigDict(populate_by_name=True)
 
-    _shared_by_copies: ClassVar = ("rate_limiter", "cache", "session_store")
+    _shared_by_copies: ClassVar = ("rate_limiter", "cache", "session_store", "memory_ids")
 
     app_id: Id = Field(
         default_factory=from_env(
@@ -101,6 +103,13 @@ class BailianAppChatModel(Connected, EntryPoints):
 
     session_store: SessionStore | None = Field(default=None, exclude=True)
     """Who may continue which session. Default: one that all models of this process share."""
+
+    files: BailianFiles | None = Field(default=None, exclude=True, repr=False)
+    """Uploads the data of content blocks (`file`, `image`, `audio`, `video` with base64) as session
+    files, each once, and waits until they are ready; the application is then asked about them.
+
+    Without it data goes along in the request, where only images and files have a place.
+    """
 
     # -- the four hooks ------------------------------------------------------------------------------
 
@@ -128,7 +137,7 @@ class BailianAppChatModel(Connected, EntryPoints):
     ) -> ChatResult:
         if wants_tokens(run_manager):
             return await agenerate_from_stream(self._astream(messages, stop, run_manager, **kwargs))
-        reply, frames = self._acall(messages, stop, kwargs)
+        reply, frames = await self._acall(messages, stop, kwargs)
         async with aclosing(frames):
             async for frame in frames:
                 reply.read(frame)
@@ -171,7 +180,7 @@ class BailianAppChatModel(Connected, EntryPoints):
     async def _achunks(
         self, messages: list[BaseMessage], stop: list[str] | None, kwargs: dict[str, Any]
     ) -> AsyncGenerator[ChatGenerationChunk]:
-        reply, frames = self._acall(messages, stop, kwargs)
+        reply, frames = await self._acall(messages, stop, kwargs)
         async with aclosing(frames):
             async for frame in frames:
                 for chunk in reply.chunks(frame):
@@ -184,12 +193,13 @@ class BailianAppChatModel(Connected, EntryPoints):
     def _call(
         self, messages: Sequence[BaseMessage], stop: list[str] | None, kwargs: dict[str, Any]
     ) -> tuple[ReplyReader, Generator[Frame]]:
-        exchange, reply, store = self._exchange(messages, stop, kwargs)
+        exchange, reply, store = self._exchange(uploaded(self.files, messages), stop, kwargs)
         return reply, read(exchange, self._transport(), store, reply)
 
-    def _acall(
+    async def _acall(
         self, messages: Sequence[BaseMessage], stop: list[str] | None, kwargs: dict[str, Any]
     ) -> tuple[ReplyReader, AsyncGenerator[Frame]]:
+        messages = await auploaded(self.files, messages)
         exchange, reply, store = self._exchange(messages, stop, kwargs)
         return reply, aread(exchange, self._transport(), store, reply)
 
@@ -203,6 +213,8 @@ class BailianAppChatModel(Connected, EntryPoints):
                 "conversation"
             )
             raise ValueError(message)
+        if self.memory_ids is not None and options.memory_id is None:
+            memory_of(None, self.memory_ids)  # `generate` passes by where the config is read
         store = SHARED_STORE if self.session_store is None else self.session_store
         exchange = Exchange(messages, options, app_id=self.app_id, connection=self._connection())
         return exchange, ReplyReader(self.app_id, options), store

@@ -53,7 +53,10 @@ class BailianFiles(OpenApiFields):
     """Seconds for a call, from its first byte until all files are ready."""
 
     poll_interval: float = Field(default=1.0, gt=0)
-    """Seconds between the first two looks at a file that is being parsed; later pauses grow to 10."""
+    """Seconds between the first two looks at a file that is being parsed; later pauses grow to 10.
+
+    A step that failed is repeated after a quarter of it, then after twice as long each time.
+    """
 
     leases_per_second: float = Field(default=10.0, gt=0)
     """How many uploads a call begins in a second. The service allows an account 10 (OpenAPI); what it
@@ -176,6 +179,8 @@ class BailianFiles(OpenApiFields):
         progress: bool | None = None,
     ) -> list[SessionFile]:
         """Upload files or bytes that were checked; see `upload`."""
+        if not files:
+            return []
         names, sizes = [file.name for file in files], [file.size for file in files]
         with self._trip(self._uploads(files, timeout), names, sizes, progress) as trip:
             run(trip.fleet, trip.begin, workers=self.concurrency)
@@ -189,6 +194,8 @@ class BailianFiles(OpenApiFields):
         progress: bool | None = None,
     ) -> list[SessionFile]:
         """Do what `upload_local` does, on the running event loop."""
+        if not files:
+            return []
         names, sizes = [file.name for file in files], [file.size for file in files]
         with self._trip(self._uploads(files, timeout), names, sizes, progress) as trip:
             await arun(trip.fleet, trip.begin, workers=self.concurrency)

@@ -121,6 +121,8 @@ class _Storage:
             if record.size < 0:
                 record.end(finished=False)
                 self._openapi.drop(scope["client"])
+                while (await receive())["type"] != "http.disconnect":
+                    pass
                 return
             reply = Response(status_code=200)
         if reply is not None:
@@ -162,9 +164,7 @@ class _Storage:
 
 def _check_category(category: str, given: Any) -> None:
     if category != "default" or given.get("CategoryType") != "SESSION_FILE":
-        refuse(
-            "InvalidParameter", "CategoryType must be SESSION_FILE, and CategoryId default."
-        )
+        refuse("InvalidParameter", "CategoryType must be SESSION_FILE, and CategoryId default.")
 
 
 def _envelope(data: dict[str, Any], *, success: bool | str = True) -> dict[str, Any]:

@@ -41,7 +41,8 @@ class _PromptServer(uvicorn.Server):
             listener.close()
         deadline = asyncio.get_running_loop().time() + _STOP_TIMEOUT
         state = self.server_state
-        # A connection that was just accepted may appear while others are being dropped.
+        # A connection that was just accepted may appear now, and while others are being dropped.
+        await asyncio.sleep(0.001)
         while state.connections or state.tasks:
             for connection in list(state.connections):
                 connection.transport.abort()

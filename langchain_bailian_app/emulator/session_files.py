@@ -227,7 +227,7 @@ class FileStore:
             return "FILE_EXPIRED"
         stage = len(STATUSES) - 1
         if age < self.parse_seconds:
-            stage = int(age / self.parse_seconds * stage)
+            stage = int(age * stage // self.parse_seconds)
         if file.fails is not None:
             end, status, _ = _ENDS[file.fails]
             return status if stage >= end else STATUSES[stage]
