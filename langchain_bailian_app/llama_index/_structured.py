@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from contextlib import aclosing, closing
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar, cast
 
 from llama_index.core.instrumentation.events.llm import (
     LLMStructuredPredictEndEvent,
@@ -84,6 +84,10 @@ class StructuredPrediction(FunctionCallingLLM):
         found = cast("M", await structured.ainvoke(self._asked(prompt, prompt_args)))
         dispatcher.event(LLMStructuredPredictEndEvent(output=found))
         return found
+
+    # These call the two below.
+    stream_structured_predict: ClassVar[Any] = traced()(FunctionCallingLLM.stream_structured_predict)
+    astream_structured_predict: ClassVar[Any] = traced()(FunctionCallingLLM.astream_structured_predict)
 
     def _structured_stream_call(
         self,

@@ -1,6 +1,7 @@
 """Calls as LlamaIndex's callbacks and spans see them: without the secrets among their keywords.
 
-LlamaIndex hands all keywords of a call to whoever listens, before the call begins.
+LlamaIndex hands all keywords of a call to whoever listens, before the call begins. What stands in
+messages listeners are meant to see.
 """
 
 from __future__ import annotations
@@ -49,10 +50,12 @@ def revealed(keywords: dict[str, Any]) -> dict[str, Any]:
 
 
 def traced(*callbacks: Callable[[], Any]) -> Callable[[F], F]:
-    """Return a decorator for methods that callbacks and a span see, but not the secrets they are given.
+    """Return a decorator for methods that listeners see, but not the secrets among their keywords.
+
+    Keywords of a call are those that the method takes as `kwargs` or `llm_kwargs`.
 
     Args:
-        callbacks: Decorators of LlamaIndex, such as `llm_chat_callback`.
+        callbacks: Decorators of LlamaIndex, such as `llm_chat_callback`; a span is always told.
     """
 
     def decorate(method: F) -> F:
@@ -62,13 +65,17 @@ def traced(*callbacks: Callable[[], Any]) -> Callable[[F], F]:
             seen = callback()(seen)
         seen = dispatcher.span(seen)
 
-        def outer(self: Any, *args: Any, **keywords: Any) -> Any:
-            return seen.__get__(self)(*args, **_hidden(keywords))
+        def call(self: Any, *args: Any, **keywords: Any) -> Any:
+            bound = signature.bind(self, *args, **keywords)
+            for name in ("kwargs", "llm_kwargs"):
+                if given := bound.arguments.get(name):
+                    bound.arguments[name] = _hidden(given)
+            return seen.__get__(self)(*bound.args[1:], **bound.kwargs)
 
-        async def aouter(self: Any, *args: Any, **keywords: Any) -> Any:
-            return await seen.__get__(self)(*args, **_hidden(keywords))
+        async def acall(self: Any, *args: Any, **keywords: Any) -> Any:
+            return await call(self, *args, **keywords)
 
-        wrapper: Any = aouter if inspect.iscoroutinefunction(method) else outer
+        wrapper: Any = acall if inspect.iscoroutinefunction(method) else call
         functools.update_wrapper(wrapper, method)
         wrapper.__signature__ = signature  # callbacks spoil `__wrapped__`, which would tell it
         setattr(wrapper, DISPATCHER_SPAN_DECORATED_ATTR, True)  # or there would be a span around it
@@ -78,9 +85,7 @@ def traced(*callbacks: Callable[[], Any]) -> Callable[[F], F]:
 
 
 def _hidden(keywords: dict[str, Any]) -> dict[str, Any]:
-    hidden: dict[str, Any] = {
-        name: Hidden.around(keywords[name]) for name in _SECRET if keywords.get(name) is not None
+    return {
+        name: Hidden.around(value) if name in _SECRET and not isinstance(value, Hidden) else value
+        for name, value in keywords.items()
     }
-    if keywords.get("llm_kwargs"):  # of structured output
-        hidden["llm_kwargs"] = _hidden(keywords["llm_kwargs"])
-    return keywords | hidden

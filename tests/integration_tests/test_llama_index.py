@@ -446,9 +446,12 @@ async def test_an_object_that_does_not_fit_is_asked_for_once_more(
 
 
 @pytest.mark.parametrize("way", ["stream_structured_predict", "astream_structured_predict"])
-async def test_a_streamed_object_grows_and_is_checked_in_the_end(ask: Make, way: str) -> None:
+async def test_a_streamed_object_grows_and_is_checked_in_the_end(
+    ask: Make, way: str, listeners: tuple[Events, Spans]
+) -> None:
     async def parts(llm: BailianAppLLM) -> list[BaseModel]:
-        stream = getattr(llm, way)(Weather, PROMPT, city="杭州")
+        secret = {"biz_params": {"user_defined_tokens": {"tool": "planted-token"}}}
+        stream = getattr(llm, way)(Weather, PROMPT, secret, city="杭州")
         if way.startswith("a"):
             return [part async for part in await stream]
         return list(stream)
@@ -459,6 +462,9 @@ async def test_a_streamed_object_grows_and_is_checked_in_the_end(ask: Make, way:
     assert not isinstance(grown[0], Weather)
     with pytest.raises(ValidationError, match="too hot"):
         await parts(BailianAppLLM(model=ask(BAD)))
+    events, spans = listeners
+    assert spans.ids == [f"BailianAppLLM.{way}"] * 2
+    assert "planted" not in "".join(events.seen + spans.seen)
 
 
 async def test_a_structured_llm_answers_with_objects(ask: Make) -> None:
@@ -471,14 +477,25 @@ async def test_a_structured_llm_answers_with_objects(ask: Make) -> None:
         BailianAppLLM(model=ask("不知道")).as_structured_llm(Weather).complete("天气？")
 
 
+def test_variables_of_a_prompt_may_have_any_name(ask: Make, bailian: BailianEmulator) -> None:
+    prompt = PromptTemplate("天气在 {file_list} 里。")
+    BailianAppLLM(model=ask(GOOD)).structured_predict(Weather, prompt, file_list="天气.txt")
+
+    assert sent(bailian)["prompt"].startswith("天气在 天气.txt 里。")
+
+
 @pytest.mark.parametrize("mode", [PydanticProgramMode.FUNCTION, PydanticProgramMode.LLM])
-async def test_other_program_modes_are_left_to_llama_index(ask: Make, mode: Any) -> None:
+async def test_other_program_modes_are_left_to_llama_index(
+    ask: Make, bailian: BailianEmulator, mode: Any
+) -> None:
     answer = called("Weather", city="杭州", degrees=21)
     answer = answer if mode is PydanticProgramMode.FUNCTION else GOOD
     llm = BailianAppLLM(model=ask(answer), tool_calling="prompt", pydantic_program_mode=mode)
     weather = Weather(city="杭州", degrees=21)
 
-    assert llm.structured_predict(Weather, PROMPT, city="杭州") == weather
+    secret = {"biz_params": {"user_defined_tokens": {"tool": "planted-token"}}}
+    assert llm.structured_predict(Weather, PROMPT, secret, city="杭州") == weather
+    assert "tool" in sent(bailian)["biz_params"]["user_defined_tokens"]
     assert await llm.astructured_predict(Weather, PROMPT, city="杭州") == weather
     if mode is PydanticProgramMode.FUNCTION:  # in the other one, old versions do not stream
         assert list(llm.stream_structured_predict(Weather, PROMPT, city="杭州"))[-1] == weather
