@@ -51,7 +51,7 @@ PURE = {
     "_version",
     "options",
 }
-EDGE = {"_call", "_clients", "_connection", "_tokens", "_transport", "errors"}
+EDGE = {"_call", "_clients", "_connection", "_redis_clients", "_tokens", "_transport", "errors"}
 FRONT = {
     "__init__",
     "_asking",
@@ -64,6 +64,7 @@ FRONT = {
     "_structured",
     "chat_models",
     "display",
+    "rate_limits",
     "redis_sessions",
     "retrievers",
     "sessions",
@@ -147,6 +148,7 @@ def test_every_dependency_is_declared() -> None:
         "docx",
         "httpx",
         "langchain_core",
+        "limits",
         "markdown_it",
         "orjson",
         "pydantic",
