@@ -70,8 +70,8 @@ class RedisRateLimiter(BaseRateLimiter):
 
     Of those who wait in one process, threads or the tasks of an event loop, the first asks and the
     others stand behind it; the first ones of several processes ask at random moments, 50 times in a
-    window, so that each gets its share and none has to wait for ever. Permission that was given to a
-    call which is cancelled, or whose reply was lost, is used up.
+    window, so that each has its chance in every window. Permission that was given to a call which is
+    cancelled, or whose reply was lost, is used up.
 
     A server that cannot be reached, or does not answer in five seconds, fails a call before anything is
     sent, with redis-py's own error, and so it fails all who wait in that process. It never lets anyone
