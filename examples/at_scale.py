@@ -61,7 +61,7 @@ async def ask(model: BailianAppChatModel, question: Record) -> Record:
 
 
 def answer(question: Record, message: AIMessage) -> Record:
-    told = {"usage": message.usage_metadata, "request_id": message.response_metadata["request_id"]}
+    told = {"usage": message.usage_metadata, "request_id": message.response_metadata.get("request_id")}
     return {"id": question["id"], "answer": message.text, **told}
 
 
@@ -122,6 +122,7 @@ def run(options: argparse.Namespace) -> None:
     import ray  # noqa: PLC0415  # only this function needs it
 
     questions = [json.loads(line) for line in options.questions.read_bytes().splitlines()]
+    options.answers = options.answers.absolute()  # workers may stand elsewhere
     options.answers.mkdir(parents=True, exist_ok=True)
     records = Records(options.answers, retry_failed=options.retry_failed)
     records.refresh()

@@ -62,8 +62,8 @@ class RedisRateLimiter(BaseRateLimiter):
 
     The documents name two limits, each for one application and all who call it: 15,000 requests a
     minute by default (reference of Agent 2.0), and 100 a minute (page on questions about files, for
-    agents of the first kind). Neither says whether the minute is a fixed or a moving one. Stay a little
-    below: requests that were let through one after the other may arrive together.
+    agents of the first kind). Whether their minute is a fixed or a moving one is unverified. Stay a
+    little below: requests that were let through one after the other may arrive together.
 
     The limit is kept in a moving window, exactly, by the clock of the server; `window` seconds long, so
     that it holds for any minute. A step of that clock lets more or fewer through, once.
