@@ -188,9 +188,9 @@ def test_calls_are_told_apart() -> None:
     assert [call.index for call in calls] == [0, 1]
 
 
-def test_ten_thousand_calls_are_no_trouble() -> None:
-    assert len(read([ADD * 10_000])) == 10_000
-    assert len(read(['<tool_call>{"name": "add"}' * 2_000])) == 2_000
+def test_a_thousand_calls_are_no_trouble() -> None:
+    assert len(read([ADD * 1_000])) == 1_000
+    assert len(read(['<tool_call>{"name": "add"}' * 300])) == 300
 
 
 WORDS = st.text(
