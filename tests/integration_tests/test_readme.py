@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from pathlib import Path
 
@@ -13,6 +14,7 @@ README = Path(__file__).parents[2] / "README.md"
 @pytest.mark.usefixtures("connected_environment")
 def test_the_readme_runs(capsys: pytest.CaptureFixture[str]) -> None:
     blocks = re.findall(r"^```python\n(.*?)^```", README.read_text("utf-8"), re.MULTILINE | re.DOTALL)
+    asyncio.set_event_loop(None)  # or LlamaIndex would make a loop here, and leave it open
     exec(compile("\n".join(blocks), "README.md", "exec"), {})  # noqa: S102
 
     assert len(blocks) == 12
