@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from pathlib import Path
 
@@ -16,6 +17,7 @@ def test_the_readme_runs(
 ) -> None:
     monkeypatch.chdir(tmp_path)  # one of the blocks writes a file
     blocks = re.findall(r"^```python\n(.*?)^```", README.read_text("utf-8"), re.MULTILINE | re.DOTALL)
+    asyncio.set_event_loop(None)  # or LlamaIndex would make a loop here, and leave it open
     exec(compile("\n".join(blocks), "README.md", "exec"), {})  # noqa: S102
 
     assert len(blocks) == README.read_text("utf-8").count("```python")
