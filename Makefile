@@ -29,6 +29,10 @@ demo: $(VENV)/.emulator ## A tour in the terminal: on the local emulator, or on 
 test: $(VENV)/.dev ## Run all tests.
 	$(BIN)/python -m pytest
 
+.PHONY: live
+live: $(VENV)/.dev ## Ask the real service what no document tells, with your key; some fifty small calls.
+	$(BIN)/python -m pytest tests/live -m live -rs
+
 .PHONY: coverage
 coverage: $(VENV)/.dev ## Run all tests, and tell which lines and branches they reach; takes longer.
 	$(BIN)/python -m pytest --cov --cov-report=term
