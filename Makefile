@@ -58,6 +58,20 @@ check: lint type test ## All of the above that can fail.
 notebooks: $(VENV)/.dev ## Execute the notebooks, to see that they run.
 	$(BIN)/python notebooks/execute.py
 
+.PHONY: build
+build: $(VENV)/.dev ## Build wheel and sdist into dist/, review them, and try the wheel in empty environments.
+	$(BIN)/python .ci/distribution.py
+
+LOWEST := doctor edges emulator failures secrets serialization ways_of_calling workflows
+
+.PHONY: lowest
+lowest: ## Run the unit tests and some others with the lowest dependencies allowed.
+	$(PYTHON) -m venv $(VENV)-lowest
+	$(VENV)-lowest/bin/python -m pip install --quiet --editable . $$($(PYTHON) .ci/lowest.py) \
+		pytest pytest-asyncio hypothesis trustme
+	$(VENV)-lowest/bin/python -m pytest -o addopts="-q -m 'not live'" tests/unit_tests \
+		$(LOWEST:%=tests/integration_tests/test_%.py)
+
 .PHONY: bench
 bench: $(VENV)/.dev ## Measure, and write benchmarks/RESULTS.md.
 	$(BIN)/python benchmarks/run.py

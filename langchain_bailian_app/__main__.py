@@ -40,11 +40,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _emulated(stack: ExitStack) -> dict[str, str]:
     """Start an emulator; return how to reach it."""
-    try:
-        from langchain_bailian_app.emulator import BailianEmulator  # noqa: PLC0415  # an extra
-    except ImportError as exc:
-        message = f"the emulator needs its extra: pip install 'langchain-bailian-app[emulator]' ({exc})"
-        raise ImportError(message) from exc
+    from langchain_bailian_app.emulator import BailianEmulator  # noqa: PLC0415  # an extra
+
     bailian = stack.enter_context(BailianEmulator())
     return {"app_id": bailian.app_id, "api_key": bailian.api_key, "base_url": bailian.base_url}
 

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from langchain_core.tools import BaseTool
     from pydantic import BaseModel
 
+__all__ = ["BailianAppChatModel"]
+
 
 class BailianAppChatModel(Hooks):
     """An application of Bailian (百炼, Alibaba Cloud Model Studio) as a chat model.

@@ -36,6 +36,23 @@ if TYPE_CHECKING:
 
     from langchain_core.messages import AIMessage
 
+__all__ = [
+    "BailianAuthenticationError",
+    "BailianConnectionError",
+    "BailianContentFilterError",
+    "BailianContextOverflowError",
+    "BailianError",
+    "BailianNotFoundError",
+    "BailianPermissionError",
+    "BailianRateLimitError",
+    "BailianRequestError",
+    "BailianServerError",
+    "BailianSessionError",
+    "BailianStreamError",
+    "BailianTimeoutError",
+    "ErrorResponse",
+]
+
 
 class ErrorResponse(NamedTuple):
     """What the service replied, in the shape in which LangChain's traces look for it."""

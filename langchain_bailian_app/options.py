@@ -18,6 +18,8 @@ from pydantic import BeforeValidator, ConfigDict, Field, SecretStr, model_valida
 from langchain_bailian_app._signed import Signed, shown
 from langchain_bailian_app._strings import Strings
 
+__all__ = ["BizParams", "RagOptions", "workflow_file"]
+
 _FILE_SESSION = "file_session_"
 
 

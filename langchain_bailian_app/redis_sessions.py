@@ -24,6 +24,8 @@ except ImportError as exc:
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
+__all__ = ["RedisSessionStore"]
+
 _LIFETIME_MS = int(SESSION_LIFETIME * 1000)
 
 # An unreachable server must fail a call, not hang it, and many calls at once must wait for one of the

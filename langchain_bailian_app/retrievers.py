@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
     from langchain_bailian_app._search import Errand
 
+__all__ = ["BailianRetriever"]
+
 _MOST_KNOWN = 100
 
 

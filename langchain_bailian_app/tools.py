@@ -25,6 +25,8 @@ from langchain_bailian_app.sessions import SessionStore
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Generator, Iterator
 
+__all__ = ["PROGRESS", "BailianAppTool"]
+
 
 PROGRESS = "bailian_app_progress"
 """Name of the custom events that tell what comes while the application answers."""

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import ast
+import importlib
 import subprocess
 import sys
 from pathlib import Path
+
+import pytest
 
 import langchain_bailian_app
 
@@ -110,6 +113,18 @@ def test_the_public_list_is_complete_and_sorted() -> None:
         "workflow_file",
     ]
     assert all(hasattr(langchain_bailian_app, name) for name in langchain_bailian_app.__all__)
+
+
+@pytest.mark.parametrize(
+    "module",
+    ["", *sorted(name for name in PURE | EDGE | FRONT if not name.startswith("_")), "emulator"],
+)
+def test_every_public_module_says_what_is_public(module: str) -> None:
+    public = importlib.import_module(f"{NAME}.{module}".rstrip("."))
+
+    assert public.__all__
+    assert all(hasattr(public, name) for name in public.__all__)
+    assert not [name for name in public.__all__ if name.startswith("_") and name != "__version__"]
 
 
 def test_every_module_has_its_ring() -> None:
