@@ -49,7 +49,7 @@ class BailianAppChatModel(Hooks):
         ```python
         from langchain_bailian_app import BailianAppChatModel
 
-        model = BailianAppChatModel(app_id="…")
+        model = BailianAppChatModel()  # or app_id="…", api_key="…"
         ```
 
     Invoke:

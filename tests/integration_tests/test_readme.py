@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 
 import pytest
+
+from tests.blocks import run
 
 README = Path(__file__).parents[2] / "README.md"
 
 
 @pytest.mark.usefixtures("connected_environment")
 def test_the_readme_runs(capsys: pytest.CaptureFixture[str]) -> None:
-    blocks = re.findall(r"^```python\n(.*?)^```", README.read_text("utf-8"), re.MULTILINE | re.DOTALL)
-    exec(compile("\n".join(blocks), "README.md", "exec"), {})  # noqa: S102
+    count = run(README.read_text("utf-8"), "README.md")
 
-    assert len(blocks) == 11
+    assert count == 11
     assert "滞报金是进口货物超过规定期限申报时" in capsys.readouterr().out
