@@ -72,6 +72,10 @@ lowest: ## Run the unit tests and some others with the lowest dependencies allow
 	$(VENV)-lowest/bin/python -m pytest -o addopts="-q -m 'not live'" tests/unit_tests \
 		$(LOWEST:%=tests/integration_tests/test_%.py)
 
+.PHONY: fuzz
+fuzz: $(VENV)/.dev ## Ten minutes of hostile bytes for what reads the wire.
+	$(BIN)/python -m tests.fuzz
+
 .PHONY: bench
 bench: $(VENV)/.dev ## Measure, and write benchmarks/RESULTS.md.
 	$(BIN)/python benchmarks/run.py
