@@ -76,6 +76,12 @@ lowest: ## Run the unit tests and some others with the lowest dependencies allow
 fuzz: $(VENV)/.dev ## Ten minutes of hostile bytes for what reads the wire.
 	$(BIN)/python -m tests.fuzz
 
+.PHONY: mutants
+mutants: $(VENV)/.dev ## Change the core here and there, and list the changes that no test notices; some minutes.
+	$(BIN)/python -m pip install --quiet 'mutmut>=3.8,<4'
+	$(BIN)/mutmut run
+	$(BIN)/mutmut results
+
 .PHONY: bench
 bench: $(VENV)/.dev ## Measure, and write benchmarks/RESULTS.md.
 	$(BIN)/python benchmarks/run.py
