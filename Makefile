@@ -29,6 +29,10 @@ demo: $(VENV)/.emulator ## A tour in the terminal: on the local emulator, or on 
 test: $(VENV)/.dev ## Run all tests.
 	$(BIN)/python -m pytest
 
+.PHONY: live
+live: $(VENV)/.dev ## Ask the real service what no document tells, with your key; some fifty small calls.
+	$(BIN)/python -m pytest tests/live -m live -rs
+
 .PHONY: coverage
 coverage: $(VENV)/.dev ## Run all tests, and tell which lines and branches they reach; takes longer.
 	$(BIN)/python -m pytest --cov --cov-report=term
@@ -53,6 +57,30 @@ check: lint type test ## All of the above that can fail.
 .PHONY: notebooks
 notebooks: $(VENV)/.dev ## Execute the notebooks, to see that they run.
 	$(BIN)/python notebooks/execute.py
+
+.PHONY: build
+build: $(VENV)/.dev ## Build wheel and sdist into dist/, review them, and try the wheel in empty environments.
+	$(BIN)/python .ci/distribution.py
+
+LOWEST := doctor edges emulator failures secrets serialization ways_of_calling workflows
+
+.PHONY: lowest
+lowest: ## Run the unit tests and some others with the lowest dependencies allowed.
+	$(PYTHON) -m venv $(VENV)-lowest
+	$(VENV)-lowest/bin/python -m pip install --quiet --editable . $$($(PYTHON) .ci/lowest.py) \
+		pytest pytest-asyncio hypothesis trustme
+	$(VENV)-lowest/bin/python -m pytest -o addopts="-q -m 'not live'" tests/unit_tests \
+		$(LOWEST:%=tests/integration_tests/test_%.py)
+
+.PHONY: fuzz
+fuzz: $(VENV)/.dev ## Ten minutes of hostile bytes for what reads the wire.
+	$(BIN)/python -m tests.fuzz
+
+.PHONY: mutants
+mutants: $(VENV)/.dev ## Change the core here and there, and list the changes that no test notices; some minutes.
+	$(BIN)/python -m pip install --quiet 'mutmut>=3.8,<4'
+	$(BIN)/mutmut run
+	$(BIN)/mutmut results
 
 $(VENV)/.bench: benchmarks/requirements.txt $(VENV)/.dev
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --requirement benchmarks/requirements.txt

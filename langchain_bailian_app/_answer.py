@@ -10,37 +10,21 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from langchain_bailian_app._citations import MarkerFilter, MarkerMode, citations
+from langchain_bailian_app._deltas import Delta, ReasoningDelta, TextDelta
 from langchain_bailian_app._documents import sources
 from langchain_bailian_app._nodes import NOTHING_SAID, NodeEvent, Nodes, Said, parted
 from langchain_bailian_app._one_text import OneText
 from langchain_bailian_app._steps import StepCall, StepResult, Steps
 from langchain_bailian_app._text import StopFilter, TextChannel
-from langchain_bailian_app._tool_calls import CallReader, ToolCall
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from langchain_bailian_app._frames import Frame
+    from langchain_bailian_app._tool_calls import CallReader, ToolCall
 
 UNKNOWN_FINISH = "unknown"
 """`finish_reason` of a stream that just ended, where `accept_missing_stop` lets that pass."""
-
-
-@dataclass(frozen=True, slots=True)
-class TextDelta:
-    """More of the answer."""
-
-    text: str
-
-
-@dataclass(frozen=True, slots=True)
-class ReasoningDelta:
-    """More of the model's reasoning."""
-
-    text: str
-
-
-Delta = TextDelta | ReasoningDelta | StepCall | StepResult | NodeEvent | ToolCall
 
 
 @dataclass(slots=True)

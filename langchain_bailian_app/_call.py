@@ -20,6 +20,7 @@ from langchain_bailian_app._aiohttp import NETWORK_ERRORS, NetworkError, as_http
 from langchain_bailian_app._base_url import host_of
 from langchain_bailian_app._clients import proxy_variable
 from langchain_bailian_app._frames import Fault, Frame, FrameReader, Garbage
+from langchain_bailian_app._refusals import from_reply, refused_at_the_door
 from langchain_bailian_app._version import __version__
 
 if TYPE_CHECKING:
@@ -215,7 +216,7 @@ class Call:
             if isinstance(frame, Garbage):
                 self._error = self._broken(f"{self._host} {garbage}: {frame.head!r}")
             else:
-                self._error = errors.from_reply(
+                self._error = from_reply(
                     code=frame.code,
                     message=frame.message,
                     status=frame.status,
@@ -232,7 +233,7 @@ class Call:
 
     def _translated(self, exc: Exception) -> errors.BailianError:
         if isinstance(exc, ds.APIStatusError):
-            error = errors.from_reply(
+            error = from_reply(
                 code=str(exc.code or ""),
                 message=str(exc.message),
                 status=exc.status_code or 0,
@@ -240,7 +241,7 @@ class Call:
                 body=exc.body,
                 headers=exc.headers,
             )
-            error.is_retryable = errors.refused_at_the_door(error)
+            error.is_retryable = refused_at_the_door(error)
             return error
         cause = exc if isinstance(exc, NETWORK_ERRORS) else exc.__cause__
         if isinstance(cause, NETWORK_ERRORS):

@@ -13,12 +13,12 @@ from langchain_core.messages import AIMessageChunk
 from langchain_core.outputs import ChatGenerationChunk
 from pydantic import BaseModel
 
-from langchain_bailian_app._answer import ReasoningDelta, TextDelta
 from langchain_bailian_app._blocks import PROVIDER
+from langchain_bailian_app._deltas import ReasoningDelta, TextDelta
 from langchain_bailian_app._messages import chunk_from_delta
 
 if TYPE_CHECKING:
-    from langchain_bailian_app._answer import Delta
+    from langchain_bailian_app._deltas import Delta
 
 _new, _set = object.__new__, object.__setattr__
 

@@ -63,7 +63,6 @@ class MarkerFilter:
     def end(self) -> str:
         """Return what was held back: no marker after all."""
         held, self._held = self._held, ""
-        self._length += len(held)
         return held
 
     def _rewrite(self, text: str) -> str:

@@ -7,7 +7,7 @@ chunk only, and each reference, step and citation on exactly one.
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from langchain_core.messages import AIMessage, AIMessageChunk
 from langchain_core.messages.ai import UsageMetadata
@@ -18,12 +18,15 @@ from langchain_core.messages.tool import (
 from langchain_core.messages.tool import invalid_tool_call as create_invalid_tool_call
 from langchain_core.messages.tool import tool_call as create_tool_call
 
-from langchain_bailian_app._answer import Answer, Delta, ReasoningDelta, TextDelta
 from langchain_bailian_app._blocks import PROVIDER, default_order
+from langchain_bailian_app._deltas import Delta, ReasoningDelta, TextDelta
 from langchain_bailian_app._nodes import NodeEvent
 from langchain_bailian_app._recalled import recalled_in
 from langchain_bailian_app._steps import StepCall, StepResult
 from langchain_bailian_app._tool_calls import ToolCall
+
+if TYPE_CHECKING:
+    from langchain_bailian_app._answer import Answer
 
 
 def chunk_from_delta(delta: Delta) -> AIMessageChunk:

@@ -11,6 +11,7 @@ import threading
 from typing import TYPE_CHECKING, Any
 
 from langchain_bailian_app import errors
+from langchain_bailian_app._refusals import from_reply, refused_at_the_door
 from langchain_bailian_app._version import __version__
 
 if TYPE_CHECKING:
@@ -121,7 +122,7 @@ def _check(body: Any) -> None:
     success = getattr(body, "success", None)
     if success is False or str(success).lower() == "false":
         status = str(body.status or "")
-        raise errors.from_reply(
+        raise from_reply(
             code=body.code or "",
             message=body.message or "",
             status=int(status) if status.isdecimal() and status != "200" else 400,
@@ -155,7 +156,7 @@ def _refusal(exc: Any, status: int) -> errors.BailianError:
     body = exc.data if isinstance(exc.data, dict) else {}
     message = str(body.get("Message") or body.get("message") or exc.message)
     request_id = body.get("RequestId") or body.get("requestId")
-    error = errors.from_reply(
+    error = from_reply(
         code=str(body.get("Code") or body.get("code") or ""),
         message=message,
         status=status,
@@ -164,7 +165,7 @@ def _refusal(exc: Any, status: int) -> errors.BailianError:
     )
     if exc.retry_after is not None:
         error.retry_after = exc.retry_after / 1000  # milliseconds
-    error.is_retryable = errors.refused_at_the_door(error)
+    error.is_retryable = refused_at_the_door(error)
     return error
 
 

@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Any
 from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
 
 from langchain_bailian_app import errors
-from langchain_bailian_app._answer import UNKNOWN_FINISH, Answer, AnswerReader, Delta, TextDelta
+from langchain_bailian_app._answer import UNKNOWN_FINISH, Answer, AnswerReader
 from langchain_bailian_app._chunks import generation_chunk
+from langchain_bailian_app._deltas import Delta, TextDelta
 from langchain_bailian_app._messages import last_chunk, message_from_answer
 from langchain_bailian_app._two_replies import APART, joined
 

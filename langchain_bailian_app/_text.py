@@ -152,7 +152,7 @@ class StopFilter:
     """Cuts a text before the first of the `stop` sequences; the service knows no such parameter."""
 
     def __init__(self, stop: list[str]) -> None:
-        self._pattern = re.compile("|".join(map(re.escape, sorted(stop, key=len, reverse=True))))
+        self._pattern = re.compile("|".join(map(re.escape, stop)))
         self._longest = max(map(len, stop))
         self._starts = {sequence[:n] for sequence in stop for n in range(1, len(sequence))}
         self._held = ""

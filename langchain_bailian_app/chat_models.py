@@ -27,6 +27,8 @@ from langchain_bailian_app._version import __version__
 if TYPE_CHECKING:
     from langchain_core.language_models import LangSmithParams, ModelProfile
 
+__all__ = ["BailianAppChatModel"]
+
 
 class BailianAppChatModel(Hooks):
     """An application of Bailian (百炼, Alibaba Cloud Model Studio) as a chat model.
@@ -47,7 +49,7 @@ class BailianAppChatModel(Hooks):
         ```python
         from langchain_bailian_app import BailianAppChatModel
 
-        model = BailianAppChatModel(app_id="…")
+        model = BailianAppChatModel()  # or app_id="…", api_key="…"
         ```
 
     Invoke:

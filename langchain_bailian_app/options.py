@@ -19,6 +19,8 @@ from langchain_bailian_app._session_files import SessionFileIds, check_ids
 from langchain_bailian_app._signed import Signed, shown
 from langchain_bailian_app._strings import Strings
 
+__all__ = ["BizParams", "RagOptions", "workflow_file"]
+
 
 class RagOptions(Serializable):
     """Which knowledge an agent application searches for this answer (`parameters.rag_options`).

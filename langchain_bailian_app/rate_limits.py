@@ -37,6 +37,8 @@ if TYPE_CHECKING:
 
     import redis.asyncio as aioredis
 
+__all__ = ["RedisRateLimiter"]
+
 _MINUTE = 60
 # `limits` hands the clock of the calling machine to its script; those of several machines differ.
 _BY_THE_CLOCK_OF_THE_SERVER = b"""

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     import redis
     import redis.asyncio as aioredis
 
+__all__ = ["RedisSessionStore"]
+
 _LIFETIME_MS = int(SESSION_LIFETIME * 1000)
 
 # Each session is one hash, so a script touches one key, as a cluster wants it.

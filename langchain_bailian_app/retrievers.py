@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
     from langchain_bailian_app._search import Errand
 
+__all__ = ["BailianRetriever"]
+
 _MOST_KNOWN = 100
 
 
@@ -52,11 +54,11 @@ class BailianRetriever(Connected, SearchFields, BaseRetriever):
 
     Instantiate:
         ```python
-        from langchain_bailian_app import BailianRetriever, RagOptions
+        from langchain_bailian_app import BailianAppChatModel, BailianRetriever, RagOptions
 
-        retriever = BailianRetriever(app_id="…", rag_options=RagOptions(tags=["2025"]), k=3)
-        retriever = BailianRetriever(model=model)  # the settings of a chat model
-        retriever = BailianRetriever(pipeline_id="…", rerank_min_score=0.3)
+        retriever = BailianRetriever(rag_options=RagOptions(tags=["2025"]), k=3)  # or app_id="…"
+        retriever = BailianRetriever(model=BailianAppChatModel())  # the settings of a chat model
+        retriever = BailianRetriever(pipeline_id="customs001", rerank_min_score=0.3)
         ```
 
     Usage:

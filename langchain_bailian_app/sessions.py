@@ -20,6 +20,8 @@ from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+__all__ = ["BailianSessionWarning", "InMemorySessionStore", "SessionStore"]
+
 SESSION_LIFETIME = 3600.0
 """Seconds after which the service forgets a session without requests (official guide)."""
 

@@ -25,6 +25,8 @@ from langchain_bailian_app.sessions import SessionStore
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Generator, Iterator
 
+__all__ = ["PROGRESS", "BailianAppTool"]
+
 
 PROGRESS = "bailian_app_progress"
 """Name of the custom events that tell what comes while the application answers."""
@@ -52,15 +54,14 @@ class BailianAppTool(BaseTool):
 
     Instantiate:
         ```python
-        from langchain_bailian_app import BailianAppTool
+        from langchain_bailian_app import BailianAppChatModel, BailianAppTool
 
-        customs = BailianAppTool(
-            app_id="…",
+        customs = BailianAppTool(  # or with app_id="…"
             name="customs_terms",
             description="Explains terms of the customs. Ask in Chinese.",
         )
         weather = BailianAppTool(
-            model=model,
+            model=BailianAppChatModel(),
             name="weather",
             description="Tells the weather of a city.",
             variables={"city": (str, "城市"), "days": (int, "天数")},

@@ -4,16 +4,20 @@ For first steps without a key, and for test suites. Needs the extra `emulator`; 
 client in this distribution, so that each can check the other.
 """
 
-from langchain_bailian_app.emulator.apps import Answer, App
-from langchain_bailian_app.emulator.documents import Document
-from langchain_bailian_app.emulator.errors import ERRORS, ErrorReply
-from langchain_bailian_app.emulator.faults import FAULTS, Faults
-from langchain_bailian_app.emulator.file_faults import FILE_FAULTS, FileFaults
-from langchain_bailian_app.emulator.knowledge import KnowledgeBase
-from langchain_bailian_app.emulator.nodes import Node
-from langchain_bailian_app.emulator.records import RecordedRequest
-from langchain_bailian_app.emulator.server import BailianEmulator
-from langchain_bailian_app.emulator.turns import Reply, Round, Turn
+try:
+    from langchain_bailian_app.emulator.apps import Answer, App
+    from langchain_bailian_app.emulator.documents import Document
+    from langchain_bailian_app.emulator.errors import ERRORS, ErrorReply
+    from langchain_bailian_app.emulator.faults import FAULTS, Faults
+    from langchain_bailian_app.emulator.file_faults import FILE_FAULTS, FileFaults
+    from langchain_bailian_app.emulator.knowledge import KnowledgeBase
+    from langchain_bailian_app.emulator.nodes import Node
+    from langchain_bailian_app.emulator.records import RecordedRequest
+    from langchain_bailian_app.emulator.server import BailianEmulator
+    from langchain_bailian_app.emulator.turns import Reply, Round, Turn
+except ModuleNotFoundError as exc:
+    _missing = f"the emulator needs {exc.name}: pip install 'langchain-bailian-app[emulator]'"
+    raise ImportError(_missing) from exc
 
 __all__ = [
     "ERRORS",

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import re
 from pathlib import Path
 
 import pytest
+
+from tests.blocks import run
 
 README = Path(__file__).parents[2] / "README.md"
 
@@ -16,9 +17,8 @@ def test_the_readme_runs(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.chdir(tmp_path)  # one of the blocks writes a file
-    blocks = re.findall(r"^```python\n(.*?)^```", README.read_text("utf-8"), re.MULTILINE | re.DOTALL)
     asyncio.set_event_loop(None)  # or LlamaIndex would make a loop here, and leave it open
-    exec(compile("\n".join(blocks), "README.md", "exec"), {})  # noqa: S102
+    text = README.read_text("utf-8")
 
-    assert len(blocks) == README.read_text("utf-8").count("```python")
+    assert run(text, "README.md") == text.count("```python")
     assert "滞报金是进口货物超过规定期限申报时" in capsys.readouterr().out

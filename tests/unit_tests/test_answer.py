@@ -7,14 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from langchain_bailian_app._answer import (
-    Answer,
-    AnswerReader,
-    Delta,
-    ReasoningDelta,
-    TextDelta,
-)
+from langchain_bailian_app._answer import Answer, AnswerReader
 from langchain_bailian_app._citations import MarkerMode
+from langchain_bailian_app._deltas import Delta, ReasoningDelta, TextDelta
 from langchain_bailian_app._frames import Frame
 from langchain_bailian_app._steps import StepCall, StepResult
 from tests.fixtures import (

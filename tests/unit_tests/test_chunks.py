@@ -13,8 +13,8 @@ from langchain_core.messages import message_chunk_to_message
 from langchain_core.outputs import ChatGenerationChunk
 
 from langchain_bailian_app import _chunks
-from langchain_bailian_app._answer import Delta, ReasoningDelta, TextDelta
 from langchain_bailian_app._chunks import generation_chunk
+from langchain_bailian_app._deltas import Delta, ReasoningDelta, TextDelta
 from langchain_bailian_app._messages import chunk_from_delta
 
 if TYPE_CHECKING:

@@ -323,3 +323,18 @@ def test_markers_are_found_in_a_cumulative_stream() -> None:
 
     assert answer.text == "绿茶，红茶"
     assert [(c["start_index"], c["end_index"]) for c in answer.citations] == [(0, 2), (0, 5)]
+
+
+@pytest.mark.parametrize(
+    ("text", "mode", "expected"),
+    [
+        ("<ref>[1]</ref><ref>[2]</ref>一。", "bracket", [(1, ""), (2, "[1]")]),
+        (" 。<ref>[1]</ref>", "strip", [(1, " 。")]),
+        ("\n<ref>[1]</ref><ref>[2]</ref>", "strip", [(1, "\n"), (2, "\n")]),
+        ("\n<ref>[1]</ref>）<ref>[2]</ref>", "bracket", [(1, "\n"), (2, "）")]),
+    ],
+)
+def test_markers_with_no_words_before_them_share_a_start_only_if_nothing_is_between(
+    text: str, mode: MarkerMode, expected: list[tuple[int, str]]
+) -> None:
+    assert cited(text, mode) == expected

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import ast
 import functools
+import importlib
 import subprocess
 import sys
 from pathlib import Path
+
+import pytest
 
 import langchain_bailian_app
 
@@ -23,6 +26,7 @@ PURE = {
     "_citations",
     "_connection_fields",
     "_conversation",
+    "_deltas",
     "_display_html",
     "_display_markdown",
     "_display_parts",
@@ -67,6 +71,7 @@ EDGE = {
     "_connection",
     "_openapi",
     "_redis_clients",
+    "_refusals",
     "_storage",
     "_tokens",
     "_transport",
@@ -74,11 +79,14 @@ EDGE = {
 }
 FRONT = {
     "__init__",
+    "__main__",
     "_asking",
     "_connected",
     "_dialogue",
+    "_doctor",
     "_entry",
     "_exchange",
+    "_findings",
     "_fleet",
     "_hooks",
     "_known_files",
@@ -139,6 +147,18 @@ def test_the_public_list_is_complete_and_sorted() -> None:
     assert all(hasattr(langchain_bailian_app, name) for name in langchain_bailian_app.__all__)
 
 
+@pytest.mark.parametrize(
+    "module",
+    ["", *sorted(name for name in PURE | EDGE | FRONT if not name.startswith("_")), "emulator"],
+)
+def test_every_public_module_says_what_is_public(module: str) -> None:
+    public = importlib.import_module(f"{NAME}.{module}".rstrip("."))
+
+    assert public.__all__
+    assert all(hasattr(public, name) for name in public.__all__)
+    assert not [name for name in public.__all__ if name.startswith("_") and name != "__version__"]
+
+
 def test_every_module_has_its_ring() -> None:
     modules = {path.stem for path in PACKAGE.glob("*.py")}
 
@@ -167,10 +187,10 @@ def test_only_one_module_knows_the_official_client_of_the_openapi() -> None:
         assert not imported(module) & known, module
 
 
-def test_the_emulator_is_independent_and_imported_by_nobody() -> None:
+def test_the_emulator_is_independent_and_imported_by_the_command_line_only() -> None:
     for path in (PACKAGE / "emulator").glob("*.py"):
         assert own(imported(f"emulator/{path.stem}")) <= {"emulator", "_version"}, path
-    for module in PURE | EDGE | FRONT:
+    for module in (PURE | EDGE | FRONT) - {"__main__"}:  # whose option `--emulator` starts one
         assert "emulator" not in own(imported(module)), module
 
 

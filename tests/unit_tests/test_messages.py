@@ -10,8 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from langchain_core.messages import AIMessage, AIMessageChunk
 
-from langchain_bailian_app._answer import Answer, ReasoningDelta, TextDelta
+from langchain_bailian_app._answer import Answer
 from langchain_bailian_app._citations import MarkerMode
+from langchain_bailian_app._deltas import ReasoningDelta, TextDelta
 from langchain_bailian_app._messages import chunk_from_delta, message_from_answer
 from langchain_bailian_app._steps import StepCall, StepResult
 from tests.fixtures import (

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from langchain_bailian_app._sse import ServerSentEvent, SSEDecoder
+from langchain_bailian_app._sse import BOM, ServerSentEvent, SSEDecoder
 from tests.fixtures import NAMES, pieces_of, recording
 
 
@@ -125,3 +125,22 @@ def test_cuts_do_not_matter_for_any_lines(
     cuts = data.draw(st.lists(st.integers(0, len(stream)), max_size=8))
 
     assert decode(stream) == decode(stream, cuts)
+
+
+def test_a_carriage_return_at_the_end_of_the_body_is_no_data() -> None:
+    decoder = SSEDecoder()
+    assert decoder.feed(b"data:a\r") == []
+
+    assert decoder.flush() == ServerSentEvent("message", b"a", None)
+
+
+def test_a_byte_order_mark_is_skipped_at_the_start_only() -> None:
+    assert SSEDecoder().feed(BOM + b"data:a\n" + BOM + b"data:b\n\n") == [
+        ServerSentEvent("message", b"a", None)
+    ]
+
+
+def test_a_name_that_is_no_utf_8_is_a_name_like_any_other() -> None:
+    (event,) = SSEDecoder().feed(b"event:\xff\ndata:a\n\n")
+
+    assert event == ServerSentEvent("\ufffd", b"a", None)

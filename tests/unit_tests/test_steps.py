@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from langchain_bailian_app._answer import TextDelta
+from langchain_bailian_app._deltas import TextDelta
 from langchain_bailian_app._steps import StepCall, StepResult, Steps
 from tests.fixtures import frames_of, read, recording, reply, sse
 

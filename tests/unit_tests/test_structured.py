@@ -223,11 +223,11 @@ def test_what_has_come_of_an_answer_is_read(schema: Any, answer: str, part: Any)
 )
 def test_hostile_answers_are_read_quickly(answer: str) -> None:
     output_format = OutputFormat(JSON_SCHEMA, told=True)
-    begin = time.perf_counter()
+    begin = time.process_time()
     output_format.read_part(answer)
     output_format.read(answer)
 
-    assert time.perf_counter() - begin < 2
+    assert time.process_time() - begin < 2
 
 
 def test_nothing_is_made_of_what_cannot_be_completed() -> None:

@@ -381,3 +381,16 @@ def test_only_the_beginning_of_a_stop_sequence_is_held_back() -> None:
     assert stop_filter.feed("x") == "Ex"
     assert stop_filter.feed("EN") == ""
     assert stop_filter.end() == "EN"
+
+
+def test_a_stop_sequence_that_a_longer_one_begins_with_cuts_at_once() -> None:
+    stop_filter = StopFilter(["ab", "abc"])
+
+    assert stop_filter.feed("xab") == "x"
+    assert stop_filter.hit
+
+
+def test_what_is_shown_of_a_misread_stream_is_not_shown_again() -> None:
+    frames = ["一二三四五六七八", "一二三四五六七八九", "另一段", "一二三四五六七八九另一段十"]
+
+    assert channel(moving(frames)) == ["一二三四五六七八", "九", "另一段", "十", "", ""]

@@ -1,0 +1,74 @@
+"""Build wheel and sdist, review them, and try the wheel in empty environments: `make build`."""
+
+import subprocess
+import sys
+import tarfile
+import tempfile
+import venv
+import zipfile
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+DIST = ROOT / "dist"
+SMOKE = ROOT / ".ci" / "smoke.py"
+PACKAGE = "langchain_bailian_app"
+SAMPLES = f"{PACKAGE}/emulator/samples/"
+OF_SDIST = {".gitignore", "CHANGELOG.md", "LICENSE", "PKG-INFO", "README.md", "pyproject.toml"}
+
+
+def run(*command: object, cwd: Path | None = None) -> None:
+    subprocess.run([str(part) for part in command], check=True, cwd=cwd)
+
+
+def build() -> tuple[Path, Path]:
+    """Return a new wheel and a new sdist."""
+    for old in DIST.glob("*"):
+        old.unlink()
+    run(sys.executable, "-m", "build", "--outdir", DIST, ROOT)
+    (wheel,), (sdist,) = DIST.glob("*.whl"), DIST.glob("*.tar.gz")
+    run(sys.executable, "-m", "twine", "check", "--strict", wheel, sdist)
+    return wheel, sdist
+
+
+def strangers(wheel: Path, sdist: Path) -> list[str]:
+    """Return what has no business in there: all but the package, its samples and its papers."""
+    with zipfile.ZipFile(wheel) as archive:
+        of_wheel = [name for name in archive.namelist() if ".dist-info/" not in name]
+    with tarfile.open(sdist) as archive:
+        files = [member.name.partition("/")[2] for member in archive.getmembers() if member.isfile()]
+    return [name for name in (*of_wheel, *files) if not belongs(name) and name not in OF_SDIST]
+
+
+def belongs(name: str) -> bool:
+    is_code = name.startswith(f"{PACKAGE}/") and name.endswith((".py", "/py.typed"))
+    return is_code or (name.startswith(SAMPLES) and name.endswith(".md"))
+
+
+def missing(wheel: Path) -> list[str]:
+    """Return files of the package that the wheel lacks."""
+    with zipfile.ZipFile(wheel) as archive:
+        packed = set(archive.namelist())
+    there = [
+        path.relative_to(ROOT).as_posix() for path in (ROOT / PACKAGE).rglob("*") if path.is_file()
+    ]
+    return [name for name in there if "__pycache__" not in name and name not in packed]
+
+
+def try_out(wheel: Path, kind: str) -> None:
+    """Install the wheel where nothing else is, and use it."""
+    with tempfile.TemporaryDirectory() as scratch:
+        venv.create(scratch, with_pip=True)
+        python = Path(scratch, "bin", "python")
+        extra = "" if kind == "bare" else f"[{kind}]"
+        run(python, "-m", "pip", "install", "--quiet", f"{wheel}{extra}")
+        run(python, SMOKE, kind, cwd=Path(scratch))
+
+
+if __name__ == "__main__":
+    built = build()
+    if strange := strangers(*built):
+        sys.exit(f"should not be distributed: {strange}")
+    if lost := missing(built[0]):
+        sys.exit(f"missing in the wheel: {lost}")
+    for what in ("bare", "emulator"):
+        try_out(built[0], what)

@@ -1,0 +1,66 @@
+"""Does an installed wheel work? `python smoke.py bare` or `python smoke.py emulator`."""
+
+import http.server
+import json
+import sys
+import threading
+from importlib.metadata import version
+
+import langchain_bailian_app
+from langchain_bailian_app import BailianAppChatModel, BailianRetriever
+
+FRAMES = [
+    {"output": {"text": "你", "finish_reason": "null", "session_id": "s"}, "request_id": "r"},
+    {"output": {"text": "好", "finish_reason": "stop", "session_id": "s"}, "request_id": "r"},
+]
+
+
+class Service(http.server.BaseHTTPRequestHandler):
+    """Gives one answer, with nothing but the standard library."""
+
+    def do_POST(self) -> None:
+        self.rfile.read(int(self.headers["content-length"]))
+        self.send_response(200)
+        self.send_header("content-type", "text/event-stream")
+        self.end_headers()
+        for frame in FRAMES:
+            self.wfile.write(b"data:" + json.dumps(frame).encode() + b"\n\n")
+
+
+def bare() -> None:
+    """Call an application without any extra, and see that a missing one is asked for by its name."""
+    server = http.server.HTTPServer(("127.0.0.1", 0), Service)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    base_url = f"http://127.0.0.1:{server.server_port}/api/v1"
+    model = BailianAppChatModel(app_id="app", api_key="key", base_url=base_url)
+    assert model.invoke("？").text == "你好"
+    assert [chunk.text for chunk in model.stream("？") if chunk.text] == ["你", "好"]
+    server.shutdown()
+    for module, extra in (
+        ("display", "display"),
+        ("redis_sessions", "redis"),
+        ("emulator", "emulator"),
+    ):
+        try:
+            __import__(f"langchain_bailian_app.{module}")
+        except ImportError as exc:
+            assert f"[{extra}]" in str(exc), exc
+        # What happens to be there, because another package brings it, may be used.
+
+
+def emulator() -> None:
+    """Call the emulator, whose samples are data of the wheel."""
+    from langchain_bailian_app.emulator import BailianEmulator
+
+    with BailianEmulator() as bailian:
+        connection = {"base_url": bailian.base_url, "api_key": bailian.api_key}
+        model = BailianAppChatModel(app_id=bailian.app_id, **connection)
+        assert "滞报金" in model.invoke("什么是滞报金？").text
+        assert BailianRetriever(model=model, k=1).invoke("什么是滞报金？")
+
+
+if __name__ == "__main__":
+    assert "site-packages" in langchain_bailian_app.__file__, "this is not the installed package"
+    assert version("langchain-bailian-app") == langchain_bailian_app.__version__
+    {"bare": bare, "emulator": emulator}[sys.argv[1]]()
+    print(f"{sys.argv[1]}: ok, {langchain_bailian_app.__version__} on Python {sys.version.split()[0]}")

@@ -1,0 +1,79 @@
+"""`python -m langchain_bailian_app doctor`: says what is wrong with an application or its settings."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import sys
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, Any
+
+from langchain_bailian_app._doctor import CALLS, examine
+from langchain_bailian_app.options import BizParams
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+_INTRODUCTION = (
+    f"Asks the application {CALLS} questions at most, which cost what questions cost. "
+    "“look” is what may be meant, “wrong” what cannot be."
+)
+_EMULATOR_QUESTION = "什么是滞报金？"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command; return 1 if it found something wrong."""
+    options = _parser().parse_args(arguments)
+    connection: dict[str, Any] = {"timeout": options.timeout}
+    with ExitStack() as stack:
+        if options.emulator:
+            connection |= _emulated(stack)
+        print(_INTRODUCTION)  # noqa: T201  # a command prints
+        worst = 0
+        ask = {"biz_params": options.biz_params}
+        for check, state, told in examine(options.question, ask=ask, connection=connection):
+            print(f"{state:<8}{check:<13}{told}", flush=True)  # noqa: T201
+            worst = worst or state == "wrong" or (options.strict and state == "look")
+    return int(worst)
+
+
+def _emulated(stack: ExitStack) -> dict[str, str]:
+    """Start an emulator; return how to reach it."""
+    from langchain_bailian_app.emulator import BailianEmulator  # noqa: PLC0415  # an extra
+
+    bailian = stack.enter_context(BailianEmulator())
+    return {"app_id": bailian.app_id, "api_key": bailian.api_key, "base_url": bailian.base_url}
+
+
+def _variables(text: str) -> BizParams:
+    return BizParams(**json.loads(text))
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m langchain_bailian_app")
+    commands = parser.add_subparsers(required=True, metavar="doctor")
+    doctor = commands.add_parser(
+        "doctor",
+        help="check key, workspace, application, streaming, thoughts, references and sessions",
+        description=f"Takes its settings from the environment, as a model does. {_INTRODUCTION}",
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
+    doctor.add_argument(
+        "--emulator", action="store_true", help="start a local emulator, and check that"
+    )
+    doctor.add_argument(
+        "--question", default=_EMULATOR_QUESTION, help="what to ask; best what its documents answer"
+    )
+    doctor.add_argument(
+        "--biz-params", type=_variables, metavar="JSON", help="variables that a workflow must be given"
+    )
+    doctor.add_argument("--timeout", type=float, default=60.0, help="seconds of silence to wait")
+    doctor.add_argument("--strict", action="store_true", help="take “look” for wrong")
+    return parser
+
+
+if __name__ == "__main__":
+    # What the package would log, the findings say.
+    logging.getLogger("langchain_bailian_app").setLevel("ERROR")
+    sys.exit(main())

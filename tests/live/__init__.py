@@ -1,0 +1,1 @@
+"""Questions to the live service that no document answers: `make live`, with a key of your own."""
