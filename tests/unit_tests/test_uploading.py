@@ -177,7 +177,7 @@ def test_every_status_is_waited_for_and_every_failure_is_told(known: KnownFiles,
     assert clock.now == 1 + 1.5 + 2.25 + 3.375
 
     for name in ("PARSE_FAILED", "SAFE_CHECK_FAILED", "INDEX_BUILDING_FAILED", "INDEX_DELETED"):
-        other = LocalFile(f"{name}.md", 4, data=name.encode())
+        other = LocalFile(f"{name}.md", len(name), data=name.encode())
         _, end = travel(upload(known, clock, other), [(Describe, status(name))])
         assert isinstance(end, BailianFileError)
         assert (end.status, end.file_id) == (name, "file_session_1")
