@@ -70,8 +70,10 @@ class OpenApiFields(BaseModel):
     region: Region = "cn-beijing"
     """Region of the workspace. Session files are documented for Beijing only."""
 
-    endpoint: Annotated[str, AfterValidator(_check_endpoint)] | None = None
-    """Host of the OpenAPI. Default: `bailian.{region}.aliyuncs.com`."""
+    endpoint: Annotated[str, AfterValidator(_check_endpoint)] | None = Field(
+        default_factory=from_env("BAILIAN_OPENAPI_ENDPOINT", default=None), validate_default=True
+    )
+    """Host of the OpenAPI. Default: `BAILIAN_OPENAPI_ENDPOINT`, `bailian.{region}.aliyuncs.com`."""
 
     access_key_id: str | None = None
     """Default: the credential chain of Alibaba Cloud's SDK, which looks into
