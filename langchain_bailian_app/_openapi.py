@@ -50,15 +50,14 @@ class OpenApi:
         from alibabacloud_bailian20231229 import models  # noqa: PLC0415
         from darabonba.runtime import RuntimeOptions  # noqa: PLC0415
 
-        kind = getattr(models, f"{action.title().replace('_', '')}Request", None)
-        request = (kind(**parameters),) if kind is not None else ()
+        request = getattr(models, f"{action.title().replace('_', '')}Request")(**parameters)
         runtime = RuntimeOptions(
             connect_timeout=int(self._fields.connect_timeout * 1000),
             read_timeout=int(self._fields.read_timeout * 1000),
             max_idle_conns=_CONNECTIONS,
         )
         try:
-            reply = getattr(client, f"{action}_with_options")(*path, *request, {}, runtime)
+            reply = getattr(client, f"{action}_with_options")(*path, request, {}, runtime)
         except Exception as exc:  # noqa: BLE001  # it raises whatever it met
             error = _translated(exc, client)
         else:

@@ -6,12 +6,14 @@ the URL may not allow, and logs the URL.
 
 from __future__ import annotations
 
+import atexit
 import hashlib
 import os
 import threading
 import urllib.request
 from functools import cache
 from io import BytesIO
+from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 import httpx
@@ -19,15 +21,41 @@ import httpx
 from langchain_bailian_app import errors
 from langchain_bailian_app._base_url import host_of, is_loopback
 from langchain_bailian_app._clients import proxy_variable
+from langchain_bailian_app._session_files import LocalFile, problem_with
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
-    from langchain_bailian_app._session_files import LocalFile, Target
+    from langchain_bailian_app._session_files import Target
 
 _CHUNK = 256 * 1024  # bytes
 _TIMEOUT = httpx.Timeout(60.0, connect=10.0).as_dict()
-_SHOWN = 300
+_SHOWN = 300  # characters of a reply
+_MOST_SHOWN = 10  # files in a message
+
+
+def local_files(paths: str | os.PathLike[str] | Iterable[str | os.PathLike[str]]) -> list[LocalFile]:
+    """Return files on this machine, checked.
+
+    Raises:
+        ValueError: One of them does not exist, or is not such as the service takes.
+    """
+    given = [paths] if isinstance(paths, str | os.PathLike) else list(paths)
+    files, problems = [], []
+    for path in map(Path, given):
+        try:
+            size = path.stat().st_size
+            problem = problem_with(path.name, size) if path.is_file() else "it is no file"
+        except OSError as exc:
+            size, problem = 0, exc.strerror or str(exc)
+        if problem is not None:
+            problems.append(f"{path}: {problem}")
+        files.append(LocalFile(path.name, size, path))
+    if problems:
+        more = f" (and {len(problems) - _MOST_SHOWN} more)" if len(problems) > _MOST_SHOWN else ""
+        message = "nothing was uploaded. " + "; ".join(problems[:_MOST_SHOWN]) + more
+        raise ValueError(message)
+    return files
 
 
 class InterruptedUploadError(OSError):
@@ -129,6 +157,8 @@ def _proxy_of(url: str) -> str | None:
 
 
 @cache
-def _transport(proxy: str | None, _process: int) -> httpx.HTTPTransport:
+def _transport(proxy: str | None, process: int) -> httpx.HTTPTransport:
     """Return the connections through a proxy, or without; a forked child makes its own."""
-    return httpx.HTTPTransport(proxy=proxy)
+    made = httpx.HTTPTransport(proxy=proxy)
+    atexit.register(lambda: made.close() if os.getpid() == process else None)
+    return made

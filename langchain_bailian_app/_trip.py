@@ -153,7 +153,7 @@ def described(office: Office, file_id: str) -> SessionFile:
         size=data.size_in_bytes or 0,
         status=data.status,
         created_at=read_created(data.create_time),
-        reason=data.parse_error_message,
+        reason=data.parse_error_message or None,
     )
 
 

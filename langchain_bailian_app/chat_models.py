@@ -193,19 +193,21 @@ class BailianAppChatModel(Connected, EntryPoints):
     def _call(
         self, messages: Sequence[BaseMessage], stop: list[str] | None, kwargs: dict[str, Any]
     ) -> tuple[ReplyReader, Generator[Frame]]:
-        exchange, reply, store = self._exchange(uploaded(self.files, messages), stop, kwargs)
+        options, store = self._asked(stop, kwargs)
+        exchange, reply = self._exchange(uploaded(self.files, messages), options)
         return reply, read(exchange, self._transport(), store, reply)
 
     async def _acall(
         self, messages: Sequence[BaseMessage], stop: list[str] | None, kwargs: dict[str, Any]
     ) -> tuple[ReplyReader, AsyncGenerator[Frame]]:
-        messages = await auploaded(self.files, messages)
-        exchange, reply, store = self._exchange(messages, stop, kwargs)
+        options, store = self._asked(stop, kwargs)
+        exchange, reply = self._exchange(await auploaded(self.files, messages), options)
         return reply, aread(exchange, self._transport(), store, reply)
 
-    def _exchange(
-        self, messages: Sequence[BaseMessage], stop: list[str] | None, kwargs: dict[str, Any]
-    ) -> tuple[Exchange, ReplyReader, SessionStore]:
+    def _asked(
+        self, stop: list[str] | None, kwargs: dict[str, Any]
+    ) -> tuple[ApplicationFields, SessionStore]:
+        """Return what a call asks for, checked before anything is sent."""
         options = self.overlaid(kwargs if stop is None else kwargs | {"stop": stop})
         if options.history == "thread" and self.session_store is None:
             message = (
@@ -215,9 +217,13 @@ class BailianAppChatModel(Connected, EntryPoints):
             raise ValueError(message)
         if self.memory_ids is not None and options.memory_id is None:
             memory_of(None, self.memory_ids)  # `generate` passes by where the config is read
-        store = SHARED_STORE if self.session_store is None else self.session_store
+        return options, SHARED_STORE if self.session_store is None else self.session_store
+
+    def _exchange(
+        self, messages: Sequence[BaseMessage], options: ApplicationFields
+    ) -> tuple[Exchange, ReplyReader]:
         exchange = Exchange(messages, options, app_id=self.app_id, connection=self._connection())
-        return exchange, ReplyReader(self.app_id, options), store
+        return exchange, ReplyReader(self.app_id, options)
 
     # -- what LangChain asks of a model --------------------------------------------------------------
 

@@ -6,7 +6,6 @@ Needs the extra `openapi`, and an AccessKey of Alibaba Cloud besides the key of 
 from __future__ import annotations
 
 import asyncio
-import os
 from pathlib import Path
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Self, TypeAlias
@@ -18,12 +17,14 @@ from langchain_bailian_app._known_files import KnownFiles
 from langchain_bailian_app._openapi import OpenApi
 from langchain_bailian_app._openapi_fields import OpenApiFields
 from langchain_bailian_app._progress import Progress
-from langchain_bailian_app._session_files import LocalFile, SessionFile, problem_with
+from langchain_bailian_app._session_files import LocalFile, SessionFile
+from langchain_bailian_app._storage import local_files
 from langchain_bailian_app._trip import Office, Trip, described
 from langchain_bailian_app._uploading import Deadline, Upload, Waiting, Way
 from langchain_bailian_app.errors import BailianError, BailianFileError, BailianUploadError
 
 if TYPE_CHECKING:
+    import os
     from collections.abc import Iterable, Sequence
 
 __all__ = ["BailianFiles", "SessionFile"]
@@ -236,30 +237,6 @@ class BailianFiles(OpenApiFields):
     def __deepcopy__(self, memo: dict[int, Any] | None = None) -> Self:
         """Return this object, as above."""
         return self
-
-
-def local_files(paths: Paths) -> list[LocalFile]:
-    """Return files on this machine, checked.
-
-    Raises:
-        ValueError: One of them does not exist, or is not such as the service takes.
-    """
-    given = [paths] if isinstance(paths, str | os.PathLike) else list(paths)
-    files, problems = [], []
-    for path in map(Path, given):
-        try:
-            size = path.stat().st_size
-            problem = problem_with(path.name, size) if path.is_file() else "it is no file"
-        except OSError as exc:
-            size, problem = 0, exc.strerror or str(exc)
-        if problem is not None:
-            problems.append(f"{path}: {problem}")
-        files.append(LocalFile(path.name, size, path))
-    if problems:
-        more = f" (and {len(problems) - _MOST_SHOWN} more)" if len(problems) > _MOST_SHOWN else ""
-        message = "nothing was uploaded. " + "; ".join(problems[:_MOST_SHOWN]) + more
-        raise ValueError(message)
-    return files
 
 
 def _result(names: list[str], outcomes: list[Any]) -> list[SessionFile]:

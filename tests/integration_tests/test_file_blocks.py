@@ -120,6 +120,14 @@ def test_what_cannot_be_uploaded_is_refused_before_anything_is_sent(
     assert not cloud.requests
 
 
+def test_a_wrong_argument_is_found_before_a_file_is_uploaded(cloud: BailianEmulator) -> None:
+    with pytest.raises(TypeError, match="did you mean"):
+        model_of(cloud).invoke([HumanMessage([QUESTION, NOTE_BLOCK])], memory="m")
+    with pytest.raises(ValueError, match="session_store"):
+        model_of(cloud, history="thread").invoke([HumanMessage([QUESTION, NOTE_BLOCK])])
+    assert not cloud.requests
+
+
 def test_without_files_audio_is_an_error_that_says_what_to_do(cloud: BailianEmulator) -> None:
     block = {"type": "audio", "base64": DATA, "mime_type": "audio/mpeg"}
     with pytest.raises(ValueError, match="files=BailianFiles"):
