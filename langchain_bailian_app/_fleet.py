@@ -18,7 +18,6 @@ from langchain_bailian_app._upload_steps import (
     Fingerprint,
     Join,
     Put,
-    Remember,
     Step,
     TakeLease,
     Wait,
@@ -36,7 +35,7 @@ if TYPE_CHECKING:
     from langchain_bailian_app._uploading import Steps
 
 # What is nearly done comes first: a lease lives for minutes, so the upload follows it at once.
-_ORDER: tuple[type[Step], ...] = (Remember, AddFile, Put, Describe, TakeLease, Fingerprint)
+_ORDER: tuple[type[Step], ...] = (AddFile, Put, Describe, TakeLease, Fingerprint)
 # These would come of every file.
 _COMMON = (BailianAuthenticationError, BailianPermissionError)
 

@@ -103,7 +103,11 @@ class KnownFiles:
         self._ready.pop(key, None)
 
     def _load(self, path: Path) -> None:
-        for line in path.read_text("utf-8").splitlines():
+        text = path.read_text("utf-8")
+        if text and not text.endswith("\n"):
+            with path.open("a", encoding="utf-8") as record:
+                record.write("\n")  # so that what comes next is not part of a broken line
+        for line in text.splitlines():
             try:
                 entry = json.loads(line)
                 place, key, file_id = entry["place"], entry["bytes"], entry["file_id"]

@@ -16,7 +16,6 @@ from langchain_bailian_app._upload_steps import (
     Fingerprint,
     Join,
     Put,
-    Remember,
     Step,
     TakeLease,
 )
@@ -92,10 +91,8 @@ class Trip:
                 return self._lease(step)
             case Put(file, target):
                 return self._storage.put(file, target, partial(self._progress.sent, number))
-            case AddFile(lease_id):
-                return self._added(lease_id)
-            case Remember(key, file_id):
-                return self._office.known.remember(key, file_id)
+            case AddFile():
+                return self._added(step)
             case Describe(file_id):
                 return described(self._office, file_id)
         raise AssertionError(step)
@@ -120,11 +117,11 @@ class Trip:
             data.file_upload_lease_id, param.method or "PUT", param.url, _headers(param.headers)
         )
 
-    def _added(self, lease_id: str) -> str:
+    def _added(self, step: AddFile) -> str:
         body = self._office.api.call(
             "add_file",
             self._office.workspace_id,
-            lease_id=lease_id,
+            lease_id=step.lease_id,
             parser=_PARSER,
             category_id=_CATEGORY,
             category_type=_TYPE,
@@ -133,6 +130,7 @@ class Trip:
             message = "the reply to AddFile has no id of a file in it"
             raise BailianServerError(message, request_id=body.request_id)
         file_id: str = body.data.file_id
+        self._office.known.remember(step.key, file_id)
         return file_id
 
 

@@ -41,17 +41,13 @@ class Put(Step):
 
 @dataclass(frozen=True, slots=True)
 class AddFile(Step):
-    """Hand the bytes over to the service; the result is the id of the file."""
+    """Hand the bytes over to the service; the result is the id of the file.
+
+    It is written down at once, whatever becomes of the call: nobody else knows it.
+    """
 
     lease_id: str
-
-
-@dataclass(frozen=True, slots=True)
-class Remember(Step):
-    """Write down the id of bytes, for another run."""
-
     key: str
-    file_id: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -33,7 +33,6 @@ from langchain_bailian_app._upload_steps import (
     Fingerprint,
     Join,
     Put,
-    Remember,
     Step,
     TakeLease,
     Wait,
@@ -203,12 +202,11 @@ class Upload(Way):
             except (BailianFileError, BailianNotFoundError, BailianRequestError):
                 _logger.debug("%s is of no use any more: %s is uploaded anew", file_id, self._file.name)
         self.phase = "uploading"
-        file_id = yield from self._added(md5)
-        yield Remember(key, file_id)
+        file_id = yield from self._added(key, md5)
         self.phase = "parsing"
         return (yield from self.ready(file_id))
 
-    def _added(self, md5: str) -> Steps[str]:
+    def _added(self, key: str, md5: str) -> Steps[str]:
         """Bring the bytes in; end with the id of the file."""
         leases = 0
         while True:
@@ -218,7 +216,7 @@ class Upload(Way):
             step: Step = Put(self._file, target)
             try:
                 yield from self._repeated(step)
-                step = AddFile(target.lease_id)
+                step = AddFile(target.lease_id, key)
                 file_id: str = yield from self._repeated(step)
             except (BailianRequestError, BailianNotFoundError) as exc:
                 if leases >= _MOST_LEASES or not self._lease_is_dead(step, exc):

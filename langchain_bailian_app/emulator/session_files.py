@@ -38,7 +38,7 @@ _ENDS = {
     "index_failed": (6, "INDEX_BUILDING_FAILED", "The index could not be built."),
 }
 _THROTTLED = "Request was denied due to user flow control."
-_COME_BACK = {"x-acs-retry-after": "200"}  # milliseconds, as the official client reads it
+_COME_BACK = {"x-acs-retry-after": "50"}  # milliseconds, as the official client reads it
 _BEIJING = timezone(timedelta(hours=8))
 _DAY = 24 * 3600.0
 

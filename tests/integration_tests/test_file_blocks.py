@@ -9,7 +9,7 @@ import pytest
 from langchain_core.messages import AIMessage, HumanMessage
 
 from langchain_bailian_app import BailianAppChatModel, RagOptions
-from langchain_bailian_app.emulator import BailianEmulator, FileFaults
+from langchain_bailian_app.emulator import App, BailianEmulator, FileFaults
 from langchain_bailian_app.errors import BailianFileError
 from tests.integration_tests.test_files import NOTE, connect
 
@@ -21,10 +21,18 @@ NOTE_BLOCK = {"type": "file", "base64": DATA, "mime_type": "text/markdown", "fil
 QUESTION = {"type": "text", "text": "火星公司的保修期？"}
 
 
-@pytest.fixture
-def cloud() -> Iterator[BailianEmulator]:
-    with BailianEmulator() as emulator:
+@pytest.fixture(scope="module")
+def server() -> Iterator[BailianEmulator]:
+    with BailianEmulator(seed_apps=False) as emulator:
+        emulator.add_app(App("files", app_id=emulator.app_id))
         yield emulator
+
+
+@pytest.fixture
+def cloud(server: BailianEmulator) -> BailianEmulator:
+    server.reset()
+    server.files.faults = None
+    return server.start()
 
 
 def model_of(cloud: BailianEmulator, **fields: Any) -> BailianAppChatModel:

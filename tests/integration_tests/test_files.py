@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from langchain_bailian_app import BailianAppChatModel, RagOptions
-from langchain_bailian_app.emulator import BailianEmulator, FileFaults
+from langchain_bailian_app.emulator import App, BailianEmulator, FileFaults
 from langchain_bailian_app.errors import (
     BailianAuthenticationError,
     BailianFileError,
@@ -28,19 +28,40 @@ from langchain_bailian_app.errors import (
     BailianUploadError,
 )
 from langchain_bailian_app.files import BailianFiles, SessionFile
+from tests.clock import Clock
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from tests.clock import Clock
 
 NOTE = "# 火星\n\n火星公司的保修期是三年零四个月。\n"
 
 
+@pytest.fixture(scope="module")
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture(scope="module")
+def server(clock: Clock) -> Iterator[BailianEmulator]:
+    with BailianEmulator(clock=clock, seed_apps=False) as emulator:
+        emulator.add_app(App("files", app_id=emulator.app_id))
+        yield emulator
+
+
 @pytest.fixture
-def cloud(clock: Clock) -> Iterator[BailianEmulator]:
-    with BailianEmulator(clock=clock) as emulator:
+def cloud(server: BailianEmulator) -> BailianEmulator:
+    server.reset()
+    server.files.faults = None
+    server.files.parse_seconds = 0.0
+    return server
+
+
+@pytest.fixture
+def own_cloud() -> Iterator[BailianEmulator]:
+    """An emulator for uploads that are broken off: their last requests come when the test is over."""
+    with BailianEmulator(seed_apps=False) as emulator:
         yield emulator
 
 
@@ -104,7 +125,12 @@ def test_a_file_is_uploaded_and_the_application_is_asked_about_it(
 
 @both
 def test_it_waits_through_every_status(
-    cloud: BailianEmulator, files: BailianFiles, note: Path, clock: Clock, how: str
+    cloud: BailianEmulator,
+    files: BailianFiles,
+    note: Path,
+    clock: Clock,
+    how: str,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     cloud.files.parse_seconds = 70.0
     files.poll_interval = 0.01
@@ -116,7 +142,8 @@ def test_it_waits_through_every_status(
         clock.now += 10.0
         return seen[-1]
 
-    cloud.files.status_of = status_of  # the emulator's, to let time pass with each look
+    # The emulator's, to let time pass with each look.
+    monkeypatch.setattr(cloud.files, "status_of", status_of)
     (file,) = upload(files, how, note)
 
     assert file.is_ready
@@ -284,7 +311,8 @@ def test_200_files_with_failures_at_every_step_end_each_in_its_own_way(
     suffixes = ["md", "txt", "png", "mp3", "mp4", "xlsx"]
     dice = random.Random(8)
     paths = []
-    for number in range(200):
+    count = 200 if how == "sync" else 100
+    for number in range(count):
         path = tmp_path / f"file{number:03}.{suffixes[number % 6]}"
         path.write_bytes(f"# Datei {number}\n\n".encode() * dice.randint(1, 400))
         paths.append(path)
@@ -306,7 +334,7 @@ def test_200_files_with_failures_at_every_step_end_each_in_its_own_way(
         },
         seed=1,
     )
-    with pytest.raises(BailianUploadError, match=r"of 200 files are not ready") as caught:
+    with pytest.raises(BailianUploadError, match=f"of {count} files are not ready") as caught:
         upload(connect(cloud), how, *paths)
 
     ready, errors = caught.value.files, caught.value.errors
@@ -315,7 +343,7 @@ def test_200_files_with_failures_at_every_step_end_each_in_its_own_way(
     ]
     assert len({file.id for file in ready}) == len(ready)
     assert all(cloud.files.status_of(cloud.files.added[file.id]) == "FILE_IS_READY" for file in ready)
-    assert 10 <= len(errors) <= 40
+    assert count * 0.04 <= len(errors) <= count * 0.25
     assert all(error.name in error.message and (error.status or error.status_code) for error in errors)
     for file in ready:
         content = (tmp_path / file.name).read_bytes()
@@ -362,7 +390,7 @@ def test_missing_files_and_folders_are_named_all_at_once(
 
 
 def test_a_file_that_changes_while_it_is_uploaded_is_an_error(
-    cloud: BailianEmulator, files: BailianFiles, note: Path
+    cloud: BailianEmulator, files: BailianFiles, note: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     lease = cloud.files.lease
 
@@ -370,7 +398,8 @@ def test_a_file_that_changes_while_it_is_uploaded_is_an_error(
         note.write_text(NOTE * 2, "utf-8")
         return lease(*arguments)
 
-    cloud.files.lease = lease_and_grow  # the emulator's, which stands for some other program
+    # The emulator's, which stands for some other program.
+    monkeypatch.setattr(cloud.files, "lease", lease_and_grow)
     with pytest.raises(BailianFileError, match=r"note.md changed its size"):
         files.upload(note)
     assert not cloud.files.added
@@ -387,55 +416,58 @@ def slow_paths(folder: Path) -> list[Path]:
 
 
 async def test_a_cancelled_upload_leaves_nothing_behind_and_can_be_started_again(
-    cloud: BailianEmulator, files: BailianFiles, tmp_path: Path
+    own_cloud: BailianEmulator, tmp_path: Path
 ) -> None:
+    files = connect(own_cloud)
     paths = slow_paths(tmp_path)
-    cloud.files.parse_seconds = 100.0
+    own_cloud.files.parse_seconds = 100.0
     task = asyncio.create_task(files.aupload(paths))
-    await asyncio.to_thread(_wait, lambda: len(cloud.files.added) >= 5)
+    await asyncio.to_thread(_wait, lambda: len(own_cloud.files.added) >= 5)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
-    await asyncio.sleep(0.2)
-    before = len(cloud.requests)
-    await asyncio.sleep(0.2)
-    assert len(cloud.requests) == before
+    # What was on its way comes to its end, and nothing follows.
+    before = len(own_cloud.requests)
+    await asyncio.sleep(0.3)
+    assert len(own_cloud.requests) <= before + files.concurrency
 
-    cloud.files.parse_seconds = 0.0
+    own_cloud.files.parse_seconds = 0.0
     found = await files.aupload(paths)
 
     assert [file.name for file in found] == [path.name for path in paths]
-    # At most what was on its way between adding and remembering is there twice.
-    assert len(cloud.files.added) <= 12 + files.concurrency
+    # A file that was being added may be there twice, if nobody heard its id.
+    assert len(own_cloud.files.added) <= 12 + files.concurrency
 
 
 def test_ctrl_c_ends_an_upload_and_the_next_process_goes_on_where_it_was(
-    cloud: BailianEmulator, tmp_path: Path
+    own_cloud: BailianEmulator, tmp_path: Path
 ) -> None:
     paths = slow_paths(tmp_path)
     record = tmp_path / "record.jsonl"
-    cloud.files.parse_seconds = 100.0
+    own_cloud.files.parse_seconds = 100.0
 
-    main = threading.Thread(
-        target=lambda: (_wait(lambda: steps(cloud)["describe"] >= 20), _thread.interrupt_main())
-    )
-    main.start()
+    def interrupt() -> None:
+        _wait(lambda: record.exists() and record.read_text("utf-8").count("\n") == len(paths))
+        _thread.interrupt_main()
+
+    interrupter = threading.Thread(target=interrupt)
+    interrupter.start()
     with pytest.raises(KeyboardInterrupt):
-        connect(cloud, record=record).upload(paths)
-    main.join()
-    assert len(cloud.files.added) == 12
+        connect(own_cloud, record=record).upload(paths)
+    interrupter.join()
+    assert len(own_cloud.files.added) == 12
     with record.open("a") as file:
         file.write('{"place": "half of a li')  # a process that died while it wrote
 
-    cloud.files.parse_seconds = 0.0
-    uploads = steps(cloud)["upload"]
-    found = connect(cloud, record=record).upload(paths)
+    own_cloud.files.parse_seconds = 0.0
+    uploads = steps(own_cloud)["upload"]
+    found = connect(own_cloud, record=record).upload(paths)
 
     assert [file.id for file in found] == [
-        next(added.file_id for added in cloud.files.added.values() if added.name == path.name)
+        next(added.file_id for added in own_cloud.files.added.values() if added.name == path.name)
         for path in paths
     ]
-    assert steps(cloud)["upload"] == uploads == 12
+    assert steps(own_cloud)["upload"] == uploads == 12
 
 
 def _wait(until: Callable[[], bool]) -> None:
@@ -536,9 +568,9 @@ def test_signed_urls_and_keys_are_shown_nowhere(
     assert "planted" not in shown
 
 
-def test_a_wrong_access_key_ends_the_whole_call(cloud: BailianEmulator, tmp_path: Path) -> None:
+def test_a_wrong_access_key_ends_the_whole_call(own_cloud: BailianEmulator, tmp_path: Path) -> None:
     with pytest.raises(BailianAuthenticationError, match="access key is not found") as caught:
-        connect(cloud, access_key_id="other").upload(slow_paths(tmp_path))
+        connect(own_cloud, access_key_id="other").upload(slow_paths(tmp_path))
 
     assert caught.value.code == "InvalidAccessKeyId.NotFound"
     assert caught.value.request_id

@@ -24,7 +24,9 @@ IDS = {"xiaoming": "memory-of-xiaoming", "7": "memory-of-7"}
 
 @pytest.fixture(scope="module")
 def cloud() -> Iterator[BailianEmulator]:
-    with BailianEmulator(now=lambda: datetime(2025, 3, 16, 20, 47, 40, tzinfo=UTC)) as emulator:
+    with BailianEmulator(
+        seed_apps=False, now=lambda: datetime(2025, 3, 16, 20, 47, 40, tzinfo=UTC)
+    ) as emulator:
         emulator.add_app(App("memory", app_id="memory", long_term_memory=True))
         yield emulator
 

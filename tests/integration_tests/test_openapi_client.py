@@ -27,10 +27,17 @@ if TYPE_CHECKING:
 CONTENT = "# 火星\n\n火星公司的保修期是三年。\n".encode()
 
 
-@pytest.fixture
-def cloud() -> Iterator[BailianEmulator]:
-    with BailianEmulator() as emulator:
+@pytest.fixture(scope="module")
+def server() -> Iterator[BailianEmulator]:
+    with BailianEmulator(seed_apps=False) as emulator:
         yield emulator
+
+
+@pytest.fixture
+def cloud(server: BailianEmulator) -> BailianEmulator:
+    server.reset()
+    server.files.faults = None
+    return server.start()
 
 
 def client_of(cloud: BailianEmulator, **settings: Any) -> Client:
@@ -195,7 +202,7 @@ def test_refusals_carry_code_status_body_and_the_time_to_wait(cloud: BailianEmul
     assert broken.value.status_code == 500
     with pytest.raises(ThrottlingException) as throttled:
         client_of(cloud).apply_file_upload_lease("default", "ws", lease_request())
-    assert throttled.value.retry_after == 200  # milliseconds
+    assert throttled.value.retry_after == 50  # milliseconds
 
 
 def test_nothing_is_repeated_by_the_client(cloud: BailianEmulator) -> None:

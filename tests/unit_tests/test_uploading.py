@@ -15,7 +15,6 @@ from langchain_bailian_app._upload_steps import (
     Describe,
     Fingerprint,
     Put,
-    Remember,
     TakeLease,
     Wait,
 )
@@ -45,7 +44,6 @@ ANSWERS: dict[type[Step], Any] = {
     TakeLease: TARGET,
     Put: None,
     AddFile: "file_session_1",
-    Remember: None,
     Describe: READY,
     Wait: None,
 }
@@ -79,8 +77,8 @@ def travel(way: Way, script: list[Any], clock: Clock | None = None) -> tuple[lis
         walked.append(type(step).__name__)
         if isinstance(step, Wait) and clock is not None:
             clock.now += step.seconds
-        if isinstance(step, Remember):
-            way._known.remember(step.key, step.file_id)  # type: ignore[attr-defined]
+        if isinstance(step, AddFile):
+            way._known.remember(step.key, "file_session_1")  # type: ignore[attr-defined]
         result, error = ANSWERS[type(step)], None
         if script and type(step) is script[0][0]:
             outcome = script.pop(0)[1]
@@ -91,7 +89,7 @@ def status(name: str) -> SessionFile:
     return SessionFile("file_session_1", "note.md", 3, name, reason="because")
 
 
-STRAIGHT = ["Fingerprint", "TakeLease", "Put", "AddFile", "Remember", "Describe"]
+STRAIGHT = ["Fingerprint", "TakeLease", "Put", "AddFile", "Describe"]
 
 
 def test_the_straight_way(known: KnownFiles, clock: Clock) -> None:
@@ -280,7 +278,10 @@ def test_ids_outlive_the_process_only_where_they_belong(tmp_path: Path) -> None:
     first.remember("key", "file_session_1")
     first.remember("key", "file_session_2")
     with record.open("a") as file:
-        file.write('{"half\n[1]\n')
+        file.write('[1]\n{"half')  # the process died
 
-    assert KnownFiles(record, "here").claim("key").file_id == "file_session_2"
+    second = KnownFiles(record, "here")
+    assert second.claim("key").file_id == "file_session_2"
+    second.remember("other", "file_session_3")
+    assert KnownFiles(record, "here").claim("other").file_id == "file_session_3"
     assert KnownFiles(record, "there").claim("key").file_id is None
