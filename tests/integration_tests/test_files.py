@@ -10,6 +10,7 @@ import hashlib
 import logging
 import pickle
 import random
+import sys
 import threading
 import time
 import warnings
@@ -613,6 +614,16 @@ async def test_the_event_loop_is_never_blocked(
 
     # The emulator's thread takes its turns too; a TLS context or an MD5 of 100 MB would stand out.
     assert longest < 0.2
+
+
+@both
+def test_without_the_official_client_the_first_request_says_what_to_install(
+    files: BailianFiles, note: Path, monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
+    monkeypatch.setitem(sys.modules, "alibabacloud_bailian20231229", None)
+
+    with pytest.raises(ImportError, match=r"langchain-bailian-app\[openapi\]"):
+        upload(files, how, note)
 
 
 def test_settings_are_checked(monkeypatch: pytest.MonkeyPatch) -> None:
