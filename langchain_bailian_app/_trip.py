@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
-from typing import TYPE_CHECKING, Any, NamedTuple, Self, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 from langchain_bailian_app._fleet import Fleet, Job
 from langchain_bailian_app._session_files import SessionFile, Target, read_created
@@ -28,8 +28,6 @@ if TYPE_CHECKING:
     from langchain_bailian_app._openapi import OpenApi
     from langchain_bailian_app._progress import Progress
     from langchain_bailian_app._uploading import Way
-
-T = TypeVar("T")
 
 _CATEGORY, _TYPE = "default", "SESSION_FILE"  # the only ones for session files (OpenAPI)
 _PARSER = "AUTO_SELECT"  # a parser must be named, but that of session files cannot be chosen
