@@ -46,12 +46,10 @@ class OpenApi:
             BailianError: It failed.
             ImportError: The client is not installed.
         """
+        models, runtime_options = _official()
         client = self._client()
-        from alibabacloud_bailian20231229 import models  # noqa: PLC0415
-        from darabonba.runtime import RuntimeOptions  # noqa: PLC0415
-
         request = getattr(models, f"{action.title().replace('_', '')}Request")(**parameters)
-        runtime = RuntimeOptions(
+        runtime = runtime_options(
             connect_timeout=int(self._fields.connect_timeout * 1000),
             read_timeout=int(self._fields.read_timeout * 1000),
             max_idle_conns=_CONNECTIONS,
@@ -75,13 +73,25 @@ class OpenApi:
             return self._made
 
 
-def _new_client(fields: OpenApiFields) -> Any:
+def _official() -> tuple[Any, Any]:
+    """Return the official models of requests, and the class of what goes along with each.
+
+    Raises:
+        ImportError: The extra is not installed.
+    """
     try:
-        from alibabacloud_bailian20231229.client import Client  # noqa: PLC0415
-        from alibabacloud_credentials.client import Client as Credentials  # noqa: PLC0415
-        from alibabacloud_tea_openapi.utils_models import Config  # noqa: PLC0415
+        from alibabacloud_bailian20231229 import models  # noqa: PLC0415
+        from darabonba.runtime import RuntimeOptions  # noqa: PLC0415
     except ImportError as exc:
         raise ImportError(_MISSING) from exc
+    return models, RuntimeOptions
+
+
+def _new_client(fields: OpenApiFields) -> Any:
+    from alibabacloud_bailian20231229.client import Client  # noqa: PLC0415
+    from alibabacloud_credentials.client import Client as Credentials  # noqa: PLC0415
+    from alibabacloud_tea_openapi.utils_models import Config  # noqa: PLC0415
+
     scheme, _, host = (fields.endpoint or "https://").partition("://")
     config = Config(
         region_id=fields.region,

@@ -600,9 +600,9 @@ async def test_the_event_loop_is_never_blocked(
     async def watch() -> None:
         nonlocal longest
         while True:
-            before = time.perf_counter()
+            before = time.thread_time()
             await asyncio.sleep(0.005)
-            longest = max(longest, time.perf_counter() - before)
+            longest = max(longest, time.thread_time() - before)
 
     await files.aupload(slow_paths(tmp_path)[:1])  # imports
     large = tmp_path / "large.mp4"
@@ -612,8 +612,8 @@ async def test_the_event_loop_is_never_blocked(
     await files.aupload([large, *slow_paths(tmp_path)])
     watcher.cancel()
 
-    # The emulator's thread takes its turns too; a TLS context or an MD5 of 100 MB would stand out.
-    assert longest < 0.2
+    # Of this thread alone, whatever else the machine does; the MD5 of 100 MB takes twice as much.
+    assert longest < 0.1
 
 
 @both
