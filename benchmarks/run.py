@@ -9,6 +9,7 @@ from pathlib import Path
 
 import early_close
 import session_bytes
+import upload_memory
 
 RESULTS = Path(__file__).with_name("RESULTS.md")
 PACKAGES = ("langchain-bailian-app", "langchain-core", "dashscope")
@@ -23,7 +24,7 @@ def circumstances() -> str:
 
 def main() -> None:
     """Measure, print, and write the results."""
-    sections = [benchmark.measure() for benchmark in (session_bytes, early_close)]
+    sections = [benchmark.measure() for benchmark in (session_bytes, early_close, upload_memory)]
     report = "\n\n".join(["# Results", f"Written by `make bench`. {circumstances()}.", *sections])
     print(report)
     RESULTS.write_text(f"{report}\n", "utf-8")

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from langchain_core.messages import ToolMessage
 
+from langchain_bailian_app._entry import memory_of
 from langchain_bailian_app._exchange import Exchange
 from langchain_bailian_app._reply import ReplyReader
 from langchain_bailian_app._tool_prompt import ToolPrompt, tool_prompt
@@ -19,43 +21,56 @@ if TYPE_CHECKING:
 
     from langchain_bailian_app._application_fields import ApplicationFields
     from langchain_bailian_app._connection import Connection
+    from langchain_bailian_app._hooks import Hooks
     from langchain_bailian_app.sessions import SessionStore
 
 
-def asked(
-    messages: Sequence[BaseMessage],
-    fields: ApplicationFields,
-    keywords: dict[str, Any],
-    *,
-    app_id: str,
-    connection: Connection,
-    session_store: SessionStore | None,
-) -> tuple[Exchange, ReplyReader, SessionStore]:
-    """Return the two sides of a call, and the store of its session.
+@dataclass(frozen=True)
+class Asking:
+    """The options of a call, checked."""
+
+    options: ApplicationFields
+    tools: ToolPrompt | None
+    store: SessionStore
+    """Who may continue which session."""
+
+    def sides(
+        self, messages: Sequence[BaseMessage], app_id: str, connection: Connection
+    ) -> tuple[Exchange, ReplyReader]:
+        """Return what is sent, and what reads the reply.
+
+        Raises:
+            ValueError: The messages cannot be put to an application.
+        """
+        if self.options.tool_calling is not None:
+            _check_no_results(messages, self.options)
+            messages = self.tools.told(messages) if self.tools else with_calls_as_text(messages)
+        exchange = Exchange(messages, self.options, app_id=app_id, connection=connection)
+        return exchange, ReplyReader(app_id, self.options, self.tools)
+
+
+def asking(model: Hooks, keywords: dict[str, Any]) -> Asking:
+    """Return what the fields of a model and the keywords of a call ask for.
 
     Raises:
         ValueError: An argument is wrong.
         TypeError: A keyword is no field.
         NotImplementedError: A keyword would give the application tools.
     """
-    options = fields.overlaid(keywords)
-    tools: ToolPrompt | None = None
-    if options.tool_calling is not None:
-        _check_no_results(messages, options)
-        tools = tool_prompt(keywords)
-        messages = tools.told(messages) if tools else with_calls_as_text(messages)
+    options = model.overlaid(keywords)
+    tools = tool_prompt(keywords) if options.tool_calling is not None else None
     if tools is not None:
         _check_no_session(options)
         options = options.model_copy(update={"history": "messages"})
-    if options.history == "thread" and session_store is None:
+    if options.history == "thread" and model.session_store is None:
         message = (
             "`history='thread'` needs a `session_store`: what it remembers is all there is of the "
             "conversation"
         )
         raise ValueError(message)
-    exchange = Exchange(messages, options, app_id=app_id, connection=connection)
-    store = SHARED_STORE if session_store is None else session_store
-    return exchange, ReplyReader(app_id, options, tools), store
+    if model.memory_ids is not None and options.memory_id is None:
+        memory_of(None, model.memory_ids)  # `generate` passes by where the config is read
+    return Asking(options, tools, SHARED_STORE if model.session_store is None else model.session_store)
 
 
 def _check_no_session(options: ApplicationFields) -> None:

@@ -8,6 +8,8 @@ from __future__ import annotations
 from base64 import b64decode
 from typing import TYPE_CHECKING, Any
 
+from langchain_bailian_app._session_files import SESSION_FILE
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
@@ -17,6 +19,8 @@ _LARGEST = 10 * 1024 * 1024  # bytes a file (official page on files)
 
 def part_of(block: str | dict[str, Any]) -> tuple[str, str]:
     """Return what a content block is to an application: text, the URL of an image, or of a file.
+
+    A session file (one that was uploaded) is told by its id.
 
     Raises:
         ValueError: The application cannot be given it; it is never left out.
@@ -41,11 +45,13 @@ def part_of(block: str | dict[str, Any]) -> tuple[str, str]:
             {"type": "file", "file": {"file_data": str(url)}}
             | {"type": "input_file", "file_url": str(url)}
             | {"type": "input_file", "file_data": str(url)}
-        ):
+            | {"type": "file" | "image" | "audio" | "video", "file_id": str(url)}
+        ) if "file_id" not in block or url.startswith(SESSION_FILE):
             return "file", url
     text = (
         f"a content block of type {block.get('type')!r} with the keys {sorted(block)} cannot be put to "
-        "an application: it takes text, images and files by URL, and base64 data with its mime_type"
+        "an application: it takes text, images and files by URL, and base64 data with its mime_type; "
+        "other data is uploaded by a model that has `files=BailianFiles(…)`"
     )
     raise ValueError(text)
 

@@ -7,10 +7,12 @@ and what holds secrets is wrapped here.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Self
 
 from langchain_core.language_models import BaseChatModel, LanguageModelInput
 from langchain_core.runnables import RunnableConfig, ensure_config
+from pydantic import Field
 
 from langchain_bailian_app._application_fields import SIGNED, ApplicationFields, hide_secrets
 from langchain_bailian_app._signed import unsigned
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
     from langchain_core.outputs import ChatResult
 
 _SESSION = "bailian_session_id"  # in `configurable`
+_USER = "user_id"  # in `configurable`
 _DISTINGUISHING = ("history", "session_id", "biz_params", "image_list", "file_list")
 
 
@@ -33,8 +36,38 @@ def without_session(config: RunnableConfig) -> RunnableConfig:
     return {**config, "configurable": inside}
 
 
+def memory_of(user: Any, memory_ids: Mapping[str, str] | Callable[[str], str | None]) -> str:
+    """Return the memory of a user.
+
+    Raises:
+        ValueError: No user is named, or none is known by this name.
+    """
+    if user is None:
+        message = (
+            "`memory_ids` is set, but nobody says whose call this is: give `configurable.user_id` in "
+            "the config, or `memory_id=`; `generate` and its siblings see no config"
+        )
+        raise ValueError(message)
+    known = memory_ids if callable(memory_ids) else memory_ids.get
+    memory_id = known(str(user))
+    if not memory_id:
+        message = f"`memory_ids` knows no memory of the user {str(user)!r}: make one and add it"
+        raise ValueError(message)
+    return memory_id
+
+
 class EntryPoints(ApplicationFields, BaseChatModel):
     """Overrides every public way to call a model; `batch` and chains go through these."""
+
+    memory_ids: Mapping[str, str] | Callable[[str], str | None] | None = Field(
+        default=None, exclude=True, repr=False
+    )
+    """Whose long-term memory is whose: a mapping of user ids to memory ids, or a function that knows.
+
+    The user is `configurable.user_id` of a call's config. A call without one, or of a user who has no
+    memory here, is an error, unless it is given `memory_id`: it would read and write the memory that
+    all users share. The function is called where the model is, on the event loop too.
+    """
 
     def invoke(
         self,
@@ -96,6 +129,8 @@ class EntryPoints(ApplicationFields, BaseChatModel):
         for name, key in wanted.items():
             if kwargs.get(name) is None and configurable.get(key) is not None:
                 kwargs = kwargs | {name: str(configurable[key])}  # thread ids may be numbers
+        if self.memory_ids is not None and (kwargs.get("memory_id") or self.memory_id) is None:
+            kwargs = kwargs | {"memory_id": memory_of(configurable.get(_USER), self.memory_ids)}
         return kwargs
 
     def _generate_with_cache(self, *args: Any, **kwargs: Any) -> ChatResult:

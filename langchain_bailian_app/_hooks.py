@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from langchain_core.callbacks import BaseCallbackHandler
 from langchain_core.language_models.chat_models import agenerate_from_stream, generate_from_stream
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from langchain_bailian_app._connected import Connected
 from langchain_bailian_app._connection_fields import Id
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from langchain_core.messages import BaseMessage
     from langchain_core.outputs import ChatGenerationChunk, ChatResult
 
-    from langchain_bailian_app._exchange import Exchange
+    from langchain_bailian_app._asking import Asking
     from langchain_bailian_app._frames import Frame
     from langchain_bailian_app._reply import ReplyReader
 
@@ -37,6 +37,21 @@ class Hooks(Connected, EntryPoints):
 
     session_store: SessionStore | None = Field(default=None, exclude=True)
     """Who may continue which session. Default: one that all models of this process share."""
+
+    files: Any = Field(default=None, exclude=True, repr=False)
+    """A `BailianFiles`: uploads the data of content blocks (`file`, `image`, `audio`, `video` with
+    base64) as session files, each once, and waits until they are ready to be asked about.
+
+    Without it data goes along in the request, where only images and files have a place.
+    """
+
+    @field_validator("files")
+    @classmethod
+    def _check_files(cls, files: Any) -> Any:  # whose class would import dashscope
+        if files is not None and not hasattr(files, "aupload_local"):
+            message = f"`files` takes a `BailianFiles`, not a {type(files).__name__}"
+            raise ValueError(message)
+        return files
 
     def _generate(
         self,
@@ -62,7 +77,7 @@ class Hooks(Connected, EntryPoints):
     ) -> ChatResult:
         if _wants_tokens(run_manager):
             return await agenerate_from_stream(self._astream(messages, stop, run_manager, **kwargs))
-        reply, frames = self._acall(messages, stop, kwargs)
+        reply, frames = await self._acall(messages, stop, kwargs)
         async with aclosing(frames):
             async for frame in frames:
                 reply.read(frame)
@@ -100,7 +115,7 @@ class Hooks(Connected, EntryPoints):
     async def _achunks(
         self, messages: list[BaseMessage], stop: list[str] | None, kwargs: dict[str, Any]
     ) -> AsyncGenerator[ChatGenerationChunk]:
-        reply, frames = self._acall(messages, stop, kwargs)
+        reply, frames = await self._acall(messages, stop, kwargs)
         async with aclosing(frames):
             async for frame in frames:
                 for chunk in reply.chunks(frame):
@@ -114,31 +129,28 @@ class Hooks(Connected, EntryPoints):
         self, messages: Sequence[BaseMessage], stop: list[str] | None, kwargs: dict[str, Any]
     ) -> tuple[ReplyReader, Generator[Frame]]:
         from langchain_bailian_app._dialogue import read
+        from langchain_bailian_app._uploaded import uploaded
 
-        exchange, reply, store = self._exchange(messages, stop, kwargs)
-        return reply, read(exchange, self._transport(), store, reply)
+        asking = self._asking(stop, kwargs)
+        messages = uploaded(self.files, messages)
+        exchange, reply = asking.sides(messages, self.app_id, self._connection())
+        return reply, read(exchange, self._transport(), asking.store, reply)
 
-    def _acall(
+    async def _acall(
         self, messages: Sequence[BaseMessage], stop: list[str] | None, kwargs: dict[str, Any]
     ) -> tuple[ReplyReader, AsyncGenerator[Frame]]:
         from langchain_bailian_app._dialogue import aread
+        from langchain_bailian_app._uploaded import auploaded
 
-        exchange, reply, store = self._exchange(messages, stop, kwargs)
-        return reply, aread(exchange, self._transport(), store, reply)
+        asking = self._asking(stop, kwargs)
+        messages = await auploaded(self.files, messages)
+        exchange, reply = asking.sides(messages, self.app_id, self._connection())
+        return reply, aread(exchange, self._transport(), asking.store, reply)
 
-    def _exchange(
-        self, messages: Sequence[BaseMessage], stop: list[str] | None, kwargs: dict[str, Any]
-    ) -> tuple[Exchange, ReplyReader, SessionStore]:
-        from langchain_bailian_app._asking import asked
+    def _asking(self, stop: list[str] | None, kwargs: dict[str, Any]) -> Asking:
+        from langchain_bailian_app._asking import asking
 
-        return asked(
-            messages,
-            self,
-            kwargs if stop is None else kwargs | {"stop": stop},
-            app_id=self.app_id,
-            connection=self._connection(),
-            session_store=self.session_store,
-        )
+        return asking(self, kwargs if stop is None else kwargs | {"stop": stop})
 
 
 def _wants_tokens(

@@ -21,6 +21,7 @@ from langchain_core.messages.tool import tool_call as create_tool_call
 from langchain_bailian_app._answer import Answer, Delta, ReasoningDelta, TextDelta
 from langchain_bailian_app._blocks import PROVIDER, default_order
 from langchain_bailian_app._nodes import NodeEvent
+from langchain_bailian_app._recalled import recalled_in
 from langchain_bailian_app._steps import StepCall, StepResult
 from langchain_bailian_app._tool_calls import ToolCall
 
@@ -151,6 +152,7 @@ def _metadata(answer: Answer, app_id: str) -> dict[str, Any]:
         "final_text": answer.final_text,
         "tool_call_problems": [call.problem for call in answer.tool_calls if call.problem] or None,
         "model_usage": models or None,
+        "memories": recalled_in(answer.thoughts) or None,
         "extra": _extra(answer) or None,
     }
     return {name: value for name, value in metadata.items() if value is not None}

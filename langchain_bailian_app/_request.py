@@ -19,6 +19,7 @@ from langchain_core.messages import (
 )
 
 from langchain_bailian_app._attachments import check_urls, part_of
+from langchain_bailian_app._session_files import SESSION_FILE, check_ids
 from langchain_bailian_app._transcript import Turn, new_question, whole_conversation
 
 if TYPE_CHECKING:
@@ -124,7 +125,7 @@ def _request(
         path=f"apps/{app_id}/completion",
         body={
             "input": conversation | _attachments(turns, options) | _input(options),
-            "parameters": _parameters(options, stream=stream),
+            "parameters": _parameters(turns, options, stream=stream),
         },
         stream=stream,
     )
@@ -133,7 +134,8 @@ def _request(
 def _attachments(turns: list[Turn], options: ApplicationFields) -> dict[str, Any]:
     """Collect images and files, oldest first: the service has no place for them in a message."""
     images = [*(url for turn in turns for url in turn.images), *(options.image_list or ())]
-    files = [*(url for turn in turns for url in turn.files), *(options.file_list or ())]
+    given = [url for turn in turns for url in turn.files if not url.startswith(SESSION_FILE)]
+    files = [*given, *(options.file_list or ())]
     lists = {"image_list": list(dict.fromkeys(images)), "file_list": list(dict.fromkeys(files))}
     for name, urls in lists.items():
         check_urls(name, urls)
@@ -154,15 +156,30 @@ def _input(options: ApplicationFields) -> dict[str, Any]:
     return given | (options.extra_input or {})
 
 
-def _parameters(options: ApplicationFields, *, stream: bool) -> dict[str, Any]:
+def _rag_options(turns: list[Turn], options: ApplicationFields) -> dict[str, Any] | None:
+    """Return which knowledge to search, session files in the messages included.
+
+    Raises:
+        ValueError: There are more session files than a call takes.
+    """
+    rag_options = {} if options.rag_options is None else options.rag_options.to_wire()
+    given = rag_options.get("session_file_ids") or []
+    said = [url for turn in turns for url in turn.files if url.startswith(SESSION_FILE)]
+    if said:
+        file_ids = list(dict.fromkeys([*said, *given]))
+        check_ids(file_ids)
+        return rag_options | {"session_file_ids": file_ids}
+    return None if options.rag_options is None else rag_options
+
+
+def _parameters(turns: list[Turn], options: ApplicationFields, *, stream: bool) -> dict[str, Any]:
     fields = {wire: getattr(options, name) for name, wire in _PARAMETERS.items()}
     # Unasked, an application may think without telling.
     if options.has_thoughts is None and options.enable_thinking:
         fields["has_thoughts"] = True
     if options.flow_stream_mode is None and options.answer_node is not None:
         fields["flow_stream_mode"] = "message_format_plus"
-    if options.rag_options is not None:
-        fields["rag_options"] = options.rag_options.to_wire()
+    fields["rag_options"] = _rag_options(turns, options)
     if stream:  # a plain POST is refused with it
         fields["incremental_output"] = True
     given = {name: value for name, value in fields.items() if value is not None}

@@ -77,7 +77,7 @@ class BailianAppChatModel(Hooks):
 
     model_config = ConfigDict(populate_by_name=True)
 
-    _shared_by_copies: ClassVar = ("rate_limiter", "cache", "session_store")
+    _shared_by_copies: ClassVar = ("rate_limiter", "cache", "session_store", "memory_ids")
 
     app_id: Id = Field(
         default_factory=from_env(

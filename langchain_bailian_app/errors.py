@@ -12,6 +12,8 @@ ModelError (langchain-core) · DashScopeError (dashscope)
    ├─ BailianNotFoundError             the model, workspace or address does not exist
    ├─ BailianRateLimitError            too many requests
    ├─ BailianServerError               the service or a plugin failed
+   ├─ BailianFileError                 a file cannot be asked about
+   ├─ BailianUploadError               some of several files cannot
    ├─ BailianTimeoutError              no answer in time
    └─ BailianConnectionError           no connection, or it was lost
       └─ BailianStreamError            the answer ended before it was complete
@@ -35,6 +37,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from langchain_core.messages import AIMessage
+
+    from langchain_bailian_app._session_files import SessionFile
 
 
 class ErrorResponse(NamedTuple):
@@ -143,10 +147,38 @@ class BailianStreamError(BailianConnectionError):
     """The answer ended before it was complete; `partial` has what had come."""
 
 
+class BailianFileError(BailianError):
+    """A file did not become ready for questions; the message has the reason."""
+
+    name: str | None = None
+    """Name of the file."""
+
+    file_id: str | None = None
+    """Its id, if the service has given it one."""
+
+    status: str | None = None
+    """What the service says of it, if it says that it failed."""
+
+
+class BailianUploadError(BailianError):
+    """Some of several files did not become ready."""
+
+    files: list[SessionFile]
+    """Those that are ready."""
+
+    errors: list[BailianFileError]
+    """Why the others are not, each with its `name`."""
+
+
 _BY_CODE: dict[str, type[BailianError]] = {
     "InvalidApiKey": BailianAuthenticationError,
     "invalid_api_key": BailianAuthenticationError,
     "NOT AUTHORIZED": BailianAuthenticationError,
+    "InvalidAccessKeyId": BailianAuthenticationError,
+    "InvalidSecurityToken": BailianAuthenticationError,
+    "SignatureDoesNotMatch": BailianAuthenticationError,
+    "Forbidden": BailianPermissionError,
+    "NoPermission": BailianPermissionError,
     "AccessDenied": BailianPermissionError,
     "App": BailianPermissionError,
     "Workspace": BailianPermissionError,
@@ -182,7 +214,8 @@ _BY_CODE: dict[str, type[BailianError]] = {
     "RetrivalFailed": BailianServerError,
     "RequestTimeOut": BailianTimeoutError,
 }
-"""Class by code, or by its part before the dot. Source: the service's page of error codes, 2026-02."""
+"""Class by code, or by its part before the dot. Source: the service's page of error codes, 2026-02; for
+AccessKeys and RAM the codes common to Alibaba Cloud's OpenAPI."""
 
 _BY_STATUS: dict[int, type[BailianError]] = {
     401: BailianAuthenticationError,

@@ -15,10 +15,9 @@ from urllib.parse import unquote, urlsplit
 from langchain_core.load import Serializable
 from pydantic import BeforeValidator, ConfigDict, Field, SecretStr, model_validator
 
+from langchain_bailian_app._session_files import SessionFileIds, check_ids
 from langchain_bailian_app._signed import Signed, shown
 from langchain_bailian_app._strings import Strings
-
-_FILE_SESSION = "file_session_"
 
 
 class RagOptions(Serializable):
@@ -67,8 +66,8 @@ class RagOptions(Serializable):
     structured_filter: dict[str, Any] | None = None
     """Column values that a row must have, texts or numbers. Structured knowledge bases only."""
 
-    session_file_ids: Strings | None = Field(default=None, max_length=10)
-    """Ids (`file_session_…`) of files uploaded for this conversation.
+    session_file_ids: SessionFileIds | None = None
+    """Files uploaded for this conversation: `SessionFile`s of `BailianFiles`, or their ids.
 
     At most 10, each in the same workspace and ready (`FILE_IS_READY`), else the call fails (official
     guide). How long they last is disputed: the guide says up to 7 days, the page on files usually 24
@@ -81,12 +80,7 @@ class RagOptions(Serializable):
             if getattr(self, name) and not self.pipeline_ids:
                 message = f"`{name}` takes effect only with `pipeline_ids`: give those too"
                 raise ValueError(message)
-        for file_id in self.session_file_ids or []:
-            if not file_id.startswith(_FILE_SESSION):
-                message = (
-                    f"`session_file_ids` has {file_id!r}, but such ids begin with {_FILE_SESSION!r}"
-                )
-                raise ValueError(message)
+        check_ids(self.session_file_ids or ())
         if self.model_extra:
             message = f"RagOptions does not know {sorted(self.model_extra)}: passed on as they are"
             warnings.warn(message, stacklevel=2)

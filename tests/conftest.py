@@ -6,6 +6,7 @@ import os
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from alibabacloud_credentials.utils import auth_util
 
 from langchain_bailian_app import BailianAppChatModel
 from langchain_bailian_app.emulator import App, BailianEmulator
@@ -25,7 +26,7 @@ _PROXIES = {"http_proxy", "https_proxy", "all_proxy", "no_proxy"}
 def clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Hide keys, proxies and configuration of the machine that runs the tests."""
     for name in list(os.environ):
-        if name.startswith(("DASHSCOPE_", "BAILIAN_")) or name.lower() in _PROXIES:
+        if name.startswith(("DASHSCOPE_", "BAILIAN_", "ALIBABA_CLOUD_")) or name.lower() in _PROXIES:
             monkeypatch.delenv(name)
     monkeypatch.setenv("HOME", str(tmp_path))
 
@@ -49,6 +50,11 @@ def connected_environment(bailian: BailianEmulator, monkeypatch: pytest.MonkeyPa
     monkeypatch.setenv("DASHSCOPE_API_KEY", bailian.api_key)
     monkeypatch.setenv("DASHSCOPE_BASE_URL", bailian.base_url)
     monkeypatch.setenv("BAILIAN_APP_ID", bailian.app_id)
+    monkeypatch.setenv("DASHSCOPE_WORKSPACE", "emulator")
+    monkeypatch.setenv("BAILIAN_OPENAPI_ENDPOINT", bailian.openapi_endpoint)
+    # Alibaba Cloud's credential chain reads the environment when it is imported.
+    monkeypatch.setattr(auth_util, "environment_access_key_id", bailian.access_key_id)
+    monkeypatch.setattr(auth_util, "environment_access_key_secret", bailian.access_key_secret)
 
 
 @pytest.fixture

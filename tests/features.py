@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import re
 import sys
+import tempfile
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +25,7 @@ from langchain_bailian_app import (
 )
 from langchain_bailian_app.emulator import App, BailianEmulator, Document, KnowledgeBase, Turn
 from langchain_bailian_app.errors import BailianRequestError
+from langchain_bailian_app.files import BailianFiles
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -155,6 +157,20 @@ def memory(lab: Lab) -> bool:
     return ["小明" in model.invoke("？", memory_id=user).text for user in "ab"] == [True, False]
 
 
+def session_files(lab: Lab) -> bool:
+    files = BailianFiles(
+        workspace_id="features",
+        endpoint=lab.bailian.openapi_endpoint,
+        access_key_id=lab.bailian.access_key_id,
+        access_key_secret=lab.bailian.access_key_secret,
+    )
+    with tempfile.TemporaryDirectory() as folder:
+        note = Path(folder, "note.md")
+        note.write_text("# 火星\n\n火星公司的保修期是三年。\n", "utf-8")
+        options = RagOptions(session_file_ids=files.upload(note))
+    return "三年" in lab.model().invoke("火星公司的保修期？", rag_options=options).text
+
+
 def another_model(lab: Lab) -> bool:
     metadata = lab.model(app_model="another").invoke("你好").response_metadata
     return [usage["model_id"] for usage in metadata["model_usage"]] == ["another"]
@@ -195,6 +211,7 @@ FEATURES = [
     Feature('flat variables, `BizParams(city="…")`', given(BizParams(days=3)), "2.3", "W"),
     Feature("user tokens", given(BizParams(user_defined_tokens={"tool": "t"})), "2.3", "A1"),
     Feature("`rag_options`", narrowed(rag_options=RagOptions(tags=["红"])), "2.4, 2.6", "A1", "A2"),
+    Feature("session files, `BailianFiles`", session_files, "2.4, 2.6, 5.2", "A1", "A2"),
     Feature("`BailianRetriever(app_id=…)`", documents, "2.4, 3.4", "A1 L"),
     Feature("citations", citations, "2.6, 3.3", "A1 L"),
     Feature("steps, `has_thoughts`", steps, "2.4", "A1 A2 W L"),

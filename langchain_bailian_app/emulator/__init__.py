@@ -8,6 +8,7 @@ from langchain_bailian_app.emulator.apps import Answer, App
 from langchain_bailian_app.emulator.documents import Document
 from langchain_bailian_app.emulator.errors import ERRORS, ErrorReply
 from langchain_bailian_app.emulator.faults import FAULTS, Faults
+from langchain_bailian_app.emulator.file_faults import FILE_FAULTS, FileFaults
 from langchain_bailian_app.emulator.knowledge import KnowledgeBase
 from langchain_bailian_app.emulator.nodes import Node
 from langchain_bailian_app.emulator.records import RecordedRequest
@@ -17,12 +18,14 @@ from langchain_bailian_app.emulator.turns import Reply, Round, Turn
 __all__ = [
     "ERRORS",
     "FAULTS",
+    "FILE_FAULTS",
     "Answer",
     "App",
     "BailianEmulator",
     "Document",
     "ErrorReply",
     "Faults",
+    "FileFaults",
     "KnowledgeBase",
     "Node",
     "RecordedRequest",

@@ -25,6 +25,12 @@ export DASHSCOPE_HTTP_BASE_URL={base_url}  # for dashscope 1.x
 export DASHSCOPE_API_KEY={api_key}
 export BAILIAN_APP_ID={app_id}
 
+For session files and memories:
+export BAILIAN_OPENAPI_ENDPOINT={openapi_endpoint}
+export ALIBABA_CLOUD_ACCESS_KEY_ID={access_key_id}
+export ALIBABA_CLOUD_ACCESS_KEY_SECRET={access_key_secret}
+export DASHSCOPE_WORKSPACE=emulator
+
 Ctrl-C ends it.
 """
 
@@ -57,7 +63,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def _greeting(bailian: BailianEmulator) -> str:
     apps = "\n".join(f"  {a.app_id}  {a.name}: {a.description}" for a in bailian.apps.values())
     return _GREETING.format(
-        base_url=bailian.base_url, api_key=bailian.api_key, app_id=bailian.app_id, apps=apps
+        base_url=bailian.base_url,
+        api_key=bailian.api_key,
+        app_id=bailian.app_id,
+        apps=apps,
+        openapi_endpoint=bailian.openapi_endpoint,
+        access_key_id=bailian.access_key_id,
+        access_key_secret=bailian.access_key_secret,
     )
 
 

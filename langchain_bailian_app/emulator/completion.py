@@ -21,6 +21,7 @@ from langchain_bailian_app.emulator.knowledge import KnowledgeBase, search
 from langchain_bailian_app.emulator.memories import MemoryStore
 from langchain_bailian_app.emulator.remains import Remains
 from langchain_bailian_app.emulator.rewriting import rewritten
+from langchain_bailian_app.emulator.session_files import FileStore
 from langchain_bailian_app.emulator.sessions import Session, SessionStore
 from langchain_bailian_app.emulator.turns import Turn
 
@@ -35,6 +36,7 @@ class Completion:
     sessions: SessionStore
     memories: MemoryStore
     pace: float
+    files: FileStore
     extra_knowledge: Sequence[KnowledgeBase] = field(default_factory=list)
 
     async def __call__(self, exchange: Exchange, app_id: str) -> None:
@@ -80,7 +82,10 @@ class Completion:
         if call.dialog_round is not None:
             history = history[max(len(history) - call.dialog_round, 0) :]
         options = call.rag_options
-        knowledge_bases = self._knowledge_bases(app, options)
+        knowledge_bases = [
+            *self._knowledge_bases(app, options),
+            *self.files.knowledge(options.session_file_ids, app.workspace),
+        ]
         memory_id = None
         if app.long_term_memory:
             memory_id = call.memory_id or f"default-{app.app_id}"

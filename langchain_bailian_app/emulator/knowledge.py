@@ -4,6 +4,7 @@ Knows nothing of HTTP or of frames; a `Hit` becomes JSON in `thoughts` and `retr
 """
 
 import logging
+import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -11,7 +12,10 @@ from pathlib import Path
 from typing import Any, Self
 
 try:
-    import bm25s
+    with warnings.catch_warnings():
+        # It imports tqdm, which complains in notebooks without widgets; no bar is shown here.
+        warnings.filterwarnings("ignore", message="IProgress not found")
+        import bm25s
 except ModuleNotFoundError as exc:
     msg = 'The emulator needs more packages: pip install "langchain-bailian-app[emulator]"'
     raise ModuleNotFoundError(msg) from exc

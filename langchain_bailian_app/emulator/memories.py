@@ -4,7 +4,9 @@ The service extracts facts with a model and after about a minute; here patterns 
 """
 
 import re
+import uuid
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from datetime import datetime
 
 # A pattern, what is remembered of it, and how it is said to the user.
@@ -41,27 +43,57 @@ def facts_in(text: str, *, addressed: bool = False) -> list[str]:
     ]
 
 
+@dataclass
+class Memory:
+    """A long-term memory; `nodes` are the facts in it, by id, each with the time it was stored."""
+
+    memory_id: str
+    description: str = ""
+    nodes: dict[str, tuple[str, str]] = field(default_factory=dict)
+
+
 class MemoryStore:
-    """All long-term memories of an emulator."""
+    """All long-term memories of an emulator, made over the OpenAPI or named to an app.
+
+    An app may be given an id that was never made; whether the service refuses that, no source says.
+    """
 
     def __init__(self, now: Callable[[], datetime]) -> None:
+        self.memories: dict[str, Memory] = {}
+        """Memories by id, oldest first."""
         self._now = now
-        self._facts: dict[str, list[str]] = {}
 
     def clear(self) -> None:
         """Forget everything."""
-        self._facts.clear()
+        self.memories.clear()
 
     def recall(self, memory_id: str) -> tuple[str, ...]:
         """The newest facts, each with the time it was stored."""
-        return tuple(self._facts.get(memory_id, ())[-_RECALLED:])
+        memory = self.memories.get(memory_id)
+        nodes = list(memory.nodes.values()) if memory is not None else []
+        return tuple(f"[{stamp}] {fact}" for stamp, fact in nodes[-_RECALLED:])
 
     def store(self, memory_id: str, prompt: str) -> None:
         """Keep the facts that a prompt tells, each once."""
-        known = self._facts.setdefault(memory_id, [])
+        facts = facts_in(prompt)
+        if not facts:
+            return
+        memory = self.memories.setdefault(memory_id, Memory(memory_id))
+        for fact in facts:
+            if all(known != fact for _, known in memory.nodes.values()):
+                self.put(memory, fact)
+
+    def create(self, description: str) -> Memory:
+        """Make a memory."""
+        memory = Memory(uuid.uuid4().hex, description)
+        self.memories[memory.memory_id] = memory
+        return memory
+
+    def put(self, memory: Memory, fact: str, node_id: str | None = None) -> str:
+        """Write a fact down, in place of another if that one is named; returns the id of its node."""
         now = self._now()
         # As recorded: neither month nor day is padded.
         stamp = f"{now.year}-{now.month}-{now.day} {now:%H:%M:%S} 周{_WEEKDAYS[now.weekday()]}"
-        for fact in facts_in(prompt):
-            if not any(entry.endswith(f"] {fact}") for entry in known):
-                known.append(f"[{stamp}] {fact}")
+        node_id = node_id or uuid.uuid4().hex
+        memory.nodes[node_id] = stamp, fact
+        return node_id

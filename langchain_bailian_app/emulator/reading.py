@@ -42,9 +42,14 @@ def document_from_file(path: Path) -> Document:
     return _READERS[path.suffix.lower()](path)
 
 
+def can_read(name: str) -> bool:
+    """Whether a file of this name is of a known kind."""
+    return Path(name).suffix.lower() in _READERS
+
+
 def _is_readable(path: Path) -> bool:
     # Word keeps a file `~$name.docx`, which is no document, beside each one it has open.
-    return path.suffix.lower() in _READERS and path.is_file() and not path.name.startswith("~$")
+    return can_read(path.name) and path.is_file() and not path.name.startswith("~$")
 
 
 def _unreadable(path: Path, why: object) -> NoReturn:

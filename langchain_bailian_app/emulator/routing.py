@@ -4,7 +4,7 @@ Turns every refusal into its reply, so that no endpoint has to.
 """
 
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -30,12 +30,20 @@ class Gateway:
     requests: list[RecordedRequest]
     drop: Callable[[tuple[str, int]], None]
 
-    def router(self, *, completion: Endpoint, retrieve: Endpoint, find_pipeline: Endpoint) -> Router:
-        """The routes of the service; any other path is `NotFound`."""
+    def router(
+        self,
+        *,
+        completion: Endpoint,
+        retrieve: Endpoint,
+        find_pipeline: Endpoint,
+        more: Sequence[Route] = (),
+    ) -> Router:
+        """The routes of the service, and others; any other path is `NotFound`."""
         routes = [
             self._route("POST", "/apps/{app_id}/completion", completion),
             self._route("POST", "/indices/pipeline/{pipeline_id}/retrieve", retrieve),
             self._route("GET", "/indices/pipeline_simple", find_pipeline),
+            *more,
         ]
         return Router(routes, default=_Served(self, _not_found), redirect_slashes=False)
 

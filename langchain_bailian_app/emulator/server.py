@@ -9,16 +9,22 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Self
 
+from starlette.routing import Route
+
 from langchain_bailian_app.emulator.apps import App, Replay
 from langchain_bailian_app.emulator.completion import Completion
 from langchain_bailian_app.emulator.exchanges import EVENT_STREAM
+from langchain_bailian_app.emulator.file_calls import FileCalls
 from langchain_bailian_app.emulator.knowledge import KnowledgeBase
 from langchain_bailian_app.emulator.memories import MemoryStore
+from langchain_bailian_app.emulator.memory_calls import MemoryCalls
+from langchain_bailian_app.emulator.openapi import OpenApi
 from langchain_bailian_app.emulator.records import RecordedRequest
 from langchain_bailian_app.emulator.retrieval import Retrieval
 from langchain_bailian_app.emulator.routing import Gateway, logger
 from langchain_bailian_app.emulator.seeds import CUSTOMS_APP_ID, seed_apps
 from langchain_bailian_app.emulator.serving import ServerThread
+from langchain_bailian_app.emulator.session_files import FileStore
 from langchain_bailian_app.emulator.sessions import FullSession, SessionStore, UnknownSession
 from langchain_bailian_app.emulator.turns import Round
 
@@ -59,6 +65,12 @@ class BailianEmulator:
     """All apps by id."""
     knowledge_bases: list[KnowledgeBase]
     """Knowledge bases that requests may name though no app is bound to them."""
+    access_key_id: str
+    """The AccessKey that its OpenAPI accepts, for session files and memories."""
+    access_key_secret: str
+    """Belongs to it. Signatures are not checked."""
+    files: FileStore
+    """Session files, and switches for what becomes of them."""
     requests: list[RecordedRequest]
     """Every request so far, in the order of arrival."""
 
@@ -77,6 +89,8 @@ class BailianEmulator:
         now: Callable[[], datetime] = _now,
     ) -> None:
         self.api_key = api_key
+        self.access_key_id = "LTAI-emulator"
+        self.access_key_secret = "emulator"  # noqa: S105 - no secret, it is always the same
         self.app_id = CUSTOMS_APP_ID
         self.apps = {}
         self.knowledge_bases = []
@@ -86,8 +100,9 @@ class BailianEmulator:
         self._sessions = SessionStore(
             clock, unknown=unknown_session, full=full_session, keep_aborted=keep_aborted
         )
+        self.files = FileStore(clock, now)
         self._completion = Completion(
-            self.apps, self._sessions, MemoryStore(now), pace, self.knowledge_bases
+            self.apps, self._sessions, MemoryStore(now), pace, self.files, self.knowledge_bases
         )
         self._retrieval = Retrieval(self.apps, self.knowledge_bases)
         logger.setLevel(getattr(logging, log_level.upper()))
@@ -112,6 +127,11 @@ class BailianEmulator:
             msg = "The emulator is not running: use it in a `with` statement, or call `start()`."
             raise RuntimeError(msg)
         return f"http://127.0.0.1:{self._server.port}/api/v1"
+
+    @property
+    def openapi_endpoint(self) -> str:
+        """Where its OpenAPI is, `http://127.0.0.1:PORT`; any workspace is served."""
+        return self.base_url.removesuffix("/api/v1")
 
     @property
     def pace(self) -> float:
@@ -162,15 +182,22 @@ class BailianEmulator:
                 completion=self._completion,
                 retrieve=self._retrieval.retrieve,
                 find_pipeline=self._retrieval.find,
+                more=self._openapi_routes(),
             )
             self._server = ServerThread(router, self._port)
         return self
+
+    def _openapi_routes(self) -> list[Route]:
+        openapi = OpenApi(self.access_key_id, self.requests, self._drop)
+        memories = MemoryCalls(self._completion.memories)
+        return [*FileCalls(self.files).routes(openapi), *memories.routes(openapi)]
 
     def stop(self) -> None:
         """Drop all connections and stop the server. Apps, sessions and records stay."""
         if self._server is not None:
             self._server.stop()
             self._server = None
+            self.files.close()
 
     def add_app(self, app: App) -> str:
         """Add an app, or replace the one with its id; returns the id."""
@@ -191,10 +218,11 @@ class BailianEmulator:
         return self._sessions.all_rounds()
 
     def reset(self) -> None:
-        """Forget sessions, memories and recorded requests, as between two tests; apps stay."""
+        """Forget sessions, memories, session files and recorded requests; apps and switches stay."""
         self.requests.clear()
         self._sessions.clear()
         self._completion.memories.clear()
+        self.files.clear()
 
     def replay(
         self,

@@ -8,6 +8,7 @@ import asyncio
 import os
 import socket
 import threading
+from contextlib import suppress
 
 import uvicorn
 from starlette.types import ASGIApp
@@ -15,6 +16,7 @@ from starlette.types import ASGIApp
 _START_TIMEOUT = 10.0
 _STOP_TIMEOUT = 0.5
 _HOUR = 3600
+_TURNS_TO_ACCEPT = 5
 
 
 class _PromptServer(uvicorn.Server):
@@ -35,17 +37,23 @@ class _PromptServer(uvicorn.Server):
         await self._stopping.wait()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        loop = asyncio.get_running_loop()
+        # asyncio leaks a connection whose server closes between its being accepted and being made.
+        for listener in sockets or []:
+            with suppress(NotImplementedError):  # on Windows
+                loop.remove_reader(listener)
+        for _ in range(_TURNS_TO_ACCEPT):
+            await asyncio.sleep(0)
         for server in self.servers:
             server.close()
         for listener in sockets or []:
             listener.close()
-        deadline = asyncio.get_running_loop().time() + _STOP_TIMEOUT
+        deadline = loop.time() + _STOP_TIMEOUT
         state = self.server_state
-        # A connection that was just accepted may appear while others are being dropped.
         while state.connections or state.tasks:
             for connection in list(state.connections):
                 connection.transport.abort()
-            if asyncio.get_running_loop().time() > deadline:
+            if loop.time() > deadline:
                 for task in state.tasks:
                     task.cancel()
                 break

@@ -177,9 +177,15 @@ def test_long_term_memory(bailian: BailianEmulator) -> None:
 def test_images_and_files_are_counted(bailian: BailianEmulator) -> None:
     given = {"prompt": "看", "image_list": ["https://x/1.png"] * 2, "file_list": ["https://x/a"]}
 
-    text = output(ask(bailian, given, rag_options={"session_file_ids": ["f1"]}))["text"]
+    text = output(ask(bailian, given))["text"]
 
-    assert "2张图片和2个文件" in text
+    assert "2张图片和1个文件" in text
+
+
+def test_a_session_file_that_was_never_uploaded_fails_the_call(bailian: BailianEmulator) -> None:
+    response = ask(bailian, "x", rag_options={"session_file_ids": ["file_session_1"]})
+
+    assert (response.status_code, response.json()["code"]) == (400, "InvalidParameter")
 
 
 def test_model_id_is_overridden(bailian: BailianEmulator) -> None:

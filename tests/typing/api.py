@@ -1,6 +1,7 @@
 """The public API as users write it. Never run: a change of its types fails `make type`."""
 
 from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
 from typing import assert_type
 
 import httpx
@@ -22,6 +23,8 @@ from langchain_bailian_app import (
 )
 from langchain_bailian_app.display import AnswerView
 from langchain_bailian_app.errors import BailianError
+from langchain_bailian_app.files import BailianFiles, SessionFile
+from langchain_bailian_app.memory import BailianMemory, Memory, MemoryNode
 from langchain_bailian_app.options import BizParams as BizParamsOfOptions
 
 model = BailianAppChatModel(
@@ -59,6 +62,18 @@ assert_type(retriever.invoke("?", k=1), list[Document])
 BailianAppTool(name="tool", description="…", app_id="app", variables={"city": (str, "城市")})
 BailianAppTool(name="tool", description="…", model=model, workflow=True)
 
+files = BailianFiles(workspace_id="ws", access_key_id="id", access_key_secret=SecretStr("secret"))
+assert_type(files.upload("a.pdf"), list[SessionFile])
+assert_type(files.upload(["a.pdf", Path("b.png")], timeout=60, progress=False), list[SessionFile])
+assert_type(files.wait("file_session_1"), list[SessionFile])
+RagOptions(session_file_ids=files.upload("a.pdf"))
+RagOptions(session_file_ids=["file_session_1"])
+memory = BailianMemory(workspace_id="ws")
+assert_type(memory.create("user"), Memory)
+assert_type(memory.nodes("m"), list[MemoryNode])
+BailianAppChatModel(app_id="app", files=files, memory_ids={"user": "m"})
+BailianAppChatModel(app_id="app", memory_ids=lambda user: f"memory-of-{user}")
+
 BizParams(city="杭州", days=3, report=workflow_file("https://example.com/report.pdf", kind="document"))
 AnswerView(model.invoke("?", answer_node="LLM", agent_version=None))
 
@@ -66,6 +81,8 @@ AnswerView(model.invoke("?", answer_node="LLM", agent_version=None))
 async def asynchronously() -> None:
     """Do the same on an event loop."""
     assert_type(await model.ainvoke("?"), AIMessage)
+    assert_type(await files.aupload("a.pdf"), list[SessionFile])
+    assert_type(await memory.amemories(), list[Memory])
     assert_type(model.astream("?"), AsyncIterator[AIMessageChunk])
     try:
         await model.ainvoke("?", session_id="s")

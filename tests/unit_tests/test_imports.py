@@ -31,15 +31,19 @@ PURE = {
     "_lenient_json",
     "_json_check",
     "_json_text",
+    "_local_blocks",
     "_messages",
     "_node_text",
     "_nodes",
     "_one_text",
+    "_openapi_fields",
     "_output_format",
     "_pipelines",
+    "_recalled",
     "_request",
     "_retrieval",
     "_search_fields",
+    "_session_files",
     "_snapshots",
     "_sse",
     "_signed",
@@ -51,10 +55,21 @@ PURE = {
     "_tool_turns",
     "_transcript",
     "_two_replies",
+    "_upload_steps",
     "_version",
     "options",
 }
-EDGE = {"_aiohttp", "_call", "_clients", "_connection", "_tokens", "_transport", "errors"}
+EDGE = {
+    "_aiohttp",
+    "_call",
+    "_clients",
+    "_connection",
+    "_openapi",
+    "_storage",
+    "_tokens",
+    "_transport",
+    "errors",
+}
 FRONT = {
     "__init__",
     "_asking",
@@ -62,12 +77,20 @@ FRONT = {
     "_dialogue",
     "_entry",
     "_exchange",
+    "_fleet",
     "_hooks",
+    "_known_files",
+    "_progress",
     "_reply",
     "_search",
     "_structured",
+    "_trip",
+    "_uploaded",
+    "_uploading",
     "chat_models",
     "display",
+    "files",
+    "memory",
     "redis_sessions",
     "retrievers",
     "sessions",
@@ -133,6 +156,12 @@ def test_only_the_edge_knows_dashscope_and_httpx() -> None:
         assert not imported(module) & {"aiohttp", "dashscope", "httpx"}, module
 
 
+def test_only_one_module_knows_the_official_client_of_the_openapi() -> None:
+    known = {"alibabacloud_bailian20231229", "alibabacloud_credentials", "darabonba", "requests"}
+    for module in (PURE | EDGE | FRONT) - {"_openapi"}:
+        assert not imported(module) & known, module
+
+
 def test_the_emulator_is_independent_and_imported_by_nobody() -> None:
     for path in (PACKAGE / "emulator").glob("*.py"):
         assert own(imported(f"emulator/{path.stem}")) <= {"emulator", "_version"}, path
@@ -147,7 +176,11 @@ def test_every_dependency_is_declared() -> None:
 
     assert foreign == {
         "aiohttp",
+        "alibabacloud_bailian20231229",
+        "alibabacloud_credentials",
+        "alibabacloud_tea_openapi",
         "bm25s",
+        "darabonba",
         "dashscope",
         "docx",
         "httpx",
@@ -158,8 +191,10 @@ def test_every_dependency_is_declared() -> None:
         "pydantic",
         "pypdf",
         "redis",
+        "requests",
         "rich",
         "starlette",
+        "tqdm",
         "uvicorn",
     }
 

@@ -1,0 +1,88 @@
+"""How much memory the upload of the largest file takes, against that of a tiny one.
+
+The emulator runs in this process, the upload in one of its own, whose peak is what the system says.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from langchain_bailian_app.emulator import BailianEmulator
+from langchain_bailian_app.files import BailianFiles
+
+SIZE = 512 * 1024**2  # bytes: the most that the service takes
+MEGABYTE = 1024**2
+
+
+def peak() -> float:
+    """Return the largest size of this process so far, in MB."""
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / MEGABYTE
+
+
+def upload(how: str, endpoint: str, key_id: str, secret: str, folder: str) -> None:
+    """Upload a tiny file and the largest, print both peaks and the seconds of the second."""
+    files = BailianFiles(
+        workspace_id="ws",
+        endpoint=endpoint,
+        access_key_id=key_id,
+        access_key_secret=secret,
+        progress=False,
+    )
+    files.upload(Path(folder, "tiny.mp4"))
+    before, start = peak(), time.perf_counter()
+    large = Path(folder, "large.mp4")
+    if how == "upload":
+        files.upload(large)
+    else:
+        asyncio.run(files.aupload(large))
+    print(before, peak(), time.perf_counter() - start)
+
+
+def measured(how: str, bailian: BailianEmulator, folder: str) -> tuple[float, float, float]:
+    """Return the peaks and the seconds of another process."""
+    bailian.reset()
+    arguments = [how, bailian.openapi_endpoint, bailian.access_key_id, bailian.access_key_secret]
+    done = subprocess.run(  # this file
+        [sys.executable, __file__, *arguments, folder], check=True, capture_output=True, text=True
+    )
+    before, after, seconds = map(float, done.stdout.split())
+    return before, after, seconds
+
+
+def measure() -> str:
+    """Return the section of the report."""
+    lines = [
+        "| | peak before (MB) | peak after (MB) | more (MB) | seconds |",
+        "|---|---:|---:|---:|---:|",
+    ]
+    with BailianEmulator() as bailian, tempfile.TemporaryDirectory() as folder:
+        Path(folder, "tiny.mp4").write_bytes(b"tiny")
+        with Path(folder, "large.mp4").open("wb") as file:
+            file.truncate(SIZE)
+        for how in ("upload", "aupload"):
+            before, after, seconds = measured(how, bailian, folder)
+            lines.append(
+                f"| `{how}` | {before:.1f} | {after:.1f} | {after - before:.1f} | {seconds:.1f} |"
+            )
+    return "\n".join(
+        [
+            "## Memory of an upload",
+            "",
+            f"A file of {SIZE // MEGABYTE} MB, in a process that has uploaded a tiny one before",
+            "(`upload_memory.py`). The file is read twice, for its MD5 and to be sent; the emulator",
+            "reads it on the same machine.",
+            "",
+            *lines,
+        ]
+    )
+
+
+if __name__ == "__main__":
+    upload(*sys.argv[1:])

@@ -1,0 +1,288 @@
+"""`BailianMemory`: long-term memories (长期记忆) and the facts in them.
+
+Give each user a memory, and tell the model whose is whose: `BailianAppChatModel(memory_ids=…)`. Needs
+the extra `openapi`, and an AccessKey of Alibaba Cloud besides the key of Model Studio.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import time
+from typing import Any, NamedTuple
+
+from pydantic import Field, PrivateAttr
+
+from langchain_bailian_app._openapi import OpenApi
+from langchain_bailian_app._openapi_fields import OpenApiFields
+from langchain_bailian_app._recalled import RecalledMemory
+from langchain_bailian_app.errors import (
+    BailianConnectionError,
+    BailianError,
+    BailianNotFoundError,
+    BailianRateLimitError,
+    BailianServerError,
+    BailianTimeoutError,
+)
+
+__all__ = ["BailianMemory", "Memory", "MemoryNode", "RecalledMemory"]
+
+_DESCRIPTION = re.compile(r"[\w:.-]{1,50}")
+_LONGEST_CONTENT = 200
+_PAGE = 50
+_LONGEST_WAIT = 4.0
+_TRANSIENT = (BailianServerError, BailianConnectionError, BailianTimeoutError)
+
+
+class Memory(NamedTuple):
+    """A long-term memory."""
+
+    id: str
+    """What an application is given as `memory_id`."""
+
+    description: str
+    """Empty if it has none."""
+
+
+class MemoryNode(NamedTuple):
+    """A fact in a memory."""
+
+    id: str
+    content: str
+
+
+class BailianMemory(OpenApiFields):
+    """Creates, lists, reads, changes and deletes memories and the facts (nodes) in them.
+
+    An application whose switch 长期记忆 is on writes facts down by itself, about a minute after it was
+    told them; they do not expire, and stay in the memory that the call names. Without a `memory_id` all
+    users share the application's own (official page on memory).
+
+    Any number of threads and event loops may share one object. What may be repeated is tried again if
+    it fails for a reason that passes; `create` and `add_node` only if the service refused to do it.
+
+    Example:
+        ```python
+        memory = BailianMemory(workspace_id="…")
+        mine = memory.create("xiaoming")
+        memory.add_node(mine.id, "用户喜欢吃面食。")
+        model.invoke("推荐一家餐厅", memory_id=mine.id)
+        ```
+    """
+
+    max_retries: int = Field(default=3, ge=0)
+    """How often a request is sent again."""
+
+    _api: OpenApi = PrivateAttr()
+
+    def model_post_init(self, context: Any, /) -> None:
+        """Prepare the connection; nothing is sent, and no client is made."""
+        super().model_post_init(context)
+        self._api = OpenApi(self)
+
+    def __setstate__(self, state: dict[Any, Any]) -> None:
+        super().__setstate__(state)
+        self.model_post_init(None)
+
+    def create(self, description: str = "") -> Memory:
+        """Make a memory.
+
+        Args:
+            description: What it is, 1 to 50 letters, digits, or `:_.-` (OpenAPI); may be left out.
+
+        Raises:
+            ValueError: The description is not such; nothing was sent.
+            BailianError: The service makes none. After a lost reply there may be one all the same.
+        """
+        _check_description(description)
+        body = self._call("create_memory", description=description or None, once=True)
+        return Memory(_id(body, body.memory_id), description)
+
+    def memories(self) -> list[Memory]:
+        """Return all memories of the workspace.
+
+        Raises:
+            BailianError: The service does not tell.
+        """
+        found = self._pages("list_memories", "memories")
+        return [Memory(item.memory_id, item.description or "") for item in found]
+
+    def get(self, memory_id: str) -> Memory:
+        """Return a memory.
+
+        Raises:
+            BailianNotFoundError: There is none of this id.
+        """
+        body = self._call("get_memory", memory_id)
+        return Memory(memory_id, body.description or "")
+
+    def update(self, memory_id: str, description: str) -> Memory:
+        """Give a memory another description.
+
+        Raises:
+            ValueError: The description is not such as `create` takes; nothing was sent.
+            BailianNotFoundError: There is no memory of this id.
+        """
+        _check_description(description)
+        self._call("update_memory", memory_id, description=description)
+        return Memory(memory_id, description)
+
+    def delete(self, memory_id: str) -> None:
+        """Delete a memory with all that is in it.
+
+        Raises:
+            BailianNotFoundError: There is none of this id.
+        """
+        self._call("delete_memory", memory_id)
+
+    def add_node(self, memory_id: str, content: str) -> MemoryNode:
+        """Write a fact into a memory.
+
+        Args:
+            memory_id: The memory.
+            content: The fact, 1 to 200 characters (OpenAPI).
+
+        Raises:
+            ValueError: The content is too long or empty; nothing was sent.
+            BailianNotFoundError: There is no memory of this id.
+        """
+        _check_content(content)
+        body = self._call("create_memory_node", memory_id, content=content, once=True)
+        return MemoryNode(_id(body, body.memory_node_id), content)
+
+    def nodes(self, memory_id: str) -> list[MemoryNode]:
+        """Return all facts in a memory.
+
+        Raises:
+            BailianNotFoundError: There is no memory of this id.
+        """
+        found = self._pages("list_memory_nodes", "memory_nodes", memory_id)
+        return [MemoryNode(item.memory_node_id, item.content or "") for item in found]
+
+    def get_node(self, memory_id: str, node_id: str) -> MemoryNode:
+        """Return a fact.
+
+        Raises:
+            BailianNotFoundError: There is none of these ids.
+        """
+        body = self._call("get_memory_node", memory_id, node_id)
+        return MemoryNode(node_id, body.content or "")
+
+    def update_node(self, memory_id: str, node_id: str, content: str) -> MemoryNode:
+        """Write another fact in the place of one.
+
+        Raises:
+            ValueError: The content is too long or empty; nothing was sent.
+            BailianNotFoundError: There is none of these ids.
+        """
+        _check_content(content)
+        self._call("update_memory_node", memory_id, node_id, content=content)
+        return MemoryNode(node_id, content)
+
+    def delete_node(self, memory_id: str, node_id: str) -> None:
+        """Delete a fact.
+
+        Raises:
+            BailianNotFoundError: There is none of these ids.
+        """
+        self._call("delete_memory_node", memory_id, node_id)
+
+    # The official client's asynchronous methods block the loop for a TLS context each: see `_openapi`.
+
+    async def acreate(self, description: str = "") -> Memory:
+        """Do what `create` does, without blocking the event loop."""
+        return await asyncio.to_thread(self.create, description)
+
+    async def amemories(self) -> list[Memory]:
+        """Do what `memories` does, without blocking the event loop."""
+        return await asyncio.to_thread(self.memories)
+
+    async def aget(self, memory_id: str) -> Memory:
+        """Do what `get` does, without blocking the event loop."""
+        return await asyncio.to_thread(self.get, memory_id)
+
+    async def aupdate(self, memory_id: str, description: str) -> Memory:
+        """Do what `update` does, without blocking the event loop."""
+        return await asyncio.to_thread(self.update, memory_id, description)
+
+    async def adelete(self, memory_id: str) -> None:
+        """Do what `delete` does, without blocking the event loop."""
+        await asyncio.to_thread(self.delete, memory_id)
+
+    async def aadd_node(self, memory_id: str, content: str) -> MemoryNode:
+        """Do what `add_node` does, without blocking the event loop."""
+        return await asyncio.to_thread(self.add_node, memory_id, content)
+
+    async def anodes(self, memory_id: str) -> list[MemoryNode]:
+        """Do what `nodes` does, without blocking the event loop."""
+        return await asyncio.to_thread(self.nodes, memory_id)
+
+    async def aget_node(self, memory_id: str, node_id: str) -> MemoryNode:
+        """Do what `get_node` does, without blocking the event loop."""
+        return await asyncio.to_thread(self.get_node, memory_id, node_id)
+
+    async def aupdate_node(self, memory_id: str, node_id: str, content: str) -> MemoryNode:
+        """Do what `update_node` does, without blocking the event loop."""
+        return await asyncio.to_thread(self.update_node, memory_id, node_id, content)
+
+    async def adelete_node(self, memory_id: str, node_id: str) -> None:
+        """Do what `delete_node` does, without blocking the event loop."""
+        await asyncio.to_thread(self.delete_node, memory_id, node_id)
+
+    def _pages(self, action: str, name: str, *path: str) -> list[Any]:
+        found: list[Any] = []
+        token = None
+        while True:
+            body = self._call(action, *path, max_results=_PAGE, next_token=token)
+            page = getattr(body, name) or []
+            found += page
+            # A service that gives the same page for ever must not be asked for ever.
+            if not page or not body.next_token or body.next_token == token:
+                return found
+            token = body.next_token
+
+    def _call(self, action: str, *path: str, once: bool = False, **parameters: Any) -> Any:
+        """Send a request, again if that repeats nothing.
+
+        Raises:
+            BailianError: It failed.
+        """
+        in_doubt = False
+        for retry in range(self.max_retries + 1):
+            try:
+                return self._api.call(action, self.workspace_id, *path, **parameters)
+            except BailianNotFoundError:
+                if in_doubt and action.startswith("delete"):
+                    return None  # it was deleted by the request whose reply was lost
+                raise
+            except BailianError as exc:
+                refused = exc.is_retryable or isinstance(exc, BailianRateLimitError)
+                repeatable = refused or (not once and isinstance(exc, _TRANSIENT))
+                if not repeatable or retry == self.max_retries:
+                    raise
+                in_doubt |= not refused
+                wait = exc.retry_after
+                time.sleep(min(_LONGEST_WAIT, 0.25 * 2**retry) if wait is None else wait)
+        raise AssertionError  # the last try returns or raises
+
+
+def _id(body: Any, given: str | None) -> str:
+    if not given:
+        message = "the service tells no id of what it made"
+        raise BailianServerError(message, request_id=body.request_id)
+    return given
+
+
+def _check_description(description: str) -> None:
+    if description and not _DESCRIPTION.fullmatch(description):
+        message = (
+            f"the description {description[:60]!r} is not such as the service takes: 1 to 50 letters, "
+            "digits, or `:_.-`"
+        )
+        raise ValueError(message)
+
+
+def _check_content(content: str) -> None:
+    if not 0 < len(content) <= _LONGEST_CONTENT:
+        message = f"the content has {len(content)} characters, not 1 to {_LONGEST_CONTENT}"
+        raise ValueError(message)

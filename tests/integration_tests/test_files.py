@@ -1,0 +1,654 @@
+"""Session files through the public API, against the emulator."""
+
+from __future__ import annotations
+
+import _thread
+import asyncio
+import collections
+import copy
+import hashlib
+import logging
+import pickle
+import random
+import sys
+import threading
+import time
+import warnings
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from langchain_bailian_app import BailianAppChatModel, RagOptions
+from langchain_bailian_app.emulator import App, BailianEmulator, FileFaults
+from langchain_bailian_app.errors import (
+    BailianAuthenticationError,
+    BailianFileError,
+    BailianNotFoundError,
+    BailianRequestError,
+    BailianTimeoutError,
+    BailianUploadError,
+)
+from langchain_bailian_app.files import BailianFiles, SessionFile
+from tests.clock import Clock
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+
+NOTE = "# 火星\n\n火星公司的保修期是三年零四个月。\n"
+
+
+@pytest.fixture(scope="module")
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture(scope="module")
+def server(clock: Clock) -> Iterator[BailianEmulator]:
+    with BailianEmulator(clock=clock, seed_apps=False) as emulator:
+        emulator.add_app(App("files", app_id=emulator.app_id))
+        yield emulator
+
+
+@pytest.fixture
+def cloud(server: BailianEmulator) -> BailianEmulator:
+    server.reset()
+    server.files.faults = None
+    server.files.parse_seconds = 0.0
+    return server
+
+
+@pytest.fixture
+def own_cloud() -> Iterator[BailianEmulator]:
+    """An emulator for uploads that are broken off: their last requests come when the test is over."""
+    with BailianEmulator(seed_apps=False) as emulator:
+        yield emulator
+
+
+@pytest.fixture
+def files(cloud: BailianEmulator) -> BailianFiles:
+    return connect(cloud)
+
+
+@pytest.fixture
+def note(tmp_path: Path) -> Path:
+    path = tmp_path / "note.md"
+    path.write_text(NOTE, "utf-8")
+    return path
+
+
+def connect(emulator: BailianEmulator, **fields: Any) -> BailianFiles:
+    settings = {
+        "workspace_id": "ws",
+        "endpoint": emulator.openapi_endpoint,
+        "access_key_id": emulator.access_key_id,
+        "access_key_secret": emulator.access_key_secret,
+        "leases_per_second": 1000,
+        "poll_interval": 0.05,
+    }
+    return BailianFiles(**settings | fields)
+
+
+def upload(files: BailianFiles, how: str, *paths: Path, **options: Any) -> list[SessionFile]:
+    if how == "sync":
+        return files.upload(paths, **options)
+    return asyncio.run(files.aupload(paths, **options))
+
+
+def steps(emulator: BailianEmulator) -> collections.Counter[str]:
+    names = {"POST": "lease", "GET": "describe"}
+    return collections.Counter(
+        "upload" if record.path.startswith("/storage") else names.get(record.method, "add")
+        for record in emulator.requests
+    )
+
+
+both = pytest.mark.parametrize("how", ["sync", "async"])
+
+
+@both
+def test_a_file_is_uploaded_and_the_application_is_asked_about_it(
+    cloud: BailianEmulator, files: BailianFiles, note: Path, how: str
+) -> None:
+    (file,) = upload(files, how, note)
+    model = BailianAppChatModel(app_id=cloud.app_id, base_url=cloud.base_url, api_key=cloud.api_key)
+    answer = model.invoke("火星公司的保修期？", rag_options=RagOptions(session_file_ids=[file]))
+
+    assert (file.name, file.size, file.status) == ("note.md", len(NOTE.encode()), "FILE_IS_READY")
+    assert file.id.startswith("file_session_")
+    assert file.is_ready
+    assert file.kind == "document"
+    assert "三年零四个月" in answer.text
+    assert cloud.files.added[file.id].md5 == hashlib.md5(NOTE.encode()).hexdigest()
+    assert steps(cloud)["lease"] == 2  # the question is a POST too
+
+
+@both
+def test_it_waits_through_every_status(
+    cloud: BailianEmulator,
+    files: BailianFiles,
+    note: Path,
+    clock: Clock,
+    how: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    cloud.files.parse_seconds = 70.0
+    files.poll_interval = 0.01
+    seen: list[str] = []
+    describe = cloud.files.status_of
+
+    def status_of(file: Any) -> str:
+        seen.append(describe(file))
+        clock.now += 10.0
+        return seen[-1]
+
+    # The emulator's, to let time pass with each look.
+    monkeypatch.setattr(cloud.files, "status_of", status_of)
+    (file,) = upload(files, how, note)
+
+    assert file.is_ready
+    assert seen == [
+        "INIT",
+        "IN_PARSE_QUEUE",
+        "PARSING",
+        "PARSE_SUCCESS",
+        "SAFE_CHECKING",
+        "INDEX_BUILDING",
+        "INDEX_BUILD_SUCCESS",
+        "FILE_IS_READY",
+    ]
+
+
+@both
+@pytest.mark.parametrize(
+    ("fault", "status", "reason"),
+    [
+        ("parse_failed", "PARSE_FAILED", "cannot be parsed"),
+        ("safe_check_failed", "SAFE_CHECK_FAILED", "inappropriate"),
+        ("index_failed", "INDEX_BUILDING_FAILED", "index"),
+    ],
+)
+def test_a_failure_of_the_service_is_an_error_with_its_reason(
+    cloud: BailianEmulator,
+    files: BailianFiles,
+    note: Path,
+    how: str,
+    fault: str,
+    status: str,
+    reason: str,
+) -> None:
+    cloud.files.faults = FileFaults.always(fault)
+
+    with pytest.raises(BailianFileError, match=f"note.md.*{status}.*{reason}") as caught:
+        upload(files, how, note)
+
+    assert (caught.value.name, caught.value.status) == ("note.md", status)
+    assert caught.value.file_id in cloud.files.added
+
+
+@both
+@pytest.mark.parametrize(
+    ("fault", "repeated"),
+    [
+        ("lease_throttled", {"lease": 3}),
+        ("lease_error", {"lease": 3}),
+        ("upload_error", {"upload": 3}),
+        ("upload_cut", {"upload": 3}),
+        ("add_error", {"add": 3}),
+        ("describe_error", {"describe": 3}),
+        ("describe_cut", {"describe": 3}),
+        # A new lease, and the bytes again.
+        ("lease_expired", {"lease": 3, "upload": 3}),
+        ("add_lease_expired", {"lease": 3, "upload": 3, "add": 3}),
+    ],
+)
+def test_what_may_be_repeated_is_repeated(
+    cloud: BailianEmulator,
+    files: BailianFiles,
+    note: Path,
+    how: str,
+    fault: str,
+    repeated: dict[str, int],
+) -> None:
+    cloud.files.faults = FileFaults.always(fault, times=2)
+    (file,) = upload(files, how, note)
+
+    assert file.is_ready
+    assert steps(cloud) == {"lease": 1, "upload": 1, "add": 1, "describe": 1} | repeated
+    assert len(cloud.files.added) == 1
+
+
+@both
+def test_a_lost_reply_to_adding_never_gives_the_caller_two_files(
+    cloud: BailianEmulator, files: BailianFiles, note: Path, how: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    cloud.files.faults = FileFaults.always("add_reply_lost", times=1)
+    (file,) = upload(files, how, note)
+
+    assert file.is_ready
+    # The lease was used up: tried again, refused, and all over; the first copy will expire.
+    assert steps(cloud) == {"lease": 2, "upload": 2, "add": 3, "describe": 1}
+    assert len(cloud.files.added) == 2
+    assert "a reply was lost" in caplog.text
+
+
+def test_a_lease_that_never_holds_is_given_up(
+    cloud: BailianEmulator, files: BailianFiles, note: Path
+) -> None:
+    cloud.files.faults = FileFaults.always("lease_expired")
+
+    with pytest.raises(BailianFileError, match=r"refuses the upload.*AccessDenied"):
+        files.upload(note)
+
+    assert steps(cloud) == {"lease": 4, "upload": 4}
+
+
+@both
+def test_the_deadline_ends_the_wait_and_names_what_goes_on(
+    cloud: BailianEmulator, files: BailianFiles, note: Path, clock: Clock, how: str
+) -> None:
+    cloud.files.parse_seconds = 100.0
+
+    with pytest.raises(
+        BailianFileError, match=r"not ready within `timeout` \(0.3 s\), but INIT"
+    ) as caught:
+        upload(files, how, note, timeout=0.3)
+
+    assert isinstance(caught.value.__cause__, BailianTimeoutError)
+    (file_id,) = cloud.files.added
+    clock.now += 100.0
+
+    assert files.wait(file_id)[0].is_ready
+    assert asyncio.run(files.await_(file_id))[0].is_ready
+    # What was uploaded is not uploaded again.
+    assert upload(files, how, note)[0].id == file_id
+    assert steps(cloud)["upload"] == 1
+
+
+@both
+def test_the_same_bytes_go_up_once(
+    cloud: BailianEmulator, files: BailianFiles, tmp_path: Path, how: str
+) -> None:
+    paths = [tmp_path / f"copy{number}.md" for number in range(20)]
+    for path in paths:
+        path.write_text(NOTE, "utf-8")
+    cloud.files.faults = FileFaults.always("describe_error", times=1)
+    found = upload(files, how, *paths)
+
+    assert [file.name for file in found] == [path.name for path in paths]
+    assert len({file.id for file in found}) == 1
+    assert steps(cloud)["upload"] == 1
+    assert RagOptions(session_file_ids=found).session_file_ids == [found[0].id]
+
+    # Another ending is another way to read them.
+    other = tmp_path / "copy.txt"
+    other.write_text(NOTE, "utf-8")
+    assert upload(files, how, other)[0].id != found[0].id
+
+
+def test_calls_in_threads_and_on_loops_upload_the_same_bytes_once(
+    cloud: BailianEmulator, files: BailianFiles, note: Path
+) -> None:
+    found: list[SessionFile] = []
+    threads = [threading.Thread(target=lambda: found.extend(files.upload(note))) for _ in range(4)] + [
+        threading.Thread(target=lambda: found.extend(asyncio.run(files.aupload(note))))
+        for _ in range(4)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    assert len(found) == 8
+    assert len({file.id for file in found}) == 1
+    assert steps(cloud)["upload"] == 1
+
+
+@both
+def test_200_files_with_failures_at_every_step_end_each_in_its_own_way(
+    cloud: BailianEmulator, tmp_path: Path, how: str
+) -> None:
+    suffixes = ["md", "txt", "png", "mp3", "mp4", "xlsx"]
+    dice = random.Random(8)
+    paths = []
+    count = 200 if how == "sync" else 100
+    for number in range(count):
+        path = tmp_path / f"file{number:03}.{suffixes[number % 6]}"
+        path.write_bytes(f"# Datei {number}\n\n".encode() * dice.randint(1, 400))
+        paths.append(path)
+    cloud.files.faults = FileFaults(
+        {
+            "lease_throttled": 0.05,
+            "lease_error": 0.05,
+            "lease_expired": 0.05,
+            "upload_error": 0.05,
+            "upload_cut": 0.05,
+            "add_error": 0.05,
+            "add_reply_lost": 0.05,
+            "add_lease_expired": 0.03,
+            "parse_failed": 0.05,
+            "safe_check_failed": 0.03,
+            "index_failed": 0.03,
+            "describe_error": 0.05,
+            "describe_cut": 0.05,
+        },
+        seed=1,
+    )
+    with pytest.raises(BailianUploadError, match=f"of {count} files are not ready") as caught:
+        upload(connect(cloud), how, *paths)
+
+    ready, errors = caught.value.files, caught.value.errors
+    assert sorted([file.name for file in ready] + [error.name or "" for error in errors]) == [
+        path.name for path in paths
+    ]
+    assert len({file.id for file in ready}) == len(ready)
+    assert all(cloud.files.status_of(cloud.files.added[file.id]) == "FILE_IS_READY" for file in ready)
+    assert count * 0.04 <= len(errors) <= count * 0.25
+    assert all(error.name in error.message and (error.status or error.status_code) for error in errors)
+    for file in ready:
+        content = (tmp_path / file.name).read_bytes()
+        assert cloud.files.added[file.id].md5 == hashlib.md5(content).hexdigest()
+
+
+@pytest.mark.parametrize(
+    ("name", "size", "problem"),
+    [
+        ("movie.exe", 1, "ends in 'exe'"),
+        ("nothing.md", 0, "is empty"),
+        ("large.pdf", 100 * 1024**2 + 1, "at most 104,857,600"),
+        ("large.png", 20 * 1024**2 + 1, "at most 20,971,520"),
+        ("large.mp4", 512 * 1024**2 + 1, "at most 536,870,912"),
+        ("x" * 126 + ".md", 1, "129 characters"),
+        ("no_ending", 1, "ends in ''"),
+    ],
+)
+@both
+def test_what_the_service_would_not_take_is_refused_before_anything_is_sent(
+    cloud: BailianEmulator,
+    files: BailianFiles,
+    note: Path,
+    tmp_path: Path,
+    how: str,
+    name: str,
+    size: int,
+    problem: str,
+) -> None:
+    with (tmp_path / name).open("wb") as file:
+        file.truncate(size)
+
+    with pytest.raises(ValueError, match=problem):
+        upload(files, how, note, tmp_path / name)
+    assert not cloud.requests
+
+
+def test_missing_files_and_folders_are_named_all_at_once(
+    cloud: BailianEmulator, files: BailianFiles, tmp_path: Path
+) -> None:
+    with pytest.raises(ValueError, match=r"nothing was uploaded.*gone.md: No such file.*it is no file"):
+        files.upload([tmp_path / "gone.md", tmp_path])
+    assert not cloud.requests
+
+
+def test_a_file_that_changes_while_it_is_uploaded_is_an_error(
+    cloud: BailianEmulator, files: BailianFiles, note: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lease = cloud.files.lease
+
+    def lease_and_grow(*arguments: Any) -> Any:
+        note.write_text(NOTE * 2, "utf-8")
+        return lease(*arguments)
+
+    # The emulator's, which stands for some other program.
+    monkeypatch.setattr(cloud.files, "lease", lease_and_grow)
+    with pytest.raises(BailianFileError, match=r"note.md changed its size"):
+        files.upload(note)
+    assert not cloud.files.added
+
+
+# -- interrupted -------------------------------------------------------------------------------------
+
+
+def slow_paths(folder: Path) -> list[Path]:
+    paths = [folder / f"slow{number}.md" for number in range(12)]
+    for number, path in enumerate(paths):
+        path.write_text(f"{NOTE}{number}", "utf-8")
+    return paths
+
+
+async def test_a_cancelled_upload_leaves_nothing_behind_and_can_be_started_again(
+    own_cloud: BailianEmulator, tmp_path: Path
+) -> None:
+    files = connect(own_cloud)
+    paths = slow_paths(tmp_path)
+    own_cloud.files.parse_seconds = 100.0
+    task = asyncio.create_task(files.aupload(paths))
+    await asyncio.to_thread(_wait, lambda: len(own_cloud.files.added) >= 5)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    # What was on its way comes to its end, and nothing follows.
+    before = len(own_cloud.requests)
+    await asyncio.sleep(0.3)
+    assert len(own_cloud.requests) <= before + files.concurrency
+
+    own_cloud.files.parse_seconds = 0.0
+    found = await files.aupload(paths)
+
+    assert [file.name for file in found] == [path.name for path in paths]
+    # A file that was being added may be there twice, if nobody heard its id.
+    assert len(own_cloud.files.added) <= 12 + files.concurrency
+
+
+def test_ctrl_c_ends_an_upload_and_the_next_process_goes_on_where_it_was(
+    own_cloud: BailianEmulator, tmp_path: Path
+) -> None:
+    paths = slow_paths(tmp_path)
+    record = tmp_path / "record.jsonl"
+    own_cloud.files.parse_seconds = 100.0
+
+    def interrupt() -> None:
+        _wait(lambda: record.exists() and record.read_text("utf-8").count("\n") == len(paths))
+        _thread.interrupt_main()
+
+    interrupter = threading.Thread(target=interrupt)
+    interrupter.start()
+    with pytest.raises(KeyboardInterrupt):
+        connect(own_cloud, record=record).upload(paths)
+    interrupter.join()
+    assert len(own_cloud.files.added) == 12
+    with record.open("a") as file:
+        file.write('{"place": "half of a li')  # a process that died while it wrote
+
+    own_cloud.files.parse_seconds = 0.0
+    uploads = steps(own_cloud)["upload"]
+    found = connect(own_cloud, record=record).upload(paths)
+
+    assert [file.id for file in found] == [
+        next(added.file_id for added in own_cloud.files.added.values() if added.name == path.name)
+        for path in paths
+    ]
+    assert steps(own_cloud)["upload"] == uploads == 12
+
+
+def _wait(until: Callable[[], bool]) -> None:
+    while not until():
+        time.sleep(0.01)
+
+
+def test_what_is_recorded_but_gone_is_uploaded_again(
+    cloud: BailianEmulator, note: Path, tmp_path: Path, clock: Clock
+) -> None:
+    record = tmp_path / "record.jsonl"
+    first = connect(cloud, record=record).upload(note)[0]
+    clock.now += cloud.files.lifetime
+    second = connect(cloud, record=record).upload(note)[0]
+    assert second.id != first.id
+
+    cloud.files.added.clear()
+    third = connect(cloud, record=record).upload(note)[0]
+    assert third.id not in {first.id, second.id}
+    # Ids of another workspace are none here.
+    assert connect(cloud, record=record, workspace_id="other").upload(note)[0].id != third.id
+    assert "火星" not in record.read_text("utf-8")
+
+
+# -- what is known of files --------------------------------------------------------------------------
+
+
+async def test_the_status_is_asked_for(
+    cloud: BailianEmulator, files: BailianFiles, note: Path, clock: Clock
+) -> None:
+    file = files.upload(note)[0]
+    clock.now += cloud.files.lifetime
+
+    assert files.status(file).status == "FILE_EXPIRED"
+    assert (await files.astatus(file.id)).may_have_expired
+    with pytest.raises(BailianNotFoundError):
+        files.status("file_session_unknown")
+    with pytest.raises(BailianFileError, match="it has expired"):
+        files.wait(file)
+    with pytest.raises(BailianUploadError, match="2 of 2"):
+        await files.await_([file, "file_session_unknown"])
+
+
+def test_a_file_that_is_not_ready_cannot_be_asked_about(
+    cloud: BailianEmulator, files: BailianFiles, note: Path
+) -> None:
+    file = files.upload(note)[0]
+    cloud.files.added[file.id].status = "INDEX_BUILDING"
+
+    with pytest.raises(ValueError, match="not ready yet: wait for it"):
+        RagOptions(session_file_ids=[files.status(file)])
+    model = BailianAppChatModel(app_id=cloud.app_id, base_url=cloud.base_url, api_key=cloud.api_key)
+    with pytest.raises(BailianRequestError, match="is not ready: INDEX_BUILDING"):
+        model.invoke("?", rag_options=RagOptions(session_file_ids=[file.id]))
+
+
+def test_an_old_file_is_warned_of_once() -> None:
+    old = SessionFile("file_session_old", "old.md", 1, "FILE_IS_READY", time.time() - 25 * 3600)
+    young = SessionFile("file_session_young", "young.md", 1, "FILE_IS_READY", time.time() - 3600)
+
+    with pytest.warns(UserWarning, match="older than 24 hours"):
+        RagOptions(session_file_ids=[old, young])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        RagOptions(session_file_ids=[old])
+
+
+def test_more_than_ten_files_are_refused(tmp_path: Path) -> None:
+    many = [SessionFile(f"file_session_{n}", "a.md", 1, "FILE_IS_READY") for n in range(11)]
+    with pytest.raises(ValueError, match="at most 10"):
+        RagOptions(session_file_ids=many)
+
+
+# -- secrets, progress, settings ---------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("fault", ["upload_error", "upload_cut", "lease_expired", "add_reply_lost"])
+def test_signed_urls_and_keys_are_shown_nowhere(
+    cloud: BailianEmulator, note: Path, fault: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    cloud.files.faults = FileFaults({fault: 0.9})
+    files = connect(cloud, access_key_secret="planted-secret", security_token="planted-token")
+    told = ""
+    try:
+        files.upload(note)
+    except BailianFileError as error:
+        told = f"{error!r} {error} {error.__cause__!r} {error.__cause__} {error.__dict__}"
+    # The emulator's own server, in this process, logs what it is asked for.
+    logs = [record.getMessage() for record in caplog.records if not record.name.startswith("uvicorn")]
+    shown = str(logs) + told + repr(files) + str(files.model_dump()) + str(pickle.dumps(files))
+    shown += str([(r.path, r.query, r.headers, r.body) for r in cloud.requests if "storage" in r.path])
+
+    assert cloud.files.leases
+    for lease in cloud.files.leases.values():
+        assert lease.token not in shown
+        assert lease.extra not in shown
+    assert "planted" not in shown
+
+
+def test_a_wrong_access_key_ends_the_whole_call(own_cloud: BailianEmulator, tmp_path: Path) -> None:
+    with pytest.raises(BailianAuthenticationError, match="access key is not found") as caught:
+        connect(own_cloud, access_key_id="other").upload(slow_paths(tmp_path))
+
+    assert caught.value.code == "InvalidAccessKeyId.NotFound"
+    assert caught.value.request_id
+
+
+def test_progress_is_shown_without_a_terminal_and_can_be_switched_off(
+    cloud: BailianEmulator, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    paths = slow_paths(tmp_path)[:2]
+    connect(cloud, progress=True).upload(paths)
+    shown = capsys.readouterr().err
+    assert "2 ready" in shown
+    assert "uploading" in shown
+    assert "slow0.md" in shown
+
+    connect(cloud).upload(paths)  # nobody watches
+    connect(cloud, progress=True).upload(paths, progress=False)
+    assert not capsys.readouterr().err
+
+
+async def test_the_event_loop_is_never_blocked(
+    cloud: BailianEmulator, files: BailianFiles, tmp_path: Path
+) -> None:
+    longest = 0.0
+
+    async def watch() -> None:
+        nonlocal longest
+        while True:
+            before = time.thread_time()
+            await asyncio.sleep(0.005)
+            longest = max(longest, time.thread_time() - before)
+
+    await files.aupload(slow_paths(tmp_path)[:1])  # imports
+    large = tmp_path / "large.mp4"
+    with large.open("wb") as file:
+        file.truncate(100 * 1024**2)
+    watcher = asyncio.create_task(watch())
+    await files.aupload([large, *slow_paths(tmp_path)])
+    watcher.cancel()
+
+    # Of this thread alone, whatever else the machine does; the MD5 of 100 MB takes twice as much.
+    assert longest < 0.1
+
+
+@both
+def test_without_the_official_client_the_first_request_says_what_to_install(
+    files: BailianFiles, note: Path, monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
+    monkeypatch.setitem(sys.modules, "alibabacloud_bailian20231229", None)
+
+    with pytest.raises(ImportError, match=r"langchain-bailian-app\[openapi\]"):
+        upload(files, how, note)
+
+
+def test_settings_are_checked(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(ValueError, match="DASHSCOPE_WORKSPACE"):
+        BailianFiles()
+    monkeypatch.setenv("DASHSCOPE_WORKSPACE", "from-environment")
+    assert BailianFiles().workspace_id == "from-environment"
+    with pytest.raises(ValueError, match="belong together"):
+        BailianFiles(access_key_id="id")
+    with pytest.raises(ValueError, match="unencrypted"):
+        BailianFiles(endpoint="http://bailian.example")
+    with pytest.raises(ValueError, match="is no host"):
+        BailianFiles(endpoint="https://bailian.example/api/v1")
+    assert BailianFiles(endpoint="bailian.example").endpoint == "https://bailian.example"
+
+
+def test_copies_share_what_was_uploaded_and_a_pickle_has_its_own(
+    cloud: BailianEmulator, files: BailianFiles, note: Path
+) -> None:
+    files.upload(note)
+    copy.deepcopy(files).upload(note)
+    assert steps(cloud)["upload"] == 1
+
+    other = pickle.loads(pickle.dumps(files))  # noqa: S301
+    assert other.workspace_id == "ws"
+    assert other.access_key_id is None
+    connect(cloud, client=other.client).upload(note)
+    assert steps(cloud)["upload"] == 2

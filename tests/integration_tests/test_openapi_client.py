@@ -1,0 +1,252 @@
+"""The official client of Bailian's OpenAPI: it works against the emulator unchanged, and this package
+relies on what is held here. A new version that changes it fails here first."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import os
+import subprocess
+import sys
+from typing import TYPE_CHECKING, Any
+
+import httpx
+import pytest
+from alibabacloud_bailian20231229 import models
+from alibabacloud_bailian20231229.client import Client
+from alibabacloud_tea_openapi.exceptions import ClientException, ServerException, ThrottlingException
+from alibabacloud_tea_openapi.utils_models import Config
+from darabonba.exceptions import RetryError
+from requests import exceptions as rq
+
+from langchain_bailian_app.emulator import App, BailianEmulator, FileFaults
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+CONTENT = "# 火星\n\n火星公司的保修期是三年。\n".encode()
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[BailianEmulator]:
+    with BailianEmulator(seed_apps=False) as emulator:
+        yield emulator
+
+
+@pytest.fixture
+def cloud(server: BailianEmulator) -> BailianEmulator:
+    server.reset()
+    server.files.faults = None
+    return server.start()
+
+
+def client_of(cloud: BailianEmulator, **settings: Any) -> Client:
+    """Make a client as the official guide does, but for the host."""
+    config = Config(
+        access_key_id=cloud.access_key_id, access_key_secret=cloud.access_key_secret, **settings
+    )
+    config.endpoint = cloud.openapi_endpoint.removeprefix("http://")
+    config.protocol = "http"
+    return Client(config)
+
+
+def lease_request(name: str = "note.md") -> models.ApplyFileUploadLeaseRequest:
+    return models.ApplyFileUploadLeaseRequest(
+        file_name=name,
+        md_5=hashlib.md5(CONTENT).hexdigest(),
+        size_in_bytes=str(len(CONTENT)),
+        category_type="SESSION_FILE",
+    )
+
+
+def put(lease: Any, **changed: str) -> httpx.Response:
+    param = lease.body.data.param
+    return httpx.request(
+        param.method, param.url, headers=param.headers | changed, content=CONTENT, trust_env=False
+    )
+
+
+def add_request(lease: Any) -> models.AddFileRequest:
+    return models.AddFileRequest(
+        lease_id=lease.body.data.file_upload_lease_id,
+        parser="AUTO_SELECT",
+        category_id="default",
+        category_type="SESSION_FILE",
+    )
+
+
+def test_the_official_client_uploads_a_file_unchanged(cloud: BailianEmulator) -> None:
+    client = client_of(cloud)
+    lease = client.apply_file_upload_lease("default", "ws", lease_request())
+    assert put(lease).status_code == 200
+    added = client.add_file("ws", add_request(lease))
+    described = client.describe_file("ws", added.body.data.file_id, models.DescribeFileRequest())
+
+    assert lease.body.success is True
+    assert lease.body.data.type == "HTTP"
+    assert added.body.success == "true"  # this action alone says so in words
+    assert described.body.data.status == "FILE_IS_READY"
+    assert described.body.data.file_name == "note.md"
+    assert described.body.data.size_in_bytes == len(CONTENT)
+    assert [
+        (record.method, record.path.partition("/file_session")[0]) for record in cloud.requests
+    ] == [
+        ("POST", "/ws/datacenter/category/default"),
+        ("PUT", "/storage/[removed]"),
+        ("PUT", "/ws/datacenter/file"),
+        ("GET", "/ws/datacenter/file"),
+    ]
+
+
+async def test_so_does_its_asynchronous_side(cloud: BailianEmulator) -> None:
+    client = client_of(cloud)
+    lease = await client.apply_file_upload_lease_async("default", "ws", lease_request())
+    assert (await asyncio.to_thread(put, lease)).status_code == 200
+    added = await client.add_file_async("ws", add_request(lease))
+    described = await client.describe_file_async(
+        "ws", added.body.data.file_id, models.DescribeFileRequest()
+    )
+
+    assert described.body.data.status == "FILE_IS_READY"
+
+
+def test_the_storage_takes_the_headers_of_the_lease_and_no_others(cloud: BailianEmulator) -> None:
+    client = client_of(cloud)
+    lease = client.apply_file_upload_lease("default", "ws", lease_request())
+
+    assert put(lease, **{"X-bailian-extra": "other"}).status_code == 403
+    assert put(lease, **{"Content-Type": "text/markdown"}).status_code == 403
+    assert put(lease).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("request_", "message"),
+    [
+        (
+            models.ApplyFileUploadLeaseRequest(file_name="a.b", md_5="0" * 32, size_in_bytes="1"),
+            "CategoryType",
+        ),
+        (lease_request("a.b"), "4 to 128"),
+        (lease_request("x" * 129), "4 to 128"),
+    ],
+)
+def test_leases_that_are_wrong_are_refused(
+    cloud: BailianEmulator, request_: models.ApplyFileUploadLeaseRequest, message: str
+) -> None:
+    with pytest.raises(ClientException, match=message):
+        client_of(cloud).apply_file_upload_lease("default", "ws", request_)
+
+
+def test_memories_and_their_nodes_over_the_official_client(cloud: BailianEmulator) -> None:
+    client = client_of(cloud)
+    memory_id = client.create_memory(
+        "ws", models.CreateMemoryRequest(description="小明")
+    ).body.memory_id
+    node = models.CreateMemoryNodeRequest(content="用户喜欢吃面食")
+    node_id = client.create_memory_node("ws", memory_id, node).body.memory_node_id
+    for n in range(11):
+        client.create_memory("ws", models.CreateMemoryRequest(description=f"m{n}"))
+
+    first = client.list_memories("ws", models.ListMemoriesRequest()).body
+    rest = client.list_memories("ws", models.ListMemoriesRequest(next_token=first.next_token)).body
+    assert (len(first.memories), len(rest.memories), rest.next_token, first.total_count) == (
+        10,
+        2,
+        None,
+        12,
+    )
+    assert client.get_memory("ws", memory_id, models.GetMemoryRequest()).body.description == "小明"
+
+    changed = models.UpdateMemoryNodeRequest(content="用户喜欢吃米饭")
+    client.update_memory_node("ws", memory_id, node_id, changed)
+    client.update_memory("ws", memory_id, models.UpdateMemoryRequest(description="小明2"))
+    got = client.get_memory_node("ws", memory_id, node_id, models.GetMemoryNodeRequest()).body
+    assert got.content == "用户喜欢吃米饭"
+    turns = []
+    app_id = cloud.add_app(
+        App("m", long_term_memory=True, answer=lambda turn: turns.append(turn) or "好")
+    )
+    httpx.post(
+        f"{cloud.base_url}/apps/{app_id}/completion",
+        json={"input": {"prompt": "?", "memory_id": memory_id}, "parameters": {}},
+        headers={"authorization": f"Bearer {cloud.api_key}"},
+        trust_env=False,
+    )
+    assert turns[0].memories[0].endswith("] 用户喜欢吃米饭")
+
+    client.delete_memory_node("ws", memory_id, node_id, models.DeleteMemoryNodeRequest())
+    nodes = client.list_memory_nodes("ws", memory_id, models.ListMemoryNodesRequest())
+    assert not nodes.body.memory_nodes
+    client.delete_memory("ws", memory_id, models.DeleteMemoryRequest())
+    with pytest.raises(ClientException, match="does not exist"):
+        client.get_memory("ws", memory_id, models.GetMemoryRequest())
+
+
+# -- what is relied on -------------------------------------------------------------------------------
+
+
+def describe(client: Client) -> Any:
+    return client.describe_file("ws", "file_session_x", models.DescribeFileRequest())
+
+
+def test_refusals_carry_code_status_body_and_the_time_to_wait(cloud: BailianEmulator) -> None:
+    with pytest.raises(ClientException) as caught:
+        describe(client_of(cloud))
+    assert caught.value.status_code == 404
+    assert caught.value.data["Code"] == "NotFound"
+    assert caught.value.data["RequestId"]
+
+    cloud.files.faults = FileFaults({"describe_error": 1.0, "lease_throttled": 1.0})
+    with pytest.raises(ServerException) as broken:
+        describe(client_of(cloud))
+    assert broken.value.status_code == 500
+    with pytest.raises(ThrottlingException) as throttled:
+        client_of(cloud).apply_file_upload_lease("default", "ws", lease_request())
+    assert throttled.value.retry_after == 50  # milliseconds
+
+
+def test_nothing_is_repeated_by_the_client(cloud: BailianEmulator) -> None:
+    cloud.files.faults = FileFaults({"describe_cut": 1.0})
+    with pytest.raises(Exception, match="Connection aborted"):
+        describe(client_of(cloud))
+    assert len(cloud.requests) == 1
+
+
+def test_failures_of_the_network_are_told_by_the_context_of_the_inner_exception(
+    cloud: BailianEmulator,
+) -> None:
+    cloud.files.faults = FileFaults({"describe_cut": 1.0})
+    with pytest.raises(Exception) as cut:  # noqa: PT011
+        describe(client_of(cloud))
+    assert type(cut.value.inner_exception) is RetryError
+    assert isinstance(cut.value.inner_exception.__context__, rq.ConnectionError)
+
+    client = client_of(cloud)
+    cloud.stop()
+    with pytest.raises(Exception) as refused:  # noqa: PT011
+        describe(client)
+    reason = refused.value.inner_exception.__context__.args[0].reason
+    assert type(reason).__name__ == "NewConnectionError"
+
+
+PROGRAM = """
+import sys, langchain_bailian_app, langchain_bailian_app.files, langchain_bailian_app.memory
+files = langchain_bailian_app.files.BailianFiles(workspace_id="ws")
+print([m for m in sys.modules if m.startswith(("alibabacloud", "darabonba", "Tea", "tqdm"))])
+try:
+    files.status("file_session_1")
+except Exception as error:
+    print(type(error).__name__, error)
+"""
+
+
+def test_the_client_is_imported_at_the_first_request_and_a_missing_access_key_is_named() -> None:
+    environment = {**os.environ, "ALIBABA_CLOUD_ECS_METADATA_DISABLED": "true"}
+    found = subprocess.run(
+        [sys.executable, "-c", PROGRAM], capture_output=True, text=True, check=True, env=environment
+    )
+    imported, error = found.stdout.splitlines()
+
+    assert imported == "[]"
+    assert error.startswith("BailianAuthenticationError")
+    assert "ALIBABA_CLOUD_ACCESS_KEY_ID" in error
