@@ -44,6 +44,8 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as scratch:
         # The kernel would leave a profile in the home directory.
         os.environ |= {"IPYTHONDIR": scratch, "JUPYTER_RUNTIME_DIR": scratch}
+        # LlamaIndex imports a progress bar, which warns of what it would need here.
+        os.environ["PYTHONWARNINGS"] = "ignore:IProgress not found"
         for path in sorted(FOLDER.glob("*.ipynb")):
             try:
                 notebook = execute(path, scratch)

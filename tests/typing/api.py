@@ -11,6 +11,7 @@ from langchain_core.messages import AIMessage, AIMessageChunk, HumanMessage
 from langchain_core.output_parsers import StrOutputParser
 from langchain_core.prompts import ChatPromptTemplate
 from langchain_core.runnables import RunnableSerializable
+from llama_index.core.base.llms.types import ChatMessage, ChatResponse, CompletionResponse
 from pydantic import SecretStr
 
 from langchain_bailian_app import (
@@ -24,6 +25,7 @@ from langchain_bailian_app import (
 from langchain_bailian_app.display import AnswerView
 from langchain_bailian_app.errors import BailianError
 from langchain_bailian_app.files import BailianFiles, SessionFile
+from langchain_bailian_app.llama_index import BailianAppLLM, BailianAppRetriever
 from langchain_bailian_app.memory import BailianMemory, Memory, MemoryNode
 from langchain_bailian_app.options import BizParams as BizParamsOfOptions
 
@@ -90,3 +92,11 @@ async def asynchronously() -> None:
         assert_type(error.partial, AIMessage | None)
         assert_type(error.retry_after, float | None)
         assert_type(error.code, str | None)
+
+
+llm = BailianAppLLM(app_id="app", memory_id="m", context_window=8_000)
+BailianAppLLM(model=model, history="session")
+assert_type(llm.chat([ChatMessage("?")], has_thoughts=True), ChatResponse)
+assert_type(llm.complete("?"), CompletionResponse)
+BailianAppRetriever(model=llm.model, k=3)
+BailianAppRetriever(retriever)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import subprocess
 import sys
 from pathlib import Path
@@ -96,10 +97,12 @@ FRONT = {
     "sessions",
     "tools",
 }
+LLAMA_INDEX = {path.stem for path in PACKAGE.glob("llama_index/*.py")}
 # What may do no input or output, and know nothing of who does.
 OUTSIDE_THE_PURE_RING = {"dashscope", "httpx", "aiohttp", "asyncio", "socket", "threading", "os"}
 
 
+@functools.cache
 def imported(module: str) -> set[str]:
     """Return what a module imports: whole names for our own modules, top-level names for others."""
     names = set()
@@ -169,8 +172,16 @@ def test_the_emulator_is_independent_and_imported_by_nobody() -> None:
         assert "emulator" not in own(imported(module)), module
 
 
+def test_only_what_is_for_llama_index_knows_it_and_is_imported_by_nobody() -> None:
+    for module in PURE | EDGE | FRONT:
+        assert "llama_index" not in own(imported(module)) | imported(module), module
+    for module in LLAMA_INDEX:
+        assert not imported(f"llama_index/{module}") & {"dashscope", "httpx"}, module
+
+
 def test_every_dependency_is_declared() -> None:
-    modules = [*(PURE | EDGE | FRONT), *(f"emulator/{p.stem}" for p in PACKAGE.glob("emulator/*.py"))]
+    modules = [*(PURE | EDGE | FRONT), *(f"llama_index/{module}" for module in LLAMA_INDEX)]
+    modules += [f"emulator/{path.stem}" for path in PACKAGE.glob("emulator/*.py")]
     used = set().union(*(imported(module) for module in modules))
     foreign = {name for name in used if not name.startswith(NAME)} - sys.stdlib_module_names
 
@@ -186,6 +197,7 @@ def test_every_dependency_is_declared() -> None:
         "httpx",
         "httpx_aiohttp",
         "langchain_core",
+        "llama_index",
         "markdown_it",
         "orjson",
         "pydantic",
@@ -199,13 +211,13 @@ def test_every_dependency_is_declared() -> None:
     }
 
 
-def test_dashscope_is_imported_at_the_first_call_not_before() -> None:
+def test_dashscope_is_imported_at_the_first_call_and_llama_index_never() -> None:
     program = (
         "import sys, langchain_bailian_app as p;"
         "model = p.BailianAppChatModel(app_id='a', api_key='k');"
         "p.BailianRetriever(model=model);"
         "p.BailianAppTool(model=model, name='n', description='d');"
-        "assert 'dashscope' not in sys.modules;"
+        "assert not {'dashscope', 'llama_index'} & sys.modules.keys();"
         "p.errors.BailianError;"
         "assert 'dashscope' in sys.modules;"
         "assert not hasattr(p, 'error')"

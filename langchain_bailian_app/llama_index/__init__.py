@@ -1,0 +1,18 @@
+"""Applications of Bailian (百炼) in LlamaIndex; needs the extra `llama-index`.
+
+An LLM and a retriever around `BailianAppChatModel` and `BailianRetriever`, which do the work.
+"""
+
+try:
+    import llama_index.core  # noqa: F401
+except ImportError as exc:
+    _missing = (
+        "applications in LlamaIndex need the package llama-index-core: "
+        "pip install 'langchain-bailian-app[llama-index]'"
+    )
+    raise ImportError(_missing) from exc
+
+from langchain_bailian_app.llama_index._llm import BailianAppLLM
+from langchain_bailian_app.llama_index._retriever import BailianAppRetriever
+
+__all__ = ["BailianAppLLM", "BailianAppRetriever"]

@@ -1,0 +1,295 @@
+"""`BailianAppLLM`: an application of Bailian (百炼) as an LLM of LlamaIndex."""
+
+from __future__ import annotations
+
+import pickle
+from contextlib import aclosing, closing
+from typing import TYPE_CHECKING, Any, TypeVar, cast
+
+from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage, HumanMessage
+from llama_index.core.base.llms.types import (
+    ChatMessage,
+    ChatResponse,
+    ChatResponseAsyncGen,
+    ChatResponseGen,
+    CompletionResponse,
+    CompletionResponseAsyncGen,
+    CompletionResponseGen,
+    LLMMetadata,
+    ToolCallBlock,
+)
+from llama_index.core.constants import DEFAULT_NUM_OUTPUTS
+from llama_index.core.llms.callbacks import llm_chat_callback, llm_completion_callback
+from llama_index.core.llms.llm import ToolSelection
+from pydantic import ConfigDict, Field, field_serializer, model_validator
+
+from langchain_bailian_app._application_fields import ApplicationFields
+from langchain_bailian_app._connection_fields import ConnectionFields
+from langchain_bailian_app._signed import shown
+from langchain_bailian_app.chat_models import BailianAppChatModel
+from langchain_bailian_app.llama_index._messages import to_langchain
+from langchain_bailian_app.llama_index._responses import Growing, chat_response, completion_response
+from langchain_bailian_app.llama_index._structured import StructuredPrediction
+from langchain_bailian_app.llama_index._traced import revealed, traced
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Callable, Generator, Sequence
+
+    from llama_index.core.tools.types import BaseTool
+
+T = TypeVar("T")
+
+
+class BailianAppLLM(StructuredPrediction):
+    """An application of Bailian (百炼, Alibaba Cloud Model Studio) as an LLM of LlamaIndex.
+
+    Setup:
+        ```bash
+        pip install 'langchain-bailian-app[llama-index]'
+        export DASHSCOPE_API_KEY=... BAILIAN_APP_ID=...
+        ```
+
+    Instantiate:
+        ```python
+        from langchain_bailian_app.llama_index import BailianAppLLM
+
+        llm = BailianAppLLM(app_id="…", memory_id="…")  # any field of BailianAppChatModel
+        llm = BailianAppLLM(model=model)
+        ```
+
+    Invoke:
+        ```python
+        llm.complete("什么是滞报金？").text
+        response = llm.chat([ChatMessage("什么是滞报金？")], has_thoughts=True)
+        response.message, response.raw["usage"], response.raw["citations"]
+        ```
+
+    Stream:
+        ```python
+        for response in llm.stream_chat([ChatMessage("什么是滞报金？")]):
+            print(response.delta, end="")
+        ```
+
+    Responses:
+        The message has a `TextBlock`, before it a `ThinkingBlock` if the application tells its
+        reasoning, and a `ToolCallBlock` for each call of a tool of yours. `raw` has all else that the
+        service says, by the names of `AIMessage.response_metadata` and `additional_kwargs` of
+        `BailianAppChatModel`, and the tokens, as `usage`. While streaming, `raw` is what came with this
+        chunk; with the last one it is that of the whole answer.
+
+    Conversations:
+        With `history="session"` the cloud keeps a copy, and only what is new is sent. The place in the
+        session is in `message.additional_kwargs`: keep it, as LlamaIndex's memories do. A session by
+        hand is a keyword, `session_id=…`; `history="thread"` takes `session_key`, one LLM a
+        conversation, as LlamaIndex has no other place for it.
+
+    Tools:
+        With `tool_calling="prompt"` they are emulated by words in the request; only then is it a
+        function calling model to LlamaIndex, whose agents otherwise use their own words (ReAct).
+
+    Raises:
+        BailianError: The call failed; see `langchain_bailian_app.errors`.
+        ValueError: An argument is wrong; nothing was sent.
+    """
+
+    # An error message would otherwise show what was given, keys and tokens included.
+    model_config = ConfigDict(hide_input_in_errors=True)
+
+    model: BailianAppChatModel
+    """The application. Its fields may also be given to the LLM itself: `app_id`, `rag_options`, …"""
+
+    context_window: int = Field(default=32_768, gt=0)
+    """Tokens that the application's model can read, by which LlamaIndex cuts memories and passages.
+
+    The service does not tell it: set it to that of your model."""
+
+    if TYPE_CHECKING:
+
+        def __init__(
+            self,
+            *,
+            model: BailianAppChatModel | None = None,
+            context_window: int = 32_768,
+            **fields: Any,
+        ) -> None: ...
+
+    @classmethod
+    def class_name(cls) -> str:
+        """Return the name under which LlamaIndex stores and traces it."""
+        return "BailianAppLLM"
+
+    @property
+    def metadata(self) -> LLMMetadata:
+        """What LlamaIndex wants to know of a model."""
+        return LLMMetadata(
+            context_window=self.context_window,
+            num_output=self.model.max_tokens or DEFAULT_NUM_OUTPUTS,
+            is_chat_model=True,
+            is_function_calling_model=self.model.tool_calling is not None,
+            model_name=self.model.app_id,
+        )
+
+    # -- threads and event loops ---------------------------------------------------------------------
+
+    @traced(llm_chat_callback)
+    def chat(self, messages: Sequence[ChatMessage], **kwargs: Any) -> ChatResponse:
+        """Answer a conversation. Keywords are those of `BailianAppChatModel`, for this call."""
+        return chat_response(self.model.invoke(to_langchain(messages), **revealed(kwargs)))
+
+    @traced(llm_chat_callback)
+    async def achat(self, messages: Sequence[ChatMessage], **kwargs: Any) -> ChatResponse:
+        """Do what `chat` does, on the running event loop."""
+        return chat_response(await self.model.ainvoke(to_langchain(messages), **revealed(kwargs)))
+
+    @traced(llm_chat_callback)
+    def stream_chat(self, messages: Sequence[ChatMessage], **kwargs: Any) -> ChatResponseGen:
+        """Answer a conversation; each response has a `delta`, and the message so far."""
+        return self._stream(to_langchain(messages), kwargs, chat_response)
+
+    @traced(llm_chat_callback)
+    async def astream_chat(
+        self, messages: Sequence[ChatMessage], **kwargs: Any
+    ) -> ChatResponseAsyncGen:
+        """Do what `stream_chat` does, on the running event loop."""
+        return self._astream(to_langchain(messages), kwargs, chat_response)
+
+    @traced(llm_completion_callback)
+    def complete(self, prompt: str, formatted: bool = False, **kwargs: Any) -> CompletionResponse:  # noqa: ARG002
+        """Answer a question."""
+        return completion_response(self.model.invoke([HumanMessage(prompt)], **revealed(kwargs)))
+
+    @traced(llm_completion_callback)
+    async def acomplete(
+        self,
+        prompt: str,
+        formatted: bool = False,  # noqa: ARG002
+        **kwargs: Any,
+    ) -> CompletionResponse:
+        """Do what `complete` does, on the running event loop."""
+        return completion_response(await self.model.ainvoke([HumanMessage(prompt)], **revealed(kwargs)))
+
+    @traced(llm_completion_callback)
+    def stream_complete(
+        self,
+        prompt: str,
+        formatted: bool = False,  # noqa: ARG002
+        **kwargs: Any,
+    ) -> CompletionResponseGen:
+        """Answer a question; each response has a `delta`, and the text so far."""
+        return self._stream([HumanMessage(prompt)], kwargs, completion_response)
+
+    @traced(llm_completion_callback)
+    async def astream_complete(
+        self,
+        prompt: str,
+        formatted: bool = False,  # noqa: ARG002
+        **kwargs: Any,
+    ) -> CompletionResponseAsyncGen:
+        """Do what `stream_complete` does, on the running event loop."""
+        return self._astream([HumanMessage(prompt)], kwargs, completion_response)
+
+    def _stream(
+        self,
+        messages: list[BaseMessage],
+        kwargs: dict[str, Any],
+        shape: Callable[[AIMessage, AIMessageChunk], T],
+    ) -> Generator[T]:
+        growing = Growing()
+        stream = self.model.stream(messages, **revealed(kwargs))
+        with closing(cast("Generator[AIMessageChunk]", stream)) as chunks:
+            for chunk in chunks:
+                yield shape(growing.with_chunk(chunk), chunk)
+
+    async def _astream(
+        self,
+        messages: list[BaseMessage],
+        kwargs: dict[str, Any],
+        shape: Callable[[AIMessage, AIMessageChunk], T],
+    ) -> AsyncGenerator[T]:
+        growing = Growing()
+        stream = self.model.astream(messages, **revealed(kwargs))
+        async with aclosing(cast("AsyncGenerator[AIMessageChunk]", stream)) as chunks:
+            async for chunk in chunks:
+                yield shape(growing.with_chunk(chunk), chunk)
+
+    # -- tools ---------------------------------------------------------------------------------------
+
+    def _prepare_chat_with_tools(  # noqa: PLR0917  # as LlamaIndex has it
+        self,
+        tools: Sequence[BaseTool],
+        user_msg: str | ChatMessage | None = None,
+        chat_history: list[ChatMessage] | None = None,
+        verbose: bool = False,  # noqa: ARG002
+        allow_parallel_tool_calls: bool = False,
+        tool_required: bool = False,
+        tool_choice: str | dict[str, Any] | None = None,
+        **kwargs: Any,
+    ) -> dict[str, Any]:
+        asked = [] if user_msg is None else [user_msg]
+        said = [ChatMessage(message) if isinstance(message, str) else message for message in asked]
+        return {
+            "messages": [*(chat_history or ()), *said],
+            "tools": [tool.metadata.to_openai_tool(skip_length_check=True) for tool in tools],
+            "tool_choice": tool_choice or ("any" if tool_required else "auto"),
+            "parallel_tool_calls": allow_parallel_tool_calls,
+            **kwargs,
+        }
+
+    def get_tool_calls_from_response(
+        self,
+        response: ChatResponse,
+        error_on_no_tool_call: bool = True,
+        **kwargs: Any,  # noqa: ARG002
+    ) -> list[ToolSelection]:
+        """Return the calls in an answer.
+
+        Raises:
+            ValueError: There is none, and there must be one.
+        """
+        calls = [block for block in response.message.blocks if isinstance(block, ToolCallBlock)]
+        if error_on_no_tool_call and not calls:
+            message = f"there is no tool call in the answer: {response.message.content!r}"
+            raise ValueError(message)
+        return [
+            ToolSelection(
+                tool_id=call.tool_call_id or "",
+                tool_name=call.tool_name,
+                tool_kwargs=cast("dict[str, Any]", call.tool_kwargs),
+            )
+            for call in calls
+        ]
+
+    # -- fields --------------------------------------------------------------------------------------
+
+    @model_validator(mode="before")
+    @classmethod
+    def _make_model(cls, values: Any) -> Any:
+        """Make the model of the fields that are its own."""
+        mine = {name: value for name, value in values.items() if name in cls.model_fields}
+        fields = {name: value for name, value in values.items() if name not in mine}
+        given = mine.get("model") or {}
+        if isinstance(given, BailianAppChatModel):
+            settings = {name: getattr(given, name) for name in type(given).model_fields}
+            mine["model"] = type(given)(**settings | fields) if fields else given
+        elif isinstance(given, dict):  # of `to_dict`, or nothing
+            mine["model"] = BailianAppChatModel(**given | fields)
+        else:
+            message = (
+                "`model` is a BailianAppChatModel: name an application by `app_id`, and another model "
+                "for it by `app_model`"
+            )
+            raise ValueError(message)  # noqa: TRY004  # pydantic tells only these with the field
+        return mine
+
+    @field_serializer("model")
+    def _dump_model(self, model: BailianAppChatModel) -> dict[str, Any]:
+        """Return what is set, without secrets and connections."""
+        names = {*ConnectionFields.model_fields, *ApplicationFields.model_fields} - {"api_key"}
+        set_ones = model.model_dump(include=names, exclude_none=True, exclude_defaults=True)
+        return {"app_id": model.app_id, **shown(set_ones)}
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Refuse to be pickled if the model does: LlamaIndex would leave it out."""
+        pickle.dumps(self.model)
+        state: dict[str, Any] = super().__getstate__()
+        return state

@@ -1,0 +1,121 @@
+"""Messages of LlamaIndex as those of LangChain, which the rest of the package reads; answers back."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+from langchain_core.messages import (
+    AIMessage,
+    BaseMessage,
+    HumanMessage,
+    InvalidToolCall,
+    SystemMessage,
+    ToolCall,
+    ToolMessage,
+)
+from langchain_core.messages.tool import invalid_tool_call, tool_call
+from llama_index.core.base.llms.types import (
+    CachePoint,
+    ChatMessage,
+    DocumentBlock,
+    ImageBlock,
+    MessageRole,
+    TextBlock,
+    ThinkingBlock,
+    ToolCallBlock,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+# What of an answer has to be kept with its message for the session to be continued. It is all that
+# is kept there: LlamaIndex counts it as tokens, and tells it to models that condense a conversation.
+_SESSION = "bailian_session"
+_POSITION = ("app_id", "session_id", "session_turn", "session_at", "session_digest")
+
+
+def to_langchain(messages: Sequence[ChatMessage]) -> list[BaseMessage]:
+    """Return messages as LangChain has them; what cannot be put to an application is refused later.
+
+    Raises:
+        ValueError: The file of an image or document is empty.
+    """
+    return [_message(message) for message in messages]
+
+
+def to_llama_index(answer: AIMessage) -> ChatMessage:
+    """Return an answer, or what has come of it, as a message of LlamaIndex."""
+    blocks: list[Any] = [TextBlock(text=answer.text)]
+    if reasoning := answer.additional_kwargs.get("reasoning_content"):
+        blocks.insert(0, ThinkingBlock(content=reasoning))
+    for call in answer.tool_calls:
+        block = ToolCallBlock(tool_call_id=call["id"], tool_name=call["name"], tool_kwargs=call["args"])
+        blocks.append(block)
+    kept: dict[str, Any] = {}
+    if answer.tool_calls:  # where programs of LlamaIndex look whether there are any
+        kept["tool_calls"] = answer.tool_calls
+    if answer.invalid_tool_calls:
+        kept["invalid_tool_calls"] = answer.invalid_tool_calls
+    if "session_digest" in answer.response_metadata:
+        kept[_SESSION] = {name: answer.response_metadata[name] for name in _POSITION}
+    return ChatMessage(role=MessageRole.ASSISTANT, blocks=blocks, additional_kwargs=kept)
+
+
+def _message(message: ChatMessage) -> BaseMessage:
+    match message.role:
+        case MessageRole.SYSTEM | MessageRole.DEVELOPER:
+            return SystemMessage(_content(message))
+        case MessageRole.USER:
+            return HumanMessage(_content(message))
+        case MessageRole.TOOL | MessageRole.FUNCTION:
+            call_id = message.additional_kwargs.get("tool_call_id")
+            return ToolMessage(_content(message), tool_call_id=str(call_id or ""))
+    return _answer(message)
+
+
+def _answer(message: ChatMessage) -> AIMessage:
+    """Return an answer: its text and calls; reasoning and whatever else it holds is its own."""
+    kept = message.additional_kwargs
+    calls: list[ToolCall] = []
+    broken: list[InvalidToolCall] = list(kept.get("invalid_tool_calls") or ())
+    for block in message.blocks:
+        if isinstance(block, ToolCallBlock):
+            arguments = _opened(block.tool_kwargs)
+            if isinstance(arguments, dict):
+                calls.append(tool_call(name=block.tool_name, args=arguments, id=block.tool_call_id))
+            else:
+                broken.append(
+                    invalid_tool_call(
+                        name=block.tool_name, args=str(block.tool_kwargs), id=block.tool_call_id
+                    )
+                )
+    return AIMessage(
+        message.content or "",
+        tool_calls=calls,
+        invalid_tool_calls=broken,
+        response_metadata=kept.get(_SESSION) or {},
+    )
+
+
+def _opened(arguments: dict[str, Any] | str) -> Any:
+    """Read arguments that another model has left as JSON."""
+    if isinstance(arguments, dict):
+        return arguments
+    try:
+        return json.loads(arguments or "{}")
+    except ValueError:
+        return None
+
+
+def _content(message: ChatMessage) -> str | list[str | dict[str, Any]]:
+    text = message.content or ""
+    others = [_part(block) for block in message.blocks if not isinstance(block, TextBlock | CachePoint)]
+    return [{"type": "text", "text": text}, *others] if others else text
+
+
+def _part(block: Any) -> dict[str, Any]:
+    if isinstance(block, ImageBlock | DocumentBlock):
+        kind = "image" if isinstance(block, ImageBlock) else "file"
+        return {"type": kind, "url": str(block.url) if block.url else block.inline_url()}
+    return {"type": block.block_type}  # the error names it
