@@ -1,7 +1,6 @@
 """A store of sessions in Redis, for several processes and machines; needs the extra `redis`.
 
-The only module that knows `redis`. What a step means is said by `SessionStore`; here each is one script
-that the server runs as a whole.
+What a step means is said by `SessionStore`; here each is one script that the server runs as a whole.
 """
 
 from __future__ import annotations
@@ -9,26 +8,16 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import uuid
-from functools import partial
 from typing import TYPE_CHECKING, Any, NoReturn, Self
 
+from langchain_bailian_app._redis_clients import OwnClients
 from langchain_bailian_app.sessions import KEY_LIFETIME, SESSION_LIFETIME
 
-try:
+if TYPE_CHECKING:
     import redis
     import redis.asyncio as aioredis
-except ImportError as exc:
-    _missing = "sessions in Redis need the package redis: pip install 'langchain-bailian-app[redis]'"
-    raise ImportError(_missing) from exc
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator
 
 _LIFETIME_MS = int(SESSION_LIFETIME * 1000)
-
-# An unreachable server must fail a call, not hang it, and many calls at once must wait for one of the
-# connections, where redis-py's usual pool refuses them.
-_SETTINGS = {"socket_timeout": 5.0, "max_connections": 50}
 
 # Each session is one hash, so a script touches one key, as a cluster wants it.
 _OPEN = """
@@ -103,7 +92,7 @@ class RedisSessionStore:
         self._client: Any = client
         self._async_client: Any = async_client
         self._prefix = prefix
-        self._own: _OwnClients | None = None
+        self._own: OwnClients | None = None
 
     @classmethod
     def from_url(cls, url: str, *, prefix: str = "bailian:", **options: Any) -> Self:
@@ -120,7 +109,7 @@ class RedisSessionStore:
         Raises:
             ValueError: The URL is none of these.
         """
-        own = _OwnClients(url, _SETTINGS | options)
+        own = OwnClients(url, **options)
         store = cls(client=own.client, prefix=prefix)
         store._own = own
         return store
@@ -230,42 +219,6 @@ class RedisSessionStore:
 
     def _thread(self, key: str) -> str:
         return f"{self._prefix}thread:{_hash(key)}"
-
-
-class _OwnClients:
-    """The clients of a URL: one for all threads, one for each running event loop."""
-
-    def __init__(self, url: str, settings: dict[str, Any]) -> None:
-        pool = redis.BlockingConnectionPool.from_url(url, **settings)
-        self.client = redis.Redis.from_pool(pool)
-        self._pool = partial(aioredis.BlockingConnectionPool.from_url, url, **settings)
-        self._loops: dict[asyncio.AbstractEventLoop, tuple[aioredis.Redis, AsyncGenerator[None]]] = {}
-
-    async def of_loop(self) -> aioredis.Redis:
-        """Return the client of the running event loop."""
-        loop = asyncio.get_running_loop()
-        if loop in self._loops:
-            return self._loops[loop][0]
-        for other in [other for other in list(self._loops) if other.is_closed()]:
-            self._loops.pop(other, None)  # it was closed without being shut down
-        client = aioredis.Redis.from_pool(self._pool())
-        closing = self._close_with_loop(client)
-        self._loops[loop] = client, closing
-        # A loop that ends closes its asynchronous generators, this one among them, while it still runs.
-        await anext(closing)
-        return client
-
-    async def aclose(self) -> None:
-        """Close the client of the running event loop."""
-        if asyncio.get_running_loop() in self._loops:
-            await self._loops[asyncio.get_running_loop()][1].aclose()
-
-    async def _close_with_loop(self, client: aioredis.Redis) -> AsyncGenerator[None]:
-        try:
-            yield
-        finally:
-            self._loops.pop(asyncio.get_running_loop(), None)
-            await client.aclose()
 
 
 def _hash(name: str) -> str:

@@ -1,0 +1,184 @@
+"""Answer many questions on many processes, with Ray Data: one rate limit for all, and no answer lost.
+
+    pip install '.[scale]'
+    python examples/at_scale.py    # no key: 2,000 questions to the emulator, killed and resumed
+
+    export DASHSCOPE_API_KEY=… BAILIAN_APP_ID=… REDIS_URL=redis://…
+    python examples/at_scale.py questions.jsonl answers/ --requests-per-minute 15000
+
+`questions.jsonl` has lines like `{"id": "1", "question": "…"}`, each id once. Answers are appended to
+files in `answers/` as they come, `{"id": "1", "answer": "…", …}`, or `{"id": "1", "error": {…}}` for
+what may have run, which is not repeated. Run it again after a crash, or with `--retry-failed`: what is
+done is skipped. A request that was under way in a crash is sent again.
+
+On several machines the folder must be shared, and each machine needs the three variables. The output
+of a run, and what a million questions take, are in `README.md` beside this file.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import logging
+import os
+import random
+import resource
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from at_scale_records import Record, Records, left, tally
+
+from langchain_bailian_app import BailianAppChatModel
+from langchain_bailian_app.errors import BailianError
+from langchain_bailian_app.rate_limits import RedisRateLimiter
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from langchain_core.messages import AIMessage
+
+ATTEMPTS = 8
+FIRST_WAIT = 0.25  # seconds; doubled each time
+
+
+async def ask(model: BailianAppChatModel, question: Record) -> Record:
+    """Answer a question; what certainly did not run is asked again, anything else is recorded."""
+    attempt = 0
+    while True:
+        attempt += 1
+        try:
+            message = await model.ainvoke(question["question"])
+        except BailianError as error:
+            if not error.is_retryable or attempt == ATTEMPTS:
+                return failure(question, error)
+            wait = FIRST_WAIT * 2**attempt * random.uniform(0.5, 1)  # noqa: S311  # jitter
+            await asyncio.sleep(max(wait, error.retry_after or 0))
+        else:
+            return answer(question, message)
+
+
+def answer(question: Record, message: AIMessage) -> Record:
+    told = {"usage": message.usage_metadata, "request_id": message.response_metadata.get("request_id")}
+    return {"id": question["id"], "answer": message.text, **told}
+
+
+def failure(question: Record, error: BailianError) -> Record:
+    told = {"type": type(error).__name__, "code": error.code, "message": str(error)}
+    return {"id": question["id"], "error": told | {"request_id": error.request_id}}
+
+
+async def ask_all(
+    model: BailianAppChatModel, questions: Iterable[Record], concurrency: int, records: Records
+) -> None:
+    """Answer questions, so many at once, and record each as soon as it is answered."""
+    waiting = iter(questions)
+
+    async def take_turns() -> None:
+        for question in waiting:
+            records.append(await ask(model, question))
+
+    async with asyncio.TaskGroup() as group:
+        for _ in range(concurrency):
+            group.create_task(take_turns())
+
+
+class Worker:
+    """A process with one model, which lives as long as the run."""
+
+    def __init__(self, model: BailianAppChatModel, options: argparse.Namespace) -> None:
+        # What is shipped carries no secret: the key and the URL of Redis are those of this machine.
+        limiter = RedisRateLimiter.from_url(
+            os.environ["REDIS_URL"],
+            key=model.app_id,
+            requests_per_minute=options.requests_per_minute,
+        )
+        self.model = model.model_copy(update={"rate_limiter": limiter})
+        self.records = Records(options.answers, retry_failed=options.retry_failed)
+        self.concurrency = options.concurrency
+        self.runner = asyncio.Runner()  # one event loop, so that connections are kept
+        self.asked, self.before = 0, (time.process_time(), peak_mb())
+
+    def __call__(self, batch: Any) -> dict[str, list[Any]]:
+        self.records.refresh()  # the batch may be one that another worker died of
+        questions = left(batch.to_pylist(), self.records.known)
+        self.runner.run(ask_all(self.model, questions, self.concurrency, self.records))
+        self.asked += len(questions)
+        cpu_s, idle_mb = self.before
+        taken = {"asked": self.asked, "cpu_s": time.process_time() - cpu_s}
+        taken |= {"idle_mb": idle_mb, "peak_mb": peak_mb(), "pid": os.getpid()}
+        return {name: [value] for name, value in taken.items()}
+
+
+def peak_mb() -> float:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def run(options: argparse.Namespace) -> None:
+    """Answer what is left on a pool of workers."""
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    import ray  # noqa: PLC0415  # only this function needs it
+
+    questions = [json.loads(line) for line in options.questions.read_bytes().splitlines()]
+    options.answers = options.answers.absolute()  # workers may stand elsewhere
+    options.answers.mkdir(parents=True, exist_ok=True)
+    records = Records(options.answers, retry_failed=options.retry_failed)
+    records.refresh()
+    todo = left(questions, records.known)
+    print(f"{len(questions)} questions, {len(todo)} of them left")
+    if todo:
+        ray.init(include_dashboard=False, log_to_driver=False, logging_level="ERROR")
+        ray.data.DataContext.get_current().enable_progress_bars = False
+        logging.getLogger("ray.data").setLevel(logging.ERROR)
+        blocks = -(-len(todo) // options.batch)
+        answered = ray.data.from_items(todo, override_num_blocks=blocks).map_batches(
+            Worker,
+            # The limiter sees every request only if the model itself repeats none.
+            fn_constructor_args=(BailianAppChatModel(max_retries=0), options),
+            compute=ray.data.ActorPoolStrategy(size=options.workers),
+            batch_size=None,
+            batch_format="pyarrow",
+        )
+        show_progress(answered.iter_rows(), records, len(questions))
+    print(tally(questions, Records(options.answers).new()))
+
+
+def show_progress(batches: Iterable[Record], records: Records, total: int) -> None:
+    """Print a line for each batch that is done, and at the end what the workers took."""
+    began, before, workers = time.monotonic(), len(records.known), {}
+    for batch in batches:
+        workers[batch["pid"]] = batch
+        records.refresh()
+        rate = (len(records.known) - before) / (time.monotonic() - began)
+        print(f"{len(records.known):>9} of {total}, {rate:.0f} a second", flush=True)
+    for worker in workers.values():
+        print("worker {pid}: {asked} asked, {cpu_s:.1f} s of CPU".format(**worker), end=", ")
+        print("{idle_mb:.0f} MB at first, {peak_mb:.0f} MB at most".format(**worker))
+
+
+def arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("questions", type=Path, nargs="?", help="a file of JSON lines")
+    parser.add_argument("answers", type=Path, nargs="?", help="a folder")
+    parser.add_argument("--requests-per-minute", type=int, default=15_000, help="of all workers")
+    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--concurrency", type=int, default=100, help="of each worker")
+    parser.add_argument("--batch", type=int, default=250, help="questions given to a worker at once")
+    parser.add_argument("--retry-failed", action="store_true", help="ask again what failed")
+    options = parser.parse_args()
+    if (options.questions is None) != (options.answers is None):
+        parser.error(
+            "give a file of questions and a folder for answers, or neither for a demonstration"
+        )
+    return options
+
+
+if __name__ == "__main__":
+    given = arguments()
+    if given.questions is None:
+        from at_scale_demo import demonstrate
+
+        sys.exit(demonstrate(Path(__file__)))
+    run(given)

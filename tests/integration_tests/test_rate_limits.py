@@ -1,0 +1,279 @@
+"""A rate limit in Redis, kept by processes, threads and event loops together."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+import multiprocessing
+import pickle
+import socket
+import sys
+import threading
+import time
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import pytest
+import redis
+import redis.asyncio as aioredis
+
+from langchain_bailian_app.rate_limits import RedisRateLimiter
+from tests.redis_server import redis_server
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from langchain_bailian_app import BailianAppChatModel
+    from langchain_bailian_app.emulator import BailianEmulator
+
+    Make = Callable[..., BailianAppChatModel]
+
+PER_SECOND = 100
+PER_MINUTE = PER_SECOND * 60
+FRESH = multiprocessing.get_context("forkserver")
+FRESH.set_forkserver_preload([__name__])
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[str]:
+    """Run a Redis server, give its URL."""
+    with redis_server() as url:
+        yield url
+
+
+@pytest.fixture
+def admin(server: str) -> Iterator[redis.Redis]:
+    """Return a client of an empty server."""
+    # Who listens to the server waits for as long as processes take to start.
+    with redis.Redis.from_url(server, decode_responses=True, socket_timeout=None) as client:
+        client.flushall()
+        yield client
+
+
+@pytest.fixture
+def make_limiter(server: str, admin: redis.Redis) -> Iterator[Callable[..., RedisRateLimiter]]:
+    """Return a function that makes limiters on an empty server."""
+    made = []
+
+    def make(per_minute: int = PER_MINUTE, **arguments: int | str) -> RedisRateLimiter:
+        made.append(
+            RedisRateLimiter.from_url(
+                server, **{"key": "app", "requests_per_minute": per_minute} | arguments
+            )
+        )
+        return made[-1]
+
+    yield make
+    for limiter in made:
+        limiter.close()
+
+
+@contextmanager
+def let_through(admin: redis.Redis) -> Iterator[list[float]]:
+    """Note when requests are let through, by the server's own record of what its script does."""
+    times: list[float] = []
+    with admin.monitor() as monitor:
+
+        def listen() -> None:
+            while True:
+                command = monitor.next_command()
+                if command["command"] == "ECHO over":
+                    return
+                if command["command"].upper().startswith("LPUSH"):
+                    times.append(command["time"])
+
+        listener = threading.Thread(target=listen, daemon=True)
+        listener.start()
+        try:
+            yield times
+        finally:
+            admin.echo("over")
+            listener.join()
+
+
+def ask(url: str, threads: int, tasks: int) -> bool:
+    """Let this process's threads and tasks ask once each; return whether no task overtook another."""
+    limiter = RedisRateLimiter.from_url(url, key="app", requests_per_minute=PER_MINUTE)
+
+    order = []
+
+    async def one(number: int) -> None:
+        await limiter.aacquire()
+        order.append(number)
+
+    async def all_tasks() -> None:
+        await asyncio.gather(*map(one, range(tasks)))
+
+    with ThreadPoolExecutor(threads + 1) as pool:
+        waiting = [pool.submit(limiter.acquire) for _ in range(threads)]
+        pool.submit(asyncio.run, all_tasks()).result()
+        assert all(future.result() for future in waiting)
+    limiter.close()
+    return order == list(range(tasks))
+
+
+@pytest.mark.no_cover  # measuring lines would take longer than the waiting
+def test_processes_threads_and_loops_together_keep_the_limit_and_all_get_through(
+    server: str, admin: redis.Redis, make_limiter: Callable[..., RedisRateLimiter]
+) -> None:
+    with (
+        pytest.MonkeyPatch.context() as environment,
+        ProcessPoolExecutor(2, mp_context=FRESH) as pool,
+        let_through(admin) as times,
+    ):
+        environment.delenv("COVERAGE_PROCESS_CONFIG", raising=False)
+        futures = [pool.submit(ask, server, 20, 60) for _ in range(2)]
+        while len(times) < PER_SECOND and not futures[0].done():
+            time.sleep(0.01)
+        make_limiter().acquire()  # one that comes late, and alone
+
+        assert all(future.result(30) for future in futures)
+    assert len(times) == 2 * (20 + 60) + 1
+    assert all(times[n + PER_SECOND] - times[n] > 1 for n in range(len(times) - PER_SECOND))
+    assert times[-1] - times[0] < 3  # one second would be ideal
+
+
+async def test_who_does_not_wait_is_told_at_once(make_limiter: Callable[..., RedisRateLimiter]) -> None:
+    limiter = make_limiter(per_minute=180)
+
+    assert [limiter.acquire(blocking=False) for _ in range(2)] == [True, True]
+    assert await limiter.aacquire(blocking=False) is True
+    began = time.monotonic()
+    assert limiter.acquire(blocking=False) is False
+    assert await limiter.aacquire(blocking=False) is False
+    assert time.monotonic() - began < 0.3
+    assert make_limiter(per_minute=180, key="another").acquire(blocking=False)
+    assert make_limiter(per_minute=180, prefix="another:").acquire(blocking=False)
+    await limiter.aclose()
+
+
+@pytest.mark.parametrize("hours", [-1, 1])
+async def test_a_machine_whose_clock_is_wrong_counts_by_that_of_the_server(
+    make_limiter: Callable[..., RedisRateLimiter], monkeypatch: pytest.MonkeyPatch, hours: int
+) -> None:
+    limiter, right = make_limiter(per_minute=1), time.time
+    assert [limiter.acquire(blocking=False) for _ in range(3)] == [True, False, False]
+    monkeypatch.setattr(time, "time", lambda: right() + hours * 3600)
+
+    assert limiter.acquire(blocking=False) is False
+    assert await limiter.aacquire(blocking=False) is False
+    await limiter.aclose()
+
+
+async def test_a_model_waits(
+    make_model: Make, make_limiter: Callable[..., RedisRateLimiter], admin: redis.Redis
+) -> None:
+    limiter = make_limiter(per_minute=120)
+    model = make_model(rate_limiter=limiter)
+    with let_through(admin) as times:
+        model.invoke("?")
+        list(model.stream("?"))
+        await model.ainvoke("?")
+
+    assert len(times) == 3
+    assert times[2] - times[0] > 1
+    assert 0 < admin.ttl(admin.keys("bailian:*")[0]) <= 1  # nothing stays behind
+    await limiter.aclose()
+
+
+async def test_an_unreachable_server_fails_a_call_before_anything_is_sent(
+    bailian: BailianEmulator, make_model: Make
+) -> None:
+    with redis_server() as url:
+        pass  # it is gone
+    model = make_model(rate_limiter=RedisRateLimiter.from_url(url, key="app", requests_per_minute=60))
+    sent = len(bailian.requests)
+    with pytest.raises(redis.ConnectionError):
+        model.invoke("?")
+    with pytest.raises(redis.ConnectionError):
+        await model.ainvoke("?")
+
+    assert len(bailian.requests) == sent
+
+
+async def test_when_the_server_hangs_all_who_wait_fail_with_the_first() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        limiter = RedisRateLimiter.from_url(
+            f"redis://127.0.0.1:{silent.getsockname()[1]}",
+            key="app",
+            requests_per_minute=60,
+            socket_timeout=0.2,
+            retry=None,
+        )
+        began = time.monotonic()
+        failed = await asyncio.gather(*(limiter.aacquire() for _ in range(20)), return_exceptions=True)
+        with ThreadPoolExecutor(20) as pool:
+            waiting = [pool.submit(limiter.acquire) for _ in range(20)]
+            failed += [future.exception() for future in waiting]
+
+        assert time.monotonic() - began < 2  # in turn it would take eight
+        assert all(isinstance(error, redis.RedisError) for error in failed)
+        assert "waited before this one" in str(failed[19])
+        limiter.close()
+        await limiter.aclose()
+
+
+@pytest.mark.parametrize("decode_responses", [False, True])
+async def test_clients_of_the_caller_are_used_and_left_open(
+    server: str, admin: redis.Redis, *, decode_responses: bool
+) -> None:
+    with redis.Redis.from_url(server, decode_responses=decode_responses) as client:
+        async with aioredis.from_url(server, decode_responses=decode_responses) as async_client:
+            limiter = RedisRateLimiter(
+                key="app", requests_per_minute=1, client=client, async_client=async_client
+            )
+
+            assert limiter.acquire(blocking=False)
+            admin.script_flush()  # as after a restart
+            assert not await limiter.aacquire(blocking=False)
+            limiter.close()
+            await limiter.aclose()
+            assert client.ping()
+            assert await async_client.ping()
+
+
+async def test_a_limiter_without_a_client_of_the_kind_says_so(server: str) -> None:
+    with (
+        redis.Redis.from_url(server) as client,
+        pytest.raises(ValueError, match="no `async_client`"),
+    ):
+        await RedisRateLimiter(key="app", requests_per_minute=60, client=client).aacquire()
+    async with aioredis.from_url(server) as async_client:
+        with pytest.raises(ValueError, match="no `client`"):
+            RedisRateLimiter(key="app", requests_per_minute=60, async_client=async_client).acquire()
+
+
+def test_one_limiter_serves_one_loop_after_the_other_and_leaves_no_connection(
+    admin: redis.Redis, make_limiter: Callable[..., RedisRateLimiter]
+) -> None:
+    limiter, connected = make_limiter(), admin.info("clients")["connected_clients"]
+
+    async def many() -> None:
+        await asyncio.gather(*(limiter.aacquire() for _ in range(20)))
+
+    for _ in range(3):
+        asyncio.run(many())
+    deadline = time.monotonic() + 5
+    while admin.info("clients")["connected_clients"] > connected and time.monotonic() < deadline:
+        time.sleep(0.01)
+
+    assert admin.info("clients")["connected_clients"] == connected
+
+
+def test_a_limiter_shows_no_password_and_goes_into_no_pickle(make_model: Make) -> None:
+    limiter = RedisRateLimiter.from_url(
+        "redis://user:planted@127.0.0.1", key="app", requests_per_minute=60
+    )
+    model = make_model(rate_limiter=limiter)
+
+    assert "planted" not in repr(limiter) + repr(model)
+    with pytest.raises(TypeError, match="one of its own"):
+        pickle.dumps(model)
+
+
+def test_without_the_package_the_import_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delitem(sys.modules, RedisRateLimiter.__module__)
+    monkeypatch.setitem(sys.modules, "limits", None)
+    with pytest.raises(ImportError, match=r"pip install 'langchain-bailian-app\[redis\]'"):
+        importlib.import_module(RedisRateLimiter.__module__)
