@@ -54,6 +54,10 @@ check: lint type test ## All of the above that can fail.
 notebooks: $(VENV)/.dev ## Execute the notebooks, to see that they run.
 	$(BIN)/python notebooks/execute.py
 
+$(VENV)/.bench: benchmarks/requirements.txt $(VENV)/.dev
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --requirement benchmarks/requirements.txt
+	@touch $@
+
 .PHONY: bench
-bench: $(VENV)/.dev ## Measure, and write benchmarks/RESULTS.md.
+bench: $(VENV)/.bench ## Measure for some minutes, and write benchmarks/RESULTS.md.
 	$(BIN)/python benchmarks/run.py

@@ -4,30 +4,59 @@ from __future__ import annotations
 
 import os
 import platform
+import subprocess
 from importlib.metadata import version
 from pathlib import Path
 
 import early_close
 import session_bytes
+import speed_report
 import upload_memory
 
+README = Path(__file__).parent.with_name("README.md")
+BEGIN, END = "<!-- speed -->", "<!-- /speed -->"
 RESULTS = Path(__file__).with_name("RESULTS.md")
-PACKAGES = ("langchain-bailian-app", "langchain-core", "dashscope")
+PACKAGES = (
+    "langchain-bailian-app",
+    "langchain-core",
+    "dashscope",
+    "aiohttp",
+    "httpx",
+    "httpx-aiohttp",
+    "orjson",
+    "pydantic",
+    "langchain-community",
+    "langchain-openai",
+    "langchain-qwq",
+)
 
 
 def circumstances() -> str:
     """Say where this was measured."""
     versions = ", ".join(f"{name} {version(name)}" for name in PACKAGES)
     machine = f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores"
-    return f"{machine}, Python {platform.python_version()}, {versions}"
+    return f"{machine}, Python {platform.python_version()}, {versions}, commit {commit()}"
+
+
+def commit() -> str:
+    """Return what of this package was measured."""
+    command = ["git", "describe", "--always", "--dirty", "--exclude=*"]
+    done = subprocess.run(command, cwd=RESULTS.parent, capture_output=True, text=True, check=False)
+    return done.stdout.strip() or "unknown"
 
 
 def main() -> None:
-    """Measure, print, and write the results."""
-    sections = [benchmark.measure() for benchmark in (session_bytes, early_close, upload_memory)]
-    report = "\n\n".join(["# Results", f"Written by `make bench`. {circumstances()}.", *sections])
+    """Measure, print, and write the results; README tells the most important of them."""
+    measured_at = circumstances()
+    speed = speed_report.measure()
+    others = [benchmark.measure() for benchmark in (session_bytes, early_close, upload_memory)]
+    sections = [*others, speed.section]
+    report = "\n\n".join(["# Results", f"Written by `make bench`. {measured_at}.", *sections])
     print(report)
     RESULTS.write_text(f"{report}\n", "utf-8")
+    before, _, rest = README.read_text("utf-8").partition(BEGIN)
+    _, _, after = rest.partition(END)
+    README.write_text(f"{before}{BEGIN}\n{speed.summary}\n{END}{after}", "utf-8")
 
 
 if __name__ == "__main__":

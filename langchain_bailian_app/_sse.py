@@ -13,8 +13,9 @@ BOM = b"\xef\xbb\xbf"
 _STATUS_COMMENT = b":HTTP_STATUS/"
 _STATUS = re.compile(rb"[1-5][0-9]{2}")
 _OK = 200
-# An event as the gateway writes it, whole: what `_line` makes of its lines, in one step.
-_USUAL = re.compile(rb"(?:id:.*+\n)?event:result\n:HTTP_STATUS/200\ndata: ?(.*+)\n\n")
+# An event as the gateway writes it, whole: what `_line` makes of its lines, in one step. Long lines are
+# found faster without a pattern.
+_USUAL = re.compile(rb"(?:id:.*+\n)?event:result\n:HTTP_STATUS/200\ndata: ?(.{0,4000}+)\n\n")
 
 
 class ServerSentEvent(NamedTuple):

@@ -1,0 +1,49 @@
+"""What LangChain costs when nothing else does: a model that has its chunks at hand."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import TYPE_CHECKING, Any
+
+from langchain_core.language_models import BaseChatModel
+from langchain_core.messages import AIMessage, AIMessageChunk
+from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
+from server import TOKEN
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterator
+
+
+class FromMemory(BaseChatModel):
+    """Answers with tokens that nobody had to send."""
+
+    frames: int
+    pace: float
+
+    @property
+    def _llm_type(self) -> str:
+        return "floor"
+
+    def _generate(self, *_: Any, **__: Any) -> ChatResult:
+        message = AIMessage(TOKEN * self.frames)
+        return ChatResult(generations=[ChatGeneration(message=message)])
+
+    def _stream(self, *_: Any, **__: Any) -> Iterator[ChatGenerationChunk]:
+        for _number in range(self.frames):
+            yield ChatGenerationChunk(message=AIMessageChunk(content=TOKEN))
+            if self.pace:
+                time.sleep(self.pace)
+
+    async def _astream(self, *_: Any, **__: Any) -> AsyncIterator[ChatGenerationChunk]:
+        due = time.perf_counter()
+        for _number in range(self.frames):
+            yield ChatGenerationChunk(message=AIMessageChunk(content=TOKEN))
+            if self.pace:
+                due += self.pace
+                await asyncio.sleep(max(0.0, due - time.perf_counter()))
+
+
+def model_of(frames: int, pace: float) -> FromMemory:
+    """Return a model that answers in so many pieces, seconds apart."""
+    return FromMemory(frames=frames, pace=pace)

@@ -1,0 +1,204 @@
+"""A service that costs next to nothing, so that what is measured is the client.
+
+Replies are made before they are asked for. The first part of a path says which one, as
+`{frames}x{milliseconds}-{kind}`; the rest of it in whose language: that of applications, of
+dashscope's models, or of OpenAI's.
+
+Run as a program it serves in a process of its own, and prints its port.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import sys
+import time
+from collections import deque
+from functools import cache
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+TOKEN = "税"  # noqa: S105  # a token of text
+SNAPSHOT = 100_000  # bytes of references, or of steps, that each frame repeats
+TURN = 0.02  # seconds that a short call takes
+_END = b"0\r\n\r\n"
+_HEAD = (
+    b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream;charset=UTF-8\r\n"
+    b"Transfer-Encoding: chunked\r\nx-request-id: r\r\n\r\n"
+)
+
+
+class Script(NamedTuple):
+    """A reply."""
+
+    frames: list[bytes]
+    """As they go over the wire, the head of the reply with the first one."""
+
+    pace: float
+    """Seconds between two of them; 0 sends all at once."""
+
+
+@cache
+def script(name: str, language: str) -> Script:
+    """Return the reply of this name."""
+    size, _, kind = name.partition("-")
+    frames, _, milliseconds = size.partition("x")
+    events = [*_EVENTS[language](int(frames), kind)]
+    chunks = [b"%x\r\n%b\r\n" % (len(event), event) for event in events]
+    chunks[0] = _HEAD + chunks[0]
+    chunks[-1] += _END
+    pace = float(milliseconds) / 1000
+    return Script(chunks if pace else [b"".join(chunks)], pace)
+
+
+def _application(frames: int, kind: str) -> Iterable[bytes]:
+    output: dict[str, Any] = {"session_id": "5e92f1a8b7c64d0c9d3be7a1f0c2d4e6", "finish_reason": "null"}
+    if kind == "references":
+        output["doc_references"] = [_reference(number) for number in range(1, 101)]
+    if kind == "steps":
+        output["thoughts"] = [_search()]
+    for number in range(1, frames + 1):
+        text = TOKEN * number if kind == "cumulative" else TOKEN
+        if number == frames:
+            output["finish_reason"] = "stop"
+        usage = {"models": [{"model_id": "qwen-max", "input_tokens": 24, "output_tokens": number}]}
+        body = {"output": output | {"text": text}, "usage": usage, "request_id": "8f3c-4a1b-9d2e-77aa"}
+        yield b"id:%d\nevent:result\n:HTTP_STATUS/200\ndata:%b\n\n" % (number, _json(body))
+
+
+def _reference(number: int) -> dict[str, Any]:
+    text = "海关" * (SNAPSHOT // 600 - 40)
+    about = {"doc_name": "海关词典", "doc_id": f"file_{number}", "images": [], "page_number": [number]}
+    return {"index_id": str(number), "title": f"第{number}条", "text": text, **about}
+
+
+def _search() -> dict[str, Any]:
+    hits = [
+        {"content": f"【正文】:{'海关' * 150}", "dataId": f"file_{n}", "score": 0.5} for n in range(100)
+    ]
+    observation = _json(hits).decode()
+    return {"action": "rag", "action_type": "agentRag", "arguments": "{}", "observation": observation}
+
+
+def _model(frames: int, _: str) -> Iterable[bytes]:
+    for number in range(1, frames + 1):
+        message = {"role": "assistant", "content": TOKEN}
+        reason = "stop" if number == frames else "null"
+        body = {
+            "output": {"choices": [{"message": message, "finish_reason": reason}]},
+            "usage": {"input_tokens": 24, "output_tokens": number, "total_tokens": 24 + number},
+            "request_id": "8f3c-4a1b-9d2e-77aa",
+        }
+        yield b"id:%d\nevent:result\n:HTTP_STATUS/200\ndata:%b\n\n" % (number, _json(body))
+
+
+def _openai(frames: int, _: str) -> Iterable[bytes]:
+    for number in range(1, frames + 1):
+        choice = {
+            "index": 0,
+            "delta": {"content": TOKEN, "role": "assistant"},
+            "finish_reason": "stop" if number == frames else None,
+        }
+        body = {
+            "id": "chatcmpl-8f3c4a1b9d2e77aa",
+            "object": "chat.completion.chunk",
+            "created": 1_760_000_000,
+            "model": "qwen-max",
+            "choices": [choice],
+        }
+        end = b"data: [DONE]\n\n" if number == frames else b""
+        yield b"data: %b\n\n%b" % (_json(body), end)
+
+
+def _json(value: Any) -> bytes:
+    return json.dumps(value, ensure_ascii=False).encode()
+
+
+_EVENTS = {"completion": _application, "generation": _model, "completions": _openai}
+
+
+class Service(asyncio.Protocol):
+    """One connection."""
+
+    def __init__(self, pacers: dict[float, Pacer]) -> None:
+        self._pacers = pacers
+        self._received = b""
+        self._transport: asyncio.Transport
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Keep what replies are written to."""
+        assert isinstance(transport, asyncio.Transport)  # noqa: S101
+        self._transport = transport
+
+    def data_received(self, data: bytes) -> None:
+        """Reply, as soon as the request is whole."""
+        self._received += data
+        head, separator, body = self._received.partition(b"\r\n\r\n")
+        if not separator:
+            return
+        lines = head.lower().split(b"\r\n")
+        length = next((int(line[15:]) for line in lines if line.startswith(b"content-length:")), 0)
+        if len(body) < length:
+            return
+        self._received = b""
+        path = head.split(b" ", 2)[1].decode().split("/")
+        reply = script(path[1], path[-1])
+        if reply.pace:
+            pacer = self._pacers.setdefault(reply.pace, Pacer(reply.pace))
+            pacer.add(self._transport, reply.frames)
+        elif path[1].endswith("-turn"):
+            loop = asyncio.get_running_loop()
+            loop.call_later(TURN, self._transport.write, reply.frames[0])
+        else:
+            self._transport.write(reply.frames[0])
+
+
+class Pacer:
+    """Sends frames to all connections of one pace; one timer, however many they are."""
+
+    def __init__(self, pace: float) -> None:
+        self._pace = pace
+        self._waiting: deque[tuple[float, asyncio.Transport, list[bytes], int]] = deque()
+        self._running = False
+
+    def add(self, transport: asyncio.Transport, frames: list[bytes]) -> None:
+        """Begin a reply."""
+        transport.write(frames[0])
+        if len(frames) == 1:
+            return
+        self._waiting.append((time.perf_counter() + self._pace, transport, frames, 1))
+        if not self._running:
+            self._tick()
+
+    def _tick(self) -> None:
+        now = time.perf_counter()
+        while self._waiting and self._waiting[0][0] <= now:
+            due, transport, frames, place = self._waiting.popleft()
+            if transport.is_closing():
+                continue
+            transport.write(frames[place])
+            if place + 1 < len(frames):
+                # All have the same pace, so whoever was served last is due last.
+                self._waiting.append((due + self._pace, transport, frames, place + 1))
+        self._running = bool(self._waiting)
+        if self._running:
+            wait = max(0.0, self._waiting[0][0] - time.perf_counter())
+            asyncio.get_running_loop().call_later(wait, self._tick)
+
+
+async def main() -> None:
+    """Serve until the input ends."""
+    if hasattr(os, "sched_setaffinity") and len(sys.argv) > 1:
+        os.sched_setaffinity(0, {int(sys.argv[1])})
+    pacers: dict[float, Pacer] = {}
+    loop = asyncio.get_running_loop()
+    server = await loop.create_server(lambda: Service(pacers), "127.0.0.1", 0, backlog=4096)
+    print(server.sockets[0].getsockname()[1], flush=True)
+    await loop.run_in_executor(None, sys.stdin.read)
+
+
+if __name__ == "__main__":
+    asyncio.run(main())

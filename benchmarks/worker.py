@@ -1,0 +1,187 @@
+"""Measures one subject, in a process of its own: a line of JSON asks, a line of JSON answers."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import json
+import os
+import resource
+import statistics
+import sys
+import time
+from typing import TYPE_CHECKING, Any
+
+from subjects import QUERY, SUBJECTS, Subject, afirst_piece, aread, first_piece, read
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+_BEAT = 0.01  # seconds between two looks at how late the event loop is
+
+
+def cpu(subject: Subject, script: str, times: int) -> dict[str, float]:
+    """Return the CPU time of each piece, of streams one after the other, in threads' way."""
+    read(subject, script)  # imports, connects
+    gc.collect()
+    before = time.process_time()
+    pieces = sum(read(subject, script) for _ in range(times))
+    spent = time.process_time() - before
+    return {"us": spent / pieces * 1e6, "call_us": spent / times * 1e6, "pieces": pieces / times}
+
+
+def acpu(subject: Subject, script: str, times: int) -> dict[str, float]:
+    """Do so on an event loop."""
+
+    async def run() -> tuple[float, int]:
+        await aread(subject, script)  # as above
+        gc.collect()
+        before = time.process_time()
+        pieces = 0
+        for _ in range(times):
+            pieces += (await aread(subject, script))[0]
+        return time.process_time() - before, pieces
+
+    spent, pieces = _loop().run_until_complete(run())
+    return {"us": spent / pieces * 1e6, "call_us": spent / times * 1e6, "pieces": pieces / times}
+
+
+def first(subject: Subject, script: str, times: int) -> dict[str, float]:
+    """Return the median time to the first piece, in milliseconds, in both ways."""
+
+    async def run() -> list[float]:
+        return [await afirst_piece(subject, script) for _ in range(times)]
+
+    late = _loop().run_until_complete(run())
+    found = {"async_ms": statistics.median(late) * 1000}
+    if type(subject).stream is not Subject.stream:
+        found["sync_ms"] = statistics.median(first_piece(subject, script) for _ in range(times)) * 1000
+    return found
+
+
+def calls(subject: Any, script: str, times: int) -> dict[str, float]:
+    """Return the CPU time of a whole call, without streaming, in both ways."""
+    model = subject.model(script)
+    model.invoke(QUERY)
+    gc.collect()
+    before = time.process_time()
+    for _ in range(times):
+        model.invoke(QUERY)
+    spent = time.process_time() - before
+
+    async def run() -> float:
+        await model.ainvoke(QUERY)
+        gc.collect()
+        start = time.process_time()
+        for _ in range(times):
+            await model.ainvoke(QUERY)
+        return time.process_time() - start
+
+    return {
+        "invoke_us": spent / times * 1e6,
+        "ainvoke_us": _loop().run_until_complete(run()) / times * 1e6,
+    }
+
+
+def batches(subject: Any, script: str, times: int) -> dict[str, float]:
+    """Return what a call costs among so many at once."""
+    model = subject.model(script)
+    queries = [QUERY] * times
+
+    async def run() -> tuple[float, float]:
+        await model.abatch(queries[:10])
+        gc.collect()
+        wall, before = time.perf_counter(), time.process_time()
+        await model.abatch(queries)
+        return time.process_time() - before, time.perf_counter() - wall
+
+    spent, wall = _loop().run_until_complete(run())
+    gc.collect()
+    start, before = time.perf_counter(), time.process_time()
+    model.batch(queries)
+    return {
+        "abatch_us": spent / times * 1e6,
+        "abatch_s": wall,
+        "batch_us": (time.process_time() - before) / times * 1e6,
+        "batch_s": time.perf_counter() - start,
+    }
+
+
+def concurrent(subject: Subject, script: str, times: int) -> dict[str, float]:
+    """Return how so many streams at once go."""
+
+    async def run() -> dict[str, float]:
+        await aread(subject, f"1x{script.partition('x')[2]}")  # imports what it needs
+        gc.collect()
+        peak = _peak()
+        lags: list[float] = []
+        beating = asyncio.create_task(_beat(lags))
+        start, before = time.perf_counter(), time.process_time()
+        done = await asyncio.gather(
+            *(aread(subject, script) for _ in range(times)), return_exceptions=True
+        )
+        wall, spent = time.perf_counter() - start, time.process_time() - before
+        beating.cancel()
+        ended = [result for result in done if not isinstance(result, BaseException)]
+        firsts = sorted(at - start for _, at in ended) or [0.0]
+        return {
+            "wall_s": wall,
+            "us": spent / max(1, sum(pieces for pieces, _ in ended)) * 1e6,
+            "first_p50_s": firsts[len(firsts) // 2],
+            "first_p99_s": firsts[int(len(firsts) * 0.99)],
+            "lag_p99_s": sorted(lags)[int(len(lags) * 0.99)] if lags else wall,
+            "failed": times - len(ended),
+            "peak_mb": _peak() - peak,
+        }
+
+    return _loop().run_until_complete(run())
+
+
+async def _beat(lags: list[float]) -> None:
+    while True:
+        due = time.perf_counter() + _BEAT
+        await asyncio.sleep(_BEAT)
+        lags.append(time.perf_counter() - due)
+
+
+def _peak() -> float:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+_kept: list[asyncio.AbstractEventLoop] = []
+
+
+def _loop() -> asyncio.AbstractEventLoop:
+    """Return the one loop of this process, whose connections stay open."""
+    if not _kept:
+        _kept.append(asyncio.new_event_loop())
+    return _kept[0]
+
+
+MEASURES: dict[str, Callable[[Any, str, int], dict[str, float]]] = {
+    "cpu": cpu,
+    "acpu": acpu,
+    "first": first,
+    "calls": calls,
+    "batches": batches,
+    "concurrent": concurrent,
+}
+
+
+def main() -> None:
+    """Serve the requests of the one who started this."""
+    name, origin, core = sys.argv[1:4]
+    if hasattr(os, "sched_setaffinity") and core:
+        os.sched_setaffinity(0, {int(core)})
+    resource.setrlimit(resource.RLIMIT_NOFILE, (resource.getrlimit(resource.RLIMIT_NOFILE)[1],) * 2)
+    subject = SUBJECTS[name][1](origin)
+    answers = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)  # what others print is no answer
+    for line in sys.stdin:
+        measure, script, times = json.loads(line)
+        print(json.dumps(MEASURES[measure](subject, script, times)), file=answers, flush=True)
+    os._exit(0)  # nothing is worth tidying up
+
+
+if __name__ == "__main__":
+    main()
