@@ -93,6 +93,10 @@ def test_what_scripts_write_is_a_link_to_the_english_section() -> None:
         assert anchor == slug(around[-1].partition("\n")[0])
 
 
+def test_the_page_on_migration_leads_to_its_own_sections() -> None:
+    assert any(section.total() for section in links("docs/migration.md"))  # a wrong one is a KeyError
+
+
 @pytest.mark.parametrize("name", [ENGLISH, CHINESE])
 def test_files_that_are_led_to_exist(name: str) -> None:
     targets = re.findall(r"\]\(([^)#:]+)[)#]", read(name))
