@@ -1,4 +1,7 @@
-"""Every Python block of the README and of the page on migration runs."""
+"""Every Python block of the README and of the page on migration runs.
+
+Code of other packages stands there in blocks marked `py`, which do not.
+"""
 
 from __future__ import annotations
 
