@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+from functools import lru_cache
 from urllib.parse import urlsplit
 
 _API_PATH = "/api/v1"
@@ -69,6 +70,7 @@ def host_of(url: str) -> str:
     return urlsplit(url).hostname or url
 
 
+@lru_cache(maxsize=256)  # every call asks
 def is_loopback(base_url: str) -> bool:
     """Whether the service is on this machine; a proxy could not reach it."""
     host = host_of(base_url)
