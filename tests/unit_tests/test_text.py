@@ -394,3 +394,19 @@ def test_what_is_shown_of_a_misread_stream_is_not_shown_again() -> None:
     frames = ["一二三四五六七八", "一二三四五六七八九", "另一段", "一二三四五六七八九另一段十"]
 
     assert channel(moving(frames)) == ["一二三四五六七八", "九", "另一段", "十", "", ""]
+
+
+@pytest.mark.parametrize(
+    ("frames", "last", "expected"),
+    [
+        (["一二三四", "五六七八"], "一二三四五六七八九", ["一二三四", "五六七八", "九", ""]),
+        (["一二三四", "五六七八"], "一二三四五六七八", ["一二三四", "五六七八", "", ""]),
+        (["一二", "三四"], "一二三四", ["一二", "三四", "一二三四", ""]),
+        (["一二三四五六七八"], "一二三四五六七八", ["一二三四五六七八", "", ""]),
+        (["一二三"], "一二三", ["一二三", "一二三", ""]),
+    ],
+)
+def test_a_last_frame_that_says_all_again_adds_what_is_missing_if_that_is_a_phrase(
+    frames: list[str], last: str, expected: list[str]
+) -> None:
+    assert channel(moving(frames), stop_frame=last) == expected
