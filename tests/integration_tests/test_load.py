@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from langchain_bailian_app import BailianAppChatModel
     from langchain_bailian_app.emulator import Turn
 
-STREAMS, ROUNDS = 500, 3
+STREAMS, ROUNDS = 500, 2
 # What the later rounds may leave behind in all: caches of the interpreter, no answers.
 LEFT_BEHIND = 100_000  # bytes
 

@@ -333,7 +333,7 @@ def test_any_course_of_conversations_shows_what_the_messages_say(unknown: Any) -
         run_state_machine_as_test(
             lambda: Conversations(bailian, clock, runner),
             settings=settings(
-                max_examples=50,
+                max_examples=30,
                 stateful_step_count=15,
                 derandomize=True,
                 deadline=None,
