@@ -114,7 +114,7 @@ def _openai(frames: int, _: str) -> Iterable[bytes]:
 
 
 def _json(value: Any) -> bytes:
-    return json.dumps(value, ensure_ascii=False).encode()
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()  # as the service does
 
 
 _EVENTS = {"completion": _application, "generation": _model, "completions": _openai}

@@ -66,9 +66,9 @@ class Snapshots:
 
 def _raw(name: str, data: bytes) -> bytes | None:
     """Return a list as it stands in the frame, if it can be told from anything else there."""
-    start = data.find(_key(name) + b"[")
+    start = data.find(_key(name))
     if start < 0 or data.count(_key(name)) > 1:
-        return None
+        return None  # with a space in front of the colon, or in two places
     depth = 0
     for token in _STRING_OR_BRACKET.finditer(data, start + len(_key(name))):
         depth += {b"[": 1, b"]": -1}.get(token[0], 0)

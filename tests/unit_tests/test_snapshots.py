@@ -59,11 +59,14 @@ def test_a_list_that_comes_again_is_the_same_object(name: str) -> None:
     assert [frame["output"]["text"] for frame in several] == ["0", "1", "2", "3"]
 
 
-def test_spaces_between_are_no_obstacle() -> None:
+@pytest.mark.parametrize("indent", [None, 1], ids=["in a line", "indented"])
+def test_spaces_between_are_no_obstacle(indent: int | None) -> None:
     snapshots = Snapshots()
-    data = json.dumps({"output": {"thoughts": STEPS}}, indent=1).encode()
+    data = json.dumps({"output": {"thoughts": STEPS}}, indent=indent).encode()
+    several = [snapshots.loads(data) for _ in range(4)]
 
-    assert [snapshots.loads(data) for _ in range(4)] == [json.loads(data)] * 4
+    assert several == [json.loads(data)] * 4
+    assert several[3]["output"]["thoughts"] is several[2]["output"]["thoughts"]
 
 
 @pytest.mark.parametrize("data", [b"[%b]" % (b"1," * 4000 + b"1"), b'{"output":%b1}' % (b" " * 5000)])
