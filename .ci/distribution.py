@@ -13,7 +13,15 @@ DIST = ROOT / "dist"
 SMOKE = ROOT / ".ci" / "smoke.py"
 PACKAGE = "langchain_bailian_app"
 SAMPLES = f"{PACKAGE}/emulator/samples/"
-OF_SDIST = {".gitignore", "CHANGELOG.md", "LICENSE", "PKG-INFO", "README.md", "pyproject.toml"}
+OF_SDIST = {
+    ".gitignore",
+    "CHANGELOG.md",
+    "LICENSE",
+    "PKG-INFO",
+    "README.md",
+    "README.zh-CN.md",
+    "pyproject.toml",
+}
 
 
 def run(*command: object, cwd: Path | None = None) -> None:
