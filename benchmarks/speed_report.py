@@ -183,17 +183,18 @@ def _chunk(found: Measured) -> str:
     return _table(table, {"sync": "sync", "async": "async", "of_sdk": "async, of the SDK's"}, ".2f")
 
 
+_CROWD = {
+    "wall_s": "wall, s",
+    "first_p50_s": "first chunk p50, s",
+    "first_p99_s": "p99, s",
+    "lag_p99_s": "lag of the loop p99, s",
+    "us": "CPU µs a chunk",
+    "peak_mb": "memory, MB",
+}
+
+
 def _crowd(table: Table) -> str:
-    columns = {
-        "wall_s": "wall, s",
-        "first_p50_s": "first chunk p50, s",
-        "first_p99_s": "p99, s",
-        "lag_p99_s": "lag of the loop p99, s",
-        "us": "CPU µs a chunk",
-        "peak_mb": "memory, MB",
-        "failed": "failed",
-    }
-    return _table(table, columns, ".2f")
+    return _table(table, _CROWD | {"failed": "failed"}, ".2f")
 
 
 def _sizes(found: Measured) -> str:
@@ -202,15 +203,7 @@ def _sizes(found: Measured) -> str:
         for script, by_number in found.sizes.items()
         for n, figures in by_number.items()
     }
-    columns = {
-        "wall_s": "wall, s",
-        "first_p50_s": "first chunk p50, s",
-        "first_p99_s": "p99, s",
-        "lag_p99_s": "lag of the loop p99, s",
-        "us": "CPU µs a chunk",
-        "peak_mb": "memory, MB",
-    }
-    return _rows(rows, columns, ".2f")
+    return _rows(rows, _CROWD, ".2f")
 
 
 def _growth(found: Measured) -> str:

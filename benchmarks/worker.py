@@ -10,15 +10,14 @@ import resource
 import statistics
 import sys
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from peak import peak
 from subjects import QUERY, SUBJECTS, Subject, afirst_piece, aread, first_piece, read
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-_STATUS = Path("/proc/self/status")
 _BEAT = 0.01  # seconds between two looks at how late the event loop is
 
 
@@ -115,7 +114,7 @@ def concurrent(subject: Subject, script: str, times: int) -> dict[str, float]:
     async def run() -> dict[str, float]:
         await aread(subject, f"1x{script.partition('x')[2]}")  # imports what it needs
         gc.collect()
-        peak = _peak(afresh=True)
+        base = peak(afresh=True)
         lags: list[float] = []
         beating = asyncio.create_task(_beat(lags))
         start, before = time.perf_counter(), time.process_time()
@@ -133,7 +132,7 @@ def concurrent(subject: Subject, script: str, times: int) -> dict[str, float]:
             "first_p99_s": firsts[int(len(firsts) * 0.99)],
             "lag_p99_s": sorted(lags)[int(len(lags) * 0.99)] if lags else wall,
             "failed": times - len(ended),
-            "peak_mb": _peak() - peak,
+            "peak_mb": peak() - base,
         }
 
     return _loop().run_until_complete(run())
@@ -144,17 +143,6 @@ async def _beat(lags: list[float]) -> None:
         due = time.perf_counter() + _BEAT
         await asyncio.sleep(_BEAT)
         lags.append(time.perf_counter() - due)
-
-
-def _peak(*, afresh: bool = False) -> float:
-    """Return the most memory that was in use, in MB; `afresh` forgets what was before, on Linux."""
-    if not _STATUS.exists():
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    if afresh:
-        _STATUS.with_name("clear_refs").write_text("5")
-    # Not `ru_maxrss`, which a program inherits from the one that started it.
-    lines = dict(line.split(":", 1) for line in _STATUS.read_text().splitlines())
-    return int(lines["VmHWM"].split()[0]) / 1024
 
 
 _kept: list[asyncio.AbstractEventLoop] = []
