@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
 
 try:
     import redis
@@ -59,3 +59,34 @@ class OwnClients:
         finally:
             self._loops.pop(asyncio.get_running_loop(), None)
             await client.aclose()
+
+
+class HoldsClients:
+    """What uses Redis, through clients of the caller's or of its own."""
+
+    _own: OwnClients | None = None
+    _unpicklable: ClassVar[tuple[str, str]]
+    """What it is, and what to do instead of pickling it."""
+
+    def close(self) -> None:
+        """Close the connections of threads, if `from_url` made them; when needed, new ones open."""
+        if self._own is not None:
+            self._own.client.close()
+
+    async def aclose(self) -> None:
+        """Close the connections of the running event loop, if `from_url` made them."""
+        if self._own is not None:
+            await self._own.aclose()
+
+    def __reduce__(self) -> NoReturn:
+        """Refuse to be pickled.
+
+        Raises:
+            TypeError: Always.
+        """
+        what, instead = self._unpicklable
+        message = (
+            f"{what} in Redis holds connections and may hold a password, so it cannot be pickled: "
+            f"{instead}"
+        )
+        raise TypeError(message)

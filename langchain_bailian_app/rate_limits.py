@@ -13,11 +13,11 @@ import time
 import weakref
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NoReturn, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from langchain_core.rate_limiters import BaseRateLimiter
 
-from langchain_bailian_app._redis_clients import OwnClients
+from langchain_bailian_app._redis_clients import HoldsClients, OwnClients
 
 try:
     import redis
@@ -51,7 +51,7 @@ ARGV[1] = now[1] .. '.' .. string.format('%06d', now[2])
 _ASKED_PER_WINDOW = 50
 
 
-class RedisRateLimiter(BaseRateLimiter):
+class RedisRateLimiter(HoldsClients, BaseRateLimiter):
     """Limits the requests of any number of processes that share a Redis server (or Valkey).
 
     ```python
@@ -97,6 +97,11 @@ class RedisRateLimiter(BaseRateLimiter):
         TypeError: A client is one of a cluster.
     """
 
+    _unpicklable = (
+        "a rate limiter",
+        "give the model in the new process one of its own, with the same key and limit",
+    )
+
     def __init__(
         self,
         *,
@@ -120,7 +125,6 @@ class RedisRateLimiter(BaseRateLimiter):
         self._threads = None if client is None else _line_of_threads(client, self._prefix)
         self._async_client = async_client
         self._loops: weakref.WeakKeyDictionary[aioredis.Redis, _Line] = weakref.WeakKeyDictionary()
-        self._own: OwnClients | None = None
 
     @classmethod
     def from_url(
@@ -159,28 +163,6 @@ class RedisRateLimiter(BaseRateLimiter):
         )
         limiter._own = own
         return limiter
-
-    def close(self) -> None:
-        """Close the connections of threads, if `from_url` made them; another request opens new ones."""
-        if self._own is not None:
-            self._own.client.close()
-
-    async def aclose(self) -> None:
-        """Close the connections of the running event loop, if `from_url` made them."""
-        if self._own is not None:
-            await self._own.aclose()
-
-    def __reduce__(self) -> NoReturn:
-        """Refuse to be pickled.
-
-        Raises:
-            TypeError: Always.
-        """
-        message = (
-            "a rate limiter in Redis holds connections and may hold a password, so it cannot be "
-            "pickled: give the model in the new process one of its own, with the same key and limit"
-        )
-        raise TypeError(message)
 
     def acquire(self, *, blocking: bool = True) -> bool:
         """Wait until a request is let through.

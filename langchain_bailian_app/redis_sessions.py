@@ -8,9 +8,9 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import uuid
-from typing import TYPE_CHECKING, Any, NoReturn, Self
+from typing import TYPE_CHECKING, Any, Self
 
-from langchain_bailian_app._redis_clients import OwnClients
+from langchain_bailian_app._redis_clients import HoldsClients, OwnClients
 from langchain_bailian_app.sessions import KEY_LIFETIME, SESSION_LIFETIME
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ end
 """
 
 
-class RedisSessionStore:
+class RedisSessionStore(HoldsClients):
     """A store for any number of processes that share a Redis server (or Valkey, or a cluster of them).
 
     A conversation may go from process to process; of calls that continue the same session at once,
@@ -81,6 +81,8 @@ class RedisSessionStore:
         ValueError: Neither client is given.
     """
 
+    _unpicklable = ("a session store", "give the model in the new process one of its own")
+
     def __init__(
         self,
         *,
@@ -94,7 +96,6 @@ class RedisSessionStore:
         self._client: Any = client
         self._async_client: Any = async_client
         self._prefix = prefix
-        self._own: OwnClients | None = None
 
     @classmethod
     def from_url(cls, url: str, *, prefix: str = "bailian:", **options: Any) -> Self:
@@ -115,28 +116,6 @@ class RedisSessionStore:
         store = cls(client=own.client, prefix=prefix)
         store._own = own
         return store
-
-    def close(self) -> None:
-        """Close the connections of threads, if `from_url` made them; another step opens new ones."""
-        if self._own is not None:
-            self._own.client.close()
-
-    async def aclose(self) -> None:
-        """Close the connections of the running event loop, if `from_url` made them."""
-        if self._own is not None:
-            await self._own.aclose()
-
-    def __reduce__(self) -> NoReturn:
-        """Refuse to be pickled.
-
-        Raises:
-            TypeError: Always.
-        """
-        message = (
-            "a session store in Redis holds connections and may hold a password, so it cannot be "
-            "pickled: give the model in the new process one of its own"
-        )
-        raise TypeError(message)
 
     def open(self, session_id: str, digest: str) -> None:
         """Note a session after its first answer; one that is known already stays as it is."""
