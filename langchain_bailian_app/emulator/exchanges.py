@@ -15,11 +15,12 @@ from email.utils import formatdate
 from types import MappingProxyType
 from typing import Any
 
-from starlette.types import Receive, Send
+from starlette.requests import ClientDisconnect, Request
+from starlette.types import Receive, Scope, Send
 
 from langchain_bailian_app.emulator.errors import ErrorReply, refuse
 from langchain_bailian_app.emulator.frames import json_bytes
-from langchain_bailian_app.emulator.records import RecordedRequest
+from langchain_bailian_app.emulator.records import RecordedRequest, record_of
 
 _VARY = "Origin,Access-Control-Request-Method,Access-Control-Request-Headers"
 JSON = "application/json"
@@ -229,6 +230,34 @@ class Exchange:
             "resp-start-time": str(now),
             "x-envoy-upstream-service-time": cost,
         }
+
+
+async def received(
+    scope: Scope,
+    receive: Receive,
+    send: Send,
+    *,
+    requests: list[RecordedRequest],
+    drop: Callable[[tuple[str, int]], None],
+) -> Exchange | None:
+    """Read a request and write it down; None if its client has gone."""
+    request = Request(scope, receive)
+    try:
+        content = await request.body()
+    except ClientDisconnect:
+        return None
+    headers = request.headers.items()
+    record = record_of(
+        request.method,
+        request.url.path,
+        headers,
+        content,
+        query=request.query_params.multi_items(),
+        app_id=scope.get("path_params", {}).get("app_id"),
+    )
+    requests.append(record)
+    client: tuple[str, int] = scope["client"]
+    return Exchange(record, dict(headers), content, receive, send, lambda: drop(client))
 
 
 async def _forever() -> None:

@@ -12,13 +12,13 @@ from dataclasses import dataclass
 from typing import Any, TypeAlias
 from urllib.parse import parse_qsl
 
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import Request
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
 from langchain_bailian_app.emulator.errors import ErrorReply, RequestRefused
-from langchain_bailian_app.emulator.exchanges import JSON, Exchange
-from langchain_bailian_app.emulator.records import RecordedRequest, record_of
+from langchain_bailian_app.emulator.exchanges import JSON, Exchange, received
+from langchain_bailian_app.emulator.records import RecordedRequest
 
 logger = logging.getLogger("langchain_bailian_app.emulator")
 
@@ -79,21 +79,16 @@ class _Served:
     request_id: str
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        request = Request(scope, receive)
-        try:
-            content = await request.body()
-        except ClientDisconnect:
-            return
-        headers = dict(request.headers.items())
-        form = dict(parse_qsl(content.decode())) if headers.get("content-type") == _FORM else {}
-        query = request.query_params
-        record = record_of(
-            request.method, request.url.path, headers.items(), content, query=query.multi_items()
+        exchange = await received(
+            scope, receive, send, requests=self.openapi.requests, drop=self.openapi.drop
         )
+        if exchange is None:
+            return
+        record, headers = exchange.record, exchange.headers
+        is_form = headers.get("content-type") == _FORM
+        form = dict(parse_qsl(exchange.content.decode())) if is_form else {}
         record.body = dict(form)
-        self.openapi.requests.append(record)
-        client: tuple[str, int] = scope["client"]
-        exchange = Exchange(record, headers, content, receive, send, lambda: self.openapi.drop(client))
+        query = Request(scope).query_params
         call = OpenApiCall(scope.get("path_params", {}), {**query, **form}, headers.get("host", ""))
         await self._answer(exchange, call)
         logger.info("%s %s -> %s", record.method, record.path, record.status)

@@ -8,13 +8,12 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from starlette.requests import ClientDisconnect, Request
 from starlette.routing import Route, Router
 from starlette.types import Receive, Scope, Send
 
 from langchain_bailian_app.emulator.errors import RequestRefused, refuse
-from langchain_bailian_app.emulator.exchanges import Exchange
-from langchain_bailian_app.emulator.records import RecordedRequest, record_of
+from langchain_bailian_app.emulator.exchanges import Exchange, received
+from langchain_bailian_app.emulator.records import RecordedRequest
 
 logger = logging.getLogger("langchain_bailian_app.emulator")
 
@@ -71,26 +70,12 @@ class _Served:
     endpoint: Endpoint
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        request = Request(scope, receive)
-        try:
-            content = await request.body()
-        except ClientDisconnect:
+        exchange = await received(
+            scope, receive, send, requests=self.gateway.requests, drop=self.gateway.drop
+        )
+        if exchange is None:
             return
-        ids: dict[str, str] = scope.get("path_params", {})
-        headers = request.headers.items()
-        record = record_of(
-            request.method,
-            request.url.path,
-            headers,
-            content,
-            query=request.query_params.multi_items(),
-            app_id=ids.get("app_id"),
-        )
-        self.gateway.requests.append(record)
-        client: tuple[str, int] = scope["client"]
-        exchange = Exchange(
-            record, dict(headers), content, receive, send, lambda: self.gateway.drop(client)
-        )
+        record, ids = exchange.record, scope.get("path_params", {})
         try:
             self.gateway.check_key(exchange)
             await self.endpoint(exchange, next(iter(ids.values()), ""))
