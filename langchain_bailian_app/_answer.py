@@ -96,35 +96,30 @@ class AnswerReader:
         self._text: list[str] = []
         self._reasoning: list[str] = []
         self._order: dict[str, None] = {}
+        self._text_goes_on = False
         self._answer = Answer()
-
-    @property
-    def finished(self) -> bool:
-        """Whether the answer is complete: nothing that comes now belongs to it."""
-        return self._answer.finish_reason is not None
-
-    @property
-    def cut(self) -> bool:
+        self.cut = False
         """Whether a `stop` sequence ended the answer before the service did."""
-        return self._stop is not None and self._stop.hit
 
     def feed(self, frame: Frame) -> list[Delta]:
         """Return what this frame adds."""
-        if self.finished:
+        if self._answer.finish_reason is not None:
             return []
         self._remember(frame)
         last = frame.finish_reason is not None
         # An empty snapshot tells nothing, also not that it did not move.
         usage = frame.usage if frame.usage and any(frame.usage.values()) else None
-        if self._goes_on(frame):
-            return self._feed_text(self._channel.feed(frame.text, usage=usage))
+        text = self._channel.feed(frame.text, usage, last=last)
+        if self._text_goes_on and not (last or frame.thoughts or frame.workflow_message):
+            return self._say(self._markers.feed(text))
         nodes, thoughts = self._news(frame)
         deltas = self._feed_thoughts(thoughts, frame, usage, last=last)
         said = self._nodes.feed(nodes, last=last) if nodes or last else NOTHING_SAID
-        deltas += self._hear(said, self._channel.feed(frame.text, usage=usage, last=last))
+        deltas += self._hear(said, text)
         if last or self.cut:
             deltas += self._flush()
             self._answer.finish_reason = "stop" if self.cut else frame.finish_reason
+        self._text_goes_on = self._has_nothing_but_text()
         return self._noted(deltas)
 
     def end(self, *, accept_missing_stop: bool = False) -> list[Delta]:
@@ -132,7 +127,7 @@ class AnswerReader:
 
         The answer stays incomplete, if it was, unless `accept_missing_stop` is set.
         """
-        if self.finished:
+        if self._answer.finish_reason is not None:
             return []
         deltas = self._flush()
         if self.cut:
@@ -183,16 +178,15 @@ class AnswerReader:
             if output:
                 answer.extra["output"] = output
 
-    def _goes_on(self, frame: Frame) -> bool:
-        """Whether this is one of the many frames in which the text goes on, and nothing else is told.
+    def _has_nothing_but_text(self) -> bool:
+        """Whether a frame that brings more text, and nothing else, may take the short way.
 
-        A shortcut: the long way comes to the same.
+        That is for the many: the long way comes to the same.
         """
         return (
-            frame.finish_reason is None
-            and bool(self._text)
+            bool(self._text)
             and self._stop is None
-            and not (frame.thoughts or frame.workflow_message)
+            and self._calls is None
             and self._one_text.is_one
             and self._reasoning_channel.is_idle
         )
@@ -269,6 +263,7 @@ class AnswerReader:
     def _cut(self, text: str) -> list[Delta]:
         if self._stop is not None:
             text = "" if self.cut else self._stop.feed(text)
+            self.cut = self._stop.hit
         return self._say(text)
 
     def _say(self, text: str) -> list[Delta]:
@@ -289,6 +284,7 @@ class AnswerReader:
         deltas += self._cut(self._markers.end())
         if self._stop is not None and not self.cut:
             deltas += self._say(self._stop.end())
+            self.cut = self._stop.hit
         return deltas + self._step(self.steps.end())
 
 

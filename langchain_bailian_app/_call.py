@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import random
 import time
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -53,6 +54,8 @@ class Call:
         self._started = time.monotonic()
         self._first_frame: float | None = None
         self._newest = self._started
+        total = fields.total_timeout
+        self._deadline = math.inf if total is None else self._started + total
         self._frames = 0
         self._retries = 0
         self._finished = False
@@ -125,11 +128,11 @@ class Call:
         Raises:
             BailianError: The time is up.
         """
-        left = self._time_left()
-        if left is not None and left <= 0 and not self._finished:
+        now = time.monotonic()
+        if now >= self._deadline and not self._finished:
             raise self._out_of_time()
         # Heartbeats keep a connection alive; only a frame breaks the silence.
-        if time.monotonic() - self._newest > self._fields.timeout and not self._finished:
+        if now - self._newest > self._fields.timeout and not self._finished:
             raise self._silent()
         return self._good(self._reader.feed(data), "sent a frame that is no JSON")
 
@@ -200,8 +203,7 @@ class Call:
         return host_of(self._connection.base_url)
 
     def _time_left(self) -> float | None:
-        total = self._fields.total_timeout
-        return None if total is None else total - (time.monotonic() - self._started)
+        return None if self._deadline == math.inf else self._deadline - time.monotonic()
 
     def _good(self, came: list[Frame | Fault | Garbage], garbage: str) -> list[Frame]:
         """Return the frames before the end of the answer, or before the error that ends it."""

@@ -119,18 +119,19 @@ class Admission:
         self._held: list[Frame] = []
         self.admitted = False
 
-    def admit(self, frame: Frame) -> list[Frame]:
-        """Return the frames that may be shown now.
+    def admit(self, frames: list[Frame]) -> list[Frame]:
+        """Take the next frames, return those that may be shown now.
 
         Raises:
             SessionReplacedError: It is another session: nothing of this answer may be shown.
         """
         if self.admitted:
-            return [frame]
-        self._held.append(frame)
-        if not frame.session_id:
+            return frames
+        self._held += frames
+        named = next((frame.session_id for frame in frames if frame.session_id), None)
+        if named is None:
             return []
-        if frame.session_id != self._session_id:
+        if named != self._session_id:
             raise SessionReplacedError
         return self.end()
 

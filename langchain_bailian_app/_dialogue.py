@@ -26,8 +26,8 @@ _logger = logging.getLogger("langchain_bailian_app")
 
 def read(
     exchange: Exchange, transport: Transport, store: SessionStore, reply: ReplyReader
-) -> Generator[Frame]:
-    """Yield the frames of the answer; `reply` reads them, and is complete in the end.
+) -> Generator[list[Frame]]:
+    """Yield the frames of the answer, as they come; `reply` reads them, and is complete in the end.
 
     Raises:
         BailianError: The call failed, or the answer is not complete.
@@ -38,9 +38,9 @@ def read(
         with reply.partial_on_error():
             asking = True
             while asking:
-                with closing(_frames(exchange, transport)) as frames:
-                    for frame in frames:
-                        yield frame
+                with closing(_frames(exchange, transport)) as reads:
+                    for frames in reads:
+                        yield frames
                         if reply.cut:
                             break
                 reply.end()
@@ -58,7 +58,7 @@ def read(
 
 async def aread(
     exchange: Exchange, transport: Transport, store: SessionStore, reply: ReplyReader
-) -> AsyncGenerator[Frame]:
+) -> AsyncGenerator[list[Frame]]:
     """Do what `read` does, on the running event loop."""
     error: BaseException | None = None
     try:
@@ -66,9 +66,9 @@ async def aread(
         with reply.partial_on_error():
             asking = True
             while asking:
-                async with aclosing(_aframes(exchange, transport)) as frames:
-                    async for frame in frames:
-                        yield frame
+                async with aclosing(_aframes(exchange, transport)) as reads:
+                    async for frames in reads:
+                        yield frames
                         if reply.cut:
                             break
                 reply.end()
@@ -98,7 +98,7 @@ def _answer_kept() -> Iterator[None]:
         )
 
 
-def _frames(exchange: Exchange, transport: Transport) -> Generator[Frame]:
+def _frames(exchange: Exchange, transport: Transport) -> Generator[list[Frame]]:
     if exchange.admission is None:
         return transport.stream(exchange.request)
     return _admitted_frames(exchange, exchange.admission, transport)
@@ -106,21 +106,21 @@ def _frames(exchange: Exchange, transport: Transport) -> Generator[Frame]:
 
 def _admitted_frames(
     exchange: Exchange, admission: Admission, transport: Transport
-) -> Generator[Frame]:
+) -> Generator[list[Frame]]:
     try:
-        with closing(transport.stream(exchange.request)) as frames:
-            for frame in frames:
-                yield from admission.admit(frame)
-        yield from admission.end()
+        with closing(transport.stream(exchange.request)) as reads:
+            for frames in reads:
+                yield admission.admit(frames)
+        yield admission.end()
     except (SessionReplacedError, BailianSessionError) as exc:
         exchange.fall_back(exc)
     else:
         return
-    with closing(transport.stream(exchange.request)) as frames:
-        yield from frames
+    with closing(transport.stream(exchange.request)) as reads:
+        yield from reads
 
 
-def _aframes(exchange: Exchange, transport: Transport) -> AsyncGenerator[Frame]:
+def _aframes(exchange: Exchange, transport: Transport) -> AsyncGenerator[list[Frame]]:
     if exchange.admission is None:
         return transport.astream(exchange.request)
     return _admitted_aframes(exchange, exchange.admission, transport)
@@ -128,18 +128,16 @@ def _aframes(exchange: Exchange, transport: Transport) -> AsyncGenerator[Frame]:
 
 async def _admitted_aframes(
     exchange: Exchange, admission: Admission, transport: Transport
-) -> AsyncGenerator[Frame]:
+) -> AsyncGenerator[list[Frame]]:
     try:
-        async with aclosing(transport.astream(exchange.request)) as frames:
-            async for frame in frames:
-                for admitted in admission.admit(frame):
-                    yield admitted
-        for admitted in admission.end():
-            yield admitted
+        async with aclosing(transport.astream(exchange.request)) as reads:
+            async for frames in reads:
+                yield admission.admit(frames)
+        yield admission.end()
     except (SessionReplacedError, BailianSessionError) as exc:
         exchange.fall_back(exc)
     else:
         return
-    async with aclosing(transport.astream(exchange.request)) as frames:
-        async for frame in frames:
-            yield frame
+    async with aclosing(transport.astream(exchange.request)) as reads:
+        async for frames in reads:
+            yield frames

@@ -7,10 +7,13 @@ keys and unknown fields are normal here. What frames add up to is the business o
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from langchain_bailian_app._snapshots import Snapshots
 from langchain_bailian_app._sse import BOM, ServerSentEvent, SSEDecoder
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 _PLAIN_FIELDS = frozenset({"text", "finish_reason", "session_id"})
 _OUTPUT_FIELDS = _PLAIN_FIELDS | {"thoughts", "doc_references", "workflow_message"}
@@ -20,7 +23,6 @@ _ENVELOPE: dict[str, set[Any]] = {
     "code": {None, "", "Success", "200", 200, 0},
     "message": {None, "", "success"},
 }
-_NO_FRAME = frozenset({b"", b"[DONE]"})
 _NOT_FINISHED = (None, "null", "")
 _HTTP_OK = 200
 _FIRST_ERROR = 400
@@ -37,7 +39,7 @@ class Frame:
 
     session_id: str | None = None
     request_id: str | None = None
-    thoughts: list[dict[str, Any]] = field(default_factory=list)
+    thoughts: Sequence[dict[str, Any]] = ()
     doc_references: list[dict[str, Any]] | None = None
     workflow_message: dict[str, Any] | None = None
     usage: dict[str, Any] | None = None
@@ -110,36 +112,33 @@ class FrameReader:
         return self._head[:_HEAD].decode("utf-8", "replace").strip()
 
     def _frames(self, events: list[ServerSentEvent]) -> list[Frame | Fault | Garbage]:
-        # No recording has `[DONE]`, but a gateway between may add it, as OpenAI's protocol has it.
-        return [
-            _frame(event, self._snapshots)
-            for event in events
-            if event.data.strip() not in _NO_FRAME or _is_error(event)
-        ]
+        frames: list[Frame | Fault | Garbage] = []
+        for event in events:
+            is_error = event.name == "error" or (event.status or _HTTP_OK) >= _FIRST_ERROR
+            try:
+                body = self._snapshots.loads(event.data)
+            except ValueError:
+                body = None
+            if not isinstance(body, dict):
+                frames += _no_frame(event, is_error=is_error)
+            elif is_error or not _REPLY_FIELDS.issuperset(body):
+                frames.append(_fault(body, event, is_error=is_error) or _parse(body))
+            else:
+                frames.append(_parse(body))
+        return frames
 
 
-def _frame(event: ServerSentEvent, snapshots: Snapshots) -> Frame | Fault | Garbage:
-    try:
-        body = snapshots.loads(event.data)
-    except ValueError:
-        body = None
-    if not isinstance(body, dict):
-        text = event.data.decode("utf-8", "replace")
-        if _is_error(event):
-            return Fault("", text[:_HEAD], event.status or _HTTP_OK, None, text)
-        return Garbage(text[:_HEAD])
-    if _REPLY_FIELDS.issuperset(body) and not _is_error(event):
-        return _parse(body)
-    return _fault(body, event) or _parse(body)
+def _no_frame(event: ServerSentEvent, *, is_error: bool) -> list[Fault | Garbage]:
+    text = event.data.decode("utf-8", "replace")
+    if is_error:
+        return [Fault("", text[:_HEAD], event.status or _HTTP_OK, None, text)]
+    # No recording has `[DONE]`, but a gateway between may add it, as OpenAI's protocol has it.
+    return [] if text.strip() in ("", "[DONE]") else [Garbage(text[:_HEAD])]
 
 
-def _is_error(event: ServerSentEvent) -> bool:
-    return event.name == "error" or (event.status or _HTTP_OK) >= _FIRST_ERROR
-
-
-def _fault(body: dict[str, Any], event: ServerSentEvent) -> Fault | None:
+def _fault(body: dict[str, Any], event: ServerSentEvent, *, is_error: bool) -> Fault | None:
     error = body.get("error")
-    if not (error or _is_error(event)) and _fine(body, "code"):
+    if not (error or is_error) and _fine(body, "code"):
         return None
     error = error if isinstance(error, dict) else {"message": error}
     code = body.get("code") or error.get("code") or error.get("type")
@@ -162,17 +161,18 @@ def _parse(body: dict[str, Any]) -> Frame:
         output = {} if output is None else {"output": output}
     usage = body.get("usage")
     text, reason = output.get("text"), output.get("finish_reason")
+    session_id, request_id = output.get("session_id"), body.get("request_id")
     frame = Frame(
         text if isinstance(text, str) else _text(text) or "",
         None if reason in _NOT_FINISHED else str(reason),
-        _text(output.get("session_id")),
-        _text(body.get("request_id")),
+        session_id if isinstance(session_id, str) else _text(session_id),
+        request_id if isinstance(request_id, str) else _text(request_id),
         usage=usage if isinstance(usage, dict) else None,
     )
     if _PLAIN_FIELDS.issuperset(output) and _REPLY_FIELDS.issuperset(body):
         return frame
     odd = {name: value for name, value in output.items() if name not in _OUTPUT_FIELDS}
-    frame.thoughts = _objects("thoughts", output, odd) or []
+    frame.thoughts = _objects("thoughts", output, odd) or ()
     frame.doc_references = _objects("doc_references", output, odd)
     workflow_message = output.get("workflow_message")
     if isinstance(workflow_message, dict):
@@ -207,4 +207,4 @@ def _unknown(body: dict[str, Any]) -> dict[str, Any]:
 
 
 def _text(value: Any) -> str | None:
-    return value if isinstance(value, str) or value is None else str(value)
+    return None if value is None else str(value)

@@ -62,10 +62,10 @@ class Hooks(Connected, EntryPoints):
     ) -> ChatResult:
         if _wants_tokens(run_manager):
             return generate_from_stream(self._stream(messages, stop, run_manager, **kwargs))
-        reply, frames = self._call(messages, stop, kwargs)
-        with closing(frames):
-            for frame in frames:
-                reply.read(frame)
+        reply, reads = self._call(messages, stop, kwargs)
+        with closing(reads):
+            for frames in reads:
+                reply.read(frames)
         return reply.result()
 
     async def _agenerate(
@@ -77,10 +77,10 @@ class Hooks(Connected, EntryPoints):
     ) -> ChatResult:
         if _wants_tokens(run_manager):
             return await agenerate_from_stream(self._astream(messages, stop, run_manager, **kwargs))
-        reply, frames = await self._acall(messages, stop, kwargs)
-        async with aclosing(frames):
-            async for frame in frames:
-                reply.read(frame)
+        reply, reads = await self._acall(messages, stop, kwargs)
+        async with aclosing(reads):
+            async for frames in reads:
+                reply.read(frames)
         return reply.result()
 
     def _stream(
@@ -106,19 +106,19 @@ class Hooks(Connected, EntryPoints):
     def _chunks(
         self, messages: list[BaseMessage], stop: list[str] | None, kwargs: dict[str, Any]
     ) -> Generator[ChatGenerationChunk]:
-        reply, frames = self._call(messages, stop, kwargs)
-        with closing(frames):
-            for frame in frames:
-                yield from reply.chunks(frame)
+        reply, reads = self._call(messages, stop, kwargs)
+        with closing(reads):
+            for frames in reads:
+                yield from reply.chunks(frames)
         yield from reply.last_chunks()
 
     async def _achunks(
         self, messages: list[BaseMessage], stop: list[str] | None, kwargs: dict[str, Any]
     ) -> AsyncGenerator[ChatGenerationChunk]:
-        reply, frames = await self._acall(messages, stop, kwargs)
-        async with aclosing(frames):
-            async for frame in frames:
-                for chunk in reply.chunks(frame):
+        reply, reads = await self._acall(messages, stop, kwargs)
+        async with aclosing(reads):
+            async for frames in reads:
+                for chunk in reply.chunks(frames):
                     yield chunk
         for chunk in reply.last_chunks():
             yield chunk
@@ -127,7 +127,7 @@ class Hooks(Connected, EntryPoints):
 
     def _call(
         self, messages: Sequence[BaseMessage], stop: list[str] | None, kwargs: dict[str, Any]
-    ) -> tuple[ReplyReader, Generator[Frame]]:
+    ) -> tuple[ReplyReader, Generator[list[Frame]]]:
         from langchain_bailian_app._dialogue import read
         from langchain_bailian_app._uploaded import uploaded
 
@@ -138,7 +138,7 @@ class Hooks(Connected, EntryPoints):
 
     async def _acall(
         self, messages: Sequence[BaseMessage], stop: list[str] | None, kwargs: dict[str, Any]
-    ) -> tuple[ReplyReader, AsyncGenerator[Frame]]:
+    ) -> tuple[ReplyReader, AsyncGenerator[list[Frame]]]:
         from langchain_bailian_app._dialogue import aread
         from langchain_bailian_app._uploaded import auploaded
 

@@ -62,16 +62,19 @@ class ReplyReader:
         """Whether the service has ended the answer, rather than a `stop` sequence or a lost ending."""
         return not self.cut and self.answer.finish_reason not in (None, UNKNOWN_FINISH)
 
-    def read(self, frame: Frame) -> list[Delta]:
-        """Take a frame, return what it adds."""
+    def read(self, frames: list[Frame]) -> list[Delta]:
+        """Take the next frames, return what they add."""
+        deltas: list[Delta] = []
+        for frame in frames:
+            deltas += self._reader.feed(frame)
         if self._first is None:
-            return self._reader.feed(frame)
+            return deltas
         rest, self._rest = self._rest, []
-        return [*rest, *self._apart(self._reader.feed(frame))]
+        return [*rest, *self._apart(deltas)]
 
-    def chunks(self, frame: Frame) -> list[ChatGenerationChunk]:
-        """Take a frame, return the chunks that it makes."""
-        return list(map(generation_chunk, self.read(frame)))
+    def chunks(self, frames: list[Frame]) -> list[ChatGenerationChunk]:
+        """Take the next frames, return the chunks that they make."""
+        return list(map(generation_chunk, self.read(frames)))
 
     def end(self, *, hint: bool = True) -> None:
         """Note that no more frames come.

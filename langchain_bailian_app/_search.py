@@ -77,7 +77,7 @@ class AppSearch(Errand):
         self._whole = False
 
     def read(self, frame: Frame) -> bool:
-        steps = [delta.entry for delta in self._reply.read(frame) if isinstance(delta, StepResult)]
+        steps = [delta.entry for delta in self._reply.read([frame]) if isinstance(delta, StepResult)]
         return not self._options.wait_for_answer and any(hits_of(step) is not None for step in steps)
 
     def end(self) -> None:

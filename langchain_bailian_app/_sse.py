@@ -46,21 +46,24 @@ class SSEDecoder:
 
     def feed(self, data: bytes) -> list[ServerSentEvent]:
         """Take the next bytes, return the events that they complete."""
-        if b"\n" not in data:
-            self._rest.append(data)  # joined once, however many pieces a long line comes in
-            return []
-        text, place = b"".join((*self._rest, data)) if self._rest else data, 0
-        self._rest = []
-        events = []
+        text, place = data, 0
+        events: list[ServerSentEvent] = []
+        if self._rest:
+            self._rest.append(data)
+            if b"\n" not in data:
+                return events  # joined once, however many pieces a long line comes in
+            text, self._rest = b"".join(self._rest), []
         while place < len(text):
             # Nothing is pending between two events, and most of them look alike.
-            if not (self._at_start or self._data or self._name or self._status):
-                while usual := _USUAL.match(text, place):
-                    events.append(ServerSentEvent("result", usual[1].removesuffix(b"\r"), _OK))
-                    place = usual.end()
+            between = not (self._at_start or self._data or self._name or self._status)
+            if between and (usual := _USUAL.match(text, place)):
+                events.append(ServerSentEvent("result", usual[1].removesuffix(b"\r"), _OK))
+                place = usual.end()
+                continue
             end = text.find(b"\n", place)
             if end < 0:
-                self._rest = [text[place:]] if place < len(text) else []
+                if place < len(text):
+                    self._rest = [text[place:]]
                 break
             event = self._line(text[place:end].removesuffix(b"\r"))
             place = end + 1

@@ -43,7 +43,7 @@ class TextChannel:
         self._usage: Any = None
         self._half = ""
 
-    def feed(self, text: str, *, usage: Any = None, last: bool = False) -> str:
+    def feed(self, text: str, usage: Any = None, *, last: bool = False) -> str:
         """Return what this frame adds to the text; empty while in doubt.
 
         Args:
@@ -54,15 +54,16 @@ class TextChannel:
         """
         if not (text or last):
             return ""
-        if last and self._mode is _Mode.INCREMENTAL:
-            text = self._unsaid(text)
-        new = self._new(text, usage, last=last) if text else ""
-        if last:
-            new += self._release()
-        if text:
-            self._usage = usage
+        if self._mode is _Mode.INCREMENTAL:
+            new = self._unsaid(text) if last else text
+        else:
+            new = self._new(text, usage, last=last) if text else ""
+            if last:
+                new += self._release()
+            if text:
+                self._usage = usage
         self._said.append(new)
-        return self._without_halves(new)
+        return self._without_halves(new) if self._half or _HALF.search(new) else new
 
     @property
     def is_idle(self) -> bool:
@@ -82,8 +83,6 @@ class TextChannel:
     def _new(self, text: str, usage: Any, *, last: bool) -> str:
         if self._mode is _Mode.CUMULATIVE:
             return self._grown(text)
-        if self._mode is _Mode.INCREMENTAL:
-            return text
         if not self._last:
             self._last, self._shown = text, len(text)
             return text
@@ -136,8 +135,6 @@ class TextChannel:
 
     def _without_halves(self, text: str) -> str:
         """Join surrogate pairs that two frames share, replace what stays half by U+FFFD."""
-        if not self._half and not _HALF.search(text):
-            return text
         text, self._half = self._half + text, ""
         if text and _lenient_json.is_high(text[-1]):
             text, self._half = text[:-1], text[-1]

@@ -36,8 +36,10 @@ class Transport:
         self._fields = fields
         self._connection = connection
 
-    def stream(self, request: ServiceRequest) -> Generator[Frame]:
-        """Send a request, yield the frames of the answer; closing the iterator hangs up.
+    def stream(self, request: ServiceRequest) -> Generator[list[Frame]]:
+        """Send a request, yield the frames of the answer as they come; closing the iterator hangs up.
+
+        A list is what one read has completed: most often one frame.
 
         Raises:
             BailianError: The service or the network failed.
@@ -48,9 +50,11 @@ class Transport:
         try:
             call.opened(response)
             for data in response.iter_bytes():
-                yield from call.feed(data)
+                if frames := call.feed(data):
+                    yield frames
                 call.taken()
-            yield from call.end()
+            if frames := call.end():
+                yield frames
             call.taken()
         except httpx.RequestError as exc:
             call.lost(exc)
@@ -58,7 +62,7 @@ class Transport:
             response.close()
             call.log()
 
-    async def astream(self, request: ServiceRequest) -> AsyncGenerator[Frame]:
+    async def astream(self, request: ServiceRequest) -> AsyncGenerator[list[Frame]]:
         """Do what `stream` does, on the running event loop."""
         call = Call(self._fields, self._connection, request)
         response = await self._aopen(call)
@@ -66,11 +70,11 @@ class Transport:
             call.opened(response)
             async with aclosing(cast("AsyncGenerator[bytes]", response.aiter_bytes())) as pieces:
                 while (data := await call.piece(anext(pieces, None))) is not None:
-                    for frame in call.feed(data):
-                        yield frame
+                    if frames := call.feed(data):
+                        yield frames
                     call.taken()
-            for frame in call.end():
-                yield frame
+            if frames := call.end():
+                yield frames
             call.taken()
         except NETWORK_ERRORS as exc:
             call.lost(exc)

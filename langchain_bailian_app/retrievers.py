@@ -99,9 +99,9 @@ class BailianRetriever(Connected, SearchFields, BaseRetriever):
     ) -> list[Document]:
         transport = self._transport()
         for errand in self._errands(query, kwargs):
-            with errand.on_error(), closing(transport.stream(errand.request)) as frames:
-                for frame in frames:
-                    if errand.read(frame):
+            with errand.on_error(), closing(transport.stream(errand.request)) as reads:
+                for frames in reads:
+                    if any(map(errand.read, frames)):
                         break
                 else:
                     errand.end()
@@ -117,9 +117,9 @@ class BailianRetriever(Connected, SearchFields, BaseRetriever):
         transport = self._transport()
         for errand in self._errands(query, kwargs):
             with errand.on_error():
-                async with aclosing(transport.astream(errand.request)) as frames:
-                    async for frame in frames:
-                        if errand.read(frame):
+                async with aclosing(transport.astream(errand.request)) as reads:
+                    async for frames in reads:
+                        if any(map(errand.read, frames)):
                             break
                     else:
                         errand.end()

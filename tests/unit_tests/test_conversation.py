@@ -286,20 +286,20 @@ def test_frames_are_held_until_one_shows_the_session() -> None:
     admission = Admission("s")
     early, late, rest = Frame(text="a"), Frame(text="b", session_id="s"), Frame(text="c")
 
-    assert admission.admit(early) == []
+    assert admission.admit([early]) == []
     assert not admission.admitted
-    assert admission.admit(late) == [early, late]
+    assert admission.admit([late]) == [early, late]
     assert admission.admitted
-    assert admission.admit(rest) == [rest]
+    assert admission.admit([rest]) == [rest]
     assert admission.end() == []
 
 
 def test_nothing_is_shown_of_another_session() -> None:
     admission = Admission("s")
-    admission.admit(Frame(text="a"))
+    admission.admit([Frame(text="a")])
 
     with pytest.raises(SessionReplacedError):
-        admission.admit(Frame(text="b", session_id="t"))
+        admission.admit([Frame(text="b", session_id="t")])
     assert not admission.admitted
 
 
@@ -307,7 +307,7 @@ def test_frames_that_never_show_a_session_are_shown_in_the_end() -> None:
     admission = Admission("s")
     frame = Frame(text="a", finish_reason="stop")
 
-    assert admission.admit(frame) == []
+    assert admission.admit([frame]) == []
     assert admission.end() == [frame]
     assert admission.admitted
 
@@ -315,4 +315,4 @@ def test_frames_that_never_show_a_session_are_shown_in_the_end() -> None:
 def test_an_empty_session_id_is_none() -> None:
     admission = Admission("s")
 
-    assert admission.admit(Frame(text="a", session_id="")) == []
+    assert admission.admit([Frame(text="a", session_id="")]) == []

@@ -318,7 +318,7 @@ def test_of_a_plain_post_the_warning_says_that_it_has_run() -> None:
 def test_nothing_is_told_anew_once_the_answer_is_shown(cause: Exception) -> None:
     exchange = claimed()
     assert exchange.admission is not None
-    exchange.admission.admit(Frame(session_id="s"))
+    exchange.admission.admit([Frame(session_id="s")])
 
     with pytest.raises(type(cause)):
         exchange.fall_back(cause)
