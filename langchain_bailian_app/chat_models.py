@@ -64,8 +64,15 @@ class BailianAppChatModel(Hooks):
             print(chunk.text, end="")
         ```
 
+    Async:
+        ```python
+        message = await model.ainvoke("什么是滞报金？")
+        async for chunk in model.astream("什么是滞报金？"):
+            print(chunk.text, end="")
+        ```
+
     Conversations:
-        `history` says who keeps them; by default the answer depends on the messages alone.
+        `history` says who keeps them. By default you do: the answer depends on the messages alone.
 
     Response metadata:
         `finish_reason`, `model_name`, `model_usage` (tokens of each model), `session_id`, `request_id`,

@@ -30,8 +30,25 @@ _MISSING = 'colours need the package rich: pip install "langchain-bailian-app[di
 class AnswerView:
     """An answer with its reasoning, steps, text and sources.
 
-    As the last line of a notebook cell it is HTML; `print` shows it as plain text, `rich.print` with
-    Markdown and colours. Any `AIMessage` will do, also the sum of the chunks of a stream so far.
+    Setup:
+        ```bash
+        pip install 'langchain-bailian-app[display]'
+        ```
+
+    Instantiate:
+        ```python
+        from langchain_bailian_app import BailianAppChatModel
+        from langchain_bailian_app.display import AnswerView
+
+        answer = BailianAppChatModel().invoke("什么是滞报金？", has_thoughts=True)
+        view = AnswerView(answer)  # any `AIMessage`, also the sum of the chunks of a stream so far
+        ```
+
+    Use:
+        ```python
+        view  # as the last line of a cell of a notebook: HTML
+        print(view)  # plain text; `rich.print(view)` with Markdown and colours
+        ```
     """
 
     def __init__(self, message: AIMessage) -> None:

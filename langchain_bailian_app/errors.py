@@ -77,7 +77,19 @@ class ErrorResponse(NamedTuple):
 
 
 class BailianError(lc.ModelError, ds.DashScopeError):
-    """Anything that failed in a call to an application."""
+    """Anything that failed in a call to an application.
+
+    Use:
+        ```python
+        from langchain_bailian_app import BailianAppChatModel
+        from langchain_bailian_app.errors import BailianError
+
+        try:
+            BailianAppChatModel(api_key="wrong").invoke("什么是滞报金？")
+        except BailianError as error:
+            print(error.code, error.status_code, error.request_id, error.is_retryable, error.partial)
+        ```
+    """
 
     is_retryable: bool = False
     """Whether the request certainly did not run, so that sending it again repeats nothing."""

@@ -1,7 +1,4 @@
-"""`BailianFiles`: session files (会话文件), uploaded for questions in a conversation.
-
-Needs the extra `openapi`, and an AccessKey of Alibaba Cloud besides the key of Model Studio.
-"""
+"""`BailianFiles`: session files (会话文件), uploaded for questions in a conversation."""
 
 from __future__ import annotations
 
@@ -40,10 +37,27 @@ class BailianFiles(OpenApiFields):
     Any number of threads and event loops may share one. It remembers what it has uploaded: the same
     bytes with the same ending go up once, also when two calls have them at the same time.
 
-    Example:
+    Setup:
+        ```bash
+        pip install 'langchain-bailian-app[openapi]'  # and an AccessKey, besides the API key:
+        export ALIBABA_CLOUD_ACCESS_KEY_ID=... ALIBABA_CLOUD_ACCESS_KEY_SECRET=...
+        ```
+
+    Instantiate:
         ```python
-        files = BailianFiles(workspace_id="…").upload(["report.pdf", "photo.png"])
-        model.invoke("报告里说了什么？", rag_options=RagOptions(session_file_ids=files))
+        from pathlib import Path
+        from langchain_bailian_app import BailianAppChatModel, RagOptions
+        from langchain_bailian_app.files import BailianFiles
+
+        files = BailianFiles()  # or workspace_id="…"; by default DASHSCOPE_WORKSPACE
+        model = BailianAppChatModel(files=files)  # would also upload data that stands in messages
+        ```
+
+    Use:
+        ```python
+        Path("notice.md").write_text("本店周一休息。", "utf-8")
+        notice = files.upload("notice.md")  # waits until it is ready; `await files.aupload(…)`
+        model.invoke("周一休息吗？", rag_options=RagOptions(session_file_ids=notice))
         ```
     """
 

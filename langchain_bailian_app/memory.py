@@ -1,8 +1,4 @@
-"""`BailianMemory`: long-term memories (长期记忆) and the facts in them.
-
-Give each user a memory, and tell the model whose is whose: `BailianAppChatModel(memory_ids=…)`. Needs
-the extra `openapi`, and an AccessKey of Alibaba Cloud besides the key of Model Studio.
-"""
+"""`BailianMemory`: long-term memories (长期记忆) and the facts in them, one memory for each user."""
 
 from __future__ import annotations
 
@@ -61,12 +57,26 @@ class BailianMemory(OpenApiFields):
     Any number of threads and event loops may share one object. What may be repeated is tried again if
     it fails for a reason that passes; `create` and `add_node` only if the service refused to do it.
 
-    Example:
+    Setup:
+        ```bash
+        pip install 'langchain-bailian-app[openapi]'  # and an AccessKey, besides the API key:
+        export ALIBABA_CLOUD_ACCESS_KEY_ID=... ALIBABA_CLOUD_ACCESS_KEY_SECRET=...
+        ```
+
+    Instantiate:
         ```python
-        memory = BailianMemory(workspace_id="…")
-        mine = memory.create("xiaoming")
+        from langchain_bailian_app import BailianAppChatModel
+        from langchain_bailian_app.memory import BailianMemory
+
+        memory = BailianMemory()  # or workspace_id="…"; by default DASHSCOPE_WORKSPACE
+        ```
+
+    Use:
+        ```python
+        mine = memory.create("xiaoming")  # or `await memory.acreate(…)`; so all others
         memory.add_node(mine.id, "用户喜欢吃面食。")
-        model.invoke("推荐一家餐厅", memory_id=mine.id)
+        model = BailianAppChatModel(memory_ids={"xiaoming": mine.id})
+        model.invoke("推荐一家餐厅", {"configurable": {"user_id": "xiaoming"}})
         ```
     """
 

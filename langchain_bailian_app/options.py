@@ -30,9 +30,17 @@ class RagOptions(Serializable):
     Raises:
         ValueError: A limit is exceeded, or an option stands without the one that it needs.
 
-    Example:
+    Instantiate:
         ```python
-        RagOptions(pipeline_ids=["kb-id"], metadata_filter={"year": "2025"})
+        from langchain_bailian_app import BailianAppChatModel, RagOptions
+
+        options = RagOptions(pipeline_ids=["kb-id"], metadata_filter={"year": "2025"})
+        ```
+
+    Use:
+        ```python
+        model = BailianAppChatModel()  # or give them here, for all calls
+        model.invoke("什么是归类？", rag_options=options)
         ```
     """
 
@@ -118,9 +126,18 @@ class BizParams(Serializable):
     For a workflow, give its start variables by name: `BizParams(city="杭州")`. The three fields below
     are for agents. Tokens reach the wire and nothing else: no `repr`, dump, pickle, log or trace.
 
-    Example:
+    Instantiate:
         ```python
-        BizParams(user_prompt_params={"city": "杭州"}, user_defined_tokens={"tool-id": "token"})
+        from langchain_bailian_app import BailianAppChatModel, BizParams
+
+        params = BizParams(user_prompt_params={"city": "杭州"}, user_defined_tokens={"tool": "token"})
+        variables = BizParams(city="杭州", days=3)  # of a workflow
+        ```
+
+    Use:
+        ```python
+        model = BailianAppChatModel()  # or give them here, for all calls
+        model.invoke("天气如何？", biz_params=params)
         ```
     """
 

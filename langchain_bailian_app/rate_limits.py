@@ -54,13 +54,27 @@ _ASKED_PER_WINDOW = 50
 class RedisRateLimiter(HoldsClients, BaseRateLimiter):
     """Limits the requests of any number of processes that share a Redis server (or Valkey).
 
-    ```python
-    limiter = RedisRateLimiter.from_url("redis://…", key=app_id, requests_per_minute=15_000)
-    model = BailianAppChatModel(app_id=app_id, rate_limiter=limiter, max_retries=0)
-    ```
+    Setup:
+        ```bash
+        pip install 'langchain-bailian-app[redis]'
+        ```
 
-    LangChain asks a limiter once a call. So give `max_retries=0` and repeat outside (`with_retry`):
-    what the model itself sends again is not counted.
+    Instantiate:
+        ```python
+        from langchain_bailian_app import BailianAppChatModel
+        from langchain_bailian_app.rate_limits import RedisRateLimiter
+
+        limiter = RedisRateLimiter.from_url("redis://localhost", key="app", requests_per_minute=15_000)
+        ```
+
+    Use:
+        ```python
+        model = BailianAppChatModel(rate_limiter=limiter, max_retries=0)
+        patient = model.with_retry(stop_after_attempt=3)  # each attempt waits for its permission
+        ```
+
+        LangChain asks a limiter once a call. So give `max_retries=0` and repeat outside: what the model
+        itself sends again is not counted.
 
     The documents name two limits, each for one application and all who call it: 15,000 requests a
     minute by default (reference of Agent 2.0), and 100 a minute (page on questions about files, for

@@ -58,6 +58,24 @@ end
 class RedisSessionStore(HoldsClients):
     """A store for any number of processes that share a Redis server (or Valkey, or a cluster of them).
 
+    Setup:
+        ```bash
+        pip install 'langchain-bailian-app[redis]'
+        ```
+
+    Instantiate:
+        ```python
+        from langchain_bailian_app import BailianAppChatModel
+        from langchain_bailian_app.redis_sessions import RedisSessionStore
+
+        store = RedisSessionStore.from_url("redis://localhost")  # connects when it is first used
+        ```
+
+    Use:
+        ```python
+        model = BailianAppChatModel(history="session", session_store=store)
+        ```
+
     A conversation may go from process to process; of calls that continue the same session at once,
     wherever they run, one claims it and the others are told anew. Each step is one round trip. A
     session is known for an hour after its last step, by the clock of the server, and so is the claim of

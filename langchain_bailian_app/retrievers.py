@@ -68,6 +68,16 @@ class BailianRetriever(Connected, SearchFields, BaseRetriever):
         documents = await retriever.ainvoke("什么是滞报金？")
         ```
 
+    Use within a chain:
+        ```python
+        from langchain_core.prompts import ChatPromptTemplate
+        from langchain_core.runnables import RunnablePassthrough
+
+        prompt = ChatPromptTemplate.from_template("资料：{found}。问题：{question}")
+        asked = {"found": retriever, "question": RunnablePassthrough()}
+        message = (asked | prompt | BailianAppChatModel()).invoke("什么是滞报金？")
+        ```
+
     Documents:
         `page_content` is the text of the chunk without its header, `id` the id of the chunk.
         `metadata` has, where known, `source` (the document's URL or name), `title`, `score`, `doc_id`,

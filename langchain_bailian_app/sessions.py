@@ -90,13 +90,29 @@ class _Entry:
 class InMemorySessionStore:
     """A store for the threads and event loops of one process.
 
+    All models of a process share one that they are not given. Give one where the cloud alone keeps the
+    conversation, or for limits of your own.
+
+    Instantiate:
+        ```python
+        from langchain_bailian_app import BailianAppChatModel, InMemorySessionStore
+
+        store = InMemorySessionStore(max_sessions=10_000)
+        ```
+
+    Use:
+        ```python
+        bot = BailianAppChatModel(history="thread", session_store=store)
+        bot.invoke("我叫小明。", {"configurable": {"thread_id": "1"}})
+        ```
+
     Args:
         max_sessions: How many sessions it remembers. The one unused for the longest time goes first,
             and none that is claimed. A session that it does not know is told anew.
         trust_unknown: Continue a session that it does not know, after a restart for instance. It then
             cannot notice a fork, a second tab or a crash that happened in another process, or in this
-            one to a session that it has evicted since: the
-            application may answer from turns that the messages do not have.
+            one to a session that it has evicted since: the application may answer from turns that the
+            messages do not have.
         clock: Seconds, for expiry.
     """
 

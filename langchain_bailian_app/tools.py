@@ -38,19 +38,13 @@ class BailianAppTool(BaseTool):
     """An application of Bailian (百炼) as a tool of another agent.
 
     The calling model reads the text of the answer. The whole message, with its sources, steps and
-    tokens, is the artifact: `ToolMessage.artifact`. While the application answers, each content block
-    that comes is a custom event (`PROGRESS`: `{"tool": name, "block": {…}}`).
+    tokens, is the artifact: `ToolMessage.artifact`.
 
-    What the calling model can mend is a `ToolException`, which it is shown: a request that the service
-    refuses, a question without text. A wrong key, missing rights, a full quota and faults of the
-    service are not, and are raised.
-
-    Conversations:
-        Each call stands alone, unless there is a `session_store`: then the application remembers
-        earlier calls of this tool in the same thread of the outer conversation
-        (`configurable.thread_id`), in a session of its own. A second call at the same time gets a
-        session for itself alone, with a warning. Time travel of the outer graph does not rewind the
-        application's session.
+    Setup:
+        ```bash
+        pip install langchain-bailian-app
+        export DASHSCOPE_API_KEY=... BAILIAN_APP_ID=...
+        ```
 
     Instantiate:
         ```python
@@ -71,8 +65,44 @@ class BailianAppTool(BaseTool):
 
     Invoke:
         ```python
-        customs.invoke({"query": "什么是滞报金？"})
+        customs.invoke({"query": "什么是滞报金？"})  # the text
+        args = {"query": "什么是滞报金？"}
+        call = {"name": "customs_terms", "args": args, "id": "1", "type": "tool_call"}
+        message = await customs.ainvoke(call)
+        message.content, message.artifact.usage_metadata
         ```
+
+    Use in an agent:
+        ```python
+        from langchain.agents import create_agent
+
+        # Any model that calls tools; an application does, if asked in words.
+        agent = create_agent(BailianAppChatModel(tool_calling="prompt"), tools=[customs, weather])
+        ```
+
+    Stream:
+        While the application answers, each content block that comes is a custom event.
+
+        ```python
+        from langchain_bailian_app.tools import PROGRESS
+
+        async for event in customs.astream_events({"query": "什么是滞报金？"}):
+            if event["name"] == PROGRESS:
+                print(event["data"]["tool"], event["data"]["block"])
+        ```
+
+    Conversations:
+        Each call stands alone, unless there is a `session_store`: then the application remembers
+        earlier calls of this tool in the same thread of the outer conversation
+        (`configurable.thread_id`), in a session of its own. A second call at the same time gets a
+        session for itself alone, with a warning. Time travel of the outer graph does not rewind the
+        application's session.
+
+    Raises:
+        ToolException: What the calling model can mend, which it is shown: a question without text, a
+            request that the service refuses.
+        BailianError: What it cannot mend: a wrong key, missing rights, a full quota, a fault of the
+            service.
     """
 
     model_config = ConfigDict(hide_input_in_errors=True)

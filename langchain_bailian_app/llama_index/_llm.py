@@ -51,10 +51,10 @@ class BailianAppLLM(StructuredPrediction):
 
     Instantiate:
         ```python
+        from llama_index.core.llms import ChatMessage
         from langchain_bailian_app.llama_index import BailianAppLLM
 
-        llm = BailianAppLLM(app_id="…", memory_id="…")  # any field of BailianAppChatModel
-        llm = BailianAppLLM(model=model)
+        llm = BailianAppLLM()  # any field of BailianAppChatModel, app_id="…" for instance; or model=…
         ```
 
     Invoke:
@@ -70,12 +70,16 @@ class BailianAppLLM(StructuredPrediction):
             print(response.delta, end="")
         ```
 
+    Async:
+        ```python
+        response = await llm.achat([ChatMessage("什么是滞报金？")])
+        ```
+
     Responses:
         The message has a `TextBlock`, before it a `ThinkingBlock` if the application tells its
-        reasoning, and a `ToolCallBlock` for each call of a tool of yours. `raw` has all else that the
-        service says, by the names of `AIMessage.response_metadata` and `additional_kwargs` of
-        `BailianAppChatModel`, and the tokens, as `usage`. While streaming, `raw` is what came with this
-        chunk; with the last one it is that of the whole answer.
+        reasoning, and a `ToolCallBlock` for each call of a tool of yours. `raw` has all else, by the
+        names of `response_metadata` and `additional_kwargs` of LangChain's message, and the tokens, as
+        `usage`; while streaming what came with this chunk, with the last one that of the whole answer.
 
     Conversations:
         With `history="session"` the cloud keeps a copy, and only what is new is sent. The place in the

@@ -35,19 +35,34 @@ class BailianAppRetriever(BaseRetriever):
     application (`app_id` or `model`) it hangs up as soon as the application tells what it has found;
     directly (`pipeline_id` or `pipeline_name`) nothing is generated.
 
+    Setup:
+        ```bash
+        pip install 'langchain-bailian-app[llama-index]'
+        export DASHSCOPE_API_KEY=... BAILIAN_APP_ID=...
+        ```
+
     Instantiate:
         ```python
-        from langchain_bailian_app.llama_index import BailianAppRetriever
+        from langchain_bailian_app.llama_index import BailianAppLLM, BailianAppRetriever
 
-        retriever = BailianAppRetriever(app_id="…", k=3)
-        retriever = BailianAppRetriever(pipeline_id="…", rerank_min_score=0.3)
-        retriever = BailianAppRetriever(model=llm.model)
+        llm = BailianAppLLM()
+        retriever = BailianAppRetriever(k=3)  # or app_id="…"
+        retriever = BailianAppRetriever(model=llm.model)  # the settings of its chat model
+        retriever = BailianAppRetriever(pipeline_id="customs001", rerank_min_score=0.3)
         ```
 
     Usage:
         ```python
         nodes = retriever.retrieve("什么是滞报金？")
         nodes = await retriever.aretrieve("什么是滞报金？")
+        ```
+
+    Use in a query engine:
+        ```python
+        from llama_index.core.query_engine import RetrieverQueryEngine
+
+        engine = RetrieverQueryEngine.from_args(retriever, llm=llm)
+        (await engine.aquery("什么是滞报金？")).source_nodes
         ```
 
     Nodes:
