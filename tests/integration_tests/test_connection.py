@@ -252,7 +252,7 @@ print(model.invoke("?").text[:3])
         "DASHSCOPE_BASE_URL": bailian.base_url,
     }
     done = subprocess.run(
-        [sys.executable, "-X", "dev", "-c", script],
+        [sys.executable, "-X", "dev", "-W", "ignore::DeprecationWarning", "-c", script],
         env=os.environ | variables,
         capture_output=True,
         text=True,
