@@ -77,15 +77,14 @@ def _limits(max_connections: int) -> httpx.Limits:
 
 def _abandon(loop: asyncio.AbstractEventLoop) -> None:
     """Close the clients of a loop that does not run; of one that is closed, what needs no waiting."""
-    for (pid, *_), (shared, _closing) in _async.pop(loop, {}).items():
-        if pid != os.getpid() or not isinstance(shared.http_client, AiohttpClient):
+    for (pid, *_), (shared, closing) in _async.pop(loop, {}).items():
+        if pid != os.getpid():
             continue
-        closing = shared.http_client.aclose()
-        if loop.is_closed():
+        if not loop.is_closed():
+            loop.run_until_complete(closing.aclose())
+        elif isinstance(shared.http_client, AiohttpClient):
             with suppress(StopIteration):
-                closing.send(None)
-        else:
-            loop.run_until_complete(closing)
+                shared.http_client.aclose().send(None)
 
 
 @atexit.register

@@ -126,6 +126,7 @@ async def test_nobody_waits_for_the_answer(make: Make, bailian: BailianEmulator)
 
     whole = await make(app_id=app_id, wait_for_answer=True).ainvoke(QUERY)
 
+    assert bailian.requests[-1].wait()
     assert bailian.requests[-1].finished
     assert {d.id: d.metadata["score"] for d in whole} == {d.id: d.metadata["score"] for d in documents}
     assert [d.metadata["cited"] for d in whole] == [True, True, False, False, False]
