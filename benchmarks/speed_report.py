@@ -43,8 +43,8 @@ Answers of 20 frames; µs. Of the SDK: `completions.create(…, stream=True)`, r
 
 {calls}
 
-`abatch` and `batch` of short calls that each take 20 ms to answer; from memory they take no time, and show
-how LangChain's own part grows with their number.
+`abatch` and `batch` of calls that each take 20 ms to answer; from memory they take no time, and show
+how LangChain's part grows with their number.
 
 {batches}
 

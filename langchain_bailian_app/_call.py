@@ -54,8 +54,7 @@ class Call:
         self._started = time.monotonic()
         self._first_frame: float | None = None
         self._newest = self._started
-        total = fields.total_timeout
-        self._deadline = math.inf if total is None else self._started + total
+        self._deadline = self._started + (fields.total_timeout or math.inf)
         self._frames = 0
         self._retries = 0
         self._finished = False
@@ -98,6 +97,7 @@ class Call:
         left = self._time_left()
         if (
             not error.is_retryable
+            or httpx.PoolTimeout in (type(exc), type(exc.__cause__))  # it was waited for, for `timeout`
             or self._retries >= self._fields.max_retries
             or wait > _LONGEST_RETRY_AFTER
             or (left is not None and wait >= left)
@@ -229,8 +229,7 @@ class Call:
         if frames:
             self._frames += len(frames)
             self._fresh = True
-            if self._first_frame is None:
-                self._first_frame = time.monotonic()
+            self._first_frame = self._first_frame or time.monotonic()
         return frames
 
     def _translated(self, exc: Exception) -> errors.BailianError:

@@ -313,7 +313,8 @@ def test_command_line() -> None:
         assert process.stdout is not None
         greeting = ""
         while "Ctrl-C" not in greeting:
-            assert (line := process.stdout.readline())
+            line = process.stdout.readline()
+            assert line
             greeting += line
         exported = dict(re.findall(r"export (\w+)=(\S+)", greeting))
         headers = {"Authorization": f"Bearer {exported['DASHSCOPE_API_KEY']}"}

@@ -250,13 +250,15 @@ async def test_full_pool(
             clients = {"http_client": client, "http_async_client": async_client}
             first, second = (
                 make_model(slow, **clients),
-                make_model(timeout=0.1, max_retries=0, **clients),
+                make_model(timeout=0.1, **clients),
             )
             sync_chunks, chunks = first.stream("?"), first.astream("?")
             next(sync_chunks)
             await anext(chunks)
+            started = time.monotonic()
             with pytest.raises(errors.BailianTimeoutError, match="too many calls at once") as caught:
                 await way(second)
+            assert time.monotonic() - started < 0.7  # it waits only once
             sync_chunks.close()
             await chunks.aclose()
 
