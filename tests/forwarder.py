@@ -1,4 +1,4 @@
-"""A relay in front of the emulator: as an HTTP proxy, or as a server with TLS."""
+"""A relay in front of the emulator: as an HTTP or SOCKS proxy, or as a server with TLS."""
 
 from __future__ import annotations
 
@@ -20,11 +20,20 @@ class Forwarder:
         port: Where to relay to.
         tls: Makes it a server with TLS.
         origin: What a client of a proxy puts in front of a path, to be taken away.
+        socks: Makes it a SOCKS5 proxy, which leads to the port wherever it is asked to go.
     """
 
-    def __init__(self, port: int, *, tls: ssl.SSLContext | None = None, origin: str = "") -> None:
+    def __init__(
+        self,
+        port: int,
+        *,
+        tls: ssl.SSLContext | None = None,
+        origin: str = "",
+        socks: bool = False,
+    ) -> None:
         self._target = port
         self._tls = tls
+        self._socks = socks
         self._origin = origin.encode()
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
@@ -54,6 +63,8 @@ class Forwarder:
 
     async def _relay(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.connections += 1
+        if self._socks:
+            await self._let_in(reader, writer)
         there, back = await asyncio.open_connection("127.0.0.1", self._target)
         try:
             await asyncio.gather(self._copy(reader, back), self._copy(there, writer))
@@ -66,6 +77,15 @@ class Forwarder:
         finally:
             back.close()
             writer.close()
+
+    async def _let_in(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Speak the beginning of RFC 1928: no credentials, a host by its name."""
+        _version, methods = await reader.readexactly(2)
+        await reader.readexactly(methods)
+        writer.write(b"\x05\x00")
+        *_command, length = await reader.readexactly(5)
+        await reader.readexactly(length + 2)
+        writer.write(b"\x05\x00\x00\x01" + bytes(6))
 
     async def _copy(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         while data := await reader.read(65536):

@@ -179,6 +179,7 @@ def test_loopback_never_goes_through_a_proxy(
 
 def test_a_socks_proxy_without_its_package_is_explained(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ALL_PROXY", "socks5://127.0.0.1:9")
+    monkeypatch.setitem(sys.modules, "socksio", None)
     model = BailianAppChatModel(app_id="app", api_key="k", base_url="https://service.example/api/v1")
 
     for call in (lambda: model.invoke("?"), lambda: asyncio.run(model.ainvoke("?"))):

@@ -47,6 +47,19 @@ def test_the_proxy_of_the_environment_is_used_for_other_hosts(
         assert proxy.connections == 2
 
 
+def test_a_socks_proxy_is_used_in_threads_and_on_event_loops(
+    bailian: BailianEmulator, make_model: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with Forwarder(port_of(bailian), socks=True) as proxy:
+        monkeypatch.setenv("ALL_PROXY", f"socks5://127.0.0.1:{proxy.port}")
+        model = make_model(base_url=f"{ORIGIN}/api/v1", allow_insecure_http=True)
+
+        assert model.invoke("?").text
+        assert proxy.connections == 1
+        assert asyncio.run(model.ainvoke("?")).text
+        assert proxy.connections == 2
+
+
 @pytest.mark.parametrize("way", ["in threads", "on an event loop"])
 def test_the_proxy_gets_its_credentials(
     bailian: BailianEmulator, make_model: Make, monkeypatch: pytest.MonkeyPatch, way: str
