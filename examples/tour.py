@@ -1,25 +1,27 @@
 """A tour of the package in the terminal: `make demo`.
 
-With DASHSCOPE_API_KEY and BAILIAN_APP_ID set it calls your application; otherwise a local emulator,
+With DASHSCOPE_API_KEY and BAILIAN_APP_ID set it asks your application about TOPIC, with the variables
+in BIZ_PARAMS (JSON), which a workflow may need: `make demo TOPIC=保税`. Otherwise a local emulator,
 started for the tour, answers from a small built-in knowledge base.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import sys
-from contextlib import ExitStack
 from typing import Any, ClassVar
 
 from langchain_core.messages import AIMessage, HumanMessage
 from langchain_core.output_parsers import StrOutputParser
 from langchain_core.prompts import ChatPromptTemplate
 
-from langchain_bailian_app import BailianAppChatModel, BailianRetriever
+from langchain_bailian_app import BailianAppChatModel, BailianRetriever, BizParams
 from langchain_bailian_app.errors import BailianError
 
 COLOURS = sys.stdout.isatty() and "NO_COLOR" not in os.environ
 NEEDED = ("DASHSCOPE_API_KEY", "BAILIAN_APP_ID")
+CALLS = 7
 
 
 def styled(text: str, code: str) -> str:
@@ -110,7 +112,10 @@ def a_conversation(model: BailianAppChatModel, questions: list[str]) -> AIMessag
 
 def the_documents(model: BailianAppChatModel, question: str) -> None:
     heading("5. Documents, without the answer", f"BailianRetriever(model=model).invoke({question!r})")
-    for document in BailianRetriever(model=model, k=3).invoke(question):
+    documents = BailianRetriever(model=model, k=3).invoke(question)
+    if not documents:
+        print("none: it has no knowledge base, or found nothing there")
+    for document in documents:
         about = document.metadata
         score = f"{about['score']:.2f}" if "score" in about else "–"
         print(
@@ -135,30 +140,38 @@ def tour(model: BailianAppChatModel, *, topic: str, follow_ups: list[str]) -> No
     the_usage(answer)
 
 
-def main() -> None:
-    missing = [name for name in NEEDED if not os.environ.get(name)]
-    with ExitStack() as stack:
-        base_url = os.environ.get("DASHSCOPE_BASE_URL", "")
-        if not missing and not base_url.startswith("http://127.0.0.1"):
-            where = base_url or "the real service"
-            print(styled(f"Answered by application {os.environ[NEEDED[1]]} at {where}.", "1"))
-            tour(
-                BailianAppChatModel(),
-                topic="大模型应用",
-                follow_ups=["能举一个例子吗？", "请把上面的内容总结成一句话。"],
-            )
-            return
-        from langchain_bailian_app.emulator import BailianEmulator  # noqa: PLC0415  # an extra
+def your_application() -> None:
+    where = os.environ.get("DASHSCOPE_BASE_URL") or "the real service"
+    print(styled(f"Asking application {os.environ['BAILIAN_APP_ID']} at {where}, {CALLS} times.", "1"))
+    variables = json.loads(os.environ.get("BIZ_PARAMS") or "{}")
+    tour(
+        BailianAppChatModel(biz_params=BizParams(**variables) if variables else None),
+        topic=os.environ.get("TOPIC") or "大模型应用",
+        follow_ups=["能举一个例子吗？", "请把上面的内容总结成一句话。"],
+    )
 
-        bailian = stack.enter_context(BailianEmulator(pace=0.03))
+
+def the_emulator(missing: list[str]) -> None:
+    from langchain_bailian_app.emulator import BailianEmulator  # noqa: PLC0415  # an extra
+
+    with BailianEmulator(pace=0.03) as bailian:
         print(styled("Answered by the local emulator: no model, no cost, sample data.", "1"))
         print(f"For your own application set {' and '.join(missing)} and run this again.")
-        connection = {"base_url": bailian.base_url, "api_key": bailian.api_key}
         tour(
-            BailianAppChatModel(app_id=bailian.app_id, **connection),
+            BailianAppChatModel(
+                app_id=bailian.app_id, base_url=bailian.base_url, api_key=bailian.api_key
+            ),
             topic="滞报金",
             follow_ups=["它按什么计收？", "它从哪天起征？"],
         )
+
+
+def main() -> None:
+    missing = [name for name in NEEDED if not os.environ.get(name)]
+    if missing:
+        the_emulator(missing)
+    else:
+        your_application()
 
 
 if __name__ == "__main__":
