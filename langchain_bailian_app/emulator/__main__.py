@@ -25,11 +25,14 @@ export DASHSCOPE_HTTP_BASE_URL={base_url}  # for dashscope 1.x
 export DASHSCOPE_API_KEY={api_key}
 export BAILIAN_APP_ID={app_id}
 
-For session files and memories:
+# For session files and memories:
 export BAILIAN_OPENAPI_ENDPOINT={openapi_endpoint}
 export ALIBABA_CLOUD_ACCESS_KEY_ID={access_key_id}
 export ALIBABA_CLOUD_ACCESS_KEY_SECRET={access_key_secret}
 export DASHSCOPE_WORKSPACE=emulator
+
+# Before you go on to the real service, open a new terminal, or:
+# unset DASHSCOPE_BASE_URL DASHSCOPE_HTTP_BASE_URL BAILIAN_OPENAPI_ENDPOINT DASHSCOPE_WORKSPACE
 
 Ctrl-C ends it.
 """

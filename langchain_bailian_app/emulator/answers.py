@@ -85,7 +85,7 @@ def _asides(turn: Turn, phrases: Phrases) -> Iterable[str]:
         yield phrases.remembered.format(facts=facts)
     if turn.images or turn.files:
         yield phrases.attached.format(images=len(turn.images), files=len(turn.files))
-    if turn.system:
+    if turn.system and "<tools>" not in turn.system:  # whose words would be taken for a call
         yield phrases.system.format(system=_quoted(turn.system))
 
 

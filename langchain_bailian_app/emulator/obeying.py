@@ -77,7 +77,17 @@ def _next_tool(
     if called:
         return None
     asked = set(words(question))
-    return next((tool for tool in left if asked & set(_words_of(tool))), None)
+    of_these_words = (tool for tool in left if asked & set(_words_of(tool)))
+    return next(of_these_words, None) or next((t for t in left if _reckons(t, question)), None)
+
+
+def _reckons(tool: Mapping[str, Any], question: str) -> bool:
+    """Whether all that it needs is numbers, and the question has them."""
+    parameters = tool.get("parameters") or {}
+    members = parameters.get("properties") or {}
+    kinds = [members.get(name, {}).get("type") for name in parameters.get("required") or ()]
+    only_numbers = bool(kinds) and {"integer", "number"}.issuperset(kinds)
+    return only_numbers and len(_NUMBER.findall(question)) >= len(kinds)
 
 
 def _described(system: str) -> Sequence[Mapping[str, Any]]:

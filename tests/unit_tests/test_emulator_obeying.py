@@ -28,6 +28,7 @@ def system(*tools: dict[str, Any], rule: str = "") -> str:
         ("please add 3", "", CALLED),
         ("search!", "", '<tool_call>\n{"name": "find", "arguments": {}}\n</tool_call>'),
         ("hello", "", None),
+        ("3 + 4?", "", CALLED),  # all that it needs is a number
         ("hello 3", "This time you must call a function.", CALLED),
         ("3", "这一次必须调用函数。", CALLED),
         (
