@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 _INTRODUCTION = (
     f"Asks the application {CALLS} questions at most, which cost what questions cost. "
-    "“look” is what may be meant, “wrong” what cannot be."
+    "“wrong” has to be mended, “look” may be as you want it."
 )
 _EMULATOR_QUESTION = "什么是滞报金？"
 
@@ -47,12 +47,16 @@ def _emulated(stack: ExitStack) -> dict[str, str]:
 
 
 def _variables(text: str) -> BizParams:
-    return BizParams(**json.loads(text))
+    try:
+        return BizParams(**json.loads(text))
+    except (ValueError, TypeError) as exc:
+        message = f"""{text!r} is no JSON object of variables, as '{{"city": "杭州"}}' is"""
+        raise argparse.ArgumentTypeError(message) from exc
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m langchain_bailian_app")
-    commands = parser.add_subparsers(required=True, metavar="doctor")
+    commands = parser.add_subparsers(required=True, dest="command", metavar="doctor")
     doctor = commands.add_parser(
         "doctor",
         help="check key, workspace, application, streaming, thoughts, references and sessions",

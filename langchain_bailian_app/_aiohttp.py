@@ -45,7 +45,9 @@ def as_httpx(error: NetworkError) -> httpx.RequestError:
     cause = error if isinstance(error, aiohttp.ClientError) else error.__cause__
     for theirs, name in _BY_CAUSE:
         if isinstance(cause, theirs):
-            return name(str(cause))
+            # The text of a refused connection speaks of TLS, also where there is none.
+            of_system = getattr(cause, "os_error", None)
+            return name(str(of_system or cause))
     if isinstance(error, httpx.RequestError):
         return error
     raise AssertionError(error)  # the last entry fits all

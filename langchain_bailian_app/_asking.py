@@ -64,8 +64,8 @@ def asking(model: Hooks, keywords: dict[str, Any]) -> Asking:
         options = options.model_copy(update={"history": "messages"})
     if options.history == "thread" and model.session_store is None:
         message = (
-            "`history='thread'` needs a `session_store`: what it remembers is all there is of the "
-            "conversation"
+            "`history='thread'` needs a `session_store`, as `InMemorySessionStore()` is one: what it "
+            "remembers is all there is of the conversation"
         )
         raise ValueError(message)
     if model.memory_ids is not None and options.memory_id is None:

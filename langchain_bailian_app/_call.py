@@ -19,7 +19,7 @@ from dashscope.version import __version__ as dashscope_version
 from langchain_bailian_app import errors
 from langchain_bailian_app._aiohttp import NETWORK_ERRORS, NetworkError, as_httpx
 from langchain_bailian_app._base_url import host_of
-from langchain_bailian_app._clients import proxy_variable
+from langchain_bailian_app._clients import way_to
 from langchain_bailian_app._frames import Fault, Frame, FrameReader, Garbage
 from langchain_bailian_app._refusals import from_reply, refused_at_the_door
 from langchain_bailian_app._version import __version__
@@ -277,9 +277,7 @@ class Call:
     def _connection_error(self, cause: BaseException) -> errors.BailianError:
         why = str(cause) or type(cause).__name__
         if isinstance(cause, httpx.ConnectError | httpx.ProxyError):
-            variable = proxy_variable(self._connection.base_url)
-            through = f" through the proxy of the variable {variable}" if variable else ""
-            text = f"no connection to {self._host}{through}: {why}"
+            text = f"no connection to {self._host}{way_to(self._connection.base_url)}: {why}"
         elif self._request_id is None and not self._frames:
             text = f"the connection to {self._host} was lost before a reply came: {why}"
         else:

@@ -137,6 +137,14 @@ def _tls(*_: str | None) -> ssl.SSLContext:
     return httpx.create_ssl_context()
 
 
+def way_to(base_url: str) -> str:
+    """Return where to look when no connection can be made: at a proxy, or at who is to listen here."""
+    if is_loopback(base_url):
+        return f" (is the emulator running at {base_url}? Else unset DASHSCOPE_BASE_URL)"
+    variable = proxy_variable(base_url)
+    return f" through the proxy of the variable {variable}" if variable else ""
+
+
 def proxy_variable(base_url: str) -> str | None:
     """Return the variable of the environment that names a proxy for this URL, if one does."""
     if is_loopback(base_url) or urllib.request.proxy_bypass(host_of(base_url)):

@@ -71,8 +71,8 @@ def _checked(key: str) -> str:
     key = key.strip()
     if not key:
         message = (
-            "there is no API key (a pickled model has none): give `api_key`, set the variable "
-            "DASHSCOPE_API_KEY, or put it into dashscope's configuration"
+            "there is no API key: give `api_key`, set the variable DASHSCOPE_API_KEY, or put it into "
+            "dashscope's configuration; keys are made in the console, and never pickled with a model"
         )
         raise ValueError(message)
     if not key.isascii() or not key.isprintable() or " " in key:

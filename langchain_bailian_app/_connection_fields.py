@@ -34,7 +34,10 @@ def check_id(value: str) -> str:
         ValueError: It is no id.
     """
     if not _ID.fullmatch(value):
-        message = f"{value!r} is no id of the service: it has 1 to 128 letters, digits, `_` and `-`"
+        message = (
+            f"{value!r} is no id of the service: an id is no name, it has 1 to 128 letters, digits, "
+            "`_` and `-`"
+        )
         raise ValueError(message)
     return value
 

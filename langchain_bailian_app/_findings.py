@@ -141,6 +141,8 @@ def _line(error: errors.BailianError) -> str:
             advice = "; look for a proxy in between, or for a node of a workflow that fails"
         case errors.BailianConnectionError():
             advice = "; check the network, the proxy and DASHSCOPE_BASE_URL"
+        case errors.BailianRequestError() if "biz_params" in str(error):
+            advice = """; give them with `--biz-params '{"city": "杭州"}'`"""
         case errors.BailianRateLimitError() | errors.BailianServerError():
             advice = "; try again later"
     return " ".join(f"{error}{advice}".split())
