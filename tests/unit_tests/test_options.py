@@ -238,10 +238,8 @@ def test_a_wire_without_tokens_has_none() -> None:
     ],
 )
 def test_a_file_of_a_workflow(file: dict[str, str], expected: dict[str, str]) -> None:
-    url = file.pop("url")
-
-    assert url.startswith(("https://e.com/", "oss://b/"))
-    assert file == {"source": "localFile"} | expected
+    assert file["url"].startswith(("https://e.com/", "oss://b/"))
+    assert file == {"url": file["url"], "source": "localFile"} | expected
 
 
 @pytest.mark.parametrize("url", ["a.pdf", "/a.pdf", "file:///a.pdf", "data:,x", ""])
