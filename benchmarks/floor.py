@@ -29,6 +29,9 @@ class FromMemory(BaseChatModel):
         message = AIMessage(TOKEN * self.frames)
         return ChatResult(generations=[ChatGeneration(message=message)])
 
+    async def _agenerate(self, *_: Any, **__: Any) -> ChatResult:
+        return self._generate()
+
     def _stream(self, *_: Any, **__: Any) -> Iterator[ChatGenerationChunk]:
         for _number in range(self.frames):
             yield ChatGenerationChunk(message=AIMessageChunk(content=TOKEN))

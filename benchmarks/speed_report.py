@@ -43,7 +43,8 @@ Answers of 20 frames; µs. Of the SDK: `completions.create(…, stream=True)`, r
 
 {calls}
 
-`abatch` and `batch` of short calls that each take 20 ms to answer:
+`abatch` and `batch` of short calls that each take 20 ms to answer; from memory they take no time, and show
+how LangChain's own part grows with their number.
 
 {batches}
 
@@ -128,7 +129,11 @@ def _section(found: Measured) -> str:
         first=_table(found.first, {"sync_ms": "sync", "async_ms": "async"}, ".2f"),
         calls=_table(found.calls, {"invoke_us": "`invoke`", "ainvoke_us": "`ainvoke`"}, ",.0f"),
         batches=_rows(
-            {f"{n:,} calls": figures for n, figures in found.batches.items()},
+            {
+                f"{n:,} calls, {label(name)}": figures
+                for n, table in found.batches.items()
+                for name, figures in table.items()
+            },
             {
                 "abatch_us": "`abatch`, CPU µs a call",
                 "abatch_s": "`abatch`, s",

@@ -302,7 +302,8 @@ def test_proxies_do_not_matter(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_command_line() -> None:
-    command = [sys.executable, "-W", "error", "-m", "langchain_bailian_app.emulator"]
+    warnings = ["-W", "error", "-W", "ignore::DeprecationWarning"]  # of langsmith, on Python 3.14
+    command = [sys.executable, *warnings, "-m", "langchain_bailian_app.emulator"]
     with subprocess.Popen(
         [*command, "--port", "0", "--pace", "0"],
         stdout=subprocess.PIPE,
@@ -312,7 +313,8 @@ def test_command_line() -> None:
         assert process.stdout is not None
         greeting = ""
         while "Ctrl-C" not in greeting:
-            greeting += process.stdout.readline()
+            assert (line := process.stdout.readline())
+            greeting += line
         exported = dict(re.findall(r"export (\w+)=(\S+)", greeting))
         headers = {"Authorization": f"Bearer {exported['DASHSCOPE_API_KEY']}"}
         response = httpx.post(
