@@ -234,19 +234,13 @@ def test_several_searches_merge_by_chunk_and_the_best_come_first() -> None:
 def test_a_chunk_stays_with_its_best_score(
     searches: list[list[tuple[str, float | None]]], expected: list[str]
 ) -> None:
-    steps = [
-        retrieval(
-            *(
-                hit(text, score=score, referenceIndex=number)
-                for number, (text, score) in enumerate(found, 1)
-            )
-        )
-        for found in searches
-    ]
+    def step(hits: list[tuple[str, float | None]]) -> dict[str, Any]:
+        numbered = enumerate(hits, 1)
+        return retrieval(*(hit(text, score=score, referenceIndex=n) for n, (text, score) in numbered))
 
-    passages = [passage for passage, _ in found_so_far(steps)]
+    passages = [passage for passage, _ in found_so_far(map(step, searches))]
 
-    assert [f"{found.text}{found.index} {found.score}" for found in passages] == expected
+    assert [f"{passage.text}{passage.index} {passage.score}" for passage in passages] == expected
 
 
 @pytest.mark.parametrize(
