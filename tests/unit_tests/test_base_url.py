@@ -111,7 +111,7 @@ def test_the_gateway_of_a_workspace_is_its_own_host() -> None:
 
 
 def test_the_gateway_of_a_workspace_needs_a_workspace() -> None:
-    with pytest.raises(ValueError, match=r"^`gateway='workspace'` needs `workspace` or"):
+    with pytest.raises(ValueError, match=r"^`gateway='workspace'` needs .* or DASHSCOPE_WORKSPACE$"):
         default_base_url("workspace", None, "cn-beijing")
 
 
