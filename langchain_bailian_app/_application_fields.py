@@ -258,7 +258,7 @@ def nearest(name: str, fields: Iterable[str]) -> str:
     known = list(fields)
     near = _ELSEWHERE.get(name)
     if near not in known:
-        near = next(iter(difflib.get_close_matches(name, known, n=1)), None)
+        near = next(iter(difflib.get_close_matches(name, known)), None)
     return f": did you mean `{near}`?" if near else ""
 
 

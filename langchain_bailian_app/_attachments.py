@@ -82,7 +82,7 @@ def _check_data(name: str, url: str) -> None:
         problem = "is no base64 data URL: `data:<mime type>;base64,<data>`"
     elif name == "image_list" and not mime_type.startswith("image/"):
         problem = f"is of the type {mime_type!r}, which is no image: give it as a file"
-    elif len(data) * 3 // 4 - data.count("=", -2) > _LARGEST:
+    elif len(data) * 3 // 4 - data.count("=") > _LARGEST:
         problem = f"has more than {_LARGEST:,} bytes, which the service does not take: give a URL"
     elif not data:
         problem = "is empty"

@@ -112,7 +112,7 @@ class OutputFormat:
             reading = self._fitted(value)
             if reading.problem is None:
                 return reading.parsed
-        part = complete(found.begun) if found.begun else None
+        part = complete(found.begun)
         if self._class is not None and part is not None:
             return self._fitted(part).parsed
         kind = self._schema.get("type")
@@ -125,12 +125,12 @@ class OutputFormat:
         return Reading(problem=wrong) if wrong else Reading(value)
 
 
-def _instance(kind: type, value: Any) -> Reading:
+def _instance(kind: Any, value: Any) -> Reading:
     try:
         if issubclass(kind, BaseModel):
             # Read as JSON, where also a strict model takes a date or an enumeration for a string.
             return Reading(kind.model_validate_json(json.dumps(value)))
-        return Reading(cast("Any", kind).parse_obj(value))
+        return Reading(kind.parse_obj(value))
     except ValueError as exc:  # of pydantic 2 or 1, which wrap those of validators
         errors = cast("Any", exc).errors()
         places = ((".".join(map(str, error["loc"])), error["msg"]) for error in errors)
@@ -156,25 +156,26 @@ def _json_schema(schema: Schema) -> dict[str, Any]:
 
 def _converted(schema: Schema) -> dict[str, Any]:
     if isinstance(schema, dict):
-        is_tool = schema.get("type") == "function" or any(
-            isinstance(schema.get(key), dict) for key in _TOOL_KEYS
-        )
+        is_tool = any(isinstance(schema.get(key), dict) for key in _TOOL_KEYS)
         return convert_to_json_schema(schema) if is_tool else schema
     if is_basemodel_subclass(schema):  # core's conversion loses references of a class to itself
         kind: Any = schema
-        found = kind.model_json_schema() if issubclass(kind, BaseModel) else kind.schema()
-        return cast("dict[str, Any]", found)
+        found: dict[str, Any] = (
+            kind.model_json_schema() if issubclass(kind, BaseModel) else kind.schema()
+        )
+        return found
     if not (issubclass(schema, dict) and hasattr(schema, "__required_keys__")):
         message = f"a schema is a pydantic class, a TypedDict class or a JSON Schema, not {schema!r}"
         raise ValueError(message)
     try:
-        return cast("dict[str, Any]", _without_help_on_dict(convert_to_json_schema(schema)))
+        found = _without_help_on_dict(convert_to_json_schema(schema))
     except TypeError as exc:
         message = (
             f"{schema.__name__} cannot be made a JSON Schema ({exc}): write a key that may be missing "
             'as `Annotated[str, None, "what it is"]`, or take a pydantic class'
         )
         raise ValueError(message) from exc
+    return found
 
 
 def _without_help_on_dict(part: Any) -> Any:

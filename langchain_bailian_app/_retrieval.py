@@ -120,11 +120,9 @@ def _completed(hit: Passage, reference: Passage | None) -> Passage:
     if reference is None:
         return hit
     missing = {
-        name: value
-        for name, value in asdict(reference).items()
-        if name != "extra" and getattr(hit, name) in (None, "", [])
+        name: value for name, value in asdict(reference).items() if getattr(hit, name) in (None, "", [])
     }
-    return replace(hit, **missing, extra=reference.extra | hit.extra)
+    return replace(hit, **missing | {"extra": reference.extra | hit.extra})
 
 
 def _document(passage: Passage, cited: bool | None, pipeline_id: str | None) -> Document:

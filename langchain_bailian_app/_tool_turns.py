@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import deque
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, ToolMessage
 
@@ -36,8 +36,9 @@ def with_calls_as_text(messages: Sequence[BaseMessage]) -> list[BaseMessage]:
 def _taken(left: deque[BaseMessage]) -> list[ToolMessage]:
     """Take the results that come first."""
     results = []
-    while left and isinstance(left[0], ToolMessage):
-        results.append(cast("ToolMessage", left.popleft()))
+    while left and isinstance(first := left[0], ToolMessage):
+        results.append(first)
+        left.popleft()
     return results
 
 

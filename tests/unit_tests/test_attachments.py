@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from base64 import b64encode
+from base64 import b64encode, encodebytes
 from typing import Any
 
 import pytest
@@ -30,6 +30,10 @@ URL = "https://example.com/a.png"
             {"type": "image", "source_type": "base64", "data": DATA, "mime_type": "image/png"},
             ("image", PNG),
         ),
+        (
+            {"type": "file", "source_type": "base64", "data": DATA, "mime_type": "application/pdf"},
+            ("file", PDF),
+        ),
         ({"type": "file", "url": "oss://b/k"}, ("file", "oss://b/k")),
         ({"type": "file", "base64": DATA, "mime_type": "application/pdf"}, ("file", PDF)),
         ({"type": "file", "file": {"filename": "a.pdf", "file_data": PDF}}, ("file", PDF)),
@@ -42,6 +46,11 @@ URL = "https://example.com/a.png"
 )
 def test_shapes_of_content_blocks(block: Any, expected: tuple[str, str]) -> None:
     assert expected == part_of(block)
+
+
+@pytest.mark.parametrize("kind", ["file", "image", "audio", "video"])
+def test_an_uploaded_file_is_told_by_its_id_whatever_its_kind(kind: str) -> None:
+    assert part_of({"type": kind, "file_id": "file_session_1"}) == ("file", "file_session_1")
 
 
 @pytest.mark.parametrize(
@@ -62,16 +71,31 @@ def test_other_blocks_are_errors_that_name_them(block: dict[str, Any]) -> None:
         part_of(block)
 
 
+def test_the_error_says_what_an_application_takes() -> None:
+    with pytest.raises(ValueError, match="content block of type 'video'") as caught:
+        part_of({"type": "video", "url": URL})
+
+    assert str(caught.value) == (
+        "a content block of type 'video' with the keys ['type', 'url'] cannot be put to an "
+        "application: it takes text, images and files by URL, and base64 data with its mime_type; "
+        "other data is uploaded by a model that has `files=BailianFiles(…)`"
+    )
+
+
 @pytest.mark.parametrize(
     ("name", "url", "text"),
     [
-        ("image_list", "a.png", "no URL"),
+        ("image_list", "a.png", "has 'a.png', which is no URL .*: give the content of a local file as"),
+        ("image_list", "x" * 99, f"has '{'x' * 60}', which is no URL"),
         ("image_list", "/tmp/a.png", "no URL"),  # noqa: S108  # never opened
         ("image_list", "file:///a.png", "no URL"),
         ("image_list", PDF, "'application/pdf', which is no image"),
         ("image_list", "data:image/png,abc", "no base64 data URL"),
         ("image_list", "data:image/png;base64", "no base64 data URL"),
-        ("image_list", "data:image/png;base64,", "is empty"),
+        ("image_list", f"data:image/{'x' * 99},", f"'data:image/{'x' * 49}' is no base64 data URL"),
+        ("image_list", "data:image/png;base64,", "' is empty"),
+        ("image_list", f"{PNG},{DATA}", "no valid base64"),
+        ("file_list", "data:application/pdf;base64,QUJD%2F%2F", "no valid base64"),
         ("file_list", "data:application/pdf;base64,§", "no valid base64"),
         ("file_list", "data:application/pdf;base64,abc", "no valid base64"),
     ],
@@ -88,6 +112,8 @@ def test_a_file_has_at_most_10_megabytes() -> None:
         return f"data:application/pdf;base64,{b64encode(bytes(size)).decode()}"
 
     check_urls("file_list", [url(10 * 1024 * 1024)])
+    lines = encodebytes(bytes(10 * 1024 * 1024)).decode()
+    check_urls("file_list", [f"data:application/pdf;base64,{lines}"])
     with pytest.raises(ValueError, match="more than 10,485,760 bytes") as caught:
         check_urls("file_list", [url(10 * 1024 * 1024 + 1)])
     assert len(str(caught.value)) < 200

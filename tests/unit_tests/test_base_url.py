@@ -25,30 +25,51 @@ def test_a_base_url_is_taken_without_its_last_slash(base_url: str) -> None:
     assert base_url == check_base_url(base_url + "/", allow_insecure_http=False)
 
 
+OF_MODELS = "is the OpenAI-compatible route for models, which serves no applications"
+
+
 @pytest.mark.parametrize(
-    ("base_url", "should_be"),
+    ("base_url", "problem", "should_be"),
     [
-        ("https://example.com", "https://example.com/api/v1"),
-        ("https://example.com/", "https://example.com/api/v1"),
-        ("https://example.com/api", "https://example.com/api/v1"),
-        ("https://example.com/api/v2", "https://example.com/api/v1"),
-        ("https://example.com/compatible-mode/v1", "https://example.com/api/v1"),
-        ("https://example.com/compatible-mode/v1/", "https://example.com/api/v1"),
-        ("https://example.com/api/v1/apps/x", "https://example.com/api/v1"),
-        ("https://example.com/api/v1?key=1", "https://example.com/api/v1"),
-        ("https://example.com/api/v1#a", "https://example.com/api/v1"),
-        ("ftp://example.com/api/v1", "https://example.com/api/v1"),
-        ("example.com/api/v1", "/api/v1"),
-        ("https:///api/v1", "/api/v1"),
-        ("", "/api/v1"),
+        ("https://example.com", "does not end in /api/v1", "https://example.com/api/v1"),
+        ("https://example.com/", "does not end in /api/v1", "https://example.com/api/v1"),
+        ("https://example.com/api", "does not end in /api/v1", "https://example.com/api/v1"),
+        ("https://example.com/api/v2", "does not end in /api/v1", "https://example.com/api/v1"),
+        ("https://example.com/api/v1/apps/x", "does not end in /api/v1", "https://example.com/api/v1"),
+        ("https://example.com/api/v1?key=1", "does not end in /api/v1", "https://example.com/api/v1"),
+        ("https://example.com/api/v1#a", "does not end in /api/v1", "https://example.com/api/v1"),
+        ("http://localhost:8000", "does not end in /api/v1", "http://localhost:8000/api/v1"),
+        ("https://example.com/compatible-mode/v1", OF_MODELS, "https://example.com/api/v1"),
+        ("https://example.com/compatible-mode/v1/", OF_MODELS, "https://example.com/api/v1"),
+        ("ftp://example.com/api/v1", "is no http(s) URL", "https://example.com/api/v1"),
+        ("example.com/api/v1", "is no http(s) URL", "https://host/api/v1"),
+        ("https:///api/v1", "is no http(s) URL", "https://host/api/v1"),
+        ("", "is no http(s) URL", "https://host/api/v1"),
     ],
 )
-def test_any_other_url_is_an_error_that_says_what_it_should_be(base_url: str, should_be: str) -> None:
+def test_any_other_url_is_an_error_that_says_what_it_should_be(
+    base_url: str, problem: str, should_be: str
+) -> None:
     with pytest.raises(ValueError, match="base_url") as caught:
         check_base_url(base_url, allow_insecure_http=True)
 
-    _, _, example = str(caught.value).rpartition("should look like ")
-    assert should_be in example
+    assert str(caught.value) == f"`base_url` {base_url!r} {problem}: it should look like {should_be!r}"
+
+
+@pytest.mark.parametrize("port", ["port", "65536", "-1"])
+def test_a_port_is_a_number(port: str) -> None:
+    url = f"https://example.com:{port}/api/v1"
+
+    with pytest.raises(ValueError, match=f"`base_url` '{url}' has no valid port: "):
+        check_base_url(url, allow_insecure_http=False)
+
+
+@pytest.mark.parametrize("user", ["planted", "planted:planted", ":planted"])
+def test_a_url_with_a_password_is_refused_and_not_shown(user: str) -> None:
+    with pytest.raises(ValueError, match=r"^`base_url` has a user name or password in it") as caught:
+        check_base_url(f"https://{user}@example.com/api/v1", allow_insecure_http=False)
+
+    assert "planted" not in str(caught.value)
 
 
 @pytest.mark.parametrize(
@@ -62,7 +83,7 @@ def test_any_other_url_is_an_error_that_says_what_it_should_be(base_url: str, sh
     ],
 )
 def test_the_key_is_not_sent_in_the_clear_beyond_this_machine(base_url: str) -> None:
-    with pytest.raises(ValueError, match="allow_insecure_http"):
+    with pytest.raises(ValueError, match=r"use https, or set `allow_insecure_http=True`$"):
         check_base_url(base_url, allow_insecure_http=False)
     assert base_url == check_base_url(base_url, allow_insecure_http=True)
 
@@ -90,7 +111,7 @@ def test_the_gateway_of_a_workspace_is_its_own_host() -> None:
 
 
 def test_the_gateway_of_a_workspace_needs_a_workspace() -> None:
-    with pytest.raises(ValueError, match="DASHSCOPE_WORKSPACE"):
+    with pytest.raises(ValueError, match=r"^`gateway='workspace'` needs .* or DASHSCOPE_WORKSPACE$"):
         default_base_url("workspace", None, "cn-beijing")
 
 

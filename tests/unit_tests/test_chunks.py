@@ -9,13 +9,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from langchain_core.load import dumpd
-from langchain_core.messages import message_chunk_to_message
+from langchain_core.messages import AIMessageChunk, message_chunk_to_message
 from langchain_core.outputs import ChatGenerationChunk
 
 from langchain_bailian_app import _chunks
 from langchain_bailian_app._chunks import generation_chunk
 from langchain_bailian_app._deltas import Delta, ReasoningDelta, TextDelta
 from langchain_bailian_app._messages import chunk_from_delta
+from langchain_bailian_app._tool_calls import ToolCall
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -78,6 +79,54 @@ def test_a_change_to_one_chunk_is_none_to_another(delta: Delta) -> None:
         getattr(first.message, name).append({})
 
     assert everything(generation_chunk(delta)) == everything(constructed(delta))
+
+
+@pytest.mark.parametrize(
+    ("delta", "text", "kwargs"),
+    [(TextDelta("茶"), "茶", {}), (ReasoningDelta("想"), "", {"reasoning_content": "想"})],
+    ids=["text", "reasoning"],
+)
+def test_a_chunk_that_is_filled_with_what_it_had_stays_the_same(
+    delta: Delta, text: str, kwargs: dict[str, Any]
+) -> None:
+    copied, made = _chunks._Template(delta).filled(text, kwargs), constructed(delta)
+
+    assert everything(copied) == everything(made)
+    assert _chunks._state(copied) == _chunks._state(made)
+
+
+def test_what_is_neither_text_nor_reasoning_is_constructed() -> None:
+    call = ToolCall("add", {"a": 1}, "<tool_call>…</tool_call>", "call_1", 0)
+
+    assert everything(generation_chunk(call)) == everything(constructed(call))
+
+
+class Other(AIMessageChunk):
+    """A message that differs in nothing but its class."""
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda chunk: setattr(chunk, "text", "水"),
+        lambda chunk: setattr(chunk, "generation_info", {}),
+        lambda chunk: setattr(chunk.message, "__class__", Other),
+        lambda chunk: setattr(chunk.message, "content", chunk.text),
+        lambda chunk: chunk.message.tool_calls.append({}),
+        lambda chunk: chunk.message.__dict__.update(tool_calls=()),
+        lambda chunk: chunk.message.model_fields_set.add("id"),
+        lambda chunk: chunk.model_fields_set.clear(),
+        lambda chunk: setattr(chunk.message, "__pydantic_extra__", {"a": 1}),
+    ],
+    ids=["text", "value", "class", "type of text", "list", "type of list", "set", "unset", "extra"],
+)
+def test_a_copy_that_is_not_exact_is_known_for_one(change: Callable[[Any], None]) -> None:
+    copied, made = constructed(TextDelta("茶")), constructed(TextDelta("茶"))
+    assert _chunks._state(copied) == _chunks._state(made)
+
+    change(copied)
+
+    assert _chunks._state(copied) != _chunks._state(made)
 
 
 def test_copies_are_used_with_the_versions_installed() -> None:

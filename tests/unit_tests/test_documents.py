@@ -80,6 +80,7 @@ def test_the_row_of_a_table_has_neither_images_nor_title() -> None:
     [
         pytest.param(TEXT, ("茶书", "第一章", "茶是\n一片叶子。"), id="header"),
         pytest.param("【文档名】：茶书\n【正文】：茶", ("茶书", None, "茶"), id="wide colons"),
+        pytest.param("\n 【文档名】:茶书\n【正文】:茶", ("茶书", None, "茶"), id="space in front"),
         pytest.param("【正文】茶", (None, None, "茶"), id="no colon"),
         pytest.param(" 茶 ", (None, None, "茶"), id="no header"),
         pytest.param(
@@ -102,9 +103,36 @@ def test_the_header_of_a_chunk_becomes_fields(text: Any, expected: tuple[Any, ..
 
 
 def test_fields_come_before_the_header() -> None:
-    passage = passage_from_reference({"text": TEXT, "title": "题", "doc_name": "名"})
+    fields = {"title": "题", "doc_name": "名"}
+    (node,) = passages_from_nodes([{"text": TEXT, "metadata": fields}])
+    (found,) = passages_from_observation([hit(title="题", dataName="名")])
 
-    assert (passage.title, passage.doc_name) == ("题", "名")
+    for passage in (passage_from_reference({"text": TEXT} | fields), node, found):
+        assert (passage.title, passage.doc_name) == ("题", "名")
+
+
+def test_without_fields_the_header_names_title_and_document() -> None:
+    (node,) = passages_from_nodes([{"text": TEXT}])
+    (found,) = passages_from_observation([hit()])
+
+    for passage in (passage_from_reference({"text": TEXT}), node, found):
+        assert (passage.title, passage.doc_name) == ("第一章", "茶书")
+        assert passage.extra == {"文档类型": ["书"]}
+
+
+def test_where_a_passage_stands_is_told_by_every_source() -> None:
+    places = {"images": "https://example.com/1.png", "page_number": [3, 4]}
+    node = {"text": "茶", "metadata": places | {"doc_url": "https://example.com/tea"}}
+    passages = [
+        passage_from_reference({"doc_url": "https://example.com/tea"} | places),
+        *passages_from_observation([hit(webSearchUrl="https://example.com/tea", **places)]),
+        *passages_from_nodes([node]),
+    ]
+
+    for passage in passages:
+        assert passage.doc_url == "https://example.com/tea"
+        assert passage.images == ["https://example.com/1.png"]
+        assert passage.page_number == [3, 4]
 
 
 @pytest.mark.parametrize(
@@ -164,6 +192,10 @@ def test_a_header_may_have_any_lines() -> None:
     }
 
 
+def test_a_line_of_a_header_that_has_no_name_is_kept() -> None:
+    assert passage_from_reference({"text": "【附注\n【正文】:茶"}).extra == {"": "【附注"}
+
+
 def test_a_node_is_a_passage() -> None:
     metadata = {
         "parent": "",
@@ -198,6 +230,12 @@ def test_a_node_is_a_passage() -> None:
 )
 def test_a_node_may_have_another_shape(node: dict[str, Any]) -> None:
     assert [Passage(text="茶", chunk_id="7", score=1.0)] == passages_from_nodes([node])
+
+
+def test_metadata_that_is_called_as_the_text_is_kept_beside_it() -> None:
+    (passage,) = passages_from_nodes([{"text": "茶", "metadata": {"content": "目录"}}])
+
+    assert (passage.text, passage.extra) == ("茶", {"content": "目录"})
 
 
 @pytest.mark.parametrize("nodes", [None, {}, "x", [], [None, 1]])

@@ -7,7 +7,7 @@ import pytest
 from pydantic import SecretStr, ValidationError
 
 from langchain_bailian_app import BailianAppChatModel, BizParams, RagOptions
-from langchain_bailian_app._application_fields import ApplicationFields
+from langchain_bailian_app._application_fields import ApplicationFields, hide_secrets
 from langchain_bailian_app._connection_fields import ConnectionFields
 
 
@@ -165,3 +165,85 @@ def test_dicts_become_options() -> None:
 
     assert RagOptions(tags=["a"]) == fields.rag_options
     assert BizParams(city="杭州") == fields.biz_params
+
+
+# -- keywords of a call ------------------------------------------------------------------------------
+
+
+def test_keywords_of_a_call_are_laid_over_the_fields() -> None:
+    fields = ApplicationFields(memory_id="m", temperature=0.5, stop="。")
+
+    assert fields.overlaid({"temperature": 0, "seed": 1, "stop": None}) == ApplicationFields(
+        memory_id="m", temperature=0, seed=1, stop="。"
+    )
+    assert fields == ApplicationFields(memory_id="m", temperature=0.5, stop="。")
+    with pytest.raises(ValidationError, match="max_tokens"):
+        fields.overlaid({"max_tokens": 0})
+
+
+@pytest.mark.parametrize("name", ["stream", "stream_usage", "ls_structured_output_format", "model"])
+def test_what_langchain_adds_for_itself_is_let_pass(name: str) -> None:
+    fields = ApplicationFields(memory_id="m")
+
+    assert fields.overlaid({name: "x", "unknown": None}) is fields
+
+
+@pytest.mark.parametrize(
+    ("keywords", "error", "text"),
+    [
+        (
+            {"sesion_id": "s"},
+            TypeError,
+            "^a call has no argument `sesion_id`: did you mean `session_id`",
+        ),
+        ({"model_id": "q"}, TypeError, "^a call has no argument `model_id`: did you mean `app_model`"),
+        ({"xyz": 1}, TypeError, "^a call has no argument `xyz`$"),
+        ({"app_id": "app"}, TypeError, "^`app_id` is for the constructor"),
+        ({"timeout": 1}, TypeError, "^`timeout` is for the constructor"),
+        (
+            {"tools": []},
+            NotImplementedError,
+            '^a Bailian application .*`tool_calling="prompt"` emulates',
+        ),
+        ({"strict": True}, NotImplementedError, "^a Bailian application runs its own tools"),
+        ({"response_format": {}}, NotImplementedError, "^the service .*: use `with_structured_output`"),
+    ],
+)
+def test_a_keyword_that_a_call_does_not_take_is_refused_with_advice(
+    keywords: dict[str, Any], error: type[Exception], text: str
+) -> None:
+    with pytest.raises(error, match=text):
+        ApplicationFields().overlaid(keywords)
+
+
+def test_where_tools_are_told_in_words_their_keywords_are_no_fields() -> None:
+    tools: dict[str, Any] = {"tools": [{}], "tool_choice": "any", "strict": True}
+    fields = ApplicationFields(tool_calling="prompt")
+
+    assert fields.overlaid(tools) is fields
+    assert ApplicationFields().overlaid(tools | {"tool_calling": "prompt"}) == fields
+    with pytest.raises(TypeError, match="no argument `toolz`"):
+        fields.overlaid({"toolz": []})
+
+
+def test_keywords_that_are_kept_show_no_secret() -> None:
+    url = "https://example.com/a.png?Signature=planted"
+    given: dict[str, Any] = {
+        "biz_params": {"city": "杭州", "user_defined_tokens": {"tool": "planted"}},
+        "image_list": [url, url],
+        "file_list": url,
+        "memory_id": "m",
+    }
+    kept = hide_secrets(given)
+
+    assert "planted" not in repr(kept)
+    assert ApplicationFields(**kept) == ApplicationFields(**given)
+    assert kept["biz_params"].to_wire()["user_defined_tokens"] == {"tool": {"user_token": "planted"}}
+    assert (kept["image_list"], kept["file_list"]) == ([url, url], [url])
+    assert given["file_list"] == url
+
+
+def test_keywords_without_secrets_are_kept_as_they_are() -> None:
+    given = {"memory_id": "m", "image_list": None, "biz_params": BizParams(city="杭州")}
+
+    assert hide_secrets(given) == given

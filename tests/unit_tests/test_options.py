@@ -223,30 +223,50 @@ def test_a_wire_without_tokens_has_none() -> None:
 
 
 @pytest.mark.parametrize(
-    ("file", "expected"),
+    ("url", "expected"),
     [
         (
-            workflow_file("https://e.com/%E5%B9%B4%E6%8A%A5.pdf?Signature=s"),
+            "https://e.com/%E5%B9%B4%E6%8A%A5.pdf?Signature=s",
             {"name": "年报.pdf", "type": "document", "mimeType": "application/pdf"},
         ),
-        (workflow_file("oss://b/a.png"), {"name": "a.png", "type": "image", "mimeType": "image/png"}),
-        (workflow_file("https://e.com/"), {"type": "document"}),
-        (
-            workflow_file("https://e.com/x", name="a", kind="custom", mime_type="x/y", source="url"),
-            {"name": "a", "type": "custom", "mimeType": "x/y", "source": "url"},
-        ),
+        ("oss://b/a.png", {"name": "a.png", "type": "image", "mimeType": "image/png"}),
+        ("http://e.com/a.mp3", {"name": "a.mp3", "type": "audio", "mimeType": "audio/mpeg"}),
+        ("https://e.com/a.mp4", {"name": "a.mp4", "type": "video", "mimeType": "video/mp4"}),
+        ("https://e.com/a", {"name": "a", "type": "document"}),
+        ("https://e.com/", {"type": "document"}),
     ],
 )
-def test_a_file_of_a_workflow(file: dict[str, str], expected: dict[str, str]) -> None:
-    url = file.pop("url")
-
-    assert url.startswith(("https://e.com/", "oss://b/"))
-    assert file == {"source": "localFile"} | expected
+def test_what_a_file_of_a_workflow_is_stands_in_its_url(url: str, expected: dict[str, str]) -> None:
+    assert workflow_file(url) == {"url": url, "source": "localFile"} | expected
 
 
-@pytest.mark.parametrize("url", ["a.pdf", "/a.pdf", "file:///a.pdf", "data:,x", ""])
-def test_a_file_of_a_workflow_has_a_url(url: str) -> None:
-    with pytest.raises(ValueError, match="no URL"):
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        (
+            {"name": "a", "kind": "custom", "mime_type": "x/y", "source": "url"},
+            {"name": "a", "type": "custom", "mimeType": "x/y", "source": "url"},
+        ),
+        ({"name": "a.mp3"}, {"name": "a.mp3", "type": "audio", "mimeType": "audio/mpeg"}),
+        ({"mime_type": "image/webp"}, {"name": "x.pdf", "type": "image", "mimeType": "image/webp"}),
+    ],
+)
+def test_what_is_said_of_a_file_counts_more_than_its_url(
+    given: dict[str, Any], expected: dict[str, str]
+) -> None:
+    url = "https://e.com/x.pdf"
+
+    assert workflow_file(url, **given) == {"url": url, "source": "localFile"} | expected
+
+
+NO_URLS = ["a.pdf", "/a.pdf", "file:///a.pdf", "ftp://e.com/a.pdf", "https:///a.pdf", "data:,x", ""]
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"), [*zip(NO_URLS, NO_URLS, strict=True), ("data:" + "x" * 99, "data:" + "x" * 55)]
+)
+def test_a_file_of_a_workflow_has_a_url(url: str, shown: str) -> None:
+    with pytest.raises(ValueError, match=f"^'{shown}' is no URL that a workflow could read$"):
         workflow_file(url)
 
 

@@ -135,7 +135,10 @@ def test_one_question_is_a_prompt_and_anything_more_are_messages(
 def test_without_a_question_there_is_no_request(
     messages: list[BaseMessage], session_id: str | None
 ) -> None:
-    with pytest.raises(ValueError, match="human message"):
+    text = (
+        "^the messages have no human message" if session_id is None else "^a session takes exactly one"
+    )
+    with pytest.raises(ValueError, match=text):
         body_of(*messages, session_id=session_id)
 
 
@@ -149,14 +152,19 @@ def test_without_a_question_there_is_no_request(
     ],
 )
 def test_a_message_of_another_role_is_refused(message: BaseMessage) -> None:
-    with pytest.raises(ValueError, match=type(message).__name__):
+    what_to_do = "leave it out, or put its content into a human message$"
+    with pytest.raises(
+        ValueError, match=f"^a {type(message).__name__} cannot be put to .*{what_to_do}"
+    ):
         body_of(HUMAN, message)
 
 
 def test_an_answer_that_only_calls_tools_is_refused() -> None:
     call = {"name": "f", "args": {}, "id": "1"}
 
-    with pytest.raises(ValueError, match="only calls tools"):
+    with pytest.raises(
+        ValueError, match=r'^an answer that only calls tools .*`tool_calling="prompt"`$'
+    ):
         body_of(HUMAN, AIMessage("", tool_calls=[call]), HUMAN)
     assert (
         input_of(HUMAN, AIMessage("绿茶。", tool_calls=[call]), HUMAN)["messages"][1]["content"]
@@ -200,6 +208,11 @@ def test_a_session_by_hand_gets_the_question_behind_the_newest_answer(
 def test_a_session_by_hand_takes_exactly_one_question(messages: list[BaseMessage]) -> None:
     with pytest.raises(ValueError, match="exactly one new human message"):
         body_of(*messages, session_id="s")
+
+
+@pytest.mark.parametrize("session_id", [None, "s"])
+def test_either_way_the_request_goes_to_the_application(session_id: str | None) -> None:
+    assert build("app", [HUMAN], ApplicationFields(session_id=session_id)).path == "apps/app/completion"
 
 
 @pytest.mark.parametrize("session_id", [None, "s"])
@@ -260,11 +273,18 @@ def test_a_block_that_cannot_be_sent_is_refused_not_dropped(block: dict[str, Any
         body_of(HumanMessage([block]))
 
 
-def test_an_image_in_a_system_message_is_refused_not_dropped() -> None:
-    message = SystemMessage([{"type": "text", "text": "看"}, {"type": "image", "url": IMAGE}])
+@pytest.mark.parametrize("kind", ["image", "file"])
+def test_an_attachment_of_a_system_message_is_refused_not_dropped(kind: str) -> None:
+    message = SystemMessage([{"type": "text", "text": "看"}, {"type": kind, "url": IMAGE}])
 
-    with pytest.raises(ValueError, match="image"):
+    with pytest.raises(ValueError, match=r"^images and files can stand in human messages only$"):
         body_of(message, HUMAN)
+
+
+def test_rules_may_be_blocks_of_text() -> None:
+    rules = SystemMessage([{"type": "text", "text": "简短"}, "回答。"])
+
+    assert input_of(rules, HUMAN) == input_of(SYSTEM, HUMAN)
 
 
 def test_the_block_in_the_error_message_is_described_without_its_data() -> None:
@@ -291,6 +311,29 @@ def test_a_session_gets_only_the_attachments_of_the_new_question() -> None:
 
     expected = {"prompt": "二", "session_id": "s", "image_list": [B, C]}
     assert expected == input_of(first, AI, second, session_id="s", image_list=[C])
+
+
+def test_uploaded_files_in_messages_are_named_before_those_of_the_options() -> None:
+    blocks = [{"type": "file", "file_id": f"file_session_{n}"} for n in (1, 2)]
+    rag_options = RagOptions(pipeline_ids="kb", session_file_ids=["file_session_3", "file_session_1"])
+
+    body = body_of(HumanMessage([*blocks, "比较"]), rag_options=rag_options)
+
+    assert body["input"] == {"prompt": "比较"}
+    assert body["parameters"]["rag_options"] == {
+        "pipeline_ids": ["kb"],
+        "session_file_ids": ["file_session_1", "file_session_2", "file_session_3"],
+    }
+    alone = body_of(HumanMessage([*blocks, "比较"]))["parameters"]["rag_options"]
+    assert alone == {"session_file_ids": ["file_session_1", "file_session_2"]}
+
+
+def test_uploaded_files_in_messages_count_among_the_ten_of_a_call() -> None:
+    blocks = [{"type": "file", "file_id": f"file_session_{n}"} for n in range(6)]
+    others = [f"file_session_{n}" for n in range(5, 11)]
+
+    with pytest.raises(ValueError, match=r"at most 10 session files .*, not 11"):
+        body_of(HumanMessage([*blocks, "看"]), rag_options=RagOptions(session_file_ids=others))
 
 
 # -- fields ------------------------------------------------------------------------------------------
@@ -410,6 +453,22 @@ def test_thinking_implies_thoughts(options: dict[str, Any], expected: dict[str, 
     assert expected | {"incremental_output": True} == parameters_of(**options)
 
 
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ({"answer_node": "End"}, {"flow_stream_mode": "message_format_plus"}),
+        (
+            {"answer_node": "End", "flow_stream_mode": "agent_format"},
+            {"flow_stream_mode": "agent_format"},
+        ),
+    ],
+)
+def test_the_node_of_an_answer_is_asked_for_as_a_stream_of_nodes(
+    options: dict[str, Any], expected: dict[str, Any]
+) -> None:
+    assert parameters_of(**options) == expected | {"incremental_output": True}
+
+
 def test_rag_options_and_biz_params_are_sent_as_objects() -> None:
     rag_options = RagOptions(pipeline_ids="kb", tags="a", metadata_filter={"year": 2025})
     biz_params = BizParams(city="杭州", user_defined_tokens={"tool": "token"})
@@ -466,7 +525,7 @@ def test_building_a_request_changes_no_message_and_no_option() -> None:
     "url", ["cat.png", "/home/me/cat.png", "file:///home/me/cat.png", "C:\\\\cat.png"]
 )
 def test_a_local_path_is_no_url(url: str) -> None:
-    with pytest.raises(ValueError, match="base64"):
+    with pytest.raises(ValueError, match=r"^`image_list` has .* as base64"):
         body_of(HUMAN, image_list=[url])
     with pytest.raises(ValueError, match="base64"):
         body_of(HumanMessage([{"type": "image", "url": url}, "看"]))
@@ -477,5 +536,5 @@ def test_a_local_path_is_no_url(url: str) -> None:
     "message", [HumanMessage(""), HumanMessage(" \n"), HumanMessage([{"type": "image", "url": A}])]
 )
 def test_a_question_has_words(message: BaseMessage, options: dict[str, Any]) -> None:
-    with pytest.raises(ValueError, match="no text"):
+    with pytest.raises(ValueError, match=r"^the question has no text"):
         body_of(message, **options)

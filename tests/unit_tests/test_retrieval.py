@@ -11,10 +11,12 @@ import pytest
 from langchain_core.documents import Document
 
 from langchain_bailian_app import _search
+from langchain_bailian_app._answer import Answer
 from langchain_bailian_app._documents import Passage
-from langchain_bailian_app._retrieval import Found, documents
+from langchain_bailian_app._retrieval import Found, documents, found_in_all, found_so_far
 from langchain_bailian_app._search import AppSearch, Lookup, PipelineSearch
 from langchain_bailian_app._search_fields import SearchFields
+from langchain_bailian_app._steps import StepResult
 from langchain_bailian_app.errors import BailianNotFoundError, BailianServerError, BailianStreamError
 from tests.fixtures import frames_of, recording, reply, sse
 
@@ -195,6 +197,95 @@ def test_several_searches_merge_by_chunk_and_the_best_come_first() -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("searches", "expected"),
+    [
+        pytest.param(
+            [[("甲", 0.4), ("乙", 0.5)]], ["甲1 0.4", "乙2 0.5"], id="one search keeps its order"
+        ),
+        pytest.param(
+            [[("甲", 0.4), ("乙", 0.5)], [("丙", 0.6)]],
+            ["丙1 0.6", "乙2 0.5", "甲1 0.4"],
+            id="several are put in order",
+        ),
+        pytest.param(
+            [[("甲", 0.4), ("乙", 0.5)], []], ["甲1 0.4", "乙2 0.5"], id="one without hits is none"
+        ),
+        pytest.param(
+            [[("甲", None), ("乙", 0.5)], [("丙", 0.6)]],
+            ["丙1 0.6", "乙2 0.5", "甲1 None"],
+            id="without a score comes last",
+        ),
+        pytest.param(
+            [[("甲", 0.9)], [("乙", 0.6), ("甲", 0.5)]], ["甲1 0.9", "乙1 0.6"], id="the better score"
+        ),
+        pytest.param(
+            [[("甲", 0.5)], [("乙", 0.6), ("甲", 0.9)]],
+            ["甲2 0.9", "乙1 0.6"],
+            id="the better score later",
+        ),
+        pytest.param(
+            [[("甲", 0.5)], [("乙", 0.6), ("甲", 0.5)]], ["乙1 0.6", "甲1 0.5"], id="the first"
+        ),
+        pytest.param([[("甲", 0.5)], [("甲", None)]], ["甲1 0.5"], id="a score rather than none"),
+        pytest.param([[("甲", None)], [("甲", 0.5)]], ["甲1 0.5"], id="a score, though it came later"),
+    ],
+)
+def test_a_chunk_stays_with_its_best_score(
+    searches: list[list[tuple[str, float | None]]], expected: list[str]
+) -> None:
+    def step(hits: list[tuple[str, float | None]]) -> dict[str, Any]:
+        numbered = enumerate(hits, 1)
+        return retrieval(*(hit(text, score=score, referenceIndex=n) for n, (text, score) in numbered))
+
+    passages = [passage for passage, _ in found_so_far(map(step, searches))]
+
+    assert [f"{passage.text}{passage.index} {passage.score}" for passage in passages] == expected
+
+
+@pytest.mark.parametrize(
+    ("reference", "cited"),
+    [
+        pytest.param({"text": "甲", "doc_id": "file", "index_id": "9"}, "甲", id="by text"),
+        pytest.param({"text": "乙", "doc_id": "file", "index_id": "1"}, "乙", id="text before number"),
+        pytest.param({"text": "丁", "doc_id": "file", "index_id": "2"}, "乙", id="by number"),
+        pytest.param({"text": "乙"}, "乙", id="of no document"),
+        pytest.param({"text": "甲", "doc_id": "other", "index_id": "1"}, "new", id="another document"),
+        pytest.param({"text": "丁", "doc_id": "file", "index_id": "9"}, "new", id="neither"),
+        pytest.param({"text": "丁", "doc_id": "file"}, "new", id="without a number"),
+    ],
+)
+def test_a_reference_cites_one_hit_or_is_a_document_of_its_own(
+    reference: dict[str, Any], cited: str
+) -> None:
+    hits = retrieval(hit("甲", id="1"), hit("乙", id="2", referenceIndex=2), hit("丙", id="3"))
+    answer = Answer(steps=[StepResult("1", hits)], doc_references=[reference])
+
+    found = found_in_all(answer)
+
+    cites = [passage.text for passage, is_cited in found[:3] if is_cited]
+    assert (cites or ["new"]) == [cited]
+    assert len(found) == (4 if cited == "new" else 3)
+
+
+def test_what_only_the_reference_says_of_a_hit_is_added_to_it() -> None:
+    reference = {
+        "index_id": "1",
+        "text": "【章】:一\n【卷】:二\n【正文】:茶",
+        "title": "出处",
+        "doc_id": "file",
+        "doc_url": URL,
+    }
+    hits = retrieval(hit("【卷】:三\n【正文】:", title="题", score=0.5))
+    answer = Answer(steps=[StepResult("1", hits)], doc_references=[reference])
+
+    ((passage, cited),) = found_in_all(answer)
+
+    assert (passage.text, passage.title, passage.doc_url, passage.score) == ("茶", "题", URL, 0.5)
+    assert passage.extra == {"章": "一", "卷": "三"}
+    assert cited
+
+
 def test_markers_cite_where_the_service_names_no_references() -> None:
     assert [d.metadata["cited"] for d in found(recording("retrieval-of-rows.json"))] == [True]
 
@@ -302,6 +393,13 @@ def test_the_knowledge_base_stands_in_the_id_of_the_chunk(
     (document,) = documents([Found(Passage(chunk_id=chunk_id, doc_id="file_1"))])
 
     assert document.metadata.get("pipeline_id") == pipeline_id
+
+
+def test_documents_of_a_direct_search_are_of_the_knowledge_base_that_was_searched() -> None:
+    passage = Passage(chunk_id="ws_kb_file_1_0", doc_id="file_1")
+    (document,) = documents([Found(passage)], pipeline_id="searched")
+
+    assert document.metadata["pipeline_id"] == "searched"
 
 
 @pytest.mark.parametrize(

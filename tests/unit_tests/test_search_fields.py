@@ -161,11 +161,18 @@ def test_a_query_is_a_text(query: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    "history",
-    [[1], [("tool", "x")], [{"role": "user"}], [HumanMessage([{"type": "text", "text": " "}])]],
+    ("history", "problem"),
+    [
+        ([1], "these are no messages: .*int"),
+        ([("tool", "x")], "these are no messages: 'tool_call_id'"),
+        ([{"role": "user"}], "content"),
+        ([HumanMessage([{"type": "text", "text": " "}])], ", a message without a text tells a search"),
+        ([HumanMessage("茶？"), AIMessage("")], ", a message without a text tells a search"),
+        ("茶？", "valid list"),
+    ],
 )
-def test_a_history_has_messages_with_texts(history: Any) -> None:
-    with pytest.raises(ValidationError):
+def test_a_history_has_messages_with_texts(history: Any, problem: str) -> None:
+    with pytest.raises(ValidationError, match=problem):
         SearchFields(pipeline_id="kb", query_history=history)
 
 
@@ -197,6 +204,14 @@ def test_a_call_may_search_directly_whatever_the_constructor_says() -> None:
     assert options == SearchFields(pipeline_id="kb", k=3, rerank_top_n=2)
     by_name = BailianRetriever(pipeline_id="kb", rerank_min_score=0.5).overlaid({"pipeline_name": "茶"})
     assert by_name == SearchFields(pipeline_name="茶", rerank_min_score=0.5)
+
+
+def test_a_call_that_names_no_other_way_keeps_the_way_of_the_constructor() -> None:
+    retriever = BailianRetriever(app_id="app", memory_id="m", k=3)
+
+    options = retriever.overlaid({"k": 2, "pipeline_id": None})
+
+    assert (options.memory_id, options.k, options.direct) == ("m", 2, False)
 
 
 def test_k_is_what_vector_stores_call_top_k() -> None:

@@ -142,6 +142,27 @@ def test_what_is_wrong_with_an_answer_is_told(answer: str, problem: str) -> None
         assert problem in str(reading.problem)
 
 
+@pytest.mark.parametrize(
+    ("answer", "problem"),
+    [
+        ("", "there is no JSON in it"),
+        ('{"city": "杭', "the JSON breaks off before its end"),
+        ('{"city": "杭州"}', "`degrees`: Field required"),
+        ("[]", "Input should be an object"),
+    ],
+)
+def test_a_problem_names_the_place_where_there_is_one(answer: str, problem: str) -> None:
+    assert OutputFormat(Weather, told=True).read(answer).problem == problem
+
+
+def test_a_place_inside_is_told_by_its_way() -> None:
+    answer = '{"name": "a", "children": [{"name": "b"}, {"name": 1}]}'
+
+    for schema in (Node, Node.model_json_schema()):
+        problem = OutputFormat(schema, told=True).read(answer).problem
+        assert str(problem).startswith("`children.1.name`")
+
+
 def test_at_most_ten_problems_are_told() -> None:
     schema = {"type": "array", "items": {"type": "string"}}
     problem = OutputFormat(schema, told=True).read(json.dumps(list(range(1000)))).problem
@@ -232,6 +253,7 @@ def test_hostile_answers_are_read_quickly(answer: str) -> None:
 
 def test_nothing_is_made_of_what_cannot_be_completed() -> None:
     assert complete("nothing") is None
+    assert complete("") is None
 
 
 ANY_OF = {"anyOf": [{"type": "string"}, {"type": "null"}]}

@@ -68,6 +68,56 @@ def test_tools_are_described_behind_the_rules_of_the_caller() -> None:
 
 
 @pytest.mark.parametrize(
+    ("keywords", "chinese", "english"),
+    [
+        (
+            {},
+            ("可以一次写几个这样的块，调用几个函数。", "不需要函数时，直接回答。"),
+            (
+                "Several such blocks call several functions at once.",
+                "If no function is needed, just answer.",
+            ),
+        ),
+        (
+            {"tool_choice": "any", "parallel_tool_calls": True},
+            ("可以一次写几个这样的块，调用几个函数。", "这一次必须调用函数。"),
+            (
+                "Several such blocks call several functions at once.",
+                "This time you must call a function.",
+            ),
+        ),
+        (
+            {"tool_choice": "add", "parallel_tool_calls": False},
+            ("一次只能调用一个函数。", "这一次必须调用函数 add。"),
+            ("Call one function at a time only.", "This time you must call the function add."),
+        ),
+    ],
+)
+def test_how_many_calls_are_wanted_is_told_behind_the_form_of_one(
+    keywords: dict[str, Any], chinese: tuple[str, str], english: tuple[str, str]
+) -> None:
+    asked = prompt(**keywords)
+
+    for question, lines in (("一加二？", chinese), ("1 + 2?", english)):
+        text = asked.told([HumanMessage(question)])[0].text
+        assert tuple(text.rpartition("</tool_call>\n\n")[2].splitlines()[:-1]) == lines
+
+
+def test_descriptions_are_told_in_their_own_letters() -> None:
+    tool = {
+        "name": "add",
+        "description": "两数相加",
+        "parameters": {"type": "object", "properties": {}},
+    }
+
+    assert '"description": "两数相加"' in prompt(tools=[tool]).told([QUESTION])[0].text
+
+
+def test_messages_without_a_question_are_left_to_the_model() -> None:
+    assert prompt().told([])[0].text.startswith("# Tools\n\nBesides tools")
+
+
+@pytest.mark.parametrize(
     ("question", "words"),
     [("一加二？", "这一次必须调用函数 add。"), ("1 + 2?", "This time you must call the function add.")],
 )
@@ -119,7 +169,7 @@ def test_rules_that_are_blocks_stay_blocks() -> None:
     first, _ = prompt().told([SystemMessage(rules), QUESTION])
 
     assert first.content[:2] == rules
-    assert "# 工具" in str(first.content[2])
+    assert first.content[2] == {"type": "text", "text": f"\n\n{prompt().told([QUESTION])[0].text}"}
 
 
 def test_a_question_may_be_a_chat_message() -> None:
@@ -135,6 +185,16 @@ def test_without_tools_or_with_none_to_be_called_nothing_is_told() -> None:
 def test_only_the_tool_that_must_be_called_may_be_called() -> None:
     assert prompt(tool_choice="search").names == ["search"]
     assert prompt(tool_choice="any").names == ["add", "search"]
+
+
+def test_a_second_call_is_refused_where_only_one_may_be_made() -> None:
+    asked = prompt(parallel_tool_calls=False)
+
+    assert [call.problem for call in answer(f"{CALLED}{CALLED}", asked).tool_calls] == [
+        None,
+        "only one function may be called at a time",
+    ]
+    assert [call.problem for call in answer(f"{CALLED}{CALLED}", prompt()).tool_calls] == [None, None]
 
 
 # -- what is asked again -----------------------------------------------------------------------------
@@ -155,6 +215,11 @@ def answer(text: str, asked: ToolPrompt) -> Answer:
         (CALLED, "search", "there is no function 'add' to call, only search"),
         ("<tool_call>add(1)</tool_call>", "auto", "a call cannot be read: there is no JSON in it"),
         (f"<tool_call>add(1)</tool_call>{CALLED}", "auto", None),
+        (
+            "<tool_call>add(1)</tool_call><tool_call>[]</tool_call><tool_call>{</tool_call>",
+            "auto",
+            "a call cannot be read: there is no JSON in it; a call cannot be read: the JSON breaks off",
+        ),
     ],
 )
 def test_an_answer_is_asked_for_again_if_it_has_no_call_that_can_be_run(
@@ -170,6 +235,16 @@ def test_what_is_wrong_is_said_behind_what_was_answered() -> None:
 
     assert (said.type, said.content) == ("ai", "好。\n<tool_call>add(1)</tool_call>")
     assert again.text.startswith("没有执行任何函数：a call cannot be read: there is no JSON in it")
+
+
+def test_what_is_wrong_is_said_in_the_language_of_the_question_not_of_a_result() -> None:
+    asked = prompt(tool_choice="any")
+    called = [AIMessage("", tool_calls=[CALL]), ToolMessage("三", tool_call_id="1")]
+    told_messages = asked.told([HumanMessage("1 + 2?"), *called])
+
+    (again,) = asked.asked_again(told_messages, answer("", asked))
+
+    assert again.text.startswith("No function was run: there is no call of add or search\n\nWrite the")
 
 
 def test_an_empty_answer_is_no_message() -> None:
@@ -202,6 +277,30 @@ def test_calls_and_results_become_text() -> None:
     ]
 
 
+def test_a_result_of_another_call_stands_behind_those_that_were_asked_for() -> None:
+    calls = [CALL, tool_call(name="search", args={}, id="2")]
+    results = [ToolMessage(f"{n}", tool_call_id=n) for n in ("9", "2", "1")]
+
+    assert told(AIMessage("", tool_calls=calls), *results)[1:] == [
+        (
+            "human",
+            "\n".join(
+                (
+                    result(name="add", content="1"),
+                    result(name="search", content="2"),
+                    result(content="9"),
+                )
+            ),
+        )
+    ]
+
+
+def test_what_the_service_said_of_an_answer_stays_with_it() -> None:
+    called = AIMessage("", tool_calls=[CALL], response_metadata={"session_id": "s"})
+
+    assert with_calls_as_text([called])[0].response_metadata == {"session_id": "s"}
+
+
 def test_what_is_told_of_a_call_is_what_is_read_of_it() -> None:
     (_, text), *_ = told(AIMessage("算。", tool_calls=[CALL]))
     reader = CallReader(["add"])
@@ -220,7 +319,11 @@ def test_a_call_that_was_not_run_is_told_with_its_failure(args: str) -> None:
         "<tool_call>add(1)</tool_call>"
     )
     assert kind == "human"
-    assert '"status": "error", "content": "not run: ' in text
+    assert text == result(
+        name="add",
+        status="error",
+        content="not run: the call cannot be read, or there is no such function",
+    )
 
 
 def test_equal_calls_are_told_one_by_one() -> None:
@@ -235,7 +338,10 @@ def test_a_call_that_was_answered_is_not_answered_again() -> None:
     )
     told_messages = told(broken, ToolMessage("Error: no JSON", tool_call_id="2"))
 
-    assert told_messages[1:] == [("human", result(content="Error: no JSON"))]
+    assert told_messages == [
+        ("ai", "<tool_call>\nadd\n\n</tool_call>"),
+        ("human", result(content="Error: no JSON")),
+    ]
 
 
 def test_arguments_that_are_no_json_are_written_as_text() -> None:
@@ -252,9 +358,10 @@ def test_all_text_of_a_result_is_its_content() -> None:
 
 
 def test_a_result_whose_call_was_left_out_is_told_too() -> None:
-    lonely = ToolMessage("三", tool_call_id="9", name="add")
+    lonely = [ToolMessage(text, tool_call_id=text, name="add") for text in ("三", "四")]
+    both = f"{result(name='add', content='三')}\n{result(name='add', content='四')}"
 
-    assert told(lonely)[-1] == ("human", result(name="add", content="三"))
+    assert told(QUESTION, *lonely) == [("human", QUESTION.content), ("human", both)]
 
 
 def test_images_of_a_result_go_along() -> None:

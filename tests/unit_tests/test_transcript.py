@@ -6,11 +6,13 @@ import warnings
 from typing import Any
 
 import pytest
-from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, SystemMessage
+from langchain_core.messages import AIMessage, BaseMessage, ChatMessage, HumanMessage, SystemMessage
 from pydantic import ValidationError
 
+from langchain_bailian_app import _request
 from langchain_bailian_app._application_fields import ApplicationFields
 from langchain_bailian_app._request import turns_of, whole_request
+from langchain_bailian_app._transcript import last_question
 
 RULES = SystemMessage("简短。")
 EARLIER = [HumanMessage("什么是绿茶？"), AIMessage("不发酵的茶。")]
@@ -32,10 +34,10 @@ def test_agent_2_gets_a_transcript_as_one_prompt() -> None:
 
 
 def test_the_labels_are_in_the_language_of_the_question_and_rules_come_first() -> None:
-    messages = [HumanMessage("Hi"), AIMessage("Hello"), RULES, HumanMessage("What is tea?")]
+    messages = [HumanMessage("茶？"), AIMessage("叶子。"), RULES, HumanMessage("What is tea?")]
 
     assert told(messages, agent_version="2.0") == {
-        "prompt": "System: 简短。\n\nUser: Hi\n\nAssistant: Hello\n\nUser: What is tea?"
+        "prompt": "System: 简短。\n\nUser: 茶？\n\nAssistant: 叶子。\n\nUser: What is tea?"
     }
 
 
@@ -56,10 +58,14 @@ def test_agent_1_gets_messages(version: str | None) -> None:
 def test_agent_2_warns_once_of_what_its_document_does_not_have() -> None:
     fields: dict[str, Any] = {"agent_version": "2.0", "memory_id": "m", "top_k": 1, "app_model": "q"}
 
+    _request._warn_of_undocumented.cache_clear()
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         told([QUESTION], "warned", **fields)
-    assert [str(warning.message).partition(" ")[0] for warning in caught] == ["`memory_id`", "`top_k`"]
+    assert [str(warning.message) for warning in caught] == [
+        f"`{name}` is sent to application warned, but no document of Agent 2.0 has it"
+        for name in ("memory_id", "top_k")
+    ]
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         told([QUESTION], "warned", **fields)
@@ -79,6 +85,10 @@ def test_legacy_applications_get_rounds() -> None:
     }
 
 
+def test_legacy_applications_get_no_history_where_there_is_none() -> None:
+    assert told([RULES, QUESTION], legacy_history=True) == {"prompt": "简短。\n\n红茶呢？"}
+
+
 def test_answers_in_a_row_are_one_round() -> None:
     messages = [AIMessage("欢迎。"), AIMessage("请问。"), QUESTION]
 
@@ -87,10 +97,28 @@ def test_answers_in_a_row_are_one_round() -> None:
 
 @pytest.mark.parametrize("fields", [{"agent_version": "2.0"}, {"legacy_history": True}])
 def test_these_transcripts_end_with_a_question(fields: dict[str, Any]) -> None:
-    with pytest.raises(ValueError, match="a human message as the last one"):
+    with pytest.raises(
+        ValueError, match=r"^this kind of application takes a human message as the last"
+    ):
         told([*EARLIER, QUESTION, AIMessage("也是茶。")], **fields)
 
 
 def test_an_application_is_one_kind_or_the_other() -> None:
     with pytest.raises(ValidationError, match="legacy RAG applications"):
         ApplicationFields(legacy_history=True, agent_version="2.0")
+
+
+@pytest.mark.parametrize(
+    ("messages", "place"),
+    [
+        ([*EARLIER, QUESTION, RULES], 2),
+        ([QUESTION, ChatMessage("红茶呢？", role="user"), AIMessage("也是茶。")], 1),
+        ([QUESTION, ChatMessage("红茶呢？", role="human")], 1),
+        ([QUESTION, ChatMessage("红茶呢？", role="assistant")], 0),
+        ([RULES], None),
+    ],
+)
+def test_the_last_question_is_the_last_word_of_a_human(
+    messages: list[BaseMessage], place: int | None
+) -> None:
+    assert last_question(messages) == place
