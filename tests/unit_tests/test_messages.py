@@ -125,6 +125,8 @@ def test_content_is_a_plain_string_and_steps_are_no_tool_calls() -> None:
         ({"models": [{"input_tokens": None, "output_tokens": 2}, None]}, (0, 2, 2)),
         ({"input_tokens": 4, "output_tokens": 5}, (4, 5, 9)),
         ({"models": [], "input_tokens": 4, "output_tokens": 5}, (4, 5, 9)),
+        ({"models": [{"input_tokens": 4}]}, (4, 0, 4)),
+        ({"output_tokens": 5}, (0, 5, 5)),
         ({"models": [{"model_id": "m"}]}, None),
         ({"models": []}, None),
         ({"models": None}, None),
@@ -154,6 +156,22 @@ def test_unknown_fields_end_up_in_extra() -> None:
         "output": {"mood": "calm", "tier": 2},
         "usage": {"credits": 5},
     }
+
+
+def test_models_that_are_none_end_up_in_extra() -> None:
+    message = message_from_answer(Answer(usage={"models": "qwen", "credits": 5}), "app", {})
+
+    assert message.response_metadata["extra"] == {"usage": {"credits": 5, "models": "qwen"}}
+    assert "model_usage" not in message.response_metadata
+
+
+def test_what_a_workflow_says_in_the_end_and_what_a_memory_told_are_metadata() -> None:
+    entry = {"action_type": "api", "action": "memory", "observation": '["喜欢面食"]'}
+    answer = Answer(final_text="完", steps=[StepResult("bailian_0", entry)])
+    metadata = message_from_answer(answer, "app", {}).response_metadata
+
+    assert metadata["final_text"] == "完"
+    assert metadata["memories"] == [{"text": "喜欢面食", "stored_at": None}]
 
 
 # -- chunks ------------------------------------------------------------------------------------------
