@@ -230,9 +230,11 @@ def test_a_call_that_can_be_run_streams_whole_and_others_are_told_at_the_end() -
     chunk = chunk_from_delta(RIGHT)
     last = last_chunk(Answer(tool_calls=[RIGHT, WRONG], finish_reason="stop"), "app", {})
 
-    assert chunk.tool_call_chunks == [
-        tool_call_chunk(name="天气", args='{"city": "杭州"}', id="call_1", index=0)
-    ]
+    assert chunk == AIMessageChunk(
+        content="",
+        tool_call_chunks=[tool_call_chunk(name="天气", args='{"city": "杭州"}', id="call_1", index=0)],
+        response_metadata={"model_provider": "bailian"},
+    )
     assert last.tool_call_chunks == [
         tool_call_chunk(name="sub", args="<tool_call>{…}</tool_call>", id="call_2", index=1)
     ]
