@@ -56,7 +56,7 @@ def mended(value: Any, streamed: frozenset[str] = frozenset(), name: str = "") -
 def _mend_ends(text: str) -> str:
     """Keep half a pair at either end: the next frame, or the one before, may have its other half."""
     first = text[:1] if is_low(text[:1]) else ""
-    last = text[-1:] if len(text) > len(first) and is_high(text[-1:]) else ""
+    last = text[-1:] if is_high(text[-1:]) else ""
     return first + whole(text[len(first) : len(text) - len(last)]) + last
 
 

@@ -79,7 +79,7 @@ def message_from_answer(answer: Answer, app_id: str, conversation: dict[str, Any
             if call.problem is None
         ],
         invalid_tool_calls=[
-            create_invalid_tool_call(name=call.name, args=call.text, id=call.id, error=None)
+            create_invalid_tool_call(name=call.name, args=call.text, id=call.id)
             for call in answer.tool_calls
             if call.problem is not None
         ],

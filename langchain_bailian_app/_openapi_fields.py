@@ -12,7 +12,6 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
-    PrivateAttr,
     SecretStr,
     model_validator,
 )
@@ -94,8 +93,6 @@ class OpenApiFields(BaseModel):
 
     client: Any = Field(default=None, exclude=True, repr=False)
     """A `Client` of `alibabacloud_bailian20231229` of your own, instead of these settings."""
-
-    _openapi: Any = PrivateAttr(default=None)
 
     @model_validator(mode="after")
     def _check_access_key(self) -> Self:

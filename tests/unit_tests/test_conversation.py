@@ -114,6 +114,12 @@ def test_only_one_new_question_after_the_newest_answer_continues_its_session(
             [HumanMessage(["一", {"type": "image", "url": "https://x.example/1.png"}]), FIRST, TWO],
             id="image added",
         ),
+        # Nobody knows whether the cloud keeps these, also where nothing has changed.
+        *(
+            pytest.param([question, answer_to(question), TWO], id=f"{kind} kept")
+            for kind in ("image", "file")
+            for question in [HumanMessage(["一", {"type": kind, "url": "https://x.example/1"}])]
+        ),
     ],
 )
 def test_anything_else_than_what_was_said_is_told_whole_and_without_a_warning(
@@ -137,8 +143,8 @@ def test_metadata_that_was_changed_continues_nothing(forged: dict[str, Any]) -> 
         (1, LONGEST_IDLE - 1, "continue"),
         (1, LONGEST_IDLE, "whole"),
         (1, 3600.0, "whole"),
-        (1, -59.0, "continue"),  # by a clock that is a little behind
-        (1, -61.0, "whole"),
+        (1, -60.0, "continue"),  # by a clock that is a little behind
+        (1, -60.5, "whole"),
     ],
 )
 def test_a_session_that_may_be_at_its_end_is_told_whole_and_says_why(
@@ -148,6 +154,13 @@ def test_a_session_that_may_be_at_its_end_is_told_whole_and_says_why(
 
     assert decided.kind == kind
     assert (decided.reason is None) == (kind == "continue")
+
+
+def test_the_reason_says_which_end() -> None:
+    full = planned([ONE, answer_to(ONE, turn=MOST_TURNS), TWO])
+    old = planned([ONE, FIRST, TWO], NOW + LONGEST_IDLE)
+
+    assert (full.reason, old.reason) == ("it has 50 turns", "it may have expired")
 
 
 def test_the_margins_are_those_of_the_design() -> None:

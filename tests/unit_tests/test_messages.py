@@ -9,12 +9,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from langchain_core.messages import AIMessage, AIMessageChunk
+from langchain_core.messages.tool import invalid_tool_call, tool_call, tool_call_chunk
 
 from langchain_bailian_app._answer import Answer
 from langchain_bailian_app._citations import MarkerMode
 from langchain_bailian_app._deltas import ReasoningDelta, TextDelta
-from langchain_bailian_app._messages import chunk_from_delta, message_from_answer
+from langchain_bailian_app._messages import chunk_from_delta, last_chunk, message_from_answer
 from langchain_bailian_app._steps import StepCall, StepResult
+from langchain_bailian_app._tool_calls import ToolCall
 from tests.fixtures import (
     ANSWERS,
     answer_of,
@@ -123,6 +125,8 @@ def test_content_is_a_plain_string_and_steps_are_no_tool_calls() -> None:
         ({"models": [{"input_tokens": None, "output_tokens": 2}, None]}, (0, 2, 2)),
         ({"input_tokens": 4, "output_tokens": 5}, (4, 5, 9)),
         ({"models": [], "input_tokens": 4, "output_tokens": 5}, (4, 5, 9)),
+        ({"models": [{"input_tokens": 4}]}, (4, 0, 4)),
+        ({"output_tokens": 5}, (0, 5, 5)),
         ({"models": [{"model_id": "m"}]}, None),
         ({"models": []}, None),
         ({"models": None}, None),
@@ -152,6 +156,22 @@ def test_unknown_fields_end_up_in_extra() -> None:
         "output": {"mood": "calm", "tier": 2},
         "usage": {"credits": 5},
     }
+
+
+def test_models_that_are_none_end_up_in_extra() -> None:
+    message = message_from_answer(Answer(usage={"models": "qwen", "credits": 5}), "app", {})
+
+    assert message.response_metadata["extra"] == {"usage": {"credits": 5, "models": "qwen"}}
+    assert "model_usage" not in message.response_metadata
+
+
+def test_what_a_workflow_says_in_the_end_and_what_a_memory_told_are_metadata() -> None:
+    entry = {"action_type": "api", "action": "memory", "observation": '["喜欢面食"]'}
+    answer = Answer(final_text="完", steps=[StepResult("bailian_0", entry)])
+    metadata = message_from_answer(answer, "app", {}).response_metadata
+
+    assert metadata["final_text"] == "完"
+    assert metadata["memories"] == [{"text": "喜欢面食", "stored_at": None}]
 
 
 # -- chunks ------------------------------------------------------------------------------------------
@@ -202,6 +222,38 @@ def test_a_chunk_has_one_kind_of_content(
     assert expected == chunk_from_delta(delta)
 
 
+RIGHT = ToolCall("天气", {"city": "杭州"}, "<tool_call>…</tool_call>", "call_1", 0)
+WRONG = ToolCall("sub", {}, "<tool_call>{…}</tool_call>", "call_2", 1, "there is no function 'sub'")
+
+
+def test_a_call_that_can_be_run_streams_whole_and_others_are_told_at_the_end() -> None:
+    chunk = chunk_from_delta(RIGHT)
+    last = last_chunk(Answer(tool_calls=[RIGHT, WRONG], finish_reason="stop"), "app", {})
+
+    assert chunk == AIMessageChunk(
+        content="",
+        tool_call_chunks=[tool_call_chunk(name="天气", args='{"city": "杭州"}', id="call_1", index=0)],
+        response_metadata={"model_provider": "bailian"},
+    )
+    assert last.tool_call_chunks == [
+        tool_call_chunk(name="sub", args="<tool_call>{…}</tool_call>", id="call_2", index=1)
+    ]
+
+
+def test_calls_of_chunks_and_message_are_the_same() -> None:
+    answer = Answer(tool_calls=[RIGHT, WRONG], finish_reason="stop")
+    whole = message_from_answer(answer, "app", {})
+    chunks = merged([chunk_from_delta(RIGHT), last_chunk(answer, "app", {})])
+
+    assert whole.tool_calls == chunks.tool_calls
+    assert whole.tool_calls == [tool_call(name="天气", args={"city": "杭州"}, id="call_1")]
+    assert [call | {"error": None} for call in chunks.invalid_tool_calls] == whole.invalid_tool_calls
+    assert whole.invalid_tool_calls == [
+        invalid_tool_call(name="sub", args="<tool_call>{…}</tool_call>", id="call_2", error=None)
+    ]
+    assert whole.response_metadata["tool_call_problems"] == ["there is no function 'sub'"]
+
+
 @pytest.mark.parametrize("name", ANSWERS)
 def test_each_chunk_has_one_kind_of_block(name: str) -> None:
     for chunk in chunks_of(*read(frames_of(recording(name)))):
@@ -248,6 +300,7 @@ def test_an_entry_with_an_index_stays_by_itself() -> None:
 
     assert [entry["action"] for entry in message.additional_kwargs["thoughts"]] == ["a", "b"]
     assert [entry["n"] for entry in message.additional_kwargs["thoughts"]] == [1, 1]
+    assert [entry["wire_index"] for entry in message.additional_kwargs["thoughts"]] == [0, 0]
     assert not any("index" in entry for entry in message.additional_kwargs["thoughts"])
 
 

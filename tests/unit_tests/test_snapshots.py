@@ -76,6 +76,14 @@ def test_other_shapes_are_passed_on(data: bytes) -> None:
     assert snapshots.loads(data) == json.loads(data)
 
 
+@pytest.mark.parametrize("value", [LONG, {"text": LONG}, 5, True])
+def test_what_stands_in_the_place_of_a_list_is_read_each_time(value: Any) -> None:
+    snapshots = Snapshots()
+    several = [body(LONG, thoughts=value, more=[1])] * 4
+
+    assert [snapshots.loads(data) for data in several] == [json.loads(data) for data in several]
+
+
 def test_garbage_is_a_value_error_also_behind_a_known_list() -> None:
     snapshots = Snapshots()
     for _ in range(3):
