@@ -6,15 +6,16 @@ BIN := $(VENV)/bin
 .DEFAULT_GOAL := help
 
 $(BIN)/python:
-	$(PYTHON) -m venv $(VENV)
+	@echo 'Setting up $(VENV), which takes a minute or two'
+	@$(PYTHON) -m venv $(VENV)
 
 # What `make demo` needs, and what all the rest needs.
 $(VENV)/.emulator: pyproject.toml | $(BIN)/python
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[emulator]'
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[emulator]'
 	@touch $@
 
 $(VENV)/.dev: pyproject.toml | $(BIN)/python
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
 	@touch $@ $(VENV)/.emulator
 
 .PHONY: help
@@ -77,7 +78,7 @@ fuzz: $(VENV)/.dev ## Ten minutes of hostile bytes for what reads the wire.
 	$(BIN)/python -m tests.fuzz
 
 .PHONY: mutants
-mutants: $(VENV)/.dev ## Change the core here and there, and list the changes that no test notices; some minutes.
+mutants: $(VENV)/.dev ## Change the core here and there, and list the changes that no test notices; an hour.
 	$(BIN)/python -m pip install --quiet 'mutmut>=3.8,<4'
 	$(BIN)/mutmut run
 	$(BIN)/mutmut results

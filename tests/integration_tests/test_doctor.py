@@ -119,6 +119,7 @@ def test_a_setting_that_cannot_work_is_told_without_a_call(
         (App("elsewhere", workspace="ws-other"), "application", "workspace"),
         ("ffffffffffffffffffffffffffffffff", "application", "check `app_id`"),
         (App("ws", error=ErrorReply.of("Workspace.AccessDenied")), "workspace", "DASHSCOPE_WORKSPACE"),
+        (WORKFLOW_APP_ID, "application", "--biz-params"),
         (App("bill", error=ErrorReply.of("Arrearage")), "application", "balance"),
         (App("plugin", error=ErrorReply.of("InvokePluginFailed")), "application", "try again later"),
         (App("redirect", faults=Faults.always("redirect")), "address", "elsewhere.example"),
@@ -223,3 +224,14 @@ def test_a_session_that_is_forgotten_is_told(doctor: Any, unknown: Any, told: st
         found = doctor(App("forgets"), at=forgets)
 
     assert told in wrong(found)["sessions"]
+
+
+def test_variables_that_are_no_json_are_refused_with_an_example(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with pytest.raises(SystemExit):
+        main(["doctor", "--biz-params", "city=杭州"])
+
+    assert """'city=杭州' is no JSON object of variables, as '{"city": "杭州"}' is""" in (
+        capsys.readouterr().err
+    )
