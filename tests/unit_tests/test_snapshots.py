@@ -84,6 +84,25 @@ def test_what_stands_in_the_place_of_a_list_is_read_each_time(value: Any) -> Non
     assert [snapshots.loads(data) for data in several] == [json.loads(data) for data in several]
 
 
+@pytest.mark.parametrize(
+    "elsewhere",
+    [
+        {"output": {"more": {"thoughts": STEPS}}},
+        {"thoughts": STEPS, "output": None},
+        {"thoughts": STEPS},
+    ],
+)
+def test_a_known_list_in_another_place_stays_there(elsewhere: dict[str, Any]) -> None:
+    snapshots = Snapshots()
+    for _ in range(3):
+        snapshots.loads(body(thoughts=STEPS))
+
+    assert (
+        snapshots.loads(json.dumps(elsewhere, ensure_ascii=False, separators=(",", ":")).encode())
+        == elsewhere
+    )
+
+
 def test_garbage_is_a_value_error_also_behind_a_known_list() -> None:
     snapshots = Snapshots()
     for _ in range(3):
