@@ -27,7 +27,11 @@ def _check_endpoint(endpoint: str) -> str:
         ValueError: It is more than a host, or would send signed requests in the clear.
     """
     url = urlsplit(endpoint if "://" in endpoint else f"https://{endpoint}")
-    if url.scheme not in {"http", "https"} or not url.hostname or url.path.strip("/") or url.query:
+    if "@" in url.netloc:
+        message = "`endpoint` has a user name or password in it: the AccessKey has fields"
+        raise ValueError(message)
+    more = url.path.strip("/") or url.query or url.fragment
+    if url.scheme not in {"http", "https"} or not url.hostname or more:
         message = f"`endpoint` {endpoint!r} is no host like 'bailian.cn-beijing.aliyuncs.com'"
         raise ValueError(message)
     if url.scheme == "http" and not is_loopback(endpoint):

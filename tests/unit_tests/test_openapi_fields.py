@@ -45,6 +45,8 @@ def test_an_endpoint_is_a_host_and_https_unless_it_says_otherwise(
 @pytest.mark.parametrize(
     ("endpoint", "problem"),
     [
+        ("https://bailian.example/#api", "is no host like"),
+        ("https://user:pass@bailian.example", "`endpoint` has a user name or password in it"),
         ("https://bailian.example/api/v1", "'https://bailian.example/api/v1' is no host like"),
         ("bailian.example/api", "is no host"),
         ("https://bailian.example?region=x", "is no host"),
@@ -55,9 +57,12 @@ def test_an_endpoint_is_a_host_and_https_unless_it_says_otherwise(
         ("http://bailian.example:80", "unencrypted"),
     ],
 )
-def test_any_other_endpoint_is_an_error_that_shows_it(endpoint: str, problem: str) -> None:
-    with pytest.raises(ValidationError, match=problem):
+def test_any_other_endpoint_is_an_error_that_shows_it_but_no_password(
+    endpoint: str, problem: str
+) -> None:
+    with pytest.raises(ValidationError, match=problem) as caught:
         fields(endpoint=endpoint)
+    assert "pass@" not in str(caught.value)
 
 
 def test_workspace_and_endpoint_may_come_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
