@@ -274,6 +274,102 @@ def test_a_source_stands_once_and_folds_out() -> None:
     )
 
 
+def body_of(message: AIMessage) -> str:
+    """Return the HTML behind the style, with one id for all."""
+    html = AnswerView(message)._repr_html_()
+    return re.sub(r"ba-[0-9a-f]{10}", "ba-id", html.partition("</style>\n")[2])
+
+
+def test_a_page_has_the_parts_in_their_order_then_the_sources_and_the_usage() -> None:
+    note = {"type": "citation", "title": "茶书", "cited_text": "原文"}
+    content: list[Any] = [
+        {"type": "reasoning", "reasoning": "想"},
+        {"type": "reasoning", "reasoning": "再想"},
+        {"type": "text", "text": "茶", "annotations": [note]},
+        {"type": "reasoning", "reasoning": "后想"},
+    ]
+    metadata = {"output_version": "v1", "model_name": "qwen", "request_id": "r"}
+
+    def fold(text: str, label: str = "Reasoning") -> str:
+        pre = f'<div class="ba-pre">{text}</div>'
+        return f'<details><summary>{label}</summary><div class="ba-fold">{pre}</div></details>'
+
+    source = '<span class="ba-number">[1]</span> 茶书 <span class="ba-dim"></span> '
+    assert body_of(AIMessage(content, response_metadata=metadata)).split("\n") == [
+        '<ul class="ba-trail">',
+        f'<li class="ba-thought">{fold("想")}</li>',
+        f'<li class="ba-thought">{fold("再想")}</li>',
+        "</ul>",
+        '<div class="ba-text"><p>茶<sup><a href="#ba-id-1" title="茶书">[1]</a></sup></p>',
+        "</div>",
+        '<ul class="ba-trail">',
+        f'<li class="ba-thought">{fold("后想")}</li>',
+        "</ul>",
+        '<div class="ba-sources"><b>Sources</b>',
+        '<ul class="ba-list">',
+        f'<li id="ba-id-1">{fold("原文", source)}</li>',
+        "</ul>",
+        "</div>",
+        '<div class="ba-usage ba-dim">qwen · request r</div>',
+        "</div>",
+    ]
+
+
+ARGUMENT = '<span class="ba-arg"><span class="ba-dim">{}</span> {}</span>'
+
+
+@pytest.mark.parametrize(
+    ("result", "kind", "html"),
+    [
+        (None, "step", '<div class="ba-dim">no result yet</div>'),
+        ({"output": "晴"}, "step", ("Result", '<div class="ba-pre">晴</div>')),
+        ({"output": "无", "status": "error"}, "failed", ("Failed", '<div class="ba-pre">无</div>')),
+        ({"output": None, "status": "error"}, "failed", "<div>Failed</div>"),
+        ({"output": None}, "step", ""),
+    ],
+)
+def test_a_step_shows_its_arguments_and_what_came_of_it(
+    result: dict[str, Any] | None, kind: str, html: str | tuple[str, str]
+) -> None:
+    call = {"type": "server_tool_call", "id": "1", "name": "天气", "args": {"城市": "杭州", "n": 2}}
+    results = [] if result is None else [{"type": "server_tool_result", "tool_call_id": "1"} | result]
+    if isinstance(html, tuple):
+        label, fold = html
+        html = f'<details><summary>{label}</summary><div class="ba-fold">{fold}</div></details>'
+
+    body = body_of(AIMessage([call, *results], response_metadata={"output_version": "v1"}))
+
+    arguments = ARGUMENT.format("城市", "杭州") + ARGUMENT.format("n", "2")
+    assert body == (
+        f'<ul class="ba-trail">\n<li class="ba-{kind}"><b>天气</b>{arguments}{html}</li>\n</ul>\n</div>'
+    )
+
+
+def test_hits_are_listed_in_short_with_links_to_the_document_and_its_images() -> None:
+    tea = {"content": "【文档名】:茶书\n【正文】:茶\n叶"}
+    more = {"title": "第一章", "referenceIndex": 4, "score": 0.5, "webSearchUrl": "http://a"}
+    images = {"images": ["http://b", "file:c", "http://d"]}
+
+    def link(url: str, label: str) -> str:
+        return f'<a href="{url}" title="{url}" target="_blank" rel="noopener noreferrer">{label} ↗</a>'
+
+    def listed(*hits: dict[str, Any]) -> str:
+        step = {"type": "server_tool_result", "tool_call_id": "1", "output": list(hits)}
+        return body_of(AIMessage([step], response_metadata={"output_version": "v1"}))
+
+    short = '<li>茶书 <span class="ba-dim"></span> <div class="ba-dim">茶 叶</div></li>'
+    links = (
+        f"{link('http://a', 'open')} {link('http://b', 'image 1')} file:c {link('http://d', 'image 3')}"
+    )
+    long = (
+        '<li><span class="ba-number">[4]</span> 第一章 <span class="ba-dim">茶书 · score 0.50</span> '
+        f'{links}<div class="ba-dim">茶 叶</div></li>'
+    )
+    fold = '<summary>{}</summary><div class="ba-fold"><ul class="ba-list">{}</ul></div>'
+    assert fold.format("1 hit", short) in listed(tea)
+    assert fold.format("2 hits", long + short) in listed(tea | more | images, tea)
+
+
 def test_an_answer_looks_the_same_each_time_and_has_ids_of_its_own() -> None:
     one, same, other = (message_of(f"{tea}<ref>[1]</ref>") for tea in ("绿茶", "绿茶", "红茶"))
 
@@ -282,11 +378,14 @@ def test_an_answer_looks_the_same_each_time_and_has_ids_of_its_own() -> None:
 
 
 def test_images_are_links() -> None:
-    html = text_of(message_of("![茶](https://example.com/x.png) [![a](http://b)](http://c)"))
+    html = text_of(
+        message_of("![茶](https://example.com/x.png) [![a](http://b)](http://c) ![](http://d)")
+    )
 
     assert html == (
         '<p><a href="https://example.com/x.png" target="_blank" rel="noopener noreferrer">茶</a>'
-        ' <a href="http://c" target="_blank" rel="noopener noreferrer">a (http://b)</a></p>'
+        ' <a href="http://c" target="_blank" rel="noopener noreferrer">a (http://b)</a>'
+        ' <a href="http://d" target="_blank" rel="noopener noreferrer">image</a></p>'
     )
 
 

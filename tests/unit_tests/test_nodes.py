@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from langchain_bailian_app._answer import Answer, AnswerReader
 from langchain_bailian_app._blocks import content_blocks
+from langchain_bailian_app._frames import Frame
 from langchain_bailian_app._messages import message_from_answer
 from langchain_bailian_app._node_text import NodeText, Verdict
 from langchain_bailian_app._one_text import OneText
@@ -354,6 +355,14 @@ def test_deep_json_stays_text() -> None:
 
 def test_the_final_text_has_no_markers_either() -> None:
     assert read(sse(node("春"), reply("夏<ref>[1]</ref>", "stop"))).final_text == "夏"
+
+
+def test_a_final_text_behind_a_stop_sequence_is_not_known() -> None:
+    frame = Frame(text="夏", workflow_message={"node_type": "End", "message": "春眠"})
+    reader = AnswerReader(stop=["眠"])
+    reader.feed(frame)
+
+    assert (reader.answer().text, reader.answer().final_text) == ("春", None)
 
 
 def test_a_workflow_message_of_another_shape_is_kept() -> None:
