@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from langchain_core.messages import AIMessage
 
 from langchain_bailian_app._citations import MarkerMode
-from langchain_bailian_app._display_markdown import markdown, settled
+from langchain_bailian_app._display_markdown import PLACE, markdown, settled
 from langchain_bailian_app._display_parts import Text
 from langchain_bailian_app._messages import message_from_answer
 from langchain_bailian_app.display import AnswerView
@@ -531,3 +531,32 @@ def test_the_search_for_places_ends() -> None:
 
     assert settled(text, render) == ({}, [1])
     assert rendered < 2_500_000
+
+
+@pytest.mark.parametrize(
+    ("source", "place", "fitting", "expected"),
+    [
+        pytest.param("ab, (cd) ef", 4, {4, 3}, 4, id="where it is"),
+        pytest.param("ab, (cd) ef", 4, {2, 5}, 2, id="back over what is no word"),
+        pytest.param("ab, (cd) ef", 4, {0, 5}, 5, id="onward"),
+        pytest.param("ab, (cd) ef", 4, {0, 11}, 11, id="at the end"),
+        pytest.param("ab, (cd) ef", 4, {0, 6}, 0, id="at the beginning"),
+        pytest.param("ab, (cd) ef", 4, {6}, None, id="never within a word"),
+        pytest.param("a b c", 3, {2, 5}, 5, id="onward before back over a word"),
+        pytest.param("a b c", 3, {1}, 1, id="back over a word"),
+        pytest.param("叶** ~~", 6, {1, 5}, 1, id="before markup"),
+        pytest.param("。" * 300, 150, {50}, 50, id="as far back as is near"),
+        pytest.param("。" * 300, 150, {49}, None, id="too far back"),
+        pytest.param("。" * 300, 150, {250}, 250, id="as far onward as is near"),
+        pytest.param("。" * 300, 150, {251}, None, id="too far onward"),
+    ],
+)
+def test_a_citation_goes_to_the_nearest_place_that_fits(
+    source: str, place: int, fitting: set[int], expected: int | None
+) -> None:
+    def render(marked: str) -> str:
+        return marked if marked.find(PLACE) in fitting else marked.replace(PLACE, "")
+
+    marks, rest = settled(Text(source, {place: [1, 2]}), render)
+
+    assert (marks, rest) == (({}, [1, 2]) if expected is None else ({expected: [1, 2]}, []))

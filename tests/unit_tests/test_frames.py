@@ -115,6 +115,11 @@ def test_a_list_of_another_shape_is_kept_as_it_came(name: str, value: Any, read_
     assert frame.extra == {"output": {name: value}}
 
 
+@pytest.mark.parametrize("output", ["x", [1], 0])
+def test_an_output_of_another_shape_is_kept_as_it_came(output: Any) -> None:
+    assert one({"output": output}).extra == {"output": {"output": output}}
+
+
 @pytest.mark.parametrize("separator", ["\u2028", "\u2029", "\x85"])
 def test_unicode_line_separators_are_text(separator: str) -> None:
     assert f"一{separator}二" == one(reply(f"一{separator}二")).text
