@@ -115,6 +115,12 @@ def test_a_list_of_another_shape_is_kept_as_it_came(name: str, value: Any, read_
     assert frame.extra == {"output": {name: value}}
 
 
+def test_numbers_are_read_as_text_and_usage_of_another_shape_as_none() -> None:
+    frame = one({"output": {"text": 7, "session_id": 8}, "request_id": 9, "usage": [1]})
+
+    assert frame == Frame(text="7", session_id="8", request_id="9", usage=None)
+
+
 @pytest.mark.parametrize("output", ["x", [1], 0])
 def test_an_output_of_another_shape_is_kept_as_it_came(output: Any) -> None:
     assert one({"output": output}).extra == {"output": {"output": output}}
@@ -198,6 +204,13 @@ def test_an_error_event_without_a_code_is_an_error() -> None:
     data = b'event:error\n:HTTP_STATUS/500\ndata:{"message":"Oops."}\n\n'
 
     assert Fault("", "Oops.", 500, None, {"message": "Oops."}) == only_fault(data)
+
+
+@pytest.mark.parametrize("lines", ["event:error", ":HTTP_STATUS/400", "event:result\n:HTTP_STATUS/500"])
+def test_the_name_of_an_event_or_its_status_alone_make_it_an_error(lines: str) -> None:
+    fault = only_fault(f'{lines}\ndata:{{"message":"Oops.","output":{{}}}}\n\n'.encode())
+
+    assert (fault.code, fault.message) == ("", "Oops.")
 
 
 def test_an_error_that_says_nothing_is_an_error() -> None:
