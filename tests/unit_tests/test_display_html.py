@@ -1,7 +1,9 @@
 """The HTML of an answer: where citations stand, and that nothing from the service becomes markup."""
 
+import itertools
 import re
 import sys
+from collections.abc import Callable
 from html.parser import HTMLParser
 from typing import Any
 
@@ -533,6 +535,17 @@ def test_the_search_for_places_ends() -> None:
     assert rendered < 2_500_000
 
 
+def renderer(fitting: set[int], most: int = 9) -> Callable[[str], str]:
+    """Return what takes placeholders at these places only, and so many at most."""
+
+    def render(marked: str) -> str:
+        before = itertools.accumulate(map(len, marked.split(PLACE)[:-1]))
+        good = set(before) <= fitting and marked.count(PLACE) <= most
+        return marked if good else marked.replace(PLACE, "")
+
+    return render
+
+
 @pytest.mark.parametrize(
     ("source", "place", "fitting", "expected"),
     [
@@ -554,9 +567,41 @@ def test_the_search_for_places_ends() -> None:
 def test_a_citation_goes_to_the_nearest_place_that_fits(
     source: str, place: int, fitting: set[int], expected: int | None
 ) -> None:
-    def render(marked: str) -> str:
-        return marked if marked.find(PLACE) in fitting else marked.replace(PLACE, "")
-
-    marks, rest = settled(Text(source, {place: [1, 2]}), render)
+    marks, rest = settled(Text(source, {place: [1, 2]}), renderer(fitting))
 
     assert (marks, rest) == (({}, [1, 2]) if expected is None else ({expected: [1, 2]}, []))
+
+
+@pytest.mark.parametrize(
+    ("marks", "fitting", "most", "expected"),
+    [
+        pytest.param({1: [1], 3: [2]}, {1, 3}, 9, ({1: [1], 3: [2]}, []), id="all fit"),
+        pytest.param({1: [1], 3: [2], 5: [3]}, {1, 5}, 9, ({1: [1], 5: [2, 3]}, []), id="shared"),
+        pytest.param({3: [1], 5: [2]}, {1, 5}, 9, ({5: [1, 2]}, []), id="onward"),
+        pytest.param({1: [1], 200: [2], 250: [3, 2]}, {1}, 9, ({1: [1]}, [2, 3]), id="too far"),
+        pytest.param({1: [1], 250: [2, 3]}, {1, 250}, 1, ({}, [1, 2, 3]), id="not together"),
+        pytest.param({}, set(), 0, ({}, []), id="none"),
+    ],
+)
+def test_citations_that_fit_nowhere_are_left_over(
+    marks: dict[int, list[int]],
+    fitting: set[int],
+    most: int,
+    expected: tuple[dict[int, list[int]], list[int]],
+) -> None:
+    text = Text("a b c" + "。" * 300, marks)
+
+    assert settled(text, renderer(fitting, most)) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "html"),
+    [
+        ("茶\n水", "<p>茶<br />\n水</p>"),
+        ("~~茶~~", "<p><s>茶</s></p>"),
+        ("[茶]: https://e.com", "<p>[茶]: https://e.com</p>"),
+        ("<b>茶</b>", "<p>&lt;b&gt;茶&lt;/b&gt;</p>"),
+    ],
+)
+def test_markdown_is_read_as_a_model_means_it(text: str, html: str) -> None:
+    assert text_of(message_of(text)) == html
