@@ -11,6 +11,7 @@ from langchain_bailian_app._answer import Answer, AnswerReader
 from langchain_bailian_app._citations import MarkerMode
 from langchain_bailian_app._deltas import Delta, ReasoningDelta, TextDelta
 from langchain_bailian_app._frames import Frame
+from langchain_bailian_app._nodes import NodeEvent
 from langchain_bailian_app._steps import StepCall, StepResult
 from langchain_bailian_app._tool_calls import CallReader, ToolCall
 from tests.fixtures import (
@@ -142,6 +143,19 @@ def test_reasoning_in_doubt_at_the_end_is_not_lost() -> None:
 
     assert deltas == [ReasoningDelta("嗯"), ReasoningDelta("嗯嗯")]
     assert answer.reasoning == "嗯嗯嗯"
+
+
+def test_a_frame_that_says_nothing_settles_no_doubt() -> None:
+    texts = ["先", "先想", "", "先想水温"]
+    bodies = [reply(thoughts=[thinking(text)] if text else []) for text in texts]
+
+    assert answer_of(sse(*bodies, reply("茶", "stop"))).reasoning == "先想水温"
+
+
+def test_reasoning_in_doubt_is_told_with_a_last_frame_that_has_text() -> None:
+    bodies = [reply(thoughts=[thinking(text)]) for text in ("嗯", "嗯嗯")]
+
+    assert answer_of(sse(*bodies, reply("茶", "stop"))).reasoning == "嗯嗯嗯"
 
 
 def test_reasoning_in_doubt_comes_before_the_text_that_follows_it() -> None:
@@ -318,6 +332,19 @@ def test_hits_that_come_after_the_answer_has_begun_are_awaited() -> None:
     ]
 
     assert [entry["observation"] for entry in read(frames)[1].thoughts] == ["[1]"]
+
+
+def test_a_second_reply_to_a_call_tells_no_step_again_and_its_nodes_apart() -> None:
+    step = {"action": "rag", "observation": "[1]"}
+    first = AnswerReader()
+    told = first.feed(Frame(thoughts=[step], workflow_message={"node_id": "n"}))
+    second = AnswerReader(steps=first.steps)
+    told_again = second.feed(Frame(thoughts=[step], workflow_message={"node_id": "n"}))
+
+    assert [type(delta) for delta in told] == [StepCall, StepResult, NodeEvent]
+    assert [type(delta) for delta in told_again] == [NodeEvent]
+    assert [node.key for node in first.answer().nodes] == ["n:1"]
+    assert [node.key for node in second.answer().nodes] == ["again:n:1"]
 
 
 def test_a_node_beside_steps_that_are_repeated_is_told() -> None:
