@@ -75,7 +75,7 @@ def _source(number: int | None, title: Any, text: Any, url: Any, extras: dict[st
     about = [
         "" if document == title else clean(document if title else None),
         f"p. {', '.join(map(clean, pages))}" if isinstance(pages, list) and pages else "",
-        "" if score is None else f"score {score:.2f}" if isinstance(score, float) else clean(score),
+        f"score {score:.2f}" if isinstance(score, float) else clean(score),
     ]
     return Source(
         number=number,

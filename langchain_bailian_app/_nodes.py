@@ -199,7 +199,7 @@ class _Node:
             self._told = state._replace(said=(0, 0, None))
             return NodeEvent(key, value)
         self._told = state
-        if (output := self._output()) not in (None, "", {}):
+        if (output := self._output()) is not None:
             value["output"] = output
         if self.reasoning.length:
             value["reasoning"] = str(self.reasoning)

@@ -15,7 +15,7 @@ class OneText:
             have spoken before the End node.
     """
 
-    def __init__(self, *, tail_is_enough: bool = False) -> None:
+    def __init__(self, *, tail_is_enough: bool) -> None:
         self._tail_is_enough = tail_is_enough
         self._nodes_speak: bool | None = None
         self._shown: list[str] = []  # kept only while nodes speak, as is the next one

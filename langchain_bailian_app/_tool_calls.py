@@ -24,7 +24,7 @@ CLOSING = "</tool_call>"
 # What can stand behind the opening tag of a call, well-formed or not; else the tag is text.
 _BEGINS = re.compile(r"\s*(?:[{\[]|```|<function|[A-Za-z_][\w.-]*\()", re.ASCII)
 _MAY_BEGIN = re.compile(r"\s*(?:`{0,2}|<[a-z]{0,7}|[A-Za-z_][\w.-]*)\Z", re.ASCII)
-_BEFORE_JSON = re.compile(r"\s*(?:```\w*\s*)?")
+_BEFORE_JSON = re.compile(r"\s*(?:```\w*\s*)?(?=[{\[])")
 _NAMING = {"name", "id", "type", "index", "arguments", "parameters"}
 
 
@@ -123,7 +123,7 @@ class CallReader:
             return None
         body = "".join(inside)
         while (end := body.find(CLOSING, self._searched)) >= 0:
-            if not ends_in_string(body[:end].lstrip()):
+            if not ends_in_string(body[:end]):
                 if not find(body[:end]).values:  # what seemed a string has no end
                     end = body.find(CLOSING)
                 self._inside = None
@@ -182,9 +182,7 @@ class CallReader:
 def _end_of_unclosed(body: str) -> tuple[int, int]:
     """Return where a call ends that is not closed, and where what follows it begins."""
     before = _BEFORE_JSON.match(body)
-    start = before.end() if before else 0
-    end = end_of(body, start) if body[start : start + 1] in {"{", "["} else None
-    if end is not None:
+    if before and (end := end_of(body, before.end())) is not None:
         return end, end
     end = body.find(CLOSING)  # inside a string that does not end
     return (end, end + len(CLOSING)) if end >= 0 else (len(body), len(body))

@@ -1,6 +1,12 @@
 """Settings of the property tests."""
 
-from hypothesis import settings
+import os
+
+from hypothesis import Phase, settings
 
 settings.register_profile("unit", max_examples=60, deadline=None, derandomize=True)
-settings.load_profile("unit")
+# A mutant need only be noticed, not explained.
+settings.register_profile(
+    "mutants", settings.get_profile("unit"), max_examples=20, phases=[Phase.explicit, Phase.generate]
+)
+settings.load_profile("mutants" if "MUTANT_UNDER_TEST" in os.environ else "unit")

@@ -11,7 +11,9 @@ from langchain_bailian_app._answer import Answer, AnswerReader
 from langchain_bailian_app._citations import MarkerMode
 from langchain_bailian_app._deltas import Delta, ReasoningDelta, TextDelta
 from langchain_bailian_app._frames import Frame
+from langchain_bailian_app._nodes import NodeEvent
 from langchain_bailian_app._steps import StepCall, StepResult
+from langchain_bailian_app._tool_calls import CallReader, ToolCall
 from tests.fixtures import (
     ANSWERS,
     answer_of,
@@ -101,6 +103,59 @@ def test_cumulative_reasoning_is_told_once() -> None:
     bodies = [reply(thoughts=[thinking(text)]) for text in texts]
 
     assert texts[-1] == answer_of(sse(*bodies, reply("茶", "stop"))).reasoning
+
+
+@pytest.mark.parametrize(
+    ("usage", "text"),
+    [
+        pytest.param({"models": [{"output_tokens": 1}]}, "茶", id="nothing was generated"),
+        pytest.param({"models": []}, "茶茶", id="empty"),
+        pytest.param({}, "茶茶", id="nothing told"),
+        pytest.param(None, "茶茶", id="none"),
+    ],
+)
+def test_the_same_again_is_a_repetition_if_usage_says_that_nothing_was_generated(
+    usage: Any, text: str
+) -> None:
+    spoken = [Frame(text="茶", usage=usage)] * 2
+    thought = [Frame(thoughts=[thinking("茶")], usage=usage)] * 2
+
+    assert read([*spoken, Frame(finish_reason="stop")])[1].text == text
+    assert read([*thought, Frame(finish_reason="stop")])[1].reasoning == text
+
+
+def test_a_last_frame_that_says_all_again_adds_nothing() -> None:
+    pieces = ["春眠不觉晓，", "处处闻啼鸟。"]
+    whole = "".join(pieces)
+    bodies = [*(reply(piece, thoughts=[thinking(piece)]) for piece in pieces)]
+
+    answer = answer_of(sse(*bodies, reply(whole, "stop", thoughts=[thinking(whole)])))
+
+    assert (answer.text, answer.reasoning) == (whole, whole)
+
+
+def test_the_entries_of_reasoning_in_one_frame_are_joined() -> None:
+    assert answer_of(sse(reply(thoughts=[thinking("先想"), thinking("再想")]))).reasoning == "先想再想"
+
+
+def test_reasoning_in_doubt_at_the_end_is_not_lost() -> None:
+    deltas, answer = read([Frame(thoughts=[thinking(text)]) for text in ("嗯", "嗯嗯")])
+
+    assert deltas == [ReasoningDelta("嗯"), ReasoningDelta("嗯嗯")]
+    assert answer.reasoning == "嗯嗯嗯"
+
+
+def test_a_frame_that_says_nothing_settles_no_doubt() -> None:
+    texts = ["先", "先想", "", "先想水温"]
+    bodies = [reply(thoughts=[thinking(text)] if text else []) for text in texts]
+
+    assert answer_of(sse(*bodies, reply("茶", "stop"))).reasoning == "先想水温"
+
+
+def test_reasoning_in_doubt_is_told_with_a_last_frame_that_has_text() -> None:
+    bodies = [reply(thoughts=[thinking(text)]) for text in ("嗯", "嗯嗯")]
+
+    assert answer_of(sse(*bodies, reply("茶", "stop"))).reasoning == "嗯嗯嗯"
 
 
 def test_reasoning_in_doubt_comes_before_the_text_that_follows_it() -> None:
@@ -268,6 +323,92 @@ def test_empty_hits_are_told_before_the_answer_begins() -> None:
     assert [StepCall, StepResult, TextDelta] == [type(delta) for delta in deltas]
 
 
+def test_hits_that_come_after_the_answer_has_begun_are_awaited() -> None:
+    step = {"action": "rag", "action_name": "检索"}
+    frames = [
+        Frame(text="茶"),
+        Frame(text="馆", thoughts=[step | {"observation": "[]"}]),
+        Frame(thoughts=[step | {"observation": "[1]"}], finish_reason="stop"),
+    ]
+
+    assert [entry["observation"] for entry in read(frames)[1].thoughts] == ["[1]"]
+
+
+def test_a_second_reply_to_a_call_tells_no_step_again_and_its_nodes_apart() -> None:
+    step = {"action": "rag", "observation": "[1]"}
+    first = AnswerReader()
+    told = first.feed(Frame(thoughts=[step], workflow_message={"node_id": "n"}))
+    second = AnswerReader(steps=first.steps)
+    told_again = second.feed(Frame(thoughts=[step], workflow_message={"node_id": "n"}))
+
+    assert [type(delta) for delta in told] == [StepCall, StepResult, NodeEvent]
+    assert [type(delta) for delta in told_again] == [NodeEvent]
+    assert [node.key for node in first.answer().nodes] == ["n:1"]
+    assert [node.key for node in second.answer().nodes] == ["again:n:1"]
+
+
+def test_a_node_beside_steps_that_are_repeated_is_told() -> None:
+    steps = [{"action": "rag", "observation": "[1]"}]
+    frames = [
+        Frame(thoughts=steps),
+        Frame(thoughts=list(steps), workflow_message={"node_id": "n"}, finish_reason="stop"),
+    ]
+
+    assert [event.value for event in read(frames)[1].nodes] == [{"node_id": "n"}]
+
+
+# -- calls of the caller's tools ---------------------------------------------------------------------
+
+CALL = '<tool_call>{"name": "add", "arguments": {"a": 1}}</tool_call>'
+UNKNOWN = '<tool_call>{"name": "mul", "arguments": {}}</tool_call>'
+
+
+def called(*pieces: str, **kwargs: Any) -> tuple[list[Delta], Answer]:
+    """Return what a stream shows, and what it adds up to, if there is a tool `add`."""
+    reader = AnswerReader(calls=CallReader(["add"]), **kwargs)
+    deltas = [delta for piece in pieces for delta in reader.feed(Frame(text=piece))]
+    deltas += reader.end()
+    return deltas, reader.answer()
+
+
+@pytest.mark.parametrize(
+    ("pieces", "shown_as"),
+    [
+        pytest.param(["一", CALL, "二"], ["一", "add", "二"], id="apart"),
+        pytest.param([f"一{CALL}二"], ["一", "add", "二"], id="in one frame"),
+        pytest.param(["一", "，", CALL[:30], CALL[30:]], ["一", "，", "add"], id="cut"),
+        pytest.param(["一", CALL.removesuffix("</tool_call>")], ["一", "add"], id="not closed"),
+        pytest.param([f"一{UNKNOWN}二"], ["一", "二"], id="of another tool"),
+        pytest.param([f"一<ref>[1{CALL}"], ["一", "<ref>[1", "add"], id="behind no marker"),
+        pytest.param(["一", "二<tool_c"], ["一", "二", "<tool_c"], id="only begun"),
+        pytest.param(["一", "一二", "<tool_c"], ["一", "一二", "<tool_c"], id="behind doubt"),
+        pytest.param(["一", "一<tool_c"], ["一", "一", "<tool_c"], id="in doubt"),
+    ],
+)
+def test_calls_stand_between_the_text_where_the_answer_makes_them(
+    pieces: list[str], shown_as: list[str]
+) -> None:
+    deltas, answer = called(*pieces)
+
+    told = [delta.name if isinstance(delta, ToolCall) else shown([delta]) for delta in deltas]
+    assert told == shown_as
+    assert answer.text == shown(deltas)
+
+
+def test_a_call_with_a_problem_belongs_to_the_answer_but_is_not_shown() -> None:
+    deltas, answer = called(UNKNOWN + CALL)
+
+    assert [call.name for call in answer.tool_calls] == ["mul", "add"]
+    assert deltas == answer.tool_calls[1:]
+
+
+def test_a_call_behind_a_stop_sequence_is_not_made() -> None:
+    deltas, answer = called(f"一{CALL}二三{CALL}", stop=["三"])
+
+    assert [call.name for call in answer.tool_calls] == ["add"]
+    assert deltas == [TextDelta("一"), *answer.tool_calls, TextDelta("二")]
+
+
 # -- what else the frames told -----------------------------------------------------------------------
 
 
@@ -303,6 +444,17 @@ def test_unknown_fields_are_kept_with_their_newest_value() -> None:
     answer = answer_of(recording("nulls-and-unknown-fields.sse"))
 
     assert answer.extra == {"trace": {"hop": 2}, "output": {"mood": "calm", "tier": 2}}
+
+
+def test_unknown_fields_of_all_frames_are_gathered() -> None:
+    bodies = [
+        reply("茶", mood="calm") | {"trace": 1},
+        reply("馆", tier=2) | {"span": 2},
+        reply("", "stop"),
+    ]
+
+    extra = {"trace": 1, "span": 2, "output": {"mood": "calm", "tier": 2}}
+    assert answer_of(sse(*bodies)).extra == extra
 
 
 def test_ids_are_kept_where_a_frame_lacks_them() -> None:

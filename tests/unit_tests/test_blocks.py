@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 from langchain_core.language_models._utils import _update_message_content_to_blocks
-from langchain_core.messages import AIMessage
+from langchain_core.messages import AIMessage, AIMessageChunk
 
 from langchain_bailian_app._blocks import content_blocks, default_order
 from langchain_bailian_app._citations import MarkerMode
@@ -130,6 +130,65 @@ def test_by_default_reasoning_comes_first_and_the_text_last(
     order: list[str], expected: list[str]
 ) -> None:
     assert expected == default_order(order)
+
+
+def test_the_order_of_a_message_is_that_of_its_blocks_and_what_it_leaves_out_comes_last() -> None:
+    node = {"event": "n:1", "node_id": "n", "status": "success"}
+    call = {"type": "server_tool_call", "id": "1", "name": "rag", "args": {}}
+    kwargs = {
+        "reasoning_content": "想",
+        "steps": [call, {"type": "server_tool_result", "tool_call_id": "1"}],
+        "thoughts": [{"observation": "[1]"}],
+        "nodes": [node],
+    }
+
+    def ordered(*order: str) -> list[Any]:
+        return content_blocks(AIMessage("茶", additional_kwargs=kwargs | {"block_order": list(order)}))
+
+    blocks = {
+        "reasoning": {"type": "reasoning", "reasoning": "想"},
+        "call:1": call,
+        "result:1": {"type": "server_tool_result", "tool_call_id": "1", "output": [1]},
+        "node:n:1": {"type": "non_standard", "value": {"node_id": "n", "status": "success"}},
+        "text": {"type": "text", "text": "茶"},
+    }
+    for order in (
+        ["reasoning", "call:1", "result:1", "node:n:1", "text"],
+        ["node:n:1", "text", "result:1", "call:1", "reasoning"],
+    ):
+        assert ordered(*order) == [blocks[part] | {"index": f"lc_{part}"} for part in order]
+    kinds = ["text", "reasoning", "server_tool_call", "server_tool_result", "non_standard"]
+    assert [block["type"] for block in ordered("text")] == kinds
+
+
+def test_calls_of_the_callers_tools_are_blocks_behind_the_text() -> None:
+    call = {"name": "add", "args": {"a": 1}, "id": "c1"}
+    invalid = {"name": "mul", "args": "{", "id": "c2", "error": "no such tool"}
+    message = AIMessage("算。", tool_calls=[call], invalid_tool_calls=[invalid])
+
+    assert content_blocks(message) == [
+        {"type": "text", "text": "算。", "index": "lc_text"},
+        {**call, "type": "tool_call", "index": "lc_tool:c1"},
+        {**invalid, "type": "invalid_tool_call", "index": "lc_tool:c2"},
+    ]
+
+
+def test_a_chunk_has_pieces_of_calls_and_the_last_one_the_calls() -> None:
+    piece = {"name": "add", "args": '{"a": 1}', "id": "c1", "index": 0}
+
+    (begun,) = content_blocks(AIMessageChunk("", tool_call_chunks=[piece]))
+    (whole,) = content_blocks(AIMessageChunk("", tool_call_chunks=[piece], chunk_position="last"))
+
+    assert begun == {**piece, "type": "tool_call_chunk", "index": "lc_tool:c1"}
+    call = {"type": "tool_call", "name": "add", "args": {"a": 1}, "id": "c1"}
+    assert whole == {**call, "index": "lc_tool:c1"}
+
+
+def test_a_chunk_that_has_nothing_but_citations_has_an_empty_text_for_them() -> None:
+    notes = [{"type": "citation", "title": "茶书"}]
+    (block,) = content_blocks(AIMessage("", additional_kwargs={"citations": notes}))
+
+    assert block == {"type": "text", "text": "", "annotations": notes, "index": "lc_text"}
 
 
 def test_an_empty_message_has_no_blocks() -> None:

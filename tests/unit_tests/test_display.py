@@ -13,7 +13,7 @@ from rich.console import Console
 
 from langchain_bailian_app._citations import MarkerMode
 from langchain_bailian_app._display_parts import Other, Reasoning, Shown, Step, Text, read
-from langchain_bailian_app._display_sources import Source
+from langchain_bailian_app._display_sources import Source, excerpt
 from langchain_bailian_app._messages import message_from_answer
 from langchain_bailian_app.display import AnswerView
 from tests.fixtures import ANSWERS, answer_of, chunks_of, frames_of, merged, recording
@@ -54,6 +54,7 @@ def rich_text(message: AIMessage, *, colours: bool = False) -> str:
         ([{"type": "reasoning", "reasoning": "想"}], [Reasoning("想")]),
         ([CALL], [CALLED]),
         ([{**CALL, "type": "tool_call"}], [CALLED]),
+        ([{**CALL, "args": None}], [Step("天气", [])]),
         ([{"type": "tool_call_chunk", "args": '{"a'}], [Step("step", [("", '{"a')])]),
         ([result(None)], [Step("result", [], done=True)]),
         ([{"type": "image", "base64": "x"}], [Other("image", "")]),
@@ -79,6 +80,8 @@ def test_each_kind_of_block_has_a_form(content: list[Any], expected: list[Any]) 
         ([], "[]"),
         (None, ""),
         ({1, 2}, "{1, 2}"),
+        ("x" * 4000, "x" * 4000),
+        ("x" * 4001, "x" * 4000 + "… (1 more characters)"),
         ("x" * 5000, "x" * 4000 + "… (1,000 more characters)"),
     ],
 )
@@ -93,6 +96,21 @@ def test_a_retrieval_is_a_list_of_hits() -> None:
 
     hit = Source(4, "茶书", ["score 0.76"], "茶\n 叶", "", [])
     assert step == Step("天气", CALLED.args, done=True, hits=[hit])
+
+
+def test_a_hit_has_all_that_is_known_of_it() -> None:
+    told = {"content": "茶", "title": "第一章", "dataName": "茶书", "images": ["i"]}
+    (step,) = read(blocks(result([told | {"page_number": [3]}]))).parts
+
+    assert isinstance(step, Step)
+    assert step.hits == [Source(None, "第一章", ["茶书", "p. 3"], "茶", "", ["i"])]
+
+
+@pytest.mark.parametrize(("length", "end"), [(160, ""), (161, "…")])
+def test_an_excerpt_is_one_line_of_up_to_160_characters(length: int, end: str) -> None:
+    text = f"茶\n {'叶' * (length - 2)}"
+
+    assert excerpt(text) == f"茶 {'叶' * 158}{end}"
 
 
 def test_results_belong_to_their_own_calls() -> None:
@@ -134,6 +152,9 @@ def test_written_markers_are_not_shown_twice(markers: MarkerMode) -> None:
         ({"extras": {"reference_index": "x", "images": "i", "page_number": 3, "score": [1]}},
          Source(1, "untitled", ["[1]"], "", "", [])),
         ({"extras": ["x"], "title": ["T"]}, Source(1, '["T"]', [], "", "", [])),
+        ({"title": "D", "extras": {"doc_name": "D"}}, Source(1, "D", [], "", "", [])),
+        ({"extras": {"reference_index": 0}}, Source(0, "untitled", [], "", "", [])),
+        ({"extras": {"reference_index": 10**9}}, Source(1, "untitled", [], "", "", [])),
         ({"extras": {"reference_index": -1}}, Source(1, "untitled", [], "", "", [])),
     ],
 )  # fmt: skip
@@ -345,3 +366,23 @@ def test_nodes_that_paused_or_failed_say_so() -> None:
 
     assert ("status", "paused") in steps("workflow-paused.sse")[1].args
     assert steps("workflow-failed.sse")[1].failed
+
+
+@pytest.mark.parametrize(
+    ("status", "args", "done", "failed"),
+    [
+        ("executing", [], False, False),
+        ("success", [], True, False),
+        ("paused", [("status", "paused")], True, False),
+        ("FAILED", [("status", "FAILED")], True, True),
+        ("Internal_Error", [("status", "Internal_Error")], True, True),
+    ],
+)
+def test_a_node_is_done_when_it_does_not_execute_and_shows_any_other_status_than_success(
+    status: str, args: list[tuple[str, str]], done: bool, failed: bool
+) -> None:
+    node = {"node_id": "LLM_a", "status": status, "output": "茶"}
+
+    (step,) = read(blocks({"type": "non_standard", "value": node})).parts
+
+    assert step == Step("LLM_a", args, done=done, failed=failed, result="茶")

@@ -1,7 +1,9 @@
 """The HTML of an answer: where citations stand, and that nothing from the service becomes markup."""
 
+import itertools
 import re
 import sys
+from collections.abc import Callable
 from html.parser import HTMLParser
 from typing import Any
 
@@ -11,7 +13,7 @@ from hypothesis import strategies as st
 from langchain_core.messages import AIMessage
 
 from langchain_bailian_app._citations import MarkerMode
-from langchain_bailian_app._display_markdown import markdown, settled
+from langchain_bailian_app._display_markdown import PLACE, markdown, settled
 from langchain_bailian_app._display_parts import Text
 from langchain_bailian_app._messages import message_from_answer
 from langchain_bailian_app.display import AnswerView
@@ -274,6 +276,102 @@ def test_a_source_stands_once_and_folds_out() -> None:
     )
 
 
+def body_of(message: AIMessage) -> str:
+    """Return the HTML behind the style, with one id for all."""
+    html = AnswerView(message)._repr_html_()
+    return re.sub(r"ba-[0-9a-f]{10}", "ba-id", html.partition("</style>\n")[2])
+
+
+def test_a_page_has_the_parts_in_their_order_then_the_sources_and_the_usage() -> None:
+    note = {"type": "citation", "title": "茶书", "cited_text": "原文"}
+    content: list[Any] = [
+        {"type": "reasoning", "reasoning": "想"},
+        {"type": "reasoning", "reasoning": "再想"},
+        {"type": "text", "text": "茶", "annotations": [note]},
+        {"type": "reasoning", "reasoning": "后想"},
+    ]
+    metadata = {"output_version": "v1", "model_name": "qwen", "request_id": "r"}
+
+    def fold(text: str, label: str = "Reasoning") -> str:
+        pre = f'<div class="ba-pre">{text}</div>'
+        return f'<details><summary>{label}</summary><div class="ba-fold">{pre}</div></details>'
+
+    source = '<span class="ba-number">[1]</span> 茶书 <span class="ba-dim"></span> '
+    assert body_of(AIMessage(content, response_metadata=metadata)).split("\n") == [
+        '<ul class="ba-trail">',
+        f'<li class="ba-thought">{fold("想")}</li>',
+        f'<li class="ba-thought">{fold("再想")}</li>',
+        "</ul>",
+        '<div class="ba-text"><p>茶<sup><a href="#ba-id-1" title="茶书">[1]</a></sup></p>',
+        "</div>",
+        '<ul class="ba-trail">',
+        f'<li class="ba-thought">{fold("后想")}</li>',
+        "</ul>",
+        '<div class="ba-sources"><b>Sources</b>',
+        '<ul class="ba-list">',
+        f'<li id="ba-id-1">{fold("原文", source)}</li>',
+        "</ul>",
+        "</div>",
+        '<div class="ba-usage ba-dim">qwen · request r</div>',
+        "</div>",
+    ]
+
+
+ARGUMENT = '<span class="ba-arg"><span class="ba-dim">{}</span> {}</span>'
+
+
+@pytest.mark.parametrize(
+    ("result", "kind", "html"),
+    [
+        (None, "step", '<div class="ba-dim">no result yet</div>'),
+        ({"output": "晴"}, "step", ("Result", '<div class="ba-pre">晴</div>')),
+        ({"output": "无", "status": "error"}, "failed", ("Failed", '<div class="ba-pre">无</div>')),
+        ({"output": None, "status": "error"}, "failed", "<div>Failed</div>"),
+        ({"output": None}, "step", ""),
+    ],
+)
+def test_a_step_shows_its_arguments_and_what_came_of_it(
+    result: dict[str, Any] | None, kind: str, html: str | tuple[str, str]
+) -> None:
+    call = {"type": "server_tool_call", "id": "1", "name": "天气", "args": {"城市": "杭州", "n": 2}}
+    results = [] if result is None else [{"type": "server_tool_result", "tool_call_id": "1"} | result]
+    if isinstance(html, tuple):
+        label, fold = html
+        html = f'<details><summary>{label}</summary><div class="ba-fold">{fold}</div></details>'
+
+    body = body_of(AIMessage([call, *results], response_metadata={"output_version": "v1"}))
+
+    arguments = ARGUMENT.format("城市", "杭州") + ARGUMENT.format("n", "2")
+    assert body == (
+        f'<ul class="ba-trail">\n<li class="ba-{kind}"><b>天气</b>{arguments}{html}</li>\n</ul>\n</div>'
+    )
+
+
+def test_hits_are_listed_in_short_with_links_to_the_document_and_its_images() -> None:
+    tea = {"content": "【文档名】:茶书\n【正文】:茶\n叶"}
+    more = {"title": "第一章", "referenceIndex": 4, "score": 0.5, "webSearchUrl": "http://a"}
+    images = {"images": ["http://b", "file:c", "http://d"]}
+
+    def link(url: str, label: str) -> str:
+        return f'<a href="{url}" title="{url}" target="_blank" rel="noopener noreferrer">{label} ↗</a>'
+
+    def listed(*hits: dict[str, Any]) -> str:
+        step = {"type": "server_tool_result", "tool_call_id": "1", "output": list(hits)}
+        return body_of(AIMessage([step], response_metadata={"output_version": "v1"}))
+
+    short = '<li>茶书 <span class="ba-dim"></span> <div class="ba-dim">茶 叶</div></li>'
+    links = (
+        f"{link('http://a', 'open')} {link('http://b', 'image 1')} file:c {link('http://d', 'image 3')}"
+    )
+    long = (
+        '<li><span class="ba-number">[4]</span> 第一章 <span class="ba-dim">茶书 · score 0.50</span> '
+        f'{links}<div class="ba-dim">茶 叶</div></li>'
+    )
+    fold = '<summary>{}</summary><div class="ba-fold"><ul class="ba-list">{}</ul></div>'
+    assert fold.format("1 hit", short) in listed(tea)
+    assert fold.format("2 hits", long + short) in listed(tea | more | images, tea)
+
+
 def test_an_answer_looks_the_same_each_time_and_has_ids_of_its_own() -> None:
     one, same, other = (message_of(f"{tea}<ref>[1]</ref>") for tea in ("绿茶", "绿茶", "红茶"))
 
@@ -282,11 +380,14 @@ def test_an_answer_looks_the_same_each_time_and_has_ids_of_its_own() -> None:
 
 
 def test_images_are_links() -> None:
-    html = text_of(message_of("![茶](https://example.com/x.png) [![a](http://b)](http://c)"))
+    html = text_of(
+        message_of("![茶](https://example.com/x.png) [![a](http://b)](http://c) ![](http://d)")
+    )
 
     assert html == (
         '<p><a href="https://example.com/x.png" target="_blank" rel="noopener noreferrer">茶</a>'
-        ' <a href="http://c" target="_blank" rel="noopener noreferrer">a (http://b)</a></p>'
+        ' <a href="http://c" target="_blank" rel="noopener noreferrer">a (http://b)</a>'
+        ' <a href="http://d" target="_blank" rel="noopener noreferrer">image</a></p>'
     )
 
 
@@ -432,3 +533,75 @@ def test_the_search_for_places_ends() -> None:
 
     assert settled(text, render) == ({}, [1])
     assert rendered < 2_500_000
+
+
+def renderer(fitting: set[int], most: int = 9) -> Callable[[str], str]:
+    """Return what takes placeholders at these places only, and so many at most."""
+
+    def render(marked: str) -> str:
+        before = itertools.accumulate(map(len, marked.split(PLACE)[:-1]))
+        good = set(before) <= fitting and marked.count(PLACE) <= most
+        return marked if good else marked.replace(PLACE, "")
+
+    return render
+
+
+@pytest.mark.parametrize(
+    ("source", "place", "fitting", "expected"),
+    [
+        pytest.param("ab, (cd) ef", 4, {4, 3}, 4, id="where it is"),
+        pytest.param("ab, (cd) ef", 4, {2, 5}, 2, id="back over what is no word"),
+        pytest.param("ab, (cd) ef", 4, {0, 5}, 5, id="onward"),
+        pytest.param("ab, (cd) ef", 4, {0, 11}, 11, id="at the end"),
+        pytest.param("ab, (cd) ef", 4, {0, 6}, 0, id="at the beginning"),
+        pytest.param("ab, (cd) ef", 4, {6}, None, id="never within a word"),
+        pytest.param("a b c", 3, {2, 5}, 5, id="onward before back over a word"),
+        pytest.param("a b c", 3, {1}, 1, id="back over a word"),
+        pytest.param("叶** ~~", 6, {1, 5}, 1, id="before markup"),
+        pytest.param("。" * 300, 150, {50}, 50, id="as far back as is near"),
+        pytest.param("。" * 300, 150, {49}, None, id="too far back"),
+        pytest.param("。" * 300, 150, {250}, 250, id="as far onward as is near"),
+        pytest.param("。" * 300, 150, {251}, None, id="too far onward"),
+    ],
+)
+def test_a_citation_goes_to_the_nearest_place_that_fits(
+    source: str, place: int, fitting: set[int], expected: int | None
+) -> None:
+    marks, rest = settled(Text(source, {place: [1, 2]}), renderer(fitting))
+
+    assert (marks, rest) == (({}, [1, 2]) if expected is None else ({expected: [1, 2]}, []))
+
+
+@pytest.mark.parametrize(
+    ("marks", "fitting", "most", "expected"),
+    [
+        pytest.param({1: [1], 3: [2]}, {1, 3}, 9, ({1: [1], 3: [2]}, []), id="all fit"),
+        pytest.param({1: [1], 3: [2], 5: [3]}, {1, 5}, 9, ({1: [1], 5: [2, 3]}, []), id="shared"),
+        pytest.param({3: [1], 5: [2]}, {1, 5}, 9, ({5: [1, 2]}, []), id="onward"),
+        pytest.param({1: [1], 200: [2], 250: [3, 2]}, {1}, 9, ({1: [1]}, [2, 3]), id="too far"),
+        pytest.param({1: [1], 250: [2, 3]}, {1, 250}, 1, ({}, [1, 2, 3]), id="not together"),
+        pytest.param({}, set(), 0, ({}, []), id="none"),
+    ],
+)
+def test_citations_that_fit_nowhere_are_left_over(
+    marks: dict[int, list[int]],
+    fitting: set[int],
+    most: int,
+    expected: tuple[dict[int, list[int]], list[int]],
+) -> None:
+    text = Text("a b c" + "。" * 300, marks)
+
+    assert settled(text, renderer(fitting, most)) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "html"),
+    [
+        ("茶\n水", "<p>茶<br />\n水</p>"),
+        ("~~茶~~", "<p><s>茶</s></p>"),
+        ("[茶]: https://e.com", "<p>[茶]: https://e.com</p>"),
+        ("<b>茶</b>", "<p>&lt;b&gt;茶&lt;/b&gt;</p>"),
+    ],
+)
+def test_markdown_is_read_as_a_model_means_it(text: str, html: str) -> None:
+    assert text_of(message_of(text)) == html

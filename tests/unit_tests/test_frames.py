@@ -97,11 +97,33 @@ def test_an_envelope_that_says_fine_is_nothing_unknown() -> None:
         assert one(reply() | {"code": code, "message": message}).extra == {}
 
 
-def test_entries_that_are_no_objects_are_left_out() -> None:
+def test_entries_that_are_no_objects_are_kept_apart() -> None:
     frame = one(reply(thoughts=[None, "x", {"action": "rag"}], doc_references=[None, {"index_id": 1}]))
 
     assert frame.thoughts == [{"action": "rag"}]
     assert frame.doc_references == [{"index_id": 1}]
+    assert frame.extra == {"output": {"thoughts": [None, "x", {"action": "rag"}]}}
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "read_as"), [("thoughts", "x", ()), ("doc_references", {"index_id": 1}, None)]
+)
+def test_a_list_of_another_shape_is_kept_as_it_came(name: str, value: Any, read_as: Any) -> None:
+    frame = one(reply(**{name: value}))
+
+    assert getattr(frame, name) == read_as
+    assert frame.extra == {"output": {name: value}}
+
+
+def test_numbers_are_read_as_text_and_usage_of_another_shape_as_none() -> None:
+    frame = one({"output": {"text": 7, "session_id": 8}, "request_id": 9, "usage": [1]})
+
+    assert frame == Frame(text="7", session_id="8", request_id="9", usage=None)
+
+
+@pytest.mark.parametrize("output", ["x", [1], 0])
+def test_an_output_of_another_shape_is_kept_as_it_came(output: Any) -> None:
+    assert one({"output": output}).extra == {"output": {"output": output}}
 
 
 @pytest.mark.parametrize("separator", ["\u2028", "\u2029", "\x85"])
@@ -109,8 +131,9 @@ def test_unicode_line_separators_are_text(separator: str) -> None:
     assert f"一{separator}二" == one(reply(f"一{separator}二")).text
 
 
-def test_a_done_sentinel_is_no_frame() -> None:
-    assert read_bytes(b"data: [DONE]\n\n") == []
+@pytest.mark.parametrize("data", [b"data: [DONE]\n\n", b"data:  [DONE] \n\n", b"data:  \n\n"])
+def test_a_done_sentinel_is_no_frame_nor_is_an_empty_event(data: bytes) -> None:
+    assert read_bytes(data) == []
 
 
 def test_framing_of_a_stricter_gateway_is_read_alike() -> None:
@@ -141,7 +164,17 @@ def test_an_error_is_found_wherever_it_stands(name: str, status: int) -> None:
 
 @pytest.mark.parametrize(
     ("comment", "told", "expected"),
-    [(500, None, 500), (200, 429, 429), (500, 429, 500), (200, None, 200), (None, 503, 503)],
+    [
+        (500, None, 500),
+        (200, 429, 429),
+        (500, 429, 500),
+        (200, None, 200),
+        (None, 503, 503),
+        (None, 400, 400),
+        (400, 503, 400),
+        (None, 200, 200),
+        (None, "503", 200),
+    ],
 )
 def test_the_comment_tells_the_status_then_the_body(
     comment: int | None, told: int | None, expected: int
@@ -158,6 +191,7 @@ def test_the_comment_tells_the_status_then_the_body(
         {"error": {"code": "invalid_api_key", "message": "No."}},
         {"error": {"type": "invalid_api_key", "message": "No."}},
         {"code": "invalid_api_key", "message": "No.", "output": None},
+        {"code": "invalid_api_key", "error": "No."},
     ],
 )
 def test_the_error_object_of_sibling_routes_is_an_error(body: dict[str, Any]) -> None:
@@ -170,6 +204,17 @@ def test_an_error_event_without_a_code_is_an_error() -> None:
     data = b'event:error\n:HTTP_STATUS/500\ndata:{"message":"Oops."}\n\n'
 
     assert Fault("", "Oops.", 500, None, {"message": "Oops."}) == only_fault(data)
+
+
+@pytest.mark.parametrize("lines", ["event:error", ":HTTP_STATUS/400", "event:result\n:HTTP_STATUS/500"])
+def test_the_name_of_an_event_or_its_status_alone_make_it_an_error(lines: str) -> None:
+    fault = only_fault(f'{lines}\ndata:{{"message":"Oops.","output":{{}}}}\n\n'.encode())
+
+    assert (fault.code, fault.message) == ("", "Oops.")
+
+
+def test_an_error_that_says_nothing_is_an_error() -> None:
+    assert Fault("X", "", 200, None, {"code": "X"}) == only_fault(b'{"code":"X"}')
 
 
 def test_an_error_event_that_is_no_json_is_an_error_with_its_text() -> None:
@@ -199,6 +244,10 @@ def test_what_came_before_an_error_is_read() -> None:
 )
 def test_what_is_no_json_object_is_garbage(data: bytes) -> None:
     assert [type(frame) for frame in read_bytes(data)] == [Garbage]
+
+
+def test_garbage_shows_how_it_begins() -> None:
+    assert read_bytes(b"data:" + b"x" * 1000 + b"\n\n") == [Garbage("x" * 300)]
 
 
 @pytest.mark.parametrize("cuts", [[], [1], [1, 2, 3, 4]])

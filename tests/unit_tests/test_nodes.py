@@ -11,7 +11,9 @@ from hypothesis import strategies as st
 
 from langchain_bailian_app._answer import Answer, AnswerReader
 from langchain_bailian_app._blocks import content_blocks
+from langchain_bailian_app._frames import Frame
 from langchain_bailian_app._messages import message_from_answer
+from langchain_bailian_app._node_text import NodeText, Verdict
 from langchain_bailian_app._one_text import OneText
 from tests.fixtures import frames_of, recording, reply, shown, sse
 
@@ -235,7 +237,7 @@ def test_odd_nodes_stop_no_answer(message: dict[str, Any]) -> None:
 @given(st.lists(st.text("春眠不觉晓", max_size=4), max_size=6), st.data())
 def test_nodes_and_text_together_are_said_once(pieces: list[str], data: st.DataObject) -> None:
     whole = "".join(pieces)
-    one = OneText()
+    one = OneText(tail_is_enough=False)
     told = [one.feed(piece, "") for piece in pieces]
     end = data.draw(st.integers(0, len(whole)))
 
@@ -355,6 +357,14 @@ def test_the_final_text_has_no_markers_either() -> None:
     assert read(sse(node("春"), reply("夏<ref>[1]</ref>", "stop"))).final_text == "夏"
 
 
+def test_a_final_text_behind_a_stop_sequence_is_not_known() -> None:
+    frame = Frame(text="夏", workflow_message={"node_type": "End", "message": "春眠"})
+    reader = AnswerReader(stop=["眠"])
+    reader.feed(frame)
+
+    assert (reader.answer().text, reader.answer().final_text) == ("春", None)
+
+
 def test_a_workflow_message_of_another_shape_is_kept() -> None:
     answer = read(sse(reply("好", "stop", workflow_message=["x"])))
 
@@ -367,3 +377,184 @@ def test_the_tail_of_what_a_named_node_has_said_is_another_text() -> None:
     answer = read(sse(*frames, reply("后", "stop")), "LLM")
 
     assert (answer.text, answer.final_text) == ("先后", "后")
+
+
+def outputs(data: bytes) -> list[Any]:
+    return [event.value.get("output") for event in read(data).nodes]
+
+
+@pytest.mark.parametrize("text", ['{"a": 1}', "[1, 2]"])
+def test_only_the_message_of_a_node_for_other_nodes_is_opened_as_its_output(text: str) -> None:
+    """What the user reads is text, and what `thoughts` call the result is opened already."""
+    model = node(text[:3], node_type="LLM"), node(text[3:], node_type="LLM", node_status="success")
+
+    assert outputs(sse(*model, reply("好", "stop")))[-1] == json.loads(text)
+    assert outputs(sse(node(text), reply(text, "stop"))) == [text]
+    assert outputs(sse(reply("好", "stop", thoughts=[thought(text)]))) == [text]
+
+
+@pytest.mark.parametrize(
+    ("entry", "output", "reasoning"),
+    [
+        ({"nodeResult": "见"}, "见", None),
+        ({"node_result": "见"}, "见", None),
+        ({"nodeResult": '{"result": "见"}', "reasoningContent": "想"}, "见", "想"),
+        ({"nodeResult": '{"result": "见", "reasoningContent": "想"}'}, "见", "想"),
+        ({"nodeResult": '{"result": "见", "reasoningContent": 5}'}, "见", None),
+        ({"nodeResult": '{"result": "见", "error": "超时"}'}, {"result": "见", "error": "超时"}, None),
+        ({"nodeResult": '{"result": {"a": 1}, "b": 2}'}, {"result": {"a": 1}, "b": 2}, None),
+        ({"nodeResult": '{"b": "[2]"}'}, {"b": [2]}, None),
+        ({"nodeResult": "[1, 2]"}, [1, 2], None),
+        ({"reasoningContent": "想"}, None, "想"),
+    ],
+)
+def test_a_result_has_text_and_reasoning_and_whatever_else(
+    entry: dict[str, Any], output: Any, reasoning: str | None
+) -> None:
+    response = json.dumps({"nodeId": "x", "nodeStatus": "success"} | entry)
+
+    (event,) = read(sse(reply("好", "stop", thoughts=[{"response": response}]))).nodes
+
+    assert (event.value.get("output"), event.value.get("reasoning")) == (output, reasoning)
+
+
+def test_what_a_node_has_besides_text_is_gathered() -> None:
+    frames = [node(content, node_type="LLM") for content in ('{"result": "", "a": 1}', '{"result": 2}')]
+
+    assert outputs(sse(*frames, reply("好", "stop")))[-1] == {"a": 1, "result": 2}
+
+
+def test_an_entry_without_a_result_takes_none_back() -> None:
+    entries = [{"nodeResult": "[1]"}, {"nodeStatus": "success"}]
+    frames = [
+        reply(thoughts=[{"response": json.dumps({"nodeId": "x", "nodeStatus": "executing"} | entry)}])
+        for entry in entries
+    ]
+
+    assert outputs(sse(*frames, reply("好", "stop"))) == [None, [1]]
+
+
+def test_names_and_types_are_not_opened() -> None:
+    (event,) = read(sse(node("茶", node_name="[1]", other="[1]"), reply("茶", "stop"))).nodes
+
+    assert (event.value["name"], event.value["other"]) == ("[1]", [1])
+
+
+@pytest.mark.parametrize(
+    ("states", "told"),
+    [
+        pytest.param([("春", "executing"), ("", "executing")], [None, "春"], id="broken off"),
+        pytest.param([("", "executing"), ("", "executing")], [None], id="has said nothing"),
+        pytest.param([("春", "success"), ("", "success")], ["春"], id="has said all"),
+        pytest.param([("春", "success"), ("眠", "success")], ["春", "春眠"], id="goes on when done"),
+        pytest.param([("春", "executing"), ("眠", "success")], [None, "春眠"], id="done"),
+    ],
+)
+def test_a_node_is_told_anew_only_if_there_is_more_to_tell(
+    states: list[tuple[str, str]], told: list[str | None]
+) -> None:
+    frames = [node(text, node_type="LLM", node_status=status) for text, status in states]
+
+    assert outputs(sse(*frames, reply("好", "stop"))) == told
+
+
+def test_a_node_that_is_completed_is_told_anew() -> None:
+    frames = [node("", node_is_completed=completed) for completed in (False, False, True)]
+
+    told = read(sse(*frames, reply("茶", "stop"))).nodes
+
+    assert [event.value["completed"] for event in told] == [False, True]
+
+
+def test_the_last_frame_tells_a_node_once_with_all_that_it_has_said() -> None:
+    begun, done = thought("春", "executing"), thought("春眠")  # increments, but that may be doubted
+
+    data = sse(reply(thoughts=[begun]), reply("好", "stop", thoughts=[done]))
+
+    assert outputs(data) == [None, "春春眠"]
+
+
+@pytest.mark.parametrize(
+    ("entry", "is_node"),
+    [
+        ({}, True),
+        ({"action_type": "", "observation": None}, True),
+        ({"action_type": "api"}, False),
+        ({"action": "rag"}, False),
+        ({"observation": "晴"}, False),
+    ],
+)
+@pytest.mark.parametrize("name", ["nodeId", "nodeName", "node_id"])
+def test_a_thought_that_responds_with_a_node_and_does_nothing_else_is_one(
+    entry: dict[str, Any], is_node: bool, name: str
+) -> None:
+    answer = read(sse(reply("好", "stop", thoughts=[entry | {"response": {name: "x"}}])))
+
+    assert (len(answer.nodes), len(answer.thoughts)) == ((1, 0) if is_node else (0, 1))
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "key"),
+    [
+        ({"node_id": "a", "node_name": "x"}, {"node_id": "b", "node_name": "x"}, "a:1"),
+        ({"nodeId": "a", "nodeType": "LLM"}, {"nodeId": "b", "nodeType": "LLM"}, "a:1"),
+        ({"node_name": "a", "node_type": "LLM"}, {"node_name": "b", "node_type": "LLM"}, "a:1"),
+        ({"nodeName": "a", "nodeType": "LLM"}, {"nodeName": "b", "nodeType": "LLM"}, "a:1"),
+        ({"node_type": "LLM"}, {"node_type": "API"}, "LLM:1"),
+        ({"nodeType": "LLM"}, {"nodeType": "API"}, "LLM:1"),
+        ({}, {"node_type": "API"}, "node:1"),
+    ],
+)
+def test_nodes_are_told_apart_by_the_best_that_they_have(
+    first: dict[str, Any], second: dict[str, Any], key: str
+) -> None:
+    frames = [
+        reply(workflow_message=entry | {"message": {"content": "茶"}}) for entry in (first, second)
+    ]
+
+    nodes = read(sse(*frames, reply("好", "stop"))).nodes
+
+    assert [event.value.get("output") for event in nodes] == ["茶", "茶"]
+    assert nodes[0].key == key
+
+
+@pytest.mark.parametrize(("levels", "opened"), [(50, True), (51, False)])
+def test_json_text_is_opened_down_to_fifty_levels(levels: int, opened: bool) -> None:
+    text = "[" * levels + "]" * levels
+    (event,) = read(sse(reply("好", "stop", thoughts=[thought("", extra=text)]))).nodes
+
+    assert event.value["extra"] == (json.loads(text) if opened else text)
+
+
+def test_text_that_is_frames_ahead_of_its_node_is_not_said_twice() -> None:
+    data = sse(node("春"), reply("春眠"), reply("不觉"), node("眠不觉晓"), reply("晓", "stop"))
+
+    assert read(data).text == "春眠不觉晓"
+
+
+@pytest.mark.parametrize(
+    ("pieces", "text"),
+    [
+        pytest.param(["春", "春眠"], "春春眠", id="once may be chance"),
+        pytest.param(["春", "春眠", "春眠不"], "春眠不", id="twice is none"),
+        pytest.param(
+            ["春眠不觉晓处处", "春眠不觉晓处处闻"], "春眠不觉晓处处" * 2 + "闻", id="a few words"
+        ),
+        pytest.param(["春眠不觉晓处处闻", "春眠不觉晓处处闻啼"], "春眠不觉晓处处闻啼", id="a phrase"),
+        pytest.param(["春", "春", "春眠"], "春春春眠", id="standing still is no evidence"),
+        pytest.param(["春", "春眠", "晓"], "春春眠晓", id="it does not go on"),
+    ],
+)
+def test_text_is_taken_for_cumulative_where_its_growth_cannot_be_chance(
+    pieces: list[str], text: str
+) -> None:
+    node_text = NodeText(Verdict())
+    told = ""
+    for piece in pieces:
+        node_text.take(piece)
+        told += node_text.new()
+
+    node_text.end()
+
+    assert told + node_text.new() == str(node_text) == text
+    assert node_text.length == len(text)

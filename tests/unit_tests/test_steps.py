@@ -105,6 +105,17 @@ def test_an_equal_call_with_another_observation_is_another_step() -> None:
 
 
 @pytest.mark.parametrize(
+    ("again", "is_another"), [({"b": 2, "a": 1}, False), ({"a": 1, "b": 3}, True), (["a", "b"], True)]
+)
+def test_observations_that_are_objects_are_compared_by_what_they_hold(
+    again: Any, is_another: bool
+) -> None:
+    frames = [[PLUGIN | {"observation": observation}] for observation in ({"a": 1, "b": 2}, again)]
+
+    assert bool(told(*frames)[1]) == is_another
+
+
+@pytest.mark.parametrize(
     "change",
     [
         {"action": "x"},

@@ -87,6 +87,38 @@ def test_prose_behind_a_call_that_is_not_closed_stays() -> None:
     assert shown(read([f"{call}\n</tool_cal"])) == [("search", {})]
 
 
+def test_a_closing_tag_in_an_argument_is_part_of_it() -> None:
+    call = '<tool_call>{"name": "add", "arguments": {"a": "</tool_call>"}}</tool_call>'
+
+    assert shown(read([f"{call}尾"])) == [("add", {"a": "</tool_call>"}), "尾"]
+
+
+def test_the_beginning_of_a_tag_before_a_call_is_text() -> None:
+    assert shown(read([f"<tool{ADD}"])) == ["<tool", SUM]
+
+
+@pytest.mark.parametrize(
+    ("text", "rest"),
+    [
+        pytest.param('{"name": "add"', [], id="breaks off"),
+        pytest.param('{"name": "add", "arguments": {"a": "x', [], id="breaks off in a string"),
+        pytest.param('{"a": "x</tool_call>好了。</tool_call>', ["好了。</tool_call>"], id="no end"),
+        pytest.param(
+            '{"a": "x</tool_call>他说"好。</tool_call>尾', ['他说"好。</tool_call>尾'], id="a quote"
+        ),
+    ],
+)
+def test_a_call_that_does_not_end_takes_no_more_than_up_to_its_closing_tag(
+    text: str, rest: list[str]
+) -> None:
+    call, *others = read([f"<tool_call>{text}"])
+
+    assert isinstance(call, ToolCall)
+    assert call.text == f"<tool_call>{text.partition('</tool_call>')[0]}</tool_call>"
+    assert call.problem is not None
+    assert others == rest
+
+
 def test_half_a_surrogate_pair_is_replaced() -> None:
     body = '{"name": "add", "arguments": {"a": "\\ud83d", "text": "\\ud83d"}}'
 
@@ -128,7 +160,8 @@ def test_what_is_meant_is_read(body: str) -> None:
 
 def test_a_call_without_arguments_has_none() -> None:
     assert shown(read(['<tool_call>{"name": "add"}</tool_call>'])) == [("add", {})]
-    assert shown(read(['<tool_call>{"name": "add", "arguments": null}</tool_call>'])) == [("add", {})]
+    null = '<tool_call>{"name": "add", "arguments": null}</tool_call>'
+    assert (shown(read([null])), problems(null)) == ([("add", {})], [None])
 
 
 def test_several_calls_may_share_their_tags_or_lack_some() -> None:
@@ -145,6 +178,8 @@ def test_several_calls_may_share_their_tags_or_lack_some() -> None:
         ('{"name": "mul", "arguments": {}}', "there is no function 'mul' to call, only add, search"),
         ('{"arguments": {}}', "a call is no JSON object with `name` and `arguments`"),
         ("[1]", "a call is no JSON object with `name` and `arguments`"),
+        ('{"name": "", "arguments": {}}', "a call is no JSON object with `name` and `arguments`"),
+        ('{"name": [5], "arguments": {}}', "a call is no JSON object with `name` and `arguments`"),
         ('{"name": "add", "args": {"a": 1}}', "the call of 'add' has no `arguments`, but ['args']"),
         ('{"name": "add", "a": 1, "b": 2}', "the call of 'add' has no `arguments`, but ['a', 'b']"),
         ('{"name": "add", "arguments": [1]}', "the `arguments` of 'add' are no JSON object"),
@@ -162,6 +197,7 @@ def test_what_cannot_be_run_says_why_and_is_kept_as_it_stands(body: str, problem
     assert call.problem is not None
     assert call.problem.startswith(problem)
     assert call.text == text
+    assert isinstance(call.args, dict)
 
 
 @pytest.mark.parametrize("size", range(len(ADD) - len("</tool_call>") - 2))
@@ -177,7 +213,8 @@ def test_a_broken_call_does_not_take_the_next_one_with_it() -> None:
     assert problems(f"{broken}\n好了。{ADD}") == ["a call cannot be read: the JSON breaks off", None]
 
 
-def test_of_one_at_a_time_the_first_is_run() -> None:
+def test_of_several_calls_the_first_is_run_if_only_one_may_be_made() -> None:
+    assert problems(ADD + ADD) == [None, None]
     assert problems(ADD + ADD, only_one=True) == [None, "only one function may be called at a time"]
 
 
