@@ -113,6 +113,13 @@ def test_an_excerpt_is_one_line_of_up_to_160_characters(length: int, end: str) -
     assert excerpt(text) == f"茶 {'叶' * 158}{end}"
 
 
+def test_line_breaks_become_plain_ones_and_no_code_point_moves() -> None:
+    """The places of citations are counted in code points."""
+    (part,) = read(blocks("一\r\n二\r三\n四")).parts
+
+    assert part == Text("一 \n二\n三\n四", {})
+
+
 def test_results_belong_to_their_own_calls() -> None:
     other = {**CALL, "id": "2", "name": "茶"}
     late = result("b", tool_call_id="2", id="1", status="error")
