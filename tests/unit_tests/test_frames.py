@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from langchain_bailian_app import _lenient_json
 from langchain_bailian_app._frames import Fault, Frame, FrameReader, Garbage
+from tests import fuzz
 from tests.fixtures import NAMES, frames_of, pieces_of, read_bytes, recording, reply, sse
 
 
@@ -389,3 +390,9 @@ def test_no_json_is_a_value_error(text: str) -> None:
 )
 def test_json_inside_a_string_is_opened(value: object, expected: object) -> None:
     assert expected == _lenient_json.opened(value)
+
+
+def test_a_moment_of_fuzzing_finds_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+    fuzz.main(0.3, seed=1)
+
+    assert "no crash" in capsys.readouterr().out
