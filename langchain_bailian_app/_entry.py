@@ -8,11 +8,12 @@ and what holds secrets is wrapped here.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, cast
 
 from langchain_core.language_models import BaseChatModel, LanguageModelInput
+from langchain_core.load import dumpd
 from langchain_core.runnables import RunnableConfig, ensure_config
-from pydantic import Field
+from pydantic import Field, PrivateAttr
 
 from langchain_bailian_app._application_fields import SIGNED, ApplicationFields, hide_secrets
 from langchain_bailian_app._signed import unsigned
@@ -68,6 +69,16 @@ class EntryPoints(ApplicationFields, BaseChatModel):
     memory here, is an error, unless it is given `memory_id`: it would read and write the memory that
     all users share. The function is called where the model is, on the event loop too.
     """
+
+    _dump: dict[str, Any] | None = PrivateAttr(default=None)
+
+    @property
+    def _serialized(self) -> dict[str, Any]:
+        # LangChain keeps it among the fields, where it disturbs another thread that goes through them
+        # for a first call of its own; up to Python 3.11 one thread at a time made it.
+        if self._dump is None:
+            self._dump = cast("dict[str, Any]", dumpd(self))
+        return self._dump
 
     def invoke(
         self,

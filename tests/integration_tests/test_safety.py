@@ -71,6 +71,16 @@ def test_fifty_threads(services: list[BailianEmulator]) -> None:
         check(services, list(answers))
 
 
+def test_a_first_call_adds_nothing_to_the_fields_through_which_others_may_be_going(
+    bailian: BailianEmulator, make_model: Make
+) -> None:
+    model = make_model()
+    fields = set(vars(model))
+    model.invoke("?")
+
+    assert set(vars(model)) == fields
+
+
 async def test_two_hundred_tasks(services: list[BailianEmulator]) -> None:
     models = models_of(services)
     asked = [models[number % len(models)].ainvoke(str(number)) for number in range(200)]
