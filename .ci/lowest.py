@@ -5,7 +5,7 @@ import tomllib
 from pathlib import Path
 
 PROJECT = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text("utf-8"))["project"]
-EXTRAS = ("emulator", "display", "redis")  # those whose code is in the package
+EXTRAS = ("emulator", "display", "redis", "openapi")  # of LlamaIndex no test runs here
 
 if __name__ == "__main__":
     of_extras = (need for extra in EXTRAS for need in PROJECT["optional-dependencies"][extra])
