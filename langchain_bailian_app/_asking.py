@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from langchain_core.messages import BaseMessage
 
     from langchain_bailian_app._application_fields import ApplicationFields
-    from langchain_bailian_app._connection import Connection
     from langchain_bailian_app._hooks import Hooks
+    from langchain_bailian_app._transport.connection import Connection
     from langchain_bailian_app.sessions import SessionStore
 
 

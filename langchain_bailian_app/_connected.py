@@ -13,8 +13,8 @@ from langchain_bailian_app._application_fields import SIGNED, nearest
 from langchain_bailian_app._connection_fields import ConnectionFields
 
 if TYPE_CHECKING:
-    from langchain_bailian_app._connection import Connection
     from langchain_bailian_app._transport import Transport
+    from langchain_bailian_app._transport.connection import Connection
 
 _CLIENTS = ("http_client", "http_async_client")
 
@@ -40,7 +40,7 @@ class Connected(ConnectionFields):
         return Transport(self, self._connection())
 
     def _connection(self) -> Connection:
-        from langchain_bailian_app._connection import resolve
+        from langchain_bailian_app._transport.connection import resolve
 
         settings = (
             self.base_url,

@@ -65,7 +65,7 @@ def _examined(question: str, ask: dict[str, Any], connection: dict[str, Any]) ->
 
 def _wrong_settings(connection: dict[str, Any]) -> Iterator[Finding]:
     """Yield what cannot work, without asking anybody."""
-    from langchain_bailian_app._connection import resolve  # noqa: PLC0415  # knows dashscope
+    from langchain_bailian_app._transport.connection import resolve  # noqa: PLC0415  # knows dashscope
 
     names = connection.keys() & ConnectionFields.model_fields.keys()
     fields = ConnectionFields(**{name: connection[name] for name in names})

@@ -33,8 +33,8 @@ if TYPE_CHECKING:
 
     from langchain_bailian_app._answer import Answer
     from langchain_bailian_app._application_fields import ApplicationFields
-    from langchain_bailian_app._connection import Connection
     from langchain_bailian_app._request import ServiceRequest
+    from langchain_bailian_app._transport.connection import Connection
     from langchain_bailian_app.sessions import SessionStore
 
 T = TypeVar("T")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 from langchain_bailian_app._fleet import Fleet, Job
 from langchain_bailian_app._session_files import SessionFile, Target, read_created
-from langchain_bailian_app._storage import Storage
+from langchain_bailian_app._transport.storage import Storage
 from langchain_bailian_app._upload_steps import (
     AddFile,
     Describe,

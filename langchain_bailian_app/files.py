@@ -15,7 +15,7 @@ from langchain_bailian_app._openapi import OpenApi
 from langchain_bailian_app._openapi_fields import OpenApiFields
 from langchain_bailian_app._progress import Progress
 from langchain_bailian_app._session_files import LocalFile, SessionFile
-from langchain_bailian_app._storage import local_files
+from langchain_bailian_app._transport.storage import local_files
 from langchain_bailian_app._trip import Office, Trip, described
 from langchain_bailian_app._uploading import Deadline, Upload, Waiting, Way
 from langchain_bailian_app.errors import BailianError, BailianFileError, BailianUploadError

@@ -14,9 +14,10 @@ import httpx
 import pytest
 from pydantic import ValidationError
 
-from langchain_bailian_app import BailianAppChatModel, _clients
-from langchain_bailian_app._connection import resolve
+from langchain_bailian_app import BailianAppChatModel
 from langchain_bailian_app._connection_fields import ConnectionFields
+from langchain_bailian_app._transport import clients
+from langchain_bailian_app._transport.connection import resolve
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -196,7 +197,7 @@ def test_models_share_connections_but_not_credentials(
     second.invoke("?")
     headers = [request.headers for request in bailian.requests[-2:]]
 
-    shared = [_clients.transport(loopback=True, max_connections=1000) for _ in range(2)]
+    shared = [clients.transport(loopback=True, max_connections=1000) for _ in range(2)]
 
     assert shared[0] is shared[1]
     assert [header.get("x-dashscope-workspace") for header in headers] == ["ws1", None]

@@ -14,7 +14,8 @@ import pytest
 from langchain_core.rate_limiters import BaseRateLimiter, InMemoryRateLimiter
 from langchain_core.runnables import ConfigurableField
 
-from langchain_bailian_app import BailianAppChatModel, BizParams, _clients
+from langchain_bailian_app import BailianAppChatModel, BizParams
+from langchain_bailian_app._transport import clients
 from langchain_bailian_app.emulator import App, BailianEmulator
 
 if TYPE_CHECKING:
@@ -97,18 +98,18 @@ def test_one_model_on_several_loops_at_once(bailian: BailianEmulator, make_model
 
     with ThreadPoolExecutor(8) as pool:
         assert list(pool.map(on_a_loop, range(24))) == [f"你说：{number}。" * 3 for number in range(24)]
-    assert all(not loop.is_closed() for loop in _clients._async)
+    assert all(not loop.is_closed() for loop in clients._async)
 
 
 @pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")  # from Python 3.12 on
 def test_a_forked_child_connects_anew(bailian: BailianEmulator, make_model: Make) -> None:
     model = make_model()
     model.invoke("?")
-    parents = _clients.transport(loopback=True, max_connections=1000).http_client
+    parents = clients.transport(loopback=True, max_connections=1000).http_client
     reading, writing = os.pipe()
     child = os.fork()
     if child == 0:
-        own = _clients.transport(loopback=True, max_connections=1000).http_client is not parents
+        own = clients.transport(loopback=True, max_connections=1000).http_client is not parents
         answered = bool(model.invoke("?").text)
         os.write(writing, b"yes" if own and answered else b"no")
         os._exit(0)
@@ -156,10 +157,10 @@ def test_copies_work_and_share_connections(make_model: Make, again: Callable[[An
         rate_limiter=InMemoryRateLimiter(requests_per_second=1000, check_every_n_seconds=0.001),
     )
     model.invoke("?")
-    shared = len(_clients._sync)
+    shared = len(clients._sync)
 
     assert again(model).invoke("?").text
-    assert len(_clients._sync) == shared
+    assert len(clients._sync) == shared
 
 
 def test_a_deep_copy_keeps_an_injected_client(make_model: Make) -> None:

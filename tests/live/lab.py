@@ -12,8 +12,8 @@ import httpx
 
 from langchain_bailian_app import BailianAppChatModel
 from langchain_bailian_app._base_url import is_loopback
-from langchain_bailian_app._connection import resolve
 from langchain_bailian_app._connection_fields import ConnectionFields
+from langchain_bailian_app._transport.connection import resolve
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -10,8 +10,8 @@ import httpx
 from dashscope.version import __version__ as dashscope_version
 
 from langchain_bailian_app import __version__
-from langchain_bailian_app._connection import resolve
 from langchain_bailian_app._connection_fields import ConnectionFields
+from langchain_bailian_app._transport.connection import resolve
 from langchain_bailian_app.errors import BailianError
 from tests.live import sessions, wire, workflows
 from tests.live.lab import CannotAsk, Lab, Outcome, Question

@@ -11,7 +11,6 @@ from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, System
 
 from langchain_bailian_app._answer import Answer
 from langchain_bailian_app._application_fields import ApplicationFields
-from langchain_bailian_app._connection import Connection
 from langchain_bailian_app._conversation import (
     Admission,
     Digest,
@@ -22,6 +21,7 @@ from langchain_bailian_app._conversation import (
 from langchain_bailian_app._exchange import Exchange, Steps, aperform, perform
 from langchain_bailian_app._frames import Frame
 from langchain_bailian_app._request import Turn
+from langchain_bailian_app._transport.connection import Connection
 from langchain_bailian_app.errors import (
     BailianRateLimitError,
     BailianSessionError,

@@ -14,19 +14,19 @@ from typing import TYPE_CHECKING, Any, cast
 import httpx
 from dashscope.v2.errors import DashScopeError
 
-from langchain_bailian_app import _clients
-from langchain_bailian_app._aiohttp import NETWORK_ERRORS
 from langchain_bailian_app._base_url import is_loopback
-from langchain_bailian_app._call import Call
+from langchain_bailian_app._transport import clients
+from langchain_bailian_app._transport.aiohttp_client import NETWORK_ERRORS
+from langchain_bailian_app._transport.call import Call
 from langchain_bailian_app.errors import BailianError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Generator
 
-    from langchain_bailian_app._connection import Connection
     from langchain_bailian_app._connection_fields import ConnectionFields
     from langchain_bailian_app._frames import Frame
     from langchain_bailian_app._request import ServiceRequest
+    from langchain_bailian_app._transport.connection import Connection
 
 
 class Transport:
@@ -84,9 +84,9 @@ class Transport:
 
     def _open(self, call: Call) -> httpx.Response:
         if self._fields.http_client is not None:
-            transport: Any = _clients.wrap(self._fields.http_client)
+            transport: Any = clients.wrap(self._fields.http_client)
         else:
-            transport = _clients.transport(
+            transport = clients.transport(
                 loopback=is_loopback(self._connection.base_url),
                 max_connections=self._fields.max_connections,
             )
@@ -100,9 +100,9 @@ class Transport:
 
     async def _aopen(self, call: Call) -> httpx.Response:
         if self._fields.http_async_client is not None:
-            transport: Any = _clients.awrap(self._fields.http_async_client)
+            transport: Any = clients.awrap(self._fields.http_async_client)
         else:
-            transport = await _clients.async_transport(
+            transport = await clients.async_transport(
                 loopback=is_loopback(self._connection.base_url),
                 max_connections=self._fields.max_connections,
             )

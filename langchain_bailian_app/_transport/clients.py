@@ -20,8 +20,8 @@ from typing import TYPE_CHECKING, Any
 import dashscope
 import httpx
 
-from langchain_bailian_app._aiohttp import AiohttpClient
 from langchain_bailian_app._base_url import host_of, is_loopback
+from langchain_bailian_app._transport.aiohttp_client import AiohttpClient
 
 if TYPE_CHECKING:
     import ssl

@@ -17,19 +17,19 @@ from dashscope.v2 import errors as ds
 from dashscope.version import __version__ as dashscope_version
 
 from langchain_bailian_app import errors
-from langchain_bailian_app._aiohttp import NETWORK_ERRORS, NetworkError, as_httpx
 from langchain_bailian_app._base_url import host_of
-from langchain_bailian_app._clients import way_to
 from langchain_bailian_app._frames import Fault, Frame, FrameReader, Garbage
 from langchain_bailian_app._refusals import from_reply, refused_at_the_door
+from langchain_bailian_app._transport.aiohttp_client import NETWORK_ERRORS, NetworkError, as_httpx
+from langchain_bailian_app._transport.clients import way_to
 from langchain_bailian_app._version import __version__
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable
 
-    from langchain_bailian_app._connection import Connection
     from langchain_bailian_app._connection_fields import ConnectionFields
     from langchain_bailian_app._request import ServiceRequest
+    from langchain_bailian_app._transport.connection import Connection
 
 T = TypeVar("T")
 

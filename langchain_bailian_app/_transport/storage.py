@@ -20,8 +20,8 @@ import httpx
 
 from langchain_bailian_app import errors
 from langchain_bailian_app._base_url import host_of, is_loopback
-from langchain_bailian_app._clients import proxy_variable
 from langchain_bailian_app._session_files import LocalFile, problem_with
+from langchain_bailian_app._transport.clients import proxy_variable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
