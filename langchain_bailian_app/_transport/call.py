@@ -16,17 +16,16 @@ import httpx
 from dashscope.v2 import errors as ds
 from dashscope.version import __version__ as dashscope_version
 
-from langchain_bailian_app import errors
-from langchain_bailian_app._base_url import host_of
 from langchain_bailian_app._frames import Fault, Frame, FrameReader, Garbage
 from langchain_bailian_app._refusals import from_reply, refused_at_the_door
 from langchain_bailian_app._transport.aiohttp_client import NETWORK_ERRORS, NetworkError, as_httpx
-from langchain_bailian_app._transport.clients import way_to
+from langchain_bailian_app._transport.losses import Losses
 from langchain_bailian_app._version import __version__
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable
 
+    from langchain_bailian_app import errors
     from langchain_bailian_app._connection_fields import ConnectionFields
     from langchain_bailian_app._request import ServiceRequest
     from langchain_bailian_app._transport.connection import Connection
@@ -50,6 +49,7 @@ class Call:
         self._fields = fields
         self._connection = connection
         self._request = request
+        self._losses = Losses(fields, connection.base_url)
         self._reader = FrameReader()
         self._started = time.monotonic()
         self._first_frame: float | None = None
@@ -60,7 +60,6 @@ class Call:
         self._finished = False
         self._fresh = False
         self._error: errors.BailianError | None = None
-        self._request_id: str | None = None
 
     def arguments(self) -> dict[str, Any]:
         """Return what dashscope's `open_stream` is to be called with."""
@@ -113,14 +112,11 @@ class Call:
         Raises:
             BailianConnectionError: The reply is a redirect.
         """
-        self._request_id = response.headers.get("x-request-id")
+        self._losses.request_id = response.headers.get("x-request-id")
         self._newest = time.monotonic()
         if response.is_redirect or response.history:
             target = response.url.join(response.headers.get("location", "")).host
-            message = f"{self._host} redirects to {target}, which is not followed: check `base_url`"
-            raise errors.BailianConnectionError(
-                message, status_code=response.status_code, request_id=self._request_id
-            )
+            raise self._losses.redirected(target, response.status_code)
 
     def feed(self, data: bytes) -> list[Frame]:
         """Return the frames that these bytes complete; `taken` is to be told when they were read.
@@ -130,10 +126,10 @@ class Call:
         """
         now = time.monotonic()
         if now >= self._deadline and not self._finished:
-            raise self._out_of_time()
+            raise self._losses.out_of_time()
         # Heartbeats keep a connection alive; only a frame breaks the silence.
         if now - self._newest > self._fields.timeout and not self._finished:
-            raise self._silent()
+            raise self._losses.silent()
         return self._good(self._reader.feed(data), "sent a frame that is no JSON")
 
     def taken(self) -> None:
@@ -152,7 +148,7 @@ class Call:
         frames = self._good(self._reader.end(), "ended the reply in the middle of a frame")
         if not self._frames and self._error is None:
             head = f": {self._reader.head!r}" if self._reader.head else ""
-            self._error = self._broken(f"{self._host} sent a reply without a frame{head}")
+            self._error = self._losses.broken(f"sent a reply without a frame{head}")
         return frames
 
     def lost(self, exc: NetworkError) -> None:
@@ -162,7 +158,7 @@ class Call:
             BailianError: The answer was not complete.
         """
         if not self._finished:
-            raise self._network_error(as_httpx(exc)) from exc
+            raise self._lost(as_httpx(exc)) from exc
 
     async def in_time(self, awaitable: Awaitable[T]) -> T:
         """Await something for as long as `total_timeout` allows."""
@@ -173,7 +169,7 @@ class Call:
             async with asyncio.timeout(left):
                 return await awaitable
         except TimeoutError:
-            raise self._out_of_time() from None
+            raise self._losses.out_of_time() from None
 
     async def piece(self, awaitable: Awaitable[bytes | None]) -> bytes | None:
         """Await the next bytes of the reply; of a finished answer only its end, and not for long."""
@@ -192,18 +188,20 @@ class Call:
             _logger.debug(
                 "%s, request %s: %d frames, first after %s s, %.3f s in all",
                 self._request.path,
-                self._request_id,
+                self._losses.request_id,
                 self._frames,
                 None if first is None else round(first - self._started, 3),
                 time.monotonic() - self._started,
             )
 
-    @property
-    def _host(self) -> str:
-        return host_of(self._connection.base_url)
-
     def _time_left(self) -> float | None:
         return None if self._deadline == math.inf else self._deadline - time.monotonic()
+
+    def _lost(self, cause: BaseException) -> errors.BailianError:
+        left = self._time_left()
+        return self._losses.named(
+            cause, answering=self._frames > 0, too_late=left is not None and left <= 0
+        )
 
     def _good(self, came: list[Frame | Fault | Garbage], garbage: str) -> list[Frame]:
         """Return the frames before the end of the answer, or before the error that ends it."""
@@ -216,13 +214,13 @@ class Call:
                 self._finished = frame.finish_reason is not None
                 continue
             if isinstance(frame, Garbage):
-                self._error = self._broken(f"{self._host} {garbage}: {frame.head!r}")
+                self._error = self._losses.broken(f"{garbage}: {frame.head!r}")
             else:
                 self._error = from_reply(
                     code=frame.code,
                     message=frame.message,
                     status=frame.status,
-                    request_id=frame.request_id or self._request_id,
+                    request_id=frame.request_id or self._losses.request_id,
                     body=frame.body,
                 )
             break
@@ -247,51 +245,6 @@ class Call:
         cause = exc if isinstance(exc, NETWORK_ERRORS) else exc.__cause__
         if isinstance(cause, NETWORK_ERRORS):
             cause = as_httpx(cause)
-        error = self._network_error(cause or exc)
+        error = self._lost(cause or exc)
         error.is_retryable = isinstance(cause, _NEVER_SENT)
         return error
-
-    def _network_error(self, cause: BaseException) -> errors.BailianError:
-        fields = self._fields
-        match cause:
-            case httpx.ConnectTimeout():
-                text = (
-                    f"no connection to {self._host} within {fields.connect_timeout:g} s "
-                    "(`connect_timeout`)"
-                )
-            case httpx.PoolTimeout():
-                text = (
-                    f"no connection was free for {fields.timeout:g} s (`timeout`): too many calls at "
-                    f"once (`max_connections` is {fields.max_connections}; a client of your own has a "
-                    "limit of its own)"
-                )
-            case httpx.TimeoutException():
-                left = self._time_left()
-                if left is not None and left <= 0:
-                    return self._out_of_time()
-                return self._silent()
-            case _:
-                return self._connection_error(cause)
-        return errors.BailianTimeoutError(text, request_id=self._request_id)
-
-    def _connection_error(self, cause: BaseException) -> errors.BailianError:
-        why = str(cause) or type(cause).__name__
-        if isinstance(cause, httpx.ConnectError | httpx.ProxyError):
-            text = f"no connection to {self._host}{way_to(self._connection.base_url)}: {why}"
-        elif self._request_id is None and not self._frames:
-            text = f"the connection to {self._host} was lost before a reply came: {why}"
-        else:
-            lost = f"the connection to {self._host} was lost before the answer was complete"
-            return self._broken(f"{lost}: {why}")
-        return errors.BailianConnectionError(text)
-
-    def _silent(self) -> errors.BailianTimeoutError:
-        text = f"{self._host} was silent for {self._fields.timeout:g} s (`timeout`)"
-        return errors.BailianTimeoutError(text, request_id=self._request_id)
-
-    def _out_of_time(self) -> errors.BailianTimeoutError:
-        text = f"the answer took longer than {self._fields.total_timeout:g} s (`total_timeout`)"
-        return errors.BailianTimeoutError(text, request_id=self._request_id)
-
-    def _broken(self, message: str) -> errors.BailianStreamError:
-        return errors.BailianStreamError(message, request_id=self._request_id)
