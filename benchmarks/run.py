@@ -25,6 +25,7 @@ PACKAGES = (
     "httpx-aiohttp",
     "orjson",
     "pydantic",
+    "urllib3",
     "langchain-community",
     "langchain-openai",
     "langchain-qwq",

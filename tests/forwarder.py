@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 if TYPE_CHECKING:
@@ -21,6 +22,7 @@ class Forwarder:
         tls: Makes it a server with TLS.
         origin: What a client of a proxy puts in front of a path, to be taken away.
         socks: Makes it a SOCKS5 proxy, which leads to the port wherever it is asked to go.
+        tunnel: Makes it a proxy for TLS, which answers CONNECT with this status.
     """
 
     def __init__(
@@ -30,10 +32,12 @@ class Forwarder:
         tls: ssl.SSLContext | None = None,
         origin: str = "",
         socks: bool = False,
+        tunnel: int | None = None,
     ) -> None:
         self._target = port
         self._tls = tls
         self._socks = socks
+        self._tunnel = tunnel
         self._origin = origin.encode()
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
@@ -65,6 +69,12 @@ class Forwarder:
         self.connections += 1
         if self._socks:
             await self._let_in(reader, writer)
+        if self._tunnel is not None:
+            await reader.readuntil(b"\r\n\r\n")
+            writer.write(b"HTTP/1.1 %d Told so\r\n\r\n" % self._tunnel)
+            if self._tunnel != HTTPStatus.OK:
+                writer.close()
+                return
         there, back = await asyncio.open_connection("127.0.0.1", self._target)
         try:
             await asyncio.gather(self._copy(reader, back), self._copy(there, writer))

@@ -22,6 +22,7 @@ import httpx
 
 from langchain_bailian_app._base_url import host_of, is_loopback
 from langchain_bailian_app._transport.aiohttp_client import AiohttpClient
+from langchain_bailian_app._transport.urllib3_client import Urllib3Client
 
 if TYPE_CHECKING:
     import ssl
@@ -40,7 +41,7 @@ def transport(*, loopback: bool, max_connections: int) -> Any:
     key = _key(max_connections, loopback=loopback)
     shared = _sync.get(key)
     if shared is None:
-        made = wrap(httpx.Client(limits=_limits(max_connections), **_settings(loopback=loopback)))
+        made = wrap(_client(loopback=loopback, max_connections=max_connections))
         shared = _sync.setdefault(key, made)
         if shared is not made:  # another thread was faster
             made.http_client.close()
@@ -63,11 +64,23 @@ async def async_transport(*, loopback: bool, max_connections: int) -> Any:
     return of_loop[key][0]
 
 
+def _client(*, loopback: bool, max_connections: int) -> httpx.Client:
+    settings = _settings(loopback=loopback)
+    if _over_socks(loopback=loopback):
+        return httpx.Client(limits=_limits(max_connections), **settings)
+    return Urllib3Client(max_connections=max_connections, **settings)
+
+
 def _async_client(*, loopback: bool, max_connections: int) -> httpx.AsyncClient:
     settings = _settings(loopback=loopback)
-    if not loopback and any(url.startswith("socks") for url in urllib.request.getproxies().values()):
-        return httpx.AsyncClient(limits=_limits(max_connections), **settings)  # aiohttp has no SOCKS
+    if _over_socks(loopback=loopback):
+        return httpx.AsyncClient(limits=_limits(max_connections), **settings)
     return AiohttpClient(max_connections=max_connections, **settings)
+
+
+def _over_socks(*, loopback: bool) -> bool:
+    """Whether calls go where only httpx's own connections lead."""
+    return not loopback and any(url.startswith("socks") for url in urllib.request.getproxies().values())
 
 
 def _limits(max_connections: int) -> httpx.Limits:

@@ -171,6 +171,11 @@ async def astream(model: BailianAppChatModel) -> tuple[str, str]:
     return text, chunks[-1].response_metadata["finish_reason"]
 
 
+async def stream_over_httpx(model: BailianAppChatModel) -> tuple[str, str]:
+    with httpx.Client(trust_env=False) as client:
+        return await stream(model.model_copy(update={"http_client": client}))
+
+
 async def astream_over_httpx(model: BailianAppChatModel) -> tuple[str, str]:
     async with httpx.AsyncClient(trust_env=False) as client:
         return await astream(model.model_copy(update={"http_async_client": client}))
@@ -186,6 +191,7 @@ WAYS = [
     stream,
     ainvoke,
     astream,
+    stream_over_httpx,
     astream_over_httpx,
     astream_over_an_aiohttp_client_of_ones_own,
 ]

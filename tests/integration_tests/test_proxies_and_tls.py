@@ -144,3 +144,42 @@ async def test_an_unknown_authority_is_an_error_before_anything_is_sent(
         await model.ainvoke("?")
 
     assert len(bailian.requests) == before
+
+
+async def test_tls_goes_through_a_proxy(
+    bailian: BailianEmulator,
+    make_model: Make,
+    authority: trustme.CA,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("service.example").configure_cert(server)
+    authority.cert_pem.write_to_path(str(tmp_path / "authority.pem"))
+    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "authority.pem"))
+    with (
+        Forwarder(port_of(bailian), tls=server) as service,
+        Forwarder(service.port, tunnel=200) as proxy,
+    ):
+        monkeypatch.setenv("https_proxy", f"http://127.0.0.1:{proxy.port}")
+        model = make_model(base_url="https://service.example/api/v1")
+
+        assert model.invoke("?").text
+        assert model.invoke("?").text
+        assert proxy.connections == 1
+        assert (await model.ainvoke("?")).text
+        assert (await model.ainvoke("?")).text
+        assert proxy.connections == 2
+
+
+async def test_a_proxy_that_refuses_is_named(make_model: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    with Forwarder(9, tunnel=407) as proxy:
+        monkeypatch.setenv("https_proxy", f"http://user:secret@127.0.0.1:{proxy.port}")
+        model = make_model(base_url="https://service.example/api/v1", max_retries=2)
+        with pytest.raises(BailianConnectionError, match=r"the variable https_proxy: .*407") as caught:
+            model.invoke("?")
+        with pytest.raises(BailianConnectionError, match=r"the variable https_proxy: .*407") as acaught:
+            await model.ainvoke("?")
+
+        assert proxy.connections == 2  # asking again would not help
+    assert "secret" not in f"{caught.value} {acaught.value}"

@@ -1,4 +1,4 @@
-"""What aiohttp under httpx leaves open, and how it is settled: alike for every transport."""
+"""What urllib3 and aiohttp under httpx leave open, and how it is settled: alike for every transport."""
 
 from __future__ import annotations
 
@@ -9,16 +9,20 @@ import subprocess
 import sys
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 import httpx
 import pytest
 from httpx_aiohttp import HttpxAiohttpClient
 
 from langchain_bailian_app import errors
+from langchain_bailian_app._transport import urllib3_client
 from langchain_bailian_app.emulator import App
 from tests.fixtures import reply, sse
+from tests.forwarder import Forwarder
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -71,6 +75,11 @@ async def ainvoke(model: BailianAppChatModel) -> str:
     return (await model.ainvoke("?")).text
 
 
+async def invoke_over_httpx(model: BailianAppChatModel) -> str:
+    with httpx.Client(trust_env=False) as client:
+        return await invoke(model.model_copy(update={"http_client": client}))
+
+
 async def ainvoke_over_httpx(model: BailianAppChatModel) -> str:
     async with httpx.AsyncClient(trust_env=False) as client:
         return await ainvoke(model.model_copy(update={"http_async_client": client}))
@@ -86,7 +95,13 @@ def ways(*called: object) -> pytest.MarkDecorator:
 
 
 own_clients = ways(invoke, ainvoke)
-every_client = ways(invoke, ainvoke, ainvoke_over_httpx, ainvoke_over_an_aiohttp_client_of_ones_own)
+every_client = ways(
+    invoke,
+    invoke_over_httpx,
+    ainvoke,
+    ainvoke_over_httpx,
+    ainvoke_over_an_aiohttp_client_of_ones_own,
+)
 
 
 @own_clients
@@ -130,6 +145,27 @@ async def test_broken_and_cancelled_calls_make_room(bailian: BailianEmulator, ma
     assert (await make_model(max_connections=2, timeout=1).ainvoke("?")).text
 
 
+def test_in_threads_too_broken_and_closed_calls_make_room(
+    bailian: BailianEmulator, make_model: Make
+) -> None:
+    slow = make_model(
+        bailian.add_app(App("slow", answer=lambda _: "慢" * 20, pace=0.2)), max_connections=2
+    )
+    refused = make_model("no-such-app", max_connections=2)
+    with socket.socket() as nobody:
+        nobody.bind(("127.0.0.1", 0))
+        url = f"http://127.0.0.1:{nobody.getsockname()[1]}/api/v1"
+        dead = make_model(base_url=url, max_connections=2, max_retries=0)
+        for _ in range(3):
+            with pytest.raises(errors.BailianConnectionError):
+                dead.invoke("?")
+            with pytest.raises(errors.BailianPermissionError):
+                refused.invoke("?")
+            next(slow.stream("?"))
+
+    assert make_model(max_connections=2, timeout=1).invoke("?").text
+
+
 async def test_more_calls_than_connections_take_turns(make_model: Make) -> None:
     model = make_model(max_connections=3)
     answers = await asyncio.gather(*(model.ainvoke(str(number)) for number in range(30)))
@@ -137,7 +173,31 @@ async def test_more_calls_than_connections_take_turns(make_model: Make) -> None:
     assert all(answer.text for answer in answers)
 
 
-@ways(invoke, ainvoke, ainvoke_over_httpx)
+def test_more_threads_than_connections_take_turns(bailian: BailianEmulator, make_model: Make) -> None:
+    port = urlsplit(bailian.base_url).port or 0
+    with Forwarder(port) as relay, ThreadPoolExecutor(30) as threads:
+        model = make_model(base_url=f"http://127.0.0.1:{relay.port}/api/v1", max_connections=5)
+        answers = list(threads.map(model.invoke, map(str, range(150))))
+
+        assert all(answer.text for answer in answers)
+        assert relay.connections <= 5
+
+
+def test_a_connection_is_used_again_unless_it_was_idle_for_long(
+    bailian: BailianEmulator, make_model: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with Forwarder(urlsplit(bailian.base_url).port or 0) as relay:
+        model = make_model(base_url=f"http://127.0.0.1:{relay.port}/api/v1")
+        for _ in range(3):
+            list(model.stream("?"))
+        assert relay.connections == 1
+
+        monkeypatch.setattr(urllib3_client, "_IDLE", 0)
+        model.invoke("?")
+        assert relay.connections == 2
+
+
+@ways(invoke, invoke_over_httpx, ainvoke, ainvoke_over_httpx)
 async def test_a_service_that_takes_no_body_is_silent(
     make_model: Make, way: Callable[[BailianAppChatModel], object]
 ) -> None:

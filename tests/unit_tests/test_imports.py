@@ -105,8 +105,9 @@ FRONT = {
 # A package; its modules are of the edge, too.
 TRANSPORT = {f"_transport/{path.stem}" for path in PACKAGE.glob("_transport/*.py")}
 LLAMA_INDEX = {path.stem for path in PACKAGE.glob("llama_index/*.py")}
+CLIENTS = {"aiohttp", "dashscope", "httpx", "urllib3"}
 # What may do no input or output, and know nothing of who does.
-OUTSIDE_THE_PURE_RING = {"dashscope", "httpx", "aiohttp", "asyncio", "socket", "threading", "os"}
+OUTSIDE_THE_PURE_RING = {"asyncio", "socket", "threading", "os", *CLIENTS}
 
 
 @functools.cache
@@ -175,9 +176,9 @@ def test_the_edge_imports_no_front() -> None:
 
 
 def test_only_the_transport_and_the_errors_know_dashscope_and_httpx() -> None:
-    assert imported("_tokens") & {"aiohttp", "dashscope", "httpx"} == {"dashscope"}  # its tokenizer
+    assert imported("_tokens") & CLIENTS == {"dashscope"}  # its tokenizer
     for module in (PURE | EDGE | FRONT) - {"_transport", "_tokens", "errors"}:
-        assert not imported(module) & {"aiohttp", "dashscope", "httpx"}, module
+        assert not imported(module) & CLIENTS, module
 
 
 def test_only_one_module_knows_the_official_client_of_the_openapi() -> None:
@@ -198,7 +199,7 @@ def test_only_what_is_for_llama_index_knows_it_and_is_imported_by_nobody() -> No
     for module in PURE | EDGE | FRONT | TRANSPORT:
         assert "llama_index" not in own(imported(module)) | imported(module), module
     for module in LLAMA_INDEX:
-        assert not imported(f"llama_index/{module}") & {"dashscope", "httpx"}, module
+        assert not imported(f"llama_index/{module}") & CLIENTS, module
 
 
 def test_every_dependency_is_declared() -> None:
@@ -230,6 +231,7 @@ def test_every_dependency_is_declared() -> None:
         "rich",
         "starlette",
         "tqdm",
+        "urllib3",
         "uvicorn",
     }
 

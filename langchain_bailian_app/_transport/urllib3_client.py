@@ -1,0 +1,187 @@
+"""urllib3's connections for httpx's client in threads, and what their failures mean.
+
+httpx's own pool may close a connection that it has just promised to another thread, whose call then
+hangs until it times out (https://github.com/encode/httpcore/issues/1110), and reading through it costs
+twice as much. What urllib3 leaves open is settled here, as it is for aiohttp: how many calls may be in
+flight, how long an unused connection is kept, how long a body may take, and failures by httpx's names.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from contextlib import contextmanager
+from http.client import HTTPException
+from typing import TYPE_CHECKING, Any
+
+import httpx
+import urllib3
+from urllib3.connection import HTTPConnection, HTTPSConnection
+from urllib3.exceptions import HTTPError, ReadTimeoutError
+from urllib3.util import make_headers
+
+from langchain_bailian_app._transport.turns import Turns
+
+if TYPE_CHECKING:
+    import ssl
+    from collections.abc import Iterator
+
+_IDLE = 5.0  # seconds for which an unused connection is kept, as in httpx
+_PIECE = 2**16  # bytes
+_ORIGINS = 100  # pools, of one host each; urllib3 keeps ten
+
+
+class Urllib3Client(httpx.Client):
+    """An `httpx.Client` over urllib3, with at most so many calls in flight."""
+
+    def __init__(self, *, max_connections: int, **settings: Any) -> None:
+        self._slots = Turns(max_connections)
+        self._kept = max_connections
+        super().__init__(**settings)
+
+    def _init_transport(self, verify: Any = True, **_: Any) -> httpx.BaseTransport:  # type: ignore[override]
+        return _Transport(urllib3.PoolManager(**self._pools(verify)), self._slots)
+
+    def _init_proxy_transport(  # type: ignore[override]
+        self, proxy: httpx.Proxy, verify: Any = True, **_: Any
+    ) -> httpx.BaseTransport:
+        headers = dict(proxy.headers)
+        if proxy.auth is not None:
+            # urllib3 writes credentials in Latin-1, everybody else in UTF-8.
+            headers |= make_headers(proxy_basic_auth=":".join(proxy.auth).encode().decode("latin-1"))
+        manager = urllib3.ProxyManager(str(proxy.url), proxy_headers=headers, **self._pools(verify))
+        return _Transport(manager, self._slots)
+
+    def _pools(self, verify: ssl.SSLContext) -> dict[str, Any]:
+        return {"num_pools": _ORIGINS, "maxsize": self._kept, "ssl_context": verify}
+
+
+class _Connection(HTTPConnection):
+    idle_since = math.inf
+
+    @property
+    def is_connected(self) -> bool:
+        # urllib3 asks before it uses a connection again. Whatever stands between forgets one that is
+        # idle for long, and a request that is lost there may not be sent again.
+        return super().is_connected and time.monotonic() - self.idle_since < _IDLE
+
+    def connect(self) -> None:
+        """Connect; whatever fails here, nothing was sent to the service."""
+        try:
+            super().connect()
+        except (HTTPError, HTTPException, OSError) as exc:
+            name: type[httpx.RequestError] = httpx.ConnectError
+            if isinstance(exc.__cause__ or exc, TimeoutError):
+                name = httpx.ConnectTimeout
+            elif str(exc).startswith("Tunnel connection failed"):
+                name = httpx.ProxyError
+            raise name(_text(exc)) from exc
+
+    def request(self, method: str, url: str, body: Any = None, *args: Any, **options: Any) -> None:
+        """Send a request, with as much time for each piece of its body as httpx would give."""
+        self.idle_since = math.inf
+        if isinstance(body, _Pieces):
+            if self.sock is None:
+                self.connect()
+            self.sock.settimeout(body.patience)
+        super().request(method, url, body, *args, **options)
+
+
+class _TLSConnection(_Connection, HTTPSConnection):
+    pass
+
+
+class _Pool(urllib3.HTTPConnectionPool):
+    ConnectionCls = _Connection
+
+
+class _TLSPool(urllib3.HTTPSConnectionPool):
+    ConnectionCls = _TLSConnection
+
+
+class _Transport(httpx.BaseTransport):
+    def __init__(self, pools: urllib3.PoolManager, slots: Turns) -> None:
+        pools.pool_classes_by_scheme = {"http": _Pool, "https": _TLSPool}
+        self._pools = pools
+        self._slots = slots
+
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        told: dict[str, float] = request.extensions["timeout"]
+        content = request.read()
+        if not self._slots.acquire(told["pool"]):
+            message = "too many calls in flight"
+            raise httpx.PoolTimeout(message)
+        try:
+            with _as_httpx():
+                raw = self._pools.urlopen(
+                    request.method,
+                    str(request.url),
+                    headers={name.decode("ascii"): value for name, value in request.headers.raw},
+                    body=_Pieces(content, told["write"]) if content else None,
+                    timeout=urllib3.Timeout(connect=told["connect"], read=told["read"]),
+                    retries=False,
+                    redirect=False,
+                    preload_content=False,
+                )
+        except BaseException:
+            self._slots.release()
+            raise
+        headers = list(raw.headers.iteritems())
+        return httpx.Response(raw.status, headers=headers, stream=_Body(raw, self._slots))
+
+    def close(self) -> None:
+        self._pools.clear()
+
+
+class _Pieces:
+    """A body that is sent piece by piece: a timeout of a socket is one for all that is sent at once."""
+
+    def __init__(self, content: bytes, patience: float) -> None:
+        self._content = content
+        self.patience = patience
+
+    def __iter__(self) -> Iterator[bytes]:
+        for start in range(0, len(self._content), _PIECE):
+            yield self._content[start : start + _PIECE]
+
+
+class _Body(httpx.SyncByteStream):
+    """The body of a reply; its end makes room for another call."""
+
+    def __init__(self, raw: urllib3.BaseHTTPResponse, slots: Turns) -> None:
+        self._raw = raw
+        self._connection: Any = raw.connection
+        self._slots: Turns | None = slots
+
+    def __iter__(self) -> Iterator[bytes]:
+        with _as_httpx():
+            while data := self._raw.read1(_PIECE, decode_content=False):
+                yield data
+        self._connection.idle_since = time.monotonic()
+
+    def close(self) -> None:
+        slots, self._slots = self._slots, None
+        if slots is not None:
+            self._raw.close()
+            self._raw.release_conn()
+            slots.release()
+
+
+@contextmanager
+def _as_httpx() -> Iterator[None]:
+    """Raise the errors that httpx itself would have raised."""
+    try:
+        yield
+    except ReadTimeoutError as exc:
+        raise httpx.ReadTimeout(_text(exc)) from exc
+    except HTTPError as exc:
+        cause = exc.__cause__ or exc.__context__
+        if isinstance(cause, TimeoutError):
+            raise httpx.WriteTimeout(_text(exc)) from exc
+        lost = isinstance(cause, OSError) and not isinstance(cause, HTTPException)
+        raise (httpx.ReadError if lost else httpx.RemoteProtocolError)(_text(exc)) from exc
+
+
+def _text(exc: Exception) -> str:
+    """Return what the cause of an error says; urllib3 wraps it into representations of objects."""
+    return str(exc.__cause__ or exc)
