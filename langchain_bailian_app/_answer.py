@@ -107,13 +107,11 @@ class AnswerReader:
             return []
         self._remember(frame)
         last = frame.finish_reason is not None
-        # An empty snapshot tells nothing, also not that it did not move.
-        usage = frame.usage if frame.usage and any(frame.usage.values()) else None
-        text = self._channel.feed(frame.text, usage, last=last)
+        text = self._channel.feed(frame.text, frame.usage, last=last)
         if self._text_goes_on and not (last or frame.thoughts or frame.workflow_message):
             return self._say(self._markers.feed(text))
         nodes, thoughts = self._news(frame)
-        deltas = self._feed_thoughts(thoughts, frame, usage, last=last)
+        deltas = self._feed_thoughts(thoughts, frame, last=last)
         said = self._nodes.feed(nodes, last=last) if nodes or last else NOTHING_SAID
         deltas += self._hear(said, text)
         if last or self.cut:
@@ -204,7 +202,7 @@ class AnswerReader:
         return nodes, thoughts
 
     def _feed_thoughts(
-        self, thoughts: list[dict[str, Any]], frame: Frame, usage: Any, *, last: bool
+        self, thoughts: list[dict[str, Any]], frame: Frame, *, last: bool
     ) -> list[Delta]:
         before: list[Delta] = []
         after: list[Delta] = []
@@ -216,7 +214,7 @@ class AnswerReader:
                 reasoning += str(thought.get("thought") or thought.get("response") or "")
             else:
                 (after if reasoning else before).extend(self._step(self.steps.feed(thought)))
-        new = self._reasoning_channel.feed(reasoning, usage=usage, last=last)
+        new = self._reasoning_channel.feed(reasoning, frame.usage, last=last)
         if frame.text and not reasoning:
             new += self._reasoning_channel.pause()
         return [*before, *self._reason(new), *after]

@@ -20,7 +20,10 @@ from langchain_bailian_app._messages import chunk_from_delta
 if TYPE_CHECKING:
     from langchain_bailian_app._deltas import Delta
 
-_new, _set = object.__new__, object.__setattr__
+_new = object.__new__
+_SLOTS = ("__dict__", "__pydantic_fields_set__", "__pydantic_extra__", "__pydantic_private__")
+# What a pydantic model consists of, set without its own `__setattr__`.
+_set_fields, _set_given, _set_extra, _set_private = (vars(BaseModel)[name].__set__ for name in _SLOTS)
 
 
 def generation_chunk(delta: Delta) -> ChatGenerationChunk:
@@ -56,18 +59,18 @@ class _Template:
         fields["tool_calls"] = []
         fields["invalid_tool_calls"] = []
         fields["tool_call_chunks"] = []
-        _set(message, "__dict__", fields)
-        _set(message, "__pydantic_fields_set__", self._message_set.copy())
-        _set(message, "__pydantic_extra__", {})
-        _set(message, "__pydantic_private__", None)
+        _set_fields(message, fields)
+        _set_given(message, self._message_set.copy())
+        _set_extra(message, {})
+        _set_private(message, None)
         chunk = _new(ChatGenerationChunk)
         fields = self._chunk.copy()
-        fields["text"] = self._text_type(text)
+        fields["text"] = str.__new__(self._text_type, text)
         fields["message"] = message
-        _set(chunk, "__dict__", fields)
-        _set(chunk, "__pydantic_fields_set__", self._chunk_set.copy())
-        _set(chunk, "__pydantic_extra__", None)
-        _set(chunk, "__pydantic_private__", None)
+        _set_fields(chunk, fields)
+        _set_given(chunk, self._chunk_set.copy())
+        _set_extra(chunk, None)
+        _set_private(chunk, None)
         return chunk
 
 

@@ -121,10 +121,10 @@ class FrameReader:
                 body = None
             if not isinstance(body, dict):
                 frames += _no_frame(event, is_error=is_error)
-            elif is_error or not _REPLY_FIELDS.issuperset(body):
-                frames.append(_fault(body, event, is_error=is_error) or _parse(body))
-            else:
-                frames.append(_parse(body))
+                continue
+            is_plain = _REPLY_FIELDS.issuperset(body)
+            fault = _fault(body, event, is_error=is_error) if is_error or not is_plain else None
+            frames.append(fault or _parse(body, is_plain=is_plain))
         return frames
 
 
@@ -155,7 +155,7 @@ def _fine(body: dict[str, Any], name: str) -> bool:
     return isinstance(value, str | int | None) and value in _ENVELOPE[name]
 
 
-def _parse(body: dict[str, Any]) -> Frame:
+def _parse(body: dict[str, Any], *, is_plain: bool) -> Frame:
     output = body.get("output")
     if not isinstance(output, dict):
         output = {} if output is None else {"output": output}
@@ -169,7 +169,7 @@ def _parse(body: dict[str, Any]) -> Frame:
         request_id if isinstance(request_id, str) else _text(request_id),
         usage=usage if isinstance(usage, dict) else None,
     )
-    if _PLAIN_FIELDS.issuperset(output) and _REPLY_FIELDS.issuperset(body):
+    if is_plain and _PLAIN_FIELDS.issuperset(output):
         return frame
     odd = {name: value for name, value in output.items() if name not in _OUTPUT_FIELDS}
     frame.thoughts = _objects("thoughts", output, odd) or ()
@@ -179,7 +179,7 @@ def _parse(body: dict[str, Any]) -> Frame:
         frame.workflow_message = workflow_message
     elif workflow_message is not None:
         odd["workflow_message"] = workflow_message
-    if odd or not _REPLY_FIELDS.issuperset(body):
+    if odd or not is_plain:
         frame.extra = _unknown(body) | ({"output": odd} if odd else {})
     return frame
 

@@ -49,7 +49,7 @@ class TextChannel:
         Args:
             text: The text of the frame.
             usage: The usage snapshot of the frame: an equal text is a repetition if this did not
-                move, and an increment otherwise.
+                move, and an increment otherwise. An empty one tells nothing.
             last: Whether this frame ends the answer.
         """
         if not (text or last):
@@ -57,6 +57,7 @@ class TextChannel:
         if self._mode is _Mode.INCREMENTAL:
             new = self._unsaid(text) if last else text
         else:
+            usage = usage if usage and any(usage.values()) else None
             new = self._new(text, usage, last=last) if text else ""
             if last:
                 new += self._release()

@@ -88,6 +88,11 @@ def test_an_equal_text_with_the_same_usage_settles_nothing() -> None:
     assert "".join(channel([("茶", SAME), ("茶", SAME), ("1", None)])) == "茶1"
 
 
+@pytest.mark.parametrize("empty", [{}, {"models": []}, {"models": None}])
+def test_an_empty_usage_does_not_say_that_nothing_moved(empty: dict[str, Any]) -> None:
+    assert "".join(channel([("茶", empty), ("茶", empty)])) == "茶茶"
+
+
 def test_usage_is_compared_with_that_of_the_text_frame_before() -> None:
     frames = [("茶", {"n": 1}), ("", {"n": 2}), ("茶", {"n": 2})]
 
@@ -249,7 +254,7 @@ def test_growing_and_standing_texts_are_read_by_the_rule(
     text = ""
     for kind, piece, moved in steps:
         text = text if kind == "=" and text else text + piece
-        frames.append((text, {"n": len(frames) if moved else 0}))
+        frames.append((text, {"n": 1 + len(frames) if moved else 1}))
     stop_frame = text + "。" if stop_repeats else ""
 
     added = channel(frames, stop_frame=stop_frame)
@@ -257,8 +262,11 @@ def test_growing_and_standing_texts_are_read_by_the_rule(
     assert by_the_rule(frames, stop_frame) == "".join(added)
 
 
-@given(st.lists(st.tuples(HOSTILE, st.integers(0, 2) | st.none()), min_size=1, max_size=8))
-def test_any_texts_are_read_by_the_rule(frames: list[tuple[str, int | None]]) -> None:
+USAGE = st.fixed_dictionaries({"n": st.integers(1, 3)}) | st.none()
+
+
+@given(st.lists(st.tuples(HOSTILE, USAGE), min_size=1, max_size=8))
+def test_any_texts_are_read_by_the_rule(frames: list[tuple[str, dict[str, int] | None]]) -> None:
     assert by_the_rule(frames, "") == "".join(channel(frames))
 
 
