@@ -49,10 +49,13 @@ class Transport:
         response = self._open(call)
         try:
             call.opened(response)
+            wait_at_most = response.extensions.get("wait_at_most")
             for data in response.iter_bytes():
                 if frames := call.feed(data):
                     yield frames
                 call.taken()
+                if wait_at_most and (patience := call.patience) is not None:
+                    wait_at_most(patience)
             if frames := call.end():
                 yield frames
             call.taken()

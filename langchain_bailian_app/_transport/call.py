@@ -181,6 +181,14 @@ class Call:
         except TimeoutError:
             return None
 
+    @property
+    def patience(self) -> float | None:
+        """For how many seconds to wait for the next bytes; None if that is as long as at first."""
+        if self._finished:
+            return _LONGEST_END
+        left = self._time_left()
+        return None if left is None else max(0.001, min(self._fields.timeout, left))
+
     def log(self) -> None:
         """Write the one record of this call: no texts, no secrets."""
         if _logger.isEnabledFor(logging.DEBUG):

@@ -126,8 +126,13 @@ class _Transport(httpx.BaseTransport):
         except BaseException:
             self._slots.release()
             raise
-        headers = list(raw.headers.iteritems())
-        return httpx.Response(raw.status, headers=headers, stream=_Body(raw, self._slots))
+        body = _Body(raw, self._slots)
+        return httpx.Response(
+            raw.status,
+            headers=list(raw.headers.iteritems()),
+            stream=body,
+            extensions={"wait_at_most": body.wait_at_most},
+        )
 
     def close(self) -> None:
         self._pools.clear()
@@ -158,6 +163,12 @@ class _Body(httpx.SyncByteStream):
             while data := self._raw.read1(_PIECE, decode_content=False):
                 yield data
         self._connection.idle_since = time.monotonic()
+
+    def wait_at_most(self, seconds: float) -> None:
+        """Change how long the next bytes may take."""
+        # A connection that was given back may be in use by another call by now.
+        if self._raw.connection is not None and self._connection.sock is not None:
+            self._connection.sock.settimeout(seconds)
 
     def close(self) -> None:
         slots, self._slots = self._slots, None

@@ -77,12 +77,26 @@ def model_at(base_url: str, **fields: Any) -> BailianAppChatModel:
     return BailianAppChatModel(app_id="app", api_key="k", base_url=base_url, max_retries=0, **fields)
 
 
-async def test_a_finished_answer_waits_for_no_end_of_the_connection() -> None:
+@pytest.mark.parametrize("way", ["invoke", "ainvoke"])
+async def test_a_finished_answer_waits_for_no_end_of_the_connection(way: str) -> None:
     with server(HEAD, chunk(FINISHED)) as base_url:
+        model = model_at(base_url)
         since = time.monotonic()
+        answer = await model.ainvoke("?") if way == "ainvoke" else model.invoke("?")
 
-        assert (await model_at(base_url).ainvoke("?")).text == "好"
+        assert answer.text == "好"
         assert time.monotonic() - since < 1.5
+
+
+@pytest.mark.parametrize("way", ["invoke", "ainvoke"])
+async def test_total_timeout_ends_a_silence_that_began_late(way: str) -> None:
+    with server(HEAD, chunk(b":ping\n"), pause=0.6) as base_url:
+        model = model_at(base_url, total_timeout=0.8)
+        since = time.monotonic()
+        with pytest.raises(BailianTimeoutError, match="total_timeout"):
+            await model.ainvoke("?") if way == "ainvoke" else model.invoke("?")
+
+        assert time.monotonic() - since < 1.3
 
 
 async def test_what_comes_behind_a_finished_answer_takes_nothing_away() -> None:
