@@ -24,6 +24,9 @@ Region = Literal[
 ]
 """The regions that dashscope 2 knows."""
 
+Seconds = Annotated[float, Field(gt=0, le=2_000_000)]
+"""How long to wait, up to 23 days: the system counts milliseconds in 31 bits."""
+
 _ID = re.compile(r"[A-Za-z0-9_-]{1,128}")
 
 
@@ -84,16 +87,16 @@ class ConnectionFields(BaseModel):
     allow_insecure_http: bool = False
     """Allow an `http://` base URL that is not on this machine: the key travels in the clear."""
 
-    timeout: float = Field(default=300.0, gt=0)
+    timeout: Seconds = 300.0
     """Seconds of silence between frames before a call fails. Any frame resets it, also one of
     reasoning."""
 
-    connect_timeout: float = Field(default=5.0, gt=0)
+    connect_timeout: Seconds = 5.0
     """Seconds to establish a connection."""
 
-    total_timeout: float | None = Field(default=None, gt=0)
-    """Seconds for a whole call. Checked at every frame, so that a synchronous call may take up to
-    `timeout` longer."""
+    total_timeout: Seconds | None = None
+    """Seconds for a whole call. In threads an `http_client` of your own, or a SOCKS proxy, lets it be
+    noticed only when something comes, up to `timeout` later."""
 
     max_retries: int = Field(default=2, ge=0)
     """How often a request is sent again that certainly did not run.

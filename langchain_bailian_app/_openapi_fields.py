@@ -17,7 +17,7 @@ from pydantic import (
 )
 
 from langchain_bailian_app._base_url import is_loopback
-from langchain_bailian_app._connection_fields import Id, Region
+from langchain_bailian_app._connection_fields import Id, Region, Seconds
 
 
 def _check_endpoint(endpoint: str) -> str:
@@ -89,10 +89,10 @@ class OpenApiFields(BaseModel):
     security_token: SecretStr | None = Field(default=None, exclude=True)
     """Belongs to a temporary AccessKey (STS). In no dump and no pickle."""
 
-    connect_timeout: float = Field(default=5.0, gt=0)
+    connect_timeout: Seconds = 5.0
     """Seconds to establish a connection."""
 
-    read_timeout: float = Field(default=30.0, gt=0)
+    read_timeout: Seconds = 30.0
     """Seconds without a byte after which a request fails."""
 
     client: Any = Field(default=None, exclude=True, repr=False)

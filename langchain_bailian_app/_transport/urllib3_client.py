@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 _IDLE = 5.0  # seconds for which an unused connection is kept, as in httpx
 _PIECE = 2**16  # bytes
 _ORIGINS = 100  # pools, of one host each; urllib3 keeps ten
+_KEPT = 10_000  # unused connections of a pool, which makes a place for each
 
 
 class Urllib3Client(httpx.Client):
@@ -36,7 +37,7 @@ class Urllib3Client(httpx.Client):
 
     def __init__(self, *, max_connections: int, **settings: Any) -> None:
         self._slots = Turns(max_connections)
-        self._kept = max_connections
+        self._kept = min(max_connections, _KEPT)
         super().__init__(**settings)
 
     def _init_transport(self, verify: Any = True, **_: Any) -> httpx.BaseTransport:  # type: ignore[override]

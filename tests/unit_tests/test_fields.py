@@ -1,5 +1,6 @@
 """The fields that users set: what is checked before anything is sent."""
 
+import math
 from typing import Any
 
 import httpx
@@ -89,6 +90,9 @@ def test_timeouts_and_retries_have_the_defaults_that_are_promised() -> None:
     [
         {"timeout": 0},
         {"timeout": -1},
+        {"timeout": math.inf},
+        {"timeout": math.nan},
+        {"connect_timeout": 2_000_001},
         {"connect_timeout": 0},
         {"total_timeout": 0},
         {"max_retries": -1},
