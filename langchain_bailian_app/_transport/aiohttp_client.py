@@ -15,6 +15,8 @@ import aiohttp
 import httpx
 from httpx_aiohttp import AiohttpTransport, HttpxAiohttpClient
 
+from langchain_bailian_app._transport.cookies import WithoutCookies
+
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
@@ -53,7 +55,7 @@ def as_httpx(error: NetworkError) -> httpx.RequestError:
     raise AssertionError(error)  # the last entry fits all
 
 
-class AiohttpClient(HttpxAiohttpClient):
+class AiohttpClient(WithoutCookies, HttpxAiohttpClient):
     """An `httpx.AsyncClient` over aiohttp, with at most so many calls in flight."""
 
     def __init__(self, *, max_connections: int, **settings: Any) -> None:

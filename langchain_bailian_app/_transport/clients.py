@@ -13,7 +13,6 @@ import os
 import urllib.request
 from contextlib import suppress
 from functools import cache
-from http.cookiejar import CookieJar, DefaultCookiePolicy
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +21,7 @@ import httpx
 
 from langchain_bailian_app._base_url import host_of, is_loopback
 from langchain_bailian_app._transport.aiohttp_client import AiohttpClient
+from langchain_bailian_app._transport.cookies import AsyncClient, Client
 from langchain_bailian_app._transport.urllib3_client import Urllib3Client
 
 if TYPE_CHECKING:
@@ -67,14 +67,14 @@ async def async_transport(*, loopback: bool, max_connections: int) -> Any:
 def _client(*, loopback: bool, max_connections: int) -> httpx.Client:
     settings = _settings(loopback=loopback)
     if _over_socks(loopback=loopback):
-        return httpx.Client(limits=_limits(max_connections), **settings)
+        return Client(limits=_limits(max_connections), **settings)
     return Urllib3Client(max_connections=max_connections, **settings)
 
 
 def _async_client(*, loopback: bool, max_connections: int) -> httpx.AsyncClient:
     settings = _settings(loopback=loopback)
     if _over_socks(loopback=loopback):
-        return httpx.AsyncClient(limits=_limits(max_connections), **settings)
+        return AsyncClient(limits=_limits(max_connections), **settings)
     return AiohttpClient(max_connections=max_connections, **settings)
 
 
@@ -140,7 +140,6 @@ def _settings(*, loopback: bool) -> dict[str, Any]:
         "trust_env": not loopback,
         "follow_redirects": False,
         "verify": _tls(os.environ.get("SSL_CERT_FILE"), os.environ.get("SSL_CERT_DIR")),
-        "cookies": CookieJar(DefaultCookiePolicy(allowed_domains=[])),
     }
 
 

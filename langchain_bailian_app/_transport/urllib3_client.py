@@ -20,6 +20,7 @@ from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.exceptions import HTTPError, ReadTimeoutError
 from urllib3.util import make_headers
 
+from langchain_bailian_app._transport.cookies import Client
 from langchain_bailian_app._transport.turns import Turns
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ _ORIGINS = 100  # pools, of one host each; urllib3 keeps ten
 _KEPT = 10_000  # unused connections of a pool, which makes a place for each
 
 
-class Urllib3Client(httpx.Client):
+class Urllib3Client(Client):
     """An `httpx.Client` over urllib3, with at most so many calls in flight."""
 
     def __init__(self, *, max_connections: int, **settings: Any) -> None:
