@@ -42,6 +42,7 @@ class Measured(NamedTuple):
     crowd: Table
     crowd_of_200: Table
     like_the_service: Table
+    in_threads: dict[int, Table]
     sizes: dict[str, dict[int, Figures]]
     growth: dict[int, Table]
     repeated: dict[str, Table]
@@ -84,6 +85,10 @@ def measured() -> Measured:
             like_the_service=lab.interleaved(
                 ("aiohttp", "sdk", "ours"), "concurrent", "40x50", 200, repeats=2, anew=True
             ),
+            in_threads={
+                n: lab.interleaved(names, "threads", "40x50", n, repeats=2, anew=True)
+                for n, names in ((200, ("httpx", "sdk", "ours")), (STREAMS, ("httpx", "ours")))
+            },
             sizes={
                 script: {n: lab.ask_anew("ours", "concurrent", script, n) for n in (1, 100, 1000)}
                 for script in ("200x0", "200x5", "40x50")

@@ -63,7 +63,12 @@ The same with 200 streams:
 
 {like_the_service}
 
-`BailianAppChatModel` by number of streams and pace:
+The same, each stream in a thread of its own. `failed` tells what became of the others: httpx closes
+connections that other threads are just taking (encode/httpcore#1110).
+
+{in_threads}
+
+`BailianAppChatModel` by number of streams and pace, on an event loop:
 
 {sizes}
 
@@ -145,6 +150,15 @@ def _section(found: Measured) -> str:
         crowd=_crowd(found.crowd),
         crowd_of_200=_crowd(found.crowd_of_200),
         like_the_service=_crowd(found.like_the_service),
+        in_threads=_rows(
+            {
+                f"{n:,} threads, {label(name)}": figures
+                for n, table in found.in_threads.items()
+                for name, figures in table.items()
+            },
+            _IN_THREADS,
+            ".2f",
+        ),
         sizes=_sizes(found),
         growth=_growth(found),
         core=found.imports["core"]["cpu_ms"],
@@ -195,6 +209,11 @@ _CROWD = {
     "lag_p99_s": "lag of the loop p99, s",
     "us": "CPU µs a chunk",
     "peak_mb": "memory, MB",
+}
+
+
+_IN_THREADS = {name: _CROWD[name] for name in ("wall_s", "first_p50_s", "first_p99_s", "us")} | {
+    "failed": "failed"
 }
 
 

@@ -45,7 +45,7 @@ class RawHttpx(Subject):
         import httpx
 
         self._limits = httpx.Limits(max_connections=None)
-        self._client = httpx.Client(limits=self._limits)
+        self._client = httpx.Client(limits=self._limits, timeout=60)
         self._async_client = cache(lambda _: httpx.AsyncClient(limits=self._limits, timeout=60))
 
     def stream(self, script: str) -> Iterator[Any]:

@@ -10,6 +10,7 @@ import resource
 import statistics
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 from peak import peak
@@ -138,6 +139,31 @@ def concurrent(subject: Subject, script: str, times: int) -> dict[str, float]:
     return _loop().run_until_complete(run())
 
 
+def threads(subject: Subject, script: str, times: int) -> dict[str, float]:
+    """Return how so many streams at once go, each in a thread of its own."""
+
+    def one() -> tuple[int, float]:
+        pieces = iter(subject.stream(script))
+        next(pieces)
+        at = time.perf_counter()
+        return 1 + sum(1 for _ in pieces), at
+
+    read(subject, f"1x{script.partition('x')[2]}")  # imports what it needs
+    start, before = time.perf_counter(), time.process_time()
+    with ThreadPoolExecutor(times) as pool:
+        begun = [pool.submit(one) for _ in range(times)]
+    ended = [call.result() for call in begun if call.exception() is None]
+    wall, spent = time.perf_counter() - start, time.process_time() - before
+    firsts = sorted(at - start for _, at in ended) or [0.0]
+    return {
+        "wall_s": wall,
+        "us": spent / max(1, sum(pieces for pieces, _ in ended)) * 1e6,
+        "first_p50_s": firsts[len(firsts) // 2],
+        "first_p99_s": firsts[int(len(firsts) * 0.99)],
+        "failed": times - len(ended),
+    }
+
+
 async def _beat(lags: list[float]) -> None:
     while True:
         due = time.perf_counter() + _BEAT
@@ -162,6 +188,7 @@ MEASURES: dict[str, Callable[[Any, str, int], dict[str, float]]] = {
     "calls": calls,
     "batches": batches,
     "concurrent": concurrent,
+    "threads": threads,
 }
 
 
