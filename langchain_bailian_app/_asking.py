@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from langchain_core.messages import ToolMessage
 
-from langchain_bailian_app._entry import memory_of
+from langchain_bailian_app._entry import EntryPoints, memory_of
 from langchain_bailian_app._exchange import Exchange
 from langchain_bailian_app._reply import ReplyReader
 from langchain_bailian_app._tool_prompt import ToolPrompt, tool_prompt
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from langchain_core.messages import BaseMessage
 
     from langchain_bailian_app._application_fields import ApplicationFields
-    from langchain_bailian_app._hooks import Hooks
     from langchain_bailian_app._transport.connection import Connection
     from langchain_bailian_app.sessions import SessionStore
 
@@ -49,8 +48,8 @@ class Asking:
         return exchange, ReplyReader(app_id, self.options, self.tools)
 
 
-def asking(model: Hooks, keywords: dict[str, Any]) -> Asking:
-    """Return what the fields of a model and the keywords of a call ask for.
+def asking(model: EntryPoints, store: SessionStore | None, keywords: dict[str, Any]) -> Asking:
+    """Return what the fields of a model and the keywords of a call ask for, with the model's store.
 
     Raises:
         ValueError: An argument is wrong.
@@ -62,7 +61,7 @@ def asking(model: Hooks, keywords: dict[str, Any]) -> Asking:
     if tools is not None:
         _check_no_session(options)
         options = options.model_copy(update={"history": "messages"})
-    if options.history == "thread" and model.session_store is None:
+    if options.history == "thread" and store is None:
         message = (
             "`history='thread'` needs a `session_store`, as `InMemorySessionStore()` is one: what it "
             "remembers is all there is of the conversation"
@@ -70,7 +69,7 @@ def asking(model: Hooks, keywords: dict[str, Any]) -> Asking:
         raise ValueError(message)
     if model.memory_ids is not None and options.memory_id is None:
         memory_of(None, model.memory_ids)  # `generate` passes by where the config is read
-    return Asking(options, tools, SHARED_STORE if model.session_store is None else model.session_store)
+    return Asking(options, tools, SHARED_STORE if store is None else store)
 
 
 def _check_no_session(options: ApplicationFields) -> None:

@@ -150,7 +150,8 @@ class Hooks(Connected, EntryPoints):
     def _asking(self, stop: list[str] | None, kwargs: dict[str, Any]) -> Asking:
         from langchain_bailian_app._asking import asking
 
-        return asking(self, kwargs if stop is None else kwargs | {"stop": stop})
+        keywords = kwargs if stop is None else kwargs | {"stop": stop}
+        return asking(self, self.session_store, keywords)
 
 
 def _wants_tokens(
