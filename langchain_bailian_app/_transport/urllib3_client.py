@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 import time
 from contextlib import contextmanager
-from http.client import HTTPException
+from http.client import HTTPException, HTTPResponse
 from typing import TYPE_CHECKING, Any
 
 import httpx
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 _IDLE = 5.0  # seconds for which an unused connection is kept, as in httpx
 _PIECE = 2**16  # bytes
 _ORIGINS = 100  # pools, of one host each; urllib3 keeps ten
+_FINAL = 200  # the lowest status of a reply that others do not go before
 _KEPT = 10_000  # unused connections of a pool, which makes a place for each
 
 
@@ -58,7 +59,17 @@ class Urllib3Client(Client):
         return {"num_pools": _ORIGINS, "maxsize": self._kept, "ssl_context": verify}
 
 
+class _Reply(HTTPResponse):
+    def begin(self, *args: Any, **options: Any) -> None:
+        """Read the head of the reply, and whatever comes before it: Python skips 100 only."""
+        super().begin(*args, **options)
+        while self.status < _FINAL:
+            self.headers = None  # type: ignore[assignment]  # not yet read
+            super().begin(*args, **options)
+
+
 class _Connection(HTTPConnection):
+    response_class = _Reply
     idle_since = math.inf
 
     @property

@@ -63,7 +63,10 @@ def server(answer: Callable[[socket.socket], None]) -> Iterator[str]:
 def receive(connection: socket.socket) -> bytes:
     received = b""
     while b"\r\n\r\n" not in received or not received.endswith(b"}"):
-        received += connection.recv(65536)
+        data = connection.recv(65536)
+        if not data:
+            break  # the client has gone
+        received += data
     return received
 
 
@@ -213,6 +216,21 @@ async def test_a_service_that_takes_no_body_is_silent(
             over.set()
 
     assert not caught.value.is_retryable
+
+
+@pytest.mark.parametrize("before", [b"102 Processing", b"103 Early Hints\r\nLink: </a>"])
+@every_client
+async def test_what_comes_before_a_reply_is_none(
+    make_model: Make, way: Callable[[BailianAppChatModel], object], before: bytes
+) -> None:
+    def answer(connection: socket.socket) -> None:
+        receive(connection)
+        connection.sendall(b"HTTP/1.1 %b\r\n\r\n" % before)
+        time.sleep(0.02)
+        connection.sendall(REPLY)
+
+    with server(answer) as url:
+        assert await way(make_model(base_url=url)) == "好"  # type: ignore[misc]
 
 
 @every_client
