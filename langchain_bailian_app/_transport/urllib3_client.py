@@ -142,7 +142,10 @@ class _Transport(httpx.BaseTransport):
         body = _Body(raw, self._slots)
         return httpx.Response(
             raw.status,
-            headers=list(raw.headers.iteritems()),
+            headers=[
+                (name.encode("latin-1"), value.encode("latin-1"))
+                for name, value in raw.headers.iteritems()
+            ],
             stream=body,
             extensions={"wait_at_most": body.wait_at_most},
         )

@@ -234,6 +234,18 @@ async def test_what_comes_before_a_reply_is_none(
 
 
 @every_client
+async def test_headers_may_have_any_characters(
+    make_model: Make, way: Callable[[BailianAppChatModel], object]
+) -> None:
+    def answer(connection: socket.socket) -> None:
+        receive(connection)
+        connection.sendall(REPLY.replace(HEAD, HEAD + "X-Reason: 充值…\r\n".encode()))
+
+    with server(answer) as url:
+        assert await way(make_model(base_url=url)) == "好"  # type: ignore[misc]
+
+
+@every_client
 async def test_a_reply_that_is_no_http_is_an_error_of_ours(
     make_model: Make, way: Callable[[BailianAppChatModel], object]
 ) -> None:
