@@ -96,7 +96,7 @@ class _Connection(HTTPConnection):
         if isinstance(body, _Pieces):
             if self.sock is None:
                 self.connect()
-            self.sock.settimeout(body.patience)
+            self.timeout = body.patience
         super().request(method, url, body, *args, **options)
 
 

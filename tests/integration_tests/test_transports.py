@@ -218,6 +218,21 @@ async def test_a_service_that_takes_no_body_is_silent(
     assert not caught.value.is_retryable
 
 
+@own_clients
+async def test_a_service_may_take_its_time_before_it_takes_a_body(
+    make_model: Make, way: Callable[[BailianAppChatModel], object]
+) -> None:
+    def answer(connection: socket.socket) -> None:
+        time.sleep(0.3)
+        receive(connection)
+        connection.sendall(REPLY)
+
+    with server(answer) as url:
+        model = make_model(base_url=url, connect_timeout=0.1, extra_input={"long": "x" * 8_000_000})
+
+        assert await way(model) == "好"  # type: ignore[misc]
+
+
 @pytest.mark.parametrize("before", [b"102 Processing", b"103 Early Hints\r\nLink: </a>"])
 @every_client
 async def test_what_comes_before_a_reply_is_none(
