@@ -24,6 +24,7 @@ from langchain_bailian_app._transport.cookies import Client
 from langchain_bailian_app._transport.turns import Turns
 
 if TYPE_CHECKING:
+    import socket
     import ssl
     from collections.abc import Iterator
 
@@ -71,6 +72,7 @@ class _Reply(HTTPResponse):
 class _Connection(HTTPConnection):
     response_class = _Reply
     idle_since = math.inf
+    reading: socket.socket
 
     @property
     def is_connected(self) -> bool:
@@ -98,6 +100,11 @@ class _Connection(HTTPConnection):
                 self.connect()
             self.timeout = body.patience
         super().request(method, url, body, *args, **options)
+
+    def getresponse(self) -> Any:
+        """Return a reply; it may own the socket from now on."""
+        self.reading = self.sock
+        return super().getresponse()
 
 
 class _TLSConnection(_Connection, HTTPSConnection):
@@ -171,7 +178,9 @@ class _Body(httpx.SyncByteStream):
 
     def __init__(self, raw: urllib3.BaseHTTPResponse, slots: Turns) -> None:
         self._raw = raw
-        self._connection: Any = raw.connection
+        connection: Any = raw.connection
+        self._connection = connection
+        self._socket: socket.socket = connection.reading
         self._slots: Turns | None = slots
 
     def __iter__(self) -> Iterator[bytes]:
@@ -182,9 +191,9 @@ class _Body(httpx.SyncByteStream):
 
     def wait_at_most(self, seconds: float) -> None:
         """Change how long the next bytes may take."""
-        # A connection that was given back may be in use by another call by now.
-        if self._raw.connection is not None and self._connection.sock is not None:
-            self._connection.sock.settimeout(seconds)
+        # After the end of a reply its connection may be in use by another call.
+        if not self._raw.closed:
+            self._socket.settimeout(seconds)
 
     def close(self) -> None:
         slots, self._slots = self._slots, None

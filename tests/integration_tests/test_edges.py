@@ -37,6 +37,9 @@ FINISHED = (
 )
 
 
+THE_LAST = HEAD.replace(b"\r\n\r\n", b"\r\nconnection: close\r\n\r\n")
+
+
 def chunk(data: bytes) -> bytes:
     return b"%x\r\n%s\r\n" % (len(data), data)
 
@@ -77,9 +80,10 @@ def model_at(base_url: str, **fields: Any) -> BailianAppChatModel:
     return BailianAppChatModel(app_id="app", api_key="k", base_url=base_url, max_retries=0, **fields)
 
 
+@pytest.mark.parametrize("head", [HEAD, THE_LAST], ids=["kept", "closed after it"])
 @pytest.mark.parametrize("way", ["invoke", "ainvoke"])
-async def test_a_finished_answer_waits_for_no_end_of_the_connection(way: str) -> None:
-    with server(HEAD, chunk(FINISHED)) as base_url:
+async def test_a_finished_answer_waits_for_no_end_of_the_connection(way: str, head: bytes) -> None:
+    with server(head, chunk(FINISHED)) as base_url:
         model = model_at(base_url)
         since = time.monotonic()
         answer = await model.ainvoke("?") if way == "ainvoke" else model.invoke("?")
