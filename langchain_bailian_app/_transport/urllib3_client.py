@@ -211,11 +211,11 @@ def _as_httpx() -> Iterator[None]:
     except ReadTimeoutError as exc:
         raise httpx.ReadTimeout(_text(exc)) from exc
     except HTTPError as exc:
-        cause = exc.__cause__ or exc.__context__
+        cause = exc.args[-1]  # what urllib3 wraps
         if isinstance(cause, TimeoutError):
-            raise httpx.WriteTimeout(_text(exc)) from exc
+            raise httpx.WriteTimeout(str(cause)) from exc
         lost = isinstance(cause, OSError) and not isinstance(cause, HTTPException)
-        raise (httpx.ReadError if lost else httpx.RemoteProtocolError)(_text(exc)) from exc
+        raise (httpx.ReadError if lost else httpx.RemoteProtocolError)(str(cause)) from exc
 
 
 def _text(exc: Exception) -> str:

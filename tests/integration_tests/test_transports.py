@@ -273,6 +273,8 @@ async def test_a_reply_that_is_no_http_is_an_error_of_ours(
         await way(make_model(base_url=url))  # type: ignore[misc]
 
     assert not caught.value.is_retryable
+    assert "220 mail.example" in str(caught.value)
+    assert "BadStatusLine(" not in str(caught.value)
     assert len(requests) == 1
 
 
