@@ -41,7 +41,7 @@ class Forwarder:
         self._origin = origin.encode()
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
-        self.connections = 0
+        self.connections = self.open = 0
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -67,6 +67,7 @@ class Forwarder:
 
     async def _relay(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.connections += 1
+        self.open += 1
         if self._socks:
             await self._let_in(reader, writer)
         if self._tunnel is not None:
@@ -85,6 +86,7 @@ class Forwarder:
             writer.transport.abort()
             raise
         finally:
+            self.open -= 1
             back.close()
             writer.close()
 

@@ -8,10 +8,11 @@ flight, how long an unused connection is kept, how long a body may take, and fai
 
 from __future__ import annotations
 
-import math
 import time
-from contextlib import contextmanager
+from collections import deque
+from contextlib import contextmanager, suppress
 from http.client import HTTPException, HTTPResponse
+from queue import Empty
 from typing import TYPE_CHECKING, Any
 
 import httpx
@@ -32,7 +33,6 @@ _IDLE = 5.0  # seconds for which an unused connection is kept, as in httpx
 _PIECE = 2**16  # bytes
 _ORIGINS = 100  # pools, of one host each; urllib3 keeps ten
 _FINAL = 200  # the lowest status of a reply that others do not go before
-_KEPT = 10_000  # unused connections of a pool, which makes a place for each
 
 
 class Urllib3Client(Client):
@@ -40,7 +40,6 @@ class Urllib3Client(Client):
 
     def __init__(self, *, max_connections: int, **settings: Any) -> None:
         self._slots = Turns(max_connections)
-        self._kept = min(max_connections, _KEPT)
         super().__init__(**settings)
 
     def _init_transport(self, verify: Any = True, **_: Any) -> httpx.BaseTransport:  # type: ignore[override]
@@ -57,7 +56,7 @@ class Urllib3Client(Client):
         return _Transport(manager, self._slots)
 
     def _pools(self, verify: ssl.SSLContext) -> dict[str, Any]:
-        return {"num_pools": _ORIGINS, "maxsize": self._kept, "ssl_context": verify}
+        return {"num_pools": _ORIGINS, "ssl_context": verify}
 
 
 class _Reply(HTTPResponse):
@@ -71,14 +70,8 @@ class _Reply(HTTPResponse):
 
 class _Connection(HTTPConnection):
     response_class = _Reply
-    idle_since = math.inf
+    idle_since: float
     reading: socket.socket
-
-    @property
-    def is_connected(self) -> bool:
-        # urllib3 asks before it uses a connection again. Whatever stands between forgets one that is
-        # idle for long, and a request that is lost there may not be sent again.
-        return super().is_connected and time.monotonic() - self.idle_since < _IDLE
 
     def connect(self) -> None:
         """Connect; whatever fails here, nothing was sent to the service."""
@@ -94,7 +87,6 @@ class _Connection(HTTPConnection):
 
     def request(self, method: str, url: str, body: Any = None, *args: Any, **options: Any) -> None:
         """Send a request, with as much time for each piece of its body as httpx would give."""
-        self.idle_since = math.inf
         if isinstance(body, _Pieces):
             if self.sock is None:
                 self.connect()
@@ -111,12 +103,45 @@ class _TLSConnection(_Connection, HTTPSConnection):
     pass
 
 
+class _Unused:
+    """Connections that no call uses; urllib3 takes a `queue.LifoQueue`.
+
+    That has a lock. The garbage collector may close a stream that was dropped, which gives its
+    connection back, in the very thread that holds the lock, and a fork copies it as it is.
+    """
+
+    def __init__(self, _: int) -> None:
+        self._connections: deque[_Connection] = deque()
+
+    def get(self, **_: object) -> _Connection:
+        self._close_old()
+        try:
+            return self._connections.pop()
+        except IndexError:
+            raise Empty from None
+
+    def put(self, connection: _Connection | None, *_: object, **__: object) -> None:
+        if connection is not None and not connection.is_closed:
+            connection.idle_since = time.monotonic()
+            self._connections.append(connection)
+        self._close_old()
+
+    def _close_old(self) -> None:
+        # Whatever stands between forgets a connection that is idle for long, and a request that is lost
+        # there may not be sent again.
+        with suppress(IndexError):
+            while time.monotonic() - self._connections[0].idle_since >= _IDLE:
+                self._connections.popleft().close()
+
+
 class _Pool(urllib3.HTTPConnectionPool):
     ConnectionCls = _Connection
+    QueueCls = _Unused  # type: ignore[assignment]  # whatever can get and put
 
 
 class _TLSPool(urllib3.HTTPSConnectionPool):
     ConnectionCls = _TLSConnection
+    QueueCls = _Unused  # type: ignore[assignment]  # whatever can get and put
 
 
 class _Transport(httpx.BaseTransport):
@@ -179,7 +204,6 @@ class _Body(httpx.SyncByteStream):
     def __init__(self, raw: urllib3.BaseHTTPResponse, slots: Turns) -> None:
         self._raw = raw
         connection: Any = raw.connection
-        self._connection = connection
         self._socket: socket.socket = connection.reading
         self._slots: Turns | None = slots
 
@@ -187,7 +211,6 @@ class _Body(httpx.SyncByteStream):
         with _as_httpx():
             while data := self._raw.read1(_PIECE, decode_content=False):
                 yield data
-        self._connection.idle_since = time.monotonic()
 
     def wait_at_most(self, seconds: float) -> None:
         """Change how long the next bytes may take."""

@@ -186,6 +186,26 @@ def test_more_threads_than_connections_take_turns(bailian: BailianEmulator, make
         assert relay.connections <= 5
 
 
+def test_connections_that_nobody_uses_are_closed_in_time(
+    bailian: BailianEmulator, make_model: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with Forwarder(urlsplit(bailian.base_url).port or 0) as relay:
+        model = make_model(base_url=f"http://127.0.0.1:{relay.port}/api/v1")
+        streams = [model.stream("?") for _ in range(3)]
+        for stream in streams:
+            next(stream)
+        for stream in streams:
+            list(stream)
+        assert relay.open == relay.connections == 3
+
+        monkeypatch.setattr(urllib3_client, "_IDLE", 0)
+        model.invoke("?")
+        for _ in range(100):
+            if relay.open:
+                time.sleep(0.01)
+        assert relay.open == 0
+
+
 def test_a_connection_is_used_again_unless_it_was_idle_for_long(
     bailian: BailianEmulator, make_model: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
