@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from threading import Lock
+from threading import Lock, RLock
 
 
 class Turns:
@@ -16,17 +16,17 @@ class Turns:
     def __init__(self, places: int) -> None:
         self._free = places
         self._waiting: deque[Lock] = deque()
-        self._lock = Lock()
+        # The garbage collector may close a stream that was dropped, which gives a place back, in the
+        # very thread that holds this.
+        self._lock = RLock()
 
     def acquire(self, patience: float) -> bool:
         """Return whether there was a place within so many seconds."""
+        turn = Lock()
+        turn.acquire()
         with self._lock:
-            if self._free:
-                self._free -= 1
-                return True
-            turn = Lock()
-            turn.acquire()
             self._waiting.append(turn)
+            self._serve()
         came = False
         try:
             came = turn.acquire(timeout=patience)
@@ -38,14 +38,17 @@ class Turns:
     def release(self) -> None:
         """Give a place back: to who waits longest, if anybody does."""
         with self._lock:
-            if self._waiting:
-                self._waiting.popleft().release()
-            else:
-                self._free += 1
+            self._free += 1
+            self._serve()
+
+    def _serve(self) -> None:
+        while self._free and self._waiting:
+            self._free -= 1
+            self._waiting.popleft().release()
 
     def _give_up(self, turn: Lock) -> None:
         with self._lock:
-            if turn in self._waiting:
+            try:
                 self._waiting.remove(turn)
-                return
-        self.release()  # the place came at the last moment
+            except ValueError:
+                self.release()  # the place came at the last moment

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 
@@ -66,3 +67,21 @@ def test_a_place_that_comes_at_the_last_moment_goes_on() -> None:
     turns._give_up(turn)
 
     assert turns.acquire(0)
+
+
+def test_a_place_comes_back_also_in_the_thread_that_asks_for_one() -> None:
+    """The garbage collector closes a dropped stream wherever its thread is."""
+    came: list[bool] = []
+    turns = Turns(1)
+    turns.acquire(0)
+
+    def ask() -> None:
+        with turns._lock:
+            turns.release()
+        came.append(turns.acquire(0))
+
+    thread = threading.Thread(target=ask, daemon=True)
+    thread.start()
+    thread.join(5)
+
+    assert came == [True]
