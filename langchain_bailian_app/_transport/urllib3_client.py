@@ -201,11 +201,13 @@ class _Pieces:
 class _Body(httpx.SyncByteStream):
     """The body of a reply; its end makes room for another call."""
 
+    _slots: Turns | None = None
+
     def __init__(self, raw: urllib3.BaseHTTPResponse, slots: Turns) -> None:
         self._raw = raw
         connection: Any = raw.connection
         self._socket: socket.socket = connection.reading
-        self._slots: Turns | None = slots
+        self._slots = slots
 
     def __iter__(self) -> Iterator[bytes]:
         with _as_httpx():
@@ -221,9 +223,15 @@ class _Body(httpx.SyncByteStream):
     def close(self) -> None:
         slots, self._slots = self._slots, None
         if slots is not None:
-            self._raw.close()
-            self._raw.release_conn()
-            slots.release()
+            try:
+                self._raw.close()
+                self._raw.release_conn()
+            finally:
+                slots.release()
+
+    def __del__(self) -> None:
+        # If Ctrl-C comes between here and whoever closes it, httpx drops a reply as it is.
+        self.close()
 
 
 @contextmanager

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import socket
+import ssl
 import subprocess
 import sys
 import threading
@@ -184,6 +186,16 @@ def test_more_threads_than_connections_take_turns(bailian: BailianEmulator, make
 
         assert all(answer.text for answer in answers)
         assert relay.connections <= 5
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # of the socket
+def test_a_reply_that_nobody_closes_makes_room_when_it_is_dropped(bailian: BailianEmulator) -> None:
+    url = bailian.base_url.removesuffix("/api/v1")
+    context = ssl.create_default_context()
+    with urllib3_client.Urllib3Client(max_connections=1, verify=context, trust_env=False) as client:
+        for _ in range(2):  # as if Ctrl-C came, which httpx does not expect behind its transport
+            client.send(client.build_request("GET", url, timeout=1), stream=True)
+            gc.collect()
 
 
 def test_connections_that_nobody_uses_are_closed_in_time(
