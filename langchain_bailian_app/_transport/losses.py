@@ -39,7 +39,7 @@ class Losses:
                     f"no connection to {self._host} within {self._fields.connect_timeout:g} s "
                     "(`connect_timeout`)"
                 )
-            case httpx.PoolTimeout():
+            case httpx.PoolTimeout() if not too_late:
                 return self._timeout(
                     f"no connection was free for {self._fields.timeout:g} s (`timeout`): too many "
                     f"calls at once (`max_connections` is {self._fields.max_connections}; a client of "

@@ -123,6 +123,9 @@ async def test_waiting_for_a_connection_ends_with_the_name_of_the_field(
         await way(second)  # type: ignore[misc]
 
     assert caught.value.is_retryable
+    hurried = make_model(slow, max_connections=1, total_timeout=0.1)
+    with pytest.raises(errors.BailianTimeoutError, match="`total_timeout`"):
+        await way(hurried)  # type: ignore[misc]
     sync_chunks.close()
     await chunks.aclose()  # type: ignore[attr-defined]
     patient = make_model(max_connections=1)
