@@ -21,7 +21,7 @@ import pytest
 from httpx_aiohttp import HttpxAiohttpClient
 
 from langchain_bailian_app import errors
-from langchain_bailian_app._transport import urllib3_client
+from langchain_bailian_app._transport import urllib3_client, urllib3_pools
 from langchain_bailian_app.emulator import App
 from tests.fixtures import reply, sse
 from tests.forwarder import Forwarder
@@ -213,7 +213,7 @@ def test_connections_that_nobody_uses_are_closed_in_time(
             list(stream)
         assert relay.open == relay.connections == 3
 
-        monkeypatch.setattr(urllib3_client, "_IDLE", 0)
+        monkeypatch.setattr(urllib3_pools, "_IDLE", 0)
         model.invoke("?")
         for _ in range(100):
             if relay.open:
@@ -230,7 +230,7 @@ def test_a_connection_is_used_again_unless_it_was_idle_for_long(
             list(model.stream("?"))
         assert relay.connections == 1
 
-        monkeypatch.setattr(urllib3_client, "_IDLE", 0)
+        monkeypatch.setattr(urllib3_pools, "_IDLE", 0)
         model.invoke("?")
         assert relay.connections == 2
 
