@@ -63,8 +63,8 @@ The same with 200 streams:
 
 {like_the_service}
 
-The same, each stream in a thread of its own. `failed` tells what became of the others: httpx closes
-connections that other threads are just taking (encode/httpcore#1110).
+The same, each stream in a thread of its own. `failed` are those that ended with an error: httpx may
+close a connection that another thread is just taking (encode/httpcore#1110).
 
 {in_threads}
 
