@@ -27,6 +27,11 @@ def check_base_url(base_url: str, *, allow_insecure_http: bool) -> str:
     except ValueError as exc:
         message = f"`base_url` {base_url!r} has no valid port: {exc}"
         raise ValueError(message) from exc
+    try:
+        (url.hostname or "").encode("idna")
+    except UnicodeError as exc:
+        message = f"`base_url` {base_url!r} has no valid host: a part of it is empty or too long"
+        raise ValueError(message) from exc
     path = url.path.rstrip("/")
     if url.username or url.password:
         message = "`base_url` has a user name or password in it, which would take the place of the key"

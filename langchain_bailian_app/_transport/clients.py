@@ -28,7 +28,8 @@ if TYPE_CHECKING:
     import ssl
     from collections.abc import AsyncGenerator
 
-_Key = tuple[int, bool, int, tuple[tuple[str, str], ...]]
+_Key = tuple[object, ...]  # the process, and what a client is made with
+_AUTHORITIES = ("SSL_CERT_FILE", "SSL_CERT_DIR")
 
 # No lock guards these: each step is atomic, and a lock that some thread holds during a fork would stay
 # locked in the child for ever.
@@ -130,7 +131,7 @@ async def _close_with_loop(client: httpx.AsyncClient) -> AsyncGenerator[None]:
 
 def _key(max_connections: int, *, loopback: bool) -> _Key:
     proxies = () if loopback else tuple(sorted(urllib.request.getproxies().items()))
-    return os.getpid(), loopback, max_connections, proxies
+    return os.getpid(), loopback, max_connections, proxies, *map(os.environ.get, _AUTHORITIES)
 
 
 def _settings(*, loopback: bool) -> dict[str, Any]:
@@ -139,7 +140,7 @@ def _settings(*, loopback: bool) -> dict[str, Any]:
     return {
         "trust_env": not loopback,
         "follow_redirects": False,
-        "verify": _tls(os.environ.get("SSL_CERT_FILE"), os.environ.get("SSL_CERT_DIR")),
+        "verify": _tls(*map(os.environ.get, _AUTHORITIES)),
     }
 
 

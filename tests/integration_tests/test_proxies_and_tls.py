@@ -125,9 +125,13 @@ async def test_tls_with_an_authority_of_the_environment(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    model = make_model(base_url=secure, max_retries=0)
+    with pytest.raises(BailianConnectionError, match="certificate"):
+        model.invoke("?")
+    with pytest.raises(BailianConnectionError, match="certificate"):
+        await model.ainvoke("?")
     authority.cert_pem.write_to_path(str(tmp_path / "authority.pem"))
     monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "authority.pem"))
-    model = make_model(base_url=secure, max_connections=7)  # so that no client is there already
 
     assert model.invoke("?").text
     assert (await model.ainvoke("?")).text

@@ -1,5 +1,7 @@
 """Which root of the API requests go to."""
 
+import re
+
 import pytest
 
 from langchain_bailian_app._base_url import check_base_url, default_base_url, host_of, is_loopback
@@ -54,6 +56,12 @@ def test_any_other_url_is_an_error_that_says_what_it_should_be(
         check_base_url(base_url, allow_insecure_http=True)
 
     assert str(caught.value) == f"`base_url` {base_url!r} {problem}: it should look like {should_be!r}"
+
+
+@pytest.mark.parametrize("host", ["a..example", ".example", f"{'a' * 64}.example"])
+def test_a_host_can_be_looked_up(host: str) -> None:
+    with pytest.raises(ValueError, match=re.escape(f"'https://{host}/api/v1' has no valid host")):
+        check_base_url(f"https://{host}/api/v1", allow_insecure_http=True)
 
 
 @pytest.mark.parametrize("port", ["port", "65536", "-1"])
