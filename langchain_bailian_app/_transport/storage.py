@@ -30,6 +30,9 @@ if TYPE_CHECKING:
 
 _CHUNK = 256 * 1024  # bytes
 _TIMEOUT = httpx.Timeout(60.0, connect=10.0).as_dict()
+# `concurrency` is the limit. One here, of unused connections too, lets httpx close a connection that
+# another thread is just taking (https://github.com/encode/httpcore/issues/1110).
+_LIMITS = httpx.Limits(max_connections=None, max_keepalive_connections=None)
 _SHOWN = 300  # characters of a reply
 _MOST_SHOWN = 10  # files in a message
 
@@ -159,6 +162,6 @@ def _proxy_of(url: str) -> str | None:
 @cache
 def _transport(proxy: str | None, process: int) -> httpx.HTTPTransport:
     """Return the connections through a proxy, or without; a forked child makes its own."""
-    made = httpx.HTTPTransport(proxy=proxy)
+    made = httpx.HTTPTransport(proxy=proxy, limits=_LIMITS)
     atexit.register(lambda: made.close() if os.getpid() == process else None)
     return made
