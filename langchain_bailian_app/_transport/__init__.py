@@ -10,6 +10,7 @@ import asyncio
 import time
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Any, cast
+from weakref import WeakSet
 
 import httpx
 from dashscope.v2.errors import DashScopeError
@@ -27,6 +28,22 @@ if TYPE_CHECKING:
     from langchain_bailian_app._frames import Frame
     from langchain_bailian_app._request import ServiceRequest
     from langchain_bailian_app._transport.connection import Connection
+
+_TURNS = 5
+# Calls on event loops whose first frame has not come; weak, as a loop may be closed under them.
+_beginning: WeakSet[Call] = WeakSet()
+
+
+def _shares(frames: list[Frame]) -> list[list[Frame]]:
+    """Return what came at once, in shares between which other calls have their turn.
+
+    A loop that cannot follow a thousand streams would show all that has come of those that began
+    early before it looks at the others. The shares are few, since each change costs time.
+    """
+    if len(frames) == 1 or not _beginning:
+        return [frames]
+    shares = [[frame] for frame in frames[:_TURNS]]
+    return [*shares, frames[_TURNS:]] if len(frames) > _TURNS else shares
 
 
 class Transport:
@@ -68,13 +85,22 @@ class Transport:
     async def astream(self, request: ServiceRequest) -> AsyncGenerator[list[Frame]]:
         """Do what `stream` does, on the running event loop."""
         call = Call(self._fields, self._connection, request)
-        response = await self._aopen(call)
+        _beginning.add(call)
+        try:
+            response = await self._aopen(call)
+        except BaseException:
+            _beginning.discard(call)
+            raise
         try:
             call.opened(response)
             async with aclosing(cast("AsyncGenerator[bytes]", response.aiter_bytes())) as pieces:
                 while (data := await call.piece(anext(pieces, None))) is not None:
                     if frames := call.feed(data):
-                        yield frames
+                        _beginning.discard(call)
+                        for share in _shares(frames):
+                            yield share
+                            if share is not frames:
+                                await asyncio.sleep(0)
                     call.taken()
             if frames := call.end():
                 yield frames
@@ -82,6 +108,7 @@ class Transport:
         except NETWORK_ERRORS as exc:
             call.lost(exc)
         finally:
+            _beginning.discard(call)
             await response.aclose()
             call.log()
 

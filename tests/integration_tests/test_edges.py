@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
 import threading
 import time
@@ -112,6 +113,40 @@ async def test_what_comes_behind_a_finished_answer_takes_nothing_away() -> None:
 
         assert model.invoke("?").text == "好"
         assert (await model.ainvoke("?")).text == "好"
+
+
+MANY = FINISHED[: FINISHED.index(b"\n\n") + 2] * 20 + FINISHED
+
+
+async def turns_of_others(base_url: str) -> list[int]:
+    """Stream an answer, return how often another task had its turn before each chunk."""
+    turns = 0
+
+    async def count() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    counting = asyncio.create_task(count())
+    seen = [turns async for _ in model_at(base_url).astream("?")]
+    counting.cancel()
+    return seen
+
+
+async def test_calls_that_begin_go_before_those_that_catch_up() -> None:
+    with server(HEAD, chunk(MANY)) as fast, server(HEAD) as slow:
+        alone = await turns_of_others(fast)
+        beginning = asyncio.create_task(model_at(slow).ainvoke("?"))
+        await asyncio.sleep(0.05)
+        in_company = await turns_of_others(fast)
+        beginning.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await beginning
+
+        assert len(set(alone[:20])) == 1
+        assert len(set(in_company[:20])) == 6
+        assert len(set((await turns_of_others(fast))[:20])) == 1
 
 
 @pytest.mark.parametrize("way", ["invoke", "ainvoke"])
