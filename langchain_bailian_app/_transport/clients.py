@@ -81,7 +81,12 @@ def _async_client(*, loopback: bool, max_connections: int) -> httpx.AsyncClient:
 
 def _over_socks(*, loopback: bool) -> bool:
     """Whether calls go where only httpx's own connections lead."""
-    return not loopback and any(url.startswith("socks") for url in urllib.request.getproxies().values())
+    return not loopback and bool(_socks_proxies())
+
+
+def _socks_proxies() -> list[str]:
+    """Return which of the variables name one, without `_proxy`."""
+    return [kind for kind, url in urllib.request.getproxies().items() if url.startswith("socks")]
 
 
 def _limits(max_connections: int) -> httpx.Limits:
@@ -171,10 +176,9 @@ def _check_proxies() -> None:
     """Say what to do about a SOCKS proxy, where httpx would fail with an ImportError."""
     if find_spec("socksio"):
         return
-    for kind, url in urllib.request.getproxies().items():
-        if url.startswith("socks"):
-            message = (
-                f"the variable {kind}_proxy (or {kind.upper()}_PROXY) names a SOCKS proxy, which needs "
-                "the package socksio: `pip install 'httpx[socks]'`, or unset the variable"
-            )
-            raise ValueError(message)
+    for kind in _socks_proxies():
+        message = (
+            f"the variable {kind}_proxy (or {kind.upper()}_PROXY) names a SOCKS proxy, which needs "
+            "the package socksio: `pip install 'httpx[socks]'`, or unset the variable"
+        )
+        raise ValueError(message)
