@@ -125,15 +125,12 @@ def concurrent(subject: Subject, script: str, times: int) -> dict[str, float]:
         wall, spent = time.perf_counter() - start, time.process_time() - before
         beating.cancel()
         ended = [result for result in done if not isinstance(result, BaseException)]
-        firsts = sorted(at - start for _, at in ended) or [0.0]
         return {
             "wall_s": wall,
-            "us": spent / max(1, sum(pieces for pieces, _ in ended)) * 1e6,
-            "first_p50_s": firsts[len(firsts) // 2],
-            "first_p99_s": firsts[int(len(firsts) * 0.99)],
             "lag_p99_s": sorted(lags)[int(len(lags) * 0.99)] if lags else wall,
             "failed": times - len(ended),
             "peak_mb": peak() - base,
+            **_of_streams(ended, start, spent),
         }
 
     return _loop().run_until_complete(run())
@@ -154,13 +151,16 @@ def threads(subject: Subject, script: str, times: int) -> dict[str, float]:
         begun = [pool.submit(one) for _ in range(times)]
     ended = [call.result() for call in begun if call.exception() is None]
     wall, spent = time.perf_counter() - start, time.process_time() - before
+    return {"wall_s": wall, "failed": times - len(ended), **_of_streams(ended, start, spent)}
+
+
+def _of_streams(ended: list[tuple[int, float]], start: float, spent: float) -> dict[str, float]:
+    """Return the cost of a piece and the waits for the first, of streams of so many pieces."""
     firsts = sorted(at - start for _, at in ended) or [0.0]
     return {
-        "wall_s": wall,
         "us": spent / max(1, sum(pieces for pieces, _ in ended)) * 1e6,
         "first_p50_s": firsts[len(firsts) // 2],
         "first_p99_s": firsts[int(len(firsts) * 0.99)],
-        "failed": times - len(ended),
     }
 
 

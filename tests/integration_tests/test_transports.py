@@ -72,6 +72,18 @@ def receive(connection: socket.socket) -> bytes:
     return received
 
 
+def replying(*pieces: bytes) -> Callable[[socket.socket], None]:
+    """Answer each request with these pieces, one after the other."""
+
+    def answer(connection: socket.socket) -> None:
+        receive(connection)
+        for piece in pieces:
+            connection.sendall(piece)
+            time.sleep(0.02)
+
+    return answer
+
+
 async def invoke(model: BailianAppChatModel) -> str:
     return model.invoke("?").text
 
@@ -273,13 +285,7 @@ async def test_a_service_may_take_its_time_before_it_takes_a_body(
 async def test_what_comes_before_a_reply_is_none(
     make_model: Make, way: Callable[[BailianAppChatModel], object], before: bytes
 ) -> None:
-    def answer(connection: socket.socket) -> None:
-        receive(connection)
-        connection.sendall(b"HTTP/1.1 %b\r\n\r\n" % before)
-        time.sleep(0.02)
-        connection.sendall(REPLY)
-
-    with server(answer) as url:
+    with server(replying(b"HTTP/1.1 %b\r\n\r\n" % before, REPLY)) as url:
         assert await way(make_model(base_url=url)) == "好"  # type: ignore[misc]
 
 
@@ -287,11 +293,7 @@ async def test_what_comes_before_a_reply_is_none(
 async def test_headers_may_have_any_characters(
     make_model: Make, way: Callable[[BailianAppChatModel], object]
 ) -> None:
-    def answer(connection: socket.socket) -> None:
-        receive(connection)
-        connection.sendall(REPLY.replace(HEAD, HEAD + "X-Reason: 充值…\r\n".encode()))
-
-    with server(answer) as url:
+    with server(replying(REPLY.replace(HEAD, HEAD + "X-Reason: 充值…\r\n".encode()))) as url:
         assert await way(make_model(base_url=url)) == "好"  # type: ignore[misc]
 
 
