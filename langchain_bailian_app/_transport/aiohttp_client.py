@@ -16,13 +16,13 @@ import httpx
 from httpx_aiohttp import AiohttpTransport, HttpxAiohttpClient
 
 from langchain_bailian_app._transport.cookies import WithoutCookies
+from langchain_bailian_app._transport.pieces import pieces_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
 _IDLE = 5.0  # seconds for which an unused connection is kept, as in httpx
 _LARGE = 2**20  # bytes; aiohttp warns of a larger body that is sent at once
-_PIECE = 2**16  # bytes
 
 NETWORK_ERRORS = (httpx.RequestError, aiohttp.ClientError)
 """What a lost connection raises; httpx-aiohttp lets some of aiohttp's own errors through."""
@@ -141,8 +141,8 @@ class _Pieces(httpx.AsyncByteStream):
         self._content = content
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
-        for start in range(0, len(self._content), _PIECE):
-            yield self._content[start : start + _PIECE]
+        for piece in pieces_of(self._content):
+            yield piece
 
 
 class _Body(httpx.AsyncByteStream):

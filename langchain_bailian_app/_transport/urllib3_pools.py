@@ -19,13 +19,14 @@ from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.exceptions import HTTPError
 from urllib3.util import make_headers
 
+from langchain_bailian_app._transport.pieces import pieces_of
+
 if TYPE_CHECKING:
     import socket
     import ssl
     from collections.abc import Iterator
 
 _IDLE = 5.0  # seconds for which an unused connection is kept, as in httpx
-_PIECE = 2**16  # bytes
 _ORIGINS = 100  # pools, of one host each; urllib3 keeps ten
 _FINAL = 200  # the lowest status of a reply that others do not go before
 
@@ -53,8 +54,7 @@ class Pieces:
         self.patience = patience
 
     def __iter__(self) -> Iterator[bytes]:
-        for start in range(0, len(self._content), _PIECE):
-            yield self._content[start : start + _PIECE]
+        return pieces_of(self._content)
 
 
 def reason(exc: Exception) -> str:
