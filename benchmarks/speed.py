@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from lab import Figures, Lab, medians, run
-from subjects import SUBJECTS
+from contenders import SUBJECTS
+from harness import Figures, Lab, medians, run
 
 REPEATS = 5
 STREAMS = 1000

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from speed import STREAMS, goals, label, measured
 
 if TYPE_CHECKING:
-    from lab import Figures
+    from harness import Figures
     from speed import Measured, Table
 
 PLOT = Path(__file__).with_name("speed.svg")

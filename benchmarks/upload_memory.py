@@ -13,7 +13,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from peak import peak
+from peak_memory import peak
 
 from langchain_bailian_app.emulator import BailianEmulator
 from langchain_bailian_app.files import BailianFiles

@@ -13,8 +13,8 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
-from peak import peak
-from subjects import QUERY, SUBJECTS, Subject, afirst_piece, aread, first_piece, read
+from contenders import QUERY, SUBJECTS, Subject, afirst_piece, aread, first_piece, read
+from peak_memory import peak
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -16,13 +16,47 @@ from langchain_bailian_app.tools import BailianAppTool
 
 if TYPE_CHECKING:
     from langchain_bailian_app import errors as errors
+    from langchain_bailian_app.errors import (
+        BailianAuthenticationError,
+        BailianConnectionError,
+        BailianContentFilterError,
+        BailianContextOverflowError,
+        BailianError,
+        BailianFileError,
+        BailianNotFoundError,
+        BailianPermissionError,
+        BailianRateLimitError,
+        BailianRequestError,
+        BailianServerError,
+        BailianSessionError,
+        BailianStreamError,
+        BailianTimeoutError,
+        BailianUploadError,
+        ErrorResponse,
+    )
 
 __all__ = [
     "BailianAppChatModel",
     "BailianAppTool",
+    "BailianAuthenticationError",
+    "BailianConnectionError",
+    "BailianContentFilterError",
+    "BailianContextOverflowError",
+    "BailianError",
+    "BailianFileError",
+    "BailianNotFoundError",
+    "BailianPermissionError",
+    "BailianRateLimitError",
+    "BailianRequestError",
     "BailianRetriever",
+    "BailianServerError",
+    "BailianSessionError",
     "BailianSessionWarning",
+    "BailianStreamError",
+    "BailianTimeoutError",
+    "BailianUploadError",
     "BizParams",
+    "ErrorResponse",
     "InMemorySessionStore",
     "RagOptions",
     "SessionStore",
@@ -32,7 +66,9 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    if name == "errors":  # imports dashscope, which nothing else does before the first call
-        return import_module("langchain_bailian_app.errors")
+    # The errors derive from dashscope's, which takes longer to import than everything else.
+    if name == "errors" or (name in __all__ and name not in globals()):
+        errors = import_module("langchain_bailian_app.errors")
+        return errors if name == "errors" else getattr(errors, name)
     message = f"module {__name__!r} has no attribute {name!r}"
     raise AttributeError(message)

@@ -9,8 +9,8 @@ import sys
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
-from langchain_bailian_app._doctor import CALLS, examine
-from langchain_bailian_app.options import BizParams
+from langchain_bailian_app._doctor.run import CALLS, examine
+from langchain_bailian_app.options._options import BizParams
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

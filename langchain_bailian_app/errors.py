@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
     from langchain_core.messages import AIMessage
 
-    from langchain_bailian_app._session_files import SessionFile
+    from langchain_bailian_app.options._session_files import SessionFile
 
 __all__ = [
     "BailianAuthenticationError",

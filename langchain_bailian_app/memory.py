@@ -9,9 +9,9 @@ from typing import Any, NamedTuple
 
 from pydantic import Field, PrivateAttr
 
-from langchain_bailian_app._openapi import OpenApi
-from langchain_bailian_app._openapi_fields import OpenApiFields
-from langchain_bailian_app._recalled import RecalledMemory
+from langchain_bailian_app._answer.recalled_memory import RecalledMemory
+from langchain_bailian_app._settings.openapi import OpenApiFields
+from langchain_bailian_app._transport.openapi import OpenApi
 from langchain_bailian_app.errors import (
     BailianConnectionError,
     BailianError,
@@ -22,6 +22,8 @@ from langchain_bailian_app.errors import (
 )
 
 __all__ = ["BailianMemory", "Memory", "MemoryNode", "RecalledMemory"]
+
+RecalledMemory.__module__ = __name__
 
 _DESCRIPTION = re.compile(r"[\w:.-]{1,50}")
 _LONGEST_CONTENT = 200

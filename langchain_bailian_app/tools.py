@@ -17,10 +17,10 @@ from langchain_core.runnables import RunnableConfig, patch_config
 from langchain_core.tools import ArgsSchema, BaseTool, ToolException
 from pydantic import BaseModel, ConfigDict, Field, create_model, model_validator
 
-from langchain_bailian_app._entry import without_session
-from langchain_bailian_app.chat_models import BailianAppChatModel
-from langchain_bailian_app.options import BizParams
-from langchain_bailian_app.sessions import SessionStore
+from langchain_bailian_app.chat_models._model import BailianAppChatModel
+from langchain_bailian_app.chat_models._runnable import without_session
+from langchain_bailian_app.options._options import BizParams
+from langchain_bailian_app.sessions._store import SessionStore
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Generator, Iterator

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from langchain_bailian_app.emulator import Reply
-    from langchain_bailian_app.emulator.apps import Answer
+    from langchain_bailian_app.emulator._apps.app import Answer
 
 _PROXIES = {"http_proxy", "https_proxy", "all_proxy", "no_proxy"}
 

@@ -10,11 +10,11 @@ from typing import Any, TypeVar
 
 from langchain_core.messages import AIMessageChunk
 
-from langchain_bailian_app._answer import Answer, AnswerReader
-from langchain_bailian_app._citations import MarkerMode
-from langchain_bailian_app._deltas import Delta, TextDelta
-from langchain_bailian_app._frames import Fault, Frame, FrameReader, Garbage
-from langchain_bailian_app._messages import chunk_from_delta, last_chunk
+from langchain_bailian_app._answer.assembler import Answer, AnswerReader
+from langchain_bailian_app._answer.citations import MarkerMode
+from langchain_bailian_app._answer.events import Delta, TextDelta
+from langchain_bailian_app._answer.frames import Fault, Frame, FrameReader, Garbage
+from langchain_bailian_app.chat_models._messages import chunk_from_delta, last_chunk
 
 T = TypeVar("T", bytes, str)
 

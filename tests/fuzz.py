@@ -13,9 +13,9 @@ import sys
 import time
 import tracemalloc
 
-from langchain_bailian_app._answer import AnswerReader
-from langchain_bailian_app._citations import MarkerFilter
-from langchain_bailian_app._frames import Fault, Frame, FrameReader, Garbage
+from langchain_bailian_app._answer.assembler import AnswerReader
+from langchain_bailian_app._answer.citations import MarkerFilter
+from langchain_bailian_app._answer.frames import Fault, Frame, FrameReader, Garbage
 from tests.fixtures import NAMES, pieces_of, recording
 
 SEEDS = [recording(name) for name in NAMES]

@@ -19,14 +19,14 @@ from typing import TYPE_CHECKING, BinaryIO
 import httpx
 
 from langchain_bailian_app import errors
-from langchain_bailian_app._base_url import host_of, is_loopback
-from langchain_bailian_app._session_files import LocalFile, problem_with
-from langchain_bailian_app._transport.clients import proxy_variable
+from langchain_bailian_app._settings.base_url import host_of, is_loopback
+from langchain_bailian_app._transport.client_pool import proxy_variable
+from langchain_bailian_app.options._session_files import LocalFile, problem_with
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
-    from langchain_bailian_app._session_files import Target
+    from langchain_bailian_app.options._session_files import Target
 
 _CHUNK = 256 * 1024  # bytes
 _TIMEOUT = httpx.Timeout(60.0, connect=10.0).as_dict()

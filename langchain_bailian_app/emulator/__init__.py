@@ -5,16 +5,17 @@ client in this distribution, so that each can check the other.
 """
 
 try:
-    from langchain_bailian_app.emulator.apps import Answer, App
-    from langchain_bailian_app.emulator.documents import Document
-    from langchain_bailian_app.emulator.errors import ERRORS, ErrorReply
-    from langchain_bailian_app.emulator.faults import FAULTS, Faults
-    from langchain_bailian_app.emulator.file_faults import FILE_FAULTS, FileFaults
-    from langchain_bailian_app.emulator.knowledge import KnowledgeBase
-    from langchain_bailian_app.emulator.nodes import Node
-    from langchain_bailian_app.emulator.records import RecordedRequest
+    from langchain_bailian_app.emulator._apps.app import Answer, App
+    from langchain_bailian_app.emulator._apps.faults import FAULTS, Faults
+    from langchain_bailian_app.emulator._apps.nodes import Node
+    from langchain_bailian_app.emulator._apps.turn import Reply, Turn
+    from langchain_bailian_app.emulator._http.errors import ERRORS, ErrorReply
+    from langchain_bailian_app.emulator._http.recorder import RecordedRequest
+    from langchain_bailian_app.emulator._knowledge.documents import Document
+    from langchain_bailian_app.emulator._knowledge.knowledge_base import KnowledgeBase
+    from langchain_bailian_app.emulator._state.file_faults import FILE_FAULTS, FileFaults
+    from langchain_bailian_app.emulator._state.sessions import Round
     from langchain_bailian_app.emulator.server import BailianEmulator
-    from langchain_bailian_app.emulator.turns import Reply, Round, Turn
 except ModuleNotFoundError as exc:
     _missing = f"the emulator needs {exc.name}: pip install 'langchain-bailian-app[emulator]'"
     raise ImportError(_missing) from exc
@@ -37,3 +38,19 @@ __all__ = [
     "Round",
     "Turn",
 ]
+
+for _public in (
+    App,
+    BailianEmulator,
+    Document,
+    ErrorReply,
+    Faults,
+    FileFaults,
+    KnowledgeBase,
+    Node,
+    RecordedRequest,
+    Reply,
+    Round,
+    Turn,
+):
+    _public.__module__ = __name__

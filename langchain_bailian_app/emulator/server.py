@@ -11,22 +11,26 @@ from typing import Self
 
 from starlette.routing import Route
 
-from langchain_bailian_app.emulator.apps import App, Replay
-from langchain_bailian_app.emulator.completion import Completion
-from langchain_bailian_app.emulator.exchanges import EVENT_STREAM
-from langchain_bailian_app.emulator.file_calls import FileCalls
-from langchain_bailian_app.emulator.knowledge import KnowledgeBase
-from langchain_bailian_app.emulator.memories import MemoryStore
-from langchain_bailian_app.emulator.memory_calls import MemoryCalls
-from langchain_bailian_app.emulator.openapi import OpenApi
-from langchain_bailian_app.emulator.records import RecordedRequest
-from langchain_bailian_app.emulator.retrieval import Retrieval
-from langchain_bailian_app.emulator.routing import Gateway, logger
-from langchain_bailian_app.emulator.seeds import CUSTOMS_APP_ID, seed_apps
-from langchain_bailian_app.emulator.serving import ServerThread
-from langchain_bailian_app.emulator.session_files import FileStore
-from langchain_bailian_app.emulator.sessions import FullSession, SessionStore, UnknownSession
-from langchain_bailian_app.emulator.turns import Round
+from langchain_bailian_app.emulator._apps.app import App, Replay
+from langchain_bailian_app.emulator._apps.samples import CUSTOMS_APP_ID, seed_apps
+from langchain_bailian_app.emulator._completion.endpoint import Completion
+from langchain_bailian_app.emulator._http.app import Gateway, logger
+from langchain_bailian_app.emulator._http.exchange import EVENT_STREAM
+from langchain_bailian_app.emulator._http.recorder import RecordedRequest
+from langchain_bailian_app.emulator._http.server_thread import ServerThread
+from langchain_bailian_app.emulator._knowledge.knowledge_base import KnowledgeBase
+from langchain_bailian_app.emulator._openapi.endpoint import OpenApi
+from langchain_bailian_app.emulator._openapi.file_actions import FileCalls
+from langchain_bailian_app.emulator._openapi.memory_actions import MemoryCalls
+from langchain_bailian_app.emulator._retrieve.endpoint import Retrieval
+from langchain_bailian_app.emulator._state.memories import MemoryStore
+from langchain_bailian_app.emulator._state.session_files import FileStore
+from langchain_bailian_app.emulator._state.sessions import (
+    FullSession,
+    Round,
+    SessionStore,
+    UnknownSession,
+)
 
 
 def _now() -> datetime:

@@ -16,3 +16,6 @@ from langchain_bailian_app.llama_index._llm import BailianAppLLM
 from langchain_bailian_app.llama_index._retriever import BailianAppRetriever
 
 __all__ = ["BailianAppLLM", "BailianAppRetriever"]
+
+for _public in (BailianAppLLM, BailianAppRetriever):
+    _public.__module__ = __name__

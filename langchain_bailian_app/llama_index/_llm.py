@@ -23,14 +23,14 @@ from llama_index.core.llms.callbacks import llm_chat_callback, llm_completion_ca
 from llama_index.core.llms.llm import ToolSelection
 from pydantic import ConfigDict, Field, field_serializer, model_validator
 
-from langchain_bailian_app._application_fields import ApplicationFields
-from langchain_bailian_app._connection_fields import ConnectionFields
-from langchain_bailian_app._signed import shown
-from langchain_bailian_app.chat_models import BailianAppChatModel
+from langchain_bailian_app._settings.application import ApplicationFields
+from langchain_bailian_app._settings.connection import ConnectionFields
+from langchain_bailian_app.chat_models._model import BailianAppChatModel
 from langchain_bailian_app.llama_index._messages import to_langchain
 from langchain_bailian_app.llama_index._responses import Growing, chat_response, completion_response
 from langchain_bailian_app.llama_index._structured import StructuredPrediction
 from langchain_bailian_app.llama_index._traced import revealed, traced
+from langchain_bailian_app.options._signed_urls import shown
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Generator, Sequence

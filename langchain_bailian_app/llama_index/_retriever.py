@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from llama_index.core.base.base_retriever import BaseRetriever
 from llama_index.core.schema import NodeRelationship, NodeWithScore, RelatedNodeInfo, TextNode
 
-from langchain_bailian_app.retrievers import BailianRetriever
+from langchain_bailian_app.retrievers._retriever import BailianRetriever
 
 if TYPE_CHECKING:
     from langchain_core.documents import Document

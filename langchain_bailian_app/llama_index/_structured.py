@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from langchain_core.runnables import Runnable
     from llama_index.core.prompts import PromptTemplate
 
-    from langchain_bailian_app.chat_models import BailianAppChatModel
+    from langchain_bailian_app.chat_models._model import BailianAppChatModel
 
 M = TypeVar("M", bound=BaseModel)
 

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from langchain_core.messages import AIMessage
 
-from langchain_bailian_app import _findings
 from langchain_bailian_app.__main__ import main
+from langchain_bailian_app._doctor import checks
 from langchain_bailian_app.emulator import App, BailianEmulator, ErrorReply, Faults
-from langchain_bailian_app.emulator.seeds import WORKFLOW_APP_ID
+from langchain_bailian_app.emulator._apps.samples import WORKFLOW_APP_ID
 from tests.fixtures import reply
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ def doctor(
         introduction, *lines = capsys.readouterr().out.splitlines()
         assert "2 questions at most" in introduction
         found = {check: (state, told) for state, check, told in (line.split(None, 2) for line in lines)}
-        assert set(found) == set(_findings.CHECKS)
+        assert set(found) == set(checks.CHECKS)
         assert code == any(state == "wrong" for state, _ in found.values())
         return found
 
@@ -81,7 +81,7 @@ def test_it_starts_an_emulator_of_its_own_in_a_process_without_settings() -> Non
     )
 
     assert done.stderr == ""
-    assert done.stdout.count("\nok ") == len(_findings.CHECKS)
+    assert done.stdout.count("\nok ") == len(checks.CHECKS)
 
 
 @pytest.mark.parametrize(
@@ -192,11 +192,11 @@ def test_an_answer_without_a_stream_is_seen(doctor: Any, bailian: BailianEmulato
 
 def test_a_stream_that_a_proxy_collects_is_seen() -> None:
     answer = AIMessage("一二三四五六七八九十", response_metadata={"model_name": "m"})
-    at_once = _findings.Heard(answer, pieces=9, first=5.0, seconds=5.02)
-    paced = _findings.Heard(answer, pieces=9, first=1.0, seconds=5.02)
+    at_once = checks.Heard(answer, pieces=9, first=5.0, seconds=5.02)
+    paced = checks.Heard(answer, pieces=9, first=1.0, seconds=5.02)
 
     states = [
-        {finding.check: finding.state for finding in _findings.of_answer(heard, "u", None)}["streaming"]
+        {finding.check: finding.state for finding in checks.of_answer(heard, "u", None)}["streaming"]
         for heard in (at_once, paced)
     ]
     assert states == ["look", "ok"]

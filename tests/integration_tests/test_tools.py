@@ -17,12 +17,7 @@ from langgraph.graph import START, MessagesState, StateGraph
 from langgraph.prebuilt import ToolNode
 from pydantic import ValidationError
 
-from langchain_bailian_app import (
-    BailianAppTool,
-    BailianSessionWarning,
-    BizParams,
-    InMemorySessionStore,
-)
+from langchain_bailian_app import BailianAppTool, BailianSessionWarning, BizParams, InMemorySessionStore
 from langchain_bailian_app.emulator import App, ErrorReply
 from langchain_bailian_app.errors import BailianAuthenticationError, BailianRateLimitError
 from langchain_bailian_app.tools import PROGRESS

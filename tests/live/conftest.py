@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.live.lab import Lab
+from tests.live.harness import Lab
 from tests.live.report import Answered, report
 
 if TYPE_CHECKING:

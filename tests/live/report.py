@@ -10,11 +10,11 @@ import httpx
 from dashscope.version import __version__ as dashscope_version
 
 from langchain_bailian_app import __version__
-from langchain_bailian_app._connection_fields import ConnectionFields
-from langchain_bailian_app._transport.connection import resolve
+from langchain_bailian_app._settings.connection import ConnectionFields
+from langchain_bailian_app._transport.credentials import resolve
 from langchain_bailian_app.errors import BailianError
 from tests.live import sessions, wire, workflows
-from tests.live.lab import CannotAsk, Lab, Outcome, Question
+from tests.live.harness import CannotAsk, Lab, Outcome, Question
 
 QUESTIONS = [*sessions.QUESTIONS, *wire.QUESTIONS, *workflows.QUESTIONS]
 _AS_ASSUMED = {True: "as assumed", False: "**not as assumed**", None: "works either way"}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from langchain_core.messages import AIMessage, HumanMessage
 
 from langchain_bailian_app.errors import BailianError, BailianSessionError
-from tests.live.lab import WHO, CannotAsk, Lab, Outcome, Questions, introduction
+from tests.live.harness import WHO, CannotAsk, Lab, Outcome, Questions, introduction
 
 QUESTIONS = Questions()
 _ROUNDS = 50

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.live.lab import NEEDED, Lab
+from tests.live.harness import NEEDED, Lab
 from tests.live.report import QUESTIONS, Answered, answered
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from tests.live.lab import Question
+    from tests.live.harness import Question
 
 pytestmark = [
     pytest.mark.live,

@@ -7,7 +7,7 @@ from typing import Any
 
 from langchain_bailian_app import BailianRetriever, RagOptions
 from langchain_bailian_app.errors import BailianError
-from tests.live.lab import CannotAsk, Lab, Outcome, Questions, Reply
+from tests.live.harness import CannotAsk, Lab, Outcome, Questions, Reply
 
 QUESTIONS = Questions()
 _QUESTION = "什么是滞报金？"

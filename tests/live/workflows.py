@@ -6,7 +6,7 @@ import json
 import os
 from typing import Any
 
-from tests.live.lab import CannotAsk, Lab, Outcome, Questions, Reply
+from tests.live.harness import CannotAsk, Lab, Outcome, Questions, Reply
 
 QUESTIONS = Questions()
 _KNOWN = {"Start", "LLM", "End"}

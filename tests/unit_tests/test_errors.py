@@ -14,7 +14,7 @@ from langchain_core import exceptions as lc
 from langchain_core.messages import AIMessage
 
 from langchain_bailian_app import errors
-from langchain_bailian_app._refusals import from_reply, refused_at_the_door
+from langchain_bailian_app._transport.error_codes import from_reply, refused_at_the_door
 from langchain_bailian_app.errors import BailianError
 
 

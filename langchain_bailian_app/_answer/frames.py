@@ -1,0 +1,210 @@
+"""One frame of an answer: what the service said in it, nothing added.
+
+Bytes go in, `Frame`s, `Fault`s and `Garbage` come out; a plain JSON reply is one frame. Nulls, missing
+keys and unknown fields are normal here. What frames add up to is the business of `_answer`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from langchain_bailian_app._answer.repeated_fields import Snapshots
+from langchain_bailian_app._answer.sse import BOM, ServerSentEvent, SSEDecoder
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+_PLAIN_FIELDS = frozenset({"text", "finish_reason", "session_id"})
+_OUTPUT_FIELDS = _PLAIN_FIELDS | {"thoughts", "doc_references", "workflow_message"}
+_REPLY_FIELDS = frozenset({"output", "usage", "request_id"})
+# Envelope of a reply that is fine: empty in what the documents print, "Success" on sibling routes.
+_ENVELOPE: dict[str, set[Any]] = {
+    "code": {None, "", "Success", "200", 200, 0},
+    "message": {None, "", "success"},
+}
+_NOT_FINISHED = (None, "null", "")
+_HTTP_OK = 200
+_FIRST_ERROR = 400
+_HEAD = 300
+
+
+@dataclass(slots=True)
+class Frame:
+    """One reply or one event of a stream, with the names of the wire."""
+
+    text: str = ""
+    finish_reason: str | None = None
+    """None while generating: on the wire the string `"null"`, null, or nothing."""
+
+    session_id: str | None = None
+    request_id: str | None = None
+    thoughts: Sequence[dict[str, Any]] = ()
+    doc_references: list[dict[str, Any]] | None = None
+    workflow_message: dict[str, Any] | None = None
+    usage: dict[str, Any] | None = None
+    extra: dict[str, Any] = field(default_factory=dict)
+    """Fields that this version does not know, under the names of the wire."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """An error that the service reports, in a frame or in a reply with HTTP status 200."""
+
+    code: str
+    message: str
+    status: int
+    """As the `:HTTP_STATUS/n` comment or the body says, else 200."""
+
+    request_id: str | None
+    body: Any
+
+
+@dataclass(frozen=True, slots=True)
+class Garbage:
+    """A reply or a frame that is not the JSON of this API."""
+
+    head: str
+    """How it begins."""
+
+
+class FrameReader:
+    """Turns any cut of the bytes of a reply into the same frames.
+
+    Whether the reply is a stream or one JSON document shows in its first byte, which is right also
+    where the content type is wrong or missing.
+    """
+
+    def __init__(self) -> None:
+        self._sse = SSEDecoder()
+        self._snapshots = Snapshots()
+        self._document: bytearray | None = None
+        self._head = b""
+        self._seen = False
+
+    def feed(self, data: bytes) -> list[Frame | Fault | Garbage]:
+        """Take the next bytes, return the frames that they complete."""
+        if self._document is not None:
+            self._document += data
+            return []
+        if not self._seen or len(self._head) < _HEAD:
+            self._head += data
+        if not self._seen:
+            start = self._head.removeprefix(BOM).lstrip()
+            if not start or BOM.startswith(start):
+                return []
+            if start.startswith(b"{"):
+                self._document = bytearray(start)
+                return []
+            data, self._seen = self._head, True
+        return self._frames(self._sse.feed(data))
+
+    def end(self) -> list[Frame | Fault | Garbage]:
+        """Return the frames that were complete only with the end of the body; garbage if it was cut."""
+        if self._document is not None:
+            return self._frames([ServerSentEvent("message", bytes(self._document), None)])
+        event = self._sse.flush()
+        return [] if event is None else self._frames([event])
+
+    @property
+    def head(self) -> str:
+        """How the reply begins, for an error message."""
+        return self._head[:_HEAD].decode("utf-8", "replace").strip()
+
+    def _frames(self, events: list[ServerSentEvent]) -> list[Frame | Fault | Garbage]:
+        frames: list[Frame | Fault | Garbage] = []
+        for event in events:
+            is_error = event.name == "error" or (event.status or _HTTP_OK) >= _FIRST_ERROR
+            try:
+                body = self._snapshots.loads(event.data)
+            except ValueError:
+                body = None
+            if not isinstance(body, dict):
+                frames += _no_frame(event, is_error=is_error)
+                continue
+            is_plain = _REPLY_FIELDS.issuperset(body)
+            fault = _fault(body, event, is_error=is_error) if is_error or not is_plain else None
+            frames.append(fault or _parse(body, is_plain=is_plain))
+        return frames
+
+
+def _no_frame(event: ServerSentEvent, *, is_error: bool) -> list[Fault | Garbage]:
+    text = event.data.decode("utf-8", "replace")
+    if is_error:
+        return [Fault("", text[:_HEAD], event.status or _HTTP_OK, None, text)]
+    # No recording has `[DONE]`, but a gateway between may add it, as OpenAI's protocol has it.
+    return [] if text.strip() in ("", "[DONE]") else [Garbage(text[:_HEAD])]
+
+
+def _fault(body: dict[str, Any], event: ServerSentEvent, *, is_error: bool) -> Fault | None:
+    error = body.get("error")
+    if not (error or is_error) and _fine(body, "code"):
+        return None
+    error = error if isinstance(error, dict) else {"message": error}
+    code = body.get("code") or error.get("code") or error.get("type")
+    status = event.status
+    if status is None or status < _FIRST_ERROR:
+        told = body.get("status_code")
+        status = told if isinstance(told, int) and told >= _FIRST_ERROR else (status or _HTTP_OK)
+    message = body.get("message") or error.get("message") or ""
+    return Fault(str(code or ""), str(message), status, _text(body.get("request_id")), body)
+
+
+def _fine(body: dict[str, Any], name: str) -> bool:
+    value = body.get(name)
+    return isinstance(value, str | int | None) and value in _ENVELOPE[name]
+
+
+def _parse(body: dict[str, Any], *, is_plain: bool) -> Frame:
+    output = body.get("output")
+    if not isinstance(output, dict):
+        output = {} if output is None else {"output": output}
+    usage = body.get("usage")
+    text, reason = output.get("text"), output.get("finish_reason")
+    session_id, request_id = output.get("session_id"), body.get("request_id")
+    frame = Frame(
+        text if isinstance(text, str) else _text(text) or "",
+        None if reason in _NOT_FINISHED else str(reason),
+        session_id if isinstance(session_id, str) else _text(session_id),
+        request_id if isinstance(request_id, str) else _text(request_id),
+        usage=usage if isinstance(usage, dict) else None,
+    )
+    if is_plain and _PLAIN_FIELDS.issuperset(output):
+        return frame
+    odd = {name: value for name, value in output.items() if name not in _OUTPUT_FIELDS}
+    frame.thoughts = _objects("thoughts", output, odd) or ()
+    frame.doc_references = _objects("doc_references", output, odd)
+    workflow_message = output.get("workflow_message")
+    if isinstance(workflow_message, dict):
+        frame.workflow_message = workflow_message
+    elif workflow_message is not None:
+        odd["workflow_message"] = workflow_message
+    if odd or not is_plain:
+        frame.extra = _unknown(body) | ({"output": odd} if odd else {})
+    return frame
+
+
+def _objects(name: str, output: dict[str, Any], odd: dict[str, Any]) -> list[dict[str, Any]] | None:
+    """Return a list of objects; what is of another shape than any document says stays in `odd`."""
+    value = output.get(name)
+    if value is None:
+        return None
+    if isinstance(value, list):
+        found = [item for item in value if isinstance(item, dict)]
+        if len(found) + value.count(None) < len(value):
+            odd[name] = value
+        return found
+    odd[name] = value
+    return None
+
+
+def _unknown(body: dict[str, Any]) -> dict[str, Any]:
+    return {
+        name: value
+        for name, value in body.items()
+        if name not in _REPLY_FIELDS and not (name in _ENVELOPE and _fine(body, name))
+    }
+
+
+def _text(value: Any) -> str | None:
+    return None if value is None else str(value)

@@ -1,0 +1,47 @@
+"""What a long-term memory recalled for an answer, read from its steps."""
+
+from __future__ import annotations
+
+import re
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, TypedDict
+
+from langchain_bailian_app._answer.steps import kind_of
+from langchain_bailian_app._answer.wire_json import opened
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+# As recorded: `[2025-3-16 20:47:40 周日] 用户喜欢吃面食。`, neither month nor day padded.
+_STAMP = re.compile(r"\[(\d{4})-(\d{1,2})-(\d{1,2}) (\d{1,2}):(\d{2}):(\d{2})[^\]]*\] ?")
+
+
+class RecalledMemory(TypedDict):
+    """A fact that the application was told about its user: `response_metadata["memories"]`."""
+
+    text: str
+    """The fact."""
+
+    stored_at: str | None
+    """When it was stored, `2025-03-16T20:47:40`, without a zone: the service names none."""
+
+
+def recalled_in(thoughts: Iterable[dict[str, Any]]) -> list[RecalledMemory]:
+    """Return what was recalled, each fact once, in the order of the service."""
+    found: list[RecalledMemory] = []
+    for thought in thoughts:
+        facts = opened(thought.get("observation")) if kind_of(thought) == "memory" else None
+        for fact in facts if isinstance(facts, list) else ():
+            memory = _memory(fact) if isinstance(fact, str) else None
+            if memory is not None and memory not in found:
+                found.append(memory)
+    return found
+
+
+def _memory(fact: str) -> RecalledMemory:
+    match = _STAMP.match(fact)
+    try:
+        stored_at = datetime(*map(int, match.groups())).isoformat() if match else None  # type: ignore[arg-type]  # noqa: DTZ001
+    except ValueError:
+        match = stored_at = None
+    return RecalledMemory(text=fact[match.end() :] if match else fact, stored_at=stored_at)

@@ -1,0 +1,1 @@
+"""Fields that configure models, retrievers and clients. Does no I/O."""

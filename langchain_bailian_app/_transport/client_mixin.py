@@ -1,0 +1,90 @@
+"""What the model and the retriever have in common: a way to the service, and secrets to keep.
+
+What knows dashscope is imported at the first call: it takes longer to import than all the rest.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, ClassVar, Self
+
+from pydantic import ConfigDict, PrivateAttr, model_validator
+
+from langchain_bailian_app._settings.application import SIGNED, nearest
+from langchain_bailian_app._settings.connection import ConnectionFields
+
+if TYPE_CHECKING:
+    from langchain_bailian_app._transport.credentials import Connection
+    from langchain_bailian_app._transport.transport import Transport
+
+_CLIENTS = ("http_client", "http_async_client")
+
+
+class Connected(ConnectionFields):
+    """An object that calls the service."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        arbitrary_types_allowed=True,
+        # An error message would otherwise show what was given, keys and tokens included.
+        hide_input_in_errors=True,
+    )
+
+    _shared_by_copies: ClassVar[tuple[str, ...]] = ()
+    """Fields besides the clients that hold connections or locks; a copy of these could not work."""
+
+    _resolved: tuple[Any, Any] | None = PrivateAttr(default=None)
+
+    def _transport(self) -> Transport:
+        from langchain_bailian_app._transport.transport import Transport
+
+        return Transport(self, self._connection())
+
+    def _connection(self) -> Connection:
+        from langchain_bailian_app._transport.credentials import resolve
+
+        settings = (
+            self.base_url,
+            self.workspace,
+            self.region,
+            self.gateway,
+            self.allow_insecure_http,
+            self.api_key,
+        )
+        if self._resolved is None or self._resolved[0] != settings:
+            self._resolved = settings, resolve(self)
+        connection: Connection = self._resolved[1]
+        return connection
+
+    @property
+    def lc_secrets(self) -> dict[str, str]:
+        """Fields that LangChain's dump replaces by the name of a variable."""
+        return {"api_key": "DASHSCOPE_API_KEY"}
+
+    @classmethod
+    def is_lc_serializable(cls) -> bool:
+        """Whether LangChain may dump and load this: yes."""
+        return True
+
+    def __getstate__(self) -> dict[Any, Any]:
+        """Leave secrets and connections out of a pickle: the new process has its own."""
+        state = super().__getstate__()
+        secret = {"api_key", *_CLIENTS, *SIGNED} & state["__dict__"].keys()
+        fields = state["__dict__"] | dict.fromkeys(secret)
+        private = dict.fromkeys(state["__pydantic_private__"] or ())
+        return state | {"__dict__": fields, "__pydantic_private__": private}
+
+    def __deepcopy__(self, memo: dict[int, Any] | None = None) -> Self:
+        """Share what a copy could not work without."""
+        memo = {} if memo is None else memo
+        for name in (*_CLIENTS, *self._shared_by_copies):
+            memo[id(getattr(self, name))] = getattr(self, name)
+        return super().__deepcopy__(memo)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _refuse_unknown_fields(cls, values: Any) -> Any:
+        for name in values if isinstance(values, dict) else ():
+            if name not in cls.model_fields:
+                message = f"there is no field `{name}`{nearest(name, cls.model_fields)}"
+                raise ValueError(message)
+        return values

@@ -1,0 +1,184 @@
+"""HTTP clients that models share: one for all threads, one for each running event loop.
+
+A client is expensive (a TLS context takes milliseconds and most of a megabyte) and holds nothing of a
+model: key, workspace and URL go with each request. None has a cookie jar, none outlives its loop, and a
+forked child makes its own.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import atexit
+import os
+import urllib.request
+from contextlib import suppress
+from functools import cache
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any
+
+import dashscope
+import httpx
+
+from langchain_bailian_app._settings.base_url import host_of, is_loopback
+from langchain_bailian_app._transport.http_aiohttp import AiohttpClient
+from langchain_bailian_app._transport.http_base import AsyncClient, Client
+from langchain_bailian_app._transport.http_urllib3 import Urllib3Client
+
+if TYPE_CHECKING:
+    import ssl
+    from collections.abc import AsyncGenerator
+
+_Key = tuple[object, ...]  # the process, and what a client is made with
+_AUTHORITIES = ("SSL_CERT_FILE", "SSL_CERT_DIR")
+
+# No lock guards these: each step is atomic, and a lock that some thread holds during a fork would stay
+# locked in the child for ever.
+_sync: dict[_Key, Any] = {}
+_async: dict[asyncio.AbstractEventLoop, dict[_Key, tuple[Any, AsyncGenerator[None]]]] = {}
+
+
+def transport(*, loopback: bool, max_connections: int) -> Any:
+    """Return dashscope's transport for calls from threads."""
+    key = _key(max_connections, loopback=loopback)
+    shared = _sync.get(key)
+    if shared is None:
+        made = wrap(_client(loopback=loopback, max_connections=max_connections))
+        shared = _sync.setdefault(key, made)
+        if shared is not made:  # another thread was faster
+            made.http_client.close()
+    return shared
+
+
+async def async_transport(*, loopback: bool, max_connections: int) -> Any:
+    """Return dashscope's transport for calls on the running event loop."""
+    key = _key(max_connections, loopback=loopback)
+    of_loop = _async.setdefault(asyncio.get_running_loop(), {})
+    if key in of_loop:
+        return of_loop[key][0]
+    for loop in [loop for loop in list(_async) if loop.is_closed()]:
+        _abandon(loop)  # it was closed without being shut down
+    client = _async_client(loopback=loopback, max_connections=max_connections)
+    closing = _close_with_loop(client)
+    of_loop[key] = awrap(client), closing
+    # A loop that ends closes its asynchronous generators, this one among them, while it still runs.
+    await anext(closing)
+    return of_loop[key][0]
+
+
+def _client(*, loopback: bool, max_connections: int) -> httpx.Client:
+    settings = _settings(loopback=loopback)
+    if _over_socks(loopback=loopback):
+        return Client(limits=_limits(max_connections), **settings)
+    return Urllib3Client(max_connections=max_connections, **settings)
+
+
+def _async_client(*, loopback: bool, max_connections: int) -> httpx.AsyncClient:
+    settings = _settings(loopback=loopback)
+    if _over_socks(loopback=loopback):
+        return AsyncClient(limits=_limits(max_connections), **settings)
+    return AiohttpClient(max_connections=max_connections, **settings)
+
+
+def _over_socks(*, loopback: bool) -> bool:
+    """Whether calls go where only httpx's own connections lead."""
+    return not loopback and bool(_socks_proxies())
+
+
+def _socks_proxies() -> list[str]:
+    """Return which of the variables name one, without `_proxy`."""
+    return [kind for kind, url in urllib.request.getproxies().items() if url.startswith("socks")]
+
+
+def _limits(max_connections: int) -> httpx.Limits:
+    # A lower limit of idle connections makes httpcore close one that another thread is just taking.
+    return httpx.Limits(max_connections=max_connections, max_keepalive_connections=max_connections)
+
+
+def _abandon(loop: asyncio.AbstractEventLoop) -> None:
+    """Close the clients of a loop that does not run; of one that is closed, what needs no waiting."""
+    for (pid, *_), (shared, closing) in _async.pop(loop, {}).items():
+        if pid != os.getpid():
+            continue
+        if not loop.is_closed():
+            loop.run_until_complete(closing.aclose())
+        elif isinstance(shared.http_client, AiohttpClient):
+            with suppress(StopIteration):
+                shared.http_client.aclose().send(None)
+
+
+@atexit.register
+def _close_clients() -> None:
+    for (pid, *_), shared in _sync.items():
+        if pid == os.getpid():
+            shared.http_client.close()
+    for loop in list(_async):
+        if not loop.is_running():
+            _abandon(loop)
+
+
+def wrap(client: httpx.Client) -> Any:
+    """Return dashscope's transport around a client, without retries of its own."""
+    return dashscope.Client(base_url="unused:", http_client=client, max_retries=0).transport
+
+
+def awrap(client: httpx.AsyncClient) -> Any:
+    """Return dashscope's asynchronous transport around a client, without retries of its own."""
+    return dashscope.AsyncClient(base_url="unused:", http_client=client, max_retries=0).transport
+
+
+async def _close_with_loop(client: httpx.AsyncClient) -> AsyncGenerator[None]:
+    try:
+        yield
+    finally:
+        _async.pop(asyncio.get_running_loop(), None)
+        await client.aclose()
+
+
+def _key(max_connections: int, *, loopback: bool) -> _Key:
+    proxies = () if loopback else tuple(sorted(urllib.request.getproxies().items()))
+    return os.getpid(), loopback, max_connections, proxies, *map(os.environ.get, _AUTHORITIES)
+
+
+def _settings(*, loopback: bool) -> dict[str, Any]:
+    if not loopback:
+        _check_proxies()
+    return {
+        "trust_env": not loopback,
+        "follow_redirects": False,
+        "verify": _tls(*map(os.environ.get, _AUTHORITIES)),
+    }
+
+
+@cache
+def _tls(*_: str | None) -> ssl.SSLContext:
+    """Return the context for these variables; loading the authorities takes tens of milliseconds."""
+    return httpx.create_ssl_context()
+
+
+def way_to(base_url: str) -> str:
+    """Return where to look when no connection can be made: at a proxy, or at who is to listen here."""
+    if is_loopback(base_url):
+        return f" (is the emulator running at {base_url}? Else unset DASHSCOPE_BASE_URL)"
+    variable = proxy_variable(base_url)
+    return f" through the proxy of the variable {variable}" if variable else ""
+
+
+def proxy_variable(base_url: str) -> str | None:
+    """Return the variable of the environment that names a proxy for this URL, if one does."""
+    if is_loopback(base_url) or urllib.request.proxy_bypass(host_of(base_url)):
+        return None
+    proxies = urllib.request.getproxies()
+    kinds = (base_url.partition(":")[0], "all")
+    return next((f"{kind}_proxy" for kind in kinds if kind in proxies), None)
+
+
+def _check_proxies() -> None:
+    """Say what to do about a SOCKS proxy, where httpx would fail with an ImportError."""
+    if find_spec("socksio"):
+        return
+    for kind in _socks_proxies():
+        message = (
+            f"the variable {kind}_proxy (or {kind.upper()}_PROXY) names a SOCKS proxy, which needs "
+            "the package socksio: `pip install 'httpx[socks]'`, or unset the variable"
+        )
+        raise ValueError(message)

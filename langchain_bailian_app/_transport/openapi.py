@@ -1,0 +1,187 @@
+"""Bailian's OpenAPI through the official client: requests in, the bodies of replies or our errors out.
+
+The only module that knows `alibabacloud_bailian20231229`, which is imported at the first request: it
+takes half a second. Its synchronous methods are called, from threads: the asynchronous ones make a TLS
+context (50 ms of the event loop) and a connection for every request.
+"""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING, Any
+
+from langchain_bailian_app import errors
+from langchain_bailian_app._transport.error_codes import from_reply, refused_at_the_door
+from langchain_bailian_app._version import __version__
+
+if TYPE_CHECKING:
+    from langchain_bailian_app._settings.openapi import OpenApiFields
+
+_MISSING = (
+    "files and memory need the official client of Bailian's OpenAPI: "
+    "pip install 'langchain-bailian-app[openapi]'"
+)
+_CONNECTIONS = 40
+
+
+class OpenApi:
+    """The official client of some settings, made when it is first needed."""
+
+    def __init__(self, fields: OpenApiFields) -> None:
+        self._fields = fields
+        self._lock = threading.Lock()
+        self._made: Any = None
+
+    def call(self, action: str, *path: str, **parameters: Any) -> Any:
+        """Send a request.
+
+        Args:
+            action: Name of the client's method, like `"add_file"`.
+            path: Ids in the path of the URL, in the order of the method.
+            parameters: What the request has besides; None is left out.
+
+        Returns:
+            The body of the reply.
+
+        Raises:
+            BailianError: It failed.
+            ImportError: The client is not installed.
+        """
+        models, runtime_options = _official()
+        client = self._client()
+        request = getattr(models, f"{action.title().replace('_', '')}Request")(**parameters)
+        runtime = runtime_options(
+            connect_timeout=int(self._fields.connect_timeout * 1000),
+            read_timeout=int(self._fields.read_timeout * 1000),
+            max_idle_conns=_CONNECTIONS,
+        )
+        try:
+            reply = getattr(client, f"{action}_with_options")(*path, request, {}, runtime)
+        except Exception as exc:  # noqa: BLE001  # it raises whatever it met
+            error = _translated(exc, client)
+        else:
+            _check(reply.body)
+            return reply.body
+        # Not chained: the client's exception holds the request with its credentials.
+        raise error from None
+
+    def _client(self) -> Any:
+        if self._fields.client is not None:
+            return self._fields.client
+        with self._lock:
+            if self._made is None:
+                self._made = _new_client(self._fields)
+            return self._made
+
+
+def _official() -> tuple[Any, Any]:
+    """Return the official models of requests, and the class of what goes along with each.
+
+    Raises:
+        ImportError: The extra is not installed.
+    """
+    try:
+        from alibabacloud_bailian20231229 import models  # noqa: PLC0415
+        from darabonba.runtime import RuntimeOptions  # noqa: PLC0415
+    except ImportError as exc:
+        raise ImportError(_MISSING) from exc
+    return models, RuntimeOptions
+
+
+def _new_client(fields: OpenApiFields) -> Any:
+    from alibabacloud_bailian20231229.client import Client  # noqa: PLC0415
+    from alibabacloud_credentials.client import Client as Credentials  # noqa: PLC0415
+    from alibabacloud_tea_openapi.utils_models import Config  # noqa: PLC0415
+
+    scheme, _, host = (fields.endpoint or "https://").partition("://")
+    config = Config(
+        region_id=fields.region,
+        endpoint=host or None,
+        protocol=scheme,
+        user_agent=f"langchain-bailian-app/{__version__}",
+    )
+    if fields.access_key_id is None:
+        config.credential = Credentials()
+    else:
+        config.access_key_id = fields.access_key_id
+        config.access_key_secret = _revealed(fields.access_key_secret)
+        config.security_token = _revealed(fields.security_token)
+    return Client(config)
+
+
+def _revealed(secret: Any) -> str | None:
+    return None if secret is None else secret.get_secret_value()
+
+
+def _check(body: Any) -> None:
+    """Refuse a reply that says of itself that it failed; one action says so in words.
+
+    Raises:
+        BailianError: It does.
+    """
+    success = getattr(body, "success", None)
+    if success is False or str(success).lower() == "false":
+        status = str(body.status or "")
+        raise from_reply(
+            code=body.code or "",
+            message=body.message or "",
+            status=int(status) if status.isdecimal() and status != "200" else 400,
+            request_id=body.request_id,
+        )
+
+
+def _translated(exc: Exception, client: Any) -> errors.BailianError:
+    """Return our error for what the client raised; contract tests hold what is relied on."""
+    status = getattr(exc, "status_code", None)
+    if status is not None:
+        return _refusal(exc, status)
+    cause = getattr(exc, "inner_exception", exc)
+    host = getattr(client, "_endpoint", None) or "the OpenAPI"
+    if type(cause).__name__ == "CredentialException":
+        message = (
+            "there is no AccessKey: give `access_key_id` and `access_key_secret`, or set the variables "
+            "ALIBABA_CLOUD_ACCESS_KEY_ID and ALIBABA_CLOUD_ACCESS_KEY_SECRET"
+        )
+        return errors.BailianAuthenticationError(message)
+    # It keeps the text of a failure of the network, but not the exception.
+    network = cause.__context__ if type(cause).__name__ == "RetryError" else cause
+    if isinstance(network, OSError):
+        return _network_error(network, host)
+    if isinstance(cause, ValueError | AttributeError | UnicodeDecodeError):
+        return errors.BailianServerError(f"the reply of {host} cannot be read: {type(cause).__name__}")
+    return errors.BailianError(f"the request to {host} failed: {type(cause).__name__}: {cause}")
+
+
+def _refusal(exc: Any, status: int) -> errors.BailianError:
+    body = exc.data if isinstance(exc.data, dict) else {}
+    message = str(body.get("Message") or body.get("message") or exc.message)
+    request_id = body.get("RequestId") or body.get("requestId")
+    error = from_reply(
+        code=str(body.get("Code") or body.get("code") or ""),
+        message=message,
+        status=status,
+        request_id=request_id,
+        body=body,
+    )
+    if exc.retry_after is not None:
+        error.retry_after = exc.retry_after / 1000  # milliseconds
+    error.is_retryable = refused_at_the_door(error)
+    return error
+
+
+def _network_error(network: OSError, host: str) -> errors.BailianError:
+    from requests import exceptions  # noqa: PLC0415  # the client brings it along
+
+    if isinstance(network, exceptions.Timeout):
+        connecting = isinstance(network, exceptions.ConnectTimeout)
+        setting = "connect_timeout" if connecting else "read_timeout"
+        message = f"{host} did not answer within `{setting}`"
+        timeout = errors.BailianTimeoutError(message)
+        timeout.is_retryable = connecting
+        return timeout
+    reason = getattr(network.args[0] if network.args else None, "reason", None)
+    error = errors.BailianConnectionError(
+        f"no connection to {host}, or it was lost ({type(reason or network).__name__})"
+    )
+    error.is_retryable = type(reason).__name__ == "NewConnectionError"
+    return error

@@ -1,0 +1,7 @@
+"""Chat model of a Bailian application."""
+
+from langchain_bailian_app.chat_models._model import BailianAppChatModel
+
+__all__ = ["BailianAppChatModel"]
+
+BailianAppChatModel.__module__ = __name__

@@ -1,0 +1,91 @@
+"""Chunks of text and of reasoning, which come by the thousand, made without validating each of them.
+
+A chunk is a copy of one that LangChain's own constructors have made, with another text in it: that
+costs a quarter. Whether the copy is the same is tried once, when this is imported, and if a version of
+LangChain or pydantic makes it another, the constructors are used.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from langchain_core.messages import AIMessageChunk
+from langchain_core.outputs import ChatGenerationChunk
+from pydantic import BaseModel
+
+from langchain_bailian_app._answer.events import ReasoningDelta, TextDelta
+from langchain_bailian_app.chat_models._content_blocks import PROVIDER
+from langchain_bailian_app.chat_models._messages import chunk_from_delta
+
+if TYPE_CHECKING:
+    from langchain_bailian_app._answer.events import Delta
+
+_new = object.__new__
+_SLOTS = ("__dict__", "__pydantic_fields_set__", "__pydantic_extra__", "__pydantic_private__")
+# What a pydantic model consists of, set without its own `__setattr__`.
+_set_fields, _set_given, _set_extra, _set_private = (vars(BaseModel)[name].__set__ for name in _SLOTS)
+
+
+def generation_chunk(delta: Delta) -> ChatGenerationChunk:
+    """Return what a stream yields for one delta."""
+    if _copies_are_exact:
+        if isinstance(delta, TextDelta):
+            return _text.filled(delta.text, {})
+        if isinstance(delta, ReasoningDelta):
+            return _reasoning.filled("", {"reasoning_content": delta.text})
+    return _constructed(delta)
+
+
+def _constructed(delta: Delta) -> ChatGenerationChunk:
+    return ChatGenerationChunk(message=chunk_from_delta(delta))
+
+
+class _Template:
+    """A chunk to be copied, as pydantic's own `model_copy` does it, without the detours."""
+
+    def __init__(self, delta: Delta) -> None:
+        chunk = _constructed(delta)
+        self._chunk, self._message = chunk.__dict__, chunk.message.__dict__
+        self._chunk_set, self._message_set = chunk.model_fields_set, chunk.message.model_fields_set
+        self._text_type: Any = type(chunk.text)
+
+    def filled(self, text: str, kwargs: dict[str, Any]) -> ChatGenerationChunk:
+        """Return a copy with other contents; nothing that can change is shared."""
+        message = _new(AIMessageChunk)
+        fields = self._message.copy()
+        fields["content"] = text
+        fields["additional_kwargs"] = kwargs
+        fields["response_metadata"] = {"model_provider": PROVIDER}
+        fields["tool_calls"] = []
+        fields["invalid_tool_calls"] = []
+        fields["tool_call_chunks"] = []
+        _set_fields(message, fields)
+        _set_given(message, self._message_set.copy())
+        _set_extra(message, {})
+        _set_private(message, None)
+        chunk = _new(ChatGenerationChunk)
+        fields = self._chunk.copy()
+        fields["text"] = str.__new__(self._text_type, text)
+        fields["message"] = message
+        _set_fields(chunk, fields)
+        _set_given(chunk, self._chunk_set.copy())
+        _set_extra(chunk, None)
+        _set_private(chunk, None)
+        return chunk
+
+
+def _state(model: Any) -> Any:
+    """Return all that a model is made of."""
+    if not isinstance(model, BaseModel):
+        return type(model), model
+    fields = {name: _state(value) for name, value in model.__dict__.items()}
+    return type(model), fields, model.__getstate__() | {"__dict__": None}
+
+
+_text = _Template(TextDelta(""))
+_reasoning = _Template(ReasoningDelta(""))
+_tried = (
+    (_constructed(TextDelta("a")), _text.filled("a", {})),
+    (_constructed(ReasoningDelta("a")), _reasoning.filled("", {"reasoning_content": "a"})),
+)
+_copies_are_exact = all(_state(made) == _state(copied) for made, copied in _tried)

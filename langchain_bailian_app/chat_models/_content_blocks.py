@@ -1,0 +1,91 @@
+"""Standard content blocks of a Bailian message, for `content_blocks`, v1 content and the v3 stream.
+
+A pure function of the message, registered with LangChain under the provider's name when the package is
+imported. It reads what `_messages` has put into a message or a chunk, and invents nothing.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, TypeVar, cast
+
+from langchain_core.messages import AIMessageChunk
+from langchain_core.messages.block_translators import register_translator
+
+from langchain_bailian_app._answer import wire_json
+
+if TYPE_CHECKING:
+    from langchain_core.messages import AIMessage
+    from langchain_core.messages import content as types
+
+PROVIDER = "bailian"
+T = TypeVar("T")
+
+
+def default_order(order: list[str]) -> list[str]:
+    """Return the order that needs no telling: reasoning, then the steps, then the text."""
+    return sorted(order, key=lambda part: (part == "text", part != "reasoning"))
+
+
+def content_blocks(message: AIMessage) -> list[types.ContentBlock]:
+    """Return the blocks of a message or a chunk.
+
+    Each block has an `index` that is the same in every chunk of the stream: without one LangChain
+    takes neighbours of the same type for parts of one block.
+    """
+    if not isinstance(message.content, str):
+        raise NotImplementedError  # LangChain then does its best with content that is not ours
+    kwargs = message.additional_kwargs
+    blocks: dict[str, dict[str, Any]] = {}
+    if reasoning := kwargs.get("reasoning_content"):
+        blocks["reasoning"] = {"type": "reasoning", "reasoning": reasoning}
+    blocks |= _step_blocks(kwargs)
+    for node in _listed(kwargs.get("nodes"), dict):
+        value = {name: item for name, item in node.items() if name != "event"}
+        blocks[f"node:{node.get('event')}"] = {"type": "non_standard", "value": value}
+    annotations = kwargs.get("citations")
+    if message.content or annotations:
+        blocks["text"] = {"type": "text", "text": message.content}
+        if annotations:
+            blocks["text"]["annotations"] = annotations
+    blocks |= _tool_blocks(message)
+    if order := _listed(kwargs.get("block_order"), str):
+        places = {part: place for place, part in enumerate(order)}
+        blocks = dict(sorted(blocks.items(), key=lambda item: places.get(item[0], len(places))))
+    return cast(
+        "list[types.ContentBlock]",
+        [{**block, "index": f"lc_{part}"} for part, block in blocks.items()],
+    )
+
+
+def _step_blocks(kwargs: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    blocks: dict[str, dict[str, Any]] = {}
+    entries = iter(_listed(kwargs.get("thoughts"), dict))
+    for step in _listed(kwargs.get("steps"), dict):
+        if step.get("type") == "server_tool_call":
+            blocks[f"call:{step.get('id')}"] = dict(step)
+        else:
+            output = wire_json.opened(next(entries, {}).get("observation"))
+            blocks[f"result:{step.get('tool_call_id')}"] = {**step, "output": output}
+    return blocks
+
+
+def _tool_blocks(message: AIMessage) -> dict[str, dict[str, Any]]:
+    """Return the calls of the caller's tools; of a chunk that others follow, as chunks."""
+    blocks: list[dict[str, Any]]
+    if isinstance(message, AIMessageChunk) and message.chunk_position != "last":
+        blocks = [{"type": "tool_call_chunk", **call} for call in message.tool_call_chunks]
+    else:
+        calls = [{**call, "type": "tool_call"} for call in message.tool_calls]
+        blocks = [
+            *calls,
+            *({**call, "type": "invalid_tool_call"} for call in message.invalid_tool_calls),
+        ]
+    return {f"tool:{block.get('id')}": block for block in blocks}
+
+
+def _listed(value: Any, kind: type[T]) -> list[T]:
+    """Return the items that can be read: another version of this package may have written others."""
+    return [item for item in value if isinstance(item, kind)] if isinstance(value, list) else []
+
+
+register_translator(PROVIDER, content_blocks, content_blocks)

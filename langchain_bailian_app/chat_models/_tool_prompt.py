@@ -1,0 +1,237 @@
+"""Tool calling by prompt: tools and results told in words, for a service that has no field for them.
+
+An application can be given no tools of the caller's. So the request describes them, and asks for calls
+in the form that `_tool_calls` reads: emulated, which a model may or may not follow.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import deque
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, SystemMessage, ToolMessage
+from langchain_core.utils.function_calling import convert_to_openai_tool
+
+from langchain_bailian_app._answer.tool_calls import CLOSING, OPENING, CallReader
+from langchain_bailian_app._request.attachments import part_of
+from langchain_bailian_app._request.transcript import language_of, last_question
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from langchain_bailian_app._answer.assembler import Answer
+
+
+_CHOICES = {"auto": "auto", "any": "any", "required": "any", "none": "none"}
+_WORDS = {
+    "zh": {
+        "tools": "# 工具\n\n除了你自己的工具，你还可以调用下面的函数，由用户执行：\n"
+        "<tools>\n{tools}\n</tools>\n\n"
+        "要调用函数，就在 <tool_call> 标签里写一个 JSON 对象：\n"
+        '<tool_call>\n{{"name": "函数名", "arguments": {{"参数名": 参数值}}}}\n</tool_call>\n\n'
+        "{choice}\n结果会放在 <tool_response> 标签里发给你，不要自己编写结果。",
+        "auto": "不需要函数时，直接回答。",
+        "any": "这一次必须调用函数。",
+        "name": "这一次必须调用函数 {name}。",
+        "parallel": "可以一次写几个这样的块，调用几个函数。",
+        "single": "一次只能调用一个函数。",
+        "again": "没有执行任何函数：{problem}\n\n请按照要求的格式，重新写出完整的 <tool_call>。",
+    },
+    "en": {
+        "tools": "# Tools\n\n"
+        "Besides tools of your own you may call these functions, which the user runs:\n"
+        "<tools>\n{tools}\n</tools>\n\n"
+        "To call a function, write a JSON object between <tool_call> tags:\n"
+        '<tool_call>\n{{"name": "function name", "arguments": {{"argument name": value}}}}\n'
+        "</tool_call>\n\n"
+        "{choice}\nResults are sent to you between <tool_response> tags: never write one yourself.",
+        "auto": "If no function is needed, just answer.",
+        "any": "This time you must call a function.",
+        "name": "This time you must call the function {name}.",
+        "parallel": "Several such blocks call several functions at once.",
+        "single": "Call one function at a time only.",
+        "again": "No function was run: {problem}\n\n"
+        "Write the whole <tool_call> again, in the form that is wanted.",
+    },
+}
+
+
+@dataclass(frozen=True, slots=True)
+class ToolPrompt:
+    """The tools of one call, and which of them it must use."""
+
+    tools: tuple[dict[str, Any], ...]
+    """As OpenAI writes them."""
+
+    choice: str = "auto"
+    """`"auto"`, `"any"`, or the name of the one that must be called."""
+
+    parallel: bool = True
+
+    @property
+    def names(self) -> list[str]:
+        """The functions that may be called."""
+        return [_name(tool) for tool in self.tools if self.choice in {"auto", "any", _name(tool)}]
+
+    def told(self, messages: Sequence[BaseMessage]) -> list[BaseMessage]:
+        """Return messages that begin with what the tools are, and hold calls and results as text.
+
+        The description follows the caller's own rules: an application takes these in a system message.
+        """
+        words = _words(messages)
+        kind = self.choice if self.choice in {"auto", "any"} else "name"
+        choice = words[kind].format(name=self.choice)
+        parallel = words["parallel" if self.parallel else "single"]
+        tools = "\n".join(json.dumps(tool, ensure_ascii=False) for tool in self.tools)
+        text = words["tools"].format(tools=tools, choice=f"{parallel}\n{choice}")
+        rest = with_calls_as_text(messages)
+        place = next((place for place, m in enumerate(rest) if isinstance(m, SystemMessage)), None)
+        rules = None if place is None else rest.pop(place).content
+        if isinstance(rules, list):
+            return [SystemMessage([*rules, {"type": "text", "text": f"\n\n{text}"}]), *rest]
+        return [SystemMessage(f"{rules}\n\n{text}" if rules else text), *rest]
+
+    def reader(self) -> CallReader:
+        """Return what finds the calls in an answer."""
+        return CallReader(self.names, only_one=not self.parallel)
+
+    def problem(self, answer: Answer) -> str | None:
+        """Return why an answer is to be asked for again, or None if it can be used."""
+        if any(call.problem is None for call in answer.tool_calls):
+            return None
+        if answer.tool_calls:
+            return "; ".join(dict.fromkeys(call.problem or "" for call in answer.tool_calls))
+        return None if self.choice == "auto" else f"there is no call of {' or '.join(self.names)}"
+
+    def asked_again(self, told: Sequence[BaseMessage], answer: Answer) -> list[BaseMessage]:
+        """Return what is put behind the messages to ask once more."""
+        calls = dict.fromkeys(call.text for call in answer.tool_calls)  # several may share their tags
+        said = "\n".join(filter(None, (answer.text, *calls)))
+        again = HumanMessage(_words(told)["again"].format(problem=self.problem(answer)))
+        return [*([AIMessage(said)] if said.strip() else []), again]
+
+
+def tool_prompt(keywords: Mapping[str, Any]) -> ToolPrompt | None:
+    """Return what the keywords of a call say of tools; None if it has none.
+
+    Raises:
+        ValueError: A tool is none, or there is no such choice.
+    """
+    tools = tuple(convert_to_openai_tool(tool) for tool in keywords.get("tools") or ())
+    choice = _choice(keywords.get("tool_choice"), [_name(tool) for tool in tools])
+    if not tools or choice == "none":
+        return None
+    return ToolPrompt(tools, choice, keywords.get("parallel_tool_calls") is not False)
+
+
+def _choice(given: Any, names: Sequence[str]) -> str:
+    """Return `"auto"`, `"any"`, `"none"` or a name, whichever way that is written."""
+    if given is None or given is False:
+        return "auto"
+    choice = "any" if given is True else given
+    if isinstance(choice, dict):  # as OpenAI or Anthropic write it
+        choice = choice.get("function") or choice
+        choice = choice.get("name", choice.get("type")) if isinstance(choice, dict) else choice
+    if isinstance(choice, str) and (choice in names or choice in _CHOICES):
+        return choice if choice in names else _CHOICES[choice]
+    message = f"`tool_choice` is 'auto', 'any', 'none' or one of {names}, not {given!r}"
+    raise ValueError(message)
+
+
+def _name(tool: dict[str, Any]) -> str:
+    function = tool.get("function")
+    if not isinstance(function, dict) or not function.get("name"):
+        message = f"{tool!r} is no function: an application cannot be given tools that a provider runs"
+        raise ValueError(message)
+    return str(function["name"])
+
+
+def _words(messages: Sequence[BaseMessage]) -> dict[str, str]:
+    """Return the words in the language of the last question."""
+    questions = [m for m in messages if not m.text.startswith("<tool_response>")]
+    place = last_question(questions)
+    return _WORDS["en" if place is None else language_of(questions[place].text)]
+
+
+_NOT_RUN = "not run: the call cannot be read, or there is no such function"
+
+
+def with_calls_as_text(messages: Sequence[BaseMessage]) -> list[BaseMessage]:
+    """Return messages that an application can be told: calls in answers, results in user messages."""
+    told: list[BaseMessage] = []
+    left = deque(messages)
+    while left:
+        message = left.popleft()
+        if isinstance(message, AIMessage):
+            told.append(_answer(message))
+            told += _results(message, _taken(left))
+        elif isinstance(message, ToolMessage):  # of an answer that was left out
+            told += _results(AIMessage(""), [message, *_taken(left)])
+        else:
+            told.append(message)
+    return told
+
+
+def _taken(left: deque[BaseMessage]) -> list[ToolMessage]:
+    """Take the results that come first."""
+    results = []
+    while left and isinstance(first := left[0], ToolMessage):
+        results.append(first)
+        left.popleft()
+    return results
+
+
+def _answer(message: AIMessage) -> AIMessage:
+    calls = [
+        f"{OPENING}\n{_json({'name': call['name'], 'arguments': call['args']})}\n{CLOSING}"
+        for call in message.tool_calls
+    ]
+    # As it stood in an answer, where several may share their tags; or as another model has written it.
+    for text, name in {call["args"] or "": call["name"] for call in message.invalid_tool_calls}.items():
+        calls.append(text if text.startswith(OPENING) else f"{OPENING}\n{name}\n{text}\n{CLOSING}")
+    if not calls:
+        return message
+    text = "\n".join(filter(None, (message.text, *calls)))
+    return AIMessage(text, response_metadata=message.response_metadata)
+
+
+def _results(message: AIMessage, results: list[ToolMessage]) -> list[BaseMessage]:
+    """Return the results of an answer's calls as one message, in the order of the calls."""
+    names = {call["id"]: call["name"] for call in message.tool_calls}
+    places = {call_id: place for place, call_id in enumerate(names)}
+    blocks: list[Any] = []
+    for result in sorted(results, key=lambda result: places.get(result.tool_call_id, len(places))):
+        blocks += _result(result, result.name or names.get(result.tool_call_id))
+    answered = {result.tool_call_id for result in results}
+    for call in message.invalid_tool_calls:
+        if call["id"] not in answered:
+            blocks.append(_response(call["name"], _NOT_RUN, error=True))
+    if not blocks:
+        return []
+    if all(block.get("type") == "text" for block in blocks):
+        return [HumanMessage("\n".join(block["text"] for block in blocks))]
+    return [HumanMessage(blocks)]
+
+
+def _result(result: ToolMessage, name: str | None) -> Iterator[dict[str, Any]]:
+    content = [result.content] if isinstance(result.content, str) else result.content
+    parts = [(part_of(block), block) for block in content]
+    text = "".join(value for (kind, value), _ in parts if kind == "text")
+    yield _response(name, text, error=result.status == "error")
+    for (kind, _), block in parts:
+        if kind != "text" and isinstance(block, dict):  # images and files
+            yield block
+
+
+def _response(name: str | None, content: str, *, error: bool) -> dict[str, Any]:
+    told: dict[str, Any] = {"name": name} if name else {}
+    if error:
+        told["status"] = "error"
+    text = _json(told | {"content": content})
+    return {"type": "text", "text": f"<tool_response>\n{text}\n</tool_response>"}
+
+
+def _json(value: dict[str, Any]) -> str:
+    return json.dumps(value, ensure_ascii=False, default=str)

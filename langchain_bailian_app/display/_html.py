@@ -1,0 +1,166 @@
+"""The HTML of an answer: everything from the service is escaped, and nothing is loaded from anywhere.
+
+No script, no fixed colours, no fixed background: it lives in light and in dark notebooks.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import re
+from html import escape
+from typing import TYPE_CHECKING
+
+from langchain_bailian_app.display._markdown import (
+    NEW_TAB,
+    PLACE,
+    inserted,
+    is_web_url,
+    markdown,
+    settled,
+)
+from langchain_bailian_app.display._parts import Other, Reasoning, Shown, Step, Text
+from langchain_bailian_app.display._sources import Source, excerpt
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+_SHADE, _LINE = "rgba(127,127,127,.1)", "rgba(127,127,127,.3)"
+_ACCENT = "var(--jp-content-link-color,var(--vscode-textLink-foreground,#2f7de1))"
+_STYLE = f"""
+.bailian-answer{{max-width:54em;line-height:1.65;overflow-wrap:anywhere}}
+.bailian-answer a{{color:{_ACCENT};text-decoration:none}}
+.bailian-answer a:hover{{text-decoration:underline}}
+.bailian-answer summary{{cursor:pointer}}
+.bailian-answer sup{{line-height:0;font-size:.75em;margin-left:.1em}}
+.bailian-answer .ba-pre{{white-space:pre-wrap}}
+.bailian-answer .ba-dim{{opacity:.65}}
+.bailian-answer ul.ba-trail,.bailian-answer ul.ba-list{{list-style:none;margin:0;padding:0}}
+.bailian-answer ul.ba-trail{{font-size:.9em;margin:.4em 0 1em 5px;border-left:2px solid {_LINE}}}
+.bailian-answer .ba-trail>li{{position:relative;margin:0;padding:.2em 0 .2em 1.1em}}
+.bailian-answer .ba-trail>li::before{{content:"";position:absolute;left:-5px;top:.8em;
+width:8px;height:8px;border-radius:50%;background:{_ACCENT}}}
+.bailian-answer .ba-arg{{display:inline-block;background:{_SHADE};border-radius:4px;padding:0 .5em;
+margin:.1em 0 .1em .5em;max-height:8em;overflow:auto;vertical-align:middle;white-space:pre-wrap}}
+.bailian-answer .ba-trail>.ba-thought::before{{background:#999}}
+.bailian-answer .ba-trail>.ba-failed::before{{background:#d9534f}}
+.bailian-answer .ba-fold{{background:{_SHADE};border-radius:4px;margin:.3em 0;padding:.5em .8em;
+max-height:24em;overflow:auto}}
+.bailian-answer .ba-list>li{{margin:0;padding:.2em .4em;border-radius:4px}}
+.bailian-answer .ba-list>li:target{{background:{_SHADE};outline:1px solid {_ACCENT}}}
+.bailian-answer .ba-number{{color:{_ACCENT};font-variant-numeric:tabular-nums}}
+.bailian-answer .ba-sources{{border-top:1px solid {_LINE};margin-top:1.2em;
+padding-top:.6em;font-size:.9em}}
+.bailian-answer .ba-usage{{border-top:1px solid {_LINE};margin-top:.8em;
+padding-top:.4em;font-size:.8em}}
+.bailian-answer .ba-text pre{{background:{_SHADE};border-radius:4px;padding:.6em .8em;overflow:auto}}
+.bailian-answer .ba-text code{{background:{_SHADE};border-radius:3px;padding:.1em .3em;color:inherit}}
+.bailian-answer .ba-text pre code{{background:none;padding:0}}
+.bailian-answer .ba-text table{{border-collapse:collapse;margin:.8em 0}}
+.bailian-answer .ba-text th,.bailian-answer .ba-text td{{border:1px solid {_LINE};padding:.3em .8em;
+text-align:left}}
+.bailian-answer .ba-text blockquote{{border-left:3px solid {_LINE};margin:.6em 0;
+padding:0 1em;opacity:.85}}
+.bailian-answer .ba-text :is(h1,h2,h3,h4,h5,h6){{font-size:1.1em;margin:1em 0 .4em}}
+"""
+
+
+def page(shown: Shown) -> str:
+    """Return the HTML of an answer; the same for the same answer, so that notebooks do not change."""
+    name = f"ba-{hashlib.blake2s(repr(shown).encode(), digest_size=5).hexdigest()}"
+    titles = {source.number: source.title for source in shown.sources}
+    # The classes keep MathJax away: two amounts in dollars are no formula.
+    html = [f'<div class="bailian-answer mathjax_ignore tex2jax_ignore"><style>{_STYLE}</style>']
+    for _, group in itertools.groupby(shown.parts, lambda part: isinstance(part, Text)):
+        parts = list(group)
+        html += [_text(part, name, titles) for part in parts if isinstance(part, Text)]
+        html += _list("ba-trail", [_item(part) for part in parts if not isinstance(part, Text)])
+    if shown.sources:
+        entries = [_entry(source, f"{name}-{source.number}") for source in shown.sources]
+        html += ['<div class="ba-sources"><b>Sources</b>', *_list("ba-list", entries), "</div>"]
+    if shown.usage:
+        html.append(f'<div class="ba-usage ba-dim">{escape(" · ".join(shown.usage))}</div>')
+    return "\n".join([*html, "</div>"])
+
+
+def _text(text: Text, name: str, titles: dict[int | None, str]) -> str:
+    def links(numbers: Iterable[int]) -> str:
+        return "".join(
+            f'<sup><a href="#{name}-{n}" title="{escape(titles[n])}">[{n}]</a></sup>' for n in numbers
+        )
+
+    render: Callable[[str], str]
+    try:
+        render = markdown().render
+        marks, rest = settled(text, render)
+    except Exception:  # noqa: BLE001  # not installed, or a fault of its own: the answer can be read
+        render, marks, rest = _preformatted, text.marks, []
+    groups = iter(marks.values())
+    html = re.sub(PLACE, lambda _: links(next(groups)), render(inserted(text.source, marks)))
+    return f'<div class="ba-text">{html}{links(rest) and f"<p>{links(rest)}</p>"}</div>'
+
+
+def _preformatted(source: str) -> str:
+    return f'<div class="ba-pre">{escape(source)}</div>'
+
+
+def _item(part: Reasoning | Step | Other) -> str:
+    match part:
+        case Reasoning():
+            return f'<li class="ba-thought">{_fold("Reasoning", _pre(part.text))}</li>'
+        case Step():
+            kind = "ba-failed" if part.failed else "ba-step"
+            return f'<li class="{kind}">{_step(part)}</li>'
+        case Other():
+            return f"<li>{_fold(escape(part.kind), _pre(part.text))}</li>"
+
+
+def _step(step: Step) -> str:
+    args = "".join(
+        f'<span class="ba-arg"><span class="ba-dim">{escape(name)}</span> {escape(value)}</span>'
+        for name, value in step.args
+    )
+    if not step.done:
+        result = '<div class="ba-dim">no result yet</div>'
+    elif step.hits:
+        label = f"{len(step.hits)} hit{'s' * (len(step.hits) > 1)}"
+        result = _fold(label, "".join(_list("ba-list", [_entry(hit) for hit in step.hits])))
+    elif step.result or step.failed:
+        result = _fold("Failed" if step.failed else "Result", _pre(step.result))
+    else:
+        result = ""
+    return f"<b>{escape(step.name)}</b>{args}{result}"
+
+
+def _entry(source: Source, name: str | None = None) -> str:
+    """Return a source, which folds out, or without a name to link to, a hit in short."""
+    number = "" if source.number is None else f'<span class="ba-number">[{source.number}]</span> '
+    links = [source.url, *source.images]
+    about = f'<span class="ba-dim">{escape(" · ".join(source.about))}</span>'
+    opening = " ".join(_open(url, nth) for nth, url in enumerate(links) if url)
+    head = f"{number}{escape(source.title)} {about} {opening}"
+    if name is None:
+        return f'<li>{head}<div class="ba-dim">{escape(excerpt(source.text))}</div></li>'
+    return f'<li id="{name}">{_fold(head, _pre(source.text))}</li>'
+
+
+def _open(url: str, image: int) -> str:
+    if not is_web_url(url):
+        return escape(url)
+    label = f"image {image}" if image else "open"
+    return f'<a href="{escape(url)}" title="{escape(url)}" {NEW_TAB}>{label} ↗</a>'
+
+
+def _fold(label: str, body: str) -> str:
+    """Return something that folds out; without a body the label is all there is."""
+    if not body:
+        return f"<div>{label}</div>"
+    return f'<details><summary>{label}</summary><div class="ba-fold">{body}</div></details>'
+
+
+def _pre(text: str) -> str:
+    return text and f'<div class="ba-pre">{escape(text)}</div>'
+
+
+def _list(name: str, items: list[str]) -> list[str]:
+    return [f'<ul class="{name}">', *items, "</ul>"] if items else []

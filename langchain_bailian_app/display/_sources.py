@@ -1,0 +1,112 @@
+"""Sources as an answer shows them, and the clean strings that all its parts are made of."""
+
+from __future__ import annotations
+
+import json
+import re
+import reprlib
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from langchain_bailian_app._answer.passages import Passage
+
+_VERBATIM = 4000
+_EXCERPT = 160
+_HIGHEST = 10**9  # of the numbers that a source may have
+# Controls, also those of the writing direction, halves of surrogate pairs, and noncharacters, one of
+# which marks places in Markdown.
+_UNPRINTABLE = re.compile(
+    r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff\ufdd0-\ufdef\ufffe\uffff]"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A passage: a hit of a retrieval step, or what the answer cites."""
+
+    number: int | None
+    title: str
+    about: list[str]
+    """Its document, pages and score, as far as they are known."""
+
+    text: str
+    url: str
+    images: list[str]
+
+
+class Cited:
+    """The sources of an answer by their numbers; citations of other providers are counted."""
+
+    def __init__(self) -> None:
+        self.sources: dict[int, Source] = {}
+        self._counted: dict[str, int] = {}
+        self._highest = 0
+
+    def number(self, citation: dict[str, Any]) -> int:
+        """Return the number of the cited source."""
+        extras = citation.get("extras")
+        extras = extras if isinstance(extras, dict) else {}
+        number = extras.get("reference_index")
+        title, text, url = (citation.get(name) for name in ("title", "cited_text", "url"))
+        source = _source(None, title, text, url, extras)
+        if not (isinstance(number, int) and 0 <= number < _HIGHEST):
+            number = self._counted.setdefault(repr(source), self._highest + 1)
+        self._highest = max(self._highest, number)
+        self.sources.setdefault(int(number), replace(source, number=int(number)))
+        return int(number)
+
+
+def hit(passage: Passage) -> Source:
+    """Return a hit of a retrieval step."""
+    extras = {
+        "doc_name": passage.doc_name,
+        "page_number": passage.page_number,
+        "score": passage.score,
+        "images": passage.images,
+    }
+    return _source(passage.index, passage.title, passage.text, passage.doc_url, extras)
+
+
+def _source(number: int | None, title: Any, text: Any, url: Any, extras: dict[str, Any]) -> Source:
+    document, pages, score = (extras.get(name) for name in ("doc_name", "page_number", "score"))
+    images = extras.get("images")
+    name = clean(title or document or url) or "untitled"
+    about = [
+        "" if document == title else clean(document if title else None),
+        f"p. {', '.join(map(clean, pages))}" if isinstance(pages, list) and pages else "",
+        f"score {score:.2f}" if isinstance(score, float) else clean(score),
+    ]
+    return Source(
+        number=number,
+        title=name,
+        about=[fact for fact in about if fact],
+        text=clean(text),
+        url=clean(url),
+        images=[clean(image) for image in images] if isinstance(images, list) else [],
+    )
+
+
+def excerpt(text: str) -> str:
+    """Return the beginning of a text, on one line."""
+    line = " ".join(text.split())
+    return line if len(line) <= _EXCERPT else f"{line[:_EXCERPT]}…"
+
+
+def verbatim(value: Any) -> str:
+    """Return a value in full, up to a limit: strings and lists of strings as they are, else JSON."""
+    if isinstance(value, list) and value and all(isinstance(item, str) for item in value):
+        value = "\n".join(value)
+    text = clean(value, indent=2)
+    left_out = len(text) - _VERBATIM
+    return f"{text[:_VERBATIM]}… ({left_out:,} more characters)" if left_out > 0 else text
+
+
+def clean(value: Any, indent: int | None = None) -> str:
+    """Return a string without anything that a terminal would obey; code points stay where they are."""
+    if not isinstance(value, str):
+        try:
+            value = "" if value is None else json.dumps(value, ensure_ascii=False, indent=indent)
+        except (TypeError, ValueError, RecursionError):
+            value = reprlib.repr(value)
+    return _UNPRINTABLE.sub("\ufffd", value.replace("\r\n", " \n").replace("\r", "\n"))

@@ -1,0 +1,1 @@
+"""Applications of the emulator: their settings, scripts, answers and faults."""

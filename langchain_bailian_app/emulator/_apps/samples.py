@@ -1,0 +1,74 @@
+"""The apps an emulator starts with: customs terms, a phone catalogue, an echo, and a workflow.
+
+Their documents are the package's own samples; their ids are made up and never change.
+"""
+
+from pathlib import Path
+
+from langchain_bailian_app.emulator._apps.app import App
+from langchain_bailian_app.emulator._apps.nodes import Node
+from langchain_bailian_app.emulator._knowledge.knowledge_base import KnowledgeBase
+
+CUSTOMS_APP_ID = "c0ffee00000000000000000000000001"
+PHONES_APP_ID = "c0ffee00000000000000000000000002"
+ECHO_APP_ID = "c0ffee00000000000000000000000003"
+WORKFLOW_APP_ID = "c0ffee00000000000000000000000004"
+
+_SAMPLES = Path(__file__).parents[1] / "samples"
+
+
+def seed_apps() -> list[App]:
+    """Build the default apps; the first one is the default app."""
+    customs = KnowledgeBase.from_folder(_SAMPLES / "customs", name="海关术语", pipeline_id="customs001")
+    for document in customs.documents:
+        document.metadata = {"领域": "海关"}
+        document.tags = ("海关", document.name)
+    phones = KnowledgeBase.from_folder(_SAMPLES / "phones", name="青禾手机", pipeline_id="phones0001")
+    return [
+        App(
+            name="海关术语助手",
+            description="海关术语知识库，回答带引用，可开启思考",
+            app_id=CUSTOMS_APP_ID,
+            knowledge_bases=[customs],
+            thinking="hybrid",
+        ),
+        App(
+            name="手机导购",
+            description="虚构品牌青禾的手机产品目录",
+            app_id=PHONES_APP_ID,
+            knowledge_bases=[phones],
+        ),
+        App(
+            name="复读机",
+            description="复述你的话，记得本次会话，并有长期记忆",
+            app_id=ECHO_APP_ID,
+            long_term_memory=True,
+        ),
+        _travel_planner(),
+    ]
+
+
+def _travel_planner() -> App:
+    """A workflow with two models, one of which thinks, and an End node that joins what they say."""
+    return App(
+        name="旅行规划",
+        description="对话型工作流，变量 city（字符串）放在 biz_params 里",
+        app_id=WORKFLOW_APP_ID,
+        kind="workflow",
+        variables={"city": str},
+        nodes=[
+            Node("开始", "Start", exec_ms=0),
+            Node(
+                "景点",
+                text=(
+                    "（本地模拟器）去${city}玩三天：第一天老城和博物馆，第二天山水，第三天市集。"
+                    "我不是模型，只把你给的城市填进模板。"
+                ),
+                reasoning="用户想去${city}，说的是「${sys.query}」。先排三天的路线，近的放在一天里。",
+                returns=False,
+                exec_ms=1200,
+            ),
+            Node("美食", text="在${city}，早上吃面，晚上逛夜市。", returns=False, exec_ms=700),
+            Node("结束", "End", text="【行程】${景点}\n【吃什么】${美食}\n祝你在${city}玩得开心！"),
+        ],
+    )

@@ -1,0 +1,1 @@
+"""The emulator's application completion: `POST /apps/{app_id}/completion`."""

@@ -1,0 +1,93 @@
+"""Entries of `thoughts` and `doc_references`, key for key as the service sends them.
+
+Pure: hits, memories and reasoning in, JSON objects out.
+"""
+
+import json
+from collections.abc import Iterable
+from typing import Any
+
+from langchain_bailian_app.emulator._apps.turn import Turn
+from langchain_bailian_app.emulator._knowledge.knowledge_base import Hit
+
+
+def steps_of(turn: Turn) -> list[dict[str, Any]]:
+    """The steps before an answer: memory, then retrieval."""
+    steps = []
+    if turn.memory_id is not None:
+        steps.append(_memory(turn.memory_id, turn.prompt, turn.memories))
+    if turn.searched:
+        steps.append(_retrieval(turn.hits))
+    return steps
+
+
+def reasoning_entry(thought: str) -> dict[str, Any]:
+    """A piece of reasoning; the service repeats it under `response`."""
+    return {
+        "thought": thought,
+        "action_type": "reasoning",
+        "response": thought,
+        "action_name": "思考过程",
+        "action": "reasoning",
+    }
+
+
+def reference_of(hit: Hit) -> dict[str, Any]:
+    """A `doc_references` entry; `index_id` is a string."""
+    reference: dict[str, Any] = {
+        "images": list(hit.chunk.images),
+        "doc_name": hit.chunk.name,
+        "text": hit.chunk.content,
+        "index_id": str(hit.index),
+        "title": hit.chunk.title,
+        "doc_id": hit.chunk.data_id,
+    }
+    if hit.chunk.page_number:
+        reference["page_number"] = list(hit.chunk.page_number)
+    return reference
+
+
+def _retrieval(hits: Iterable[Hit]) -> dict[str, Any]:
+    return {
+        "action_input_stream": "{}",
+        "action_type": "agentRag",
+        "observation": _compact([_observed(hit) for hit in hits]),
+        "action_name": "知识检索",
+        "action": "rag",
+        "arguments": "{}",
+    }
+
+
+def _observed(hit: Hit) -> dict[str, Any]:
+    chunk = hit.chunk
+    item: dict[str, Any] = {
+        "content": chunk.content,
+        "dataId": chunk.data_id,
+        "dataName": chunk.name,
+        "display": True,
+        "id": chunk.chunk_id,
+    }
+    # Rows of a table have neither images nor a title.
+    if chunk.row is None:
+        item["images"] = list(chunk.images)
+    item |= {"referenceIndex": hit.index, "score": hit.score}
+    if chunk.row is None:
+        item["title"] = chunk.title
+    item["webSearch"] = False
+    return item
+
+
+def _memory(memory_id: str, query: str, memories: Iterable[str]) -> dict[str, Any]:
+    arguments = _compact({"memory_id": memory_id, "query": query})
+    return {
+        "action_input_stream": arguments,
+        "action_type": "api",
+        "observation": _compact(list(memories)),
+        "action_name": "长期记忆检索",
+        "action": "memory",
+        "arguments": arguments,
+    }
+
+
+def _compact(value: object) -> str:
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))

@@ -1,0 +1,1 @@
+"""The emulator's HTTP server: routing, requests, replies and their bytes."""

@@ -1,0 +1,21 @@
+"""The bytes of a reply: JSON, and frames of a stream."""
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+
+def event_bytes(number: int, payload: Mapping[str, Any], *, status: int | None = None) -> bytes:
+    """One frame on the wire; with a `status` it is an in-stream error."""
+    event = "result" if status is None else "error"
+    head = f"id:{number}\nevent:{event}\n:HTTP_STATUS/{status or 200}\ndata:".encode()
+    return head + json_bytes(payload) + b"\n\n"
+
+
+def json_bytes(payload: Mapping[str, Any]) -> bytes:
+    """Compact JSON with characters as they are."""
+    try:
+        return json.dumps(payload, ensure_ascii=False, separators=(",", ":")).encode()
+    except UnicodeEncodeError:
+        # Half of a surrogate pair is a valid JSON escape, and no valid UTF-8.
+        return json.dumps(payload, separators=(",", ":")).encode()

@@ -1,0 +1,1 @@
+"""The emulator's OpenAPI: session files and long-term memory."""

@@ -1,0 +1,1 @@
+"""The emulator's routes of knowledge bases."""

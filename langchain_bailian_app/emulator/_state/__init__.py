@@ -1,0 +1,1 @@
+"""State of the emulator: sessions, memories and session files."""

@@ -1,0 +1,125 @@
+"""Sessions in the cloud: rounds kept by id, for an hour without requests and fifty rounds.
+
+What becomes of a session beyond these limits, and of the turn of an answer that nobody read to its
+end, is not documented: each is a switch.
+"""
+
+import uuid
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Literal, NamedTuple, TypeAlias
+
+from langchain_bailian_app.emulator._http.errors import refuse
+
+UnknownSession: TypeAlias = Literal["error", "new", "same"]
+"""For an id that is unknown or was idle for an hour: refuse, begin a session under a new id, or an
+empty one under the same id."""
+
+FullSession: TypeAlias = Literal["error", "new", "oldest"]
+"""For a session of 50 rounds: refuse, begin one under a new id, or drop the oldest round and go on."""
+
+IDLE_SECONDS = 3600.0
+MAX_ROUNDS = 50
+
+
+class Round(NamedTuple):
+    """One question and its answer, as a session keeps them."""
+
+    prompt: str
+    answer: str
+
+
+@dataclass
+class Session:
+    """A conversation with one app."""
+
+    session_id: str
+    app_id: str
+    used_at: float
+    rounds: list[Round] = field(default_factory=list)
+
+
+class SessionStore:
+    """All sessions of an emulator. Changed by the server's thread only, read by any."""
+
+    def __init__(
+        self,
+        clock: Callable[[], float],
+        *,
+        unknown: UnknownSession,
+        full: FullSession,
+        keep_aborted: bool,
+    ) -> None:
+        self.unknown = unknown
+        self.full = full
+        self.keep_aborted = keep_aborted
+        self._clock = clock
+        self._sessions: dict[str, Session] = {}
+
+    def rounds(self, session_id: str) -> list[Round]:
+        """The rounds a session holds; none for an unknown one."""
+        session = self._sessions.get(session_id)
+        return list(session.rounds) if session else []
+
+    def all_rounds(self) -> dict[str, list[Round]]:
+        """The rounds of every session by its id, the oldest session first."""
+        # Copied in one step: the server may begin sessions meanwhile.
+        sessions = list(self._sessions.values())
+        return {session.session_id: list(session.rounds) for session in sessions}
+
+    def clear(self) -> None:
+        """Forget all sessions."""
+        self._sessions.clear()
+
+    def begin(
+        self, app_id: str, rounds: Iterable[Round] = (), *, session_id: str | None = None
+    ) -> Session:
+        """Begin a session, with rounds that the caller brought along."""
+        session = Session(session_id or uuid.uuid4().hex, app_id, self._clock(), list(rounds))
+        self._sessions[session.session_id] = session
+        return session
+
+    def fleeting(self, app_id: str) -> Session:
+        """Give a session that has an id, and is not kept."""
+        return Session(uuid.uuid4().hex, app_id, self._clock())
+
+    def resume(self, app_id: str, session_id: str) -> Session:
+        """Go on with a session, or do what the switches say.
+
+        Raises:
+            RequestRefused: The session cannot go on and the switch is `error`.
+        """
+        session = self._sessions.get(session_id)
+        if session is None or session.app_id != app_id:
+            return self._resume_unknown(app_id, session_id, None)
+        if self._clock() - session.used_at >= IDLE_SECONDS:
+            return self._resume_unknown(app_id, session_id, session)
+        session.used_at = self._clock()
+        if len(session.rounds) >= MAX_ROUNDS:
+            return self._resume_full(session)
+        return session
+
+    def add(self, session: Session, answered: Round) -> None:
+        """Keep a round; of several requests at once to a session, each adds its own."""
+        session.rounds.append(answered)
+        session.used_at = self._clock()
+
+    def _resume_unknown(self, app_id: str, session_id: str, expired: Session | None) -> Session:
+        if self.unknown == "error":
+            refuse("InvalidParameter", f"session_id {session_id} does not exist or has expired.")
+        if self.unknown == "new":
+            return self.begin(app_id)
+        if expired is None:
+            return self.begin(app_id, session_id=session_id)
+        # Emptied in place: an answer that is still being written has its round added here.
+        expired.rounds.clear()
+        expired.used_at = self._clock()
+        return expired
+
+    def _resume_full(self, session: Session) -> Session:
+        if self.full == "error":
+            refuse("InvalidParameter", f"session_id {session.session_id} has {MAX_ROUNDS} rounds.")
+        if self.full == "new":
+            return self.begin(session.app_id)
+        del session.rounds[: len(session.rounds) - MAX_ROUNDS + 1]
+        return session

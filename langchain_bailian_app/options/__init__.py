@@ -1,0 +1,8 @@
+"""Options of a call: `RagOptions`, `BizParams` and `workflow_file`."""
+
+from langchain_bailian_app.options._options import BizParams, RagOptions, workflow_file
+
+__all__ = ["BizParams", "RagOptions", "workflow_file"]
+
+for _public in (BizParams, RagOptions, workflow_file):
+    _public.__module__ = __name__

@@ -1,0 +1,154 @@
+"""What a search found, as LangChain documents: merged, put in order, and narrowed."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, replace
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from langchain_core.documents import Document
+
+from langchain_bailian_app._answer import wire_json
+from langchain_bailian_app._answer.passages import (
+    Passage,
+    passage_from_reference,
+    passages_from_observation,
+)
+from langchain_bailian_app._answer.steps import kind_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from langchain_bailian_app._answer.assembler import Answer
+
+
+class Found(NamedTuple):
+    """A passage, and whether the answer cites it: None if the answer was not waited for."""
+
+    passage: Passage
+    cited: bool | None = None
+
+
+def hits_of(step: dict[str, Any]) -> list[Passage] | None:
+    """Return what a retrieval step found; None for another step, and for an unreadable observation."""
+    observation = wire_json.opened(step.get("observation"))
+    if not isinstance(observation, list):
+        return None
+    hits = passages_from_observation(observation)
+    if observation and not hits:
+        return None
+    # A kind of search that nobody has recorded yet shows in its numbered hits.
+    if kind_of(step) == "retrieval" or any(hit.index is not None for hit in hits):
+        return hits
+    return None
+
+
+def searches(steps: Iterable[dict[str, Any]]) -> list[list[Passage]]:
+    """Return what each retrieval step found."""
+    return [hits for hits in map(hits_of, steps) if hits is not None]
+
+
+def found_so_far(steps: Iterable[dict[str, Any]]) -> list[Found]:
+    """Return what the steps found, while the answer is not known."""
+    return [Found(passage) for passage in _merged(searches(steps))]
+
+
+def found_in_all(answer: Answer) -> list[Found]:
+    """Return what the steps found and what only the references have, of an answer that is complete."""
+    hits = _merged(searches(answer.thoughts))
+    references = [passage_from_reference(reference) for reference in answer.doc_references or []]
+    # References name passages, markers only numbers, which several steps may have given anew.
+    marked = {citation["extras"].get("reference_index") for citation in answer.citations}
+    marked -= {reference.index for reference in references}
+    cited: dict[int, Passage] = {}
+    others = []
+    for reference in references:
+        place = _place_of(reference, hits)
+        if place is None:
+            others.append(reference)
+        else:
+            cited[place] = reference
+    found = [
+        Found(_completed(hit, cited.get(place)), place in cited or hit.index in marked)
+        for place, hit in enumerate(hits)
+    ]
+    return found + [Found(reference, cited=True) for reference in others]
+
+
+def documents(
+    found: Iterable[Found],
+    *,
+    k: int | None = None,
+    score_threshold: float | None = None,
+    pipeline_id: str | None = None,
+) -> list[Document]:
+    """Return documents, at most `k`, without those whose score is known to be lower."""
+    kept = [
+        _document(passage, cited, pipeline_id)
+        for passage, cited in found
+        if score_threshold is None or passage.score is None or passage.score >= score_threshold
+    ]
+    return kept[:k]
+
+
+def _merged(searched: Sequence[list[Passage]]) -> list[Passage]:
+    """Return every chunk once: in the order of the service, or by score if several steps found some."""
+    merged: dict[Any, Passage] = {}
+    for passage in (passage for hits in searched for passage in hits):
+        key = passage.chunk_id or (passage.doc_id, passage.text)
+        known = merged.get(key)
+        if known is None or (passage.score or 0) > (known.score or 0):
+            merged[key] = passage
+    passages = list(merged.values())
+    if sum(map(bool, searched)) > 1:
+        passages.sort(key=lambda passage: -(passage.score or 0))
+    return passages
+
+
+def _place_of(reference: Passage, hits: list[Passage]) -> int | None:
+    """Return where the hit stands that is cited: one with the same text, else with the same number."""
+    same_document = [
+        (place, hit)
+        for place, hit in enumerate(hits)
+        if None in (reference.doc_id, hit.doc_id) or reference.doc_id == hit.doc_id
+    ]
+    same_text = [place for place, hit in same_document if hit.text == reference.text]
+    same_number = [place for place, hit in same_document if hit.index == reference.index is not None]
+    return next(iter([*same_text, *same_number]), None)
+
+
+def _completed(hit: Passage, reference: Passage | None) -> Passage:
+    if reference is None:
+        return hit
+    missing = {
+        name: value for name, value in asdict(reference).items() if getattr(hit, name) in (None, "", [])
+    }
+    return replace(hit, **missing | {"extra": reference.extra | hit.extra})
+
+
+def _document(passage: Passage, cited: bool | None, pipeline_id: str | None) -> Document:
+    metadata = passage.extra | {
+        "source": passage.doc_url or passage.doc_name or passage.doc_id,
+        "title": passage.title,
+        "doc_id": passage.doc_id,
+        "doc_name": passage.doc_name,
+        "doc_url": passage.doc_url,
+        "score": passage.score,
+        "reference_index": passage.index,
+        "pipeline_id": pipeline_id or _pipeline_id(passage),
+        "page_number": passage.page_number or None,
+        "images": passage.images or None,
+        "cited": cited,
+    }
+    return Document(
+        passage.text,
+        id=passage.chunk_id,
+        metadata={name: value for name, value in metadata.items() if value is not None},
+    )
+
+
+def _pipeline_id(passage: Passage) -> str | None:
+    """Read the knowledge base from the id of a chunk: `{workspace}_{pipeline}_{document}_{number}`."""
+    if not passage.chunk_id or not passage.doc_id:
+        return None
+    place, separator, _ = passage.chunk_id.partition(f"_{passage.doc_id}")
+    return place.rpartition("_")[2] or None if separator else None

@@ -1,0 +1,194 @@
+"""`BailianRetriever`: what an application or a knowledge base finds, as LangChain documents."""
+
+from __future__ import annotations
+
+import os
+from contextlib import aclosing, closing
+from functools import partial
+from typing import TYPE_CHECKING, Any, Self
+
+from langchain_core.retrievers import BaseRetriever
+from pydantic import Field, PrivateAttr, model_validator
+
+from langchain_bailian_app._settings.application import QuestionFields, hide_secrets
+from langchain_bailian_app._settings.connection import ConnectionFields, Id
+from langchain_bailian_app._transport.client_mixin import Connected
+from langchain_bailian_app.chat_models._content_blocks import PROVIDER
+from langchain_bailian_app.chat_models._model import BailianAppChatModel
+from langchain_bailian_app.retrievers._fields import SearchFields
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from langchain_core.callbacks import (
+        AsyncCallbackManagerForRetrieverRun,
+        CallbackManagerForRetrieverRun,
+    )
+    from langchain_core.documents import Document
+    from langchain_core.retrievers import LangSmithRetrieverParams
+    from langchain_core.runnables import Runnable
+
+    from langchain_bailian_app.retrievers._queries import Errand
+
+_MOST_KNOWN = 100
+
+
+class BailianRetriever(Connected, SearchFields, BaseRetriever):
+    """Documents from a knowledge base (知识库) of Bailian, found by an application or directly.
+
+    Through an application (`app_id` or `model`) the retriever asks the question and hangs up as soon as
+    the application tells what it has found, so nobody waits for the answer. That the service then stops
+    generating, and billing, is unverified. Directly (`pipeline_id` or `pipeline_name`) nothing is
+    generated, but what the application's console says of the search (rewriting, weights, prompt) does
+    not apply either.
+
+    No session is used, and no long-term memory unless `memory_id` is given.
+
+    Setup:
+        ```bash
+        pip install langchain-bailian-app
+        export DASHSCOPE_API_KEY=... BAILIAN_APP_ID=...
+        ```
+
+    Instantiate:
+        ```python
+        from langchain_bailian_app import BailianAppChatModel, BailianRetriever, RagOptions
+
+        retriever = BailianRetriever(rag_options=RagOptions(tags=["2025"]), k=3)  # or app_id="…"
+        retriever = BailianRetriever(model=BailianAppChatModel())  # the settings of a chat model
+        retriever = BailianRetriever(pipeline_id="customs001", rerank_min_score=0.3)
+        ```
+
+    Usage:
+        ```python
+        documents = retriever.invoke("什么是滞报金？")
+        documents = retriever.invoke("什么是滞报金？", k=1)
+        documents = await retriever.ainvoke("什么是滞报金？")
+        ```
+
+    Use within a chain:
+        ```python
+        from langchain_core.prompts import ChatPromptTemplate
+        from langchain_core.runnables import RunnablePassthrough
+
+        prompt = ChatPromptTemplate.from_template("资料：{found}。问题：{question}")
+        asked = {"found": retriever, "question": RunnablePassthrough()}
+        message = (asked | prompt | BailianAppChatModel()).invoke("什么是滞报金？")
+        ```
+
+    Documents:
+        `page_content` is the text of the chunk without its header, `id` the id of the chunk.
+        `metadata` has, where known, `source` (the document's URL or name), `title`, `score`, `doc_id`,
+        `doc_name`, `doc_url`, `pipeline_id`, `reference_index` (its number in the answer),
+        `page_number` (a list), `images` (URLs that expire), `cited` (with `wait_for_answer`), and
+        whatever else the chunk's header and the service say of it, by the names that they use.
+
+    Raises:
+        BailianError: The call failed; see `langchain_bailian_app.errors`.
+        ValueError: An argument is wrong; nothing was sent.
+    """
+
+    app_id: Id | None = Field(
+        default_factory=lambda: os.environ.get("BAILIAN_APP_ID") or None, validate_default=True
+    )
+    """Id of the application to ask. Default: `BAILIAN_APP_ID`. Of no use with `pipeline_id`."""
+
+    model: BailianAppChatModel | None = Field(default=None, exclude=True, repr=False)
+    """A chat model, whose connection and settings are used where none are given here."""
+
+    _known_ids: dict[Any, str] | None = PrivateAttr(default=None)
+
+    def _get_relevant_documents(
+        self,
+        query: str,
+        *,
+        run_manager: CallbackManagerForRetrieverRun,  # noqa: ARG002  # LangChain gives it
+        **kwargs: Any,
+    ) -> list[Document]:
+        transport = self._transport()
+        for errand in self._errands(query, kwargs):
+            with errand.on_error(), closing(transport.stream(errand.request)) as reads:
+                for frames in reads:
+                    if any(map(errand.read, frames)):
+                        break
+                else:
+                    errand.end()
+        return errand.documents()
+
+    async def _aget_relevant_documents(
+        self,
+        query: str,
+        *,
+        run_manager: AsyncCallbackManagerForRetrieverRun,  # noqa: ARG002  # as above
+        **kwargs: Any,
+    ) -> list[Document]:
+        transport = self._transport()
+        for errand in self._errands(query, kwargs):
+            with errand.on_error():
+                async with aclosing(transport.astream(errand.request)) as reads:
+                    async for frames in reads:
+                        if any(map(errand.read, frames)):
+                            break
+                    else:
+                        errand.end()
+        return errand.documents()
+
+    def _errands(self, query: str, kwargs: dict[str, Any]) -> Iterator[Errand]:
+        """Yield what to ask the service, one after the other; the last one has the documents."""
+        from langchain_bailian_app.retrievers._queries import AppSearch, Lookup, PipelineSearch
+
+        if not isinstance(query, str) or not query.strip():
+            message = f"the query {query!r} has no text"
+            raise ValueError(message)
+        options = self.overlaid(kwargs)
+        if not options.direct:
+            yield AppSearch(self.app_id or "", query, options)
+        elif options.pipeline_name is None:
+            yield PipelineSearch(options.pipeline_id or "", query, options)
+        else:
+            place = (self._connection(), options.pipeline_name)
+            pipeline_id = (self._known_ids or {}).get(place)
+            if pipeline_id is None:
+                lookup = Lookup(options.pipeline_name)
+                yield lookup
+                pipeline_id = lookup.pipeline_id
+                self._know(place, pipeline_id)
+            # If it is gone, another one may have taken its name.
+            forget = partial(self._know, place, None)
+            yield PipelineSearch(pipeline_id, query, options, if_gone=forget)
+
+    def _know(self, place: Any, pipeline_id: str | None) -> None:
+        """Note the id of a knowledge base, or forget it; threads may do so at the same time."""
+        others = {known: found for known, found in (self._known_ids or {}).items() if known != place}
+        if len(others) >= _MOST_KNOWN:
+            others = {}
+        self._known_ids = others | ({} if pipeline_id is None else {place: pipeline_id})
+
+    def bind(self, **kwargs: Any) -> Runnable[str, list[Document]]:
+        """Return this retriever with keywords for every call."""
+        return super().bind(**hide_secrets(kwargs))
+
+    def _get_ls_params(self, **kwargs: Any) -> LangSmithRetrieverParams:
+        return super()._get_ls_params(**kwargs) | {"ls_vector_store_provider": PROVIDER}
+
+    @model_validator(mode="before")
+    @classmethod
+    def _take_over(cls, values: Any) -> Any:
+        model = values.get("model") if isinstance(values, dict) else None
+        if not isinstance(model, BailianAppChatModel):
+            return values
+        names = set(ConnectionFields.model_fields)
+        if not (values.get("pipeline_id") or values.get("pipeline_name")):
+            # How the model's own calls come has no bearing on how documents do.
+            names |= {"app_id", *QuestionFields.model_fields} - {"has_thoughts", "streaming"}
+        return {name: getattr(model, name) for name in names} | values
+
+    @model_validator(mode="after")
+    def _check_app(self) -> Self:
+        if self.app_id is None and not self.direct:
+            message = (
+                "nothing to search: give `app_id`, set the variable BAILIAN_APP_ID, or give `model`, "
+                "`pipeline_id` or `pipeline_name`"
+            )
+            raise ValueError(message)
+        return self

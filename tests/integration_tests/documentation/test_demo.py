@@ -1,0 +1,62 @@
+"""`make demo` works as it is, also behind proxies, and asks your application if you have one."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from langchain_bailian_app.emulator._apps.samples import WORKFLOW_APP_ID
+
+if TYPE_CHECKING:
+    from langchain_bailian_app.emulator import BailianEmulator
+
+TOUR = Path(__file__).parents[3] / "examples" / "demo.py"
+
+
+def test_the_tour_runs_on_the_emulator_and_says_so() -> None:
+    proxies = {"http_proxy": "http://127.0.0.1:9", "ALL_PROXY": "socks5://127.0.0.1:9"}
+    done = subprocess.run(
+        [sys.executable, str(TOUR)],
+        env={**os.environ, **proxies, "PYTHONIOENCODING": "utf-8"},
+        capture_output=True,
+        text=True,
+        encoding="utf-8",
+        check=True,
+    )
+
+    assert done.stderr == ""
+    assert "local emulator" in done.stdout
+    assert "BAILIAN_APP_ID" in done.stdout
+    for part in ("thinking ", "step ", "answer ", "source [1]", "total_tokens"):
+        assert part in done.stdout
+
+
+def test_the_tour_asks_the_application_of_the_environment_as_often_as_it_says(
+    bailian: BailianEmulator,
+) -> None:
+    settings = {
+        "DASHSCOPE_API_KEY": bailian.api_key,
+        "DASHSCOPE_BASE_URL": bailian.base_url,
+        "BAILIAN_APP_ID": WORKFLOW_APP_ID,
+        "BIZ_PARAMS": '{"city": "杭州"}',
+        "TOPIC": "西湖",
+        "PYTHONIOENCODING": "utf-8",
+    }
+    before = len(bailian.requests)
+    done = subprocess.run(
+        [sys.executable, str(TOUR)],
+        env={**os.environ, **settings},
+        capture_output=True,
+        encoding="utf-8",
+        check=True,
+    )
+
+    asked = bailian.requests[before:]
+    where = f"{WORKFLOW_APP_ID} at {bailian.base_url}"
+    assert f"Asking application {where}, {len(asked)} times." in done.stdout
+    assert all(request.body["input"]["biz_params"] == {"city": "杭州"} for request in asked)
+    assert "西湖" in str(asked[0].body)
+    assert "found nothing there" in done.stdout

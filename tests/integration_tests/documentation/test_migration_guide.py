@@ -1,0 +1,114 @@
+"""What docs/migration.md says of `dashscope.Application.call` is so."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import dashscope
+import pytest
+from langchain_core.messages import AIMessage, HumanMessage
+
+from langchain_bailian_app.emulator import App, BailianEmulator
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from langchain_bailian_app import BailianAppChatModel
+
+PAGE = Path(__file__).parents[3] / "docs" / "migration.md"
+CALL: Any = dashscope.Application.call
+ROUND = [HumanMessage("一"), AIMessage("二"), HumanMessage("三")]
+
+SAME: list[dict[str, Any]] = [
+    {"session_id": "0123"},
+    {"has_thoughts": True},
+    {"memory_id": "memory"},
+    {"image_list": ["https://example.com/a.png"]},
+    {"file_list": ["https://example.com/a.pdf"]},
+    {"biz_params": {"user_prompt_params": {"city": "杭州"}}},
+    {"rag_options": {"pipeline_ids": ["kb"], "tags": ["红"]}},
+    {"temperature": 0.5, "top_p": 0.5, "top_k": 9, "seed": 1},
+    {"doc_tag_codes": ["红"], "doc_reference_type": "indexed"},
+    {"enable_thinking": True, "has_thoughts": True},
+    {"enable_web_search": True, "enable_system_time": False, "dialog_round": 3},
+    {"flow_stream_mode": "message_format", "mcp_servers": ["maps"]},
+    {"workspace": "ws1"},
+]
+RENAMED: list[tuple[dict[str, Any], dict[str, Any]]] = [
+    ({"model_id": "qwen-max"}, {"app_model": "qwen-max"}),
+    ({"brand_new": 1}, {"extra_parameters": {"brand_new": 1}}),
+]
+ELSEWHERE = {"app_id", "api_key", "prompt", "stream", "incremental_output", "messages", "history"}
+
+
+def _workspace(request: Any) -> Any:
+    return request.headers.get("x-dashscope-workspace")
+
+
+@pytest.fixture
+def sent(
+    bailian: BailianEmulator, make_model: Callable[..., BailianAppChatModel]
+) -> Iterator[Callable[..., tuple[Any, Any]]]:
+    """Return a function that asks both ways, and returns what was sent: body and workspace."""
+    app_id = bailian.add_app(App("migration", answer=lambda _: "好"))
+
+    def ask(old: dict[str, Any], new: Any, fields: dict[str, Any]) -> tuple[Any, Any]:
+        bailian.reset()
+        connection = {"api_key": bailian.api_key, "base_address": bailian.base_url}
+        list(CALL(app_id=app_id, stream=True, incremental_output=True, **connection, **old))
+        make_model(app_id, **fields).invoke(new)
+        before, after = (r for r in bailian.requests if r.path.endswith("/completion"))
+        was = {name: value for name, value in before.body.items() if name != "model"}
+        return (was, _workspace(before)), (after.body, _workspace(after))
+
+    yield ask
+    del bailian.apps[app_id]
+    dashscope.close_shared_sync_session()
+
+
+@pytest.mark.filterwarnings("ignore")  # hints at what is not documented
+@pytest.mark.parametrize(("old", "new"), [*((same, same) for same in SAME), *RENAMED])
+def test_an_argument_and_its_field_send_the_same(
+    sent: Callable[..., tuple[Any, Any]], old: dict[str, Any], new: dict[str, Any]
+) -> None:
+    before, after = sent({"prompt": "你好", **old}, "你好", new)
+
+    assert after == before
+
+
+@pytest.mark.parametrize("kind", ["messages", "history"])
+def test_both_tell_a_conversation_in_the_same_way(
+    sent: Callable[..., tuple[Any, Any]], kind: str
+) -> None:
+    turns = [{"role": "user", "content": "一"}, {"role": "assistant", "content": "二"}]
+    given = turns if kind == "messages" else [{"user": "一", "bot": "二"}]
+    before, after = sent({"prompt": "三", kind: given}, ROUND, {"legacy_history": kind == "history"})
+
+    assert after == before
+
+
+def test_a_session_goes_before_messages(sent: Callable[..., tuple[Any, Any]]) -> None:
+    turns = [{"role": "user", "content": "一"}, {"role": "assistant", "content": "二"}]
+    before, after = sent(
+        {"prompt": "三", "messages": turns, "session_id": "0"}, ROUND, {"session_id": "0"}
+    )
+
+    assert before[0]["input"].keys() == {"messages", "session_id"}
+    assert after[0]["input"] == {"prompt": "三", "session_id": "0"}
+
+
+def test_no_argument_is_forgotten() -> None:
+    arguments = set(inspect.signature(CALL).parameters) - {"kwargs"}
+    tried = {name for old in SAME for name in old} | {name for old, _ in RENAMED for name in old}
+    table = PAGE.read_text("utf-8").partition("## From `ChatTongyi`")[0]
+    told = {
+        name
+        for row in re.findall(r"^\| (`.*?) \|", table, re.MULTILINE)
+        for name in re.findall(r"\w+", row)
+    }
+
+    assert arguments - ELSEWHERE <= tried
+    assert arguments <= told

@@ -1,0 +1,199 @@
+"""Agent 2.0 and the legacy application on the emulator's wire: what each takes, and what it leaves."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from langchain_bailian_app.emulator import App, BailianEmulator, Document, KnowledgeBase, Reply
+from langchain_bailian_app.emulator._apps.samples import CUSTOMS_APP_ID
+from tests.integration_tests.emulator.test_completion import ask, output, payloads
+
+MESSAGES = [{"role": "user", "content": "我叫小明"}]
+
+
+@pytest.fixture
+def bailian() -> Iterator[BailianEmulator]:
+    with BailianEmulator() as emulator:
+        yield emulator
+
+
+@pytest.fixture
+def teas() -> KnowledgeBase:
+    green = Document("绿茶", "绿茶不发酵。龙井是绿茶。", tags=("green",))
+    black = Document("红茶", "红茶全发酵。祁红是红茶。", tags=("black",))
+    return KnowledgeBase("茶", [green, black])
+
+
+def add(bailian: BailianEmulator, kind: Any, **fields: Any) -> str:
+    return bailian.add_app(App(kind, kind=kind, **fields))
+
+
+def test_agent_2_ignores_messages(bailian: BailianEmulator) -> None:
+    app_id = add(bailian, "agent2")
+
+    alone = ask(bailian, {"messages": MESSAGES}, app_id=app_id)
+    beside = output(ask(bailian, {"messages": MESSAGES, "prompt": "我叫什么"}, app_id=app_id))
+
+    assert (alone.status_code, alone.json()["code"]) == (400, "BadRequest.EmptyInput")
+    assert "小明" not in beside["text"]
+    assert bailian.requests[-1].body["input"]["messages"] == MESSAGES
+
+
+def test_agent_2_may_refuse_messages(bailian: BailianEmulator) -> None:
+    app_id = add(bailian, "agent2", messages_in_agent2="refused")
+
+    response = ask(bailian, {"messages": MESSAGES, "prompt": "我叫什么"}, app_id=app_id)
+
+    assert (response.status_code, response.json()["code"]) == (400, "InvalidParameter")
+    assert "messages" in response.json()["message"]
+    assert output(ask(bailian, "我叫什么", app_id=app_id))["text"]
+
+
+def test_agent_2_leaves_out_what_it_does_not_document(
+    bailian: BailianEmulator, teas: KnowledgeBase
+) -> None:
+    bailian.add_knowledge_base(teas)
+    app_id = add(bailian, "agent2", long_term_memory=True)
+    asked: dict[str, Any] = {
+        "rag_options": {"pipeline_ids": [teas.pipeline_id]},
+        "dialog_round": 0,
+        "enable_web_search": True,
+        "has_thoughts": True,
+    }
+
+    first = output(ask(bailian, {"prompt": "我叫小明", "memory_id": "a"}, app_id=app_id, **asked))
+    given = {"prompt": "龙井？", "memory_id": "b", "session_id": first["session_id"]}
+    second = output(ask(bailian, given, app_id=app_id, **asked))
+
+    # The memory is the app's own, whatever id came; the rounds before were not cut off.
+    assert [thought["action"] for thought in second["thoughts"]] == ["memory"]
+    assert "小明" in second["text"]
+    assert "你的上一句是" in second["text"]
+    assert "绿茶" not in second["text"]
+
+
+@pytest.mark.parametrize("sse", [True, False])
+def test_agent_2_cites_nothing(bailian: BailianEmulator, teas: KnowledgeBase, sse: bool) -> None:
+    asks = add(bailian, "agent2", knowledge_bases=[teas])
+    scripted = add(
+        bailian,
+        "agent2",
+        answer=lambda _: Reply(
+            "绿茶<ref>[1]</ref>。", pieces=["绿茶<re", "f>[1]</ref>。"], references=[{"index_id": "1"}]
+        ),
+    )
+
+    for app_id in (asks, scripted):
+        response = ask(bailian, "龙井是什么茶？", app_id=app_id, sse=sse)
+        outputs = [p["output"] for p in payloads(response)] if sse else [output(response)]
+        assert "绿茶" in outputs[-1]["text"]
+        assert "ref" not in outputs[-1]["text"]
+        assert all("doc_references" not in o for o in outputs)
+
+
+def test_agent_2_takes_what_it_documents(bailian: BailianEmulator) -> None:
+    app_id = add(bailian, "agent2", system="你在${city}。", thinking="hybrid")
+    given = {
+        "prompt": "你好",
+        "image_list": ["https://files.example/a.png"],
+        "file_list": ["https://files.example/a.pdf"],
+        "biz_params": {"user_prompt_params": {"city": "杭州"}},
+    }
+    asked: dict[str, Any] = {"has_thoughts": True, "enable_thinking": True, "model_id": "qwen-max"}
+
+    body = ask(bailian, given, app_id=app_id, **asked).json()
+
+    assert "你在杭州。" in body["output"]["text"]
+    assert "1张图片和1个文件" in body["output"]["text"]
+    assert body["output"]["thoughts"][0]["action"] == "reasoning"
+    assert body["usage"]["models"][0]["model_id"] == "qwen-max"
+
+
+def test_history_of_the_legacy_application_beats_its_session(bailian: BailianEmulator) -> None:
+    app_id = add(bailian, "rag")
+    session_id = output(ask(bailian, "我叫小红", app_id=app_id))["session_id"]
+    history = [{"user": "我叫小明", "bot": "你好"}]
+
+    told = {"prompt": "我叫什么", "session_id": session_id, "history": history}
+    by_history = output(ask(bailian, told, app_id=app_id))
+    by_session = output(ask(bailian, told | {"history": []}, app_id=app_id))
+
+    assert "小明" in by_history["text"]
+    assert "小红" not in by_history["text"]
+    assert by_history["session_id"] != session_id
+    assert "小红" in by_session["text"]
+
+
+def test_only_the_legacy_application_reads_its_fields(bailian: BailianEmulator) -> None:
+    given = {"prompt": "我叫什么", "history": [{"user": "我叫小明", "bot": "你好"}]}
+    given |= {"doc_reference_type": "simple", "doc_tag_codes": ["nothing"]}
+
+    for kind in ("agent", "agent2", "workflow"):
+        assert "小明" not in output(ask(bailian, given, app_id=add(bailian, kind)))["text"]
+    cites = output(ask(bailian, given | {"prompt": "什么是滞报金？"}, app_id=CUSTOMS_APP_ID))
+    assert "<ref>[1]</ref>" in cites["text"]
+
+
+def test_tags_narrow_what_the_legacy_application_finds(
+    bailian: BailianEmulator, teas: KnowledgeBase
+) -> None:
+    app_id = add(bailian, "rag", knowledge_bases=[teas])
+
+    given = {"prompt": "哪种茶发酵？", "doc_tag_codes": ["black"]}
+    references = output(ask(bailian, given, app_id=app_id))["doc_references"]
+
+    assert {reference["doc_name"] for reference in references} == {"红茶"}
+
+
+@pytest.mark.parametrize("sse", [True, False])
+@pytest.mark.parametrize("kind", ["simple", "indexed"])
+def test_references_of_the_legacy_application_are_simple_or_indexed(
+    bailian: BailianEmulator, teas: KnowledgeBase, kind: str, sse: bool
+) -> None:
+    asks = add(bailian, "rag", knowledge_bases=[teas], show_references=False)
+    reply = Reply("绿茶<ref>[1]</ref>。", references=[{"index_id": "1", "doc_name": "绿茶"}])
+    scripted = add(bailian, "rag", answer=lambda _: reply)
+
+    for app_id in (asks, scripted):
+        given = {"prompt": "龙井是什么茶？", "doc_reference_type": kind}
+        response = ask(bailian, given, app_id=app_id, sse=sse)
+        last = payloads(response)[-1]["output"] if sse else output(response)
+        assert ("<ref>[1]</ref>" in last["text"]) == (kind == "indexed")
+        assert last["doc_references"][0]["doc_name"] == "绿茶"
+
+
+def test_the_legacy_application_follows_its_console_otherwise(
+    bailian: BailianEmulator, teas: KnowledgeBase
+) -> None:
+    app_id = add(bailian, "rag", knowledge_bases=[teas])
+    shown = output(ask(bailian, "龙井？", app_id=app_id, temperature=0.5, top_p=0.5, top_k=5, seed=1))
+    bailian.apps[app_id].show_references = False
+    hidden = output(ask(bailian, "龙井？", app_id=app_id))
+
+    assert "<ref>" in shown["text"]
+    assert shown["doc_references"]
+    assert "<ref>" not in hidden["text"]
+    assert "doc_references" not in hidden
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"history": "x"},
+        {"history": [1]},
+        {"history": [{"user": "x"}]},
+        {"doc_reference_type": "best"},
+        {"doc_reference_type": 1},
+        {"doc_tag_codes": "x"},
+    ],
+)
+def test_wrong_legacy_fields_are_refused(bailian: BailianEmulator, given: dict[str, Any]) -> None:
+    response = ask(bailian, {"prompt": "x", **given}, app_id=add(bailian, "rag"))
+
+    assert (response.status_code, response.json()["code"]) == (400, "InvalidParameter")
+
+
+def test_a_kind_that_does_not_exist_is_told_at_once() -> None:
+    with pytest.raises(ValueError, match="no kind of application 'legacy'"):
+        App("x", kind="legacy")

@@ -1,0 +1,308 @@
+"""What becomes of sessions at their limits, of broken answers, and of two requests at once."""
+
+from __future__ import annotations
+
+import threading
+import time
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, Literal
+
+import httpx
+import pytest
+
+from langchain_bailian_app.emulator import App, BailianEmulator, ErrorReply, Faults, Reply, Round
+from tests.integration_tests.emulator.test_completion import ask, output
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from contextlib import AbstractContextManager
+
+    from langchain_bailian_app.emulator import Turn
+    from tests.clock import Clock
+
+APP = "e" * 32
+PIECES = ["一二", "三四", "五六"]
+
+
+def told(turn: Turn) -> str:
+    """Answer with the questions that the application knows."""
+    return "".join(r.prompt for r in turn.history) + turn.prompt
+
+
+@pytest.fixture
+def bailian(clock: Clock) -> Iterator[BailianEmulator]:
+    with BailianEmulator(clock=clock, seed_apps=False) as emulator:
+        emulator.add_app(App("told", app_id=APP, answer=told))
+        yield emulator
+
+
+def say(bailian: BailianEmulator, prompt: str, session_id: str | None = None) -> httpx.Response:
+    given: dict[str, Any] = {"prompt": prompt} | ({"session_id": session_id} if session_id else {})
+    return ask(bailian, given, app_id=APP)
+
+
+def open_stream(
+    bailian: BailianEmulator, client: httpx.Client, session_id: str
+) -> AbstractContextManager[httpx.Response]:
+    body = {
+        "input": {"prompt": "问", "session_id": session_id},
+        "parameters": {"incremental_output": True},
+    }
+    headers = {"Authorization": f"Bearer {bailian.api_key}", "X-DashScope-SSE": "enable"}
+    url = f"{bailian.base_url}/apps/{APP}/completion"
+    return client.stream("POST", url, json=body, headers=headers)
+
+
+def read_frames(response: httpx.Response, count: int) -> None:
+    text = ""
+    pieces = response.iter_text()
+    while text.count("\n\n") < count:
+        text += next(pieces)
+
+
+@pytest.fixture
+def client() -> Iterator[httpx.Client]:
+    with httpx.Client(trust_env=False) as client:
+        yield client
+
+
+def begin(bailian: BailianEmulator, prompt: str = "0", *, rounds: int = 1) -> str:
+    """Return the id of a session that holds so many rounds."""
+    session_id: str = output(say(bailian, prompt))["session_id"]
+    for _ in range(rounds - 1):
+        say(bailian, prompt, session_id)
+    assert len(bailian.session(session_id)) == rounds
+    return session_id
+
+
+@pytest.mark.parametrize("why", ["unknown", "idle"])
+@pytest.mark.parametrize("switch", ["error", "new", "same"])
+def test_a_session_that_the_service_does_not_know(
+    bailian: BailianEmulator, clock: Clock, switch: Literal["error", "new", "same"], why: str
+) -> None:
+    bailian.unknown_session = switch
+    session_id = begin(bailian)
+    clock.now = 3599
+    assert output(say(bailian, "1", session_id))["text"] == "01"
+    if why == "idle":
+        clock.now += 3600
+    else:
+        session_id = "f" * 32
+    before = bailian.session(session_id)
+
+    response = say(bailian, "2", session_id)
+
+    if switch == "error":
+        assert response.status_code == 400
+        assert session_id in response.json()["message"]
+        assert bailian.session(session_id) == before
+        return
+    answer = output(response)
+    assert answer["text"] == "2"
+    assert (answer["session_id"] == session_id) == (switch == "same")
+    assert bailian.session(answer["session_id"]) == [Round("2", "2")]
+    if switch == "new":
+        assert bailian.session(session_id) == before
+
+
+@pytest.mark.parametrize("switch", ["error", "new", "oldest"])
+@pytest.mark.parametrize("unknown", ["error", "new", "same"])
+def test_a_session_of_fifty_rounds(
+    bailian: BailianEmulator,
+    switch: Literal["error", "new", "oldest"],
+    unknown: Literal["error", "new", "same"],
+) -> None:
+    bailian.full_session, bailian.unknown_session = switch, unknown
+    session_id = begin(bailian, rounds=50)
+    full = bailian.session(session_id)
+
+    response = say(bailian, "1", session_id)
+
+    if switch == "error":
+        assert response.status_code == 400
+        assert f"{session_id} has 50 rounds" in response.json()["message"]
+        assert bailian.session(session_id) == full
+        return
+    answer = output(response)
+    if switch == "new":
+        assert answer["session_id"] != session_id
+        assert bailian.session(answer["session_id"]) == [Round("1", "1")]
+        assert bailian.session(session_id) == full
+    else:
+        assert answer["session_id"] == session_id
+        assert answer["text"] == "0" * 49 + "1"
+        assert bailian.session(session_id) == [*full[1:], Round("1", "0" * 49 + "1")]
+
+
+def test_a_session_that_is_full_and_idle_is_not_known_any_more(
+    bailian: BailianEmulator, clock: Clock
+) -> None:
+    bailian.full_session, bailian.unknown_session = "error", "same"
+    session_id = begin(bailian, rounds=50)
+    clock.now += 3600
+
+    assert output(say(bailian, "1", session_id))["text"] == "1"
+
+
+@pytest.mark.parametrize("keep", [True, False])
+@pytest.mark.parametrize("frames", [0, 1, 3])
+def test_the_turn_of_an_answer_that_the_client_broke_off(
+    bailian: BailianEmulator, client: httpx.Client, *, keep: bool, frames: int
+) -> None:
+    bailian.keep_aborted = keep
+    session_id = begin(bailian)
+    app = bailian.apps[APP]
+    app.answer, app.stall_after = lambda _: Reply("".join(PIECES), pieces=PIECES), frames
+
+    with open_stream(bailian, client, session_id) as response:
+        read_frames(response, frames)
+
+    assert bailian.requests[-1].wait()
+    aborted = [Round("问", "".join(PIECES[:frames]))] if keep else []
+    assert bailian.session(session_id) == [Round("0", "0"), *aborted]
+
+
+@pytest.mark.parametrize("keep", [True, False])
+def test_a_client_that_leaves_just_before_the_last_frame(
+    bailian: BailianEmulator, client: httpx.Client, *, keep: bool
+) -> None:
+    bailian.keep_aborted = keep
+    session_id = begin(bailian)
+    app = bailian.apps[APP]
+    app.answer, app.pace = lambda _: Reply("一", pieces=["一"]), 0.3
+
+    with open_stream(bailian, client, session_id) as response:
+        read_frames(response, 1)
+
+    assert bailian.requests[-1].wait()
+    assert bailian.session(session_id)[1:] == [Round("问", "一")] * keep
+
+
+@pytest.mark.parametrize("keep", [True, False])
+def test_a_client_that_leaves_an_answer_in_one_piece(bailian: BailianEmulator, *, keep: bool) -> None:
+    bailian.keep_aborted = keep
+    session_id = begin(bailian)
+    bailian.apps[APP].pace = 60.0
+    with httpx.Client(trust_env=False, timeout=0.05) as client, suppress(httpx.ReadTimeout):
+        client.post(
+            f"{bailian.base_url}/apps/{APP}/completion",
+            json={"input": {"prompt": "问", "session_id": session_id}},
+            headers={"Authorization": f"Bearer {bailian.api_key}"},
+        )
+
+    assert bailian.requests[-1].wait()
+    assert bailian.session(session_id)[1:] == [Round("问", "")] * keep
+
+
+@pytest.mark.parametrize("keep", [True, False])
+@pytest.mark.parametrize("way", ["dropped", "error", "error after all", "fault", "fault at the door"])
+def test_the_turn_of_an_answer_that_broke_by_itself(
+    bailian: BailianEmulator, client: httpx.Client, *, keep: bool, way: str
+) -> None:
+    bailian.keep_aborted = keep
+    session_id = begin(bailian)
+    app = bailian.apps[APP]
+    app.answer = lambda _: Reply("".join(PIECES), pieces=PIECES)
+    kept = PIECES[:2]
+    if way == "dropped":
+        app.cut_after = 2
+    elif way == "error":
+        app.error = ErrorReply.of("InternalError", in_stream_after=2)
+    elif way == "error after all":
+        app.error, kept = ErrorReply.of("InternalError", in_stream_after=99), PIECES
+    elif way == "fault":
+        app.faults = Faults.always("error-frame")
+    else:
+        app.faults, kept = Faults.always("html-502"), []
+
+    with suppress(httpx.HTTPError), open_stream(bailian, client, session_id) as response:
+        response.read()
+
+    assert bailian.requests[-1].wait()
+    assert bailian.session(session_id)[1:] == [Round("问", "".join(kept))] * keep
+
+
+@pytest.mark.parametrize("fault", ["gzip", "garbage-frame", "finish-length", "no-finish-reason"])
+def test_a_fault_that_leaves_the_answer_whole_leaves_its_turn_too(
+    bailian: BailianEmulator, client: httpx.Client, fault: str
+) -> None:
+    session_id = begin(bailian)
+    bailian.apps[APP].faults = Faults.always(fault)
+    with open_stream(bailian, client, session_id) as response:
+        response.read()
+
+    assert bailian.session(session_id)[1:] == [Round("问", "0问")]
+
+
+def test_a_refusal_leaves_no_turn(bailian: BailianEmulator) -> None:
+    bailian.keep_aborted = True
+    session_id = begin(bailian)
+    bailian.apps[APP].error = ErrorReply.of("Throttling")
+
+    assert say(bailian, "1", session_id).status_code == 429
+    assert bailian.session(session_id) == [Round("0", "0")]
+
+
+@pytest.mark.parametrize("rounds", [1, 49, 50])
+def test_requests_at_once_to_a_session_lose_no_round(bailian: BailianEmulator, rounds: int) -> None:
+    bailian.full_session = "oldest"
+    session_id = begin(bailian, rounds=rounds)
+    bailian.apps[APP].pace = 0.05
+    threads = [threading.Thread(target=say, args=(bailian, p, session_id)) for p in "abc"]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    held = bailian.session(session_id)
+    assert {r.prompt for r in held[-3:]} == {"a", "b", "c"}
+    # None of them saw another: they were written at the same time.
+    assert {r.answer.strip("0") for r in held[-3:]} == {"a", "b", "c"}
+
+
+def test_a_round_is_not_lost_when_its_session_is_emptied_meanwhile(
+    bailian: BailianEmulator, clock: Clock, client: httpx.Client
+) -> None:
+    bailian.unknown_session = "same"
+    session_id = begin(bailian)
+    app = bailian.apps[APP]
+    app.pace = 0.2
+    with open_stream(bailian, client, session_id) as response:
+        app.pace = 0.0
+        clock.now += 3600
+        assert output(say(bailian, "1", session_id))["text"] == "1"
+        response.read()
+
+    assert bailian.session(session_id) == [Round("1", "1"), Round("问", "0问")]
+
+
+def test_all_sessions_can_be_looked_at(bailian: BailianEmulator) -> None:
+    first, second = begin(bailian, "甲", rounds=2), begin(bailian, "乙")
+
+    found = bailian.sessions()
+    found[first].clear()
+
+    assert list(found) == [first, second]
+    assert bailian.sessions() == {
+        first: [Round("甲", "甲"), Round("甲", "甲甲")],
+        second: [Round("乙", "乙")],
+    }
+
+
+def test_sessions_are_looked_at_while_others_begin(bailian: BailianEmulator) -> None:
+    thread = threading.Thread(target=lambda: [say(bailian, "0") for _ in range(100)])
+    thread.start()
+    while thread.is_alive():
+        assert all(len(rounds) <= 1 for rounds in bailian.sessions().values())
+        time.sleep(0)
+    thread.join()
+
+    assert len(bailian.sessions()) == 100
+
+
+def test_the_switches_are_arguments_too() -> None:
+    usual = BailianEmulator()
+    other = BailianEmulator(unknown_session="error", full_session="oldest", keep_aborted=True)
+
+    assert (usual.unknown_session, usual.full_session, usual.keep_aborted) == ("new", "new", False)
+    assert (other.unknown_session, other.full_session, other.keep_aborted) == ("error", "oldest", True)

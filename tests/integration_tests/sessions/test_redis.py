@@ -1,0 +1,776 @@
+"""Sessions in Redis: the contract of all stores, then conversations that go from process to process."""
+
+from __future__ import annotations
+
+import asyncio
+import copy
+import gc
+import hashlib
+import json
+import multiprocessing
+import pickle
+import re
+import subprocess
+import sys
+import time
+import warnings
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+
+import anyio
+import pytest
+import redis
+import redis.asyncio as aioredis
+from langchain_core.messages import (
+    AIMessage,
+    BaseMessage,
+    HumanMessage,
+    SystemMessage,
+    messages_from_dict,
+    messages_to_dict,
+)
+
+from langchain_bailian_app import (
+    BailianAppChatModel,
+    BailianSessionWarning,
+    InMemorySessionStore,
+    SessionStore,
+)
+from langchain_bailian_app.emulator import App, Reply, Round
+from langchain_bailian_app.redis_sessions import RedisSessionStore
+from langchain_bailian_app.sessions._store import KEY_LIFETIME, SESSION_LIFETIME
+from tests.redis_server import redis_server
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Iterator
+    from multiprocessing.connection import Connection
+
+    from langchain_bailian_app.emulator import BailianEmulator, Turn
+
+    Make = Callable[..., BailianAppChatModel]
+
+PLACE = "https://dashscope.example/api/v1\nworkspace\napp"
+SESSION, OTHER = f"{PLACE}\nsession-1", f"{PLACE}\nsession-2"
+THREAD = f"{PLACE}\nthread Alice"
+PROCESSES, CONVERSATIONS, TURNS = 4, 100, 10
+# Processes that share nothing with this one, but import everything only once for all of them.
+FRESH = multiprocessing.get_context("forkserver")
+FRESH.set_forkserver_preload([__name__])
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[str]:
+    """Run a Redis server, give its URL."""
+    with redis_server() as url:
+        yield url
+
+
+@pytest.fixture
+def admin(server: str) -> Iterator[redis.Redis]:
+    """Return a client of an empty server."""
+    with redis.Redis.from_url(server, decode_responses=True) as client:
+        client.flushall()
+        yield client
+
+
+@pytest.fixture
+def store(server: str, admin: redis.Redis) -> Iterator[RedisSessionStore]:
+    """Return a store on an empty server."""
+    made = RedisSessionStore.from_url(server)
+    yield made
+    made.close()
+
+
+# -- the contract ------------------------------------------------------------------------------------
+
+
+@dataclass
+class Tried:
+    """A store, called by its methods for threads or by those for event loops."""
+
+    store: SessionStore
+    prefix: str
+    pass_time: Callable[[float], None]
+
+    async def do(self, step: str, *arguments: str | int) -> Any:
+        result = getattr(self.store, self.prefix + step)(*arguments)
+        return await result if self.prefix else result
+
+
+@pytest.fixture(params=["memory", "memory, async", "redis", "redis, async"])
+async def tried(request: pytest.FixtureRequest) -> AsyncIterator[Tried]:
+    kind, _, flavour = request.param.partition(", ")
+    prefix = "a" if flavour else ""
+    if kind == "memory":
+        now = [0.0]
+        yield Tried(
+            InMemorySessionStore(clock=lambda: now[0]),
+            prefix,
+            lambda seconds: now.append(now.pop() + seconds),
+        )
+        return
+    client = request.getfixturevalue("admin")
+
+    def pass_time(seconds: float) -> None:
+        for key in client.scan_iter():
+            client.pexpire(key, client.pttl(key) - int(seconds * 1000))
+
+    store = RedisSessionStore.from_url(request.getfixturevalue("server"))
+    yield Tried(store, prefix, pass_time)
+    store.close()
+    await store.aclose()
+
+
+async def test_a_known_session_is_not_opened_again(tried: Tried) -> None:
+    await tried.do("open", SESSION, "first")
+    await tried.do("open", SESSION, "again")
+
+    assert await tried.do("claim", SESSION, 1, "again") is None
+    assert await tried.do("claim", SESSION, 1, "first")
+
+
+async def test_an_open_does_not_touch_a_session_that_moved_on_or_is_claimed(tried: Tried) -> None:
+    await tried.do("open", SESSION, "first")
+    token = await tried.do("claim", SESSION, 1, "first")
+    await tried.do("open", SESSION, "first")
+    assert await tried.do("claim", SESSION, 1, "first") is None
+    assert await tried.do("complete", token, 2, "second")
+    await tried.do("open", SESSION, "first")
+
+    assert await tried.do("claim", SESSION, 1, "first") is None
+    assert await tried.do("claim", SESSION, 2, "second")
+
+
+@pytest.mark.parametrize(
+    ("session", "turn", "digest"),
+    [(OTHER, 1, "first"), (SESSION, 2, "first"), (SESSION, 0, "first"), (SESSION, 1, "other")],
+)
+async def test_a_claim_needs_the_exact_position(
+    tried: Tried, session: str, turn: int, digest: str
+) -> None:
+    await tried.do("open", SESSION, "first")
+
+    assert await tried.do("claim", session, turn, digest) is None
+    assert await tried.do("claim", SESSION, 1, "first")
+
+
+async def test_a_second_claim_is_refused_until_the_first_is_completed(tried: Tried) -> None:
+    await tried.do("open", SESSION, "first")
+    token = await tried.do("claim", SESSION, 1, "first")
+
+    assert await tried.do("claim", SESSION, 1, "first") is None
+    assert await tried.do("complete", token, 2, "second") is True
+    assert await tried.do("claim", SESSION, 1, "first") is None
+    assert await tried.do("claim", SESSION, 2, "second")
+
+
+async def test_a_released_session_stays_where_it_was(tried: Tried) -> None:
+    await tried.do("open", SESSION, "first")
+    token = await tried.do("claim", SESSION, 1, "first")
+    await tried.do("release", token)
+
+    assert await tried.do("complete", token, 2, "second") is False
+    assert await tried.do("claim", SESSION, 1, "first") not in (None, token)
+
+
+async def test_only_the_token_of_the_claim_ends_it(tried: Tried) -> None:
+    await tried.do("open", SESSION, "first")
+    old = await tried.do("claim", SESSION, 1, "first")
+    await tried.do("release", old)
+    token = await tried.do("claim", SESSION, 1, "first")
+    for foreign in (old, old.partition(":")[0], "", "?", f"{token}?"):
+        await tried.do("release", foreign)
+
+        assert await tried.do("complete", foreign, 2, "second") is False
+    assert await tried.do("claim", SESSION, 1, "first") is None
+    assert await tried.do("complete", token, 2, "second") is True
+    assert await tried.do("complete", token, 3, "third") is False
+
+
+async def test_a_session_is_forgotten_an_hour_after_its_last_step(tried: Tried) -> None:
+    most = SESSION_LIFETIME - 60
+    await tried.do("open", SESSION, "first")
+    tried.pass_time(most)
+    token = await tried.do("claim", SESSION, 1, "first")
+    tried.pass_time(most)
+    assert await tried.do("complete", token, 2, "second")
+    tried.pass_time(most)
+    token = await tried.do("claim", SESSION, 2, "second")
+    tried.pass_time(most)
+    await tried.do("release", token)
+    tried.pass_time(most)
+    assert await tried.do("claim", SESSION, 2, "second")
+    tried.pass_time(SESSION_LIFETIME + 1)
+
+    assert await tried.do("claim", SESSION, 2, "second") is None
+
+
+async def test_a_claim_ends_with_its_session_an_hour_after_it_was_made(tried: Tried) -> None:
+    await tried.do("open", SESSION, "first")
+    token = await tried.do("claim", SESSION, 1, "first")
+    tried.pass_time(SESSION_LIFETIME - 60)
+    await tried.do("open", SESSION, "anew")  # known still: nothing happens
+    assert await tried.do("claim", SESSION, 1, "first") is None
+    tried.pass_time(61)
+
+    assert await tried.do("complete", token, 2, "second") is False
+    await tried.do("release", token)
+    await tried.do("open", SESSION, "anew")
+    assert await tried.do("complete", token, 2, "second") is False
+    assert await tried.do("claim", SESSION, 1, "anew")
+
+
+async def test_a_refused_claim_does_not_lengthen_a_life(tried: Tried) -> None:
+    await tried.do("open", SESSION, "first")
+    await tried.do("claim", SESSION, 1, "first")
+    tried.pass_time(SESSION_LIFETIME - 60)
+    assert await tried.do("claim", SESSION, 1, "first") is None
+    tried.pass_time(61)
+    await tried.do("open", SESSION, "anew")
+
+    assert await tried.do("claim", SESSION, 1, "anew")
+
+
+async def test_the_session_of_a_key_is_remembered_for_a_day(tried: Tried) -> None:
+    assert await tried.do("get", THREAD) is None
+    await tried.do("put", THREAD, "会话-1")
+    tried.pass_time(KEY_LIFETIME - 60)
+    assert await tried.do("get", THREAD) == "会话-1"
+    await tried.do("put", THREAD, "会话-2")
+    tried.pass_time(KEY_LIFETIME - 60)
+
+    assert await tried.do("get", THREAD) == "会话-2"
+    assert await tried.do("get", f"{THREAD}a") is None
+    tried.pass_time(61)
+    assert await tried.do("get", THREAD) is None
+
+
+async def test_keys_and_sessions_of_one_name_are_apart(tried: Tried) -> None:
+    await tried.do("put", THREAD, "session")
+    assert await tried.do("claim", THREAD, 1, "thread") is None
+    await tried.do("open", THREAD, "thread")
+
+    assert await tried.do("claim", THREAD, 1, "thread")
+    assert await tried.do("get", THREAD) == "session"
+
+
+async def test_of_fifty_tasks_one_claims(tried: Tried) -> None:
+    await tried.do("open", SESSION, "first")
+    tokens = await asyncio.gather(*(tried.do("claim", SESSION, 1, "first") for _ in range(50)))
+
+    assert sum(token is not None for token in tokens) == 1
+
+
+@pytest.mark.parametrize("kind", ["memory", "redis"])
+def test_of_fifty_threads_one_claims(request: pytest.FixtureRequest, kind: str) -> None:
+    store = InMemorySessionStore() if kind == "memory" else request.getfixturevalue("store")
+    with ThreadPoolExecutor(50) as pool:
+        for number in range(10):
+            store.open(f"{SESSION}{number}", "first")
+            tokens = list(
+                pool.map(lambda _, n=number: store.claim(f"{SESSION}{n}", 1, "first"), range(50))
+            )
+
+            assert sum(token is not None for token in tokens) == 1
+
+
+# -- what is Redis' own ------------------------------------------------------------------------------
+
+
+def all_steps(store: SessionStore, session: str = SESSION) -> None:
+    store.open(session, "first")
+    token = store.claim(session, 1, "first")
+    assert token
+    store.release(token)
+    token = store.claim(session, 1, "first")
+    assert token
+    assert store.complete(token, 2, "second")
+    store.put(session, "s")
+    assert store.get(session) == "s"
+
+
+async def all_asteps(store: SessionStore, session: str = SESSION) -> None:
+    await store.aopen(session, "first")
+    token = await store.aclaim(session, 1, "first")
+    assert token
+    await store.arelease(token)
+    token = await store.aclaim(session, 1, "first")
+    assert token
+    assert await store.acomplete(token, 2, "second")
+    await store.aput(session, "s")
+    assert await store.aget(session) == "s"
+
+
+async def test_each_step_is_one_round_trip(store: RedisSessionStore, admin: redis.Redis) -> None:
+    all_steps(store, OTHER)
+    await all_asteps(store, THREAD)
+    admin.config_resetstat()
+    all_steps(store)
+    await all_asteps(store, f"{SESSION} again")
+    called = admin.info("commandstats")
+    within_scripts = {"cmdstat_exists", "cmdstat_hset", "cmdstat_hdel", "cmdstat_pexpire"}
+    within_scripts |= {"cmdstat_hget", "cmdstat_hmget", "cmdstat_config|resetstat", "cmdstat_info"}
+    sent = {name: numbers["calls"] for name, numbers in called.items() if name not in within_scripts}
+
+    assert sent == {"cmdstat_evalsha": 10, "cmdstat_get": 2, "cmdstat_set": 2}
+
+
+def test_nothing_in_redis_tells_of_services_and_threads(
+    store: RedisSessionStore, admin: redis.Redis
+) -> None:
+    all_steps(store)
+    store.claim(SESSION, 2, "second")
+    store.put(THREAD, "session-id")
+    sessions, threads = admin.keys("bailian:session:*"), admin.keys("bailian:thread:*")
+    values = [admin.hgetall(key) for key in sessions] + [admin.get(key) for key in threads]
+
+    assert len(sessions) == 1
+    assert len(threads) == 2
+    for key in admin.scan_iter():
+        assert re.fullmatch(r"bailian:\w+:[0-9a-f]{64}", key)
+        assert 0 < admin.ttl(key) <= (KEY_LIFETIME if key in threads else SESSION_LIFETIME)
+    assert not re.search(r"dashscope|workspace|app|Alice", json.dumps(values))
+
+
+def test_prefixes_keep_stores_apart(server: str, store: RedisSessionStore, admin: redis.Redis) -> None:
+    other = RedisSessionStore.from_url(server, prefix="another:")
+    store.open(SESSION, "first")
+    store.put(THREAD, "s")
+
+    assert other.claim(SESSION, 1, "first") is None
+    assert other.get(THREAD) is None
+    all_steps(other)
+    other.close()
+    assert store.claim(SESSION, 1, "first")
+
+
+def test_a_store_survives_a_server_that_forgot_its_scripts(
+    store: RedisSessionStore, admin: redis.Redis
+) -> None:
+    all_steps(store)
+    admin.script_flush()
+
+    all_steps(store, OTHER)
+
+
+def test_a_claim_sent_again_after_a_lost_reply_holds(server: str, admin: redis.Redis) -> None:
+    class Repeating(redis.Redis):
+        def evalsha(self, *arguments: Any) -> Any:
+            super().evalsha(*arguments)
+            return super().evalsha(*arguments)
+
+    with Repeating.from_url(server) as client:
+        store = RedisSessionStore(client=client)
+        store.open(SESSION, "first")
+
+        assert store.claim(SESSION, 1, "first")
+        assert store.claim(SESSION, 1, "first") is None
+
+
+@pytest.mark.parametrize("decode_responses", [False, True])
+async def test_clients_of_the_caller_are_used_and_left_open(
+    server: str, admin: redis.Redis, *, decode_responses: bool
+) -> None:
+    with redis.Redis.from_url(server, decode_responses=decode_responses) as client:
+        async with aioredis.from_url(server, decode_responses=decode_responses) as async_client:
+            store = RedisSessionStore(client=client, async_client=async_client)
+            all_steps(store)
+            await all_asteps(store, OTHER)
+            connected = admin.info("clients")["connected_clients"]
+            store.close()
+            await store.aclose()
+
+            assert admin.info("clients")["connected_clients"] == connected
+            assert isinstance(store, SessionStore)
+
+
+async def test_a_store_without_a_client_of_the_kind_says_so(server: str) -> None:
+    with (
+        redis.Redis.from_url(server) as client,
+        pytest.raises(ValueError, match="no `async_client`"),
+    ):
+        await RedisSessionStore(client=client).aget(THREAD)
+    async with aioredis.from_url(server) as async_client:
+        with pytest.raises(ValueError, match="no `client`"):
+            RedisSessionStore(async_client=async_client).get(THREAD)
+    with pytest.raises(ValueError, match="from_url"):
+        RedisSessionStore()
+
+
+def test_a_store_shows_no_password_and_goes_into_no_pickle(make_model: Make) -> None:
+    store = RedisSessionStore.from_url("redis://user:planted@127.0.0.1")
+    model = make_model(session_store=store)
+
+    assert "planted" not in repr(store) + repr(model)
+    assert copy.deepcopy(model).session_store is store
+    with pytest.raises(TypeError, match="one of its own"):
+        pickle.dumps(model)
+
+
+def test_one_store_on_many_loops_at_once_leaves_no_connection(server: str, admin: redis.Redis) -> None:
+    store = RedisSessionStore.from_url(server)
+    connected = admin.info("clients")["connected_clients"]
+
+    async def many(loop: int) -> None:
+        await asyncio.gather(*(all_asteps(store, f"{SESSION} {loop} {n}") for n in range(60)))
+
+    for _ in range(2):
+        with ThreadPoolExecutor(4) as pool:
+            list(pool.map(lambda loop: asyncio.run(many(loop)), range(4)))
+        admin.flushall()
+    for _ in range(2):  # closed, it opens again
+        all_steps(store)
+        store.close()
+        admin.flushall()
+    deadline = time.monotonic() + 5
+    while admin.info("clients")["connected_clients"] > connected and time.monotonic() < deadline:
+        time.sleep(0.01)
+
+    assert admin.info("clients")["connected_clients"] == connected
+
+
+@pytest.mark.parametrize("closing", [True, False])
+@pytest.mark.filterwarnings("ignore::ResourceWarning")  # where nobody closes
+async def test_a_loop_closed_by_hand_is_forgotten(
+    server: str, admin: redis.Redis, *, closing: bool
+) -> None:
+    store = RedisSessionStore.from_url(server)
+
+    def by_hand() -> None:
+        loop = asyncio.new_event_loop()
+        loop.run_until_complete(all_asteps(store))
+        if closing:
+            loop.run_until_complete(store.aclose())
+            loop.run_until_complete(store.aclose())  # has nothing to do
+        loop.close()
+
+    await asyncio.to_thread(by_hand)
+    await all_asteps(store, OTHER)
+    await store.aclose()
+    gc.collect()  # here, where the warning is expected
+
+
+async def test_a_cluster() -> None:
+    with redis_server(cluster=True) as url, redis.RedisCluster.from_url(url) as client:
+        async with aioredis.RedisCluster.from_url(url) as async_client:
+            store = RedisSessionStore(client=client, async_client=async_client)
+            for number in range(10):  # in as many slots
+                all_steps(store, f"{SESSION}{number}")
+                await all_asteps(store, f"{OTHER}{number}")
+
+
+def test_without_the_package_the_import_says_what_to_install() -> None:
+    script = """
+import sys
+sys.modules["redis"] = None
+import langchain_bailian_app
+try:
+    import langchain_bailian_app.redis_sessions
+except ImportError as error:
+    print(error)
+"""
+    said = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+
+    assert "pip install 'langchain-bailian-app[redis]'" in said.stdout
+
+
+async def test_an_unreachable_server_fails_a_call_before_anything_is_sent(
+    bailian: BailianEmulator, make_model: Make
+) -> None:
+    with redis_server() as url:
+        pass  # it is gone
+    store = RedisSessionStore.from_url(url)
+    model = make_model(app_of(bailian), history="thread", session_key="key", session_store=store)
+    sent = len(bailian.requests)
+    with pytest.raises(redis.ConnectionError):
+        model.invoke("?")
+    with pytest.raises(redis.ConnectionError):
+        await model.ainvoke("?")
+
+    assert len(bailian.requests) == sent
+
+
+async def test_a_claim_cancelled_before_its_reply_came_is_given_back(
+    server: str, admin: redis.Redis
+) -> None:
+    done = asyncio.Event()
+
+    class Slow(aioredis.Redis):
+        async def evalsha(self, *arguments: Any) -> Any:
+            result = await super().evalsha(*arguments)
+            if not done.is_set():
+                done.set()
+                await asyncio.sleep(60)
+            return result
+
+    async with Slow.from_url(server) as slow, aioredis.from_url(server) as quick:
+        store = RedisSessionStore(async_client=quick)
+        await all_asteps(store)  # the server knows the scripts
+        task = asyncio.create_task(RedisSessionStore(async_client=slow).aclaim(SESSION, 2, "second"))
+        await done.wait()
+        assert await store.aclaim(SESSION, 2, "second") is None
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+        assert await store.aclaim(SESSION, 2, "second")
+
+
+async def test_a_thread_goes_on_after_a_web_framework_cancelled_its_call(
+    bailian: BailianEmulator, make_model: Make, store: RedisSessionStore
+) -> None:
+    """Starlette cancels by anyio, which lets a task that ends wait for nothing more."""
+    app_id = app_of(bailian, pace=0.01)
+    model = make_model(app_id, history="thread", session_key="key", session_store=store)
+    first = await model.ainvoke("一")
+
+    async def until_the_first_chunk() -> None:
+        async for _ in model.astream("二"):
+            await store.aclose()  # so that giving the claim back has to wait for a connection
+            group.cancel_scope.cancel()
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(until_the_first_chunk)
+    await asyncio.sleep(0.1)
+    again = await model.ainvoke("三")
+    await store.aclose()
+
+    assert again.response_metadata["session_id"] == first.response_metadata["session_id"]
+
+
+# -- conversations across processes ------------------------------------------------------------------
+
+
+def answer_to(history: list[Round], question: str) -> str:
+    """Return an answer that tells by a hash all that was said before it."""
+    told = json.dumps([*history, question], ensure_ascii=False)
+    return f"{len(history) + 1}：{hashlib.sha256(told.encode()).hexdigest()}"
+
+
+def answer(turn: Turn) -> Reply:
+    text = answer_to(list(turn.history), turn.prompt)
+    return Reply(text, pieces=[text[:2], text[2:40], text[40:]])
+
+
+def app_of(bailian: BailianEmulator, **fields: Any) -> str:
+    return bailian.add_app(App("hashing", answer=answer, **fields))
+
+
+def rounds_of(messages: list[BaseMessage]) -> list[Round]:
+    texts = [message.text for message in messages]
+    return [Round(*pair) for pair in zip(texts[::2], texts[1::2], strict=True)]
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What a process needs to know of the others."""
+
+    base_url: str
+    api_key: str
+    app_id: str
+    redis_url: str
+
+    @lru_cache(maxsize=1)  # noqa: B019 -- one for each process
+    def model(self) -> BailianAppChatModel:
+        return BailianAppChatModel(
+            app_id=self.app_id,
+            base_url=self.base_url,
+            api_key=self.api_key,
+            history="session",
+            session_store=RedisSessionStore.from_url(self.redis_url),
+        )
+
+
+def go_on(settings: Settings, transcripts: list[str], *, on_a_loop: bool) -> list[str]:
+    """Answer conversations that came as JSON, all at once, by threads or on an event loop."""
+    warnings.simplefilter("ignore", BailianSessionWarning)
+    model = settings.model()
+    inputs = [messages_from_dict(json.loads(transcript)) for transcript in transcripts]
+
+    async def answers() -> list[AIMessage]:
+        return list(await asyncio.gather(*map(model.ainvoke, inputs)))
+
+    if on_a_loop:
+        answered = asyncio.run(answers())
+    else:
+        with ThreadPoolExecutor(25) as pool:
+            answered = list(pool.map(model.invoke, inputs))
+    return [
+        json.dumps(messages_to_dict([*messages, message]))
+        for messages, message in zip(inputs, answered, strict=True)
+    ]
+
+
+@pytest.fixture(scope="module")
+def unmeasured() -> Iterator[None]:
+    """Let further processes not measure which lines they run: it would take too long."""
+    with pytest.MonkeyPatch.context() as environment:
+        environment.delenv("COVERAGE_PROCESS_CONFIG", raising=False)
+        yield
+
+
+@pytest.fixture
+def settings(bailian: BailianEmulator, server: str, admin: redis.Redis, unmeasured: None) -> Settings:
+    """Return what further processes need to know."""
+    return Settings(bailian.base_url, bailian.api_key, app_of(bailian), server)
+
+
+@pytest.fixture(scope="module")
+def processes(unmeasured: None) -> Iterator[list[ProcessPoolExecutor]]:
+    """Run processes, each a pool of its own, so that a test can choose."""
+    pools = [ProcessPoolExecutor(1, mp_context=FRESH) for _ in range(PROCESSES)]
+    yield pools
+    for pool in pools:
+        pool.shutdown()
+
+
+def asked(transcript: str, question: str) -> str:
+    messages = messages_from_dict(json.loads(transcript))
+    return json.dumps(messages_to_dict([*messages, HumanMessage(question)]))
+
+
+def ask_everywhere(
+    processes: list[ProcessPoolExecutor],
+    settings: Settings,
+    shares: list[dict[int, str]],
+    *,
+    on_a_loop: bool,
+) -> list[dict[int, list[BaseMessage]]]:
+    """Let each process go on with its share of the conversations."""
+    futures = [
+        pool.submit(go_on, settings, list(share.values()), on_a_loop=on_a_loop)
+        for pool, share in zip(processes, shares, strict=True)
+    ]
+    return [
+        {
+            number: messages_from_dict(json.loads(transcript))
+            for number, transcript in zip(share, future.result(60), strict=True)
+        }
+        for share, future in zip(shares, futures, strict=True)
+    ]
+
+
+@pytest.mark.no_cover  # measuring lines would take longer than the conversations
+def test_conversations_go_round_four_processes_and_are_raced_for(
+    bailian: BailianEmulator, settings: Settings, processes: list[ProcessPoolExecutor]
+) -> None:
+    """In every third turn two processes ask at once; of some conversations the loser goes on."""
+    transcripts = dict.fromkeys(range(CONVERSATIONS), "[]")
+    sessions: dict[int, str] = {}
+    expected: dict[int, list[Round]] = {}  # of each session
+    for turn in range(1, TURNS + 1):
+        shares: list[dict[int, str]] = [{} for _ in range(PROCESSES)]
+        raced = turn % 3 == 0
+        for number, transcript in transcripts.items():
+            process = (number + turn) % PROCESSES
+            shares[process][number] = asked(transcript, f"对话{number}的第{turn}问")
+            if raced:
+                rival = (process + 1) % PROCESSES
+                shares[rival][number] = asked(transcript, f"对话{number}的第{turn}问，另问")
+        answers = ask_everywhere(processes, settings, shares, on_a_loop=turn % 2 == 0)
+        for number in transcripts:
+            results = [share[number] for share in answers if number in share]
+            for messages in results:
+                rounds = rounds_of(messages)
+                assert rounds[-1].answer == answer_to(rounds[:-1], rounds[-1].prompt)
+            results.sort(key=lambda messages: messages[-1].response_metadata["history"])
+            histories = [messages[-1].response_metadata["history"] for messages in results]
+            if number in sessions and sessions[number] == "left":
+                assert set(histories) == {"replayed"}
+            else:
+                # One process wins, whichever it is; "replayed" comes before "session".
+                assert histories == (["replayed", "session"] if raced else ["session"])
+                metadata = results[-1][-1].response_metadata
+                assert metadata["session_turn"] == turn
+                assert sessions.setdefault(number, metadata["session_id"]) == metadata["session_id"]
+                expected[number] = rounds_of(results[-1])
+                if raced and number % 10 == 0 and turn > 5:
+                    assert bailian.session(sessions[number]) == expected[number]
+                    sessions[number] = "left"
+                    results.reverse()
+            transcripts[number] = json.dumps(messages_to_dict(results[-1]))
+    going_on = {number: session for number, session in sessions.items() if session != "left"}
+
+    assert len(going_on) == len(set(going_on.values())) == CONVERSATIONS - CONVERSATIONS // 10
+    for number, session_id in going_on.items():
+        assert bailian.session(session_id) == expected[number]
+        assert [f"对话{number}的第{turn}问" for turn in range(1, TURNS + 1)] == [
+            round_.prompt.removesuffix("，另问") for round_ in expected[number]
+        ]
+
+
+async def test_another_model_with_another_store_goes_on(
+    bailian: BailianEmulator, make_model: Make, settings: Settings
+) -> None:
+    stores = [RedisSessionStore.from_url(settings.redis_url) for _ in range(2)]
+    one, other = (
+        make_model(settings.app_id, history="session", session_store=store) for store in stores
+    )
+    messages: list[BaseMessage] = [SystemMessage("只用中文。"), HumanMessage("一")]
+    messages += [one.invoke(messages), HumanMessage("二")]
+    messages += [await other.ainvoke(messages), HumanMessage("三")]
+    messages.append(one.invoke(messages))
+    for store in stores:
+        store.close()
+        await store.aclose()
+    metadata = messages[-1].response_metadata
+
+    assert (metadata["history"], metadata["session_turn"]) == ("session", 3)
+    held = bailian.session(metadata["session_id"])
+    assert [round_.prompt for round_ in held] == ["只用中文。\n\n一", "二", "三"]
+    assert [round_.answer for round_ in held] == [message.text for message in messages[2::2]]
+
+
+def test_a_dumped_conversation_goes_on_in_a_new_process(
+    bailian: BailianEmulator, settings: Settings
+) -> None:
+    transcript = asked(go_on(settings, [asked("[]", "一")], on_a_loop=False)[0], "二")
+    settings.model().session_store.close()
+    with ProcessPoolExecutor(1, mp_context=FRESH) as new:
+        [dumped] = new.submit(go_on, settings, [transcript], on_a_loop=False).result(60)
+    messages = messages_from_dict(json.loads(dumped))
+    metadata = messages[-1].response_metadata
+
+    assert (metadata["history"], metadata["session_turn"]) == ("session", 2)
+    assert bailian.session(metadata["session_id"]) == rounds_of(messages)
+
+
+def stream_and_stall(settings: Settings, transcript: str, parent: Connection) -> None:
+    """Show the first chunk of an answer, and wait to be killed."""
+    for chunk in settings.model().stream(messages_from_dict(json.loads(transcript))):
+        parent.send(chunk.text)
+    parent.send("the whole answer came")
+
+
+@pytest.mark.parametrize("next_question", ["二", "三"], ids=["the same", "another"])
+def test_a_killed_process_leaves_its_claim_and_the_next_call_is_told_anew(
+    bailian: BailianEmulator, settings: Settings, store: RedisSessionStore, next_question: str
+) -> None:
+    model = settings.model().model_copy(update={"session_store": store})
+    first = model.invoke("一")
+    transcript = json.dumps(messages_to_dict([HumanMessage("一"), first, HumanMessage("二")]))
+    bailian.apps[settings.app_id].pace = 0.2
+    here, there = FRESH.Pipe()
+    process = FRESH.Process(target=stream_and_stall, args=(settings, transcript, there))
+    process.start()
+    assert here.poll(60)
+    shown = here.recv()
+    process.kill()
+    process.join()
+    for end in (here, there):
+        end.close()
+    process.close()
+    bailian.apps[settings.app_id].pace = 0
+    messages = [HumanMessage("一"), first, HumanMessage(next_question)]
+    with pytest.warns(BailianSessionWarning, match="a call to it broke off") as warned:
+        answered = model.invoke(messages)
+
+    assert len(warned) == 1
+    assert answer_to([Round("一", first.text)], "二").startswith(shown)
+    assert answered.text == answer_to([Round("一", first.text)], next_question)
+    assert answered.response_metadata["history"] == "replayed"
+    with warnings.catch_warnings(action="error"):
+        again = model.invoke([*messages, answered, HumanMessage("四")])
+    assert again.text == answer_to(rounds_of([*messages, answered]), "四")

@@ -1,0 +1,189 @@
+"""Through proxies and over TLS, alike in threads and on event loops."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+import httpx
+import pytest
+import trustme
+
+from langchain_bailian_app.errors import BailianConnectionError
+from tests.proxy_server import Forwarder
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from langchain_bailian_app import BailianAppChatModel
+    from langchain_bailian_app.emulator import BailianEmulator
+
+    Make = Callable[..., BailianAppChatModel]
+
+ORIGIN = "http://service.example"
+
+
+def port_of(bailian: BailianEmulator) -> int:
+    port = urlsplit(bailian.base_url).port
+    assert port is not None
+    return port
+
+
+@pytest.mark.parametrize(("variable", "scheme"), [("http_proxy", "http"), ("ALL_PROXY", "socks5")])
+def test_the_proxy_of_the_environment_is_used_for_other_hosts(
+    bailian: BailianEmulator,
+    make_model: Make,
+    monkeypatch: pytest.MonkeyPatch,
+    variable: str,
+    scheme: str,
+) -> None:
+    with Forwarder(port_of(bailian), origin=ORIGIN, socks=scheme == "socks5") as proxy:
+        monkeypatch.setenv(variable, f"{scheme}://127.0.0.1:{proxy.port}")
+        model = make_model(base_url=f"{ORIGIN}/api/v1", allow_insecure_http=True)
+
+        assert model.invoke("?").text
+        assert proxy.connections == 1
+        assert asyncio.run(model.ainvoke("?")).text
+        assert proxy.connections == 2
+        make_model().invoke("?")  # loopback itself
+        assert proxy.connections == 2
+
+
+@pytest.mark.parametrize("way", ["in threads", "on an event loop"])
+def test_the_proxy_gets_its_credentials(
+    bailian: BailianEmulator, make_model: Make, monkeypatch: pytest.MonkeyPatch, way: str
+) -> None:
+    with Forwarder(port_of(bailian), origin=ORIGIN) as proxy:
+        monkeypatch.setenv("http_proxy", f"http://user:secret@127.0.0.1:{proxy.port}")
+        model = make_model(base_url=f"{ORIGIN}/api/v1", allow_insecure_http=True)
+
+        assert (model.invoke("?") if way == "in threads" else asyncio.run(model.ainvoke("?"))).text
+    assert "proxy-authorization" in bailian.requests[-1].headers
+    assert bailian.requests[-1].headers["authorization"] == "[removed]"
+
+
+def test_a_host_without_proxy_goes_straight(
+    bailian: BailianEmulator, make_model: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with Forwarder(port_of(bailian), origin=ORIGIN) as proxy:
+        monkeypatch.setenv("http_proxy", f"http://127.0.0.1:{proxy.port}")
+        monkeypatch.setenv("no_proxy", "service.example")
+        model = make_model(base_url=f"{ORIGIN}/api/v1", allow_insecure_http=True, max_retries=0)
+        with pytest.raises(BailianConnectionError, match="no connection to"):
+            model.invoke("?")
+        with pytest.raises(BailianConnectionError, match="no connection to"):
+            asyncio.run(model.ainvoke("?"))
+
+        assert proxy.connections == 0
+
+
+@pytest.mark.parametrize("way", ["in threads", "on an event loop"])
+def test_a_dead_proxy_is_named(make_model: Make, monkeypatch: pytest.MonkeyPatch, way: str) -> None:
+    monkeypatch.setenv("HTTP_PROXY", "http://user:secret@127.0.0.1:9")
+    model = make_model(base_url=f"{ORIGIN}/api/v1", allow_insecure_http=True, max_retries=0)
+    with pytest.raises(BailianConnectionError, match="the proxy of the variable http_proxy") as caught:
+        model.invoke("?") if way == "in threads" else asyncio.run(model.ainvoke("?"))
+
+    assert caught.value.is_retryable
+    assert "secret" not in str(caught.value)
+
+
+@pytest.fixture
+def authority() -> trustme.CA:
+    return trustme.CA()
+
+
+@pytest.fixture
+def secure(bailian: BailianEmulator, authority: trustme.CA) -> Iterator[str]:
+    """Serve the emulator over TLS, under a certificate of an authority of our own."""
+    server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("localhost").configure_cert(server)
+    with Forwarder(port_of(bailian), tls=server) as front:
+        yield f"https://localhost:{front.port}/api/v1"
+
+
+async def test_tls_with_an_authority_of_your_own(
+    make_model: Make, authority: trustme.CA, secure: str
+) -> None:
+    trusting = ssl.create_default_context()
+    authority.configure_trust(trusting)
+    with httpx.Client(verify=trusting) as client:
+        async with httpx.AsyncClient(verify=trusting) as async_client:
+            model = make_model(base_url=secure, http_client=client, http_async_client=async_client)
+
+            assert model.invoke("?").text
+            assert (await model.ainvoke("?")).text
+
+
+async def test_tls_with_an_authority_of_the_environment(
+    make_model: Make,
+    authority: trustme.CA,
+    secure: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    model = make_model(base_url=secure, max_retries=0)
+    with pytest.raises(BailianConnectionError, match="certificate"):
+        model.invoke("?")
+    with pytest.raises(BailianConnectionError, match="certificate"):
+        await model.ainvoke("?")
+    authority.cert_pem.write_to_path(str(tmp_path / "authority.pem"))
+    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "authority.pem"))
+
+    assert model.invoke("?").text
+    assert (await model.ainvoke("?")).text
+
+
+async def test_an_unknown_authority_is_an_error_before_anything_is_sent(
+    bailian: BailianEmulator, make_model: Make, secure: str
+) -> None:
+    model = make_model(base_url=secure, max_retries=0)
+    before = len(bailian.requests)
+    with pytest.raises(BailianConnectionError, match="certificate"):
+        model.invoke("?")
+    with pytest.raises(BailianConnectionError, match="certificate"):
+        await model.ainvoke("?")
+
+    assert len(bailian.requests) == before
+
+
+async def test_tls_goes_through_a_proxy(
+    bailian: BailianEmulator,
+    make_model: Make,
+    authority: trustme.CA,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("service.example").configure_cert(server)
+    authority.cert_pem.write_to_path(str(tmp_path / "authority.pem"))
+    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "authority.pem"))
+    with (
+        Forwarder(port_of(bailian), tls=server) as service,
+        Forwarder(service.port, tunnel=200) as proxy,
+    ):
+        monkeypatch.setenv("https_proxy", f"http://127.0.0.1:{proxy.port}")
+        model = make_model(base_url="https://service.example/api/v1")
+
+        assert model.invoke("?").text
+        assert model.invoke("?").text
+        assert proxy.connections == 1
+        assert (await model.ainvoke("?")).text
+        assert (await model.ainvoke("?")).text
+        assert proxy.connections == 2
+
+
+async def test_a_proxy_that_refuses_is_named(make_model: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    with Forwarder(9, tunnel=407) as proxy:
+        monkeypatch.setenv("https_proxy", f"http://user:secret@127.0.0.1:{proxy.port}")
+        model = make_model(base_url="https://service.example/api/v1", max_retries=2)
+        with pytest.raises(BailianConnectionError, match=r"the variable https_proxy: .*407") as caught:
+            model.invoke("?")
+        with pytest.raises(BailianConnectionError, match=r"the variable https_proxy: .*407") as acaught:
+            await model.ainvoke("?")
+
+        assert proxy.connections == 2  # asking again would not help
+    assert "secret" not in f"{caught.value} {acaught.value}"

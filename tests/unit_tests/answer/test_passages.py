@@ -1,0 +1,260 @@
+"""References and hits become passages."""
+
+import json
+from typing import Any
+
+import pytest
+
+from langchain_bailian_app._answer.passages import (
+    Passage,
+    passage_from_reference,
+    passages_from_nodes,
+    passages_from_observation,
+    sources,
+)
+
+TEXT = '【文档名】:茶书\n【标题】:第一章\n文档类型:["书"]\n【正文】:茶是\n一片叶子。\n'
+
+
+def hit(index: Any = 1, content: str = TEXT, **more: Any) -> dict[str, Any]:
+    return {"content": content, "referenceIndex": index, **more}
+
+
+def observation(*hits: Any) -> str:
+    return json.dumps(hits, ensure_ascii=False)
+
+
+def test_a_reference_is_a_passage() -> None:
+    reference = {
+        "images": ["https://example.com/1.png"],
+        "doc_name": "茶书",
+        "text": TEXT,
+        "index_id": "1",
+        "title": "第一章",
+        "doc_id": "file_1",
+        "doc_url": "https://example.com/tea",
+        "page_number": [0],
+    }
+    expected = Passage(
+        index=1,
+        text="茶是\n一片叶子。",
+        title="第一章",
+        doc_name="茶书",
+        doc_id="file_1",
+        doc_url="https://example.com/tea",
+        images=["https://example.com/1.png"],
+        page_number=[0],
+        extra={"文档类型": ["书"]},
+    )
+
+    assert expected == passage_from_reference(reference)
+
+
+def test_a_hit_is_a_passage_with_a_score() -> None:
+    expected = Passage(
+        index=2,
+        text="茶是\n一片叶子。",
+        title="第一章",
+        doc_name="茶书",
+        doc_id="file_1",
+        chunk_id="ws_kb_file_1_0",
+        score=0.5,
+        extra={"文档类型": ["书"]},
+    )
+    found = hit(
+        2, dataId="file_1", dataName="茶书", id="ws_kb_file_1_0", images=[], score=0.5, title="第一章"
+    )
+
+    assert [expected] == passages_from_observation(observation(found))
+
+
+def test_the_row_of_a_table_has_neither_images_nor_title() -> None:
+    found = hit(1, "name:龙井", dataId="table_1", score=1)
+
+    expected = Passage(index=1, text="name:龙井", doc_id="table_1", score=1.0)
+    assert [expected] == passages_from_observation(observation(found))
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        pytest.param(TEXT, ("茶书", "第一章", "茶是\n一片叶子。"), id="header"),
+        pytest.param("【文档名】：茶书\n【正文】：茶", ("茶书", None, "茶"), id="wide colons"),
+        pytest.param("\n 【文档名】:茶书\n【正文】:茶", ("茶书", None, "茶"), id="space in front"),
+        pytest.param("【正文】茶", (None, None, "茶"), id="no colon"),
+        pytest.param(" 茶 ", (None, None, "茶"), id="no header"),
+        pytest.param(
+            "【正文】:茶【标题】:不是", (None, None, "茶【标题】:不是"), id="a title in the body"
+        ),
+        pytest.param(
+            "【正文】:茶【正文】:茶", (None, None, "茶【正文】:茶"), id="a header in the body"
+        ),
+        pytest.param("【正文】:", (None, None, ""), id="empty body"),
+        pytest.param("", (None, None, ""), id="empty"),
+        pytest.param(None, (None, None, ""), id="null"),
+        pytest.param(7, (None, None, "7"), id="a number"),
+        pytest.param("引言\n【正文】:茶", (None, None, "引言\n【正文】:茶"), id="quoted in a text"),
+    ],
+)
+def test_the_header_of_a_chunk_becomes_fields(text: Any, expected: tuple[Any, ...]) -> None:
+    passage = passage_from_reference({"text": text})
+
+    assert expected == (passage.doc_name, passage.title, passage.text)
+
+
+def test_fields_come_before_the_header() -> None:
+    fields = {"title": "题", "doc_name": "名"}
+    (node,) = passages_from_nodes([{"text": TEXT, "metadata": fields}])
+    (found,) = passages_from_observation([hit(title="题", dataName="名")])
+
+    for passage in (passage_from_reference({"text": TEXT} | fields), node, found):
+        assert (passage.title, passage.doc_name) == ("题", "名")
+
+
+def test_without_fields_the_header_names_title_and_document() -> None:
+    (node,) = passages_from_nodes([{"text": TEXT}])
+    (found,) = passages_from_observation([hit()])
+
+    for passage in (passage_from_reference({"text": TEXT}), node, found):
+        assert (passage.title, passage.doc_name) == ("第一章", "茶书")
+        assert passage.extra == {"文档类型": ["书"]}
+
+
+def test_where_a_passage_stands_is_told_by_every_source() -> None:
+    places = {"images": "https://example.com/1.png", "page_number": [3, 4]}
+    node = {"text": "茶", "metadata": places | {"doc_url": "https://example.com/tea"}}
+    passages = [
+        passage_from_reference({"doc_url": "https://example.com/tea"} | places),
+        *passages_from_observation([hit(webSearchUrl="https://example.com/tea", **places)]),
+        *passages_from_nodes([node]),
+    ]
+
+    for passage in passages:
+        assert passage.doc_url == "https://example.com/tea"
+        assert passage.images == ["https://example.com/1.png"]
+        assert passage.page_number == [3, 4]
+
+
+@pytest.mark.parametrize(
+    ("index", "expected"),
+    [("4", 4), ("[4]", 4), (4, 4), ("12", 12), (None, None), ("", None), ("x", None), ([4], None)],
+)
+def test_numbers_come_in_several_spellings(index: Any, expected: int | None) -> None:
+    assert expected == passage_from_reference({"index_id": index}).index
+    assert expected == passages_from_observation(observation(hit(index)))[0].index
+
+
+@pytest.mark.parametrize(
+    "nothing",
+    [
+        None,
+        "",
+        "[]",
+        "{}",
+        '[{"content": "broken"',
+        '["[2025-1-2] 客人喝淡茶。"]',
+        '{"temperature": 21}',
+        "[1, null]",
+        [],
+        7,
+    ],
+)
+def test_what_is_no_list_of_hits_has_no_passages(nothing: Any) -> None:
+    assert passages_from_observation(nothing) == []
+
+
+def test_an_observation_that_is_no_string_is_read_too() -> None:
+    assert [Passage(index=1, text="茶")] == passages_from_observation([hit(1, "茶")])
+
+
+@pytest.mark.parametrize(
+    ("value", "images", "score"),
+    [(None, [], None), ("x", ["x"], None), ("0.5", ["0.5"], 0.5), ("", [], None), ([], [], None)],
+)
+def test_odd_values_stop_nothing(value: Any, images: list[str], score: float | None) -> None:
+    found = hit(1, "茶", images=value, score=value)
+
+    expected = Passage(index=1, text="茶", images=images, score=score)
+    assert [expected] == passages_from_observation(observation(found))
+
+
+def test_a_header_may_have_any_lines() -> None:
+    header = '【文档名】:茶书\n【标题】:第一章\n绿茶\n关键字:["茶", "水"]\n时间: 2025：三月'
+    text = f"{header}\n【正文】:茶"
+    (passage,) = passages_from_observation(observation(hit(1, text, webSearch=True, rankWeight=2)))
+
+    assert passage.title == "第一章\n绿茶"
+    assert passage.extra == {
+        "关键字": ["茶", "水"],
+        "时间": "2025：三月",
+        "webSearch": True,
+        "rankWeight": 2,
+    }
+
+
+def test_a_line_of_a_header_that_has_no_name_is_kept() -> None:
+    assert passage_from_reference({"text": "【附注\n【正文】:茶"}).extra == {"": "【附注"}
+
+
+def test_a_node_is_a_passage() -> None:
+    metadata = {
+        "parent": "",
+        "image_url": ["https://example.com/1.png"],
+        "title": "第一章",
+        "doc_id": "file_1",
+        "doc_name": "茶书",
+        "hier_title": "茶书/第一章",
+    }
+    node = {"score": 0.5, "node": {"id_": "ws_kb_file_1_0", "text": TEXT, "metadata": metadata}}
+    expected = Passage(
+        text="茶是\n一片叶子。",
+        title="第一章",
+        doc_name="茶书",
+        doc_id="file_1",
+        chunk_id="ws_kb_file_1_0",
+        score=0.5,
+        images=["https://example.com/1.png"],
+        extra={"文档类型": ["书"], "parent": "", "hier_title": "茶书/第一章"},
+    )
+
+    assert [expected] == passages_from_nodes([node])
+
+
+@pytest.mark.parametrize(
+    "node",
+    [
+        {"score": 1, "text": "茶", "metadata": {"_id": 7}},
+        {"score": "1.0", "metadata": {"_id": "7", "content": "茶"}},
+        {"score": 1, "node": {"id_": "7", "text": "茶", "metadata": None}},
+    ],
+)
+def test_a_node_may_have_another_shape(node: dict[str, Any]) -> None:
+    assert [Passage(text="茶", chunk_id="7", score=1.0)] == passages_from_nodes([node])
+
+
+def test_metadata_that_is_called_as_the_text_is_kept_beside_it() -> None:
+    (passage,) = passages_from_nodes([{"text": "茶", "metadata": {"content": "目录"}}])
+
+    assert (passage.text, passage.extra) == ("茶", {"content": "目录"})
+
+
+@pytest.mark.parametrize("nodes", [None, {}, "x", [], [None, 1]])
+def test_what_is_no_list_of_nodes_holds_no_passages(nodes: Any) -> None:
+    assert passages_from_nodes(nodes) == []
+
+
+def test_a_reference_comes_before_a_hit_of_the_same_number() -> None:
+    thoughts = [
+        {"observation": observation(hit(1, "命中一"), hit(2, "命中二"))},
+        {"observation": None},
+        {},
+    ]
+    references = [{"index_id": "1", "text": "正文一"}, {"text": "没有编号"}]
+
+    found = sources(references, thoughts)
+
+    assert {number: passage.text for number, passage in found.items()} == {1: "正文一", 2: "命中二"}
+
+
+def test_without_references_and_hits_there_are_no_sources() -> None:
+    assert sources(None, []) == {}

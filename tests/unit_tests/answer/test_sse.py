@@ -1,0 +1,146 @@
+"""Bytes in, events out."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from langchain_bailian_app._answer.sse import BOM, ServerSentEvent, SSEDecoder
+from tests.fixtures import NAMES, pieces_of, recording
+
+
+def decode(data: bytes, cuts: list[int] | None = None) -> list[ServerSentEvent]:
+    decoder = SSEDecoder()
+    events = [event for piece in pieces_of(data, cuts or []) for event in decoder.feed(piece)]
+    last = decoder.flush()
+    return events if last is None else [*events, last]
+
+
+@pytest.mark.parametrize(
+    ("stream", "expected"),
+    [
+        pytest.param(b"data:x\n\n", [("message", b"x", None)], id="no space behind the colon"),
+        pytest.param(b"data: x\n\n", [("message", b"x", None)], id="a space behind the colon"),
+        pytest.param(b"data:  x\n\n", [("message", b" x", None)], id="only one space is framing"),
+        pytest.param(b"data\n\n", [("message", b"", None)], id="a field without a colon"),
+        pytest.param(b"data:a:b\n\n", [("message", b"a:b", None)], id="a colon in the data"),
+        pytest.param(b"data:x\r\n\r\n", [("message", b"x", None)], id="CRLF"),
+        pytest.param(b"data:a\ndata:b\n\n", [("message", b"a\nb", None)], id="several data lines"),
+        pytest.param(b"\xef\xbb\xbfdata:x\n\n", [("message", b"x", None)], id="byte order mark"),
+        pytest.param(b"event:result\ndata:x\n\n", [("result", b"x", None)], id="event"),
+        pytest.param(b"event: error\ndata:x\n\n", [("error", b"x", None)], id="event with a space"),
+        pytest.param(b"event:error \ndata:x\n\n", [("error", b"x", None)], id="space behind the name"),
+        pytest.param(b":HTTP_STATUS/429\ndata:x\n\n", [("message", b"x", 429)], id="status"),
+        pytest.param(b":HTTP_STATUS/oops\ndata:x\n\n", [("message", b"x", None)], id="no number"),
+        pytest.param(b": ping\n\ndata:x\n\n", [("message", b"x", None)], id="heartbeat"),
+        pytest.param(b"\n\n\ndata:x\n\n\n\n", [("message", b"x", None)], id="blank lines"),
+        pytest.param(b"id:7\nretry:3\nwhat:9\ndata:x\n\n", [("message", b"x", None)], id="unread"),
+        pytest.param(b"event:ping\n\n", [], id="an event without data is none"),
+        pytest.param(b"data:x", [("message", b"x", None)], id="no line end"),
+        pytest.param(b"data:x\n", [("message", b"x", None)], id="no blank line"),
+        pytest.param(b"data:x\r\n\r", [("message", b"x", None)], id="half of the last line end"),
+        pytest.param(b"", [], id="nothing"),
+    ],
+)
+def test_a_stream_is_read_as_its_events(
+    stream: bytes, expected: list[tuple[str, bytes, int | None]]
+) -> None:
+    assert expected == decode(stream)
+
+
+@pytest.mark.parametrize("char", ["\u2028", "\u2029", "\x85", "\x0b", "\x0c", "\x1c", "\r"])
+def test_only_line_feeds_end_a_line(char: str) -> None:
+    data = f"a{char}b".encode()
+
+    assert [("message", data, None)] == decode(b"data:" + data + b"\n\n")
+
+
+def test_name_and_status_belong_to_one_event_only() -> None:
+    stream = b"event:error\n:HTTP_STATUS/500\ndata:a\n\ndata:b\n\n"
+
+    assert decode(stream) == [("error", b"a", 500), ("message", b"b", None)]
+
+
+def test_an_event_comes_with_the_line_feed_that_completes_it() -> None:
+    decoder = SSEDecoder()
+
+    assert decoder.feed(b"data:x\n") == []
+    assert decoder.feed(b"\n") == [("message", b"x", None)]
+    assert decoder.flush() is None
+
+
+def test_empty_pieces_change_nothing() -> None:
+    decoder = SSEDecoder()
+    events = decoder.feed(b"data:x\n") + decoder.feed(b"")
+
+    assert events == []
+    assert decoder.flush() == ("message", b"x", None)
+
+
+def test_flush_ends_the_event() -> None:
+    decoder = SSEDecoder()
+    decoder.feed(b"data:x")
+
+    assert decoder.flush() == ("message", b"x", None)
+    assert decoder.flush() is None
+
+
+@given(data=st.data(), name=st.sampled_from(NAMES))
+def test_cuts_do_not_matter(data: st.DataObject, name: str) -> None:
+    stream = recording(name)
+    cuts = data.draw(st.lists(st.integers(0, len(stream)), max_size=20))
+
+    assert decode(stream) == decode(stream, cuts)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_byte_by_byte_is_the_same(name: str) -> None:
+    stream = recording(name)
+
+    assert decode(stream) == decode(stream, list(range(len(stream))))
+
+
+LINES = st.sampled_from(
+    [
+        b"data:x",
+        b"data: \xe8\x8c\xb6",
+        b"",
+        b"",
+        b"event:error",
+        b":HTTP_STATUS/400",
+        b":",
+        b"\xef\xbb\xbf",
+    ]
+)
+
+
+@given(
+    lines=st.lists(st.tuples(LINES, st.sampled_from([b"\n", b"\r\n"]))),
+    tail=st.sampled_from([b"", b"\r", b"data:y", b"data:y\r"]),
+    data=st.data(),
+)
+def test_cuts_do_not_matter_for_any_lines(
+    lines: list[tuple[bytes, bytes]], tail: bytes, data: st.DataObject
+) -> None:
+    stream = b"".join(line + end for line, end in lines) + tail
+    cuts = data.draw(st.lists(st.integers(0, len(stream)), max_size=8))
+
+    assert decode(stream) == decode(stream, cuts)
+
+
+def test_a_carriage_return_at_the_end_of_the_body_is_no_data() -> None:
+    decoder = SSEDecoder()
+    assert decoder.feed(b"data:a\r") == []
+
+    assert decoder.flush() == ServerSentEvent("message", b"a", None)
+
+
+def test_a_byte_order_mark_is_skipped_at_the_start_only() -> None:
+    assert SSEDecoder().feed(BOM + b"data:a\n" + BOM + b"data:b\n\n") == [
+        ServerSentEvent("message", b"a", None)
+    ]
+
+
+def test_a_name_that_is_no_utf_8_is_a_name_like_any_other() -> None:
+    (event,) = SSEDecoder().feed(b"event:\xff\ndata:a\n\n")
+
+    assert event == ServerSentEvent("\ufffd", b"a", None)

@@ -1,0 +1,233 @@
+"""Each step is told once, although frames repeat it."""
+
+import json
+from typing import Any
+
+import pytest
+
+from langchain_bailian_app._answer.events import StepCall, StepResult, TextDelta
+from langchain_bailian_app._answer.steps import Steps
+from tests.fixtures import frames_of, read, recording, reply, sse
+
+Entry = dict[str, Any]
+
+SEARCH: Entry = {
+    "action_type": "agentRag",
+    "action": "rag",
+    "action_name": "知识检索",
+    "arguments": "{}",
+}
+PLUGIN: Entry = {"action_type": "api", "action": "weather", "action_name": "天气"}
+
+
+def told(*frames: list[Entry], answer_begins_before: int | None = None) -> list[list[str]]:
+    """Return for each frame what it told, and at last what the end did."""
+    steps = Steps()
+    lines = []
+    for place, frame in enumerate(frames):
+        steps.next_frame()
+        events = [event for entry in frame for event in steps.feed(entry)]
+        if place == answer_begins_before:
+            events += steps.answer_begins()
+        lines.append(list(map(written, events)))
+    return [*lines, list(map(written, steps.end()))]
+
+
+def written(event: StepCall | StepResult) -> str:
+    if isinstance(event, StepCall):
+        return f"call {event.id}"
+    return f"result {event.call_id} {event.entry.get('observation')!r}"
+
+
+def test_a_step_that_frames_repeat_is_told_once() -> None:
+    done = PLUGIN | {"observation": "晴"}
+
+    assert told([done], [done], [done]) == [["call bailian_0", "result bailian_0 '晴'"], [], [], []]
+
+
+@pytest.mark.parametrize("nothing", [{}, {"observation": ""}, {"observation": None}])
+def test_the_call_comes_when_first_seen_and_the_result_with_its_observation(nothing: Entry) -> None:
+    frames = [
+        [PLUGIN | nothing],
+        [PLUGIN | nothing],
+        [PLUGIN | {"observation": "晴"}],
+        [PLUGIN | nothing],
+    ]
+
+    assert told(*frames) == [["call bailian_0"], [], ["result bailian_0 '晴'"], [], []]
+
+
+def test_an_observation_that_never_comes_is_told_at_the_end() -> None:
+    assert told([PLUGIN]) == [["call bailian_0"], ["result bailian_0 None"]]
+
+
+@pytest.mark.parametrize("empty", ["[]", []])
+def test_an_empty_list_of_hits_may_be_filled_in_until_the_answer_begins(empty: Any) -> None:
+    nothing, something = SEARCH | {"observation": empty}, SEARCH | {"observation": "[1]"}
+
+    assert told([nothing], [something]) == [["call bailian_0"], ["result bailian_0 '[1]'"], []]
+    expected = [["call bailian_0"], [f"result bailian_0 {empty!r}"], [], []]
+    assert expected == told([nothing], [nothing], [nothing], answer_begins_before=1)
+
+
+def test_a_step_without_an_observation_waits_beyond_the_beginning_of_the_answer() -> None:
+    expected = [["call bailian_0"], ["result bailian_0 '晴'"], []]
+
+    assert expected == told([PLUGIN], [PLUGIN | {"observation": "晴"}], answer_begins_before=0)
+
+
+def test_equal_calls_in_one_frame_are_two_steps() -> None:
+    one, two = PLUGIN | {"observation": "晴"}, PLUGIN | {"observation": "雨"}
+
+    assert told([PLUGIN, PLUGIN], [one, two], [one, two]) == [
+        ["call bailian_0", "call bailian_1"],
+        ["result bailian_0 '晴'", "result bailian_1 '雨'"],
+        [],
+        [],
+    ]
+
+
+def test_equal_calls_with_equal_observations_in_one_frame_are_two_steps() -> None:
+    done = PLUGIN | {"observation": "晴"}
+    first = ["call bailian_0", "result bailian_0 '晴'", "call bailian_1", "result bailian_1 '晴'"]
+
+    assert [first, [], []] == told([done, done], [done, done])
+
+
+def test_an_equal_call_with_another_observation_is_another_step() -> None:
+    frames = [[PLUGIN | {"observation": "晴"}], [PLUGIN | {"observation": "雨"}]]
+
+    assert told(*frames) == [
+        ["call bailian_0", "result bailian_0 '晴'"],
+        ["call bailian_1", "result bailian_1 '雨'"],
+        [],
+    ]
+
+
+@pytest.mark.parametrize(
+    ("again", "is_another"), [({"b": 2, "a": 1}, False), ({"a": 1, "b": 3}, True), (["a", "b"], True)]
+)
+def test_observations_that_are_objects_are_compared_by_what_they_hold(
+    again: Any, is_another: bool
+) -> None:
+    frames = [[PLUGIN | {"observation": observation}] for observation in ({"a": 1, "b": 2}, again)]
+
+    assert bool(told(*frames)[1]) == is_another
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"action": "x"},
+        {"action_name": "x"},
+        {"arguments": '{"city": "苏州"}'},
+        {"action_input": {"a": 1}},
+    ],
+)
+def test_another_action_name_or_argument_is_another_step(change: Entry) -> None:
+    assert told([PLUGIN], [PLUGIN | change])[:2] == [["call bailian_0"], ["call bailian_1"]]
+
+
+def test_steps_that_are_no_longer_repeated_are_told_at_the_end_in_their_order() -> None:
+    assert told([PLUGIN], [SEARCH], [])[-1] == ["result bailian_0 None", "result bailian_1 None"]
+
+
+@pytest.mark.parametrize("empty", [{}, {"thought": "", "action": None}, {"observation": []}])
+def test_an_empty_entry_is_no_step(empty: Entry) -> None:
+    assert told([empty]) == [[], []]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "args"),
+    [
+        pytest.param({"arguments": '{"city": "杭州"}'}, {"city": "杭州"}, id="arguments"),
+        pytest.param({"arguments": {"city": "杭州"}}, {"city": "杭州"}, id="arguments, an object"),
+        pytest.param(
+            {"action_input": {"city": "杭州"}}, {"city": "杭州"}, id="action_input, an object"
+        ),
+        pytest.param(
+            {"action_input": '{"city": "杭州"}'}, {"city": "杭州"}, id="action_input, a string"
+        ),
+        pytest.param(
+            {"action_input_stream": '{"city": "杭州"}'}, {"city": "杭州"}, id="streamed input"
+        ),
+        pytest.param({"action_input": "杭州"}, {"input": "杭州"}, id="no JSON"),
+        pytest.param({"action_input": "[1, 2]"}, {"input": [1, 2]}, id="a list"),
+        pytest.param({"arguments": "{}", "action_input_stream": "{}"}, {}, id="empty"),
+        pytest.param({"arguments": None, "action_input": None}, {}, id="null"),
+        pytest.param(
+            {"arguments": "", "action_input": {"city": "杭州"}},
+            {"city": "杭州"},
+            id="one of them empty",
+        ),
+        pytest.param({}, {}, id="absent"),
+    ],
+)
+def test_arguments_are_read_from_either_field_in_either_type(arguments: Entry, args: Entry) -> None:
+    (call,) = Steps().feed(PLUGIN | arguments)
+
+    assert StepCall("bailian_0", "天气", args, "plugin") == call
+
+
+@pytest.mark.parametrize("arguments", ["\ud83d", "a\ud83d", {"a": "\ud83d"}, '{"a": "\ud83d"}'])
+def test_half_a_surrogate_pair_in_the_arguments_is_no_obstacle(arguments: Any) -> None:
+    body = reply("茶", "stop", thoughts=[PLUGIN | {"arguments": arguments, "observation": "\ud83d"}])
+    deltas, _ = read(frames_of(sse(json.dumps(body))))
+
+    assert [StepCall, StepResult, TextDelta] == [type(delta) for delta in deltas]
+
+
+@pytest.mark.parametrize(
+    ("entry", "name"),
+    [
+        ({"action_name": "天气", "action": "weather", "action_type": "api"}, "天气"),
+        ({"action_name": "", "action": "weather", "action_type": "api"}, "weather"),
+        ({"action_name": None, "action_type": "teleport"}, "teleport"),
+        ({"response": "{}"}, "step"),
+    ],
+)
+def test_a_step_has_the_best_name_that_there_is(entry: Entry, name: str) -> None:
+    (call,) = Steps().feed(entry)
+
+    assert isinstance(call, StepCall)
+    assert name == call.name
+
+
+def test_entries_of_any_kind_are_kept_verbatim() -> None:
+    frames = frames_of(recording("steps-observed-later.sse"))
+    _, answer = read(frames)
+    memory, plugin, odd = frames[-1].thoughts
+
+    assert odd == {"action_type": "teleport", "index": 3, "beam": {"up": True}}
+    assert [memory, plugin, odd] == answer.thoughts
+
+
+def test_the_steps_of_an_answer_come_in_the_order_of_what_was_seen() -> None:
+    _, answer = read(frames_of(recording("steps-observed-later.sse")))
+
+    assert [written(step) for step in answer.steps] == [
+        "call bailian_0",
+        """result bailian_0 '["[2025-1-2] 客人喝淡茶。"]'""",
+        "call bailian_1",
+        """result bailian_1 '{"temperature":21}'""",
+        "call bailian_2",
+        "result bailian_2 None",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("entry", "kind"),
+    [
+        ({"action_type": "agentRag"}, "retrieval"),
+        ({"action": "rag"}, "retrieval"),
+        ({"action_type": "api", "action": "memory", "action_name": "长期记忆检索"}, "memory"),
+        ({"action_type": "api", "action_name": "plugin"}, "plugin"),
+        ({"action_type": "mcp", "action": "amap"}, None),
+        ({"response": "{}"}, None),
+    ],
+)
+def test_the_kinds_of_steps_that_are_known(entry: Entry, kind: str | None) -> None:
+    (call, *_) = Steps().feed(entry)
+
+    assert isinstance(call, StepCall)
+    assert call.kind == kind

@@ -1,0 +1,127 @@
+"""Two replies make one answer: all that either has said, once, and the calls of the second."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from langchain_bailian_app._answer.assembler import Answer
+from langchain_bailian_app._answer.events import NodeEvent, StepCall, ToolCall
+from langchain_bailian_app.chat_models._response import joined
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+BAD = ToolCall("sub", {}, "<tool_call>…</tool_call>", "call_1", 0, "there is no function 'sub'")
+GOOD = ToolCall("add", {"a": 1}, "<tool_call>…</tool_call>", "call_2", 0)
+FIRST = Answer(
+    text="我来算。",
+    reasoning="想。",
+    steps=[StepCall("bailian_0", "天气", {})],
+    nodes=[NodeEvent("1", {"name": "开始"})],
+    tool_calls=[BAD],
+    order=["reasoning", "text"],
+    finish_reason="stop",
+    session_id="s1",
+    request_id="r1",
+    doc_references=[{"index_id": "1"}],
+    citations=[{"start_index": 0, "end_index": 4, "title": "茶"}],
+    usage={"models": [{"model_id": "m", "output_tokens": 1}], "credits": 1},
+    extra={"mood": "calm", "tier": 1},
+    final_text="一",
+    references_missing=True,
+)
+SECOND = Answer(
+    text="更正。",
+    reasoning="再想。",
+    steps=[StepCall("bailian_1", "天气", {})],
+    nodes=[NodeEvent("again:1", {"name": "开始"})],
+    tool_calls=[GOOD],
+    order=["text", "call:bailian_1"],
+    finish_reason="length",
+    session_id="s2",
+    request_id="r2",
+    doc_references=[{"index_id": "2"}],
+    citations=[{"start_index": 0, "end_index": 3, "title": "书"}],
+    usage={"models": [{"model_id": "m", "output_tokens": 2}], "credits": 2},
+    extra={"tier": 2},
+    final_text="二",
+)
+
+
+def test_lists_go_on_scalars_are_the_second_s_and_its_citations_move_with_its_text() -> None:
+    assert joined(FIRST, SECOND) == Answer(
+        text="我来算。\n\n更正。",
+        reasoning="想。再想。",
+        steps=[*FIRST.steps, *SECOND.steps],
+        nodes=[*FIRST.nodes, *SECOND.nodes],
+        tool_calls=[GOOD],
+        order=["reasoning", "text", "call:bailian_1"],
+        finish_reason="length",
+        session_id="s2",
+        request_id="r2",
+        doc_references=[{"index_id": "1"}, {"index_id": "2"}],
+        citations=[
+            {"start_index": 0, "end_index": 4, "title": "茶"},
+            {"start_index": 6, "end_index": 9, "title": "书"},
+        ],
+        usage={
+            "models": [{"model_id": "m", "output_tokens": 1}, {"model_id": "m", "output_tokens": 2}],
+            "credits": 2,
+        },
+        extra={"mood": "calm", "tier": 2},
+        final_text="二",
+        references_missing=True,
+    )
+
+
+@pytest.mark.parametrize("part", ["session_id", "request_id", "doc_references", "final_text"])
+def test_what_only_the_first_reply_says_holds(part: str) -> None:
+    assert getattr(joined(FIRST, Answer(text="更正。")), part) == getattr(FIRST, part)
+
+
+def test_what_only_the_second_reply_says_holds() -> None:
+    expected = Answer(**{name: getattr(SECOND, name) for name in SECOND.__slots__})
+
+    assert joined(Answer(), SECOND) == expected
+
+
+def test_what_neither_says_is_not_made_up() -> None:
+    assert joined(Answer(), Answer()).doc_references is None
+
+
+@pytest.mark.parametrize(("one", "other", "text"), [("a", "", "a"), ("", "b", "b"), ("", "", "")])
+def test_a_reply_without_text_leaves_no_gap(one: str, other: str, text: str) -> None:
+    assert joined(Answer(text=one), Answer(text=other)).text == text
+
+
+@pytest.mark.parametrize("has", [lambda answer: (answer, Answer()), lambda answer: (Answer(), answer)])
+def test_documents_are_missing_if_either_reply_lacks_them(
+    has: Callable[[Answer], tuple[Answer, Answer]],
+) -> None:
+    assert joined(*has(Answer(references_missing=True))).references_missing
+
+
+def test_a_citation_without_a_place_has_none_afterwards() -> None:
+    (citation,) = joined(FIRST, Answer(text="更正。", citations=[{"title": "书"}])).citations[1:]
+
+    assert citation == {"title": "书"}
+
+
+@pytest.mark.parametrize(
+    ("usage", "counts"),
+    [
+        ({"models": [{"output_tokens": 2}]}, [{"output_tokens": 2}]),
+        ({"input_tokens": 4}, [{"input_tokens": 4}]),  # a snapshot that names no model
+        ({"models": "none", "input_tokens": 4}, [{"models": "none", "input_tokens": 4}]),
+        ({}, []),
+    ],
+)
+def test_tokens_of_both_are_counted_however_they_are_told(
+    usage: dict[str, Any], counts: list[Any]
+) -> None:
+    one = Answer(usage={"models": [{"output_tokens": 1}]})
+
+    assert joined(Answer(usage=usage), one).usage["models"] == [*counts, {"output_tokens": 1}]
+    assert joined(one, Answer(usage=usage)).usage["models"] == [{"output_tokens": 1}, *counts]

@@ -1,0 +1,45 @@
+"""Signatures of URLs reach the wire, and are shown nowhere."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from langchain_bailian_app.options._signed_urls import Signed, shown, unsigned
+
+URL = Signed("https://files.example/a.pdf?Expires=1&Signature=planted?")
+
+
+def test_a_signed_url_is_sent_as_it_is_and_shown_without_its_signature() -> None:
+    assert json.dumps(URL) == '"https://files.example/a.pdf?Expires=1&Signature=planted?"'
+    assert repr(URL) == "'https://files.example/a.pdf'"
+    assert repr({"url": [URL]}) == "{'url': ['https://files.example/a.pdf']}"
+
+
+@pytest.mark.parametrize(
+    ("url", "expected"),
+    [
+        ("https://files.example/a.png", "https://files.example/a.png"),
+        ("https://files.example/a.png?", "https://files.example/a.png"),
+        ("https://files.example/a.png?x=1?y", "https://files.example/a.png"),
+        ("data:image/png;base64," + "A" * 1000, "data:image/png;base64," + "A" * 78),
+    ],
+)
+def test_of_a_url_the_place_is_shown_and_of_data_its_beginning(url: str, expected: str) -> None:
+    assert unsigned(url) == expected
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        (URL, "https://files.example/a.pdf"),
+        ({"a": [{"url": URL}, 1]}, {"a": [{"url": "https://files.example/a.pdf"}, 1]}),
+        ("https://page.example/?q=1", "https://page.example/?q=1"),  # not said to be signed
+        (None, None),
+    ],
+)
+def test_signatures_are_found_wherever_they_are(value: Any, expected: Any) -> None:
+    assert shown(value) == expected
+    assert not isinstance(shown(value), Signed)

@@ -1,0 +1,133 @@
+"""Images and files, from every shape of content block, checked before anything is sent."""
+
+from __future__ import annotations
+
+from base64 import b64encode, encodebytes
+from typing import Any
+
+import pytest
+
+from langchain_bailian_app._request.attachments import check_urls, part_of
+
+DATA = "iVBORw0KGgo="
+PNG = f"data:image/png;base64,{DATA}"
+PDF = f"data:application/pdf;base64,{DATA}"
+URL = "https://example.com/a.png"
+
+
+@pytest.mark.parametrize(
+    ("block", "expected"),
+    [
+        ("茶", ("text", "茶")),
+        ({"type": "text", "text": "茶"}, ("text", "茶")),
+        ({"type": "text-plain", "text": "茶", "mime_type": "text/plain"}, ("text", "茶")),
+        ({"type": "image_url", "image_url": {"url": URL, "detail": "low"}}, ("image", URL)),
+        ({"type": "image_url", "image_url": URL}, ("image", URL)),
+        ({"type": "image", "url": URL}, ("image", URL)),
+        ({"type": "image", "base64": DATA, "mime_type": "image/png"}, ("image", PNG)),
+        ({"type": "image", "source_type": "url", "url": URL}, ("image", URL)),
+        (
+            {"type": "image", "source_type": "base64", "data": DATA, "mime_type": "image/png"},
+            ("image", PNG),
+        ),
+        (
+            {"type": "file", "source_type": "base64", "data": DATA, "mime_type": "application/pdf"},
+            ("file", PDF),
+        ),
+        ({"type": "file", "url": "oss://b/k"}, ("file", "oss://b/k")),
+        ({"type": "file", "base64": DATA, "mime_type": "application/pdf"}, ("file", PDF)),
+        ({"type": "file", "file": {"filename": "a.pdf", "file_data": PDF}}, ("file", PDF)),
+        ({"type": "file", "source_type": "text", "text": "茶"}, ("text", "茶")),
+        ({"type": "input_text", "text": "茶"}, ("text", "茶")),
+        ({"type": "input_image", "image_url": URL}, ("image", URL)),
+        ({"type": "input_file", "file_url": URL}, ("file", URL)),
+        ({"type": "input_file", "filename": "a.pdf", "file_data": PDF}, ("file", PDF)),
+    ],
+)
+def test_shapes_of_content_blocks(block: Any, expected: tuple[str, str]) -> None:
+    assert expected == part_of(block)
+
+
+@pytest.mark.parametrize("kind", ["file", "image", "audio", "video"])
+def test_an_uploaded_file_is_told_by_its_id_whatever_its_kind(kind: str) -> None:
+    assert part_of({"type": kind, "file_id": "file_session_1"}) == ("file", "file_session_1")
+
+
+@pytest.mark.parametrize(
+    "block",
+    [
+        {"type": "audio", "url": URL},
+        {"type": "input_audio", "input_audio": {"data": DATA, "format": "wav"}},
+        {"type": "video", "url": URL},
+        {"type": "image", "base64": DATA},
+        {"type": "image", "file_id": "f"},
+        {"type": "file", "file": {"file_id": "f"}},
+        {"type": "tool_result"},
+        {},
+    ],
+)
+def test_other_blocks_are_errors_that_name_them(block: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match=repr(block.get("type"))):
+        part_of(block)
+
+
+def test_the_error_says_what_an_application_takes() -> None:
+    with pytest.raises(ValueError, match="content block of type 'video'") as caught:
+        part_of({"type": "video", "url": URL})
+
+    assert str(caught.value) == (
+        "a content block of type 'video' with the keys ['type', 'url'] cannot be put to an "
+        "application: it takes text, images and files by URL, and base64 data with its mime_type; "
+        "other data is uploaded by a model that has `files=BailianFiles(…)`"
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "url", "text"),
+    [
+        ("image_list", "a.png", "has 'a.png', which is no URL .*: give the content of a local file as"),
+        ("image_list", "x" * 99, f"has '{'x' * 60}', which is no URL"),
+        ("image_list", "/tmp/a.png", "no URL"),  # noqa: S108  # never opened
+        ("image_list", "file:///a.png", "no URL"),
+        ("image_list", PDF, "'application/pdf', which is no image"),
+        ("image_list", "data:image/png,abc", "no base64 data URL"),
+        ("image_list", "data:image/png;base64", "no base64 data URL"),
+        ("image_list", f"data:image/{'x' * 99},", f"'data:image/{'x' * 49}' is no base64 data URL"),
+        ("image_list", "data:image/png;base64,", "' is empty"),
+        ("image_list", f"{PNG},{DATA}", "no valid base64"),
+        ("file_list", "data:application/pdf;base64,QUJD%2F%2F", "no valid base64"),
+        ("file_list", "data:application/pdf;base64,§", "no valid base64"),
+        ("file_list", "data:application/pdf;base64,abc", "no valid base64"),
+    ],
+)
+def test_what_the_service_cannot_read_is_an_error(name: str, url: str, text: str) -> None:
+    with pytest.raises(ValueError, match=text) as caught:
+        check_urls(name, [url])
+
+    assert name in str(caught.value)
+
+
+def test_a_file_has_at_most_10_megabytes() -> None:
+    def url(size: int) -> str:
+        return f"data:application/pdf;base64,{b64encode(bytes(size)).decode()}"
+
+    check_urls("file_list", [url(10 * 1024 * 1024)])
+    lines = encodebytes(bytes(10 * 1024 * 1024)).decode()
+    check_urls("file_list", [f"data:application/pdf;base64,{lines}"])
+    with pytest.raises(ValueError, match="more than 10,485,760 bytes") as caught:
+        check_urls("file_list", [url(10 * 1024 * 1024 + 1)])
+    assert len(str(caught.value)) < 200
+
+
+LINES = "data:image/png;base64,iVBORw0K\nGgo="
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        *(URL, "http://e.com/a", "HTTPS://e.com/a", "oss://b/k", PNG, PNG.replace("image", "IMAGE")),
+        *("DATA:image/png;BASE64,iVBORw0KGgo=", "data:image/svg+xml;charset=utf-8;base64,PA==", LINES),
+    ],
+)
+def test_what_can_be_read_is_let_through(url: str) -> None:
+    check_urls("image_list", [url])

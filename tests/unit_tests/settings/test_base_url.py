@@ -1,0 +1,149 @@
+"""Which root of the API requests go to."""
+
+import re
+
+import pytest
+
+from langchain_bailian_app._settings.base_url import (
+    check_base_url,
+    default_base_url,
+    host_of,
+    is_loopback,
+)
+
+
+@pytest.mark.parametrize(
+    "base_url",
+    [
+        "https://dashscope.aliyuncs.com/api/v1",
+        "https://ws1.cn-beijing.maas.aliyuncs.com/api/v1",
+        "https://ep-0123.dashscope.cn-beijing.privatelink.aliyuncs.com/api/v1",
+        "https://example.com:8443/proxy/api/v1",
+        "HTTPS://EXAMPLE.COM/api/v1",
+        "http://localhost:8000/api/v1",
+        "http://app.localhost/api/v1",
+        "http://127.0.0.1/api/v1",
+        "http://127.8.9.1/api/v1",
+        "http://[::1]:80/api/v1",
+    ],
+)
+def test_a_base_url_is_taken_without_its_last_slash(base_url: str) -> None:
+    assert base_url == check_base_url(base_url, allow_insecure_http=False)
+    assert base_url == check_base_url(base_url + "/", allow_insecure_http=False)
+
+
+OF_MODELS = "is the OpenAI-compatible route for models, which serves no applications"
+
+
+@pytest.mark.parametrize(
+    ("base_url", "problem", "should_be"),
+    [
+        ("https://example.com", "does not end in /api/v1", "https://example.com/api/v1"),
+        ("https://example.com/", "does not end in /api/v1", "https://example.com/api/v1"),
+        ("https://example.com/api", "does not end in /api/v1", "https://example.com/api/v1"),
+        ("https://example.com/api/v2", "does not end in /api/v1", "https://example.com/api/v1"),
+        ("https://example.com/api/v1/apps/x", "does not end in /api/v1", "https://example.com/api/v1"),
+        ("https://example.com/api/v1?key=1", "does not end in /api/v1", "https://example.com/api/v1"),
+        ("https://example.com/api/v1#a", "does not end in /api/v1", "https://example.com/api/v1"),
+        ("http://localhost:8000", "does not end in /api/v1", "http://localhost:8000/api/v1"),
+        ("https://example.com/compatible-mode/v1", OF_MODELS, "https://example.com/api/v1"),
+        ("https://example.com/compatible-mode/v1/", OF_MODELS, "https://example.com/api/v1"),
+        ("ftp://example.com/api/v1", "is no http(s) URL", "https://example.com/api/v1"),
+        ("example.com/api/v1", "is no http(s) URL", "https://host/api/v1"),
+        ("https:///api/v1", "is no http(s) URL", "https://host/api/v1"),
+        ("", "is no http(s) URL", "https://host/api/v1"),
+    ],
+)
+def test_any_other_url_is_an_error_that_says_what_it_should_be(
+    base_url: str, problem: str, should_be: str
+) -> None:
+    with pytest.raises(ValueError, match="base_url") as caught:
+        check_base_url(base_url, allow_insecure_http=True)
+
+    assert str(caught.value) == f"`base_url` {base_url!r} {problem}: it should look like {should_be!r}"
+
+
+@pytest.mark.parametrize("host", ["a..example", ".example", f"{'a' * 64}.example"])
+def test_a_host_can_be_looked_up(host: str) -> None:
+    with pytest.raises(ValueError, match=re.escape(f"'https://{host}/api/v1' has no valid host")):
+        check_base_url(f"https://{host}/api/v1", allow_insecure_http=True)
+
+
+@pytest.mark.parametrize("port", ["port", "65536", "-1"])
+def test_a_port_is_a_number(port: str) -> None:
+    url = f"https://example.com:{port}/api/v1"
+
+    with pytest.raises(ValueError, match=f"`base_url` '{url}' has no valid port: "):
+        check_base_url(url, allow_insecure_http=False)
+
+
+@pytest.mark.parametrize("user", ["planted", "planted:planted", ":planted"])
+def test_a_url_with_a_password_is_refused_and_not_shown(user: str) -> None:
+    with pytest.raises(ValueError, match=r"^`base_url` has a user name or password in it") as caught:
+        check_base_url(f"https://{user}@example.com/api/v1", allow_insecure_http=False)
+
+    assert "planted" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "base_url",
+    [
+        "http://example.com/api/v1",
+        "http://localhost.example.com/api/v1",
+        "http://127.0.0.1.example.com/api/v1",
+        "http://10.0.0.1/api/v1",
+        "http://0.0.0.0/api/v1",
+    ],
+)
+def test_the_key_is_not_sent_in_the_clear_beyond_this_machine(base_url: str) -> None:
+    with pytest.raises(ValueError, match=r"use https, or set `allow_insecure_http=True`$"):
+        check_base_url(base_url, allow_insecure_http=False)
+    assert base_url == check_base_url(base_url, allow_insecure_http=True)
+
+
+@pytest.mark.parametrize(
+    ("region", "host"),
+    [
+        ("cn-beijing", "dashscope.aliyuncs.com"),
+        ("ap-southeast-1", "dashscope-intl.aliyuncs.com"),
+        ("cn-hongkong", "cn-hongkong.dashscope.aliyuncs.com"),
+        ("us-east-1", "dashscope-intl.aliyuncs.com"),
+        ("eu-central-1", "dashscope-intl.aliyuncs.com"),
+        ("ap-northeast-1", "dashscope-intl.aliyuncs.com"),
+    ],
+)
+def test_each_region_has_a_shared_gateway(region: str, host: str) -> None:
+    assert f"https://{host}/api/v1" == default_base_url("shared", None, region)
+    assert f"https://{host}/api/v1" == default_base_url("shared", "ws1", region)
+
+
+def test_the_gateway_of_a_workspace_is_its_own_host() -> None:
+    expected = "https://ws1.ap-southeast-1.maas.aliyuncs.com/api/v1"
+
+    assert expected == default_base_url("workspace", "ws1", "ap-southeast-1")
+
+
+def test_the_gateway_of_a_workspace_needs_a_workspace() -> None:
+    with pytest.raises(ValueError, match=r"^`gateway='workspace'` needs .* or DASHSCOPE_WORKSPACE$"):
+        default_base_url("workspace", None, "cn-beijing")
+
+
+@pytest.mark.parametrize(
+    ("base_url", "expected"),
+    [
+        ("http://localhost/api/v1", True),
+        ("http://LOCALHOST/api/v1", True),
+        ("http://[::1]/api/v1", True),
+        ("https://127.0.0.1:1/api/v1", True),
+        ("https://example.com/api/v1", False),
+        ("http://localhost.example.com/api/v1", False),
+        ("http://[fe80::1]/api/v1", False),
+    ],
+)
+def test_this_machine_is_known_by_its_names(*, base_url: str, expected: bool) -> None:
+    assert expected is is_loopback(base_url)
+
+
+def test_the_host_is_named_without_port_and_path() -> None:
+    assert host_of("https://example.com:8443/api/v1") == "example.com"
+    assert host_of("nonsense") == "nonsense"
