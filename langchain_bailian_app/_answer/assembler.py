@@ -22,7 +22,7 @@ from langchain_bailian_app._answer.passages import sources
 from langchain_bailian_app._answer.steps import Steps
 from langchain_bailian_app._answer.text_delta import StopFilter, TextChannel
 from langchain_bailian_app._answer.workflow_nodes import NOTHING_SAID, Nodes, Said, parted
-from langchain_bailian_app._answer.workflow_text import OneText
+from langchain_bailian_app._answer.workflow_text import WorkflowTextMerger
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -93,7 +93,7 @@ class AnswerReader:
         steps: Steps | None = None,
     ) -> None:
         self._nodes = Nodes(answer_node, "" if steps is None else "again:")
-        self._one_text = OneText(tail_is_enough=answer_node is None)
+        self._one_text = WorkflowTextMerger(tail_is_enough=answer_node is None)
         self._channel = TextChannel()
         self._reasoning_channel = TextChannel()
         self._markers = MarkerFilter(markers)
@@ -282,7 +282,7 @@ class AnswerReader:
     def _flush(self) -> list[Delta]:
         deltas = self._reason(self._reasoning_channel.end())
         deltas += self._hear(self._nodes.end(), self._channel.end())
-        if not (self.cut or self._nodes.end_has_spoken):
+        if not (self.cut or self._nodes.final_node_has_text):
             # Output nodes may speak before the End, which says its own in the last frame only.
             deltas += self._feed_text(self._one_text.accept())
         if self._calls is not None:

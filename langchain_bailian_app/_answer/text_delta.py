@@ -55,7 +55,7 @@ class TextChannel:
         if not (text or last):
             return ""
         if self._mode is _Mode.INCREMENTAL:
-            new = self._unsaid(text) if last else text
+            new = self._remainder(text) if last else text
         else:
             usage = usage if usage and any(usage.values()) else None
             new = self._new(text, usage, last=last) if text else ""
@@ -89,7 +89,7 @@ class TextChannel:
             return text
         return self._compared(text, usage, last=last)
 
-    def _unsaid(self, text: str) -> str:
+    def _remainder(self, text: str) -> str:
         """Return the rest of a last frame that says all of the answer again."""
         said = "".join(self._said)
         return text[len(said) :] if len(said) >= _PHRASE and text.startswith(said) else text

@@ -73,7 +73,7 @@ class Nodes:
         self._thinking: _Node | None = None
 
     @property
-    def end_has_spoken(self) -> bool:
+    def final_node_has_text(self) -> bool:
         """Whether an End node, or the one asked for, has said something."""
         return any(node.text.length and self._is_final(node) for node in self._nodes.values())
 

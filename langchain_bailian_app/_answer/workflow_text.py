@@ -80,7 +80,7 @@ class NodeText:
         self._held.clear()
 
 
-class OneText:
+class WorkflowTextMerger:
     """Joins what nodes say with what `text` says.
 
     Args:

@@ -1,4 +1,4 @@
-"""Pickles and LangChain dumps made before the package got its folders: they load, and are made alike."""
+"""Pickles and LangChain dumps from before the package had folders: they still load."""
 
 from __future__ import annotations
 
@@ -108,6 +108,6 @@ def test_the_dump_of_a_tool_is_as_it_was() -> None:
 
 
 def without_addresses(dump: Any) -> Any:
-    """Return the dump of an object that LangChain can only describe, without what differs in each run."""
+    """Return the dump of an object that cannot be loaded, without what differs in each run."""
     shown = re.sub(r"<function \w+ at 0x[0-9a-f]+>", "<function>", dump["repr"])
     return dump | {"repr": shown}

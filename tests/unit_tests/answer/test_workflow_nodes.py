@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from langchain_bailian_app._answer.assembler import Answer, AnswerReader
 from langchain_bailian_app._answer.frames import Frame
-from langchain_bailian_app._answer.workflow_text import NodeText, OneText, Verdict
+from langchain_bailian_app._answer.workflow_text import NodeText, WorkflowTextMerger, Verdict
 from langchain_bailian_app.chat_models._content_blocks import content_blocks
 from langchain_bailian_app.chat_models._messages import message_from_answer
 from tests.fixtures import frames_of, recording, reply, shown, sse
@@ -236,7 +236,7 @@ def test_odd_nodes_stop_no_answer(message: dict[str, Any]) -> None:
 @given(st.lists(st.text("春眠不觉晓", max_size=4), max_size=6), st.data())
 def test_nodes_and_text_together_are_said_once(pieces: list[str], data: st.DataObject) -> None:
     whole = "".join(pieces)
-    one = OneText(tail_is_enough=False)
+    one = WorkflowTextMerger(tail_is_enough=False)
     told = [one.feed(piece, "") for piece in pieces]
     end = data.draw(st.integers(0, len(whole)))
 
