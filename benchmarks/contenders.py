@@ -15,29 +15,29 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator
 
 QUERY = "什么是滞报金？"
-KEY = "sk-benchmark"
-os.environ["DASHSCOPE_API_KEY"] = KEY
+API_KEY = "sk-benchmark"
+os.environ["DASHSCOPE_API_KEY"] = API_KEY
 
 
-class Subject:
-    """A way to read a stream; `script` names the reply, see `server`."""
+class Contender:
+    """A way to read a stream; `reply_name` names the reply, see `server`."""
 
-    parallel = 100_000
+    max_parallel_streams = 100_000
     """How many streams it may be given at once."""
 
     def __init__(self, origin: str) -> None:
         self.origin = origin
 
-    def stream(self, script: str) -> Iterator[Any]:
+    def stream(self, reply_name: str) -> Iterator[Any]:
         """Read a reply, yield what comes."""
         raise NotImplementedError
 
-    def astream(self, script: str) -> AsyncIterator[Any]:
+    def astream(self, reply_name: str) -> AsyncIterator[Any]:
         """Do so on an event loop."""
         raise NotImplementedError
 
 
-class RawHttpx(Subject):
+class RawHttpx(Contender):
     """httpx and orjson, and nothing else: the least that its users pay."""
 
     def __init__(self, origin: str) -> None:
@@ -48,27 +48,31 @@ class RawHttpx(Subject):
         self._client = httpx.Client(limits=self._limits, timeout=60)
         self._async_client = cache(lambda _: httpx.AsyncClient(limits=self._limits, timeout=60))
 
-    def stream(self, script: str) -> Iterator[Any]:
+    def stream(self, reply_name: str) -> Iterator[Any]:
         from orjson import loads
 
-        with self._client.stream("POST", f"{self.origin}/{script}/completion", json=BODY) as response:
-            for data in response.iter_bytes():
-                for line in data.split(b"\n"):
+        with self._client.stream(
+            "POST", f"{self.origin}/{reply_name}/completion", json=REQUEST_BODY
+        ) as response:
+            for block in response.iter_bytes():
+                for line in block.split(b"\n"):
                     if line.startswith(b"data:"):
                         yield loads(line[5:])["output"]["text"]
 
-    async def astream(self, script: str) -> AsyncIterator[Any]:
+    async def astream(self, reply_name: str) -> AsyncIterator[Any]:
         from orjson import loads
 
         client = self._async_client(asyncio.get_running_loop())
-        async with client.stream("POST", f"{self.origin}/{script}/completion", json=BODY) as response:
-            async for data in response.aiter_bytes():
-                for line in data.split(b"\n"):
+        async with client.stream(
+            "POST", f"{self.origin}/{reply_name}/completion", json=REQUEST_BODY
+        ) as response:
+            async for block in response.aiter_bytes():
+                for line in block.split(b"\n"):
                     if line.startswith(b"data:"):
                         yield loads(line[5:])["output"]["text"]
 
 
-class RawAiohttp(Subject):
+class RawAiohttp(Contender):
     """aiohttp and orjson, and nothing else."""
 
     def __init__(self, origin: str) -> None:
@@ -77,162 +81,166 @@ class RawAiohttp(Subject):
 
         self._session = cache(lambda _: aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)))
 
-    async def astream(self, script: str) -> AsyncIterator[Any]:
+    async def astream(self, reply_name: str) -> AsyncIterator[Any]:
         from orjson import loads
 
         session = self._session(asyncio.get_running_loop())
-        async with session.post(f"{self.origin}/{script}/completion", json=BODY) as response:
-            async for data in response.content.iter_any():
-                for line in data.split(b"\n"):
+        async with session.post(
+            f"{self.origin}/{reply_name}/completion", json=REQUEST_BODY
+        ) as response:
+            async for block in response.content.iter_any():
+                for line in block.split(b"\n"):
                     if line.startswith(b"data:"):
                         yield loads(line[5:])["output"]["text"]
 
 
-class Sdk(Subject):
+class DashscopeSdk(Contender):
     """The events of dashscope's own clients, without LangChain."""
 
     def __init__(self, origin: str) -> None:
         super().__init__(origin)
         import dashscope
 
-        self._client = cache(lambda script: dashscope.Client(base_url=f"{origin}/{script}/api/v1"))
+        self._client = cache(
+            lambda reply_name: dashscope.Client(base_url=f"{origin}/{reply_name}/api/v1")
+        )
         self._async_client = cache(
-            lambda script, _: dashscope.AsyncClient(base_url=f"{origin}/{script}/api/v1")
+            lambda reply_name, _: dashscope.AsyncClient(base_url=f"{origin}/{reply_name}/api/v1")
         )
 
-    def stream(self, script: str) -> Iterator[Any]:
-        completions = self._client(script).apps.completions
+    def stream(self, reply_name: str) -> Iterator[Any]:
+        completions = self._client(reply_name).apps.completions
         for event in completions.create(app_id="app", prompt=QUERY, stream=True):
             yield event.text
 
-    async def astream(self, script: str) -> AsyncIterator[Any]:
-        completions = self._async_client(script, asyncio.get_running_loop()).apps.completions
+    async def astream(self, reply_name: str) -> AsyncIterator[Any]:
+        completions = self._async_client(reply_name, asyncio.get_running_loop()).apps.completions
         async for event in await completions.create(app_id="app", prompt=QUERY, stream=True):
             yield event.text
 
 
-class LangChain(Subject):
+class LangChainContender(Contender):
     """Any chat model of LangChain."""
 
     def __init__(self, origin: str) -> None:
         super().__init__(origin)
-        self.model: Callable[[str], Any] = cache(self.make)
+        self.model: Callable[[str], Any] = cache(self.create_model)
 
-    def make(self, script: str) -> Any:
+    def create_model(self, reply_name: str) -> Any:
         """Return a model that gets this reply."""
         raise NotImplementedError
 
-    def stream(self, script: str) -> Iterator[Any]:
-        return self.model(script).stream(QUERY)
+    def stream(self, reply_name: str) -> Iterator[Any]:
+        return self.model(reply_name).stream(QUERY)
 
-    def astream(self, script: str) -> AsyncIterator[Any]:
-        return self.model(script).astream(QUERY)
+    def astream(self, reply_name: str) -> AsyncIterator[Any]:
+        return self.model(reply_name).astream(QUERY)
 
 
-class Ours(LangChain):
+class BailianApp(LangChainContender):
     """This package."""
 
-    def make(self, script: str) -> Any:
+    def create_model(self, reply_name: str) -> Any:
         from langchain_bailian_app import BailianAppChatModel
 
-        return BailianAppChatModel(app_id="app", base_url=f"{self.origin}/{script}/api/v1")
+        return BailianAppChatModel(app_id="app", base_url=f"{self.origin}/{reply_name}/api/v1")
 
 
-class Floor(LangChain):
+class LangChainBaseline(LangChainContender):
     """What LangChain itself costs: chunks from memory, no network and no JSON."""
 
-    def make(self, script: str) -> Any:
-        from langchain_baseline import model_of
+    def create_model(self, reply_name: str) -> Any:
+        from langchain_baseline import create_in_memory_model
 
-        frames, _, pace = script.partition("-")[0].partition("x")
-        return model_of(int(frames), float(pace) / 1000)
+        frames, _, pace = reply_name.partition("-")[0].partition("x")
+        return create_in_memory_model(int(frames), float(pace) / 1000)
 
 
-class Tongyi(LangChain):
+class ChatTongyiContender(LangChainContender):
     """`ChatTongyi` of langchain-community, for models."""
 
-    def make(self, _: str) -> Any:
+    def create_model(self, _: str) -> Any:
         from langchain_community.chat_models import ChatTongyi
 
         return ChatTongyi(model="qwen-max", streaming=True)
 
-    def _point(self, script: str) -> None:
+    def _set_base_url(self, reply_name: str) -> None:
         import dashscope
 
-        dashscope.base_http_api_url = f"{self.origin}/{script}/api/v1"
+        dashscope.base_http_api_url = f"{self.origin}/{reply_name}/api/v1"
 
-    def stream(self, script: str) -> Iterator[Any]:
-        self._point(script)
-        return super().stream(script)
+    def stream(self, reply_name: str) -> Iterator[Any]:
+        self._set_base_url(reply_name)
+        return super().stream(reply_name)
 
-    def astream(self, script: str) -> AsyncIterator[Any]:
-        self._point(script)
-        return super().astream(script)
+    def astream(self, reply_name: str) -> AsyncIterator[Any]:
+        self._set_base_url(reply_name)
+        return super().astream(reply_name)
 
 
-class OpenAI(LangChain):
+class ChatOpenAIContender(LangChainContender):
     """`ChatOpenAI`."""
 
-    def make(self, script: str) -> Any:
+    def create_model(self, reply_name: str) -> Any:
         from langchain_openai import ChatOpenAI
 
-        return ChatOpenAI(model="qwen-max", api_key=KEY, base_url=f"{self.origin}/{script}/v1")
+        return ChatOpenAI(model="qwen-max", api_key=API_KEY, base_url=f"{self.origin}/{reply_name}/v1")
 
 
-class Qwen(LangChain):
+class ChatQwenContender(LangChainContender):
     """`ChatQwen` of langchain-qwq."""
 
-    def make(self, script: str) -> Any:
+    def create_model(self, reply_name: str) -> Any:
         from langchain_qwq import ChatQwen
 
-        return ChatQwen(model="qwen-max", api_key=KEY, base_url=f"{self.origin}/{script}/v1")
+        return ChatQwen(model="qwen-max", api_key=API_KEY, base_url=f"{self.origin}/{reply_name}/v1")
 
 
-BODY = {"input": {"prompt": QUERY}, "parameters": {"incremental_output": True}}
-SUBJECTS: dict[str, tuple[str, type[Subject]]] = {
+REQUEST_BODY = {"input": {"prompt": QUERY}, "parameters": {"incremental_output": True}}
+CONTENDERS: dict[str, tuple[str, type[Contender]]] = {
     "aiohttp": ("aiohttp + orjson", RawAiohttp),
     "httpx": ("httpx + orjson", RawHttpx),
-    "sdk": ("`dashscope` events, no LangChain", Sdk),
-    "floor": ("LangChain, chunks from memory", Floor),
-    "ours": ("`BailianAppChatModel`", Ours),
-    "tongyi": ("`ChatTongyi`", Tongyi),
-    "openai": ("`ChatOpenAI`", OpenAI),
-    "qwen": ("`ChatQwen`", Qwen),
+    "sdk": ("`dashscope` events, no LangChain", DashscopeSdk),
+    "baseline": ("LangChain, chunks from memory", LangChainBaseline),
+    "ours": ("`BailianAppChatModel`", BailianApp),
+    "tongyi": ("`ChatTongyi`", ChatTongyiContender),
+    "openai": ("`ChatOpenAI`", ChatOpenAIContender),
+    "qwen": ("`ChatQwen`", ChatQwenContender),
 }
 
 
-def read(subject: Subject, script: str) -> int:
-    """Read a reply to its end, return how many pieces came."""
-    return sum(1 for _ in subject.stream(script))
+def read_stream(contender: Contender, reply_name: str) -> int:
+    """Read a reply to its end, return how many chunks came."""
+    return sum(1 for _ in contender.stream(reply_name))
 
 
-async def aread(subject: Subject, script: str) -> tuple[int, float]:
-    """Do so on an event loop; return also when the first piece came."""
-    pieces, first = 0, 0.0
-    async for _ in subject.astream(script):
-        if not pieces:
-            first = time.perf_counter()
-        pieces += 1
-    return pieces, first
+async def aread_stream(contender: Contender, reply_name: str) -> tuple[int, float]:
+    """Do so on an event loop; return also when the first chunk came."""
+    chunks, first_chunk_at = 0, 0.0
+    async for _ in contender.astream(reply_name):
+        if not chunks:
+            first_chunk_at = time.perf_counter()
+        chunks += 1
+    return chunks, first_chunk_at
 
 
-def first_piece(subject: Subject, script: str) -> float:
-    """Return how many seconds the first piece takes to come; the rest is read, but not counted."""
+def time_to_first_chunk(contender: Contender, reply_name: str) -> float:
+    """Return how many seconds the first chunk takes to come; the rest is read, but not counted."""
     started = time.perf_counter()
-    pieces = subject.stream(script)
-    next(pieces)
+    chunks = contender.stream(reply_name)
+    next(chunks)
     seconds = time.perf_counter() - started
-    for _ in pieces:
+    for _ in chunks:
         pass
     return seconds
 
 
-async def afirst_piece(subject: Subject, script: str) -> float:
+async def atime_to_first_chunk(contender: Contender, reply_name: str) -> float:
     """Do so on an event loop."""
     started = time.perf_counter()
-    pieces = subject.astream(script)
-    await anext(pieces)
+    chunks = contender.astream(reply_name)
+    await anext(chunks)
     seconds = time.perf_counter() - started
-    async for _ in pieces:
+    async for _ in chunks:
         pass
     return seconds

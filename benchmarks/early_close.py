@@ -23,27 +23,27 @@ REPEATS = 3
 QUERY = "什么是滞报金？"
 
 
-class Measured(NamedTuple):
+class Measurement(NamedTuple):
     """What one way of asking took."""
 
-    way: str
+    label: str
     seconds: float
     frames: int
 
 
-def measured(bailian: BailianEmulator, way: str, ask: Callable[[], object]) -> Measured:
+def measure_calls(bailian: BailianEmulator, label: str, call: Callable[[], object]) -> Measurement:
     """Ask several times, return the median."""
     seconds, frames = [], []
     for _ in range(REPEATS):
-        start = time.perf_counter()
-        ask()
-        seconds.append(time.perf_counter() - start)
+        started_at = time.perf_counter()
+        call()
+        seconds.append(time.perf_counter() - started_at)
         bailian.requests[-1].wait()
         frames.append(bailian.requests[-1].frames_sent)
-    return Measured(way, statistics.median(seconds), max(frames))
+    return Measurement(label, statistics.median(seconds), max(frames))
 
 
-def answer_of_100_frames(bailian: BailianEmulator) -> str:
+def add_slow_app(bailian: BailianEmulator) -> str:
     """Add an application that searches, and answers as slowly as the service."""
     # The first frame has the search, the last one only the end.
     pieces = ["按日计收<ref>[1]</ref>。", *(f"第{n}句。" for n in range(2, FRAMES - 1))]
@@ -59,12 +59,12 @@ def answer_of_100_frames(bailian: BailianEmulator) -> str:
 def measure() -> str:
     """Return the section of the report."""
     with BailianEmulator() as bailian:
-        app_id = answer_of_100_frames(bailian)
+        app_id = add_slow_app(bailian)
         fields = {"base_url": bailian.base_url, "api_key": bailian.api_key}
         retriever = BailianRetriever(app_id=app_id, **fields)
         sdk = dashscope.Client(**fields)
-        ways = [
-            measured(
+        measurements = [
+            measure_calls(
                 bailian,
                 "`dashscope.Client`, the whole answer with its thoughts",
                 lambda: list(
@@ -73,27 +73,28 @@ def measure() -> str:
                     )
                 ),
             ),
-            measured(
+            measure_calls(
                 bailian,
                 "`BailianRetriever(…, wait_for_answer=True)`",
                 lambda: retriever.invoke(QUERY, wait_for_answer=True),
             ),
-            measured(bailian, "`BailianRetriever(app_id=…)`", lambda: retriever.invoke(QUERY)),
-            measured(
+            measure_calls(bailian, "`BailianRetriever(app_id=…)`", lambda: retriever.invoke(QUERY)),
+            measure_calls(
                 bailian,
                 "`BailianRetriever(pipeline_id=…)`",
                 lambda: BailianRetriever(pipeline_id="customs001", **fields).invoke(QUERY),
             ),
         ]
-    return report(ways)
+    return format_section(measurements)
 
 
-def report(ways: list[Measured]) -> str:
-    """Return the ways as a table."""
-    whole = ways[0].seconds
+def format_section(measurements: list[Measurement]) -> str:
+    """Return the measurements as a table."""
+    full_answer_seconds = measurements[0].seconds
     lines = ["| | seconds | of the first | frames written |", "|---|---:|---:|---:|"]
     lines += [
-        f"| {way} | {seconds:.3f} | {seconds / whole:.2%} | {frames} |" for way, seconds, frames in ways
+        f"| {label} | {seconds:.3f} | {seconds / full_answer_seconds:.2%} | {frames} |"
+        for label, seconds, frames in measurements
     ]
     return "\n".join(
         [

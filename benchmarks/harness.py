@@ -14,86 +14,91 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 HERE = Path(__file__).parent
-Figures = dict[str, float]
+Metrics = dict[str, float]
 
 
-class Lab:
+class Harness:
     """Asks workers to measure; use it as a context manager."""
 
     def __enter__(self) -> Self:
         cores = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
-        self.pinned = len(cores) > 1
-        self._core = str(cores[0]) if self.pinned else ""
-        self._server = _start("server", str(cores[1]) if self.pinned else "")
-        self._origin = f"http://127.0.0.1:{int(_line(self._server))}"
+        self.is_pinned = len(cores) > 1
+        self._worker_core = str(cores[0]) if self.is_pinned else ""
+        self._server = _start_process("server", str(cores[1]) if self.is_pinned else "")
+        self._origin = f"http://127.0.0.1:{int(_read_line(self._server))}"
         self._workers: dict[str, subprocess.Popen[str]] = {}
         return self
 
     def __exit__(self, *_: object) -> None:
         for process in (*self._workers.values(), self._server):
-            _stop(process)
+            _stop_process(process)
 
-    def ask(self, name: str, measure: str, script: str, times: int) -> Figures:
+    def measure(self, name: str, benchmark: str, reply_name: str, count: int) -> Metrics:
         """Return what a worker finds that keeps its connections and what it has imported."""
         if name not in self._workers:
-            self._workers[name] = self._worker(name)
-        return _asked(self._workers[name], measure, script, times)
+            self._workers[name] = self._start_worker(name)
+        return _request_metrics(self._workers[name], benchmark, reply_name, count)
 
-    def ask_anew(self, name: str, measure: str, script: str, times: int) -> Figures:
+    def measure_in_new_process(self, name: str, benchmark: str, reply_name: str, count: int) -> Metrics:
         """Return what a worker finds that has done nothing else."""
-        worker = self._worker(name)
+        worker = self._start_worker(name)
         try:
-            return _asked(worker, measure, script, times)
+            return _request_metrics(worker, benchmark, reply_name, count)
         finally:
-            _stop(worker)
+            _stop_process(worker)
 
-    def interleaved(
+    def measure_interleaved(
         self,
         names: Iterable[str],
-        measure: str,
-        script: str,
-        times: int,
+        benchmark: str,
+        reply_name: str,
+        count: int,
         *,
         repeats: int,
-        anew: bool = False,
-    ) -> dict[str, Figures]:
+        new_process: bool = False,
+    ) -> dict[str, Metrics]:
         """Return medians of several rounds, in each of which all take their turn."""
-        ask = self.ask_anew if anew else self.ask
+        measure = self.measure_in_new_process if new_process else self.measure
         names = list(names)
-        rounds = [{name: ask(name, measure, script, times) for name in names} for _ in range(repeats)]
-        return {name: medians([figures[name] for figures in rounds]) for name in names}
+        rounds = [
+            {name: measure(name, benchmark, reply_name, count) for name in names}
+            for _ in range(repeats)
+        ]
+        return {name: compute_medians([metrics[name] for metrics in rounds]) for name in names}
 
-    def _worker(self, name: str) -> subprocess.Popen[str]:
-        return _start("worker", name, self._origin, self._core)
+    def _start_worker(self, name: str) -> subprocess.Popen[str]:
+        return _start_process("worker", name, self._origin, self._worker_core)
 
 
-def medians(rounds: list[Figures]) -> Figures:
+def compute_medians(rounds: list[Metrics]) -> Metrics:
     """Return the median of each figure."""
-    return {name: statistics.median(figures[name] for figures in rounds) for name in rounds[0]}
+    return {name: statistics.median(metrics[name] for metrics in rounds) for name in rounds[0]}
 
 
-def run(program: str, *arguments: str) -> Figures:
+def run_program(program: str, *arguments: str) -> Metrics:
     """Return what a program prints as JSON, run by itself."""
     command = [sys.executable, str(HERE / f"{program}.py"), *arguments]
-    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
-    figures: Figures = json.loads(done.stdout)
-    return figures
+    completed = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
+    metrics: Metrics = json.loads(completed.stdout)
+    return metrics
 
 
-def _start(program: str, *arguments: str) -> subprocess.Popen[str]:
+def _start_process(program: str, *arguments: str) -> subprocess.Popen[str]:
     command = [sys.executable, str(HERE / f"{program}.py"), *arguments]
     return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
 
-def _asked(worker: subprocess.Popen[str], measure: str, script: str, times: int) -> Figures:
+def _request_metrics(
+    worker: subprocess.Popen[str], benchmark: str, reply_name: str, count: int
+) -> Metrics:
     assert worker.stdin is not None  # noqa: S101
-    worker.stdin.write(f"{json.dumps([measure, script, times])}\n")
+    worker.stdin.write(f"{json.dumps([benchmark, reply_name, count])}\n")
     worker.stdin.flush()
-    figures: Figures = json.loads(_line(worker))
-    return figures
+    metrics: Metrics = json.loads(_read_line(worker))
+    return metrics
 
 
-def _line(process: subprocess.Popen[str]) -> str:
+def _read_line(process: subprocess.Popen[str]) -> str:
     assert process.stdout is not None  # noqa: S101
     line = process.stdout.readline()
     if not line:
@@ -102,5 +107,5 @@ def _line(process: subprocess.Popen[str]) -> str:
     return line
 
 
-def _stop(process: subprocess.Popen[str]) -> None:
+def _stop_process(process: subprocess.Popen[str]) -> None:
     process.communicate()

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
 
 
-class FromMemory(BaseChatModel):
+class InMemoryChatModel(BaseChatModel):
     """Answers with tokens that nobody had to send."""
 
     frames: int
@@ -23,7 +23,7 @@ class FromMemory(BaseChatModel):
 
     @property
     def _llm_type(self) -> str:
-        return "floor"
+        return "baseline"
 
     def _generate(self, *_: Any, **__: Any) -> ChatResult:
         message = AIMessage(TOKEN * self.frames)
@@ -47,6 +47,6 @@ class FromMemory(BaseChatModel):
                 await asyncio.sleep(max(0.0, due - time.perf_counter()))
 
 
-def model_of(frames: int, pace: float) -> FromMemory:
-    """Return a model that answers in so many pieces, seconds apart."""
-    return FromMemory(frames=frames, pace=pace)
+def create_in_memory_model(frames: int, pace: float) -> InMemoryChatModel:
+    """Return a model that answers in so many chunks, seconds apart."""
+    return InMemoryChatModel(frames=frames, pace=pace)

@@ -32,27 +32,27 @@ PACKAGES = (
 )
 
 
-def circumstances() -> str:
+def describe_environment() -> str:
     """Say where this was measured."""
     versions = ", ".join(f"{name} {version(name)}" for name in PACKAGES)
     machine = f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores"
-    return f"{machine}, Python {platform.python_version()}, {versions}, commit {commit()}"
+    return f"{machine}, Python {platform.python_version()}, {versions}, commit {get_commit()}"
 
 
-def commit() -> str:
+def get_commit() -> str:
     """Return what of this package was measured."""
     command = ["git", "describe", "--always", "--dirty", "--exclude=*"]
-    done = subprocess.run(command, cwd=RESULTS.parent, capture_output=True, text=True, check=False)
-    return done.stdout.strip() or "unknown"
+    completed = subprocess.run(command, cwd=RESULTS.parent, capture_output=True, text=True, check=False)
+    return completed.stdout.strip() or "unknown"
 
 
 def main() -> None:
     """Measure, print, and write the results; README tells the most important of them."""
-    measured_at = circumstances()
+    environment = describe_environment()
     speed = speed_report.measure()
-    others = [benchmark.measure() for benchmark in (session_bytes, early_close, upload_memory)]
-    sections = [*others, speed.section]
-    report = "\n\n".join(["# Results", f"Written by `make bench`. {measured_at}.", *sections])
+    other_sections = [benchmark.measure() for benchmark in (session_bytes, early_close, upload_memory)]
+    sections = [*other_sections, speed.section]
+    report = "\n\n".join(["# Results", f"Written by `make bench`. {environment}.", *sections])
     print(report)
     RESULTS.write_text(f"{report}\n", "utf-8")
     before, _, rest = README.read_text("utf-8").partition(BEGIN)

@@ -22,16 +22,16 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 TOKEN = "税"  # noqa: S105  # a token of text
-SNAPSHOT = 100_000  # bytes of references, or of steps, that each frame repeats
-TURN = 0.02  # seconds that a short call takes
-_END = b"0\r\n\r\n"
-_HEAD = (
+REPEATED_BYTES = 100_000  # bytes of references, or of steps, that each frame repeats
+SHORT_CALL_SECONDS = 0.02  # seconds that a short call takes
+_LAST_CHUNK = b"0\r\n\r\n"
+_RESPONSE_HEAD = (
     b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream;charset=UTF-8\r\n"
     b"Transfer-Encoding: chunked\r\nx-request-id: r\r\n\r\n"
 )
 
 
-class Script(NamedTuple):
+class Reply(NamedTuple):
     """A reply."""
 
     frames: list[bytes]
@@ -42,24 +42,24 @@ class Script(NamedTuple):
 
 
 @cache
-def script(name: str, language: str) -> Script:
+def build_reply(name: str, api: str) -> Reply:
     """Return the reply of this name."""
     size, _, kind = name.partition("-")
     frames, _, milliseconds = size.partition("x")
-    events = [*_EVENTS[language](int(frames), kind)]
+    events = [*_EVENTS[api](int(frames), kind)]
     chunks = [b"%x\r\n%b\r\n" % (len(event), event) for event in events]
-    chunks[0] = _HEAD + chunks[0]
-    chunks[-1] += _END
+    chunks[0] = _RESPONSE_HEAD + chunks[0]
+    chunks[-1] += _LAST_CHUNK
     pace = float(milliseconds) / 1000
-    return Script(chunks if pace else [b"".join(chunks)], pace)
+    return Reply(chunks if pace else [b"".join(chunks)], pace)
 
 
-def _application(frames: int, kind: str) -> Iterable[bytes]:
+def _application_events(frames: int, kind: str) -> Iterable[bytes]:
     output: dict[str, Any] = {"session_id": "5e92f1a8b7c64d0c9d3be7a1f0c2d4e6", "finish_reason": "null"}
     if kind == "references":
-        output["doc_references"] = [_reference(number) for number in range(1, 101)]
+        output["doc_references"] = [_build_reference(number) for number in range(1, 101)]
     if kind == "steps":
-        output["thoughts"] = [_search()]
+        output["thoughts"] = [_build_retrieval_step()]
     for number in range(1, frames + 1):
         text = TOKEN * number if kind == "cumulative" else TOKEN
         if number == frames:
@@ -69,13 +69,13 @@ def _application(frames: int, kind: str) -> Iterable[bytes]:
         yield b"id:%d\nevent:result\n:HTTP_STATUS/200\ndata:%b\n\n" % (number, _json(body))
 
 
-def _reference(number: int) -> dict[str, Any]:
-    text = "海关" * (SNAPSHOT // 600 - 40)
-    about = {"doc_name": "海关词典", "doc_id": f"file_{number}", "images": [], "page_number": [number]}
-    return {"index_id": str(number), "title": f"第{number}条", "text": text, **about}
+def _build_reference(number: int) -> dict[str, Any]:
+    text = "海关" * (REPEATED_BYTES // 600 - 40)
+    fields = {"doc_name": "海关词典", "doc_id": f"file_{number}", "images": [], "page_number": [number]}
+    return {"index_id": str(number), "title": f"第{number}条", "text": text, **fields}
 
 
-def _search() -> dict[str, Any]:
+def _build_retrieval_step() -> dict[str, Any]:
     hits = [
         {"content": f"【正文】:{'海关' * 150}", "dataId": f"file_{n}", "score": 0.5} for n in range(100)
     ]
@@ -83,7 +83,7 @@ def _search() -> dict[str, Any]:
     return {"action": "rag", "action_type": "agentRag", "arguments": "{}", "observation": observation}
 
 
-def _model(frames: int, _: str) -> Iterable[bytes]:
+def _generation_events(frames: int, _: str) -> Iterable[bytes]:
     for number in range(1, frames + 1):
         message = {"role": "assistant", "content": TOKEN}
         reason = "stop" if number == frames else "null"
@@ -95,7 +95,7 @@ def _model(frames: int, _: str) -> Iterable[bytes]:
         yield b"id:%d\nevent:result\n:HTTP_STATUS/200\ndata:%b\n\n" % (number, _json(body))
 
 
-def _openai(frames: int, _: str) -> Iterable[bytes]:
+def _openai_events(frames: int, _: str) -> Iterable[bytes]:
     for number in range(1, frames + 1):
         choice = {
             "index": 0,
@@ -117,10 +117,14 @@ def _json(value: Any) -> bytes:
     return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()  # as the service does
 
 
-_EVENTS = {"completion": _application, "generation": _model, "completions": _openai}
+_EVENTS = {
+    "completion": _application_events,
+    "generation": _generation_events,
+    "completions": _openai_events,
+}
 
 
-class Service(asyncio.Protocol):
+class ServerProtocol(asyncio.Protocol):
     """One connection."""
 
     def __init__(self, pacers: dict[float, Pacer]) -> None:
@@ -145,13 +149,13 @@ class Service(asyncio.Protocol):
             return
         self._received = b""
         path = head.split(b" ", 2)[1].decode().split("/")
-        reply = script(path[1], path[-1])
+        reply = build_reply(path[1], path[-1])
         if reply.pace:
             pacer = self._pacers.setdefault(reply.pace, Pacer(reply.pace))
             pacer.add(self._transport, reply.frames)
-        elif path[1].endswith("-turn"):
+        elif path[1].endswith("-delayed"):
             loop = asyncio.get_running_loop()
-            loop.call_later(TURN, self._transport.write, reply.frames[0])
+            loop.call_later(SHORT_CALL_SECONDS, self._transport.write, reply.frames[0])
         else:
             self._transport.write(reply.frames[0])
 
@@ -161,7 +165,7 @@ class Pacer:
 
     def __init__(self, pace: float) -> None:
         self._pace = pace
-        self._waiting: deque[tuple[float, asyncio.Transport, list[bytes], int]] = deque()
+        self._queue: deque[tuple[float, asyncio.Transport, list[bytes], int]] = deque()
         self._running = False
 
     def add(self, transport: asyncio.Transport, frames: list[bytes]) -> None:
@@ -169,23 +173,23 @@ class Pacer:
         transport.write(frames[0])
         if len(frames) == 1:
             return
-        self._waiting.append((time.perf_counter() + self._pace, transport, frames, 1))
+        self._queue.append((time.perf_counter() + self._pace, transport, frames, 1))
         if not self._running:
             self._tick()
 
     def _tick(self) -> None:
         now = time.perf_counter()
-        while self._waiting and self._waiting[0][0] <= now:
-            due, transport, frames, place = self._waiting.popleft()
+        while self._queue and self._queue[0][0] <= now:
+            due, transport, frames, index = self._queue.popleft()
             if transport.is_closing():
                 continue
-            transport.write(frames[place])
-            if place + 1 < len(frames):
+            transport.write(frames[index])
+            if index + 1 < len(frames):
                 # All have the same pace, so whoever was served last is due last.
-                self._waiting.append((due + self._pace, transport, frames, place + 1))
-        self._running = bool(self._waiting)
+                self._queue.append((due + self._pace, transport, frames, index + 1))
+        self._running = bool(self._queue)
         if self._running:
-            wait = max(0.0, self._waiting[0][0] - time.perf_counter())
+            wait = max(0.0, self._queue[0][0] - time.perf_counter())
             asyncio.get_running_loop().call_later(wait, self._tick)
 
 
@@ -195,7 +199,7 @@ async def main() -> None:
         os.sched_setaffinity(0, {int(sys.argv[1])})
     pacers: dict[float, Pacer] = {}
     loop = asyncio.get_running_loop()
-    server = await loop.create_server(lambda: Service(pacers), "127.0.0.1", 0, backlog=4096)
+    server = await loop.create_server(lambda: ServerProtocol(pacers), "127.0.0.1", 0, backlog=4096)
     print(server.sockets[0].getsockname()[1], flush=True)
     await loop.run_in_executor(None, sys.stdin.read)
 

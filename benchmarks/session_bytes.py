@@ -18,10 +18,12 @@ if TYPE_CHECKING:
 
 TERMS = ("滞报金", "保税", "原产地证", "HS编码", "报关单", "完税价格", "加工贸易", "暂时进出境")
 TURNS = 50
-SHOWN = (1, 2, 5, 10, 20, 30, 40, 50)
+REPORTED_TURNS = (1, 2, 5, 10, 20, 30, 40, 50)
 
 
-def bytes_per_turn(bailian: BailianEmulator, history: Literal["messages", "session"]) -> list[int]:
+def measure_bytes_per_turn(
+    bailian: BailianEmulator, history: Literal["messages", "session"]
+) -> list[int]:
     """Hold the conversation, return the size of each request."""
     model = BailianAppChatModel(
         app_id=bailian.app_id,
@@ -38,10 +40,10 @@ def bytes_per_turn(bailian: BailianEmulator, history: Literal["messages", "sessi
     return [record.size for record in bailian.requests]
 
 
-def table(messages: list[int], session: list[int]) -> str:
+def format_table(messages: list[int], session: list[int]) -> str:
     """Return a Markdown table of the turns shown, and what follows from it."""
     lines = ['| turn | `"messages"` | `"session"` |', "|---:|---:|---:|"]
-    lines += [f"| {turn} | {messages[turn - 1]:,} | {session[turn - 1]:,} |" for turn in SHOWN]
+    lines += [f"| {turn} | {messages[turn - 1]:,} | {session[turn - 1]:,} |" for turn in REPORTED_TURNS]
     lines.append(f"| all {TURNS} | {sum(messages):,} | {sum(session):,} |")
     ratio = messages[-1] / session[-1]
     return "\n".join([*lines, "", f'At turn {TURNS} `"messages"` sends {ratio:.0f} times as much.'])
@@ -50,9 +52,11 @@ def table(messages: list[int], session: list[int]) -> str:
 def measure() -> str:
     """Return the section of the report."""
     with BailianEmulator() as bailian:
-        found = table(bytes_per_turn(bailian, "messages"), bytes_per_turn(bailian, "session"))
+        table = format_table(
+            measure_bytes_per_turn(bailian, "messages"), measure_bytes_per_turn(bailian, "session")
+        )
     return (
         "## Bytes sent per turn\n\n"
         f"Bodies of the requests of one conversation of {TURNS} turns with the emulator's default\n"
-        f"application (`session_bytes.py`).\n\n{found}"
+        f"application (`session_bytes.py`).\n\n{table}"
     )

@@ -13,16 +13,16 @@ import tempfile
 import time
 from pathlib import Path
 
-from peak_memory import peak
+from peak_memory import read_peak_memory
 
 from langchain_bailian_app.emulator import BailianEmulator
 from langchain_bailian_app.files import BailianFiles
 
-SIZE = 512 * 1024**2  # bytes: the most that the service takes
+FILE_BYTES = 512 * 1024**2  # bytes: the most that the service takes
 MEGABYTE = 1024**2
 
 
-def upload(how: str, endpoint: str, key_id: str, secret: str, folder: str) -> None:
+def upload(method: str, endpoint: str, key_id: str, secret: str, folder: str) -> None:
     """Upload a tiny file and the largest, print both peaks and the seconds of the second."""
     files = BailianFiles(
         workspace_id="ws",
@@ -32,24 +32,24 @@ def upload(how: str, endpoint: str, key_id: str, secret: str, folder: str) -> No
         progress=False,
     )
     files.upload(Path(folder, "tiny.mp4"))
-    before, start = peak(afresh=True), time.perf_counter()
+    peak_before, started_at = read_peak_memory(reset=True), time.perf_counter()
     large = Path(folder, "large.mp4")
-    if how == "upload":
+    if method == "upload":
         files.upload(large)
     else:
         asyncio.run(files.aupload(large))
-    print(before, peak(), time.perf_counter() - start)
+    print(peak_before, read_peak_memory(), time.perf_counter() - started_at)
 
 
-def measured(how: str, bailian: BailianEmulator, folder: str) -> tuple[float, float, float]:
+def measure_upload(method: str, bailian: BailianEmulator, folder: str) -> tuple[float, float, float]:
     """Return the peaks and the seconds of another process."""
     bailian.reset()
-    arguments = [how, bailian.openapi_endpoint, bailian.access_key_id, bailian.access_key_secret]
-    done = subprocess.run(  # this file
+    arguments = [method, bailian.openapi_endpoint, bailian.access_key_id, bailian.access_key_secret]
+    completed = subprocess.run(  # this file
         [sys.executable, __file__, *arguments, folder], check=True, capture_output=True, text=True
     )
-    before, after, seconds = map(float, done.stdout.split())
-    return before, after, seconds
+    peak_before, peak_after, seconds = map(float, completed.stdout.split())
+    return peak_before, peak_after, seconds
 
 
 def measure() -> str:
@@ -61,17 +61,18 @@ def measure() -> str:
     with BailianEmulator() as bailian, tempfile.TemporaryDirectory() as folder:
         Path(folder, "tiny.mp4").write_bytes(b"tiny")
         with Path(folder, "large.mp4").open("wb") as file:
-            file.truncate(SIZE)
-        for how in ("upload", "aupload"):
-            before, after, seconds = measured(how, bailian, folder)
+            file.truncate(FILE_BYTES)
+        for method in ("upload", "aupload"):
+            peak_before, peak_after, seconds = measure_upload(method, bailian, folder)
             lines.append(
-                f"| `{how}` | {before:.1f} | {after:.1f} | {after - before:.1f} | {seconds:.1f} |"
+                f"| `{method}` | {peak_before:.1f} | {peak_after:.1f}"
+                f" | {peak_after - peak_before:.1f} | {seconds:.1f} |"
             )
     return "\n".join(
         [
             "## Memory of an upload",
             "",
-            f"A file of {SIZE // MEGABYTE} MB, in a process that has uploaded a tiny one before",
+            f"A file of {FILE_BYTES // MEGABYTE} MB, in a process that has uploaded a tiny one before",
             "(`upload_memory.py`). The file is read twice, for its MD5 and to be sent; the emulator",
             "reads it on the same machine.",
             "",

@@ -1,4 +1,4 @@
-"""Measures one subject, in a process of its own: a line of JSON asks, a line of JSON answers."""
+"""Measures one contender, in a process of its own: a line of JSON asks, a line of JSON answers."""
 
 from __future__ import annotations
 
@@ -13,182 +13,208 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
-from contenders import QUERY, SUBJECTS, Subject, afirst_piece, aread, first_piece, read
-from peak_memory import peak
+from contenders import (
+    CONTENDERS,
+    QUERY,
+    Contender,
+    aread_stream,
+    atime_to_first_chunk,
+    read_stream,
+    time_to_first_chunk,
+)
+from peak_memory import read_peak_memory
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-_BEAT = 0.01  # seconds between two looks at how late the event loop is
+_LAG_SAMPLE_INTERVAL = 0.01  # seconds between two looks at how late the event loop is
 
 
-def cpu(subject: Subject, script: str, times: int) -> dict[str, float]:
-    """Return the CPU time of each piece, of streams one after the other, in threads' way."""
-    read(subject, script)  # imports, connects
+def measure_cpu(contender: Contender, reply_name: str, count: int) -> dict[str, float]:
+    """Return the CPU time of each chunk, of streams one after the other, in threads' way."""
+    read_stream(contender, reply_name)  # imports, connects
     gc.collect()
-    before = time.process_time()
-    pieces = sum(read(subject, script) for _ in range(times))
-    spent = time.process_time() - before
-    return {"us": spent / pieces * 1e6, "call_us": spent / times * 1e6, "pieces": pieces / times}
+    cpu_before = time.process_time()
+    chunks = sum(read_stream(contender, reply_name) for _ in range(count))
+    cpu_seconds = time.process_time() - cpu_before
+    return {
+        "chunk_us": cpu_seconds / chunks * 1e6,
+        "call_us": cpu_seconds / count * 1e6,
+        "chunks": chunks / count,
+    }
 
 
-def acpu(subject: Subject, script: str, times: int) -> dict[str, float]:
+def measure_async_cpu(contender: Contender, reply_name: str, count: int) -> dict[str, float]:
     """Do so on an event loop."""
 
     async def run() -> tuple[float, int]:
-        await aread(subject, script)  # as above
+        await aread_stream(contender, reply_name)  # as above
         gc.collect()
-        before = time.process_time()
-        pieces = 0
-        for _ in range(times):
-            pieces += (await aread(subject, script))[0]
-        return time.process_time() - before, pieces
+        cpu_before = time.process_time()
+        chunks = 0
+        for _ in range(count):
+            chunks += (await aread_stream(contender, reply_name))[0]
+        return time.process_time() - cpu_before, chunks
 
-    spent, pieces = _loop().run_until_complete(run())
-    return {"us": spent / pieces * 1e6, "call_us": spent / times * 1e6, "pieces": pieces / times}
+    cpu_seconds, chunks = _get_event_loop().run_until_complete(run())
+    return {
+        "chunk_us": cpu_seconds / chunks * 1e6,
+        "call_us": cpu_seconds / count * 1e6,
+        "chunks": chunks / count,
+    }
 
 
-def first(subject: Subject, script: str, times: int) -> dict[str, float]:
-    """Return the median time to the first piece, in milliseconds, in both ways."""
+def measure_first_chunk(contender: Contender, reply_name: str, count: int) -> dict[str, float]:
+    """Return the median time to the first chunk, in milliseconds, in both ways."""
 
     async def run() -> list[float]:
-        return [await afirst_piece(subject, script) for _ in range(times)]
+        return [await atime_to_first_chunk(contender, reply_name) for _ in range(count)]
 
-    late = _loop().run_until_complete(run())
-    found = {"async_ms": statistics.median(late) * 1000}
-    if type(subject).stream is not Subject.stream:
-        found["sync_ms"] = statistics.median(first_piece(subject, script) for _ in range(times)) * 1000
-    return found
+    async_seconds = _get_event_loop().run_until_complete(run())
+    metrics = {"async_ms": statistics.median(async_seconds) * 1000}
+    if type(contender).stream is not Contender.stream:
+        metrics["sync_ms"] = (
+            statistics.median(time_to_first_chunk(contender, reply_name) for _ in range(count)) * 1000
+        )
+    return metrics
 
 
-def calls(subject: Any, script: str, times: int) -> dict[str, float]:
+def measure_calls(contender: Any, reply_name: str, count: int) -> dict[str, float]:
     """Return the CPU time of a whole call, without streaming, in both ways."""
-    model = subject.model(script)
+    model = contender.model(reply_name)
     model.invoke(QUERY)
     gc.collect()
-    before = time.process_time()
-    for _ in range(times):
+    cpu_before = time.process_time()
+    for _ in range(count):
         model.invoke(QUERY)
-    spent = time.process_time() - before
+    cpu_seconds = time.process_time() - cpu_before
 
     async def run() -> float:
         await model.ainvoke(QUERY)
         gc.collect()
-        start = time.process_time()
-        for _ in range(times):
+        started_at = time.process_time()
+        for _ in range(count):
             await model.ainvoke(QUERY)
-        return time.process_time() - start
+        return time.process_time() - started_at
 
     return {
-        "invoke_us": spent / times * 1e6,
-        "ainvoke_us": _loop().run_until_complete(run()) / times * 1e6,
+        "invoke_us": cpu_seconds / count * 1e6,
+        "ainvoke_us": _get_event_loop().run_until_complete(run()) / count * 1e6,
     }
 
 
-def batches(subject: Any, script: str, times: int) -> dict[str, float]:
+def measure_batches(contender: Any, reply_name: str, count: int) -> dict[str, float]:
     """Return what a call costs among so many at once."""
-    model = subject.model(script)
-    queries = [QUERY] * times
+    model = contender.model(reply_name)
+    queries = [QUERY] * count
 
     async def run() -> tuple[float, float]:
         await model.abatch(queries[:10])
         gc.collect()
-        wall, before = time.perf_counter(), time.process_time()
+        wall, cpu_before = time.perf_counter(), time.process_time()
         await model.abatch(queries)
-        return time.process_time() - before, time.perf_counter() - wall
+        return time.process_time() - cpu_before, time.perf_counter() - wall
 
-    spent, wall = _loop().run_until_complete(run())
+    cpu_seconds, wall = _get_event_loop().run_until_complete(run())
     gc.collect()
-    start, before = time.perf_counter(), time.process_time()
+    started_at, cpu_before = time.perf_counter(), time.process_time()
     model.batch(queries)
     return {
-        "abatch_us": spent / times * 1e6,
+        "abatch_us": cpu_seconds / count * 1e6,
         "abatch_s": wall,
-        "batch_us": (time.process_time() - before) / times * 1e6,
-        "batch_s": time.perf_counter() - start,
+        "batch_us": (time.process_time() - cpu_before) / count * 1e6,
+        "batch_s": time.perf_counter() - started_at,
     }
 
 
-def concurrent(subject: Subject, script: str, times: int) -> dict[str, float]:
+def measure_concurrent(contender: Contender, reply_name: str, count: int) -> dict[str, float]:
     """Return how so many streams at once go."""
 
     async def run() -> dict[str, float]:
-        await aread(subject, f"1x{script.partition('x')[2]}")  # imports what it needs
+        await aread_stream(contender, f"1x{reply_name.partition('x')[2]}")  # imports what it needs
         gc.collect()
-        base = peak(afresh=True)
+        peak_before = read_peak_memory(reset=True)
         lags: list[float] = []
-        beating = asyncio.create_task(_beat(lags))
-        start, before = time.perf_counter(), time.process_time()
-        done = await asyncio.gather(
-            *(aread(subject, script) for _ in range(times)), return_exceptions=True
+        lag_sampler = asyncio.create_task(_sample_loop_lag(lags))
+        started_at, cpu_before = time.perf_counter(), time.process_time()
+        results = await asyncio.gather(
+            *(aread_stream(contender, reply_name) for _ in range(count)), return_exceptions=True
         )
-        wall, spent = time.perf_counter() - start, time.process_time() - before
-        beating.cancel()
-        ended = [result for result in done if not isinstance(result, BaseException)]
+        wall, cpu_seconds = time.perf_counter() - started_at, time.process_time() - cpu_before
+        lag_sampler.cancel()
+        finished_streams = [result for result in results if not isinstance(result, BaseException)]
         return {
             "wall_s": wall,
             "lag_p99_s": sorted(lags)[int(len(lags) * 0.99)] if lags else wall,
-            "failed": times - len(ended),
-            "peak_mb": peak() - base,
-            **_of_streams(ended, start, spent),
+            "failed": count - len(finished_streams),
+            "peak_mb": read_peak_memory() - peak_before,
+            **_summarize_streams(finished_streams, started_at, cpu_seconds),
         }
 
-    return _loop().run_until_complete(run())
+    return _get_event_loop().run_until_complete(run())
 
 
-def threads(subject: Subject, script: str, times: int) -> dict[str, float]:
+def measure_threads(contender: Contender, reply_name: str, count: int) -> dict[str, float]:
     """Return how so many streams at once go, each in a thread of its own."""
 
-    def one() -> tuple[int, float]:
-        pieces = iter(subject.stream(script))
-        next(pieces)
-        at = time.perf_counter()
-        return 1 + sum(1 for _ in pieces), at
+    def read_one_stream() -> tuple[int, float]:
+        chunks = iter(contender.stream(reply_name))
+        next(chunks)
+        first_chunk_at = time.perf_counter()
+        return 1 + sum(1 for _ in chunks), first_chunk_at
 
-    read(subject, f"1x{script.partition('x')[2]}")  # imports what it needs
-    start, before = time.perf_counter(), time.process_time()
-    with ThreadPoolExecutor(times) as pool:
-        begun = [pool.submit(one) for _ in range(times)]
-    ended = [call.result() for call in begun if call.exception() is None]
-    wall, spent = time.perf_counter() - start, time.process_time() - before
-    return {"wall_s": wall, "failed": times - len(ended), **_of_streams(ended, start, spent)}
-
-
-def _of_streams(ended: list[tuple[int, float]], start: float, spent: float) -> dict[str, float]:
-    """Return the cost of a piece and the waits for the first, of streams of so many pieces."""
-    firsts = sorted(at - start for _, at in ended) or [0.0]
+    read_stream(contender, f"1x{reply_name.partition('x')[2]}")  # imports what it needs
+    started_at, cpu_before = time.perf_counter(), time.process_time()
+    with ThreadPoolExecutor(count) as pool:
+        futures = [pool.submit(read_one_stream) for _ in range(count)]
+    finished_streams = [future.result() for future in futures if future.exception() is None]
+    wall, cpu_seconds = time.perf_counter() - started_at, time.process_time() - cpu_before
     return {
-        "us": spent / max(1, sum(pieces for pieces, _ in ended)) * 1e6,
-        "first_p50_s": firsts[len(firsts) // 2],
-        "first_p99_s": firsts[int(len(firsts) * 0.99)],
+        "wall_s": wall,
+        "failed": count - len(finished_streams),
+        **_summarize_streams(finished_streams, started_at, cpu_seconds),
     }
 
 
-async def _beat(lags: list[float]) -> None:
+def _summarize_streams(
+    finished_streams: list[tuple[int, float]], started_at: float, cpu_seconds: float
+) -> dict[str, float]:
+    """Return the cost of a chunk and the waits for the first, of streams of so many chunks."""
+    first_chunk_seconds = sorted(
+        first_chunk_at - started_at for _, first_chunk_at in finished_streams
+    ) or [0.0]
+    return {
+        "chunk_us": cpu_seconds / max(1, sum(chunks for chunks, _ in finished_streams)) * 1e6,
+        "first_p50_s": first_chunk_seconds[len(first_chunk_seconds) // 2],
+        "first_p99_s": first_chunk_seconds[int(len(first_chunk_seconds) * 0.99)],
+    }
+
+
+async def _sample_loop_lag(lags: list[float]) -> None:
     while True:
-        due = time.perf_counter() + _BEAT
-        await asyncio.sleep(_BEAT)
+        due = time.perf_counter() + _LAG_SAMPLE_INTERVAL
+        await asyncio.sleep(_LAG_SAMPLE_INTERVAL)
         lags.append(time.perf_counter() - due)
 
 
-_kept: list[asyncio.AbstractEventLoop] = []
+_event_loops: list[asyncio.AbstractEventLoop] = []
 
 
-def _loop() -> asyncio.AbstractEventLoop:
+def _get_event_loop() -> asyncio.AbstractEventLoop:
     """Return the one loop of this process, whose connections stay open."""
-    if not _kept:
-        _kept.append(asyncio.new_event_loop())
-    return _kept[0]
+    if not _event_loops:
+        _event_loops.append(asyncio.new_event_loop())
+    return _event_loops[0]
 
 
-MEASURES: dict[str, Callable[[Any, str, int], dict[str, float]]] = {
-    "cpu": cpu,
-    "acpu": acpu,
-    "first": first,
-    "calls": calls,
-    "batches": batches,
-    "concurrent": concurrent,
-    "threads": threads,
+BENCHMARKS: dict[str, Callable[[Any, str, int], dict[str, float]]] = {
+    "cpu": measure_cpu,
+    "async_cpu": measure_async_cpu,
+    "first_chunk": measure_first_chunk,
+    "calls": measure_calls,
+    "batches": measure_batches,
+    "concurrent": measure_concurrent,
+    "threads": measure_threads,
 }
 
 
@@ -198,12 +224,12 @@ def main() -> None:
     if hasattr(os, "sched_setaffinity") and core:
         os.sched_setaffinity(0, {int(core)})
     resource.setrlimit(resource.RLIMIT_NOFILE, (resource.getrlimit(resource.RLIMIT_NOFILE)[1],) * 2)
-    subject = SUBJECTS[name][1](origin)
-    answers = os.fdopen(os.dup(1), "w")
+    contender = CONTENDERS[name][1](origin)
+    output = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # what others print is no answer
     for line in sys.stdin:
-        measure, script, times = json.loads(line)
-        print(json.dumps(MEASURES[measure](subject, script, times)), file=answers, flush=True)
+        benchmark, reply_name, count = json.loads(line)
+        print(json.dumps(BENCHMARKS[benchmark](contender, reply_name, count)), file=output, flush=True)
     os._exit(0)  # nothing is worth tidying up
 
 
