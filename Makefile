@@ -20,7 +20,7 @@ $(VENV)/.dev: pyproject.toml | $(BIN)/python
 
 .PHONY: help
 help: ## Show this list.
-	@sed -n 's/^\([a-z]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 10
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 13
 
 .PHONY: demo
 demo: $(VENV)/.emulator ## A tour in the terminal: on the local emulator, or on the real service with a key.
@@ -43,8 +43,8 @@ lint: $(VENV)/.dev ## Check style.
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
-.PHONY: type
-type: $(VENV)/.dev ## Check types.
+.PHONY: typecheck
+typecheck: $(VENV)/.dev ## Check types.
 	$(BIN)/mypy
 
 .PHONY: format
@@ -53,7 +53,7 @@ format: $(VENV)/.dev ## Mend style where that can be done automatically.
 	$(BIN)/ruff format .
 
 .PHONY: check
-check: lint type test ## All of the above that can fail.
+check: lint typecheck test ## All of the above that can fail.
 
 .PHONY: notebooks
 notebooks: $(VENV)/.dev ## Execute the notebooks, to see that they run.
@@ -63,24 +63,24 @@ notebooks: $(VENV)/.dev ## Execute the notebooks, to see that they run.
 build: $(VENV)/.dev ## Build wheel and sdist into dist/, review them, and try the wheel in empty environments.
 	$(BIN)/python .ci/distribution.py
 
-LOWEST := chat_models/test_application_kinds chat_models/test_call_styles chat_models/test_secrets \
+TESTS_ON_LOWEST := chat_models/test_application_kinds chat_models/test_call_styles chat_models/test_secrets \
 	chat_models/test_serialization emulator/test_completion test_doctor transport/test_error_classes \
 	transport/test_odd_servers
 
-.PHONY: lowest
-lowest: ## Run the unit tests and some others with the lowest dependencies allowed.
+.PHONY: test-lowest
+test-lowest: ## Run the unit tests and some others with the lowest dependencies allowed.
 	$(PYTHON) -m venv $(VENV)-lowest
 	$(VENV)-lowest/bin/python -m pip install --quiet --editable . $$($(PYTHON) .ci/lowest.py) \
 		pytest pytest-asyncio hypothesis trustme
 	$(VENV)-lowest/bin/python -m pytest -o addopts="-q -m 'not live'" tests/unit_tests \
-		$(LOWEST:%=tests/integration_tests/%.py)
+		$(TESTS_ON_LOWEST:%=tests/integration_tests/%.py)
 
 .PHONY: fuzz
 fuzz: $(VENV)/.dev ## Ten minutes of hostile bytes for what reads the wire.
 	$(BIN)/python -m tests.fuzz
 
-.PHONY: mutants
-mutants: $(VENV)/.dev ## Change the core here and there, and list the changes that no test notices; an hour.
+.PHONY: mutation
+mutation: $(VENV)/.dev ## Change the core here and there, and list the changes that no test notices; an hour.
 	$(BIN)/python -m pip install --quiet 'mutmut>=3.8,<4'
 	$(BIN)/mutmut run
 	$(BIN)/mutmut results

@@ -10,10 +10,10 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 DIST = ROOT / "dist"
-SMOKE = ROOT / ".ci" / "smoke.py"
+SMOKE_SCRIPT = ROOT / ".ci" / "smoke.py"
 PACKAGE = "langchain_bailian_app"
 SAMPLES = f"{PACKAGE}/emulator/samples/"
-OF_SDIST = {
+SDIST_FILES = {
     ".gitignore",
     "CHANGELOG.md",
     "LICENSE",
@@ -38,45 +38,51 @@ def build() -> tuple[Path, Path]:
     return wheel, sdist
 
 
-def strangers(wheel: Path, sdist: Path) -> list[str]:
+def find_unexpected_files(wheel: Path, sdist: Path) -> list[str]:
     """Return what has no business in there: all but the package, its samples and its papers."""
     with zipfile.ZipFile(wheel) as archive:
-        of_wheel = [name for name in archive.namelist() if ".dist-info/" not in name]
+        wheel_files = [name for name in archive.namelist() if ".dist-info/" not in name]
     with tarfile.open(sdist) as archive:
-        files = [member.name.partition("/")[2] for member in archive.getmembers() if member.isfile()]
-    return [name for name in (*of_wheel, *files) if not belongs(name) and name not in OF_SDIST]
+        sdist_files = [
+            member.name.partition("/")[2] for member in archive.getmembers() if member.isfile()
+        ]
+    return [
+        name
+        for name in (*wheel_files, *sdist_files)
+        if not is_package_file(name) and name not in SDIST_FILES
+    ]
 
 
-def belongs(name: str) -> bool:
+def is_package_file(name: str) -> bool:
     is_code = name.startswith(f"{PACKAGE}/") and name.endswith((".py", "/py.typed"))
     return is_code or (name.startswith(SAMPLES) and name.endswith(".md"))
 
 
-def missing(wheel: Path) -> list[str]:
+def find_missing_files(wheel: Path) -> list[str]:
     """Return files of the package that the wheel lacks."""
     with zipfile.ZipFile(wheel) as archive:
-        packed = set(archive.namelist())
-    there = [
+        wheel_files = set(archive.namelist())
+    package_files = [
         path.relative_to(ROOT).as_posix() for path in (ROOT / PACKAGE).rglob("*") if path.is_file()
     ]
-    return [name for name in there if "__pycache__" not in name and name not in packed]
+    return [name for name in package_files if "__pycache__" not in name and name not in wheel_files]
 
 
-def try_out(wheel: Path, kind: str) -> None:
+def smoke_test(wheel: Path, kind: str) -> None:
     """Install the wheel where nothing else is, and use it."""
     with tempfile.TemporaryDirectory() as scratch:
         venv.create(scratch, with_pip=True)
         python = Path(scratch, "bin", "python")
         extra = "" if kind == "bare" else f"[{kind}]"
         run(python, "-m", "pip", "install", "--quiet", f"{wheel}{extra}")
-        run(python, SMOKE, kind, cwd=Path(scratch))
+        run(python, SMOKE_SCRIPT, kind, cwd=Path(scratch))
 
 
 if __name__ == "__main__":
-    built = build()
-    if strange := strangers(*built):
-        sys.exit(f"should not be distributed: {strange}")
-    if lost := missing(built[0]):
-        sys.exit(f"missing in the wheel: {lost}")
-    for what in ("bare", "emulator"):
-        try_out(built[0], what)
+    distributions = build()
+    if unexpected := find_unexpected_files(*distributions):
+        sys.exit(f"should not be distributed: {unexpected}")
+    if missing := find_missing_files(distributions[0]):
+        sys.exit(f"missing in the wheel: {missing}")
+    for kind in ("bare", "emulator"):
+        smoke_test(distributions[0], kind)

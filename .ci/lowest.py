@@ -8,7 +8,9 @@ PROJECT = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text
 EXTRAS = ("emulator", "display", "redis", "openapi")  # of LlamaIndex no test runs here
 
 if __name__ == "__main__":
-    of_extras = (need for extra in EXTRAS for need in PROJECT["optional-dependencies"][extra])
-    for need in (*PROJECT["dependencies"], *of_extras):
-        name, lowest = re.fullmatch(r"([\w-]+)>=([\d.]+)(?:,.*)?", need).groups()
+    extra_requirements = (
+        requirement for extra in EXTRAS for requirement in PROJECT["optional-dependencies"][extra]
+    )
+    for requirement in (*PROJECT["dependencies"], *extra_requirements):
+        name, lowest = re.fullmatch(r"([\w-]+)>=([\d.]+)(?:,.*)?", requirement).groups()
         print(f"{name}=={lowest}")

@@ -15,7 +15,7 @@ FRAMES = [
 ]
 
 
-class Service(http.server.BaseHTTPRequestHandler):
+class FakeService(http.server.BaseHTTPRequestHandler):
     """Gives one answer, with nothing but the standard library."""
 
     def do_POST(self) -> None:
@@ -27,9 +27,9 @@ class Service(http.server.BaseHTTPRequestHandler):
             self.wfile.write(b"data:" + json.dumps(frame).encode() + b"\n\n")
 
 
-def bare() -> None:
+def check_bare_install() -> None:
     """Call an application without any extra, and see that a missing one is asked for by its name."""
-    server = http.server.HTTPServer(("127.0.0.1", 0), Service)
+    server = http.server.HTTPServer(("127.0.0.1", 0), FakeService)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     base_url = f"http://127.0.0.1:{server.server_port}/api/v1"
     model = BailianAppChatModel(app_id="app", api_key="key", base_url=base_url)
@@ -48,7 +48,7 @@ def bare() -> None:
         # What happens to be there, because another package brings it, may be used.
 
 
-def emulator() -> None:
+def check_emulator_extra() -> None:
     """Call the emulator, whose samples are data of the wheel."""
     from langchain_bailian_app.emulator import BailianEmulator
 
@@ -62,5 +62,5 @@ def emulator() -> None:
 if __name__ == "__main__":
     assert "site-packages" in langchain_bailian_app.__file__, "this is not the installed package"
     assert version("langchain-bailian-app") == langchain_bailian_app.__version__
-    {"bare": bare, "emulator": emulator}[sys.argv[1]]()
+    {"bare": check_bare_install, "emulator": check_emulator_extra}[sys.argv[1]]()
     print(f"{sys.argv[1]}: ok, {langchain_bailian_app.__version__} on Python {sys.version.split()[0]}")

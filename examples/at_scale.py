@@ -29,7 +29,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from at_scale_records import Record, Records, left, tally
+from at_scale_records import Record, Records, count_answers, remaining_questions
 
 from langchain_bailian_app import BailianAppChatModel
 from langchain_bailian_app.errors import BailianError
@@ -40,11 +40,11 @@ if TYPE_CHECKING:
 
     from langchain_core.messages import AIMessage
 
-ATTEMPTS = 8
-FIRST_WAIT = 0.25  # seconds; doubled each time
+MAX_ATTEMPTS = 8
+INITIAL_BACKOFF = 0.25  # seconds; doubled each time
 
 
-async def ask(model: BailianAppChatModel, question: Record) -> Record:
+async def answer_question(model: BailianAppChatModel, question: Record) -> Record:
     """Answer a question; what certainly did not run is asked again, anything else is recorded."""
     attempt = 0
     while True:
@@ -52,37 +52,40 @@ async def ask(model: BailianAppChatModel, question: Record) -> Record:
         try:
             message = await model.ainvoke(question["question"])
         except BailianError as error:
-            if not error.is_retryable or attempt == ATTEMPTS:
-                return failure(question, error)
-            wait = FIRST_WAIT * 2**attempt * random.uniform(0.5, 1)  # noqa: S311  # jitter
-            await asyncio.sleep(max(wait, error.retry_after or 0))
+            if not error.is_retryable or attempt == MAX_ATTEMPTS:
+                return make_error_record(question, error)
+            backoff = INITIAL_BACKOFF * 2**attempt * random.uniform(0.5, 1)  # noqa: S311  # jitter
+            await asyncio.sleep(max(backoff, error.retry_after or 0))
         else:
-            return answer(question, message)
+            return make_answer_record(question, message)
 
 
-def answer(question: Record, message: AIMessage) -> Record:
-    told = {"usage": message.usage_metadata, "request_id": message.response_metadata.get("request_id")}
-    return {"id": question["id"], "answer": message.text, **told}
+def make_answer_record(question: Record, message: AIMessage) -> Record:
+    details = {
+        "usage": message.usage_metadata,
+        "request_id": message.response_metadata.get("request_id"),
+    }
+    return {"id": question["id"], "answer": message.text, **details}
 
 
-def failure(question: Record, error: BailianError) -> Record:
-    told = {"type": type(error).__name__, "code": error.code, "message": str(error)}
-    return {"id": question["id"], "error": told | {"request_id": error.request_id}}
+def make_error_record(question: Record, error: BailianError) -> Record:
+    details = {"type": type(error).__name__, "code": error.code, "message": str(error)}
+    return {"id": question["id"], "error": details | {"request_id": error.request_id}}
 
 
-async def ask_all(
+async def answer_all(
     model: BailianAppChatModel, questions: Iterable[Record], concurrency: int, records: Records
 ) -> None:
     """Answer questions, so many at once, and record each as soon as it is answered."""
-    waiting = iter(questions)
+    pending = iter(questions)
 
-    async def take_turns() -> None:
-        for question in waiting:
-            records.append(await ask(model, question))
+    async def answer_pending() -> None:
+        for question in pending:
+            records.append(await answer_question(model, question))
 
     async with asyncio.TaskGroup() as group:
         for _ in range(concurrency):
-            group.create_task(take_turns())
+            group.create_task(answer_pending())
 
 
 class Worker:
@@ -99,20 +102,20 @@ class Worker:
         self.records = Records(options.answers, retry_failed=options.retry_failed)
         self.concurrency = options.concurrency
         self.runner = asyncio.Runner()  # one event loop, so that connections are kept
-        self.asked, self.before = 0, (time.process_time(), peak_mb())
+        self.question_count, self.initial_usage = 0, (time.process_time(), peak_memory_mb())
 
     def __call__(self, batch: Any) -> dict[str, list[Any]]:
         self.records.refresh()  # the batch may be one that another worker died of
-        questions = left(batch.to_pylist(), self.records.known)
-        self.runner.run(ask_all(self.model, questions, self.concurrency, self.records))
-        self.asked += len(questions)
-        cpu_s, idle_mb = self.before
-        taken = {"asked": self.asked, "cpu_s": time.process_time() - cpu_s}
-        taken |= {"idle_mb": idle_mb, "peak_mb": peak_mb(), "pid": os.getpid()}
-        return {name: [value] for name, value in taken.items()}
+        questions = remaining_questions(batch.to_pylist(), self.records.done_ids)
+        self.runner.run(answer_all(self.model, questions, self.concurrency, self.records))
+        self.question_count += len(questions)
+        cpu_s, idle_mb = self.initial_usage
+        usage = {"question_count": self.question_count, "cpu_s": time.process_time() - cpu_s}
+        usage |= {"idle_mb": idle_mb, "peak_mb": peak_memory_mb(), "pid": os.getpid()}
+        return {name: [value] for name, value in usage.items()}
 
 
-def peak_mb() -> float:
+def peak_memory_mb() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
@@ -126,14 +129,14 @@ def run(options: argparse.Namespace) -> None:
     options.answers.mkdir(parents=True, exist_ok=True)
     records = Records(options.answers, retry_failed=options.retry_failed)
     records.refresh()
-    todo = left(questions, records.known)
-    print(f"{len(questions)} questions, {len(todo)} of them left")
-    if todo:
+    remaining = remaining_questions(questions, records.done_ids)
+    print(f"{len(questions)} questions, {len(remaining)} of them left")
+    if remaining:
         ray.init(include_dashboard=False, log_to_driver=False, logging_level="ERROR")
         ray.data.DataContext.get_current().enable_progress_bars = False
         logging.getLogger("ray.data").setLevel(logging.ERROR)
-        blocks = -(-len(todo) // options.batch)
-        answered = ray.data.from_items(todo, override_num_blocks=blocks).map_batches(
+        blocks = -(-len(remaining) // options.batch)
+        results = ray.data.from_items(remaining, override_num_blocks=blocks).map_batches(
             Worker,
             # The limiter sees every request only if the model itself repeats none.
             fn_constructor_args=(BailianAppChatModel(max_retries=0), options),
@@ -141,24 +144,24 @@ def run(options: argparse.Namespace) -> None:
             batch_size=None,
             batch_format="pyarrow",
         )
-        show_progress(answered.iter_rows(), records, len(questions))
-    print(tally(questions, Records(options.answers).new()))
+        print_progress(results.iter_rows(), records, len(questions))
+    print(count_answers(questions, Records(options.answers).read_new()))
 
 
-def show_progress(batches: Iterable[Record], records: Records, total: int) -> None:
+def print_progress(batches: Iterable[Record], records: Records, total: int) -> None:
     """Print a line for each batch that is done, and at the end what the workers took."""
-    began, before, workers = time.monotonic(), len(records.known), {}
+    started_at, initial_count, workers = time.monotonic(), len(records.done_ids), {}
     for batch in batches:
         workers[batch["pid"]] = batch
         records.refresh()
-        rate = (len(records.known) - before) / (time.monotonic() - began)
-        print(f"{len(records.known):>9} of {total}, {rate:.0f} a second", flush=True)
+        rate = (len(records.done_ids) - initial_count) / (time.monotonic() - started_at)
+        print(f"{len(records.done_ids):>9} of {total}, {rate:.0f} a second", flush=True)
     for worker in workers.values():
-        print("worker {pid}: {asked} asked, {cpu_s:.1f} s of CPU".format(**worker), end=", ")
+        print("worker {pid}: {question_count} asked, {cpu_s:.1f} s of CPU".format(**worker), end=", ")
         print("{idle_mb:.0f} MB at first, {peak_mb:.0f} MB at most".format(**worker))
 
 
-def arguments() -> argparse.Namespace:
+def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("questions", type=Path, nargs="?", help="a file of JSON lines")
     parser.add_argument("answers", type=Path, nargs="?", help="a folder")
@@ -176,9 +179,9 @@ def arguments() -> argparse.Namespace:
 
 
 if __name__ == "__main__":
-    given = arguments()
-    if given.questions is None:
-        from at_scale_demo import demonstrate
+    arguments = parse_arguments()
+    if arguments.questions is None:
+        from at_scale_demo import run_demo
 
-        sys.exit(demonstrate(Path(__file__)))
-    run(given)
+        sys.exit(run_demo(Path(__file__)))
+    run(arguments)

@@ -20,38 +20,38 @@ Record = dict[str, Any]
 """`{"id": …, "answer": …}`, or `{"id": …, "error": {…}}`."""
 
 
-def whole_lines(data: bytes) -> bytes:
+def complete_lines(data: bytes) -> bytes:
     return data[: data.rfind(b"\n") + 1]
 
 
-def left(questions: Iterable[Record], known: set[str]) -> list[Record]:
-    return [question for question in questions if question["id"] not in known]
+def remaining_questions(questions: Iterable[Record], done_ids: set[str]) -> list[Record]:
+    return [question for question in questions if question["id"] not in done_ids]
 
 
 class Records:
     """The records of all processes in a folder, and the file of this one."""
 
     def __init__(self, folder: Path, *, retry_failed: bool = False) -> None:
-        self.known: set[str] = set()
+        self.done_ids: set[str] = set()
         self._folder = folder
         self._retry_failed = retry_failed
         self._offsets: Counter[Path] = Counter()
         self._file: int | None = None
 
-    def new(self) -> Iterator[Record]:
+    def read_new(self) -> Iterator[Record]:
         """Read what has been appended since the last time."""
         for path in sorted(self._folder.glob("*.jsonl")):
             with path.open("rb") as file:
                 file.seek(self._offsets[path])
-                lines = whole_lines(file.read())
+                lines = complete_lines(file.read())
             self._offsets[path] += len(lines)
             yield from map(json.loads, lines.splitlines())
 
     def refresh(self) -> None:
         """Learn what other processes have done."""
-        for record in self.new():
+        for record in self.read_new():
             if "answer" in record or not self._retry_failed:
-                self.known.add(record["id"])
+                self.done_ids.add(record["id"])
 
     def append(self, record: Record) -> None:
         """Write a line in one call, so that other processes see all of it or no end."""
@@ -59,13 +59,13 @@ class Records:
         if self._file is None:
             path = self._folder / f"{os.getpid()}-{uuid.uuid4().hex}.jsonl"
             self._file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_EXCL, 0o644)
-        written = os.write(self._file, line)
-        if written < len(line):
+        written_bytes = os.write(self._file, line)
+        if written_bytes < len(line):
             os.close(self._file)
             self._file = None  # nothing may follow a line without an end
-            message = f"only {written} of {len(line)} bytes could be written: is the disk full?"
+            message = f"only {written_bytes} of {len(line)} bytes could be written: is the disk full?"
             raise OSError(message)
-        self.known.add(record["id"])
+        self.done_ids.add(record["id"])
 
 
 class Tally(NamedTuple):
@@ -77,22 +77,22 @@ class Tally(NamedTuple):
     doubled: int
 
     @property
-    def each_once(self) -> bool:
+    def is_each_answered_once(self) -> bool:
         return not (self.failed or self.missing or self.doubled)
 
 
-def tally(questions: Iterable[Record], records: Iterable[Record]) -> Tally:
-    answers: Counter[str] = Counter()
-    failures = set()
+def count_answers(questions: Iterable[Record], records: Iterable[Record]) -> Tally:
+    answer_counts: Counter[str] = Counter()
+    failed_ids = set()
     for record in records:
         if "answer" in record:
-            answers[record["id"]] += 1
+            answer_counts[record["id"]] += 1
         else:
-            failures.add(record["id"])
+            failed_ids.add(record["id"])
     ids = {question["id"] for question in questions}
     return Tally(
-        answered=len(ids & answers.keys()),
-        failed=len(ids & failures - answers.keys()),
-        missing=len(ids - answers.keys() - failures),
-        doubled=sum(count > 1 for count in answers.values()),
+        answered=len(ids & answer_counts.keys()),
+        failed=len(ids & failed_ids - answer_counts.keys()),
+        missing=len(ids - answer_counts.keys() - failed_ids),
+        doubled=sum(count > 1 for count in answer_counts.values()),
     )

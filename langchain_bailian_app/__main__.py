@@ -9,36 +9,38 @@ import sys
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
-from langchain_bailian_app._doctor.run import CALLS, examine
+from langchain_bailian_app._doctor.run import MAX_CALLS, run_checks
 from langchain_bailian_app.options._options import BizParams
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
 _INTRODUCTION = (
-    f"Asks the application {CALLS} questions at most, which cost what questions cost. "
-    "“wrong” has to be mended, “look” may be as you want it."
+    f"Asks the application {MAX_CALLS} questions at most, which cost what questions cost. "
+    "`fail` must be fixed; `warn` may be intended."
 )
-_EMULATOR_QUESTION = "什么是滞报金？"
+_DEFAULT_QUESTION = "什么是滞报金？"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; return 1 if it found something wrong."""
-    options = _parser().parse_args(arguments)
+    options = _make_parser().parse_args(arguments)
     connection: dict[str, Any] = {"timeout": options.timeout}
     with ExitStack() as stack:
         if options.emulator:
-            connection |= _emulated(stack)
+            connection |= _start_emulator(stack)
         print(_INTRODUCTION)  # noqa: T201  # a command prints
-        worst = 0
-        ask = {"biz_params": options.biz_params}
-        for check, state, told in examine(options.question, ask=ask, connection=connection):
-            print(f"{state:<8}{check:<13}{told}", flush=True)  # noqa: T201
-            worst = worst or state == "wrong" or (options.strict and state == "look")
-    return int(worst)
+        failed = 0
+        call_options = {"biz_params": options.biz_params}
+        for check, state, message in run_checks(
+            options.question, call_options=call_options, connection=connection
+        ):
+            print(f"{state:<8}{check:<13}{message}", flush=True)  # noqa: T201
+            failed = failed or state == "fail" or (options.strict and state == "warn")
+    return int(failed)
 
 
-def _emulated(stack: ExitStack) -> dict[str, str]:
+def _start_emulator(stack: ExitStack) -> dict[str, str]:
     """Start an emulator; return how to reach it."""
     from langchain_bailian_app.emulator import BailianEmulator  # noqa: PLC0415  # an extra
 
@@ -46,7 +48,7 @@ def _emulated(stack: ExitStack) -> dict[str, str]:
     return {"app_id": bailian.app_id, "api_key": bailian.api_key, "base_url": bailian.base_url}
 
 
-def _variables(text: str) -> BizParams:
+def _parse_biz_params(text: str) -> BizParams:
     try:
         return BizParams(**json.loads(text))
     except (ValueError, TypeError) as exc:
@@ -54,7 +56,7 @@ def _variables(text: str) -> BizParams:
         raise argparse.ArgumentTypeError(message) from exc
 
 
-def _parser() -> argparse.ArgumentParser:
+def _make_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m langchain_bailian_app")
     commands = parser.add_subparsers(required=True, dest="command", metavar="doctor")
     doctor = commands.add_parser(
@@ -67,13 +69,16 @@ def _parser() -> argparse.ArgumentParser:
         "--emulator", action="store_true", help="start a local emulator, and check that"
     )
     doctor.add_argument(
-        "--question", default=_EMULATOR_QUESTION, help="what to ask; best what its documents answer"
+        "--question", default=_DEFAULT_QUESTION, help="what to ask; best what its documents answer"
     )
     doctor.add_argument(
-        "--biz-params", type=_variables, metavar="JSON", help="variables that a workflow must be given"
+        "--biz-params",
+        type=_parse_biz_params,
+        metavar="JSON",
+        help="variables that a workflow must be given",
     )
     doctor.add_argument("--timeout", type=float, default=60.0, help="seconds of silence to wait")
-    doctor.add_argument("--strict", action="store_true", help="take “look” for wrong")
+    doctor.add_argument("--strict", action="store_true", help="treat `warn` as `fail`")
     return parser
 
 

@@ -118,7 +118,7 @@ class BailianError(lc.ModelError, ds.DashScopeError):
             body=body,
             headers=dict(headers or {}),
         )
-        self.retry_after = _retry_after(self.headers)
+        self.retry_after = _parse_retry_after(self.headers)
 
     @property
     def response(self) -> ErrorResponse:
@@ -200,7 +200,7 @@ class BailianUploadError(BailianError):
     """Why the others are not, each with its `name`."""
 
 
-def _retry_after(headers: Mapping[str, str]) -> float | None:
+def _parse_retry_after(headers: Mapping[str, str]) -> float | None:
     """Read `Retry-After`: seconds, or a date."""
     value = next((value for name, value in headers.items() if name.lower() == "retry-after"), None)
     if value is None:

@@ -11,7 +11,7 @@ from pydantic import Field, PrivateAttr
 
 from langchain_bailian_app._answer.recalled_memory import RecalledMemory
 from langchain_bailian_app._settings.openapi import OpenApiFields
-from langchain_bailian_app._transport.openapi import OpenApi
+from langchain_bailian_app._transport.openapi import OpenApiClient
 from langchain_bailian_app.errors import (
     BailianConnectionError,
     BailianError,
@@ -25,10 +25,10 @@ __all__ = ["BailianMemory", "Memory", "MemoryNode", "RecalledMemory"]
 
 RecalledMemory.__module__ = __name__
 
-_DESCRIPTION = re.compile(r"[\w:.-]{1,50}")
-_LONGEST_CONTENT = 200
-_PAGE = 50
-_LONGEST_WAIT = 4.0
+_DESCRIPTION_PATTERN = re.compile(r"[\w:.-]{1,50}")
+_MAX_CONTENT_CHARS = 200
+_PAGE_SIZE = 50
+_MAX_RETRY_DELAY = 4.0
 _TRANSIENT = (BailianServerError, BailianConnectionError, BailianTimeoutError)
 
 
@@ -85,12 +85,12 @@ class BailianMemory(OpenApiFields):
     max_retries: int = Field(default=3, ge=0)
     """How often a request is sent again."""
 
-    _api: OpenApi = PrivateAttr()
+    _api: OpenApiClient = PrivateAttr()
 
     def model_post_init(self, context: Any, /) -> None:
         """Prepare the connection; nothing is sent, and no client is made."""
         super().model_post_init(context)
-        self._api = OpenApi(self)
+        self._api = OpenApiClient(self)
 
     def __setstate__(self, state: dict[Any, Any]) -> None:
         super().__setstate__(state)
@@ -107,8 +107,8 @@ class BailianMemory(OpenApiFields):
             BailianError: The service makes none. After a lost reply there may be one all the same.
         """
         _check_description(description)
-        body = self._call("create_memory", description=description or None, once=True)
-        return Memory(_id(body, body.memory_id), description)
+        body = self._call("create_memory", description=description or None, non_idempotent=True)
+        return Memory(_require_id(body, body.memory_id), description)
 
     def memories(self) -> list[Memory]:
         """Return all memories of the workspace.
@@ -116,8 +116,8 @@ class BailianMemory(OpenApiFields):
         Raises:
             BailianError: The service does not tell.
         """
-        found = self._pages("list_memories", "memories")
-        return [Memory(item.memory_id, item.description or "") for item in found]
+        items = self._list_all("list_memories", "memories")
+        return [Memory(item.memory_id, item.description or "") for item in items]
 
     def get(self, memory_id: str) -> Memory:
         """Return a memory.
@@ -159,8 +159,8 @@ class BailianMemory(OpenApiFields):
             BailianNotFoundError: There is no memory of this id.
         """
         _check_content(content)
-        body = self._call("create_memory_node", memory_id, content=content, once=True)
-        return MemoryNode(_id(body, body.memory_node_id), content)
+        body = self._call("create_memory_node", memory_id, content=content, non_idempotent=True)
+        return MemoryNode(_require_id(body, body.memory_node_id), content)
 
     def nodes(self, memory_id: str) -> list[MemoryNode]:
         """Return all facts in a memory.
@@ -168,8 +168,8 @@ class BailianMemory(OpenApiFields):
         Raises:
             BailianNotFoundError: There is no memory of this id.
         """
-        found = self._pages("list_memory_nodes", "memory_nodes", memory_id)
-        return [MemoryNode(item.memory_node_id, item.content or "") for item in found]
+        items = self._list_all("list_memory_nodes", "memory_nodes", memory_id)
+        return [MemoryNode(item.memory_node_id, item.content or "") for item in items]
 
     def get_node(self, memory_id: str, node_id: str) -> MemoryNode:
         """Return a fact.
@@ -199,7 +199,8 @@ class BailianMemory(OpenApiFields):
         """
         self._call("delete_memory_node", memory_id, node_id)
 
-    # The official client's asynchronous methods block the loop for a TLS context each: see `_openapi`.
+    # The official client's asynchronous methods block the loop for a TLS context each: see
+    # `_transport.openapi`.
 
     async def acreate(self, description: str = "") -> Memory:
         """Do what `create` does, without blocking the event loop."""
@@ -241,52 +242,52 @@ class BailianMemory(OpenApiFields):
         """Do what `delete_node` does, without blocking the event loop."""
         await asyncio.to_thread(self.delete_node, memory_id, node_id)
 
-    def _pages(self, action: str, name: str, *path: str) -> list[Any]:
-        found: list[Any] = []
+    def _list_all(self, action: str, field: str, *path: str) -> list[Any]:
+        items: list[Any] = []
         token = None
         while True:
-            body = self._call(action, *path, max_results=_PAGE, next_token=token)
-            page = getattr(body, name) or []
-            found += page
+            body = self._call(action, *path, max_results=_PAGE_SIZE, next_token=token)
+            page = getattr(body, field) or []
+            items += page
             # A service that gives the same page for ever must not be asked for ever.
             if not page or not body.next_token or body.next_token == token:
-                return found
+                return items
             token = body.next_token
 
-    def _call(self, action: str, *path: str, once: bool = False, **parameters: Any) -> Any:
+    def _call(self, action: str, *path: str, non_idempotent: bool = False, **parameters: Any) -> Any:
         """Send a request, again if that repeats nothing.
 
         Raises:
             BailianError: It failed.
         """
-        in_doubt = False
+        outcome_unknown = False
         for retry in range(self.max_retries + 1):
             try:
                 return self._api.call(action, self.workspace_id, *path, **parameters)
             except BailianNotFoundError:
-                if in_doubt and action.startswith("delete"):
+                if outcome_unknown and action.startswith("delete"):
                     return None  # it was deleted by the request whose reply was lost
                 raise
             except BailianError as exc:
-                refused = exc.is_retryable or isinstance(exc, BailianRateLimitError)
-                repeatable = refused or (not once and isinstance(exc, _TRANSIENT))
-                if not repeatable or retry == self.max_retries:
+                was_rejected = exc.is_retryable or isinstance(exc, BailianRateLimitError)
+                can_retry = was_rejected or (not non_idempotent and isinstance(exc, _TRANSIENT))
+                if not can_retry or retry == self.max_retries:
                     raise
-                in_doubt |= not refused
-                wait = exc.retry_after
-                time.sleep(min(_LONGEST_WAIT, 0.25 * 2**retry) if wait is None else wait)
+                outcome_unknown |= not was_rejected
+                delay = exc.retry_after
+                time.sleep(min(_MAX_RETRY_DELAY, 0.25 * 2**retry) if delay is None else delay)
         raise AssertionError  # the last try returns or raises
 
 
-def _id(body: Any, given: str | None) -> str:
-    if not given:
+def _require_id(body: Any, value: str | None) -> str:
+    if not value:
         message = "the service tells no id of what it made"
         raise BailianServerError(message, request_id=body.request_id)
-    return given
+    return value
 
 
 def _check_description(description: str) -> None:
-    if description and not _DESCRIPTION.fullmatch(description):
+    if description and not _DESCRIPTION_PATTERN.fullmatch(description):
         message = (
             f"the description {description[:60]!r} is not such as the service takes: 1 to 50 letters, "
             "digits, or `:_.-`"
@@ -295,6 +296,6 @@ def _check_description(description: str) -> None:
 
 
 def _check_content(content: str) -> None:
-    if not 0 < len(content) <= _LONGEST_CONTENT:
-        message = f"the content has {len(content)} characters, not 1 to {_LONGEST_CONTENT}"
+    if not 0 < len(content) <= _MAX_CONTENT_CHARS:
+        message = f"the content has {len(content)} characters, not 1 to {_MAX_CONTENT_CHARS}"
         raise ValueError(message)

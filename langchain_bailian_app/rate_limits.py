@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from langchain_core.rate_limiters import BaseRateLimiter
 
-from langchain_bailian_app._transport.redis import HoldsClients, OwnClients
+from langchain_bailian_app._transport.redis import RedisClientMixin, RedisClients
 
 try:
     import redis
@@ -39,19 +39,19 @@ if TYPE_CHECKING:
 
 __all__ = ["RedisRateLimiter"]
 
-_MINUTE = 60
+_SECONDS_PER_MINUTE = 60
 # `limits` hands the clock of the calling machine to its script; those of several machines differ.
-_BY_THE_CLOCK_OF_THE_SERVER = b"""
+_SERVER_TIME_LUA = b"""
 local now = redis.call('TIME')
 ARGV[1] = now[1] .. '.' .. string.format('%06d', now[2])
 """
 
 # How often the first of those who wait asks again, in each window: what is lost to it is half of one
 # such pause, about 1 % of the rate.
-_ASKED_PER_WINDOW = 50
+_POLLS_PER_WINDOW = 50
 
 
-class RedisRateLimiter(HoldsClients, BaseRateLimiter):
+class RedisRateLimiter(RedisClientMixin, BaseRateLimiter):
     """Limits the requests of any number of processes that share a Redis server (or Valkey).
 
     Setup:
@@ -111,7 +111,7 @@ class RedisRateLimiter(HoldsClients, BaseRateLimiter):
         TypeError: A client is one of a cluster.
     """
 
-    _unpicklable = (
+    _pickle_advice = (
         "a rate limiter",
         "give the model in the new process one of its own, with the same key and limit",
     )
@@ -132,13 +132,15 @@ class RedisRateLimiter(HoldsClients, BaseRateLimiter):
         if not key:
             message = "`key` is empty: give the app id, or another name for what is limited"
             raise ValueError(message)
-        amount, seconds = _share(requests_per_minute, window)
+        amount, seconds = _split_rate(requests_per_minute, window)
         self._key = key
         self._limit = RateLimitItemPerSecond(amount, seconds, namespace="rate")
         self._prefix = prefix.removesuffix(":")  # `limits` puts one behind it
-        self._threads = None if client is None else _line_of_threads(client, self._prefix)
+        self._sync_waiters = None if client is None else _create_sync_waiters(client, self._prefix)
         self._async_client = async_client
-        self._loops: weakref.WeakKeyDictionary[aioredis.Redis, _Line] = weakref.WeakKeyDictionary()
+        self._async_waiters: weakref.WeakKeyDictionary[aioredis.Redis, _Waiters] = (
+            weakref.WeakKeyDictionary()
+        )
 
     @classmethod
     def from_url(
@@ -167,15 +169,15 @@ class RedisRateLimiter(HoldsClients, BaseRateLimiter):
         Raises:
             ValueError: The URL is none of these, or the limit is none that can be kept.
         """
-        own = OwnClients(url, **options)
+        clients = RedisClients(url, **options)
         limiter = cls(
             key=key,
             requests_per_minute=requests_per_minute,
             window=window,
-            client=own.client,
+            client=clients.client,
             prefix=prefix,
         )
-        limiter._own = own
+        limiter._own_clients = clients
         return limiter
 
     def acquire(self, *, blocking: bool = True) -> bool:
@@ -190,107 +192,118 @@ class RedisRateLimiter(HoldsClients, BaseRateLimiter):
         Raises:
             redis.RedisError: The server cannot be reached, or refuses.
         """
-        line = self._threads
-        if line is None:
+        waiters = self._sync_waiters
+        if waiters is None:
             message = "this rate limiter was given no `client`, so it serves event loops only"
             raise ValueError(message)
         if not blocking:
-            return bool(line.window.hit(self._limit, self._key))
-        behind = line.failures
-        with line.turn, line.at_its_head(behind):
-            while not line.window.hit(self._limit, self._key):
-                time.sleep(self._pause())
+            return bool(waiters.strategy.hit(self._limit, self._key))
+        failures_before = waiters.failures
+        with waiters.lock, waiters.as_leader(failures_before):
+            while not waiters.strategy.hit(self._limit, self._key):
+                time.sleep(self._poll_delay())
         return True
 
     async def aacquire(self, *, blocking: bool = True) -> bool:
         """Do what `acquire` does."""
-        line = await self._line_of_loop()
+        waiters = await self._waiters_for_loop()
         if not blocking:
-            return bool(await line.window.hit(self._limit, self._key))
-        behind = line.failures
-        async with line.turn:
-            with line.at_its_head(behind):
+            return bool(await waiters.strategy.hit(self._limit, self._key))
+        failures_before = waiters.failures
+        async with waiters.lock:
+            with waiters.as_leader(failures_before):
                 # There is no event to wait for: the server tells nobody when the next may go.
-                while not await line.window.hit(self._limit, self._key):  # noqa: ASYNC110
-                    await asyncio.sleep(self._pause())
+                while not await waiters.strategy.hit(self._limit, self._key):  # noqa: ASYNC110
+                    await asyncio.sleep(self._poll_delay())
         return True
 
-    async def _line_of_loop(self) -> _Line:
-        client = self._async_client if self._own is None else await self._own.of_loop()
+    async def _waiters_for_loop(self) -> _Waiters:
+        client = (
+            self._async_client
+            if self._own_clients is None
+            else await self._own_clients.for_running_loop()
+        )
         if client is None:
             message = "this rate limiter was given no `async_client`, so it serves threads only"
             raise ValueError(message)
-        if client not in self._loops:
-            self._loops[client] = _line_of_tasks(client, self._prefix)
-        return self._loops[client]
+        if client not in self._async_waiters:
+            self._async_waiters[client] = _create_async_waiters(client, self._prefix)
+        return self._async_waiters[client]
 
-    def _pause(self) -> float:
-        mean = self._limit.get_expiry() / _ASKED_PER_WINDOW
-        return mean * random.uniform(0.5, 1.5)  # noqa: S311  # jitter
+    def _poll_delay(self) -> float:
+        mean_delay = self._limit.get_expiry() / _POLLS_PER_WINDOW
+        return mean_delay * random.uniform(0.5, 1.5)  # noqa: S311  # jitter
 
 
 @dataclass(eq=False)
-class _Line:
+class _Waiters:
     """Threads, or the tasks of a loop, that wait one behind the other; only the first asks."""
 
-    window: Any  # of `limits`, for threads or for tasks
-    turn: Any  # the lock of the one who asks
+    strategy: Any  # of `limits`, for threads or for tasks
+    lock: Any  # the lock of the one who asks
     failures: int = 0
-    error: str = ""
+    last_error: str = ""
 
     @contextmanager
-    def at_its_head(self, failures: int) -> Iterator[None]:
-        """Fail with the first all who stood in line behind it, who came after so many `failures`.
+    def as_leader(self, failures_before: int) -> Iterator[None]:
+        """Fail with the first all who stood in line behind it: those who came at `failures_before`.
 
         Else each would wait in its turn for a server that does not answer.
         """
-        if self.failures != failures:
-            message = f"the server failed a request that waited before this one: {self.error}"
+        if self.failures != failures_before:
+            message = f"the server failed a request that waited before this one: {self.last_error}"
             raise redis.ConnectionError(message)
         try:
             yield
         except redis.RedisError as error:
             self.failures += 1
-            self.error = str(error)
+            self.last_error = str(error)
             raise
 
 
-def _share(requests_per_minute: int, window: int | None) -> tuple[int, int]:
+def _split_rate(requests_per_minute: int, window: int | None) -> tuple[int, int]:
     """Return how many requests are let through in how many seconds."""
-    given: object = requests_per_minute
-    if not isinstance(given, int) or given < 1:
+    rate: object = requests_per_minute
+    if not isinstance(rate, int) or rate < 1:
         message = f"`requests_per_minute` is a whole number from 1, not {requests_per_minute!r}"
         raise ValueError(message)
-    smallest = _MINUTE // math.gcd(_MINUTE, requests_per_minute)
-    seconds = smallest if window is None else window
-    if seconds < 1 or _MINUTE % seconds or seconds % smallest:
-        fitting = [n for n in range(smallest, _MINUTE + 1, smallest) if _MINUTE % n == 0]
+    min_seconds = _SECONDS_PER_MINUTE // math.gcd(_SECONDS_PER_MINUTE, requests_per_minute)
+    seconds = min_seconds if window is None else window
+    if seconds < 1 or _SECONDS_PER_MINUTE % seconds or seconds % min_seconds:
+        allowed = [
+            n
+            for n in range(min_seconds, _SECONDS_PER_MINUTE + 1, min_seconds)
+            if _SECONDS_PER_MINUTE % n == 0
+        ]
         message = (
             f"`window` is {window!r}, but {requests_per_minute} requests a minute can be divided "
-            f"evenly into windows of {', '.join(map(str, fitting))} s only"
+            f"evenly into windows of {', '.join(map(str, allowed))} s only"
         )
         raise ValueError(message)
-    return requests_per_minute * seconds // _MINUTE, seconds
+    return requests_per_minute * seconds // _SECONDS_PER_MINUTE, seconds
 
 
-def _line_of_threads(client: redis.Redis, prefix: str) -> _Line:
-    storage = RedisStorage("redis://", connection_pool=_pool_of(client), key_prefix=prefix)
-    script = _BY_THE_CLOCK_OF_THE_SERVER + storage.SCRIPT_ACQUIRE_MOVING_WINDOW
+def _create_sync_waiters(client: redis.Redis, prefix: str) -> _Waiters:
+    storage = RedisStorage("redis://", connection_pool=_get_connection_pool(client), key_prefix=prefix)
+    script = _SERVER_TIME_LUA + storage.SCRIPT_ACQUIRE_MOVING_WINDOW
     storage.lua_acquire_moving_window = storage.get_connection().register_script(script)
-    return _Line(MovingWindow(storage), threading.Lock())
+    return _Waiters(MovingWindow(storage), threading.Lock())
 
 
-def _line_of_tasks(client: aioredis.Redis, prefix: str) -> _Line:
+def _create_async_waiters(client: aioredis.Redis, prefix: str) -> _Waiters:
     storage = AsyncRedisStorage(
-        "async+redis://", implementation="redispy", connection_pool=_pool_of(client), key_prefix=prefix
+        "async+redis://",
+        implementation="redispy",
+        connection_pool=_get_connection_pool(client),
+        key_prefix=prefix,
     )
     bridge: Any = storage.bridge
-    script = _BY_THE_CLOCK_OF_THE_SERVER + bridge.SCRIPT_ACQUIRE_MOVING_WINDOW
+    script = _SERVER_TIME_LUA + bridge.SCRIPT_ACQUIRE_MOVING_WINDOW
     bridge.lua_acquire_moving_window = bridge.get_connection().register_script(script)
-    return _Line(AsyncMovingWindow(storage), asyncio.Lock())
+    return _Waiters(AsyncMovingWindow(storage), asyncio.Lock())
 
 
-def _pool_of(client: Any) -> Any:
+def _get_connection_pool(client: Any) -> Any:
     try:
         return client.connection_pool
     except AttributeError:

@@ -18,7 +18,7 @@ from langchain_core.tools import ArgsSchema, BaseTool, ToolException
 from pydantic import BaseModel, ConfigDict, Field, create_model, model_validator
 
 from langchain_bailian_app.chat_models._model import BailianAppChatModel
-from langchain_bailian_app.chat_models._runnable import without_session
+from langchain_bailian_app.chat_models._runnable import drop_session
 from langchain_bailian_app.options._options import BizParams
 from langchain_bailian_app.sessions._store import SessionStore
 
@@ -31,7 +31,7 @@ __all__ = ["PROGRESS", "BailianAppTool"]
 PROGRESS = "bailian_app_progress"
 """Name of the custom events that tell what comes while the application answers."""
 
-_QUERY = "What to ask, in full: the application knows nothing of the conversation."
+_QUERY_DESCRIPTION = "What to ask, in full: the application knows nothing of the conversation."
 
 
 class BailianAppTool(BaseTool):
@@ -123,7 +123,7 @@ class BailianAppTool(BaseTool):
     args_schema: ArgsSchema = BaseModel  # made of `variables`
     response_format: Literal["content", "content_and_artifact"] = "content_and_artifact"
     handle_tool_error: Any = True
-    handle_validation_error: Any = Field(default_factory=lambda: _what_is_wrong)
+    handle_validation_error: Any = Field(default_factory=lambda: _format_validation_error)
 
     if TYPE_CHECKING:
 
@@ -145,18 +145,18 @@ class BailianAppTool(BaseTool):
         """Make the model of the fields that are its own, and the arguments of the variables."""
         if not isinstance(values, dict):
             return values
-        mine = {name: value for name, value in values.items() if name in cls.model_fields}
-        fields = {name: value for name, value in values.items() if name not in mine}
-        given = mine.get("model")
-        if isinstance(given, BailianAppChatModel):
-            settings = {name: getattr(given, name) for name in type(given).model_fields}
-            mine["model"] = type(given)(**settings | fields) if fields else given
+        own_fields = {name: value for name, value in values.items() if name in cls.model_fields}
+        fields = {name: value for name, value in values.items() if name not in own_fields}
+        model = own_fields.get("model")
+        if isinstance(model, BailianAppChatModel):
+            settings = {name: getattr(model, name) for name in type(model).model_fields}
+            own_fields["model"] = type(model)(**settings | fields) if fields else model
         else:
-            mine["model"] = BailianAppChatModel(**fields)
-        return {"args_schema": _schema(mine.get("variables") or {})} | mine
+            own_fields["model"] = BailianAppChatModel(**fields)
+        return {"args_schema": _make_args_schema(own_fields.get("variables") or {})} | own_fields
 
     @model_validator(mode="after")
-    def _remember_sessions(self) -> Self:
+    def _apply_session_store(self) -> Self:
         if self.session_store is not None:
             self.model = self.model.model_copy(update={"session_store": self.session_store})
         return self
@@ -169,16 +169,16 @@ class BailianAppTool(BaseTool):
         run_manager: CallbackManagerForToolRun | None = None,
         **variables: Any,
     ) -> tuple[str, AIMessage]:
-        inner = _inside(config, run_manager)
-        asked = self._asked(config, variables)
-        stream = cast("Generator[AIMessageChunk]", self.model.stream(query, inner, **asked))
+        child_config = _make_child_config(config, run_manager)
+        options = self._build_call_options(config, variables)
+        stream = cast("Generator[AIMessageChunk]", self.model.stream(query, child_config, **options))
         chunks: list[AIMessageChunk] = []
-        with _mendable(), closing(stream):
+        with _as_tool_exception(), closing(stream):
             for chunk in stream:
                 chunks.append(chunk)
-                for progress in self._progress(chunk) if run_manager else ():
-                    dispatch_custom_event(PROGRESS, progress, config=inner)
-        return _result(chunks)
+                for progress in self._make_progress_events(chunk) if run_manager else ():
+                    dispatch_custom_event(PROGRESS, progress, config=child_config)
+        return _make_result(chunks)
 
     async def _arun(
         self,
@@ -188,51 +188,58 @@ class BailianAppTool(BaseTool):
         run_manager: AsyncCallbackManagerForToolRun | None = None,
         **variables: Any,
     ) -> tuple[str, AIMessage]:
-        inner = _inside(config, run_manager)
-        asked = self._asked(config, variables)
-        stream = cast("AsyncGenerator[AIMessageChunk]", self.model.astream(query, inner, **asked))
+        child_config = _make_child_config(config, run_manager)
+        options = self._build_call_options(config, variables)
+        stream = cast(
+            "AsyncGenerator[AIMessageChunk]", self.model.astream(query, child_config, **options)
+        )
         chunks: list[AIMessageChunk] = []
-        with _mendable():
+        with _as_tool_exception():
             async with aclosing(stream):
                 async for chunk in stream:
                     chunks.append(chunk)
-                    for progress in self._progress(chunk) if run_manager else ():
-                        await adispatch_custom_event(PROGRESS, progress, config=inner)
-        return _result(chunks)
+                    for progress in self._make_progress_events(chunk) if run_manager else ():
+                        await adispatch_custom_event(PROGRESS, progress, config=child_config)
+        return _make_result(chunks)
 
-    def _asked(self, config: RunnableConfig, variables: dict[str, Any]) -> dict[str, Any]:
+    def _build_call_options(self, config: RunnableConfig, variables: dict[str, Any]) -> dict[str, Any]:
         """Return the keywords of the call."""
-        asked: dict[str, Any] = {"history": "messages"}
+        options: dict[str, Any] = {"history": "messages"}
         thread_id = (config.get("configurable") or {}).get("thread_id")
         if self.session_store is not None and thread_id is not None:
-            asked = {"history": "thread", "session_key": f"{thread_id} {self.name}"}
+            options = {"history": "thread", "session_key": f"{thread_id} {self.name}"}
         if variables:
-            known = self.model.biz_params.to_wire() if self.model.biz_params else {}
+            biz_params = self.model.biz_params.to_wire() if self.model.biz_params else {}
             if not self.workflow:
-                variables = {"user_prompt_params": known.get("user_prompt_params", {}) | variables}
-            asked["biz_params"] = BizParams(**known | variables)
-        return asked
+                variables = {"user_prompt_params": biz_params.get("user_prompt_params", {}) | variables}
+            options["biz_params"] = BizParams(**biz_params | variables)
+        return options
 
-    def _progress(self, chunk: AIMessageChunk) -> list[dict[str, Any]]:
+    def _make_progress_events(self, chunk: AIMessageChunk) -> list[dict[str, Any]]:
         return [{"tool": self.name, "block": block} for block in chunk.content_blocks]
 
 
-def _inside(
-    config: RunnableConfig, run: CallbackManagerForToolRun | AsyncCallbackManagerForToolRun | None
+def _make_child_config(
+    config: RunnableConfig,
+    run_manager: CallbackManagerForToolRun | AsyncCallbackManagerForToolRun | None,
 ) -> RunnableConfig:
-    return patch_config(without_session(config), callbacks=run.get_child() if run else None)
+    return patch_config(
+        drop_session(config), callbacks=run_manager.get_child() if run_manager else None
+    )
 
 
-def _schema(variables: dict[str, Any]) -> type[BaseModel]:
-    taken = {"query", "config", "run_manager"} & variables.keys()
-    if taken:
-        message = f"a variable cannot be called {min(taken)!r}: the tool has an argument of that name"
+def _make_args_schema(variables: dict[str, Any]) -> type[BaseModel]:
+    reserved = {"query", "config", "run_manager"} & variables.keys()
+    if reserved:
+        message = (
+            f"a variable cannot be called {min(reserved)!r}: the tool has an argument of that name"
+        )
         raise ValueError(message)
-    fields: dict[str, Any] = {"query": (str, Field(description=_QUERY))}
+    fields: dict[str, Any] = {"query": (str, Field(description=_QUERY_DESCRIPTION))}
     for name, variable in variables.items():
         match variable:
-            case (kind, str(description)):
-                fields[name] = (kind, Field(description=description))
+            case (annotation, str(description)):
+                fields[name] = (annotation, Field(description=description))
             case tuple():
                 fields[name] = variable
             case _:
@@ -241,7 +248,7 @@ def _schema(variables: dict[str, Any]) -> type[BaseModel]:
 
 
 @contextmanager
-def _mendable() -> Iterator[None]:
+def _as_tool_exception() -> Iterator[None]:
     """Show the calling model what it can mend."""
     from langchain_bailian_app.errors import BailianRequestError, BailianSessionError
 
@@ -253,12 +260,12 @@ def _mendable() -> Iterator[None]:
         raise ToolException(str(exc)) from exc
 
 
-def _what_is_wrong(error: Any) -> str:
+def _format_validation_error(error: Any) -> str:
     problems = [f"`{'.'.join(map(str, e['loc']))}`: {e['msg']}" for e in error.errors()]
     return f"wrong arguments: {'; '.join(problems)}"
 
 
-def _result(chunks: list[AIMessageChunk]) -> tuple[str, AIMessage]:
+def _make_result(chunks: list[AIMessageChunk]) -> tuple[str, AIMessage]:
     first, *others = chunks
     message = cast("AIMessage", message_chunk_to_message(add_ai_message_chunks(first, *others)))
     return message.text, message

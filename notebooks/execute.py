@@ -40,7 +40,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description="Execute the notebooks of this folder.")
     parser.add_argument("--write", action="store_true", help="put the new outputs into them")
     options = parser.parse_args()
-    failed = 0
+    failure_count = 0
     with tempfile.TemporaryDirectory() as scratch:
         # The kernel would leave a profile in the home directory.
         os.environ |= {"IPYTHONDIR": scratch, "JUPYTER_RUNTIME_DIR": scratch}
@@ -51,12 +51,12 @@ def main() -> int:
                 notebook = execute(path, scratch)
             except CellExecutionError as error:
                 print(f"{path.name}: failed\n{error}")
-                failed += 1
+                failure_count += 1
                 continue
             if options.write:
                 nbformat.write(notebook, path)
             print(f"{path.name}: ok")
-    return failed
+    return failure_count
 
 
 if __name__ == "__main__":

@@ -19,14 +19,17 @@ if TYPE_CHECKING:
     from langchain_bailian_app.emulator import Reply
     from langchain_bailian_app.emulator._apps.app import Answer
 
-_PROXIES = {"http_proxy", "https_proxy", "all_proxy", "no_proxy"}
+_PROXY_VARIABLES = {"http_proxy", "https_proxy", "all_proxy", "no_proxy"}
 
 
 @pytest.fixture(autouse=True)
 def clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Hide keys, proxies and configuration of the machine that runs the tests."""
     for name in list(os.environ):
-        if name.startswith(("DASHSCOPE_", "BAILIAN_", "ALIBABA_CLOUD_")) or name.lower() in _PROXIES:
+        if (
+            name.startswith(("DASHSCOPE_", "BAILIAN_", "ALIBABA_CLOUD_"))
+            or name.lower() in _PROXY_VARIABLES
+        ):
             monkeypatch.delenv(name)
     monkeypatch.setenv("HOME", str(tmp_path))
 
@@ -70,19 +73,19 @@ def make_model(bailian: BailianEmulator) -> Callable[..., BailianAppChatModel]:
 
 
 @pytest.fixture
-def ask(
+def make_scripted_model(
     bailian: BailianEmulator, make_model: Callable[..., BailianAppChatModel]
 ) -> Iterator[Callable[..., BailianAppChatModel]]:
     """Return a function that makes models of an application with these answers, the last for ever."""
-    made: list[str] = []
+    app_ids: list[str] = []
 
     def make(*answers: str | Reply, **fields: Any) -> BailianAppChatModel:
-        left = list(answers)
-        answer: Answer = lambda _: left.pop(0) if len(left) > 1 else left[0]  # noqa: E731
-        made.append(bailian.add_app(App("scripted", answer=answer)))
+        remaining = list(answers)
+        answer: Answer = lambda _: remaining.pop(0) if len(remaining) > 1 else remaining[0]  # noqa: E731
+        app_ids.append(bailian.add_app(App("scripted", answer=answer)))
         bailian.reset()
-        return make_model(made[-1], **fields)
+        return make_model(app_ids[-1], **fields)
 
     yield make
-    for app_id in made:
+    for app_id in app_ids:
         del bailian.apps[app_id]

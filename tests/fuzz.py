@@ -13,13 +13,13 @@ import sys
 import time
 import tracemalloc
 
-from langchain_bailian_app._answer.assembler import AnswerReader
+from langchain_bailian_app._answer.assembler import AnswerAssembler
 from langchain_bailian_app._answer.citations import MarkerFilter
-from langchain_bailian_app._answer.frames import Fault, Frame, FrameReader, Garbage
-from tests.fixtures import NAMES, pieces_of, recording
+from langchain_bailian_app._answer.frames import ErrorFrame, Frame, FrameReader, InvalidFrame
+from tests.fixtures import RECORDINGS, recording, split_at
 
-SEEDS = [recording(name) for name in NAMES]
-SPICE = [
+SEEDS = [recording(name) for name in RECORDINGS]
+FRAGMENTS = [
     *(b"\n", b"\r\n", b"\n\n", b"\r", b"data:", b"data: ", b"event:error\n", b":HTTP_STATUS/500\n"),
     *(b"id:", b"\xef\xbb\xbf", b"\xff", b"\x00", b"\xe2\x80\xa8", b"{", b"}", b'"', b"\\", b"\\ud83d"),
     *(b"null", b"[]", b"1e999", b"NaN", b"[DONE]", b"<ref>[1]</ref>", b"<ref>", b"[" * 500),
@@ -42,80 +42,89 @@ ALPHABET = [
     "\n",
 ]
 MARKER = re.compile(r"<ref>\[([0-9]+)\]</ref>")
-SLOW, LARGE = 2.0, 20_000_000
+MAX_SECONDS, MAX_BYTES = 2.0, 20_000_000
 
 
-def mutated(dice: random.Random) -> bytes:
-    data = bytearray(dice.choice(SEEDS))
-    for _ in range(dice.choice([1, 1, 2, 3, 8])):
-        at = dice.randrange(len(data) + 1)
-        match dice.randrange(5):
+def mutate_recording(rng: random.Random) -> bytes:
+    data = bytearray(rng.choice(SEEDS))
+    for _ in range(rng.choice([1, 1, 2, 3, 8])):
+        position = rng.randrange(len(data) + 1)
+        match rng.randrange(5):
             case 0:
-                data[at:at] = dice.choice(SPICE)
+                data[position:position] = rng.choice(FRAGMENTS)
             case 1:
-                del data[at : at + dice.choice([1, 1, 3, 40])]
+                del data[position : position + rng.choice([1, 1, 3, 40])]
             case 2:
-                data[at : at + 1] = bytes([dice.randrange(256)])
+                data[position : position + 1] = bytes([rng.randrange(256)])
             case 3:
-                other = dice.choice(SEEDS)
-                start = dice.randrange(len(other))
-                data[at:at] = other[start : start + dice.randrange(200)]
+                other = rng.choice(SEEDS)
+                start = rng.randrange(len(other))
+                data[position:position] = other[start : start + rng.randrange(200)]
             case _:
-                data[at:at] = data[max(0, at - 50) : at] * dice.choice([1, 2, 20])
+                data[position:position] = data[max(0, position - 50) : position] * rng.choice(
+                    [1, 2, 20]
+                )
     return bytes(data)
 
 
-def cuts_of(length: int, dice: random.Random) -> list[int]:
-    return [dice.randrange(length + 1) for _ in range(dice.choice([0, 1, 3, 30]))]
+def random_cuts(length: int, rng: random.Random) -> list[int]:
+    return [rng.randrange(length + 1) for _ in range(rng.choice([0, 1, 3, 30]))]
 
 
-def read(data: bytes, cuts: list[int]) -> list[Frame | Fault | Garbage]:
+def parse_body(data: bytes, cuts: list[int]) -> list[Frame | ErrorFrame | InvalidFrame]:
     reader = FrameReader()
-    found = [frame for piece in pieces_of(data, cuts) for frame in reader.feed(piece)]
-    return found + reader.end()
+    frames = [frame for piece in split_at(data, cuts) for frame in reader.feed(piece)]
+    return frames + reader.end()
 
 
-def fuzz_frames(dice: random.Random) -> None:
-    data = mutated(dice)
-    whole, cut = (read(data, cuts) for cuts in ([], cuts_of(len(data), dice)))
-    assert repr(whole) == repr(cut), data
-    reader = AnswerReader()
-    for frame in whole:
+def fuzz_frames(rng: random.Random) -> None:
+    data = mutate_recording(rng)
+    uncut_frames, cut_frames = (parse_body(data, cuts) for cuts in ([], random_cuts(len(data), rng)))
+    assert repr(uncut_frames) == repr(cut_frames), data
+    assembler = AnswerAssembler()
+    for frame in uncut_frames:
         if isinstance(frame, Frame):
-            reader.feed(frame)
-    reader.end()
-    reader.answer()
+            assembler.feed(frame)
+    assembler.end()
+    assembler.answer()
 
 
-def fuzz_markers(dice: random.Random) -> None:
-    text = "".join(dice.choices(ALPHABET, k=dice.randrange(40)))
+def fuzz_markers(rng: random.Random) -> None:
+    text = "".join(rng.choices(ALPHABET, k=rng.randrange(40)))
     for mode, rewrite in (("strip", ""), ("bracket", r"[\1]"), ("keep", r"\g<0>")):
-        markers = MarkerFilter(mode)
-        shown = "".join(map(markers.feed, pieces_of(text, cuts_of(len(text), dice)))) + markers.end()
-        assert shown == MARKER.sub(rewrite, text), (mode, text)
+        marker_filter = MarkerFilter(mode)
+        emitted = (
+            "".join(map(marker_filter.feed, split_at(text, random_cuts(len(text), rng))))
+            + marker_filter.end()
+        )
+        assert emitted == MARKER.sub(rewrite, text), (mode, text)
 
 
 def main(seconds: float, seed: int) -> None:
-    dice = random.Random(seed)
+    rng = random.Random(seed)
     sys.stdout.write(f"seed {seed}, {seconds:.0f} s\n")
-    ends, count, slowest = time.monotonic() + seconds, 0, 0.0
+    deadline, count, slowest = time.monotonic() + seconds, 0, 0.0
     tracemalloc.start()
-    most = 0
-    while time.monotonic() < ends:
-        began = time.monotonic()
-        (fuzz_frames if count % 2 else fuzz_markers)(dice)
-        slowest = max(slowest, time.monotonic() - began)
+    peak_memory = 0
+    while time.monotonic() < deadline:
+        started = time.monotonic()
+        (fuzz_frames if count % 2 else fuzz_markers)(rng)
+        slowest = max(slowest, time.monotonic() - started)
         count += 1
         if count % 1000 == 0:
-            most = max(most, tracemalloc.get_traced_memory()[1])
-            assert most < LARGE, most
+            peak_memory = max(peak_memory, tracemalloc.get_traced_memory()[1])
+            assert peak_memory < MAX_BYTES, peak_memory
     tracemalloc.stop()
-    assert slowest < SLOW, slowest
+    assert slowest < MAX_SECONDS, slowest
     sys.stdout.write(
-        f"{count} inputs, no crash; slowest {slowest * 1000:.0f} ms, most memory {most / 1e6:.1f} MB\n"
+        f"{count} inputs, no crash; slowest {slowest * 1000:.0f} ms, "
+        f"most memory {peak_memory / 1e6:.1f} MB\n"
     )
 
 
 if __name__ == "__main__":
-    given = sys.argv[1:]
-    main(float(given[0]) if given else 600, int(given[1]) if given[1:] else random.randrange(10**6))
+    arguments = sys.argv[1:]
+    main(
+        float(arguments[0]) if arguments else 600,
+        int(arguments[1]) if arguments[1:] else random.randrange(10**6),
+    )

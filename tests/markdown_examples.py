@@ -9,20 +9,20 @@ import re
 import textwrap
 from typing import Any
 
-_BLOCK = re.compile(r"^( *)```python.*?\n(.*?)^\1```", re.MULTILINE | re.DOTALL)
+_PYTHON_BLOCK = re.compile(r"^( *)```python.*?\n(.*?)^\1```", re.MULTILINE | re.DOTALL)
 
 
-def python_blocks(text: str) -> list[str]:
+def extract_python_blocks(text: str) -> list[str]:
     """Return the blocks of a text in Markdown."""
-    return [textwrap.dedent(block) for _, block in _BLOCK.findall(text)]
+    return [textwrap.dedent(block) for _, block in _PYTHON_BLOCK.findall(text)]
 
 
-def run(text: str, name: str) -> int:
+def run_python_blocks(text: str, name: str) -> int:
     """Run the blocks of a text, `await` included, and return how many there are."""
     namespace: dict[str, Any] = {}
-    blocks = python_blocks(text)
+    blocks = extract_python_blocks(text)
     code = compile("\n".join(blocks), name, "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
-    ended = eval(code, namespace)  # noqa: S307  # of ours
-    if inspect.iscoroutine(ended):  # there is an `await` in it
-        asyncio.run(ended)
+    result = eval(code, namespace)  # noqa: S307  # of ours
+    if inspect.iscoroutine(result):  # there is an `await` in it
+        asyncio.run(result)
     return len(blocks)

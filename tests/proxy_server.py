@@ -14,34 +14,34 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
-class Forwarder:
+class ProxyServer:
     """Relays connections to a port on loopback, in a thread of its own.
 
     Args:
-        port: Where to relay to.
+        target_port: Where to relay to.
         tls: Makes it a server with TLS.
         origin: What a client of a proxy puts in front of a path, to be taken away.
         socks: Makes it a SOCKS5 proxy, which leads to the port wherever it is asked to go.
-        tunnel: Makes it a proxy for TLS, which answers CONNECT with this status.
+        connect_status: Makes it a proxy for TLS, which answers CONNECT with this status.
     """
 
     def __init__(
         self,
-        port: int,
+        target_port: int,
         *,
         tls: ssl.SSLContext | None = None,
         origin: str = "",
         socks: bool = False,
-        tunnel: int | None = None,
+        connect_status: int | None = None,
     ) -> None:
-        self._target = port
+        self._target_port = target_port
         self._tls = tls
         self._socks = socks
-        self._tunnel = tunnel
+        self._connect_status = connect_status
         self._origin = origin.encode()
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
-        self.connections = self.open = 0
+        self.connection_count = self.open_connections = 0
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -66,34 +66,36 @@ class Forwarder:
         await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _relay(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self.connections += 1
-        self.open += 1
+        self.connection_count += 1
+        self.open_connections += 1
         if self._socks:
-            await self._let_in(reader, writer)
-        if self._tunnel is not None:
+            await self._socks_handshake(reader, writer)
+        if self._connect_status is not None:
             await reader.readuntil(b"\r\n\r\n")
-            writer.write(b"HTTP/1.1 %d Told so\r\n\r\n" % self._tunnel)
-            if self._tunnel != HTTPStatus.OK:
+            writer.write(b"HTTP/1.1 %d Told so\r\n\r\n" % self._connect_status)
+            if self._connect_status != HTTPStatus.OK:
                 writer.close()
                 return
-        there, back = await asyncio.open_connection("127.0.0.1", self._target)
+        server_reader, server_writer = await asyncio.open_connection("127.0.0.1", self._target_port)
         try:
-            await asyncio.gather(self._copy(reader, back), self._copy(there, writer))
+            await asyncio.gather(self._copy(reader, server_writer), self._copy(server_reader, writer))
         except OSError:
             pass  # either side has gone
         except asyncio.CancelledError:  # the loop ends: no time for farewells
-            back.transport.abort()
+            server_writer.transport.abort()
             writer.transport.abort()
             raise
         finally:
-            self.open -= 1
-            back.close()
+            self.open_connections -= 1
+            server_writer.close()
             writer.close()
 
-    async def _let_in(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _socks_handshake(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
         """Speak the beginning of RFC 1928: no credentials, a host by its name."""
-        _version, methods = await reader.readexactly(2)
-        await reader.readexactly(methods)
+        _version, method_count = await reader.readexactly(2)
+        await reader.readexactly(method_count)
         writer.write(b"\x05\x00")
         *_command, length = await reader.readexactly(5)
         await reader.readexactly(length + 2)

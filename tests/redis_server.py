@@ -16,7 +16,7 @@ import redis
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-PATIENCE = 15.0  # seconds; a cluster takes two until it answers
+STARTUP_TIMEOUT = 15.0  # seconds; a cluster takes two until it answers
 _SLOTS = range(16384)
 
 
@@ -41,7 +41,7 @@ def redis_server(*, cluster: bool = False) -> Iterator[str]:
         server = subprocess.Popen([program, *arguments], cwd=directory, stdout=subprocess.DEVNULL)
         try:
             with redis.Redis.from_url(url) as client:
-                _wait(client, cluster=cluster)
+                _wait_until_ready(client, cluster=cluster)
             yield url
         finally:
             server.kill()
@@ -49,20 +49,20 @@ def redis_server(*, cluster: bool = False) -> Iterator[str]:
 
 
 def _free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listening:
-        port: int = listening.getsockname()[1]
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port: int = listener.getsockname()[1]
         return port
 
 
-def _wait(client: redis.Redis, *, cluster: bool) -> None:
-    deadline = time.monotonic() + PATIENCE
-    assigned = not cluster
+def _wait_until_ready(client: redis.Redis, *, cluster: bool) -> None:
+    deadline = time.monotonic() + STARTUP_TIMEOUT
+    slots_assigned = not cluster
     while True:
         try:
             client.ping()
-            if not assigned:
+            if not slots_assigned:
                 client.execute_command("CLUSTER ADDSLOTS", *_SLOTS)
-                assigned = True
+                slots_assigned = True
             client.get("ready?")  # a cluster refuses it until it is
         except redis.RedisError:
             if time.monotonic() > deadline:

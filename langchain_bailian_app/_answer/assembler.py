@@ -1,7 +1,7 @@
 """Frames in, deltas out: what each frame adds to the answer, and what it all adds up to.
 
-The one place where streaming and whole answers meet: `AnswerReader.feed` returns the deltas that a
-stream shows, `AnswerReader.answer` what they sum up to.
+The one place where streaming and whole answers meet: `AnswerAssembler.feed` returns the deltas that
+a stream shows, `AnswerAssembler.answer` what they sum up to.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from langchain_bailian_app._answer.citations import MarkerFilter, MarkerMode, citations
+from langchain_bailian_app._answer.citations import MarkerFilter, MarkerMode, build_citations
 from langchain_bailian_app._answer.events import (
     Delta,
     NodeEvent,
@@ -18,10 +18,15 @@ from langchain_bailian_app._answer.events import (
     StepResult,
     TextDelta,
 )
-from langchain_bailian_app._answer.passages import sources
-from langchain_bailian_app._answer.steps import Steps
-from langchain_bailian_app._answer.text_delta import StopFilter, TextChannel
-from langchain_bailian_app._answer.workflow_nodes import NOTHING_SAID, Nodes, Said, parted
+from langchain_bailian_app._answer.passages import passages_by_marker
+from langchain_bailian_app._answer.steps import StepReader
+from langchain_bailian_app._answer.text_delta import StopFilter, TextDeltaReader
+from langchain_bailian_app._answer.workflow_nodes import (
+    NO_UPDATE,
+    NodeUpdate,
+    WorkflowReader,
+    split_node_entries,
+)
 from langchain_bailian_app._answer.workflow_text import WorkflowTextMerger
 
 if TYPE_CHECKING:
@@ -29,9 +34,9 @@ if TYPE_CHECKING:
 
     from langchain_bailian_app._answer.events import ToolCall
     from langchain_bailian_app._answer.frames import Frame
-    from langchain_bailian_app._answer.tool_calls import CallReader
+    from langchain_bailian_app._answer.tool_calls import ToolCallParser
 
-UNKNOWN_FINISH = "unknown"
+UNKNOWN_FINISH_REASON = "unknown"
 """`finish_reason` of a stream that just ended, where `accept_missing_stop` lets that pass."""
 
 
@@ -47,7 +52,7 @@ class Answer:
     """Calls of the caller's tools; those with a problem are in no delta."""
 
     order: list[str] = field(default_factory=list)
-    """What the answer consists of, in the order in which it first appeared: see `_blocks`."""
+    """What the answer consists of, in the order in which it first appeared: see `_content_blocks`."""
 
     finish_reason: str | None = None
     """None if the answer is not complete."""
@@ -72,15 +77,15 @@ class Answer:
         return [step.entry for step in self.steps if isinstance(step, StepResult)]
 
 
-class AnswerReader:
+class AnswerAssembler:
     """Reads the frames of one answer.
 
     Args:
         markers: What becomes of `<ref>[n]</ref>` in the text.
         stop: Texts before which the answer is cut.
         answer_node: The node of a workflow that speaks the answer.
-        calls: Finds calls of the caller's tools in the text, if there are any.
-        steps: Knows the steps that an earlier reply to the same call has told.
+        tool_call_parser: Finds calls of the caller's tools in the text, if there are any.
+        step_reader: Knows the steps that an earlier reply to the same call has told.
     """
 
     def __init__(
@@ -89,44 +94,44 @@ class AnswerReader:
         markers: MarkerMode = "strip",
         stop: list[str] | None = None,
         answer_node: str | None = None,
-        calls: CallReader | None = None,
-        steps: Steps | None = None,
+        tool_call_parser: ToolCallParser | None = None,
+        step_reader: StepReader | None = None,
     ) -> None:
-        self._nodes = Nodes(answer_node, "" if steps is None else "again:")
-        self._one_text = WorkflowTextMerger(tail_is_enough=answer_node is None)
-        self._channel = TextChannel()
-        self._reasoning_channel = TextChannel()
-        self._markers = MarkerFilter(markers)
-        self._stop = StopFilter(stop) if stop else None
-        self._calls = calls
-        self.steps = Steps() if steps is None else steps
-        self._told: list[dict[str, Any]] | None = None
+        self._workflow_reader = WorkflowReader(answer_node, "" if step_reader is None else "again:")
+        self._text_merger = WorkflowTextMerger(allow_suffix=answer_node is None)
+        self._text_reader = TextDeltaReader()
+        self._reasoning_reader = TextDeltaReader()
+        self._marker_filter = MarkerFilter(markers)
+        self._stop_filter = StopFilter(stop) if stop else None
+        self._tool_call_parser = tool_call_parser
+        self.step_reader = StepReader() if step_reader is None else step_reader
+        self._previous_thoughts: list[dict[str, Any]] | None = None
         self._text: list[str] = []
         self._reasoning: list[str] = []
         self._order: dict[str, None] = {}
-        self._text_goes_on = False
+        self._text_only = False
         self._answer = Answer()
-        self.cut = False
+        self.stopped = False
         """Whether a `stop` sequence ended the answer before the service did."""
 
     def feed(self, frame: Frame) -> list[Delta]:
         """Return what this frame adds."""
         if self._answer.finish_reason is not None:
             return []
-        self._remember(frame)
+        self._update_metadata(frame)
         last = frame.finish_reason is not None
-        text = self._channel.feed(frame.text, frame.usage, last=last)
-        if self._text_goes_on and not (last or frame.thoughts or frame.workflow_message):
-            return self._say(self._markers.feed(text))
-        nodes, thoughts = self._news(frame)
+        text = self._text_reader.feed(frame.text, frame.usage, last=last)
+        if self._text_only and not (last or frame.thoughts or frame.workflow_message):
+            return self._emit_text(self._marker_filter.feed(text))
+        nodes, thoughts = self._new_entries(frame)
         deltas = self._feed_thoughts(thoughts, frame, last=last)
-        said = self._nodes.feed(nodes, last=last) if nodes or last else NOTHING_SAID
-        deltas += self._hear(said, text)
-        if last or self.cut:
-            deltas += self._flush()
-            self._answer.finish_reason = "stop" if self.cut else frame.finish_reason
-        self._text_goes_on = self._has_nothing_but_text()
-        return self._noted(deltas)
+        update = self._workflow_reader.feed(nodes, last=last) if nodes or last else NO_UPDATE
+        deltas += self._add_workflow(update, text)
+        if last or self.stopped:
+            deltas += self._finish()
+            self._answer.finish_reason = "stop" if self.stopped else frame.finish_reason
+        self._text_only = self._is_text_only()
+        return self._record_order(deltas)
 
     def end(self, *, accept_missing_stop: bool = False) -> list[Delta]:
         """Return what was held back when no more frames come.
@@ -135,12 +140,12 @@ class AnswerReader:
         """
         if self._answer.finish_reason is not None:
             return []
-        deltas = self._flush()
-        if self.cut:
+        deltas = self._finish()
+        if self.stopped:
             self._answer.finish_reason = "stop"
         elif accept_missing_stop:
-            self._answer.finish_reason = UNKNOWN_FINISH
-        return self._noted(deltas)
+            self._answer.finish_reason = UNKNOWN_FINISH_REASON
+        return self._record_order(deltas)
 
     def answer(self) -> Answer:
         """Return the sum of the deltas and what else the frames told."""
@@ -148,15 +153,15 @@ class AnswerReader:
         answer.text = "".join(self._text)
         answer.reasoning = "".join(self._reasoning)
         answer.order = list(self._order)
-        answer.final_text = None if self.cut else self._final_text()
-        found = sources(answer.doc_references, answer.thoughts)
-        answer.citations = citations(answer.text, self._markers.markers, found)
-        rests_on_documents = bool(self._markers.markers or found)
+        answer.final_text = None if self.stopped else self._filtered_final_text()
+        passages = passages_by_marker(answer.doc_references, answer.thoughts)
+        answer.citations = build_citations(answer.text, self._marker_filter.markers, passages)
+        uses_documents = bool(self._marker_filter.markers or passages)
         # References may come late: of an answer that was cut nothing is known.
-        answer.references_missing = rests_on_documents and not answer.doc_references and not self.cut
+        answer.references_missing = uses_documents and not answer.doc_references and not self.stopped
         return answer
 
-    def _noted(self, deltas: list[Delta]) -> list[Delta]:
+    def _record_order(self, deltas: list[Delta]) -> list[Delta]:
         for delta in deltas:
             match delta:
                 case TextDelta():
@@ -171,7 +176,7 @@ class AnswerReader:
                     self._order[f"node:{key}"] = None
         return deltas
 
-    def _remember(self, frame: Frame) -> None:
+    def _update_metadata(self, frame: Frame) -> None:
         answer = self._answer
         answer.session_id = frame.session_id or answer.session_id
         answer.request_id = frame.request_id or answer.request_id
@@ -184,114 +189,118 @@ class AnswerReader:
             if output:
                 answer.extra["output"] = output
 
-    def _has_nothing_but_text(self) -> bool:
+    def _is_text_only(self) -> bool:
         """Whether a frame that brings more text, and nothing else, may take the short way.
 
         That is for the many: the long way comes to the same.
         """
         return (
             bool(self._text)
-            and self._stop is None
-            and self._calls is None
-            and self._one_text.is_one
-            and self._reasoning_channel.is_idle
+            and self._stop_filter is None
+            and self._tool_call_parser is None
+            and self._text_merger.has_output_text_only
+            and self._reasoning_reader.is_idle
         )
 
-    def _news(self, frame: Frame) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    def _new_entries(self, frame: Frame) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
         """Return the entries about nodes and the other thoughts, unless they are the same again."""
         if not (frame.thoughts or frame.workflow_message):
             return [], []
-        if frame.thoughts == self._told and not frame.workflow_message:
+        if frame.thoughts == self._previous_thoughts and not frame.workflow_message:
             return [], []
-        nodes, thoughts = parted(frame)
+        nodes, thoughts = split_node_entries(frame)
         # The same increment again is one more, but a step that is told again is the same one.
-        same_if_repeated = not nodes and not any(map(_is_reasoning, thoughts))
-        self._told = thoughts if same_if_repeated else None
+        is_idempotent = not nodes and not any(map(_is_reasoning, thoughts))
+        self._previous_thoughts = thoughts if is_idempotent else None
         return nodes, thoughts
 
     def _feed_thoughts(
         self, thoughts: list[dict[str, Any]], frame: Frame, *, last: bool
     ) -> list[Delta]:
-        before: list[Delta] = []
-        after: list[Delta] = []
+        before_reasoning: list[Delta] = []
+        after_reasoning: list[Delta] = []
         reasoning = ""
-        self.steps.next_frame()
+        self.step_reader.next_frame()
         for thought in thoughts:
             if _is_reasoning(thought):
                 # `response` repeats `thought`.
                 reasoning += str(thought.get("thought") or thought.get("response") or "")
             else:
-                (after if reasoning else before).extend(self._step(self.steps.feed(thought)))
-        new = self._reasoning_channel.feed(reasoning, frame.usage, last=last)
+                (after_reasoning if reasoning else before_reasoning).extend(
+                    self._record_steps(self.step_reader.feed(thought))
+                )
+        new_reasoning = self._reasoning_reader.feed(reasoning, frame.usage, last=last)
         if frame.text and not reasoning:
-            new += self._reasoning_channel.pause()
-        return [*before, *self._reason(new), *after]
+            new_reasoning += self._reasoning_reader.flush()
+        return [*before_reasoning, *self._emit_reasoning(new_reasoning), *after_reasoning]
 
-    def _reason(self, text: str) -> list[Delta]:
+    def _emit_reasoning(self, text: str) -> list[Delta]:
         if not text:
             return []
         self._reasoning.append(text)
         return [ReasoningDelta(text)]
 
-    def _step(self, events: Sequence[StepCall | StepResult]) -> list[Delta]:
+    def _record_steps(self, events: Sequence[StepCall | StepResult]) -> list[Delta]:
         self._answer.steps += events
         return list(events)
 
-    def _hear(self, said: Said, text: str) -> list[Delta]:
+    def _add_workflow(self, update: NodeUpdate, text: str) -> list[Delta]:
         """Take what nodes say and what `text` says."""
-        self._answer.nodes += said.events
-        text = self._one_text.feed(said.text, text)
-        return [*self._reason(said.reasoning), *said.events, *self._feed_text(text)]
+        self._answer.nodes += update.events
+        text = self._text_merger.feed(update.text, text)
+        return [*self._emit_reasoning(update.reasoning), *update.events, *self._feed_text(text)]
 
-    def _final_text(self) -> str | None:
-        if (text := self._one_text.other_text) is None:
+    def _filtered_final_text(self) -> str | None:
+        if (text := self._text_merger.final_text) is None:
             return None
-        markers = MarkerFilter(self._markers.mode)
-        return markers.feed(text) + markers.end()
+        marker_filter = MarkerFilter(self._marker_filter.mode)
+        return marker_filter.feed(text) + marker_filter.end()
 
     def _feed_text(self, text: str) -> list[Delta]:
         if not text:
             return []
-        return self._feed_parts([text] if self._calls is None else self._calls.feed(text))
+        return self._feed_parts(
+            [text] if self._tool_call_parser is None else self._tool_call_parser.feed(text)
+        )
 
     def _feed_parts(self, parts: Sequence[str | ToolCall]) -> list[Delta]:
         deltas: list[Delta] = []
         for part in parts:
             if isinstance(part, str):
-                deltas += self._cut(self._markers.feed(part))
+                deltas += self._apply_stop(self._marker_filter.feed(part))
                 continue
-            deltas += self._cut(self._markers.end())  # no marker after all
-            if not self.cut:
+            deltas += self._apply_stop(self._marker_filter.end())  # no marker after all
+            if not self.stopped:
                 self._answer.tool_calls.append(part)
                 deltas += [part] if part.problem is None else []
         return deltas
 
-    def _cut(self, text: str) -> list[Delta]:
-        if self._stop is not None:
-            text = "" if self.cut else self._stop.feed(text)
-            self.cut = self._stop.hit
-        return self._say(text)
+    def _apply_stop(self, text: str) -> list[Delta]:
+        if self._stop_filter is not None:
+            text = "" if self.stopped else self._stop_filter.feed(text)
+            self.stopped = self._stop_filter.hit
+        return self._emit_text(text)
 
-    def _say(self, text: str) -> list[Delta]:
+    def _emit_text(self, text: str) -> list[Delta]:
         if not text:
             return []
-        begins = [] if self._text else self._step(self.steps.answer_begins())
+        step_results = [] if self._text else self._record_steps(self.step_reader.flush_empty_results())
         self._text.append(text)
-        return [*begins, TextDelta(text)]
+        return [*step_results, TextDelta(text)]
 
-    def _flush(self) -> list[Delta]:
-        deltas = self._reason(self._reasoning_channel.end())
-        deltas += self._hear(self._nodes.end(), self._channel.end())
-        if not (self.cut or self._nodes.final_node_has_text):
+    def _finish(self) -> list[Delta]:
+        deltas = self._emit_reasoning(self._reasoning_reader.end())
+        deltas += self._add_workflow(self._workflow_reader.end(), self._text_reader.end())
+        if not (self.stopped or self._workflow_reader.final_node_has_text):
             # Output nodes may speak before the End, which says its own in the last frame only.
-            deltas += self._feed_text(self._one_text.accept())
-        if self._calls is not None:
-            deltas += self._feed_parts(self._calls.end())
-        deltas += self._cut(self._markers.end())
-        if self._stop is not None and not self.cut:
-            deltas += self._say(self._stop.end())
-            self.cut = self._stop.hit
-        return deltas + self._step(self.steps.end())
+            deltas += self._feed_text(self._text_merger.take_final_text())
+        if self._tool_call_parser is not None:
+            deltas += self._feed_parts(self._tool_call_parser.end())
+        deltas += self._apply_stop(self._marker_filter.end())
+        if self._stop_filter is not None and not self.stopped:
+            deltas += self._emit_text(self._stop_filter.end())
+            self.stopped = self._stop_filter.hit
+        return deltas + self._record_steps(self.step_reader.end())
 
 
 def _is_reasoning(thought: dict[str, Any]) -> bool:

@@ -1,7 +1,7 @@
 """`<ref>[4]</ref>` markers: taken out of the text, and turned into citations of what they cite.
 
-Two halves: `MarkerFilter` while the text streams, `citations` when the text is whole and the newest
-references are known.
+Two halves: `MarkerFilter` while the text streams, `build_citations` when the text is whole and the
+newest references are known.
 """
 
 from __future__ import annotations
@@ -18,22 +18,23 @@ MarkerMode = Literal["strip", "bracket", "keep"]
 
 _MARKER = re.compile(r"<ref>\[([0-9]{1,9})\]</ref>")
 # A proper prefix of a marker at the end of the text; anything else is text at once.
-_OPENING = re.compile(
+_PARTIAL_MARKER = re.compile(
     r"<(?:r(?:e(?:f(?:>(?:\[(?:[0-9]{1,9}(?:\](?:<(?:/(?:r(?:ef?)?)?)?)?)?)?)?)?)?)?)?\Z"
 )
-_LONGEST = len("<ref>[123456789]</ref>")
-_CLOSING = "”’」』）】》)"
-_SENTENCE_END = re.compile(rf"[。！？!?；][{_CLOSING}]*|\. |[\r\n]")
-_TRAILING = f" \t\r\n。！？!?；.\"'*_{_CLOSING}"  # the last four close, or open, so they end nothing
-_VISIBLE = re.compile(r"\S")
-_CITED_TEXT = 500
+_MAX_MARKER_LENGTH = len("<ref>[123456789]</ref>")
+_CLOSING_PUNCTUATION = "”’」』）】》)"
+_SENTENCE_END = re.compile(rf"[。！？!?；][{_CLOSING_PUNCTUATION}]*|\. |[\r\n]")
+# The last four close, or open, so they end nothing.
+_TRAILING_CHARS = f" \t\r\n。！？!?；.\"'*_{_CLOSING_PUNCTUATION}"
+_NON_SPACE = re.compile(r"\S")
+_MAX_CITED_CHARS = 500
 
 
 class Marker(NamedTuple):
     """A marker that was found in the text."""
 
     number: int
-    at: int
+    position: int
     """Where it stands in the emitted text, in code points: the end of the cited passage."""
 
     width: int
@@ -45,48 +46,50 @@ class MarkerFilter:
 
     def __init__(self, mode: MarkerMode) -> None:
         self.mode = mode
-        self._held = ""
-        self._length = 0
+        self._pending = ""
+        self._emitted_length = 0
         self.markers: list[Marker] = []
 
     def feed(self, text: str) -> str:
         """Return the text to emit; the beginning of a marker is held back."""
-        if not self._held and "<" not in text:
-            self._length += len(text)
+        if not self._pending and "<" not in text:
+            self._emitted_length += len(text)
             return text
-        text, self._held = self._held + text, ""
-        opening = _OPENING.search(text, max(0, len(text) - _LONGEST))
-        if opening:
-            text, self._held = text[: opening.start()], text[opening.start() :]
-        return self._rewrite(text)
+        text, self._pending = self._pending + text, ""
+        partial = _PARTIAL_MARKER.search(text, max(0, len(text) - _MAX_MARKER_LENGTH))
+        if partial:
+            text, self._pending = text[: partial.start()], text[partial.start() :]
+        return self._replace_markers(text)
 
     def end(self) -> str:
         """Return what was held back: no marker after all."""
-        held, self._held = self._held, ""
-        return held
+        pending, self._pending = self._pending, ""
+        return pending
 
-    def _rewrite(self, text: str) -> str:
-        pieces: list[str] = []
-        done = 0
+    def _replace_markers(self, text: str) -> str:
+        parts: list[str] = []
+        position = 0
         for match in _MARKER.finditer(text):
-            before = text[done : match.start()]
-            shown = {"strip": "", "bracket": f"[{match[1]}]", "keep": match[0]}[self.mode]
-            self._length += len(before)
-            self.markers.append(Marker(int(match[1]), self._length, len(shown)))
-            self._length += len(shown)
-            pieces += (before, shown)
-            done = match.end()
-        rest = text[done:]
-        self._length += len(rest)
-        return "".join((*pieces, rest))
+            before = text[position : match.start()]
+            replacement = {"strip": "", "bracket": f"[{match[1]}]", "keep": match[0]}[self.mode]
+            self._emitted_length += len(before)
+            self.markers.append(Marker(int(match[1]), self._emitted_length, len(replacement)))
+            self._emitted_length += len(replacement)
+            parts += (before, replacement)
+            position = match.end()
+        remainder = text[position:]
+        self._emitted_length += len(remainder)
+        return "".join((*parts, remainder))
 
 
-def without_markers(text: str) -> str:
+def strip_markers(text: str) -> str:
     """Return a text that cites nothing: what stands in an argument of a call is no answer."""
     return _MARKER.sub("", text)
 
 
-def citations(text: str, markers: list[Marker], sources: dict[int, Passage]) -> list[dict[str, Any]]:
+def build_citations(
+    text: str, markers: list[Marker], passages: dict[int, Passage]
+) -> list[dict[str, Any]]:
     """Return one standard citation for each marker that has a source.
 
     `text[start_index:end_index]` is the cited sentence up to the marker; adjacent markers share its
@@ -95,45 +98,45 @@ def citations(text: str, markers: list[Marker], sources: dict[int, Passage]) -> 
     boundaries = [0, *(match.end() for match in _SENTENCE_END.finditer(text))]
     result = []
     start = 0
-    group_at = group_end = 0  # where the newest group of adjacent markers begins and ends
+    group_start = group_end = 0  # where the newest group of adjacent markers begins and ends
     for marker in markers:
-        if marker.at > len(text):
+        if marker.position > len(text):
             break
-        in_group = group_end > 0 and not text[group_end : marker.at].strip()
+        in_group = group_end > 0 and not text[group_end : marker.position].strip()
         if not in_group:
-            start = boundaries[bisect_right(boundaries, _passage_end(text, marker.at)) - 1]
-            if start <= group_at and not _VISIBLE.search(text, start, group_at):
+            start = boundaries[bisect_right(boundaries, _find_passage_end(text, marker.position)) - 1]
+            if start <= group_start and not _NON_SPACE.search(text, start, group_start):
                 start = group_end  # that group stands behind the full stop of the sentence before
-            group_at = marker.at
-        group_end = marker.at + marker.width
-        if source := sources.get(marker.number):
-            result.append(_citation(source, start, marker.at))
+            group_start = marker.position
+        group_end = marker.position + marker.width
+        if passage := passages.get(marker.number):
+            result.append(_build_citation(passage, start, marker.position))
     return result
 
 
-def _passage_end(text: str, at: int) -> int:
-    """Where the words end before `at`: a marker may stand before or behind the full stop."""
-    while at and text[at - 1] in _TRAILING:
-        at -= 1
-    return at
+def _find_passage_end(text: str, position: int) -> int:
+    """Where the words end before `position`: a marker may stand before or behind the full stop."""
+    while position and text[position - 1] in _TRAILING_CHARS:
+        position -= 1
+    return position
 
 
-def _citation(source: Passage, start: int, end: int) -> dict[str, Any]:
+def _build_citation(passage: Passage, start: int, end: int) -> dict[str, Any]:
     citation: dict[str, Any] = {
         "type": "citation",
-        "url": source.doc_url,
-        "title": source.title or source.doc_name,
+        "url": passage.doc_url,
+        "title": passage.title or passage.doc_name,
         "start_index": start,
         "end_index": end,
-        "cited_text": source.text[:_CITED_TEXT] or None,
+        "cited_text": passage.text[:_MAX_CITED_CHARS] or None,
     }
     extras = {
-        "reference_index": source.index,
-        "doc_id": source.doc_id,
-        "doc_name": source.doc_name,
-        "page_number": source.page_number,
-        "images": source.images,
-        "score": source.score,
+        "reference_index": passage.index,
+        "doc_id": passage.doc_id,
+        "doc_name": passage.doc_name,
+        "page_number": passage.page_number,
+        "images": passage.images,
+        "score": passage.score,
     }
     citation["extras"] = {name: value for name, value in extras.items() if value not in (None, [])}
     return {name: value for name, value in citation.items() if value is not None}

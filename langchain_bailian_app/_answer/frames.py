@@ -1,7 +1,8 @@
 """One frame of an answer: what the service said in it, nothing added.
 
-Bytes go in, `Frame`s, `Fault`s and `Garbage` come out; a plain JSON reply is one frame. Nulls, missing
-keys and unknown fields are normal here. What frames add up to is the business of `_answer`.
+Bytes go in, `Frame`s, `ErrorFrame`s and `InvalidFrame`s come out; a plain JSON reply is one frame.
+Nulls, missing keys and unknown fields are normal here. What frames add up to is the business of
+`assembler`.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from langchain_bailian_app._answer.repeated_fields import Snapshots
+from langchain_bailian_app._answer.repeated_fields import RepeatedFieldCache
 from langchain_bailian_app._answer.sse import BOM, ServerSentEvent, SSEDecoder
 
 if TYPE_CHECKING:
@@ -17,16 +18,16 @@ if TYPE_CHECKING:
 
 _PLAIN_FIELDS = frozenset({"text", "finish_reason", "session_id"})
 _OUTPUT_FIELDS = _PLAIN_FIELDS | {"thoughts", "doc_references", "workflow_message"}
-_REPLY_FIELDS = frozenset({"output", "usage", "request_id"})
+_BODY_FIELDS = frozenset({"output", "usage", "request_id"})
 # Envelope of a reply that is fine: empty in what the documents print, "Success" on sibling routes.
-_ENVELOPE: dict[str, set[Any]] = {
+_SUCCESS_ENVELOPE: dict[str, set[Any]] = {
     "code": {None, "", "Success", "200", 200, 0},
     "message": {None, "", "success"},
 }
-_NOT_FINISHED = (None, "null", "")
+_UNFINISHED = (None, "null", "")
 _HTTP_OK = 200
-_FIRST_ERROR = 400
-_HEAD = 300
+_MIN_ERROR_STATUS = 400
+_MAX_HEAD_LENGTH = 300
 
 
 @dataclass(slots=True)
@@ -48,7 +49,7 @@ class Frame:
 
 
 @dataclass(frozen=True, slots=True)
-class Fault:
+class ErrorFrame:
     """An error that the service reports, in a frame or in a reply with HTTP status 200."""
 
     code: str
@@ -61,7 +62,7 @@ class Fault:
 
 
 @dataclass(frozen=True, slots=True)
-class Garbage:
+class InvalidFrame:
     """A reply or a frame that is not the JSON of this API."""
 
     head: str
@@ -77,85 +78,91 @@ class FrameReader:
 
     def __init__(self) -> None:
         self._sse = SSEDecoder()
-        self._snapshots = Snapshots()
+        self._field_cache = RepeatedFieldCache()
         self._document: bytearray | None = None
         self._head = b""
-        self._seen = False
+        self._is_stream = False
 
-    def feed(self, data: bytes) -> list[Frame | Fault | Garbage]:
+    def feed(self, data: bytes) -> list[Frame | ErrorFrame | InvalidFrame]:
         """Take the next bytes, return the frames that they complete."""
         if self._document is not None:
             self._document += data
             return []
-        if not self._seen or len(self._head) < _HEAD:
+        if not self._is_stream or len(self._head) < _MAX_HEAD_LENGTH:
             self._head += data
-        if not self._seen:
+        if not self._is_stream:
             start = self._head.removeprefix(BOM).lstrip()
             if not start or BOM.startswith(start):
                 return []
             if start.startswith(b"{"):
                 self._document = bytearray(start)
                 return []
-            data, self._seen = self._head, True
-        return self._frames(self._sse.feed(data))
+            data, self._is_stream = self._head, True
+        return self._parse_events(self._sse.feed(data))
 
-    def end(self) -> list[Frame | Fault | Garbage]:
+    def end(self) -> list[Frame | ErrorFrame | InvalidFrame]:
         """Return the frames that were complete only with the end of the body; garbage if it was cut."""
         if self._document is not None:
-            return self._frames([ServerSentEvent("message", bytes(self._document), None)])
+            return self._parse_events([ServerSentEvent("message", bytes(self._document), None)])
         event = self._sse.flush()
-        return [] if event is None else self._frames([event])
+        return [] if event is None else self._parse_events([event])
 
     @property
     def head(self) -> str:
         """How the reply begins, for an error message."""
-        return self._head[:_HEAD].decode("utf-8", "replace").strip()
+        return self._head[:_MAX_HEAD_LENGTH].decode("utf-8", "replace").strip()
 
-    def _frames(self, events: list[ServerSentEvent]) -> list[Frame | Fault | Garbage]:
-        frames: list[Frame | Fault | Garbage] = []
+    def _parse_events(self, events: list[ServerSentEvent]) -> list[Frame | ErrorFrame | InvalidFrame]:
+        frames: list[Frame | ErrorFrame | InvalidFrame] = []
         for event in events:
-            is_error = event.name == "error" or (event.status or _HTTP_OK) >= _FIRST_ERROR
+            is_error = event.name == "error" or (event.status or _HTTP_OK) >= _MIN_ERROR_STATUS
             try:
-                body = self._snapshots.loads(event.data)
+                body = self._field_cache.loads(event.data)
             except ValueError:
                 body = None
             if not isinstance(body, dict):
-                frames += _no_frame(event, is_error=is_error)
+                frames += _parse_non_json(event, is_error=is_error)
                 continue
-            is_plain = _REPLY_FIELDS.issuperset(body)
-            fault = _fault(body, event, is_error=is_error) if is_error or not is_plain else None
-            frames.append(fault or _parse(body, is_plain=is_plain))
+            is_plain = _BODY_FIELDS.issuperset(body)
+            error_frame = (
+                _parse_error(body, event, is_error=is_error) if is_error or not is_plain else None
+            )
+            frames.append(error_frame or _parse_frame(body, is_plain=is_plain))
         return frames
 
 
-def _no_frame(event: ServerSentEvent, *, is_error: bool) -> list[Fault | Garbage]:
+def _parse_non_json(event: ServerSentEvent, *, is_error: bool) -> list[ErrorFrame | InvalidFrame]:
     text = event.data.decode("utf-8", "replace")
     if is_error:
-        return [Fault("", text[:_HEAD], event.status or _HTTP_OK, None, text)]
+        return [ErrorFrame("", text[:_MAX_HEAD_LENGTH], event.status or _HTTP_OK, None, text)]
     # No recording has `[DONE]`, but a gateway between may add it, as OpenAI's protocol has it.
-    return [] if text.strip() in ("", "[DONE]") else [Garbage(text[:_HEAD])]
+    return [] if text.strip() in ("", "[DONE]") else [InvalidFrame(text[:_MAX_HEAD_LENGTH])]
 
 
-def _fault(body: dict[str, Any], event: ServerSentEvent, *, is_error: bool) -> Fault | None:
+def _parse_error(body: dict[str, Any], event: ServerSentEvent, *, is_error: bool) -> ErrorFrame | None:
     error = body.get("error")
-    if not (error or is_error) and _fine(body, "code"):
+    if not (error or is_error) and _is_success(body, "code"):
         return None
     error = error if isinstance(error, dict) else {"message": error}
     code = body.get("code") or error.get("code") or error.get("type")
     status = event.status
-    if status is None or status < _FIRST_ERROR:
-        told = body.get("status_code")
-        status = told if isinstance(told, int) and told >= _FIRST_ERROR else (status or _HTTP_OK)
+    if status is None or status < _MIN_ERROR_STATUS:
+        body_status = body.get("status_code")
+        status = (
+            body_status
+            if isinstance(body_status, int) and body_status >= _MIN_ERROR_STATUS
+            else (status or _HTTP_OK)
+        )
     message = body.get("message") or error.get("message") or ""
-    return Fault(str(code or ""), str(message), status, _text(body.get("request_id")), body)
+    return ErrorFrame(str(code or ""), str(message), status, _to_text(body.get("request_id")), body)
 
 
-def _fine(body: dict[str, Any], name: str) -> bool:
+def _is_success(body: dict[str, Any], name: str) -> bool:
     value = body.get(name)
-    return isinstance(value, str | int | None) and value in _ENVELOPE[name]
+    return isinstance(value, str | int | None) and value in _SUCCESS_ENVELOPE[name]
 
 
-def _parse(body: dict[str, Any], *, is_plain: bool) -> Frame:
+def _parse_frame(body: dict[str, Any], *, is_plain: bool) -> Frame:
     output = body.get("output")
     if not isinstance(output, dict):
         output = {} if output is None else {"output": output}
@@ -163,48 +170,50 @@ def _parse(body: dict[str, Any], *, is_plain: bool) -> Frame:
     text, reason = output.get("text"), output.get("finish_reason")
     session_id, request_id = output.get("session_id"), body.get("request_id")
     frame = Frame(
-        text if isinstance(text, str) else _text(text) or "",
-        None if reason in _NOT_FINISHED else str(reason),
-        session_id if isinstance(session_id, str) else _text(session_id),
-        request_id if isinstance(request_id, str) else _text(request_id),
+        text if isinstance(text, str) else _to_text(text) or "",
+        None if reason in _UNFINISHED else str(reason),
+        session_id if isinstance(session_id, str) else _to_text(session_id),
+        request_id if isinstance(request_id, str) else _to_text(request_id),
         usage=usage if isinstance(usage, dict) else None,
     )
     if is_plain and _PLAIN_FIELDS.issuperset(output):
         return frame
-    odd = {name: value for name, value in output.items() if name not in _OUTPUT_FIELDS}
-    frame.thoughts = _objects("thoughts", output, odd) or ()
-    frame.doc_references = _objects("doc_references", output, odd)
+    unknown = {name: value for name, value in output.items() if name not in _OUTPUT_FIELDS}
+    frame.thoughts = _parse_object_list("thoughts", output, unknown) or ()
+    frame.doc_references = _parse_object_list("doc_references", output, unknown)
     workflow_message = output.get("workflow_message")
     if isinstance(workflow_message, dict):
         frame.workflow_message = workflow_message
     elif workflow_message is not None:
-        odd["workflow_message"] = workflow_message
-    if odd or not is_plain:
-        frame.extra = _unknown(body) | ({"output": odd} if odd else {})
+        unknown["workflow_message"] = workflow_message
+    if unknown or not is_plain:
+        frame.extra = _unknown_body_fields(body) | ({"output": unknown} if unknown else {})
     return frame
 
 
-def _objects(name: str, output: dict[str, Any], odd: dict[str, Any]) -> list[dict[str, Any]] | None:
-    """Return a list of objects; what is of another shape than any document says stays in `odd`."""
+def _parse_object_list(
+    name: str, output: dict[str, Any], unknown: dict[str, Any]
+) -> list[dict[str, Any]] | None:
+    """Return a list of objects; what is of another shape than any document says stays in `unknown`."""
     value = output.get(name)
     if value is None:
         return None
     if isinstance(value, list):
-        found = [item for item in value if isinstance(item, dict)]
-        if len(found) + value.count(None) < len(value):
-            odd[name] = value
-        return found
-    odd[name] = value
+        objects = [item for item in value if isinstance(item, dict)]
+        if len(objects) + value.count(None) < len(value):
+            unknown[name] = value
+        return objects
+    unknown[name] = value
     return None
 
 
-def _unknown(body: dict[str, Any]) -> dict[str, Any]:
+def _unknown_body_fields(body: dict[str, Any]) -> dict[str, Any]:
     return {
         name: value
         for name, value in body.items()
-        if name not in _REPLY_FIELDS and not (name in _ENVELOPE and _fine(body, name))
+        if name not in _BODY_FIELDS and not (name in _SUCCESS_ENVELOPE and _is_success(body, name))
     }
 
 
-def _text(value: Any) -> str | None:
+def _to_text(value: Any) -> str | None:
     return None if value is None else str(value)

@@ -18,17 +18,18 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 # `【正文】:` ends the header that the service puts in front of each chunk.
-_BODY = re.compile(r"【正文】[:：]?")
+_BODY_LABEL = re.compile(r"【正文】[:：]?")
 # A line of the header: the document's name, the title, or metadata of the document by its own name.
-_HEADER = re.compile(r"(?:【([^】\n]+)】|([^:：【\n]{1,50}))[:：](.*)")
+_HEADER_LINE = re.compile(r"(?:【([^】\n]+)】|([^:：【\n]{1,50}))[:：](.*)")
 _DIGITS = re.compile(r"[0-9]{1,9}")
 
-_OF_REFERENCE = {"text", "index_id", "title", "doc_name", "doc_id", "doc_url", "images", "page_number"}
-_OF_HIT = {"content", "referenceIndex", "title", "dataName", "dataId", "webSearchUrl", "id", "score"}
-_OF_HIT |= {"images", "page_number"}
-_OF_NODE = {"title", "doc_name", "doc_id", "doc_url", "image_url", "images", "page_number", "_id"}
+_REFERENCE_FIELDS = {"text", "index_id", "title", "doc_name", "doc_id", "doc_url"}
+_REFERENCE_FIELDS |= {"images", "page_number"}
+_HIT_FIELDS = {"content", "referenceIndex", "title", "dataName", "dataId", "webSearchUrl", "id"}
+_HIT_FIELDS |= {"score", "images", "page_number"}
+_NODE_FIELDS = {"title", "doc_name", "doc_id", "doc_url", "image_url", "images", "page_number", "_id"}
 # What every hit says of itself and nobody asks for.
-_USUAL: dict[str, Any] = {"display": True, "webSearch": False}
+_DEFAULT_VALUES: dict[str, Any] = {"display": True, "webSearch": False}
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,125 +54,129 @@ class Passage:
     """What else the header and the service say, by the names that they use."""
 
 
-def sources(
+def passages_by_marker(
     references: list[dict[str, Any]] | None, thoughts: Iterable[dict[str, Any]]
 ) -> dict[int, Passage]:
     """Return the passage behind each marker number: a reference, else a hit of a retrieval step."""
-    found: dict[int, Passage] = {}
+    passages: dict[int, Passage] = {}
     for thought in thoughts:
         for passage in passages_from_observation(thought.get("observation")):
             if passage.index is not None:
-                found[passage.index] = passage
+                passages[passage.index] = passage
     for reference in references or []:
         passage = passage_from_reference(reference)
         if passage.index is not None:
-            found[passage.index] = passage
-    return found
+            passages[passage.index] = passage
+    return passages
 
 
 def passage_from_reference(reference: dict[str, Any]) -> Passage:
     """Read one entry of `doc_references`."""
-    header, body = _split(reference.get("text"))
+    header, body = _split_header(reference.get("text"))
     return Passage(
-        index=_number(reference.get("index_id")),
+        index=_parse_number(reference.get("index_id")),
         text=body,
-        title=_text(reference.get("title")) or header.get("标题"),
-        doc_name=_text(reference.get("doc_name")) or header.get("文档名"),
-        doc_id=_text(reference.get("doc_id")),
-        doc_url=_text(reference.get("doc_url")),
-        images=_list(reference.get("images")),
-        page_number=_list(reference.get("page_number")),
-        extra=_rest(header, reference, _OF_REFERENCE),
+        title=_to_text(reference.get("title")) or header.get("标题"),
+        doc_name=_to_text(reference.get("doc_name")) or header.get("文档名"),
+        doc_id=_to_text(reference.get("doc_id")),
+        doc_url=_to_text(reference.get("doc_url")),
+        images=_to_list(reference.get("images")),
+        page_number=_to_list(reference.get("page_number")),
+        extra=_extra_fields(header, reference, _REFERENCE_FIELDS),
     )
 
 
 def passages_from_observation(observation: Any) -> list[Passage]:
     """Read the hits of a retrieval step; empty for anything that is no list of hits."""
-    hits = wire_json.opened(observation)
+    hits = wire_json.parse_nested(observation)
     if not isinstance(hits, list):
         return []
-    return [_hit(hit) for hit in hits if isinstance(hit, dict) and "content" in hit]
+    return [_passage_from_hit(hit) for hit in hits if isinstance(hit, dict) and "content" in hit]
 
 
 def passages_from_nodes(nodes: Any) -> list[Passage]:
     """Read what a direct retrieval found: nodes, bare or inside of what gives them a score."""
     if not isinstance(nodes, list):
         return []
-    return [_node(item) for item in nodes if isinstance(item, dict)]
+    return [_passage_from_node(item) for item in nodes if isinstance(item, dict)]
 
 
-def _hit(hit: dict[str, Any]) -> Passage:
-    header, body = _split(hit.get("content"))
+def _passage_from_hit(hit: dict[str, Any]) -> Passage:
+    header, body = _split_header(hit.get("content"))
     return Passage(
-        index=_number(hit.get("referenceIndex")),
+        index=_parse_number(hit.get("referenceIndex")),
         text=body,
-        title=_text(hit.get("title")) or header.get("标题"),
-        doc_name=_text(hit.get("dataName")) or header.get("文档名"),
-        doc_id=_text(hit.get("dataId")),
-        doc_url=_text(hit.get("webSearchUrl")),
-        chunk_id=_text(hit.get("id")),
-        score=_score(hit.get("score")),
-        images=_list(hit.get("images")),
-        page_number=_list(hit.get("page_number")),
-        extra=_rest(header, hit, _OF_HIT),
+        title=_to_text(hit.get("title")) or header.get("标题"),
+        doc_name=_to_text(hit.get("dataName")) or header.get("文档名"),
+        doc_id=_to_text(hit.get("dataId")),
+        doc_url=_to_text(hit.get("webSearchUrl")),
+        chunk_id=_to_text(hit.get("id")),
+        score=_parse_score(hit.get("score")),
+        images=_to_list(hit.get("images")),
+        page_number=_to_list(hit.get("page_number")),
+        extra=_extra_fields(header, hit, _HIT_FIELDS),
     )
 
 
-def _node(item: dict[str, Any]) -> Passage:
+def _passage_from_node(item: dict[str, Any]) -> Passage:
     inner = item.get("node")
     node: dict[str, Any] = inner if isinstance(inner, dict) else item
-    told = node.get("metadata")
-    metadata: dict[str, Any] = told if isinstance(told, dict) else {}
-    header, body = _split(node.get("text") or metadata.get("content"))
+    raw_metadata = node.get("metadata")
+    metadata: dict[str, Any] = raw_metadata if isinstance(raw_metadata, dict) else {}
+    header, body = _split_header(node.get("text") or metadata.get("content"))
     return Passage(
         text=body,
-        title=_text(metadata.get("title")) or header.get("标题"),
-        doc_name=_text(metadata.get("doc_name")) or header.get("文档名"),
-        doc_id=_text(metadata.get("doc_id")),
-        doc_url=_text(metadata.get("doc_url")),
-        chunk_id=_text(node.get("id_") or metadata.get("_id")),
-        score=_score(item.get("score")),
-        images=_list(metadata.get("image_url")) or _list(metadata.get("images")),
-        page_number=_list(metadata.get("page_number")),
-        extra=_rest(header, metadata, _OF_NODE | ({"content"} if not node.get("text") else set())),
+        title=_to_text(metadata.get("title")) or header.get("标题"),
+        doc_name=_to_text(metadata.get("doc_name")) or header.get("文档名"),
+        doc_id=_to_text(metadata.get("doc_id")),
+        doc_url=_to_text(metadata.get("doc_url")),
+        chunk_id=_to_text(node.get("id_") or metadata.get("_id")),
+        score=_parse_score(item.get("score")),
+        images=_to_list(metadata.get("image_url")) or _to_list(metadata.get("images")),
+        page_number=_to_list(metadata.get("page_number")),
+        extra=_extra_fields(
+            header, metadata, _NODE_FIELDS | ({"content"} if not node.get("text") else set())
+        ),
     )
 
 
-def _split(text: Any) -> tuple[dict[str, Any], str]:
+def _split_header(text: Any) -> tuple[dict[str, Any], str]:
     """Return the header of a chunk by the names of its lines, and the body."""
-    text = _text(text) or ""
-    match = _BODY.search(text)
-    if not match or not text.lstrip().startswith("【"):
+    text = _to_text(text) or ""
+    body_label = _BODY_LABEL.search(text)
+    if not body_label or not text.lstrip().startswith("【"):
         return {}, text.strip()
     header: dict[str, str] = {}
     name = ""
-    for line in text[: match.start()].strip().splitlines():
-        found = _HEADER.fullmatch(line.strip())
-        if found:
-            name = (found[1] or found[2]).strip()
-        said = found[3] if found else line
-        header[name] = f"{header[name]}\n{said.strip()}" if name in header else said.strip()
-    opened = {name: wire_json.opened(value) for name, value in header.items()}
-    return opened, text[match.end() :].strip()
+    for line in text[: body_label.start()].strip().splitlines():
+        line_match = _HEADER_LINE.fullmatch(line.strip())
+        if line_match:
+            name = (line_match[1] or line_match[2]).strip()
+        value = line_match[3] if line_match else line
+        header[name] = f"{header[name]}\n{value.strip()}" if name in header else value.strip()
+    parsed_header = {name: wire_json.parse_nested(value) for name, value in header.items()}
+    return parsed_header, text[body_label.end() :].strip()
 
 
-def _rest(header: dict[str, Any], entry: dict[str, Any], known: set[str]) -> dict[str, Any]:
+def _extra_fields(
+    header: dict[str, Any], entry: dict[str, Any], known_fields: set[str]
+) -> dict[str, Any]:
     unknown = {
         name: value
         for name, value in entry.items()
-        if name not in known and not (name in _USUAL and value is _USUAL[name])
+        if name not in known_fields and not (name in _DEFAULT_VALUES and value is _DEFAULT_VALUES[name])
     }
-    more = {name: value for name, value in header.items() if name not in ("标题", "文档名")}
-    return more | unknown
+    header_fields = {name: value for name, value in header.items() if name not in ("标题", "文档名")}
+    return header_fields | unknown
 
 
-def _number(value: Any) -> int | None:
+def _parse_number(value: Any) -> int | None:
     """Read `4`, `"4"` or `"[4]"`: documents and recordings differ."""
     match = _DIGITS.search(str(value)) if isinstance(value, int | str) else None
     return int(match[0]) if match else None
 
 
-def _score(value: Any) -> float | None:
+def _parse_score(value: Any) -> float | None:
     try:
         score = float(value)
     except (TypeError, ValueError, OverflowError):
@@ -179,12 +184,12 @@ def _score(value: Any) -> float | None:
     return score if math.isfinite(score) else None
 
 
-def _text(value: Any) -> str | None:
+def _to_text(value: Any) -> str | None:
     """Return a text, also where the service has a number, or something else, in its place."""
     return None if value in (None, "") else str(value)
 
 
-def _list(value: Any) -> list[Any]:
+def _to_list(value: Any) -> list[Any]:
     """Return a list; the service has null for none, and one document has a bare value."""
     if value in (None, ""):
         return []

@@ -6,14 +6,14 @@ import re
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, TypedDict
 
-from langchain_bailian_app._answer.steps import kind_of
-from langchain_bailian_app._answer.wire_json import opened
+from langchain_bailian_app._answer.steps import step_kind
+from langchain_bailian_app._answer.wire_json import parse_nested
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
 # As recorded: `[2025-3-16 20:47:40 周日] 用户喜欢吃面食。`, neither month nor day padded.
-_STAMP = re.compile(r"\[(\d{4})-(\d{1,2})-(\d{1,2}) (\d{1,2}):(\d{2}):(\d{2})[^\]]*\] ?")
+_TIMESTAMP = re.compile(r"\[(\d{4})-(\d{1,2})-(\d{1,2}) (\d{1,2}):(\d{2}):(\d{2})[^\]]*\] ?")
 
 
 class RecalledMemory(TypedDict):
@@ -26,20 +26,20 @@ class RecalledMemory(TypedDict):
     """When it was stored, `2025-03-16T20:47:40`, without a zone: the service names none."""
 
 
-def recalled_in(thoughts: Iterable[dict[str, Any]]) -> list[RecalledMemory]:
+def recalled_memories(thoughts: Iterable[dict[str, Any]]) -> list[RecalledMemory]:
     """Return what was recalled, each fact once, in the order of the service."""
-    found: list[RecalledMemory] = []
+    memories: list[RecalledMemory] = []
     for thought in thoughts:
-        facts = opened(thought.get("observation")) if kind_of(thought) == "memory" else None
+        facts = parse_nested(thought.get("observation")) if step_kind(thought) == "memory" else None
         for fact in facts if isinstance(facts, list) else ():
-            memory = _memory(fact) if isinstance(fact, str) else None
-            if memory is not None and memory not in found:
-                found.append(memory)
-    return found
+            memory = _parse_memory(fact) if isinstance(fact, str) else None
+            if memory is not None and memory not in memories:
+                memories.append(memory)
+    return memories
 
 
-def _memory(fact: str) -> RecalledMemory:
-    match = _STAMP.match(fact)
+def _parse_memory(fact: str) -> RecalledMemory:
+    match = _TIMESTAMP.match(fact)
     try:
         stored_at = datetime(*map(int, match.groups())).isoformat() if match else None  # type: ignore[arg-type]  # noqa: DTZ001
     except ValueError:

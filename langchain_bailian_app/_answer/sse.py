@@ -12,10 +12,10 @@ from typing import NamedTuple
 BOM = b"\xef\xbb\xbf"
 _STATUS_COMMENT = b":HTTP_STATUS/"
 _STATUS = re.compile(rb"[1-5][0-9]{2}")
-_OK = 200
-# An event as the gateway writes it, whole: what `_line` makes of its lines, in one step. Long lines are
-# found faster without a pattern.
-_USUAL = re.compile(rb"(?:id:.*+\n)?event:result\n:HTTP_STATUS/200\ndata: ?(.{0,4000}+)\n\n")
+_HTTP_OK = 200
+# An event as the gateway writes it, whole: what `_process_line` makes of its lines, in one step. Long
+# lines are found faster without a pattern.
+_TYPICAL_EVENT = re.compile(rb"(?:id:.*+\n)?event:result\n:HTTP_STATUS/200\ndata: ?(.{0,4000}+)\n\n")
 
 
 class ServerSentEvent(NamedTuple):
@@ -35,7 +35,7 @@ class SSEDecoder:
     """Turns any cut of a byte stream into the same events."""
 
     def __init__(self) -> None:
-        self._rest: list[bytes] = []
+        self._pending: list[bytes] = []
         self._at_start = True
         self._clear()
 
@@ -46,39 +46,39 @@ class SSEDecoder:
 
     def feed(self, data: bytes) -> list[ServerSentEvent]:
         """Take the next bytes, return the events that they complete."""
-        text, place = data, 0
+        buffer, position = data, 0
         events: list[ServerSentEvent] = []
-        if self._rest:
-            self._rest.append(data)
+        if self._pending:
+            self._pending.append(data)
             if b"\n" not in data:
                 return events  # joined once, however many pieces a long line comes in
-            text, self._rest = b"".join(self._rest), []
-        while place < len(text):
+            buffer, self._pending = b"".join(self._pending), []
+        while position < len(buffer):
             # Nothing is pending between two events, and most of them look alike.
-            between = not (self._at_start or self._data or self._name or self._status)
-            if between and (usual := _USUAL.match(text, place)):
-                events.append(ServerSentEvent("result", usual[1].removesuffix(b"\r"), _OK))
-                place = usual.end()
+            is_between_events = not (self._at_start or self._data or self._name or self._status)
+            if is_between_events and (typical := _TYPICAL_EVENT.match(buffer, position)):
+                events.append(ServerSentEvent("result", typical[1].removesuffix(b"\r"), _HTTP_OK))
+                position = typical.end()
                 continue
-            end = text.find(b"\n", place)
-            if end < 0:
-                if place < len(text):
-                    self._rest = [text[place:]]
+            line_end = buffer.find(b"\n", position)
+            if line_end < 0:
+                if position < len(buffer):
+                    self._pending = [buffer[position:]]
                 break
-            event = self._line(text[place:end].removesuffix(b"\r"))
-            place = end + 1
+            event = self._process_line(buffer[position:line_end].removesuffix(b"\r"))
+            position = line_end + 1
             if event is not None:
                 events.append(event)
         return events
 
     def flush(self) -> ServerSentEvent | None:
         """Return the last event of a stream that ended without the blank line after it."""
-        rest, self._rest = b"".join(self._rest).removesuffix(b"\r"), []
-        if rest:
-            self._line(rest)
-        return self._line(b"")
+        last_line, self._pending = b"".join(self._pending).removesuffix(b"\r"), []
+        if last_line:
+            self._process_line(last_line)
+        return self._process_line(b"")
 
-    def _line(self, line: bytes) -> ServerSentEvent | None:
+    def _process_line(self, line: bytes) -> ServerSentEvent | None:
         if self._at_start:
             self._at_start = False
             line = line.removeprefix(BOM)

@@ -1,8 +1,8 @@
 """What is new in each text frame, whether the server sends increments or the whole text so far.
 
 We ask for increments (`incremental_output: true`). A server that ignores the flag repeats the whole
-text in each frame, and nothing on the wire says which of the two it does. `TextChannel` decides that
-once per stream, on evidence; a rule that looks at one frame at a time doubles or eats text.
+text in each frame, and nothing on the wire says which of the two it does. `TextDeltaReader` decides
+that once per stream, on evidence; a rule that looks at one frame at a time doubles or eats text.
 """
 
 from __future__ import annotations
@@ -15,18 +15,18 @@ from langchain_bailian_app._answer import wire_json
 
 # A frame that begins with so many characters of the one before it repeats it: by chance that happens
 # to `1` and `1.`, to `哈` and `哈哈`, but not to whole phrases.
-_PHRASE = 8
+_MIN_PREFIX_MATCH = 8
 
-_HALF = re.compile("[\ud800-\udfff]")
+_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
-class _Mode(Enum):
+class _StreamMode(Enum):
     UNDECIDED = auto()
     INCREMENTAL = auto()
     CUMULATIVE = auto()
 
 
-class TextChannel:
+class TextDeltaReader:
     """Turns the text of frames into what each of them adds.
 
     Until the stream is decided, the frame in doubt is held back (the first never is: both readings
@@ -35,13 +35,15 @@ class TextChannel:
     """
 
     def __init__(self) -> None:
-        self._mode = _Mode.UNDECIDED
-        self._last = ""  # the text of the frame before; once cumulative, the longest text so far
-        self._held = ""
-        self._shown = 0  # characters of the first frame, which is all that is shown while in doubt
-        self._said: list[str] = []
-        self._usage: Any = None
-        self._half = ""
+        self._mode = _StreamMode.UNDECIDED
+        # The text of the frame before; once cumulative, the longest text so far.
+        self._previous_text = ""
+        self._pending = ""
+        # Characters of the first frame, which is all that is shown while in doubt.
+        self._first_length = 0
+        self._deltas: list[str] = []
+        self._previous_usage: Any = None
+        self._pending_surrogate = ""
 
     def feed(self, text: str, usage: Any = None, *, last: bool = False) -> str:
         """Return what this frame adds to the text; empty while in doubt.
@@ -54,96 +56,104 @@ class TextChannel:
         """
         if not (text or last):
             return ""
-        if self._mode is _Mode.INCREMENTAL:
-            new = self._remainder(text) if last else text
+        if self._mode is _StreamMode.INCREMENTAL:
+            delta = self._remainder(text) if last else text
         else:
             usage = usage if usage and any(usage.values()) else None
-            new = self._new(text, usage, last=last) if text else ""
+            delta = self._read_delta(text, usage, last=last) if text else ""
             if last:
-                new += self._release()
+                delta += self._take_pending()
             if text:
-                self._usage = usage
-        self._said.append(new)
-        return self._without_halves(new) if self._half or _HALF.search(new) else new
+                self._previous_usage = usage
+        self._deltas.append(delta)
+        return (
+            self._join_surrogates(delta)
+            if self._pending_surrogate or _SURROGATE.search(delta)
+            else delta
+        )
 
     @property
     def is_idle(self) -> bool:
         """Whether nothing is held back."""
-        return not self._held
+        return not self._pending
 
-    def pause(self) -> str:
+    def flush(self) -> str:
         """Return what is held when something else begins, so that it does not come behind that."""
-        return self._without_halves(self._settle_incremental("")) if self._held else ""
+        return self._join_surrogates(self._set_incremental("")) if self._pending else ""
 
     def end(self) -> str:
         """Return what is still held when no more frames come."""
-        rest = self._without_halves(self._release())
-        half, self._half = self._half, ""
-        return rest + "\ufffd" if half else rest
+        pending = self._join_surrogates(self._take_pending())
+        surrogate, self._pending_surrogate = self._pending_surrogate, ""
+        return pending + "\ufffd" if surrogate else pending
 
-    def _new(self, text: str, usage: Any, *, last: bool) -> str:
-        if self._mode is _Mode.CUMULATIVE:
-            return self._grown(text)
-        if not self._last:
-            self._last, self._shown = text, len(text)
+    def _read_delta(self, text: str, usage: Any, *, last: bool) -> str:
+        if self._mode is _StreamMode.CUMULATIVE:
+            return self._read_cumulative(text)
+        if not self._previous_text:
+            self._previous_text, self._first_length = text, len(text)
             return text
-        return self._compared(text, usage, last=last)
+        return self._detect_mode(text, usage, last=last)
 
     def _remainder(self, text: str) -> str:
         """Return the rest of a last frame that says all of the answer again."""
-        said = "".join(self._said)
-        return text[len(said) :] if len(said) >= _PHRASE and text.startswith(said) else text
+        emitted = "".join(self._deltas)
+        return (
+            text[len(emitted) :]
+            if len(emitted) >= _MIN_PREFIX_MATCH and text.startswith(emitted)
+            else text
+        )
 
-    def _compared(self, text: str, usage: Any, *, last: bool) -> str:
-        before, self._last = self._last, text
-        if text == before:
-            repeated = last and len(text) >= _PHRASE
-            if not repeated and (usage is None or usage != self._usage):
-                return self._settle_incremental(text)
-            return self._settle_cumulative(text) if last else ""
-        if not text.startswith(_without_half(before)):
-            return self._settle_incremental(text)
-        if last or self._held or len(before) >= _PHRASE:
-            return self._settle_cumulative(text)
-        self._held = text
+    def _detect_mode(self, text: str, usage: Any, *, last: bool) -> str:
+        previous, self._previous_text = self._previous_text, text
+        if text == previous:
+            is_repeated = last and len(text) >= _MIN_PREFIX_MATCH
+            if not is_repeated and (usage is None or usage != self._previous_usage):
+                return self._set_incremental(text)
+            return self._set_cumulative(text) if last else ""
+        if not text.startswith(_strip_trailing_surrogate(previous)):
+            return self._set_incremental(text)
+        if last or self._pending or len(previous) >= _MIN_PREFIX_MATCH:
+            return self._set_cumulative(text)
+        self._pending = text
         return ""
 
-    def _settle_incremental(self, text: str) -> str:
-        self._mode = _Mode.INCREMENTAL
-        return self._release() + text
+    def _set_incremental(self, text: str) -> str:
+        self._mode = _StreamMode.INCREMENTAL
+        return self._take_pending() + text
 
-    def _settle_cumulative(self, text: str) -> str:
-        self._mode, self._held = _Mode.CUMULATIVE, ""
+    def _set_cumulative(self, text: str) -> str:
+        self._mode, self._pending = _StreamMode.CUMULATIVE, ""
         # A half that was held back comes again, with its other half.
-        shown, self._half = self._shown - len(self._half), ""
-        self._last = _without_half(text)
-        return self._last[shown:]
+        emitted_length, self._pending_surrogate = self._first_length - len(self._pending_surrogate), ""
+        self._previous_text = _strip_trailing_surrogate(text)
+        return self._previous_text[emitted_length:]
 
-    def _grown(self, text: str) -> str:
-        before, text = self._last, _without_half(text)
-        if len(text) > len(before):
-            self._last = text
-            return text[len(before) :]
-        if text[:_PHRASE] == before[: len(text)][:_PHRASE]:
+    def _read_cumulative(self, text: str) -> str:
+        previous, text = self._previous_text, _strip_trailing_surrogate(text)
+        if len(text) > len(previous):
+            self._previous_text = text
+            return text[len(previous) :]
+        if text[:_MIN_PREFIX_MATCH] == previous[: len(text)][:_MIN_PREFIX_MATCH]:
             return ""  # the same again, or with its end revised
         # Not the text so far at all: rather show an increment of a misread stream than lose it.
-        self._last += text
+        self._previous_text += text
         return text
 
-    def _release(self) -> str:
-        held, self._held = self._held, ""
-        return held
+    def _take_pending(self) -> str:
+        pending, self._pending = self._pending, ""
+        return pending
 
-    def _without_halves(self, text: str) -> str:
+    def _join_surrogates(self, text: str) -> str:
         """Join surrogate pairs that two frames share, replace what stays half by U+FFFD."""
-        text, self._half = self._half + text, ""
-        if text and wire_json.is_high(text[-1]):
-            text, self._half = text[:-1], text[-1]
-        return wire_json.whole(text)
+        text, self._pending_surrogate = self._pending_surrogate + text, ""
+        if text and wire_json.is_high_surrogate(text[-1]):
+            text, self._pending_surrogate = text[:-1], text[-1]
+        return wire_json.join_surrogates(text)
 
 
-def _without_half(text: str) -> str:
-    return text[:-1] if text and wire_json.is_high(text[-1]) else text
+def _strip_trailing_surrogate(text: str) -> str:
+    return text[:-1] if text and wire_json.is_high_surrogate(text[-1]) else text
 
 
 class StopFilter:
@@ -151,32 +161,32 @@ class StopFilter:
 
     def __init__(self, stop: list[str]) -> None:
         self._pattern = re.compile("|".join(map(re.escape, stop)))
-        self._longest = max(map(len, stop))
-        self._starts = {sequence[:n] for sequence in stop for n in range(1, len(sequence))}
-        self._held = ""
+        self._max_length = max(map(len, stop))
+        self._prefixes = {sequence[:n] for sequence in stop for n in range(1, len(sequence))}
+        self._pending = ""
         self.hit = False
 
     def feed(self, text: str) -> str:
         """Return the text that is certainly before any stop sequence."""
-        text = self._held + text
-        open_from = self._open_from(text)
+        text = self._pending + text
+        pending_start = self._find_pending_start(text)
         match = self._pattern.search(text)
         # A match behind the start of a longer sequence waits: that one may still come first.
-        if match and match.start() <= open_from:
-            self.hit, self._held = True, ""
+        if match and match.start() <= pending_start:
+            self.hit, self._pending = True, ""
             return text[: match.start()]
-        self._held = text[open_from:]
-        return text[:open_from]
+        self._pending = text[pending_start:]
+        return text[:pending_start]
 
     def end(self) -> str:
         """Return what was held back, now that no more text comes."""
-        held, self._held = self._held, ""
-        match = self._pattern.search(held)
+        pending, self._pending = self._pending, ""
+        match = self._pattern.search(pending)
         self.hit = match is not None
-        return held[: match.start()] if match else held
+        return pending[: match.start()] if match else pending
 
-    def _open_from(self, text: str) -> int:
-        for length in range(min(self._longest - 1, len(text)), 0, -1):
-            if text[-length:] in self._starts:
+    def _find_pending_start(self, text: str) -> int:
+        for length in range(min(self._max_length - 1, len(text)), 0, -1):
+            if text[-length:] in self._prefixes:
                 return len(text) - length
         return len(text)

@@ -12,7 +12,7 @@ from typing import Any
 import orjson
 
 # What a stream sends in pieces, which may be cut inside a pair.
-_STREAMED = frozenset({"text", "thought", "response"})
+_STREAMED_FIELDS = frozenset({"text", "thought", "response"})
 
 
 def loads(data: bytes | str) -> Any:
@@ -21,50 +21,57 @@ def loads(data: bytes | str) -> Any:
         return orjson.loads(data)
     except orjson.JSONDecodeError:
         try:
-            return mended(json.loads(data), _STREAMED)
+            return repair_surrogates(json.loads(data), _STREAMED_FIELDS)
         except RecursionError as exc:
             message = "nested too deeply"
             raise ValueError(message) from exc
 
 
-def opened(text: Any) -> Any:
+def parse_nested(value: Any) -> Any:
     """Return what a JSON text inside a string holds, and anything else as it is."""
-    if not isinstance(text, str) or not text.lstrip().startswith(("{", "[")):
-        return text
+    if not isinstance(value, str) or not value.lstrip().startswith(("{", "[")):
+        return value
     try:
-        return loads(text)
+        return loads(value)
     except ValueError:
-        return text
+        return value
 
 
-def whole(text: str) -> str:
+def join_surrogates(text: str) -> str:
     """Join surrogate pairs, replace any half that stays alone by U+FFFD."""
     return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
 
 
-def mended(value: Any, streamed: frozenset[str] = frozenset(), name: str = "") -> Any:
+def repair_surrogates(
+    value: Any, streamed_fields: frozenset[str] = frozenset(), field_name: str = ""
+) -> Any:
     """Return a value without halves of surrogate pairs, but at the ends of what is streamed."""
     if isinstance(value, str):
-        return _mend_ends(value) if name in streamed else whole(value)
+        return (
+            _repair_inner_surrogates(value) if field_name in streamed_fields else join_surrogates(value)
+        )
     if isinstance(value, list):
-        return [mended(item, streamed) for item in value]
+        return [repair_surrogates(item, streamed_fields) for item in value]
     if isinstance(value, dict):
-        return {whole(key): mended(item, streamed, key) for key, item in value.items()}
+        return {
+            join_surrogates(key): repair_surrogates(item, streamed_fields, key)
+            for key, item in value.items()
+        }
     return value
 
 
-def _mend_ends(text: str) -> str:
+def _repair_inner_surrogates(text: str) -> str:
     """Keep half a pair at either end: the next frame, or the one before, may have its other half."""
-    first = text[:1] if is_low(text[:1]) else ""
-    last = text[-1:] if is_high(text[-1:]) else ""
-    return first + whole(text[len(first) : len(text) - len(last)]) + last
+    leading = text[:1] if is_low_surrogate(text[:1]) else ""
+    trailing = text[-1:] if is_high_surrogate(text[-1:]) else ""
+    return leading + join_surrogates(text[len(leading) : len(text) - len(trailing)]) + trailing
 
 
-def is_high(char: str) -> bool:
+def is_high_surrogate(char: str) -> bool:
     """Whether this is the first half of a surrogate pair."""
     return "\ud800" <= char <= "\udbff"
 
 
-def is_low(char: str) -> bool:
+def is_low_surrogate(char: str) -> bool:
     """Whether this is the second half of a surrogate pair."""
     return "\udc00" <= char <= "\udfff"

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from langchain_bailian_app._answer import wire_json
 from langchain_bailian_app._answer.events import NodeEvent
-from langchain_bailian_app._answer.workflow_text import NodeText, Verdict
+from langchain_bailian_app._answer.workflow_text import NodeTextReader, StreamMode
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from langchain_bailian_app._answer.frames import Frame
 
 # The names of the wire, in both spellings, and ours.
-_NAMES = {
+_STANDARD_NAMES = {
     "node_id": "node_id",
     "nodeId": "node_id",
     "node_name": "name",
@@ -37,14 +37,14 @@ _NAMES = {
     "parent_node_id": "parent_node_id",
     "parentNodeId": "parent_node_id",
 }
-_ABOUT = tuple(dict.fromkeys(_NAMES.values()))
-_SAID = {"message", "nodeResult", "node_result", "reasoningContent"}
-_RESULT = {"result", "reasoningContent"}
-_DEEPEST = 50  # levels of JSON inside of text that are opened
+_STANDARD_FIELDS = tuple(dict.fromkeys(_STANDARD_NAMES.values()))
+_CONTENT_FIELDS = {"message", "nodeResult", "node_result", "reasoningContent"}
+_RESULT_FIELDS = {"result", "reasoningContent"}
+_MAX_JSON_DEPTH = 50  # levels of JSON inside of text that are opened
 _BOOLEANS = {"true": True, "false": False}
 
 
-class Said(NamedTuple):
+class NodeUpdate(NamedTuple):
     """What a frame tells of nodes."""
 
     events: list[NodeEvent]
@@ -54,140 +54,142 @@ class Said(NamedTuple):
     reasoning: str
 
 
-NOTHING_SAID = Said([], "", "")
+NO_UPDATE = NodeUpdate([], "", "")
 
 
-class Nodes:
+class WorkflowReader:
     """Follows the nodes of one answer.
 
     Args:
         answer_node: Whose text is the answer, by id, name or type. Default: End and output nodes.
-        prefix: What the keys of events begin with, if another reply to the same call has the same.
+        key_prefix: What the keys of events begin with, if another reply to the same call has the same.
     """
 
-    def __init__(self, answer_node: str | None = None, prefix: str = "") -> None:
+    def __init__(self, answer_node: str | None = None, key_prefix: str = "") -> None:
         self._answer_node = answer_node
-        self._prefix = prefix
+        self._key_prefix = key_prefix
         self._nodes: dict[str, _Node] = {}
-        self._verdict = Verdict()
-        self._thinking: _Node | None = None
+        self._stream_mode = StreamMode()
+        self._reasoning_node: _Node | None = None
 
     @property
     def final_node_has_text(self) -> bool:
         """Whether an End node, or the one asked for, has said something."""
         return any(node.text.length and self._is_final(node) for node in self._nodes.values())
 
-    def feed(self, entries: list[dict[str, Any]], *, last: bool) -> Said:
+    def feed(self, entries: list[dict[str, Any]], *, last: bool) -> NodeUpdate:
         """Return what the entries of a frame tell; with the last one, all there is to tell."""
-        touched = {}
+        updated = {}
         for entry in entries:
-            key = self._prefix + _key(entry)
-            node = self._nodes.setdefault(key, _Node(key, self._verdict))
+            key = self._key_prefix + _node_key(entry)
+            node = self._nodes.setdefault(key, _Node(key, self._stream_mode))
             node.read(entry)
-            touched[key] = node
-        return self.end() if last else self._said(touched.values(), over=False)
+            updated[key] = node
+        return self.end() if last else self._collect_update(updated.values(), ended=False)
 
-    def end(self) -> Said:
+    def end(self) -> NodeUpdate:
         """Return what is left to tell when no more frames come."""
         for node in self._nodes.values():
             node.text.end()
             node.reasoning.end()
-        return self._said(self._nodes.values(), over=True)
+        return self._collect_update(self._nodes.values(), ended=True)
 
-    def _said(self, nodes: Iterable[_Node], *, over: bool) -> Said:
+    def _collect_update(self, nodes: Iterable[_Node], *, ended: bool) -> NodeUpdate:
         events: list[NodeEvent] = []
         text = reasoning = ""
         for node in nodes:
             if self._answer_node is None:
-                thinks, speaks = True, node.speaks_to_the_user
+                emits_reasoning, emits_text = True, node.is_output_node
             else:
-                thinks = speaks = node.is_called(self._answer_node)
-            reasoning += self._reasoned(node) if thinks else ""
-            text += node.text.new() if speaks else ""
-            if (event := node.event(over=over)) is not None:
+                emits_reasoning = emits_text = node.matches(self._answer_node)
+            reasoning += self._new_reasoning(node) if emits_reasoning else ""
+            text += node.text.take_new() if emits_text else ""
+            if (event := node.next_event(ended=ended)) is not None:
                 events.append(event)
-        return Said(events, text, reasoning)
+        return NodeUpdate(events, text, reasoning)
 
     def _is_final(self, node: _Node) -> bool:
-        return node.is_end if self._answer_node is None else node.is_called(self._answer_node)
+        return node.is_end if self._answer_node is None else node.matches(self._answer_node)
 
-    def _reasoned(self, node: _Node) -> str:
+    def _new_reasoning(self, node: _Node) -> str:
         """Return new reasoning of a node, set apart from that of another."""
-        new = node.reasoning.new()
+        new = node.reasoning.take_new()
         if not new:
             return ""
-        other = self._thinking not in (None, node)
-        self._thinking = node
-        return f"\n\n{new}" if other else new
+        is_other_node = self._reasoning_node not in (None, node)
+        self._reasoning_node = node
+        return f"\n\n{new}" if is_other_node else new
 
 
-class _Told(NamedTuple):
+class _ReportedState(NamedTuple):
     """How a node stood when it was told."""
 
     status: Any
     completed: Any
-    said: tuple[int, int, Any]
+    content: tuple[int, int, Any]
 
 
 class _Node:
-    def __init__(self, key: str, verdict: Verdict) -> None:
+    def __init__(self, key: str, stream_mode: StreamMode) -> None:
         self._key = key
-        self._about: dict[str, Any] = {}
-        self._result: Any = None  # what there is besides text
-        self.text = NodeText(verdict)
-        self.reasoning = NodeText(verdict)
+        self._fields: dict[str, Any] = {}
+        self._non_text_result: Any = None  # what there is besides text
+        self.text = NodeTextReader(stream_mode)
+        self.reasoning = NodeTextReader(stream_mode)
         self._source: str | None = None
-        self._is_json = False  # whether its text came as it is, and may be JSON as a whole
-        self._events = 0
-        self._told: _Told | None = None
+        self._text_may_be_json = False  # whether its text came as it is, and may be JSON as a whole
+        self._event_count = 0
+        self._reported: _ReportedState | None = None
 
-    def is_called(self, name: str) -> bool:
-        return name in [str(self._about.get(key)) for key in ("node_id", "name", "type")]
+    def matches(self, name: str) -> bool:
+        return name in [str(self._fields.get(key)) for key in ("node_id", "name", "type")]
 
     @property
     def is_end(self) -> bool:
-        return str(self._about.get("type", "")).lower() == "end"
+        return str(self._fields.get("type", "")).lower() == "end"
 
     @property
-    def speaks_to_the_user(self) -> bool:
+    def is_output_node(self) -> bool:
         """Whether this is an End or an output node; of the latter no source shows the type."""
-        return self.is_end or "output" in str(self._about.get("type", "")).lower()
+        return self.is_end or "output" in str(self._fields.get("type", "")).lower()
 
     def read(self, entry: dict[str, Any]) -> None:
         """Take what a frame tells of this node."""
-        was_done = self._about.get("status") == "success"
+        was_completed = self._fields.get("status") == "success"
         for name, value in entry.items():
-            if name not in _SAID and value is not None:
-                self._about[_NAMES.get(name, name)] = value if name in _NAMES else _opened(value)
-        completed = self._about.get("completed")
+            if name not in _CONTENT_FIELDS and value is not None:
+                self._fields[_STANDARD_NAMES.get(name, name)] = (
+                    value if name in _STANDARD_NAMES else _parse_nested(value)
+                )
+        completed = self._fields.get("completed")
         if isinstance(completed, str):  # dashscope's client has a string, documents a boolean
-            self._about["completed"] = _BOOLEANS.get(completed.lower(), completed)
+            self._fields["completed"] = _BOOLEANS.get(completed.lower(), completed)
         source = "message" if "message" in entry else "thoughts"
         self._source = self._source or source
         if source != self._source:
             return  # told in both places
         if source == "message":
             self._read_message(entry["message"])
-        elif not was_done:  # the entries of nodes that are done are repeated
+        elif not was_completed:  # the entries of nodes that are done are repeated
             self._read_result(entry)
 
-    def event(self, *, over: bool) -> NodeEvent | None:
+    def next_event(self, *, ended: bool) -> NodeEvent | None:
         """Return what is to be told of it: that it has begun, or what it has said, once it is over."""
-        about = self._about
-        said = (self.text.length, self.reasoning.length, self._result)
-        state = _Told(about.get("status"), about.get("completed"), said)
-        if self._told is not None and (self._told if over else self._told[:2]) == (
-            state if over else state[:2]
+        fields = self._fields
+        content = (self.text.length, self.reasoning.length, self._non_text_result)
+        state = _ReportedState(fields.get("status"), fields.get("completed"), content)
+        if self._reported is not None and (self._reported if ended else self._reported[:2]) == (
+            state if ended else state[:2]
         ):
             return None
-        self._events += 1
-        key = f"{self._key}:{self._events}"
-        value = {name: about[name] for name in _ABOUT if name in about} | about
-        if state.status == "executing" and not over:
-            self._told = state._replace(said=(0, 0, None))
+        self._event_count += 1
+        key = f"{self._key}:{self._event_count}"
+        value = {name: fields[name] for name in _STANDARD_FIELDS if name in fields} | fields
+        if state.status == "executing" and not ended:
+            self._reported = state._replace(content=(0, 0, None))
             return NodeEvent(key, value)
-        self._told = state
-        if (output := self._output()) is not None:
+        self._reported = state
+        if (output := self._build_output()) is not None:
             value["output"] = output
         if self.reasoning.length:
             value["reasoning"] = str(self.reasoning)
@@ -195,83 +197,87 @@ class _Node:
 
     def _read_message(self, message: Any) -> None:
         content = message.get("content") if isinstance(message, dict) else message
-        opened = _opened(content)
+        parsed = _parse_nested(content)
         # What is meant for the user is text, even if it looks like JSON.
         if isinstance(content, str) and (
-            self.speaks_to_the_user or not (isinstance(opened, dict) and _RESULT & opened.keys())
+            self.is_output_node or not (isinstance(parsed, dict) and _RESULT_FIELDS & parsed.keys())
         ):
             self.text.add(content)
-            self._is_json = not self.speaks_to_the_user
+            self._text_may_be_json = not self.is_output_node
             return
-        text, reasoning = self._parted(opened)
+        text, reasoning = self._split_result(parsed)
         self.text.add(text)
         self.reasoning.add(reasoning)
 
     def _read_result(self, entry: dict[str, Any]) -> None:
-        result = _opened(entry.get("nodeResult", entry.get("node_result")))
-        text, reasoning = ("", "") if result is None else self._parted(result)
-        self.text.take(text)
-        self.reasoning.take(reasoning or str(entry.get("reasoningContent") or ""))
+        result = _parse_nested(entry.get("nodeResult", entry.get("node_result")))
+        text, reasoning = ("", "") if result is None else self._split_result(result)
+        self.text.add_unclassified(text)
+        self.reasoning.add_unclassified(reasoning or str(entry.get("reasoningContent") or ""))
 
-    def _parted(self, result: Any) -> tuple[str, str]:
+    def _split_result(self, result: Any) -> tuple[str, str]:
         """Return the text and the reasoning of a result, and keep the rest."""
         if isinstance(result, str):
             return result, ""
         if not isinstance(result, dict):
-            self._result = result
+            self._non_text_result = result
             return "", ""
         text, reasoning = (result.get(name) for name in ("result", "reasoningContent"))
-        rest = {name: _opened(value) for name, value in result.items() if name not in _RESULT}
+        other_fields = {
+            name: _parse_nested(value) for name, value in result.items() if name not in _RESULT_FIELDS
+        }
         if not isinstance(text, str):
-            rest |= {} if text is None else {"result": text}
+            other_fields |= {} if text is None else {"result": text}
             text = ""
-        if rest:
-            self._result = (self._result if isinstance(self._result, dict) else {}) | rest
+        if other_fields:
+            self._non_text_result = (
+                self._non_text_result if isinstance(self._non_text_result, dict) else {}
+            ) | other_fields
         return text, reasoning if isinstance(reasoning, str) else ""
 
-    def _output(self) -> Any:
+    def _build_output(self) -> Any:
         text = str(self.text)
-        if isinstance(self._result, dict):
-            return self._result | ({"result": text} if text else {})
-        return (_opened(text) if self._is_json else text) or self._result
+        if isinstance(self._non_text_result, dict):
+            return self._non_text_result | ({"result": text} if text else {})
+        return (_parse_nested(text) if self._text_may_be_json else text) or self._non_text_result
 
 
-def parted(frame: Frame) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+def split_node_entries(frame: Frame) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     """Return the entries of a frame about nodes, and its other thoughts."""
-    nodes = [frame.workflow_message] if frame.workflow_message else []
-    others = []
+    node_entries = [frame.workflow_message] if frame.workflow_message else []
+    other_thoughts = []
     for thought in frame.thoughts:
-        node = _node_of(thought)
-        if node is None:
-            others.append(thought)
+        node_entry = _node_from_thought(thought)
+        if node_entry is None:
+            other_thoughts.append(thought)
         else:
-            nodes.append(node)
-    return nodes, others
+            node_entries.append(node_entry)
+    return node_entries, other_thoughts
 
 
-def _node_of(thought: dict[str, Any]) -> dict[str, Any] | None:
+def _node_from_thought(thought: dict[str, Any]) -> dict[str, Any] | None:
     if any(thought.get(name) for name in ("action_type", "action", "observation")):
         return None
-    response = wire_json.opened(thought.get("response"))
+    response = wire_json.parse_nested(thought.get("response"))
     if isinstance(response, dict) and not {"nodeId", "nodeName", "node_id"}.isdisjoint(response):
         return response
     return None
 
 
-def _key(entry: dict[str, Any]) -> str:
+def _node_key(entry: dict[str, Any]) -> str:
     names = ("node_id", "nodeId", "node_name", "nodeName", "node_type", "nodeType")
     return next((str(entry[name]) for name in names if entry.get(name)), "node")
 
 
-def _opened(value: Any) -> Any:
+def _parse_nested(value: Any) -> Any:
     """Open JSON text, unless it is nested so deeply that the message could not be dumped."""
-    opened = wire_json.opened(value)
-    return opened if opened is value or _is_shallow(opened) else value
+    parsed = wire_json.parse_nested(value)
+    return parsed if parsed is value or _is_within_depth(parsed) else value
 
 
-def _is_shallow(value: Any, levels: int = _DEEPEST) -> bool:
+def _is_within_depth(value: Any, levels: int = _MAX_JSON_DEPTH) -> bool:
     if isinstance(value, dict):
         value = list(value.values())
     if not isinstance(value, list):
         return True
-    return levels > 0 and all(_is_shallow(item, levels - 1) for item in value)
+    return levels > 0 and all(_is_within_depth(item, levels - 1) for item in value)

@@ -1,142 +1,151 @@
-"""What a node has said, whether the service sends increments or the whole text so far.
+"""What is new in the text of workflow nodes, and how that text and `text` make one answer.
 
-The same question as in `_text`, for the nodes in `thoughts`, answered once for all nodes of a stream.
-There is less evidence here: usage moves with any node, and the entries of idle nodes are repeated.
+`NodeTextReader` answers the same question as `text_delta`, increments or the whole text so far, for the
+nodes in `thoughts`, once for all nodes of a stream. There is less evidence here: usage moves with any
+node, and the entries of idle nodes are repeated.
+
+A workflow may tell its answer through its nodes, in `text`, or both. Streaming the one and then adding
+the other would double the answer. `WorkflowTextMerger` believes the one that comes first; the other may
+be ahead, and adds what was not said yet.
 """
 
 from __future__ import annotations
 
 # A text that goes on from so many characters of the one before repeats it.
-_PHRASE = 8
+_MIN_PREFIX_MATCH = 8
 
 
-class Verdict:
+class StreamMode:
     """Whether the nodes of a stream are told cumulatively; None until that is known."""
 
-    cumulative: bool | None = None
+    is_cumulative: bool | None = None
 
 
-class NodeText:
-    """The text of a node, and what of it is new. What is in doubt waits until the verdict is known."""
+class NodeTextReader:
+    """The text of a node, and what of it is new. What is in doubt waits until the mode is known."""
 
-    def __init__(self, verdict: Verdict) -> None:
-        self._verdict = verdict
-        self._pieces: list[str] = []
-        self._new = 0  # the first piece that was not passed on
-        self._held: list[str] = []
-        self._last = ""
-        self._grown = 0  # frames in a row that went on from the one before
+    def __init__(self, mode: StreamMode) -> None:
+        self._mode = mode
+        self._increments: list[str] = []
+        self._emitted_count = 0  # the first piece that was not passed on
+        self._pending: list[str] = []
+        self._previous_text = ""
+        self._extension_count = 0  # frames in a row that went on from the one before
         self.length = 0
 
     def __str__(self) -> str:
-        return "".join(self._pieces)
+        return "".join(self._increments)
 
     def add(self, increment: str) -> None:
         """Take what is known to be an increment."""
         if increment:
-            self._pieces.append(increment)
+            self._increments.append(increment)
             self.length += len(increment)
 
-    def take(self, text: str) -> None:
+    def add_unclassified(self, text: str) -> None:
         """Take an increment, or the whole text so far."""
         if not text:
             return
-        if self._verdict.cumulative is None and self._last:
-            self._judge(text)
-        self._settle()
-        if self._verdict.cumulative:
+        if self._mode.is_cumulative is None and self._previous_text:
+            self._detect_mode(text)
+        self._resolve_pending()
+        if self._mode.is_cumulative:
             self.add(text[self.length :])
-        elif self._verdict.cumulative is None and self._last:
-            self._held.append(text)
+        elif self._mode.is_cumulative is None and self._previous_text:
+            self._pending.append(text)
         else:
             self.add(text)
-        self._last = text
+        self._previous_text = text
 
     def end(self) -> None:
         """Note that no more comes: what is in doubt are increments, which is what was asked for."""
-        self._settle()
-        self.add("".join(self._held))
-        self._held.clear()
+        self._resolve_pending()
+        self.add("".join(self._pending))
+        self._pending.clear()
 
-    def new(self) -> str:
+    def take_new(self) -> str:
         """Return what was not passed on yet."""
-        new, self._new = self._pieces[self._new :], len(self._pieces)
-        return "".join(new)
+        increments, self._emitted_count = self._increments[self._emitted_count :], len(self._increments)
+        return "".join(increments)
 
-    def _judge(self, text: str) -> None:
-        if not text.startswith(self._last):
-            self._verdict.cumulative = False
-        elif text != self._last:
-            self._grown += 1
-            if self._grown > 1 or len(self._last) >= _PHRASE:
-                self._verdict.cumulative = True
+    def _detect_mode(self, text: str) -> None:
+        if not text.startswith(self._previous_text):
+            self._mode.is_cumulative = False
+        elif text != self._previous_text:
+            self._extension_count += 1
+            if self._extension_count > 1 or len(self._previous_text) >= _MIN_PREFIX_MATCH:
+                self._mode.is_cumulative = True
 
-    def _settle(self) -> None:
-        """Take what was held, now that the verdict is known."""
-        if self._verdict.cumulative is None:
+    def _resolve_pending(self) -> None:
+        """Take what was held, now that the mode is known."""
+        if self._mode.is_cumulative is None:
             return
-        for text in self._held:
-            self.add(text[self.length :] if self._verdict.cumulative else text)
-        self._held.clear()
+        for text in self._pending:
+            self.add(text[self.length :] if self._mode.is_cumulative else text)
+        self._pending.clear()
 
 
 class WorkflowTextMerger:
     """Joins what nodes say with what `text` says.
 
     Args:
-        tail_is_enough: Whether `text` may have only the last of what was shown, as where output nodes
+        allow_suffix: Whether `text` may have only the last of what was shown, as where output nodes
             have spoken before the End node.
     """
 
-    def __init__(self, *, tail_is_enough: bool) -> None:
-        self._tail_is_enough = tail_is_enough
-        self._nodes_speak: bool | None = None
-        self._shown: list[str] = []  # kept only while nodes speak, as is the next one
-        self._told = ""
-        self._ahead = ""
+    def __init__(self, *, allow_suffix: bool) -> None:
+        self._allow_suffix = allow_suffix
+        self._has_node_text: bool | None = None
+        self._emitted: list[str] = []  # kept only while nodes speak, as is the next one
+        self._output_text = ""
+        self._unconfirmed = ""
         """What `text` has said, and the nodes have not yet."""
 
     @property
-    def other_text(self) -> str | None:
+    def final_text(self) -> str | None:
         """What `text` came to, if that is another than what was shown."""
-        shown = "".join(self._shown)
-        known = shown.endswith(self._told) if self._tail_is_enough else self._told in ("", shown)
-        return None if known else self._told
+        emitted = "".join(self._emitted)
+        is_emitted = (
+            emitted.endswith(self._output_text)
+            if self._allow_suffix
+            else self._output_text in ("", emitted)
+        )
+        return None if is_emitted else self._output_text
 
     @property
-    def is_one(self) -> bool:
+    def has_output_text_only(self) -> bool:
         """Whether `text` alone speaks."""
-        return self._nodes_speak is False
+        return self._has_node_text is False
 
-    def feed(self, of_nodes: str, text: str) -> str:
+    def feed(self, node_text: str, output_text: str) -> str:
         """Return what these two add to the answer."""
-        if self._nodes_speak is None and (of_nodes or text):
-            self._nodes_speak = bool(of_nodes)
-        if not self._nodes_speak:
-            return text
-        return self._hear_nodes(of_nodes) + self._hear_text(text)
+        if self._has_node_text is None and (node_text or output_text):
+            self._has_node_text = bool(node_text)
+        if not self._has_node_text:
+            return output_text
+        return self._add_node_text(node_text) + self._add_output_text(output_text)
 
-    def accept(self) -> str:
-        """Return `other_text`, which from now on is part of the answer."""
-        other = self.other_text or ""
-        self._shown.append(other)
-        return other
+    def take_final_text(self) -> str:
+        """Return `final_text`, which from now on is part of the answer."""
+        text = self.final_text or ""
+        self._emitted.append(text)
+        return text
 
-    def _hear_nodes(self, said: str) -> str:
-        if self._ahead.startswith(said):
-            self._ahead = self._ahead[len(said) :]
+    def _add_node_text(self, text: str) -> str:
+        if self._unconfirmed.startswith(text):
+            self._unconfirmed = self._unconfirmed[len(text) :]
             return ""
-        new = said.removeprefix(self._ahead)
-        self._ahead = ""
-        self._shown.append(new)
+        new = text.removeprefix(self._unconfirmed)
+        self._unconfirmed = ""
+        self._emitted.append(new)
         return new
 
-    def _hear_text(self, said: str) -> str:
-        if not said:
+    def _add_output_text(self, text: str) -> str:
+        if not text:
             return ""
-        self._told += said
-        shown = "".join(self._shown)
-        new = self._told[len(shown) :] if self._told.startswith(shown) else ""
-        self._ahead += new
-        self._shown = [shown, new]
+        self._output_text += text
+        emitted = "".join(self._emitted)
+        new = self._output_text[len(emitted) :] if self._output_text.startswith(emitted) else ""
+        self._unconfirmed += new
+        self._emitted = [emitted, new]
         return new

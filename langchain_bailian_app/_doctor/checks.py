@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from langchain_bailian_app import errors
-from langchain_bailian_app.retrievers._documents import searches
+from langchain_bailian_app.retrievers._documents import passages_by_step
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -25,113 +25,113 @@ CHECKS = (
 )
 """All checks, each after those that it rests on."""
 
-_SHORT_ANSWER = 8  # characters that may well come in one piece
-_SLOW = 2.0  # seconds after which an answer that comes all at once was held back
-_SUDDEN = 0.1  # share of that time in which it comes then
-_CONSOLE = "publish the application again after every change in the console"
+_SHORT_ANSWER_CHARS = 8  # characters that may well come in one piece
+_SLOW_SECONDS = 2.0  # seconds after which an answer that comes all at once was held back
+_BURST_SHARE = 0.1  # share of that time in which it comes then
+_PUBLISH_HINT = "publish the application again after every change in the console"
 
 
-class Finding(NamedTuple):
+class CheckResult(NamedTuple):
     """What a check has found."""
 
     check: str
-    state: Literal["ok", "look", "wrong", "skipped"]
-    """`look` is what may be meant: an application without a knowledge base names no sources."""
+    state: Literal["ok", "warn", "fail", "skip"]
+    """`warn` is what may be meant: an application without a knowledge base names no sources."""
 
-    told: str
+    message: str
     """One line: what was found, and what to do if it is not right."""
 
 
 @dataclass(frozen=True)
-class Heard:
+class TimedAnswer:
     """An answer, and when it came."""
 
     message: AIMessage
-    pieces: int
+    text_chunks: int
     """In how many pieces its text came."""
 
-    first: float
+    first_chunk_seconds: float
     """Seconds from the request to the first sign of it: text, reasoning, or a step."""
 
-    seconds: float
+    total_seconds: float
     """Seconds from the request to the end."""
 
 
-def of_failure(error: errors.BailianError) -> list[Finding]:
+def from_error(error: errors.BailianError) -> list[CheckResult]:
     """Return what a first call that failed tells: the check that it fails, and those that it passed."""
-    blamed = _blamed(error)
-    before = CHECKS[: CHECKS.index(blamed)]
-    found = []
-    if "key" in before:
-        found = [Finding("address", "ok", "reached"), Finding("key", "ok", "accepted")]
-    elif "address" in before:
-        found = [Finding("address", "ok", "reached")]
-    return [*found, Finding(blamed, "wrong", _line(error))]
+    failed_check = _find_failed_check(error)
+    earlier = CHECKS[: CHECKS.index(failed_check)]
+    passed = []
+    if "key" in earlier:
+        passed = [CheckResult("address", "ok", "reached"), CheckResult("key", "ok", "accepted")]
+    elif "address" in earlier:
+        passed = [CheckResult("address", "ok", "reached")]
+    return [*passed, CheckResult(failed_check, "fail", _format_error(error))]
 
 
-def of_answer(heard: Heard, base_url: str, workspace: str | None) -> list[Finding]:
+def from_answer(answer: TimedAnswer, base_url: str, workspace: str | None) -> list[CheckResult]:
     """Return what a first answer tells, of everything but sessions."""
-    used = (
+    workspace_text = (
         "none given, so the default one of the key" if workspace is None else f"{workspace}, accepted"
     )
     return [
-        Finding("address", "ok", base_url),
-        Finding("key", "ok", "accepted"),
-        Finding("workspace", "ok", used),
-        _application(heard),
-        _streaming(heard),
-        _thoughts(heard.message),
-        _references(heard.message),
+        CheckResult("address", "ok", base_url),
+        CheckResult("key", "ok", "accepted"),
+        CheckResult("workspace", "ok", workspace_text),
+        _check_application(answer),
+        _check_streaming(answer),
+        _check_thoughts(answer.message),
+        _check_references(answer.message),
     ]
 
 
-def of_second_turn(first: AIMessage, second: AIMessage | errors.BailianError | None) -> Finding:
+def from_second_turn(first: AIMessage, second: AIMessage | errors.BailianError | None) -> CheckResult:
     """Return what the second turn of a session tells; None if there was no session to go on with."""
     if second is None:
-        told = "the answer names no session: keep conversations as messages (`history='messages'`)"
-        return Finding("sessions", "wrong", told)
+        text = "the answer names no session: keep conversations as messages (`history='messages'`)"
+        return CheckResult("sessions", "fail", text)
     if isinstance(second, errors.BailianError):
-        return Finding("sessions", "wrong", f"a second turn was refused: {_line(second)}")
+        return CheckResult("sessions", "fail", f"a second turn was refused: {_format_error(second)}")
     ids = [message.response_metadata.get("session_id") for message in (first, second)]
     if ids[0] != ids[1]:
-        told = (
+        text = (
             "the second turn was answered in another session, so the first one is not kept: a workflow "
             "must be a dialog workflow (对话型); else keep conversations as messages"
         )
-        return Finding("sessions", "wrong", told)
-    return Finding("sessions", "ok", "a second turn went on in the same session")
+        return CheckResult("sessions", "fail", text)
+    return CheckResult("sessions", "ok", "a second turn went on in the same session")
 
 
-def of_settings(check: str, problem: ValueError) -> Finding:
+def from_settings_error(check: str, problem: ValueError) -> CheckResult:
     """Return what a setting that cannot work tells."""
-    return Finding(check, "wrong", " ".join(str(problem).split()))
+    return CheckResult(check, "fail", " ".join(str(problem).split()))
 
 
-def skipped(found: Sequence[Finding]) -> list[Finding]:
+def skip_remaining(results: Sequence[CheckResult]) -> list[CheckResult]:
     """Return the checks that were not made."""
-    made = {finding.check for finding in found}
-    told = "not checked, because of what is wrong above"
-    return [Finding(check, "skipped", told) for check in CHECKS if check not in made]
+    checked = {result.check for result in results}
+    text = "not checked, because of what is wrong above"
+    return [CheckResult(check, "skip", text) for check in CHECKS if check not in checked]
 
 
-def _blamed(error: errors.BailianError) -> str:
+def _find_failed_check(error: errors.BailianError) -> str:
     family = (error.code or "").partition(".")[0]
-    blamed = "application"
+    check = "application"
     if family in {"NOT AUTHORIZED", "Workspace", "WorkSpaceNotFound"}:
-        blamed = "workspace"
+        check = "workspace"
     elif isinstance(error, errors.BailianAuthenticationError):
-        blamed = "key"
+        check = "key"
     elif isinstance(error, errors.BailianStreamError):
-        blamed = "streaming"
+        check = "streaming"
     elif isinstance(error, errors.BailianTimeoutError):
         # What certainly did not run never got there.
-        blamed = "address" if error.is_retryable else "streaming"
+        check = "address" if error.is_retryable else "streaming"
     elif isinstance(error, errors.BailianConnectionError) or family == "NotFound":
-        blamed = "address"
-    return blamed
+        check = "address"
+    return check
 
 
-def _line(error: errors.BailianError) -> str:
+def _format_error(error: errors.BailianError) -> str:
     """Return an error as one line; its own text says what to do where the code does."""
     advice = ""
     match error:
@@ -148,69 +148,78 @@ def _line(error: errors.BailianError) -> str:
     return " ".join(f"{error}{advice}".split())
 
 
-def _application(heard: Heard) -> Finding:
-    if not heard.message.text:
-        told = (
-            f"answered without any text in {heard.seconds:.1f} s: look at its prompt, or its End node"
+def _check_application(answer: TimedAnswer) -> CheckResult:
+    if not answer.message.text:
+        text = (
+            f"answered without any text in {answer.total_seconds:.1f} s: look at its prompt, or its End"
+            " node"
         )
-        return Finding("application", "look", told)
-    usage = heard.message.usage_metadata
-    tokens = "tells no tokens" if usage is None else f"{usage['total_tokens']} tokens"
-    model = heard.message.response_metadata["model_name"]
-    return Finding("application", "ok", f"answered in {heard.seconds:.1f} s ({model}, {tokens})")
+        return CheckResult("application", "warn", text)
+    usage = answer.message.usage_metadata
+    token_text = "tells no tokens" if usage is None else f"{usage['total_tokens']} tokens"
+    model = answer.message.response_metadata["model_name"]
+    return CheckResult(
+        "application", "ok", f"answered in {answer.total_seconds:.1f} s ({model}, {token_text})"
+    )
 
 
-def _streaming(heard: Heard) -> Finding:
-    if heard.pieces <= 1 and len(heard.message.text) > _SHORT_ANSWER:
-        told = (
+def _check_streaming(answer: TimedAnswer) -> CheckResult:
+    if answer.text_chunks <= 1 and len(answer.message.text) > _SHORT_ANSWER_CHARS:
+        text = (
             "the answer came in one piece: in a workflow switch on 流式输出 in a node and name it in "
-            f"`answer_node`; else a proxy holds the stream back ({_CONSOLE})"
+            f"`answer_node`; else a proxy holds the stream back ({_PUBLISH_HINT})"
         )
-        return Finding("streaming", "look", told)
-    if heard.seconds > _SLOW and heard.seconds - heard.first < _SUDDEN * heard.seconds:
-        told = (
-            f"{heard.pieces} pieces came all at once, after {heard.first:.1f} s: a proxy in between "
-            "seems to collect the stream; let it pass `text/event-stream` unbuffered"
+        return CheckResult("streaming", "warn", text)
+    if (
+        answer.total_seconds > _SLOW_SECONDS
+        and answer.total_seconds - answer.first_chunk_seconds < _BURST_SHARE * answer.total_seconds
+    ):
+        text = (
+            f"{answer.text_chunks} pieces came all at once, after {answer.first_chunk_seconds:.1f} s: a"
+            " proxy in between seems to collect the stream; let it pass `text/event-stream` unbuffered"
         )
-        return Finding("streaming", "look", told)
-    told = f"{heard.pieces} piece(s) of text, the first sign of an answer after {heard.first:.1f} s"
-    return Finding("streaming", "ok", told)
+        return CheckResult("streaming", "warn", text)
+    text = (
+        f"{answer.text_chunks} piece(s) of text, the first sign of an answer after "
+        f"{answer.first_chunk_seconds:.1f} s"
+    )
+    return CheckResult("streaming", "ok", text)
 
 
-def _thoughts(message: AIMessage) -> Finding:
+def _check_thoughts(message: AIMessage) -> CheckResult:
     steps = [block["name"] for block in message.content_blocks if block["type"] == "server_tool_call"]
     nodes = {node.get("node_id") for node in message.additional_kwargs.get("nodes", ())}
     reasoning = message.additional_kwargs.get("reasoning_content", "")
-    told = [f"{len(steps)} step(s): {', '.join(steps)}"] if steps else []
-    told += [f"{len(nodes)} node(s)"] if nodes else []
-    told += [f"{len(reasoning)} characters of reasoning"] if reasoning else []
-    if told:
-        return Finding("thoughts", "ok", "; ".join(told))
-    none = (
+    parts = [f"{len(steps)} step(s): {', '.join(steps)}"] if steps else []
+    parts += [f"{len(nodes)} node(s)"] if nodes else []
+    parts += [f"{len(reasoning)} characters of reasoning"] if reasoning else []
+    if parts:
+        return CheckResult("thoughts", "ok", "; ".join(parts))
+    text = (
         "none came, though they were asked for: right for an application without knowledge, memory, "
-        f"plugins and thinking; else {_CONSOLE}"
+        f"plugins and thinking; else {_PUBLISH_HINT}"
     )
-    return Finding("thoughts", "look", none)
+    return CheckResult("thoughts", "warn", text)
 
 
-def _references(message: AIMessage) -> Finding:
+def _check_references(message: AIMessage) -> CheckResult:
     references = message.additional_kwargs.get("doc_references")
     citations = message.additional_kwargs.get("citations", ())
-    searched = searches(message.additional_kwargs.get("thoughts", ()))
-    hits = sum(map(len, searched))
+    retrievals = passages_by_step(message.additional_kwargs.get("thoughts", ()))
+    passage_count = sum(map(len, retrievals))
     if references:
-        told = f"{len(references)} source(s) named, {len(citations)} citation(s)"
-        return Finding("references", "ok", told)
-    if hits:
-        told = (
-            f"it found {hits} passage(s), but names no sources: switch on 展示回答来源 in the console "
-            f"(show sources), and {_CONSOLE}"
+        text = f"{len(references)} source(s) named, {len(citations)} citation(s)"
+        return CheckResult("references", "ok", text)
+    if passage_count:
+        text = (
+            f"it found {passage_count} passage(s), but names no sources: switch on 展示回答来源 in the "
+            f"console (show sources), and {_PUBLISH_HINT}"
         )
-    elif searched:
-        told = "it searched and found nothing: give `--question` something that its documents answer"
+    elif retrievals:
+        text = "it searched and found nothing: give `--question` something that its documents answer"
     else:
-        told = (
+        text = (
             "it told of no search: right for an application without a knowledge base; else bind one "
             "(知识库), or give `--question` something that its documents answer"
         )
-    return Finding("references", "look", told)
+    return CheckResult("references", "warn", text)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import SecretStr
 
 from langchain_bailian_app._doctor import checks
-from langchain_bailian_app._doctor.checks import Finding, Heard
+from langchain_bailian_app._doctor.checks import CheckResult, TimedAnswer
 from langchain_bailian_app._settings.connection import ConnectionFields, check_id
 from langchain_bailian_app.chat_models._model import BailianAppChatModel
 from langchain_bailian_app.errors import BailianError
@@ -21,98 +21,104 @@ if TYPE_CHECKING:
 
     from langchain_core.messages import AIMessage, AIMessageChunk
 
-CALLS = 2
+MAX_CALLS = 2
 """How often the application is asked at most."""
 
 _FOLLOW_UP = "请换一种说法，再简短地回答一次。"
 
 
-def examine(
-    question: str, *, ask: Mapping[str, Any], connection: Mapping[str, Any]
-) -> Iterator[Finding]:
+def run_checks(
+    question: str, *, call_options: Mapping[str, Any], connection: Mapping[str, Any]
+) -> Iterator[CheckResult]:
     """Check everything, and yield what was found as soon as it is known.
 
     Args:
         question: What to ask; one that needs the application's documents shows most.
-        ask: Keywords of the calls, `biz_params` for instance.
+        call_options: Keywords of the calls, `biz_params` for instance.
         connection: Fields of the model; what is not given comes from the environment.
     """
-    found: list[Finding] = []
-    for finding in _examined(question, dict(ask), dict(connection)):
-        found.append(finding)
-        yield finding
-    yield from checks.skipped(found)
+    results: list[CheckResult] = []
+    for result in _run_checks(question, dict(call_options), dict(connection)):
+        results.append(result)
+        yield result
+    yield from checks.skip_remaining(results)
 
 
-def _examined(question: str, ask: dict[str, Any], connection: dict[str, Any]) -> Iterator[Finding]:
-    wrong = list(_wrong_settings(connection))
-    yield from wrong
-    if wrong:
+def _run_checks(
+    question: str, call_options: dict[str, Any], connection: dict[str, Any]
+) -> Iterator[CheckResult]:
+    failures = list(_check_settings(connection))
+    yield from failures
+    if failures:
         return
     model = BailianAppChatModel(**{"max_retries": 0} | connection)  # whatever fails is to be seen
     try:
-        heard = _heard(model, question, ask)
+        answer = _measure_answer(model, question, call_options)
     except BailianError as error:
-        yield from checks.of_failure(error)
+        yield from checks.from_error(error)
         return
-    except ValueError as problem:  # of the environment: a SOCKS proxy without its package
-        yield checks.of_settings("address", problem)
+    except ValueError as error:  # of the environment: a SOCKS proxy without its package
+        yield checks.from_settings_error("address", error)
         return
-    resolved = model._connection()  # noqa: SLF001  # of our own
-    yield from checks.of_answer(heard, resolved.base_url, resolved.workspace)
-    yield checks.of_second_turn(heard.message, _second_turn(model, heard.message, ask))
+    resolved = model._resolve_connection()  # noqa: SLF001  # of our own
+    yield from checks.from_answer(answer, resolved.base_url, resolved.workspace)
+    yield checks.from_second_turn(answer.message, _ask_follow_up(model, answer.message, call_options))
 
 
-def _wrong_settings(connection: dict[str, Any]) -> Iterator[Finding]:
+def _check_settings(connection: dict[str, Any]) -> Iterator[CheckResult]:
     """Yield what cannot work, without asking anybody."""
-    from langchain_bailian_app._transport.credentials import resolve  # noqa: PLC0415  # knows dashscope
+    from langchain_bailian_app._transport.credentials import (  # noqa: PLC0415  # knows dashscope
+        resolve_connection,
+    )
 
     names = connection.keys() & ConnectionFields.model_fields.keys()
     fields = ConnectionFields(**{name: connection[name] for name in names})
     try:
-        resolve(fields.model_copy(update={"api_key": SecretStr("any")}))
-    except ValueError as problem:
-        yield checks.of_settings("address", problem)
+        resolve_connection(fields.model_copy(update={"api_key": SecretStr("any")}))
+    except ValueError as error:
+        yield checks.from_settings_error("address", error)
     else:
         try:
-            resolve(fields)
-        except ValueError as problem:
-            yield checks.of_settings("key", problem)
+            resolve_connection(fields)
+        except ValueError as error:
+            yield checks.from_settings_error("key", error)
     app_id = connection.get("app_id") or os.environ.get("BAILIAN_APP_ID")
     if not app_id:
-        told = (
+        text = (
             "none given: set the variable BAILIAN_APP_ID (应用 ID, in the console's application list)"
         )
-        yield Finding("application", "wrong", told)
+        yield CheckResult("application", "fail", text)
         return
     try:
         check_id(app_id)
-    except ValueError as problem:
-        yield checks.of_settings("application", problem)
+    except ValueError as error:
+        yield checks.from_settings_error("application", error)
 
 
-def _heard(model: BailianAppChatModel, question: str, ask: dict[str, Any]) -> Heard:
-    began = time.monotonic()
-    times: list[float] = []
+def _measure_answer(
+    model: BailianAppChatModel, question: str, call_options: dict[str, Any]
+) -> TimedAnswer:
+    started_at = time.monotonic()
+    arrival_times: list[float] = []
     chunks: list[AIMessageChunk] = []
-    for chunk in model.stream(question, has_thoughts=True, **ask):
+    for chunk in model.stream(question, has_thoughts=True, **call_options):
         chunks.append(chunk)
-        times.append(time.monotonic() - began)
-    return Heard(
+        arrival_times.append(time.monotonic() - started_at)
+    return TimedAnswer(
         message=functools.reduce(operator.add, chunks),
-        pieces=sum(bool(chunk.text) for chunk in chunks),
-        first=times[0],
-        seconds=times[-1],
+        text_chunks=sum(bool(chunk.text) for chunk in chunks),
+        first_chunk_seconds=arrival_times[0],
+        total_seconds=arrival_times[-1],
     )
 
 
-def _second_turn(
-    model: BailianAppChatModel, first: AIMessage, ask: dict[str, Any]
+def _ask_follow_up(
+    model: BailianAppChatModel, first: AIMessage, call_options: dict[str, Any]
 ) -> AIMessage | BailianError | None:
     session_id = first.response_metadata.get("session_id")
     if session_id is None:
         return None
     try:
-        return model.invoke(_FOLLOW_UP, session_id=session_id, **ask)
+        return model.invoke(_FOLLOW_UP, session_id=session_id, **call_options)
     except BailianError as error:
         return error

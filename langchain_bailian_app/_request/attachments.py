@@ -8,16 +8,16 @@ from __future__ import annotations
 from base64 import b64decode
 from typing import TYPE_CHECKING, Any
 
-from langchain_bailian_app.options._session_files import SESSION_FILE
+from langchain_bailian_app.options._session_files import SESSION_FILE_PREFIX
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-_SCHEMES = ("https://", "http://", "data:", "oss://")
-_LARGEST = 10 * 1024 * 1024  # bytes a file (official page on files)
+_URL_SCHEMES = ("https://", "http://", "data:", "oss://")
+_MAX_FILE_BYTES = 10 * 1024 * 1024  # bytes a file (official page on files)
 
 
-def part_of(block: str | dict[str, Any]) -> tuple[str, str]:
+def parse_content_block(block: str | dict[str, Any]) -> tuple[str, str]:
     """Return what a content block is to an application: text, the URL of an image, or of a file.
 
     A session file (one that was uploaded) is told by its id.
@@ -46,14 +46,14 @@ def part_of(block: str | dict[str, Any]) -> tuple[str, str]:
             | {"type": "input_file", "file_url": str(url)}
             | {"type": "input_file", "file_data": str(url)}
             | {"type": "file" | "image" | "audio" | "video", "file_id": str(url)}
-        ) if "file_id" not in block or url.startswith(SESSION_FILE):
+        ) if "file_id" not in block or url.startswith(SESSION_FILE_PREFIX):
             return "file", url
-    text = (
+    message = (
         f"a content block of type {block.get('type')!r} with the keys {sorted(block)} cannot be put to "
         "an application: it takes text, images and files by URL, and base64 data with its mime_type; "
         "other data is uploaded by a model that has `files=BailianFiles(…)`"
     )
-    raise ValueError(text)
+    raise ValueError(message)
 
 
 def check_urls(name: str, urls: Iterable[str]) -> None:
@@ -63,27 +63,29 @@ def check_urls(name: str, urls: Iterable[str]) -> None:
         ValueError: A URL is none, or a data URL is too large, or of another type.
     """
     for url in urls:
-        if not url.lower().startswith(_SCHEMES):
+        if not url.lower().startswith(_URL_SCHEMES):
             message = (
                 f"`{name}` has {url[:60]!r}, which is no URL that the service could read: give the "
                 "content of a local file as base64, with its mime_type, in a content block"
             )
             raise ValueError(message)
         if url[:5].lower() == "data:":
-            _check_data(name, url)
+            _check_data_url(name, url)
 
 
-def _check_data(name: str, url: str) -> None:
-    head, comma, data = url.partition(",")
-    mime_type, *options = head[len("data:") :].lower().split(";")
+def _check_data_url(name: str, url: str) -> None:
+    header, comma, data = url.partition(",")
+    mime_type, *attributes = header[len("data:") :].lower().split(";")
     data = "".join(data.split())  # some encoders break lines
     problem = None
-    if not comma or options[-1:] != ["base64"]:
+    if not comma or attributes[-1:] != ["base64"]:
         problem = "is no base64 data URL: `data:<mime type>;base64,<data>`"
     elif name == "image_list" and not mime_type.startswith("image/"):
         problem = f"is of the type {mime_type!r}, which is no image: give it as a file"
-    elif len(data) * 3 // 4 - data.count("=") > _LARGEST:
-        problem = f"has more than {_LARGEST:,} bytes, which the service does not take: give a URL"
+    elif len(data) * 3 // 4 - data.count("=") > _MAX_FILE_BYTES:
+        problem = (
+            f"has more than {_MAX_FILE_BYTES:,} bytes, which the service does not take: give a URL"
+        )
     elif not data:
         problem = "is empty"
     else:
@@ -92,5 +94,5 @@ def _check_data(name: str, url: str) -> None:
         except ValueError as exc:  # binascii.Error is one; another says that it is not ASCII
             problem = f"is no valid base64: {exc}"
     if problem is not None:
-        message = f"`{name}`: {head[:60]!r} {problem}"
+        message = f"`{name}`: {header[:60]!r} {problem}"
         raise ValueError(message)

@@ -18,9 +18,9 @@ from langchain_core.messages import (
     SystemMessage,
 )
 
-from langchain_bailian_app._request.attachments import check_urls, part_of
-from langchain_bailian_app._request.transcript import Turn, new_question, whole_conversation
-from langchain_bailian_app.options._session_files import SESSION_FILE, check_ids
+from langchain_bailian_app._request.attachments import check_urls, parse_content_block
+from langchain_bailian_app._request.transcript import Turn, conversation_body, split_new_question
+from langchain_bailian_app.options._session_files import SESSION_FILE_PREFIX, check_session_file_ids
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -28,9 +28,9 @@ if TYPE_CHECKING:
     from langchain_bailian_app._settings.application import ApplicationFields
 
 _ROLES = {"system": "system", "user": "user", "human": "user", "assistant": "assistant"}
-_INPUT = ("memory_id", "doc_tag_codes", "doc_reference_type")
+_INPUT_FIELDS = ("memory_id", "doc_tag_codes", "doc_reference_type")
 # No document of Agent 2.0 has them.
-_UNDOCUMENTED = (
+_UNDOCUMENTED_FOR_AGENT_2 = (
     "rag_options",
     "memory_id",
     "dialog_round",
@@ -47,7 +47,7 @@ _UNDOCUMENTED = (
     "seed",
     "max_tokens",
 )
-_PARAMETERS = {
+_PARAMETER_NAMES = {
     "has_thoughts": "has_thoughts",
     "enable_thinking": "enable_thinking",
     "enable_web_search": "enable_web_search",
@@ -80,22 +80,22 @@ class ServiceRequest:
     """What stands behind the `?` of the URL."""
 
 
-def turns_of(messages: Sequence[BaseMessage]) -> list[Turn]:
+def turns_from_messages(messages: Sequence[BaseMessage]) -> list[Turn]:
     """Return messages in the form in which they would be sent, one turn each.
 
     Raises:
         ValueError: A message cannot be put to an application.
     """
-    return [_turn(message) for message in messages]
+    return [_turn_from_message(message) for message in messages]
 
 
-def whole_request(app_id: str, turns: list[Turn], options: ApplicationFields) -> ServiceRequest:
+def transcript_request(app_id: str, turns: list[Turn], options: ApplicationFields) -> ServiceRequest:
     """Return the request that tells the whole conversation.
 
     Raises:
         ValueError: There is no question in it.
     """
-    return _request(app_id, whole_conversation(turns, options), turns, options)
+    return _build_request(app_id, conversation_body(turns, options), turns, options)
 
 
 def session_request(
@@ -106,36 +106,38 @@ def session_request(
     Raises:
         ValueError: There is not exactly one new question.
     """
-    rules, question = new_question(turns)
-    conversation = {"prompt": "\n\n".join((*rules, question.text))}
+    system_texts, question = split_new_question(turns)
+    conversation = {"prompt": "\n\n".join((*system_texts, question.text))}
     if session_id is not None:
         conversation["session_id"] = session_id
-    return _request(app_id, conversation, [question], options)
+    return _build_request(app_id, conversation, [question], options)
 
 
-def _request(
+def _build_request(
     app_id: str, conversation: dict[str, Any], turns: list[Turn], options: ApplicationFields
 ) -> ServiceRequest:
     stream = options.streaming is not False
     if options.agent_version == "2.0":
-        for name in _UNDOCUMENTED:
+        for name in _UNDOCUMENTED_FOR_AGENT_2:
             if getattr(options, name) is not None:
-                _warn_of_undocumented(app_id, name)
+                _warn_about_undocumented(app_id, name)
     return ServiceRequest(
         path=f"apps/{app_id}/completion",
         body={
-            "input": conversation | _attachments(turns, options) | _input(options),
-            "parameters": _parameters(turns, options, stream=stream),
+            "input": conversation | _collect_attachments(turns, options) | _build_input(options),
+            "parameters": _build_parameters(turns, options, stream=stream),
         },
         stream=stream,
     )
 
 
-def _attachments(turns: list[Turn], options: ApplicationFields) -> dict[str, Any]:
+def _collect_attachments(turns: list[Turn], options: ApplicationFields) -> dict[str, Any]:
     """Collect images and files, oldest first: the service has no place for them in a message."""
     images = [*(url for turn in turns for url in turn.images), *(options.image_list or ())]
-    given = [url for turn in turns for url in turn.files if not url.startswith(SESSION_FILE)]
-    files = [*given, *(options.file_list or ())]
+    message_files = [
+        url for turn in turns for url in turn.files if not url.startswith(SESSION_FILE_PREFIX)
+    ]
+    files = [*message_files, *(options.file_list or ())]
     lists = {"image_list": list(dict.fromkeys(images)), "file_list": list(dict.fromkeys(files))}
     for name, urls in lists.items():
         check_urls(name, urls)
@@ -143,72 +145,74 @@ def _attachments(turns: list[Turn], options: ApplicationFields) -> dict[str, Any
 
 
 @lru_cache(maxsize=1024)  # once for each field of an application
-def _warn_of_undocumented(app_id: str, name: str) -> None:
+def _warn_about_undocumented(app_id: str, name: str) -> None:
     message = f"`{name}` is sent to application {app_id}, but no document of Agent 2.0 has it"
     warnings.warn(message, stacklevel=2)
 
 
-def _input(options: ApplicationFields) -> dict[str, Any]:
-    fields = {name: getattr(options, name) for name in _INPUT}
+def _build_input(options: ApplicationFields) -> dict[str, Any]:
+    fields = {name: getattr(options, name) for name in _INPUT_FIELDS}
     if options.biz_params is not None:
         fields["biz_params"] = options.biz_params.to_wire()
-    given = {name: value for name, value in fields.items() if value is not None}
-    return given | (options.extra_input or {})
+    values = {name: value for name, value in fields.items() if value is not None}
+    return values | (options.extra_input or {})
 
 
-def _rag_options(turns: list[Turn], options: ApplicationFields) -> dict[str, Any] | None:
+def _build_rag_options(turns: list[Turn], options: ApplicationFields) -> dict[str, Any] | None:
     """Return which knowledge to search, session files in the messages included.
 
     Raises:
         ValueError: There are more session files than a call takes.
     """
     rag_options = {} if options.rag_options is None else options.rag_options.to_wire()
-    given = rag_options.get("session_file_ids") or []
-    said = [url for turn in turns for url in turn.files if url.startswith(SESSION_FILE)]
-    if said:
-        file_ids = list(dict.fromkeys([*said, *given]))
-        check_ids(file_ids)
+    ids_in_options = rag_options.get("session_file_ids") or []
+    ids_in_messages = [
+        url for turn in turns for url in turn.files if url.startswith(SESSION_FILE_PREFIX)
+    ]
+    if ids_in_messages:
+        file_ids = list(dict.fromkeys([*ids_in_messages, *ids_in_options]))
+        check_session_file_ids(file_ids)
         return rag_options | {"session_file_ids": file_ids}
     return None if options.rag_options is None else rag_options
 
 
-def _parameters(turns: list[Turn], options: ApplicationFields, *, stream: bool) -> dict[str, Any]:
-    fields = {wire: getattr(options, name) for name, wire in _PARAMETERS.items()}
+def _build_parameters(turns: list[Turn], options: ApplicationFields, *, stream: bool) -> dict[str, Any]:
+    fields = {wire: getattr(options, name) for name, wire in _PARAMETER_NAMES.items()}
     # Unasked, an application may think without telling.
     if options.has_thoughts is None and options.enable_thinking:
         fields["has_thoughts"] = True
     if options.flow_stream_mode is None and options.answer_node is not None:
         fields["flow_stream_mode"] = "message_format_plus"
-    fields["rag_options"] = _rag_options(turns, options)
+    fields["rag_options"] = _build_rag_options(turns, options)
     if stream:  # a plain POST is refused with it
         fields["incremental_output"] = True
-    given = {name: value for name, value in fields.items() if value is not None}
-    return given | (options.extra_parameters or {})
+    values = {name: value for name, value in fields.items() if value is not None}
+    return values | (options.extra_parameters or {})
 
 
-def _turn(message: BaseMessage) -> Turn:
-    role = _role(message)
+def _turn_from_message(message: BaseMessage) -> Turn:
+    role = _role_from_message(message)
     if isinstance(message, AIMessage) and message.tool_calls and not message.text:
-        text = (
+        error_message = (
             "an answer that only calls tools cannot be put to an application: leave it out, or set "
             '`tool_calling="prompt"`'
         )
-        raise ValueError(text)
+        raise ValueError(error_message)
     if isinstance(message.content, str):
         return Turn(role, message.content)
     if role == "assistant":
         return Turn(role, message.text)  # what else it holds, reasoning for instance, is its own
-    found: dict[str, list[str]] = {"text": [], "image": [], "file": []}
+    parts: dict[str, list[str]] = {"text": [], "image": [], "file": []}
     for block in message.content:
-        kind, value = part_of(block)
-        found[kind].append(value)
-    if role != "user" and (found["image"] or found["file"]):
-        text = "images and files can stand in human messages only"
-        raise ValueError(text)
-    return Turn(role, "".join(found["text"]), tuple(found["image"]), tuple(found["file"]))
+        kind, value = parse_content_block(block)
+        parts[kind].append(value)
+    if role != "user" and (parts["image"] or parts["file"]):
+        error_message = "images and files can stand in human messages only"
+        raise ValueError(error_message)
+    return Turn(role, "".join(parts["text"]), tuple(parts["image"]), tuple(parts["file"]))
 
 
-def _role(message: BaseMessage) -> str:
+def _role_from_message(message: BaseMessage) -> str:
     match message:
         case SystemMessage():
             return "system"
@@ -218,8 +222,8 @@ def _role(message: BaseMessage) -> str:
             return "assistant"
         case ChatMessage(role=role) if role in _ROLES:
             return _ROLES[role]
-    text = (
+    error_message = (
         f"a {type(message).__name__} cannot be put to an application, which knows the roles system, "
         "user and assistant: leave it out, or put its content into a human message"
     )
-    raise ValueError(text)
+    raise ValueError(error_message)

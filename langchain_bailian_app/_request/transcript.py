@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
     from langchain_bailian_app._settings.application import ApplicationFields
 
-_CHINESE = re.compile("[\u4e00-\u9fff]")
-_LABELS = {
+_CHINESE_CHARACTER = re.compile("[\u4e00-\u9fff]")
+_ROLE_LABELS = {
     "zh": {"system": "系统：", "user": "用户：", "assistant": "助手："},
     "en": {"system": "System: ", "user": "User: ", "assistant": "Assistant: "},
 }
@@ -35,7 +35,7 @@ class Turn:
     files: tuple[str, ...] = ()
 
 
-def whole_conversation(turns: list[Turn], options: ApplicationFields) -> dict[str, Any]:
+def conversation_body(turns: list[Turn], options: ApplicationFields) -> dict[str, Any]:
     """Return what a request says of all turns: a prompt for one, else a transcript, rules first.
 
     Raises:
@@ -45,74 +45,74 @@ def whole_conversation(turns: list[Turn], options: ApplicationFields) -> dict[st
     if not questions:
         message = "the messages have no human message: an application answers a question"
         raise ValueError(message)
-    _checked(questions[-1])
+    _require_text(questions[-1])
     if len(turns) == 1:
         return {"prompt": turns[0].text}
-    ordered = sorted(turns, key=lambda turn: turn.role != "system")
+    ordered_turns = sorted(turns, key=lambda turn: turn.role != "system")
     if options.agent_version == "2.0" or options.legacy_history:
-        if ordered[-1].role != "user":
+        if ordered_turns[-1].role != "user":
             message = "this kind of application takes a human message as the last one"
             raise ValueError(message)
-        return _labelled(ordered) if options.agent_version else _legacy(ordered)
-    return {"messages": [{"role": turn.role, "content": turn.text} for turn in ordered]}
+        return _as_prompt(ordered_turns) if options.agent_version else _as_rounds(ordered_turns)
+    return {"messages": [{"role": turn.role, "content": turn.text} for turn in ordered_turns]}
 
 
-def _labelled(turns: list[Turn]) -> dict[str, Any]:
+def _as_prompt(turns: list[Turn]) -> dict[str, Any]:
     """Return a transcript as one prompt, in the language of its last line."""
-    labels = _LABELS[language_of(turns[-1].text)]
+    labels = _ROLE_LABELS[detect_language(turns[-1].text)]
     return {"prompt": "\n\n".join(f"{labels[turn.role]}{turn.text}" for turn in turns)}
 
 
-def _legacy(turns: list[Turn]) -> dict[str, Any]:
+def _as_rounds(turns: list[Turn]) -> dict[str, Any]:
     """Return the last question, with the rules in front of it, and the rounds before."""
-    *earlier, question = [turn for turn in turns if turn.role != "system"]
+    *earlier_turns, question = [turn for turn in turns if turn.role != "system"]
     rounds: list[dict[str, str]] = []
-    for turn in earlier:
+    for turn in earlier_turns:
         if turn.role == "user" or not rounds:
             rounds.append({"user": "", "bot": ""})
         side = "user" if turn.role == "user" else "bot"
         rounds[-1][side] = "\n\n".join(filter(None, (rounds[-1][side], turn.text)))
-    rules = [turn.text for turn in turns if turn.role == "system" and turn.text]
-    told: dict[str, Any] = {"history": rounds} if rounds else {}
-    return {"prompt": "\n\n".join((*rules, question.text))} | told
+    system_texts = [turn.text for turn in turns if turn.role == "system" and turn.text]
+    history: dict[str, Any] = {"history": rounds} if rounds else {}
+    return {"prompt": "\n\n".join((*system_texts, question.text))} | history
 
 
-def new_question(turns: list[Turn]) -> tuple[list[str], Turn]:
+def split_new_question(turns: list[Turn]) -> tuple[list[str], Turn]:
     """Return what a session has not seen: the rules for its first prompt, and the newest question.
 
     Raises:
         ValueError: There is not exactly one new question.
     """
-    answers = [place for place, turn in enumerate(turns) if turn.role == "assistant"]
-    new = turns[answers[-1] + 1 :] if answers else turns
-    questions = [turn for turn in new if turn.role == "user"]
+    answer_indexes = [index for index, turn in enumerate(turns) if turn.role == "assistant"]
+    new_turns = turns[answer_indexes[-1] + 1 :] if answer_indexes else turns
+    questions = [turn for turn in new_turns if turn.role == "user"]
     if len(questions) != 1:
         message = (
             "a session takes exactly one new human message, after the newest answer, but there are "
             f"{len(questions)}: leave out `session_id` to send the messages as they are"
         )
         raise ValueError(message)
-    rules = [] if answers else [turn.text for turn in new if turn.role == "system"]
-    return rules, _checked(questions[0])
+    system_texts = [] if answer_indexes else [turn.text for turn in new_turns if turn.role == "system"]
+    return system_texts, _require_text(questions[0])
 
 
-def _checked(question: Turn) -> Turn:
+def _require_text(question: Turn) -> Turn:
     if not question.text.strip():
         message = "the question has no text: an application needs words, also beside an image or a file"
         raise ValueError(message)
     return question
 
 
-def language_of(text: str) -> Literal["zh", "en"]:
+def detect_language(text: str) -> Literal["zh", "en"]:
     """Return the language in which to add words of our own to a text."""
-    return "zh" if _CHINESE.search(text) else "en"
+    return "zh" if _CHINESE_CHARACTER.search(text) else "en"
 
 
-def last_question(messages: Sequence[BaseMessage]) -> int | None:
+def find_last_question(messages: Sequence[BaseMessage]) -> int | None:
     """Return the place of the last message of a human; None if there is none."""
-    for place in reversed(range(len(messages))):
-        message = messages[place]
+    for index in reversed(range(len(messages))):
+        message = messages[index]
         role = message.role if isinstance(message, ChatMessage) else None
         if isinstance(message, HumanMessage) or role in {"user", "human"}:
-            return place
+            return index
     return None

@@ -13,20 +13,20 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from langchain_bailian_app._answer.citations import MarkerMode
 from langchain_bailian_app._settings.connection import ConnectionFields
-from langchain_bailian_app.options._options import BizParams, RagOptions, Strings
-from langchain_bailian_app.options._signed_urls import Signed
+from langchain_bailian_app.options._options import BizParams, RagOptions, StrList
+from langchain_bailian_app.options._signed_urls import SignedUrl
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
 T = TypeVar("T", bound=BaseModel)
 
-NO_TOOLS = (
+NO_TOOLS_MESSAGE = (
     "a Bailian application runs its own tools, inside the service, and cannot be given others: add "
     "them to the application in the console, or give the application to another model as a tool, with "
     '`BailianAppTool`; `tool_calling="prompt"` emulates tool calling by words in the request'
 )
-_NO_RESPONSE_FORMAT = (
+_NO_RESPONSE_FORMAT_MESSAGE = (
     "the service has no `response_format`: use `with_structured_output`, or `ToolStrategy` in an agent "
     'whose model has `tool_calling="prompt"`'
 )
@@ -42,11 +42,11 @@ _IGNORED_KEYWORDS = {
     "model",
 }
 
-SIGNED = ("image_list", "file_list")
+SIGNED_URL_FIELDS = ("image_list", "file_list")
 """Fields with URLs of private files, which carry a signature."""
 
 # What other packages call a field.
-_ELSEWHERE = {
+_ALIASES_IN_OTHER_PACKAGES = {
     "dashscope_api_key": "api_key",
     "model": "app_model",
     "model_id": "app_model",
@@ -113,16 +113,16 @@ class QuestionFields(BaseModel):
     stream is over, and what was shown cannot be taken back: name the node to see it stream.
     """
 
-    mcp_servers: Strings | None = None
+    mcp_servers: StrList | None = None
     """MCP servers to use. In the Java SDK only, in no document: unverified."""
 
-    image_list: Strings | None = Field(default=None, exclude=True, repr=False)
+    image_list: StrList | None = Field(default=None, exclude=True, repr=False)
     """Images, as URLs or data URLs, besides those in the messages. In no dump: URLs may be signed."""
 
-    file_list: Strings | None = Field(default=None, exclude=True, repr=False)
+    file_list: StrList | None = Field(default=None, exclude=True, repr=False)
     """Files, as URLs, besides those in the messages. In no dump: URLs may be signed."""
 
-    doc_tag_codes: Strings | None = None
+    doc_tag_codes: StrList | None = None
     """Legacy RAG applications: tags of the documents to search."""
 
     doc_reference_type: Literal["simple", "indexed"] | None = None
@@ -197,7 +197,7 @@ class ApplicationFields(QuestionFields):
     max_tokens: int | None = Field(default=None, gt=0)
     """Longest answer in tokens. Sent when set, but documented for no application: unverified."""
 
-    stop: Strings | None = None
+    stop: StrList | None = None
     """Texts before which the answer is cut, on this side: the service knows no such parameter."""
 
     citation_markers: MarkerMode = "strip"
@@ -210,7 +210,7 @@ class ApplicationFields(QuestionFields):
             raise ValueError(message)
         return self
 
-    def overlaid(self, keywords: dict[str, Any]) -> ApplicationFields:
+    def with_overrides(self, keywords: dict[str, Any]) -> ApplicationFields:
         """Return these fields with the keywords of a call laid over them; None changes nothing.
 
         Raises:
@@ -220,55 +220,57 @@ class ApplicationFields(QuestionFields):
         ignored = _IGNORED_KEYWORDS
         if keywords.get("tool_calling") or self.tool_calling:
             ignored = ignored | TOOL_KEYWORDS
-        given = {name: value for name, value in keywords.items() if name not in ignored}
-        return overlay(ApplicationFields, self, given)
+        overrides = {name: value for name, value in keywords.items() if name not in ignored}
+        return merge_options(ApplicationFields, self, overrides)
 
 
-def overlay(kind: type[T], fields: T, keywords: dict[str, Any]) -> T:
+def merge_options(fields_class: type[T], fields: T, keywords: dict[str, Any]) -> T:
     """Return fields of this kind with the keywords of a call laid over them; None changes nothing.
 
     Raises:
         TypeError: A keyword is no field; the message names the nearest one.
         NotImplementedError: A keyword would give the application tools.
     """
-    given = {name: value for name, value in keywords.items() if value is not None}
-    for name in given:
-        if name not in kind.model_fields:
-            _refuse(name, kind)
-    if not given:
+    overrides = {name: value for name, value in keywords.items() if value is not None}
+    for name in overrides:
+        if name not in fields_class.model_fields:
+            _raise_unknown_keyword(name, fields_class)
+    if not overrides:
         return fields
-    return kind(**{name: getattr(fields, name) for name in kind.model_fields} | given)
+    return fields_class(
+        **{name: getattr(fields, name) for name in fields_class.model_fields} | overrides
+    )
 
 
-def hide_secrets(keywords: dict[str, Any]) -> dict[str, Any]:
+def wrap_secrets(keywords: dict[str, Any]) -> dict[str, Any]:
     """Return keywords whose user tokens and signed URLs no trace and no `repr` shows."""
     biz_params = keywords.get("biz_params")
     if isinstance(biz_params, dict):
         keywords = keywords | {"biz_params": BizParams(**biz_params)}
-    for name in SIGNED:
+    for name in SIGNED_URL_FIELDS:
         if urls := keywords.get(name):
             urls = [urls] if isinstance(urls, str) else urls
-            keywords = keywords | {name: [Signed(url) for url in urls]}
+            keywords = keywords | {name: [SignedUrl(url) for url in urls]}
     return keywords
 
 
-def nearest(name: str, fields: Iterable[str]) -> str:
+def did_you_mean(name: str, field_names: Iterable[str]) -> str:
     """Return a hint at the field that a wrong name may mean, or nothing."""
-    known = list(fields)
-    near = _ELSEWHERE.get(name)
-    if near not in known:
-        near = next(iter(difflib.get_close_matches(name, known)), None)
-    return f": did you mean `{near}`?" if near else ""
+    candidates = list(field_names)
+    suggestion = _ALIASES_IN_OTHER_PACKAGES.get(name)
+    if suggestion not in candidates:
+        suggestion = next(iter(difflib.get_close_matches(name, candidates)), None)
+    return f": did you mean `{suggestion}`?" if suggestion else ""
 
 
-def _refuse(keyword: str, kind: type[BaseModel]) -> NoReturn:
+def _raise_unknown_keyword(keyword: str, fields_class: type[BaseModel]) -> NoReturn:
     if keyword in TOOL_KEYWORDS:
-        raise NotImplementedError(NO_TOOLS)
+        raise NotImplementedError(NO_TOOLS_MESSAGE)
     if keyword == "response_format":
-        raise NotImplementedError(_NO_RESPONSE_FORMAT)
+        raise NotImplementedError(_NO_RESPONSE_FORMAT_MESSAGE)
     if keyword in {"app_id", *ConnectionFields.model_fields}:
         message = f"`{keyword}` is for the constructor: make another object, the connections are shared"
         raise TypeError(message)
-    hint = nearest(keyword, kind.model_fields)
+    hint = did_you_mean(keyword, fields_class.model_fields)
     message = f"a call has no argument `{keyword}`{hint}"
     raise TypeError(message)

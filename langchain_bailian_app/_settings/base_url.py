@@ -70,7 +70,7 @@ def default_base_url(gateway: str, workspace: str | None, region: str) -> str:
     return f"https://{workspace}.{region}.maas.aliyuncs.com{_API_PATH}"
 
 
-def host_of(url: str) -> str:
+def extract_host(url: str) -> str:
     """Return the host, for messages."""
     return urlsplit(url).hostname or url
 
@@ -78,7 +78,7 @@ def host_of(url: str) -> str:
 @lru_cache(maxsize=256)  # every call asks
 def is_loopback(base_url: str) -> bool:
     """Whether the service is on this machine; a proxy could not reach it."""
-    host = host_of(base_url)
+    host = extract_host(base_url)
     if host == "localhost" or host.endswith(".localhost"):
         return True
     try:

@@ -27,7 +27,7 @@ Region = Literal[
 Seconds = Annotated[float, Field(gt=0, le=2_000_000)]
 """How long to wait, up to 23 days: the system counts milliseconds in 31 bits."""
 
-_ID = re.compile(r"[A-Za-z0-9_-]{1,128}")
+_ID_PATTERN = re.compile(r"[A-Za-z0-9_-]{1,128}")
 
 
 def check_id(value: str) -> str:
@@ -36,7 +36,7 @@ def check_id(value: str) -> str:
     Raises:
         ValueError: It is no id.
     """
-    if not _ID.fullmatch(value):
+    if not _ID_PATTERN.fullmatch(value):
         message = (
             f"{value!r} is no id of the service: an id is no name, it has 1 to 128 letters, digits, "
             "`_` and `-`"
@@ -122,11 +122,11 @@ class ConnectionFields(BaseModel):
     def _check_connection(self) -> Self:
         if self.base_url is not None:
             check_base_url(self.base_url, allow_insecure_http=self.allow_insecure_http)
-        for name, close in (("http_client", "close"), ("http_async_client", "aclose")):
+        for name, close_method in (("http_client", "close"), ("http_async_client", "aclose")):
             client = getattr(self, name)
-            if client is not None and not hasattr(client, close):
-                kind = "httpx.Client" if close == "close" else "httpx.AsyncClient"
-                message = f"`{name}` is a {type(client).__name__}, but should be an {kind}"
+            if client is not None and not hasattr(client, close_method):
+                expected_class = "httpx.Client" if close_method == "close" else "httpx.AsyncClient"
+                message = f"`{name}` is a {type(client).__name__}, but should be an {expected_class}"
                 raise ValueError(message)
             if getattr(client, "follow_redirects", False):
                 message = f"`{name}` follows redirects, which would carry the key to another host"

@@ -30,8 +30,8 @@ def _check_endpoint(endpoint: str) -> str:
     if "@" in url.netloc:
         message = "`endpoint` has a user name or password in it: the AccessKey has fields"
         raise ValueError(message)
-    more = url.path.strip("/") or url.query or url.fragment
-    if url.scheme not in {"http", "https"} or not url.hostname or more:
+    extra_parts = url.path.strip("/") or url.query or url.fragment
+    if url.scheme not in {"http", "https"} or not url.hostname or extra_parts:
         message = f"`endpoint` {endpoint!r} is no host like 'bailian.cn-beijing.aliyuncs.com'"
         raise ValueError(message)
     if url.scheme == "http" and not is_loopback(endpoint):

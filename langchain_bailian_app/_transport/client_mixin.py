@@ -9,17 +9,17 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from pydantic import ConfigDict, PrivateAttr, model_validator
 
-from langchain_bailian_app._settings.application import SIGNED, nearest
+from langchain_bailian_app._settings.application import SIGNED_URL_FIELDS, did_you_mean
 from langchain_bailian_app._settings.connection import ConnectionFields
 
 if TYPE_CHECKING:
     from langchain_bailian_app._transport.credentials import Connection
     from langchain_bailian_app._transport.transport import Transport
 
-_CLIENTS = ("http_client", "http_async_client")
+_CLIENT_FIELDS = ("http_client", "http_async_client")
 
 
-class Connected(ConnectionFields):
+class ServiceClientMixin(ConnectionFields):
     """An object that calls the service."""
 
     model_config = ConfigDict(
@@ -29,20 +29,20 @@ class Connected(ConnectionFields):
         hide_input_in_errors=True,
     )
 
-    _shared_by_copies: ClassVar[tuple[str, ...]] = ()
+    _not_deepcopied: ClassVar[tuple[str, ...]] = ()
     """Fields besides the clients that hold connections or locks; a copy of these could not work."""
 
-    _resolved: tuple[Any, Any] | None = PrivateAttr(default=None)
+    _cached_connection: tuple[Any, Any] | None = PrivateAttr(default=None)
 
-    def _transport(self) -> Transport:
+    def _create_transport(self) -> Transport:
         from langchain_bailian_app._transport.transport import Transport
 
-        return Transport(self, self._connection())
+        return Transport(self, self._resolve_connection())
 
-    def _connection(self) -> Connection:
-        from langchain_bailian_app._transport.credentials import resolve
+    def _resolve_connection(self) -> Connection:
+        from langchain_bailian_app._transport.credentials import resolve_connection
 
-        settings = (
+        settings_key = (
             self.base_url,
             self.workspace,
             self.region,
@@ -50,9 +50,9 @@ class Connected(ConnectionFields):
             self.allow_insecure_http,
             self.api_key,
         )
-        if self._resolved is None or self._resolved[0] != settings:
-            self._resolved = settings, resolve(self)
-        connection: Connection = self._resolved[1]
+        if self._cached_connection is None or self._cached_connection[0] != settings_key:
+            self._cached_connection = settings_key, resolve_connection(self)
+        connection: Connection = self._cached_connection[1]
         return connection
 
     @property
@@ -68,15 +68,20 @@ class Connected(ConnectionFields):
     def __getstate__(self) -> dict[Any, Any]:
         """Leave secrets and connections out of a pickle: the new process has its own."""
         state = super().__getstate__()
-        secret = {"api_key", *_CLIENTS, *SIGNED} & state["__dict__"].keys()
-        fields = state["__dict__"] | dict.fromkeys(secret)
-        private = dict.fromkeys(state["__pydantic_private__"] or ())
-        return state | {"__dict__": fields, "__pydantic_private__": private}
+        secret_fields = {"api_key", *_CLIENT_FIELDS, *SIGNED_URL_FIELDS} & state["__dict__"].keys()
+        fields = state["__dict__"] | dict.fromkeys(secret_fields)
+        return state | {"__dict__": fields, "__pydantic_private__": None}
+
+    def __setstate__(self, state: dict[Any, Any]) -> None:
+        # Private attributes are caches. Pickles do not keep them: their names differ between versions.
+        attributes = self.__private_attributes__.items()
+        private = {name: attribute.get_default() for name, attribute in attributes}
+        super().__setstate__(state | {"__pydantic_private__": private})
 
     def __deepcopy__(self, memo: dict[int, Any] | None = None) -> Self:
         """Share what a copy could not work without."""
         memo = {} if memo is None else memo
-        for name in (*_CLIENTS, *self._shared_by_copies):
+        for name in (*_CLIENT_FIELDS, *self._not_deepcopied):
             memo[id(getattr(self, name))] = getattr(self, name)
         return super().__deepcopy__(memo)
 
@@ -85,6 +90,6 @@ class Connected(ConnectionFields):
     def _refuse_unknown_fields(cls, values: Any) -> Any:
         for name in values if isinstance(values, dict) else ():
             if name not in cls.model_fields:
-                message = f"there is no field `{name}`{nearest(name, cls.model_fields)}"
+                message = f"there is no field `{name}`{did_you_mean(name, cls.model_fields)}"
                 raise ValueError(message)
         return values

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 import dashscope
 import httpx
 
-from langchain_bailian_app._settings.base_url import host_of, is_loopback
+from langchain_bailian_app._settings.base_url import extract_host, is_loopback
 from langchain_bailian_app._transport.http_aiohttp import AiohttpClient
 from langchain_bailian_app._transport.http_base import AsyncClient, Client
 from langchain_bailian_app._transport.http_urllib3 import Urllib3Client
@@ -29,99 +29,101 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
 _Key = tuple[object, ...]  # the process, and what a client is made with
-_AUTHORITIES = ("SSL_CERT_FILE", "SSL_CERT_DIR")
+_CA_VARIABLES = ("SSL_CERT_FILE", "SSL_CERT_DIR")
 
 # No lock guards these: each step is atomic, and a lock that some thread holds during a fork would stay
 # locked in the child for ever.
-_sync: dict[_Key, Any] = {}
-_async: dict[asyncio.AbstractEventLoop, dict[_Key, tuple[Any, AsyncGenerator[None]]]] = {}
+_sync_transports: dict[_Key, Any] = {}
+_async_transports: dict[asyncio.AbstractEventLoop, dict[_Key, tuple[Any, AsyncGenerator[None]]]] = {}
 
 
-def transport(*, loopback: bool, max_connections: int) -> Any:
+def get_transport(*, loopback: bool, max_connections: int) -> Any:
     """Return dashscope's transport for calls from threads."""
-    key = _key(max_connections, loopback=loopback)
-    shared = _sync.get(key)
-    if shared is None:
-        made = wrap(_client(loopback=loopback, max_connections=max_connections))
-        shared = _sync.setdefault(key, made)
-        if shared is not made:  # another thread was faster
-            made.http_client.close()
-    return shared
+    key = _make_key(max_connections, loopback=loopback)
+    transport = _sync_transports.get(key)
+    if transport is None:
+        new_transport = create_transport(
+            _create_client(loopback=loopback, max_connections=max_connections)
+        )
+        transport = _sync_transports.setdefault(key, new_transport)
+        if transport is not new_transport:  # another thread was faster
+            new_transport.http_client.close()
+    return transport
 
 
-async def async_transport(*, loopback: bool, max_connections: int) -> Any:
+async def get_async_transport(*, loopback: bool, max_connections: int) -> Any:
     """Return dashscope's transport for calls on the running event loop."""
-    key = _key(max_connections, loopback=loopback)
-    of_loop = _async.setdefault(asyncio.get_running_loop(), {})
-    if key in of_loop:
-        return of_loop[key][0]
-    for loop in [loop for loop in list(_async) if loop.is_closed()]:
-        _abandon(loop)  # it was closed without being shut down
-    client = _async_client(loopback=loopback, max_connections=max_connections)
-    closing = _close_with_loop(client)
-    of_loop[key] = awrap(client), closing
+    key = _make_key(max_connections, loopback=loopback)
+    loop_transports = _async_transports.setdefault(asyncio.get_running_loop(), {})
+    if key in loop_transports:
+        return loop_transports[key][0]
+    for loop in [loop for loop in list(_async_transports) if loop.is_closed()]:
+        _close_loop_clients(loop)  # it was closed without being shut down
+    client = _create_async_client(loopback=loopback, max_connections=max_connections)
+    closer = _close_with_loop(client)
+    loop_transports[key] = create_async_transport(client), closer
     # A loop that ends closes its asynchronous generators, this one among them, while it still runs.
-    await anext(closing)
-    return of_loop[key][0]
+    await anext(closer)
+    return loop_transports[key][0]
 
 
-def _client(*, loopback: bool, max_connections: int) -> httpx.Client:
-    settings = _settings(loopback=loopback)
-    if _over_socks(loopback=loopback):
-        return Client(limits=_limits(max_connections), **settings)
+def _create_client(*, loopback: bool, max_connections: int) -> httpx.Client:
+    settings = _make_settings(loopback=loopback)
+    if _uses_socks_proxy(loopback=loopback):
+        return Client(limits=_make_limits(max_connections), **settings)
     return Urllib3Client(max_connections=max_connections, **settings)
 
 
-def _async_client(*, loopback: bool, max_connections: int) -> httpx.AsyncClient:
-    settings = _settings(loopback=loopback)
-    if _over_socks(loopback=loopback):
-        return AsyncClient(limits=_limits(max_connections), **settings)
+def _create_async_client(*, loopback: bool, max_connections: int) -> httpx.AsyncClient:
+    settings = _make_settings(loopback=loopback)
+    if _uses_socks_proxy(loopback=loopback):
+        return AsyncClient(limits=_make_limits(max_connections), **settings)
     return AiohttpClient(max_connections=max_connections, **settings)
 
 
-def _over_socks(*, loopback: bool) -> bool:
+def _uses_socks_proxy(*, loopback: bool) -> bool:
     """Whether calls go where only httpx's own connections lead."""
-    return not loopback and bool(_socks_proxies())
+    return not loopback and bool(_find_socks_proxies())
 
 
-def _socks_proxies() -> list[str]:
+def _find_socks_proxies() -> list[str]:
     """Return which of the variables name one, without `_proxy`."""
     return [kind for kind, url in urllib.request.getproxies().items() if url.startswith("socks")]
 
 
-def _limits(max_connections: int) -> httpx.Limits:
+def _make_limits(max_connections: int) -> httpx.Limits:
     # A lower limit of idle connections makes httpcore close one that another thread is just taking.
     return httpx.Limits(max_connections=max_connections, max_keepalive_connections=max_connections)
 
 
-def _abandon(loop: asyncio.AbstractEventLoop) -> None:
+def _close_loop_clients(loop: asyncio.AbstractEventLoop) -> None:
     """Close the clients of a loop that does not run; of one that is closed, what needs no waiting."""
-    for (pid, *_), (shared, closing) in _async.pop(loop, {}).items():
+    for (pid, *_), (transport, closer) in _async_transports.pop(loop, {}).items():
         if pid != os.getpid():
             continue
         if not loop.is_closed():
-            loop.run_until_complete(closing.aclose())
-        elif isinstance(shared.http_client, AiohttpClient):
+            loop.run_until_complete(closer.aclose())
+        elif isinstance(transport.http_client, AiohttpClient):
             with suppress(StopIteration):
-                shared.http_client.aclose().send(None)
+                transport.http_client.aclose().send(None)
 
 
 @atexit.register
 def _close_clients() -> None:
-    for (pid, *_), shared in _sync.items():
+    for (pid, *_), transport in _sync_transports.items():
         if pid == os.getpid():
-            shared.http_client.close()
-    for loop in list(_async):
+            transport.http_client.close()
+    for loop in list(_async_transports):
         if not loop.is_running():
-            _abandon(loop)
+            _close_loop_clients(loop)
 
 
-def wrap(client: httpx.Client) -> Any:
+def create_transport(client: httpx.Client) -> Any:
     """Return dashscope's transport around a client, without retries of its own."""
     return dashscope.Client(base_url="unused:", http_client=client, max_retries=0).transport
 
 
-def awrap(client: httpx.AsyncClient) -> Any:
+def create_async_transport(client: httpx.AsyncClient) -> Any:
     """Return dashscope's asynchronous transport around a client, without retries of its own."""
     return dashscope.AsyncClient(base_url="unused:", http_client=client, max_retries=0).transport
 
@@ -130,42 +132,42 @@ async def _close_with_loop(client: httpx.AsyncClient) -> AsyncGenerator[None]:
     try:
         yield
     finally:
-        _async.pop(asyncio.get_running_loop(), None)
+        _async_transports.pop(asyncio.get_running_loop(), None)
         await client.aclose()
 
 
-def _key(max_connections: int, *, loopback: bool) -> _Key:
+def _make_key(max_connections: int, *, loopback: bool) -> _Key:
     proxies = () if loopback else tuple(sorted(urllib.request.getproxies().items()))
-    return os.getpid(), loopback, max_connections, proxies, *map(os.environ.get, _AUTHORITIES)
+    return os.getpid(), loopback, max_connections, proxies, *map(os.environ.get, _CA_VARIABLES)
 
 
-def _settings(*, loopback: bool) -> dict[str, Any]:
+def _make_settings(*, loopback: bool) -> dict[str, Any]:
     if not loopback:
         _check_proxies()
     return {
         "trust_env": not loopback,
         "follow_redirects": False,
-        "verify": _tls(*map(os.environ.get, _AUTHORITIES)),
+        "verify": _load_ssl_context(*map(os.environ.get, _CA_VARIABLES)),
     }
 
 
 @cache
-def _tls(*_: str | None) -> ssl.SSLContext:
+def _load_ssl_context(*_: str | None) -> ssl.SSLContext:
     """Return the context for these variables; loading the authorities takes tens of milliseconds."""
     return httpx.create_ssl_context()
 
 
-def way_to(base_url: str) -> str:
+def connection_hint(base_url: str) -> str:
     """Return where to look when no connection can be made: at a proxy, or at who is to listen here."""
     if is_loopback(base_url):
         return f" (is the emulator running at {base_url}? Else unset DASHSCOPE_BASE_URL)"
-    variable = proxy_variable(base_url)
+    variable = find_proxy_variable(base_url)
     return f" through the proxy of the variable {variable}" if variable else ""
 
 
-def proxy_variable(base_url: str) -> str | None:
+def find_proxy_variable(base_url: str) -> str | None:
     """Return the variable of the environment that names a proxy for this URL, if one does."""
-    if is_loopback(base_url) or urllib.request.proxy_bypass(host_of(base_url)):
+    if is_loopback(base_url) or urllib.request.proxy_bypass(extract_host(base_url)):
         return None
     proxies = urllib.request.getproxies()
     kinds = (base_url.partition(":")[0], "all")
@@ -176,7 +178,7 @@ def _check_proxies() -> None:
     """Say what to do about a SOCKS proxy, where httpx would fail with an ImportError."""
     if find_spec("socksio"):
         return
-    for kind in _socks_proxies():
+    for kind in _find_socks_proxies():
         message = (
             f"the variable {kind}_proxy (or {kind.upper()}_PROXY) names a SOCKS proxy, which needs "
             "the package socksio: `pip install 'httpx[socks]'`, or unset the variable"

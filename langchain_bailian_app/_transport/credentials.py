@@ -32,7 +32,7 @@ class Connection:
     api_key: Callable[[], str] = field(repr=False)
 
 
-def resolve(fields: ConnectionFields) -> Connection:
+def resolve_connection(fields: ConnectionFields) -> Connection:
     """Complete the fields from the environment and dashscope's configuration.
 
     Raises:
@@ -41,9 +41,11 @@ def resolve(fields: ConnectionFields) -> Connection:
     # Only the configuration of these clients is used, so that they need no HTTP client. Each is spared
     # the case in which dashscope warns that no workspace is configured: one by a base URL, the other
     # by a workspace.
-    given: dict[str, Any] = {"http_client": object(), "region": fields.region}
-    config = dashscope.Client(base_url="unused:", workspace=fields.workspace, **given).config
-    configured_base_url = dashscope.Client(workspace="unused", **given).config.configured_base_url
+    client_options: dict[str, Any] = {"http_client": object(), "region": fields.region}
+    config = dashscope.Client(base_url="unused:", workspace=fields.workspace, **client_options).config
+    configured_base_url = dashscope.Client(
+        workspace="unused", **client_options
+    ).config.configured_base_url
     workspace = config.workspace or os.environ.get("DASHSCOPE_WORKSPACE_ID") or None
     base_url = fields.base_url or configured_base_url
     if base_url is None:
@@ -51,18 +53,20 @@ def resolve(fields: ConnectionFields) -> Connection:
     return Connection(
         base_url=check_base_url(base_url, allow_insecure_http=fields.allow_insecure_http),
         workspace=workspace,
-        api_key=_key(fields.api_key, config.api_key),
+        api_key=_resolve_api_key(fields.api_key, config.api_key),
     )
 
 
-def _key(given: SecretStr | Callable[[], str] | None, configured: str | None) -> Callable[[], str]:
-    if callable(given):
-        return lambda: _checked(given() or "")
-    key = _checked(given.get_secret_value() if given is not None else configured or "")
+def _resolve_api_key(
+    api_key: SecretStr | Callable[[], str] | None, configured: str | None
+) -> Callable[[], str]:
+    if callable(api_key):
+        return lambda: _validate_key(api_key() or "")
+    key = _validate_key(api_key.get_secret_value() if api_key is not None else configured or "")
     return lambda: key
 
 
-def _checked(key: str) -> str:
+def _validate_key(key: str) -> str:
     """Return the key without white space around it, a line feed from a file for instance.
 
     Raises:

@@ -22,7 +22,7 @@ from langchain_bailian_app.errors import (
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-_BY_CODE: dict[str, type[BailianError]] = {
+_CLASS_BY_CODE: dict[str, type[BailianError]] = {
     "InvalidApiKey": BailianAuthenticationError,
     "invalid_api_key": BailianAuthenticationError,
     "NOT AUTHORIZED": BailianAuthenticationError,
@@ -69,7 +69,7 @@ _BY_CODE: dict[str, type[BailianError]] = {
 """Class by code, or by its part before the dot. Source: the service's page of error codes, 2026-02; for
 AccessKeys and RAM the codes common to Alibaba Cloud's OpenAPI."""
 
-_BY_STATUS: dict[int, type[BailianError]] = {
+_CLASS_BY_STATUS: dict[int, type[BailianError]] = {
     401: BailianAuthenticationError,
     402: BailianPermissionError,
     403: BailianPermissionError,
@@ -79,7 +79,7 @@ _BY_STATUS: dict[int, type[BailianError]] = {
     429: BailianRateLimitError,
 }
 
-_HINTS = {
+_HINT_BY_CODE = {
     "InvalidApiKey": "check `api_key` or DASHSCOPE_API_KEY, and that the key is of the region called",
     "invalid_api_key": "check `api_key` or DASHSCOPE_API_KEY, and the region called",
     "Model": "check that the workspace may use the model",
@@ -94,17 +94,21 @@ _HINTS = {
 }
 
 # No source tells how the service says it; a session file is something else.
-_SESSION = re.compile(r"\bsession(?![ _]?file)", re.IGNORECASE)
-_GONE = re.compile(r"expired?\b|invalid|unknown|not ?exist|not ?found|exceed|rounds", re.IGNORECASE)
-_TOO_LONG = re.compile(r"range of input length|input length should be|maximum context", re.IGNORECASE)
+_SESSION_PATTERN = re.compile(r"\bsession(?![ _]?file)", re.IGNORECASE)
+_INVALID_OR_EXPIRED_PATTERN = re.compile(
+    r"expired?\b|invalid|unknown|not ?exist|not ?found|exceed|rounds", re.IGNORECASE
+)
+_CONTEXT_OVERFLOW_PATTERN = re.compile(
+    r"range of input length|input length should be|maximum context", re.IGNORECASE
+)
 # What a workflow says of variables in the form of agents (error-code page).
-_NO_USER = "do not contain elements with the role of user"
+_NO_USER_ROLE = "do not contain elements with the role of user"
 _WORKFLOW_HINT = "a workflow takes its variables flat, `BizParams(city=…)`, and no `user_prompt_params`"
-_SHOWN = 500
+_MAX_MESSAGE_CHARS = 500
 _FIRST_SERVER_ERROR = 500
 
 
-def from_reply(
+def error_from_response(
     *,
     code: str,
     message: str,
@@ -115,16 +119,23 @@ def from_reply(
 ) -> BailianError:
     """Return the error that a reply of the service stands for; its code decides before its status."""
     family = code.partition(".")[0]
-    cls = _BY_CODE.get(code) or _BY_CODE.get(family) or _BY_STATUS.get(status)
+    cls = _CLASS_BY_CODE.get(code) or _CLASS_BY_CODE.get(family) or _CLASS_BY_STATUS.get(status)
     if cls is None:
         cls = BailianServerError if status >= _FIRST_SERVER_ERROR else BailianRequestError
     if cls in {BailianRequestError, BailianNotFoundError}:
-        if any(_SESSION.search(text) and _GONE.search(text) for text in (code, message)):
+        if any(
+            _SESSION_PATTERN.search(text) and _INVALID_OR_EXPIRED_PATTERN.search(text)
+            for text in (code, message)
+        ):
             cls = BailianSessionError
-        elif _TOO_LONG.search(message):
+        elif _CONTEXT_OVERFLOW_PATTERN.search(message):
             cls = BailianContextOverflowError
-    text = message[:_SHOWN] or f"the service gives no reason (status {status})"
-    hint = _WORKFLOW_HINT if _NO_USER in message else _HINTS.get(code) or _HINTS.get(family)
+    text = message[:_MAX_MESSAGE_CHARS] or f"the service gives no reason (status {status})"
+    hint = (
+        _WORKFLOW_HINT
+        if _NO_USER_ROLE in message
+        else _HINT_BY_CODE.get(code) or _HINT_BY_CODE.get(family)
+    )
     if hint:
         text = f"{text} ({hint})"
     return cls(
@@ -137,7 +148,7 @@ def from_reply(
     )
 
 
-def refused_at_the_door(error: BailianError) -> bool:
+def was_rejected_before_running(error: BailianError) -> bool:
     """Whether an HTTP error status says that the request did not run.
 
     That it does so for these is our reading of the codes, unverified.

@@ -15,13 +15,13 @@ import aiohttp
 import httpx
 from httpx_aiohttp import AiohttpTransport, HttpxAiohttpClient
 
-from langchain_bailian_app._transport.http_base import WithoutCookies, pieces_of
+from langchain_bailian_app._transport.http_base import NoCookiesMixin, iter_chunks
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-_IDLE = 5.0  # seconds for which an unused connection is kept, as in httpx
-_LARGE = 2**20  # bytes; aiohttp warns of a larger body that is sent at once
+_MAX_IDLE_SECONDS = 5.0  # for which an unused connection is kept, as in httpx
+_MAX_SINGLE_WRITE_BYTES = 2**20  # aiohttp warns of a larger body that is sent at once
 
 NETWORK_ERRORS = (httpx.RequestError, aiohttp.ClientError)
 """What a lost connection raises; httpx-aiohttp lets some of aiohttp's own errors through."""
@@ -30,7 +30,7 @@ NetworkError = httpx.RequestError | aiohttp.ClientError
 
 # The first that fits. httpx-aiohttp calls refused, reset and broken connections alike a ConnectTimeout,
 # but only of some of them it is certain that nothing was sent.
-_BY_CAUSE: tuple[tuple[type[aiohttp.ClientError], type[httpx.RequestError]], ...] = (
+_HTTPX_CLASS_BY_CAUSE: tuple[tuple[type[aiohttp.ClientError], type[httpx.RequestError]], ...] = (
     (aiohttp.ConnectionTimeoutError, httpx.ConnectTimeout),
     (aiohttp.ClientConnectorError, httpx.ConnectError),
     (aiohttp.ClientHttpProxyError, httpx.ProxyError),
@@ -41,20 +41,20 @@ _BY_CAUSE: tuple[tuple[type[aiohttp.ClientError], type[httpx.RequestError]], ...
 )
 
 
-def as_httpx(error: NetworkError) -> httpx.RequestError:
+def to_httpx_error(error: NetworkError) -> httpx.RequestError:
     """Return the error that httpx itself would have raised."""
     cause = error if isinstance(error, aiohttp.ClientError) else error.__cause__
-    for theirs, name in _BY_CAUSE:
-        if isinstance(cause, theirs):
+    for aiohttp_class, httpx_class in _HTTPX_CLASS_BY_CAUSE:
+        if isinstance(cause, aiohttp_class):
             # The text of a refused connection speaks of TLS, also where there is none.
-            of_system = getattr(cause, "os_error", None)
-            return name(str(of_system or cause))
+            os_error = getattr(cause, "os_error", None)
+            return httpx_class(str(os_error or cause))
     if isinstance(error, httpx.RequestError):
         return error
     raise AssertionError(error)  # the last entry fits all
 
 
-class AiohttpClient(WithoutCookies, HttpxAiohttpClient):
+class AiohttpClient(NoCookiesMixin, HttpxAiohttpClient):
     """An `httpx.AsyncClient` over aiohttp, with at most so many calls in flight."""
 
     def __init__(self, *, max_connections: int, **settings: Any) -> None:
@@ -67,10 +67,10 @@ class AiohttpClient(WithoutCookies, HttpxAiohttpClient):
     def _init_proxy_transport(  # type: ignore[override]
         self, proxy: httpx.Proxy, verify: Any = True, **_: Any
     ) -> httpx.AsyncBaseTransport:
-        return _Transport(self._slots, verify=verify, proxy=_with_credentials_in_a_header(proxy))
+        return _Transport(self._slots, verify=verify, proxy=_move_credentials_to_header(proxy))
 
 
-def _with_credentials_in_a_header(proxy: httpx.Proxy) -> httpx.Proxy:
+def _move_credentials_to_header(proxy: httpx.Proxy) -> httpx.Proxy:
     """Keep them from where aiohttp deprecates to take them; it calls them Proxy-Authorization."""
     if proxy.auth is None:
         return proxy
@@ -86,20 +86,22 @@ class _Transport(AiohttpTransport):
 
     def get_client(self) -> aiohttp.ClientSession:
         # No limit of its own: it would count connections, silently, and wait for the wrong timeout.
-        connector = aiohttp.TCPConnector(limit=0, ssl=self.ssl_context, keepalive_timeout=_IDLE)
+        connector = aiohttp.TCPConnector(
+            limit=0, ssl=self.ssl_context, keepalive_timeout=_MAX_IDLE_SECONDS
+        )
         return aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar())
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        told: dict[str, float] = request.extensions["timeout"]
-        await self._take_slot(told["pool"])
+        timeouts: dict[str, float] = request.extensions["timeout"]
+        await self._acquire_slot(timeouts["pool"])
         try:
             # aiohttp's name for the whole way to a connection, name resolution included.
-            request.extensions["timeout"] = told | {"pool": told["connect"]}
+            request.extensions["timeout"] = timeouts | {"pool": timeouts["connect"]}
             # The loop gets the chance to notice which idle connections the service has closed.
             await asyncio.sleep(0)
             # aiohttp waits for ever for a service that takes no more of the body.
-            async with asyncio.timeout(told["connect"] + told["write"] + told["read"]):
-                response = await super().handle_async_request(_in_pieces(request))
+            async with asyncio.timeout(timeouts["connect"] + timeouts["write"] + timeouts["read"]):
+                response = await super().handle_async_request(_chunk_body(request))
         except TimeoutError as exc:
             self._slots.release()
             message = "the request was not taken in time"
@@ -107,44 +109,44 @@ class _Transport(AiohttpTransport):
         except BaseException:
             self._slots.release()
             raise
-        response.stream = _Body(response.stream, self._slots)
+        response.stream = _ResponseBody(response.stream, self._slots)
         return response
 
-    async def _take_slot(self, patience: float) -> None:
+    async def _acquire_slot(self, pool_timeout: float) -> None:
         if not self._slots.locked():
             await self._slots.acquire()
             return
         try:
-            async with asyncio.timeout(patience):
+            async with asyncio.timeout(pool_timeout):
                 await self._slots.acquire()
         except TimeoutError as exc:
             message = "too many calls in flight"
             raise httpx.PoolTimeout(message) from exc
 
 
-def _in_pieces(request: httpx.Request) -> httpx.Request:
+def _chunk_body(request: httpx.Request) -> httpx.Request:
     """Return a request whose body, an image in it for instance, does not hold up the loop."""
-    if len(request.content) <= _LARGE:
+    if len(request.content) <= _MAX_SINGLE_WRITE_BYTES:
         return request
     return httpx.Request(
         request.method,
         request.url,
         headers=request.headers,
-        stream=_Pieces(request.content),
+        stream=_ChunkedBody(request.content),
         extensions=request.extensions,
     )
 
 
-class _Pieces(httpx.AsyncByteStream):
+class _ChunkedBody(httpx.AsyncByteStream):
     def __init__(self, content: bytes) -> None:
         self._content = content
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
-        for piece in pieces_of(self._content):
-            yield piece
+        for chunk in iter_chunks(self._content):
+            yield chunk
 
 
-class _Body(httpx.AsyncByteStream):
+class _ResponseBody(httpx.AsyncByteStream):
     """The body of a reply; its end makes room for another call."""
 
     def __init__(self, stream: Any, slots: asyncio.Semaphore) -> None:

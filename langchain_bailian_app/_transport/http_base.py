@@ -1,4 +1,7 @@
-"""Clients that keep no cookies: all models, and whoever they answer, share one."""
+"""Clients that keep no cookies, and bodies that are sent in chunks.
+
+All models, and whoever they answer, share one client.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +12,8 @@ import httpx
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+_CHUNK_BYTES = 2**16
+
 
 class _NoCookies(httpx.Cookies):
     def extract_cookies(self, response: httpx.Response) -> None:
@@ -16,24 +21,21 @@ class _NoCookies(httpx.Cookies):
         pass
 
 
-class WithoutCookies:
+class NoCookiesMixin:
     """Makes an httpx client forget what a service wants to be told again."""
 
     cookies: Any = _NoCookies()
 
 
-class Client(WithoutCookies, httpx.Client):
+class Client(NoCookiesMixin, httpx.Client):
     """An `httpx.Client` without cookies."""
 
 
-class AsyncClient(WithoutCookies, httpx.AsyncClient):
+class AsyncClient(NoCookiesMixin, httpx.AsyncClient):
     """An `httpx.AsyncClient` without cookies."""
 
 
-_PIECE = 2**16  # bytes
-
-
-def pieces_of(content: bytes) -> Iterator[bytes]:
+def iter_chunks(content: bytes) -> Iterator[bytes]:
     """Yield what is sent one after the other."""
-    for start in range(0, len(content), _PIECE):
-        yield content[start : start + _PIECE]
+    for start in range(0, len(content), _CHUNK_BYTES):
+        yield content[start : start + _CHUNK_BYTES]

@@ -21,174 +21,55 @@ from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.exceptions import HTTPError, ReadTimeoutError
 from urllib3.util import make_headers
 
-from langchain_bailian_app._transport.fair_semaphore import Turns
-from langchain_bailian_app._transport.http_base import Client, pieces_of
+from langchain_bailian_app._transport.fair_semaphore import FairSemaphore
+from langchain_bailian_app._transport.http_base import Client, iter_chunks
 
 if TYPE_CHECKING:
     import socket
     import ssl
     from collections.abc import Iterator
 
-
-_IDLE = 5.0  # seconds for which an unused connection is kept, as in httpx
-_ORIGINS = 100  # pools, of one host each; urllib3 keeps ten
-_FINAL = 200  # the lowest status of a reply that others do not go before
-
-
-def pools(tls: ssl.SSLContext, proxy: httpx.Proxy | None = None) -> urllib3.PoolManager:
-    """Return pools for all hosts, which are reached through a proxy if there is one."""
-    settings: dict[str, Any] = {"num_pools": _ORIGINS, "ssl_context": tls}
-    if proxy is None:
-        manager = urllib3.PoolManager(**settings)
-    else:
-        headers = dict(proxy.headers)
-        if proxy.auth is not None:
-            # urllib3 writes credentials in Latin-1, everybody else in UTF-8.
-            headers |= make_headers(proxy_basic_auth=":".join(proxy.auth).encode().decode("latin-1"))
-        manager = urllib3.ProxyManager(str(proxy.url), proxy_headers=headers, **settings)
-    manager.pool_classes_by_scheme = {"http": _Pool, "https": _TLSPool}
-    return manager
-
-
-class Pieces:
-    """A body that is sent piece by piece: a timeout of a socket is one for all that is sent at once."""
-
-    def __init__(self, content: bytes, patience: float) -> None:
-        self._content = content
-        self.patience = patience
-
-    def __iter__(self) -> Iterator[bytes]:
-        return pieces_of(self._content)
-
-
-def reason(exc: Exception) -> str:
-    """Return what the cause of an error says; urllib3 wraps it into representations of objects."""
-    return str(exc.__cause__ or exc)
-
-
-class _Reply(HTTPResponse):
-    def begin(self, *args: Any, **options: Any) -> None:
-        """Read the head of the reply, and whatever comes before it: Python skips 100 only."""
-        super().begin(*args, **options)
-        while self.status < _FINAL:
-            self.headers = None  # type: ignore[assignment]  # not yet read
-            super().begin(*args, **options)
-
-
-class _Connection(HTTPConnection):
-    response_class = _Reply
-    idle_since: float
-    reading: socket.socket
-
-    def connect(self) -> None:
-        """Connect; whatever fails here, nothing was sent to the service."""
-        try:
-            super().connect()
-        except (HTTPError, HTTPException, OSError) as exc:
-            name: type[httpx.RequestError] = httpx.ConnectError
-            if isinstance(exc.__cause__ or exc, TimeoutError):
-                name = httpx.ConnectTimeout
-            elif str(exc).startswith("Tunnel connection failed"):
-                name = httpx.ProxyError
-            raise name(reason(exc)) from exc
-
-    def request(self, method: str, url: str, body: Any = None, *args: Any, **options: Any) -> None:
-        """Send a request, with as much time for each piece of its body as httpx would give."""
-        if isinstance(body, Pieces):
-            if self.sock is None:
-                self.connect()
-            self.timeout = body.patience
-        super().request(method, url, body, *args, **options)
-
-    def getresponse(self) -> Any:
-        """Return a reply; it may own the socket from now on."""
-        self.reading = self.sock
-        return super().getresponse()
-
-
-class _TLSConnection(_Connection, HTTPSConnection):
-    pass
-
-
-class _Unused:
-    """Connections that no call uses; urllib3 takes a `queue.LifoQueue`.
-
-    That has a lock. The garbage collector may close a stream that was dropped, which gives its
-    connection back, in the very thread that holds the lock, and a fork copies it as it is.
-    """
-
-    def __init__(self, _: int) -> None:
-        self._connections: deque[_Connection] = deque()
-
-    def get(self, **_: object) -> _Connection:
-        self._close_old()
-        try:
-            return self._connections.pop()
-        except IndexError:
-            raise Empty from None
-
-    def put(self, connection: _Connection | None, *_: object, **__: object) -> None:
-        if connection is not None and not connection.is_closed:
-            connection.idle_since = time.monotonic()
-            self._connections.append(connection)
-        self._close_old()
-
-    def _close_old(self) -> None:
-        # Whatever stands between forgets a connection that is idle for long, and a request that is lost
-        # there may not be sent again.
-        with suppress(IndexError):
-            while time.monotonic() - self._connections[0].idle_since >= _IDLE:
-                self._connections.popleft().close()
-
-
-class _Pool(urllib3.HTTPConnectionPool):
-    ConnectionCls = _Connection
-    QueueCls = _Unused  # type: ignore[assignment]  # whatever can get and put
-
-
-class _TLSPool(urllib3.HTTPSConnectionPool):
-    ConnectionCls = _TLSConnection
-    QueueCls = _Unused  # type: ignore[assignment]  # whatever can get and put
-
-
-_READ = 2**16  # bytes at most
+_MAX_IDLE_SECONDS = 5.0  # for which an unused connection is kept, as in httpx
+_MAX_POOLS = 100  # of one host each; urllib3 keeps ten
+_MAX_READ_BYTES = 2**16
+_MIN_FINAL_STATUS = 200  # the lowest status of a reply that others do not go before
 
 
 class Urllib3Client(Client):
     """An `httpx.Client` over urllib3, with at most so many calls in flight."""
 
     def __init__(self, *, max_connections: int, **settings: Any) -> None:
-        self._slots = Turns(max_connections)
+        self._slots = FairSemaphore(max_connections)
         super().__init__(**settings)
 
     def _init_transport(self, verify: Any = True, **_: Any) -> httpx.BaseTransport:  # type: ignore[override]
-        return _Transport(pools(verify), self._slots)
+        return _Transport(_create_pool_manager(verify), self._slots)
 
     def _init_proxy_transport(  # type: ignore[override]
         self, proxy: httpx.Proxy, verify: Any = True, **_: Any
     ) -> httpx.BaseTransport:
-        return _Transport(pools(verify, proxy), self._slots)
+        return _Transport(_create_pool_manager(verify, proxy), self._slots)
 
 
 class _Transport(httpx.BaseTransport):
-    def __init__(self, connections: urllib3.PoolManager, slots: Turns) -> None:
-        self._pools = connections
+    def __init__(self, pool_manager: urllib3.PoolManager, slots: FairSemaphore) -> None:
+        self._pool_manager = pool_manager
         self._slots = slots
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
-        told: dict[str, float] = request.extensions["timeout"]
+        timeouts: dict[str, float] = request.extensions["timeout"]
         content = request.read()
-        if not self._slots.acquire(told["pool"]):
+        if not self._slots.acquire(timeouts["pool"]):
             message = "too many calls in flight"
             raise httpx.PoolTimeout(message)
         try:
-            with _as_httpx():
-                raw = self._pools.urlopen(
+            with _translate_errors():
+                raw = self._pool_manager.urlopen(
                     request.method,
                     str(request.url),
                     headers={name.decode("ascii"): value for name, value in request.headers.raw},
-                    body=Pieces(content, told["write"]) if content else None,
-                    timeout=urllib3.Timeout(connect=told["connect"], read=told["read"]),
+                    body=_ChunkedBody(content, timeouts["write"]) if content else None,
+                    timeout=urllib3.Timeout(connect=timeouts["connect"], read=timeouts["read"]),
                     retries=False,
                     redirect=False,
                     preload_content=False,
@@ -196,7 +77,7 @@ class _Transport(httpx.BaseTransport):
         except BaseException:
             self._slots.release()
             raise
-        body = _Body(raw, self._slots)
+        body = _ResponseBody(raw, self._slots)
         return httpx.Response(
             raw.status,
             headers=[
@@ -204,30 +85,30 @@ class _Transport(httpx.BaseTransport):
                 for name, value in raw.headers.iteritems()
             ],
             stream=body,
-            extensions={"wait_at_most": body.wait_at_most},
+            extensions={"set_read_timeout": body.set_read_timeout},
         )
 
     def close(self) -> None:
-        self._pools.clear()
+        self._pool_manager.clear()
 
 
-class _Body(httpx.SyncByteStream):
+class _ResponseBody(httpx.SyncByteStream):
     """The body of a reply; its end makes room for another call."""
 
-    _slots: Turns | None = None
+    _slots: FairSemaphore | None = None
 
-    def __init__(self, raw: urllib3.BaseHTTPResponse, slots: Turns) -> None:
+    def __init__(self, raw: urllib3.BaseHTTPResponse, slots: FairSemaphore) -> None:
         self._raw = raw
         connection: Any = raw.connection
-        self._socket: socket.socket = connection.reading
+        self._socket: socket.socket = connection.response_socket
         self._slots = slots
 
     def __iter__(self) -> Iterator[bytes]:
-        with _as_httpx():
-            while data := self._raw.read1(_READ, decode_content=False):
+        with _translate_errors():
+            while data := self._raw.read1(_MAX_READ_BYTES, decode_content=False):
                 yield data
 
-    def wait_at_most(self, seconds: float) -> None:
+    def set_read_timeout(self, seconds: float) -> None:
         """Change how long the next bytes may take."""
         # After the end of a reply its connection may be in use by another call.
         if not self._raw.closed:
@@ -247,16 +128,134 @@ class _Body(httpx.SyncByteStream):
         self.close()
 
 
+class _ChunkedBody:
+    """A body that is sent piece by piece: a timeout of a socket is one for all that is sent at once."""
+
+    def __init__(self, content: bytes, timeout: float) -> None:
+        self._content = content
+        self.timeout = timeout
+
+    def __iter__(self) -> Iterator[bytes]:
+        return iter_chunks(self._content)
+
+
+class _Response(HTTPResponse):
+    def begin(self, *args: Any, **kwargs: Any) -> None:
+        """Read the head of the reply, and whatever comes before it: Python skips 100 only."""
+        super().begin(*args, **kwargs)
+        while self.status < _MIN_FINAL_STATUS:
+            self.headers = None  # type: ignore[assignment]  # not yet read
+            super().begin(*args, **kwargs)
+
+
+class _Connection(HTTPConnection):
+    response_class = _Response
+    idle_since: float
+    response_socket: socket.socket
+
+    def connect(self) -> None:
+        """Connect; whatever fails here, nothing was sent to the service."""
+        try:
+            super().connect()
+        except (HTTPError, HTTPException, OSError) as exc:
+            error_class: type[httpx.RequestError] = httpx.ConnectError
+            if isinstance(exc.__cause__ or exc, TimeoutError):
+                error_class = httpx.ConnectTimeout
+            elif str(exc).startswith("Tunnel connection failed"):
+                error_class = httpx.ProxyError
+            raise error_class(_describe_cause(exc)) from exc
+
+    def request(self, method: str, url: str, body: Any = None, *args: Any, **kwargs: Any) -> None:
+        """Send a request, with as much time for each piece of its body as httpx would give."""
+        if isinstance(body, _ChunkedBody):
+            if self.sock is None:
+                self.connect()
+            self.timeout = body.timeout
+        super().request(method, url, body, *args, **kwargs)
+
+    def getresponse(self) -> Any:
+        """Return a reply; it may own the socket from now on."""
+        self.response_socket = self.sock
+        return super().getresponse()
+
+
+class _TLSConnection(_Connection, HTTPSConnection):
+    pass
+
+
+class _LockFreeQueue:
+    """Connections that no call uses; urllib3 takes a `queue.LifoQueue`.
+
+    That has a lock. The garbage collector may close a stream that was dropped, which gives its
+    connection back, in the very thread that holds the lock, and a fork copies it as it is.
+    """
+
+    def __init__(self, _: int) -> None:
+        self._connections: deque[_Connection] = deque()
+
+    def get(self, **_: object) -> _Connection:
+        self._close_expired()
+        try:
+            return self._connections.pop()
+        except IndexError:
+            raise Empty from None
+
+    def put(self, connection: _Connection | None, *_: object, **__: object) -> None:
+        if connection is not None and not connection.is_closed:
+            connection.idle_since = time.monotonic()
+            self._connections.append(connection)
+        self._close_expired()
+
+    def _close_expired(self) -> None:
+        # Whatever stands between forgets a connection that is idle for long, and a request that is lost
+        # there may not be sent again.
+        with suppress(IndexError):
+            while time.monotonic() - self._connections[0].idle_since >= _MAX_IDLE_SECONDS:
+                self._connections.popleft().close()
+
+
+class _Pool(urllib3.HTTPConnectionPool):
+    ConnectionCls = _Connection
+    QueueCls = _LockFreeQueue  # type: ignore[assignment]  # whatever can get and put
+
+
+class _TLSPool(urllib3.HTTPSConnectionPool):
+    ConnectionCls = _TLSConnection
+    QueueCls = _LockFreeQueue  # type: ignore[assignment]  # whatever can get and put
+
+
+def _create_pool_manager(
+    ssl_context: ssl.SSLContext, proxy: httpx.Proxy | None = None
+) -> urllib3.PoolManager:
+    """Return pools for all hosts, which are reached through a proxy if there is one."""
+    settings: dict[str, Any] = {"num_pools": _MAX_POOLS, "ssl_context": ssl_context}
+    if proxy is None:
+        manager = urllib3.PoolManager(**settings)
+    else:
+        headers = dict(proxy.headers)
+        if proxy.auth is not None:
+            # urllib3 writes credentials in Latin-1, everybody else in UTF-8.
+            headers |= make_headers(proxy_basic_auth=":".join(proxy.auth).encode().decode("latin-1"))
+        manager = urllib3.ProxyManager(str(proxy.url), proxy_headers=headers, **settings)
+    manager.pool_classes_by_scheme = {"http": _Pool, "https": _TLSPool}
+    return manager
+
+
 @contextmanager
-def _as_httpx() -> Iterator[None]:
+def _translate_errors() -> Iterator[None]:
     """Raise the errors that httpx itself would have raised."""
     try:
         yield
     except ReadTimeoutError as exc:
-        raise httpx.ReadTimeout(reason(exc)) from exc
+        raise httpx.ReadTimeout(_describe_cause(exc)) from exc
     except HTTPError as exc:
         cause = exc.args[-1]  # what urllib3 wraps
         if isinstance(cause, TimeoutError):
             raise httpx.WriteTimeout(str(cause)) from exc
-        lost = isinstance(cause, OSError) and not isinstance(cause, HTTPException)
-        raise (httpx.ReadError if lost else httpx.RemoteProtocolError)(str(cause)) from exc
+        is_read_error = isinstance(cause, OSError) and not isinstance(cause, HTTPException)
+        raise (httpx.ReadError if is_read_error else httpx.RemoteProtocolError)(str(cause)) from exc
+
+
+def _describe_cause(exc: Exception) -> str:
+    """Return what the cause of an error says; urllib3 wraps it into representations of objects."""
+    return str(exc.__cause__ or exc)

@@ -11,26 +11,29 @@ import threading
 from typing import TYPE_CHECKING, Any
 
 from langchain_bailian_app import errors
-from langchain_bailian_app._transport.error_codes import from_reply, refused_at_the_door
+from langchain_bailian_app._transport.error_codes import (
+    error_from_response,
+    was_rejected_before_running,
+)
 from langchain_bailian_app._version import __version__
 
 if TYPE_CHECKING:
     from langchain_bailian_app._settings.openapi import OpenApiFields
 
-_MISSING = (
+_MISSING_PACKAGE = (
     "files and memory need the official client of Bailian's OpenAPI: "
     "pip install 'langchain-bailian-app[openapi]'"
 )
-_CONNECTIONS = 40
+_MAX_IDLE_CONNECTIONS = 40
 
 
-class OpenApi:
+class OpenApiClient:
     """The official client of some settings, made when it is first needed."""
 
     def __init__(self, fields: OpenApiFields) -> None:
         self._fields = fields
         self._lock = threading.Lock()
-        self._made: Any = None
+        self._cached_client: Any = None
 
     def call(self, action: str, *path: str, **parameters: Any) -> Any:
         """Send a request.
@@ -47,34 +50,34 @@ class OpenApi:
             BailianError: It failed.
             ImportError: The client is not installed.
         """
-        models, runtime_options = _official()
-        client = self._client()
+        models, runtime_options_class = _import_official_models()
+        client = self._get_client()
         request = getattr(models, f"{action.title().replace('_', '')}Request")(**parameters)
-        runtime = runtime_options(
+        runtime = runtime_options_class(
             connect_timeout=int(self._fields.connect_timeout * 1000),
             read_timeout=int(self._fields.read_timeout * 1000),
-            max_idle_conns=_CONNECTIONS,
+            max_idle_conns=_MAX_IDLE_CONNECTIONS,
         )
         try:
-            reply = getattr(client, f"{action}_with_options")(*path, request, {}, runtime)
+            response = getattr(client, f"{action}_with_options")(*path, request, {}, runtime)
         except Exception as exc:  # noqa: BLE001  # it raises whatever it met
-            error = _translated(exc, client)
+            error = _to_bailian_error(exc, client)
         else:
-            _check(reply.body)
-            return reply.body
+            _raise_for_failure(response.body)
+            return response.body
         # Not chained: the client's exception holds the request with its credentials.
         raise error from None
 
-    def _client(self) -> Any:
+    def _get_client(self) -> Any:
         if self._fields.client is not None:
             return self._fields.client
         with self._lock:
-            if self._made is None:
-                self._made = _new_client(self._fields)
-            return self._made
+            if self._cached_client is None:
+                self._cached_client = _create_client(self._fields)
+            return self._cached_client
 
 
-def _official() -> tuple[Any, Any]:
+def _import_official_models() -> tuple[Any, Any]:
     """Return the official models of requests, and the class of what goes along with each.
 
     Raises:
@@ -84,11 +87,11 @@ def _official() -> tuple[Any, Any]:
         from alibabacloud_bailian20231229 import models  # noqa: PLC0415
         from darabonba.runtime import RuntimeOptions  # noqa: PLC0415
     except ImportError as exc:
-        raise ImportError(_MISSING) from exc
+        raise ImportError(_MISSING_PACKAGE) from exc
     return models, RuntimeOptions
 
 
-def _new_client(fields: OpenApiFields) -> Any:
+def _create_client(fields: OpenApiFields) -> Any:
     from alibabacloud_bailian20231229.client import Client  # noqa: PLC0415
     from alibabacloud_credentials.client import Client as Credentials  # noqa: PLC0415
     from alibabacloud_tea_openapi.utils_models import Config  # noqa: PLC0415
@@ -104,16 +107,16 @@ def _new_client(fields: OpenApiFields) -> Any:
         config.credential = Credentials()
     else:
         config.access_key_id = fields.access_key_id
-        config.access_key_secret = _revealed(fields.access_key_secret)
-        config.security_token = _revealed(fields.security_token)
+        config.access_key_secret = _reveal_secret(fields.access_key_secret)
+        config.security_token = _reveal_secret(fields.security_token)
     return Client(config)
 
 
-def _revealed(secret: Any) -> str | None:
+def _reveal_secret(secret: Any) -> str | None:
     return None if secret is None else secret.get_secret_value()
 
 
-def _check(body: Any) -> None:
+def _raise_for_failure(body: Any) -> None:
     """Refuse a reply that says of itself that it failed; one action says so in words.
 
     Raises:
@@ -122,7 +125,7 @@ def _check(body: Any) -> None:
     success = getattr(body, "success", None)
     if success is False or str(success).lower() == "false":
         status = str(body.status or "")
-        raise from_reply(
+        raise error_from_response(
             code=body.code or "",
             message=body.message or "",
             status=int(status) if status.isdecimal() and status != "200" else 400,
@@ -130,11 +133,11 @@ def _check(body: Any) -> None:
         )
 
 
-def _translated(exc: Exception, client: Any) -> errors.BailianError:
+def _to_bailian_error(exc: Exception, client: Any) -> errors.BailianError:
     """Return our error for what the client raised; contract tests hold what is relied on."""
     status = getattr(exc, "status_code", None)
     if status is not None:
-        return _refusal(exc, status)
+        return _status_error(exc, status)
     cause = getattr(exc, "inner_exception", exc)
     host = getattr(client, "_endpoint", None) or "the OpenAPI"
     if type(cause).__name__ == "CredentialException":
@@ -144,19 +147,19 @@ def _translated(exc: Exception, client: Any) -> errors.BailianError:
         )
         return errors.BailianAuthenticationError(message)
     # It keeps the text of a failure of the network, but not the exception.
-    network = cause.__context__ if type(cause).__name__ == "RetryError" else cause
-    if isinstance(network, OSError):
-        return _network_error(network, host)
+    network_cause = cause.__context__ if type(cause).__name__ == "RetryError" else cause
+    if isinstance(network_cause, OSError):
+        return _network_error(network_cause, host)
     if isinstance(cause, ValueError | AttributeError | UnicodeDecodeError):
         return errors.BailianServerError(f"the reply of {host} cannot be read: {type(cause).__name__}")
     return errors.BailianError(f"the request to {host} failed: {type(cause).__name__}: {cause}")
 
 
-def _refusal(exc: Any, status: int) -> errors.BailianError:
+def _status_error(exc: Any, status: int) -> errors.BailianError:
     body = exc.data if isinstance(exc.data, dict) else {}
     message = str(body.get("Message") or body.get("message") or exc.message)
     request_id = body.get("RequestId") or body.get("requestId")
-    error = from_reply(
+    error = error_from_response(
         code=str(body.get("Code") or body.get("code") or ""),
         message=message,
         status=status,
@@ -165,23 +168,23 @@ def _refusal(exc: Any, status: int) -> errors.BailianError:
     )
     if exc.retry_after is not None:
         error.retry_after = exc.retry_after / 1000  # milliseconds
-    error.is_retryable = refused_at_the_door(error)
+    error.is_retryable = was_rejected_before_running(error)
     return error
 
 
-def _network_error(network: OSError, host: str) -> errors.BailianError:
+def _network_error(cause: OSError, host: str) -> errors.BailianError:
     from requests import exceptions  # noqa: PLC0415  # the client brings it along
 
-    if isinstance(network, exceptions.Timeout):
-        connecting = isinstance(network, exceptions.ConnectTimeout)
-        setting = "connect_timeout" if connecting else "read_timeout"
+    if isinstance(cause, exceptions.Timeout):
+        is_connect_timeout = isinstance(cause, exceptions.ConnectTimeout)
+        setting = "connect_timeout" if is_connect_timeout else "read_timeout"
         message = f"{host} did not answer within `{setting}`"
-        timeout = errors.BailianTimeoutError(message)
-        timeout.is_retryable = connecting
-        return timeout
-    reason = getattr(network.args[0] if network.args else None, "reason", None)
+        timeout_error = errors.BailianTimeoutError(message)
+        timeout_error.is_retryable = is_connect_timeout
+        return timeout_error
+    reason = getattr(cause.args[0] if cause.args else None, "reason", None)
     error = errors.BailianConnectionError(
-        f"no connection to {host}, or it was lost ({type(reason or network).__name__})"
+        f"no connection to {host}, or it was lost ({type(reason or cause).__name__})"
     )
     error.is_retryable = type(reason).__name__ == "NewConnectionError"
     return error

@@ -10,73 +10,75 @@ try:
     import redis
     import redis.asyncio as aioredis
 except ImportError as exc:
-    _missing = (
+    _missing_package = (
         "sessions and rate limits in Redis need the package redis: "
         "pip install 'langchain-bailian-app[redis]'"
     )
-    raise ImportError(_missing) from exc
+    raise ImportError(_missing_package) from exc
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
 # An unreachable server must fail a call, not hang it, and many calls at once must wait for one of the
 # connections, where redis-py's usual pool refuses them.
-_SETTINGS = {"socket_timeout": 5.0, "max_connections": 50}
+_DEFAULT_OPTIONS = {"socket_timeout": 5.0, "max_connections": 50}
 
 
-class OwnClients:
+class RedisClients:
     """The clients of a URL: one for all threads, one for each running event loop."""
 
     def __init__(self, url: str, **options: Any) -> None:
-        settings = _SETTINGS | options
+        settings = _DEFAULT_OPTIONS | options
         pool = redis.BlockingConnectionPool.from_url(url, **settings)
         self.client = redis.Redis.from_pool(pool)
-        self._pool = partial(aioredis.BlockingConnectionPool.from_url, url, **settings)
-        self._loops: dict[asyncio.AbstractEventLoop, tuple[aioredis.Redis, AsyncGenerator[None]]] = {}
+        self._create_async_pool = partial(aioredis.BlockingConnectionPool.from_url, url, **settings)
+        self._async_clients: dict[
+            asyncio.AbstractEventLoop, tuple[aioredis.Redis, AsyncGenerator[None]]
+        ] = {}
 
-    async def of_loop(self) -> aioredis.Redis:
+    async def for_running_loop(self) -> aioredis.Redis:
         """Return the client of the running event loop."""
         loop = asyncio.get_running_loop()
-        if loop in self._loops:
-            return self._loops[loop][0]
-        for other in [other for other in list(self._loops) if other.is_closed()]:
-            self._loops.pop(other, None)  # it was closed without being shut down
-        client = aioredis.Redis.from_pool(self._pool())
-        closing = self._close_with_loop(client)
-        self._loops[loop] = client, closing
+        if loop in self._async_clients:
+            return self._async_clients[loop][0]
+        for closed_loop in [key for key in list(self._async_clients) if key.is_closed()]:
+            self._async_clients.pop(closed_loop, None)  # it was closed without being shut down
+        client = aioredis.Redis.from_pool(self._create_async_pool())
+        closer = self._close_with_loop(client)
+        self._async_clients[loop] = client, closer
         # A loop that ends closes its asynchronous generators, this one among them, while it still runs.
-        await anext(closing)
+        await anext(closer)
         return client
 
     async def aclose(self) -> None:
         """Close the client of the running event loop."""
-        if asyncio.get_running_loop() in self._loops:
-            await self._loops[asyncio.get_running_loop()][1].aclose()
+        if asyncio.get_running_loop() in self._async_clients:
+            await self._async_clients[asyncio.get_running_loop()][1].aclose()
 
     async def _close_with_loop(self, client: aioredis.Redis) -> AsyncGenerator[None]:
         try:
             yield
         finally:
-            self._loops.pop(asyncio.get_running_loop(), None)
+            self._async_clients.pop(asyncio.get_running_loop(), None)
             await client.aclose()
 
 
-class HoldsClients:
+class RedisClientMixin:
     """What uses Redis, through clients of the caller's or of its own."""
 
-    _own: OwnClients | None = None
-    _unpicklable: ClassVar[tuple[str, str]]
+    _own_clients: RedisClients | None = None
+    _pickle_advice: ClassVar[tuple[str, str]]
     """What it is, and what to do instead of pickling it."""
 
     def close(self) -> None:
         """Close the connections of threads, if `from_url` made them; when needed, new ones open."""
-        if self._own is not None:
-            self._own.client.close()
+        if self._own_clients is not None:
+            self._own_clients.client.close()
 
     async def aclose(self) -> None:
         """Close the connections of the running event loop, if `from_url` made them."""
-        if self._own is not None:
-            await self._own.aclose()
+        if self._own_clients is not None:
+            await self._own_clients.aclose()
 
     def __reduce__(self) -> NoReturn:
         """Refuse to be pickled.
@@ -84,9 +86,9 @@ class HoldsClients:
         Raises:
             TypeError: Always.
         """
-        what, instead = self._unpicklable
+        subject, advice = self._pickle_advice
         message = (
-            f"{what} in Redis holds connections and may hold a password, so it cannot be pickled: "
-            f"{instead}"
+            f"{subject} in Redis holds connections and may hold a password, so it cannot be pickled: "
+            f"{advice}"
         )
         raise TypeError(message)

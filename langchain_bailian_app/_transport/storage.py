@@ -19,44 +19,50 @@ from typing import TYPE_CHECKING, BinaryIO
 import httpx
 
 from langchain_bailian_app import errors
-from langchain_bailian_app._settings.base_url import host_of, is_loopback
-from langchain_bailian_app._transport.client_pool import proxy_variable
-from langchain_bailian_app.options._session_files import LocalFile, problem_with
+from langchain_bailian_app._settings.base_url import extract_host, is_loopback
+from langchain_bailian_app._transport.client_pool import find_proxy_variable
+from langchain_bailian_app.options._session_files import LocalFile, find_problem
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
-    from langchain_bailian_app.options._session_files import Target
+    from langchain_bailian_app.options._session_files import UploadTarget
 
-_CHUNK = 256 * 1024  # bytes
+_CHUNK_BYTES = 256 * 1024
 _TIMEOUT = httpx.Timeout(60.0, connect=10.0).as_dict()
 # `concurrency` is the limit. One here, of unused connections too, lets httpx close a connection that
 # another thread is just taking (https://github.com/encode/httpcore/issues/1110).
 _LIMITS = httpx.Limits(max_connections=None, max_keepalive_connections=None)
-_SHOWN = 300  # characters of a reply
-_MOST_SHOWN = 10  # files in a message
+_MAX_RESPONSE_CHARS = 300
+_MAX_PROBLEMS_IN_MESSAGE = 10
 
 
-def local_files(paths: str | os.PathLike[str] | Iterable[str | os.PathLike[str]]) -> list[LocalFile]:
+def local_files_from_paths(
+    paths: str | os.PathLike[str] | Iterable[str | os.PathLike[str]],
+) -> list[LocalFile]:
     """Return files on this machine, checked.
 
     Raises:
         ValueError: One of them does not exist, or is not such as the service takes.
     """
-    given = [paths] if isinstance(paths, str | os.PathLike) else list(paths)
+    path_list = [paths] if isinstance(paths, str | os.PathLike) else list(paths)
     files, problems = [], []
-    for path in map(Path, given):
+    for path in map(Path, path_list):
         try:
             size = path.stat().st_size
-            problem = problem_with(path.name, size) if path.is_file() else "it is no file"
+            problem = find_problem(path.name, size) if path.is_file() else "it is no file"
         except OSError as exc:
             size, problem = 0, exc.strerror or str(exc)
         if problem is not None:
             problems.append(f"{path}: {problem}")
         files.append(LocalFile(path.name, size, path))
     if problems:
-        more = f" (and {len(problems) - _MOST_SHOWN} more)" if len(problems) > _MOST_SHOWN else ""
-        message = "nothing was uploaded. " + "; ".join(problems[:_MOST_SHOWN]) + more
+        more = (
+            f" (and {len(problems) - _MAX_PROBLEMS_IN_MESSAGE} more)"
+            if len(problems) > _MAX_PROBLEMS_IN_MESSAGE
+            else ""
+        )
+        message = "nothing was uploaded. " + "; ".join(problems[:_MAX_PROBLEMS_IN_MESSAGE]) + more
         raise ValueError(message)
     return files
 
@@ -75,40 +81,43 @@ class Storage:
         """Break off all that is being done, at the next piece of a file."""
         self._stopped.set()
 
-    def md5_of(self, file: LocalFile) -> str:
+    def compute_md5(self, file: LocalFile) -> str:
         """Return the MD5 of a file, in hexadecimal.
 
         Raises:
             OSError: It cannot be read.
         """
         digest = hashlib.md5(usedforsecurity=False)
-        for piece in self._pieces(file):
-            digest.update(piece)
+        for chunk in self._read_chunks(file):
+            digest.update(chunk)
         return digest.hexdigest()
 
-    def put(self, file: LocalFile, target: Target, sent: Callable[[int], None]) -> None:
+    def upload(self, file: LocalFile, target: UploadTarget, on_progress: Callable[[int], None]) -> None:
         """Upload a file, with the headers of the lease and no others.
 
         Args:
             file: What is sent.
             target: Where it goes.
-            sent: Told how many bytes of it have gone so far.
+            on_progress: Told how many bytes of it have gone so far.
 
         Raises:
             BailianError: It did not arrive.
             OSError: It cannot be read, or has changed.
         """
-        host = host_of(target.url)
+        host = extract_host(target.url)
         try:
             request = httpx.Request(
                 target.method,
                 target.url,
                 headers={**target.headers, "Content-Length": str(file.size)},
-                content=self._counted(file, sent),
+                content=self._read_with_progress(file, on_progress),
                 extensions={"timeout": _TIMEOUT},
             )
-            response = _transport(_proxy_of(target.url), os.getpid()).handle_request(request)
-            status, text = response.status_code, response.read()[:_SHOWN].decode(errors="replace")
+            response = _get_transport(_find_proxy(target.url), os.getpid()).handle_request(request)
+            status, text = (
+                response.status_code,
+                response.read()[:_MAX_RESPONSE_CHARS].decode(errors="replace"),
+            )
         except httpx.TimeoutException as exc:
             message = f"{host} took no bytes, or did not answer, for a minute ({type(exc).__name__})"
             raise errors.BailianTimeoutError(message) from None
@@ -119,49 +128,51 @@ class Storage:
             message = f"{host} could not take the upload (status {status})"
             raise errors.BailianServerError(message, status_code=status)
         if status >= 300:  # noqa: PLR2004
-            message = f"{host} refuses the upload (status {status}): {_code_in(text)}"
+            message = f"{host} refuses the upload (status {status}): {_extract_error_code(text)}"
             raise errors.BailianRequestError(message, status_code=status)
 
-    def _counted(self, file: LocalFile, sent: Callable[[int], None]) -> Iterator[bytes]:
-        count = 0
-        for piece in self._pieces(file):
-            yield piece
-            count += len(piece)
-            sent(count)
+    def _read_with_progress(
+        self, file: LocalFile, on_progress: Callable[[int], None]
+    ) -> Iterator[bytes]:
+        bytes_sent = 0
+        for chunk in self._read_chunks(file):
+            yield chunk
+            bytes_sent += len(chunk)
+            on_progress(bytes_sent)
 
-    def _pieces(self, file: LocalFile) -> Iterator[bytes]:
-        left = file.size
-        with _opened(file) as source:
-            while piece := source.read(_CHUNK):
+    def _read_chunks(self, file: LocalFile) -> Iterator[bytes]:
+        bytes_left = file.size
+        with _open_file(file) as source:
+            while chunk := source.read(_CHUNK_BYTES):
                 if self._stopped.is_set():
                     raise InterruptedUploadError
-                left -= len(piece)
-                if left < 0:
+                bytes_left -= len(chunk)
+                if bytes_left < 0:
                     break
-                yield piece
-        if left:
+                yield chunk
+        if bytes_left:
             message = f"{file.name} changed its size while it was being uploaded"
             raise OSError(message)
 
 
-def _opened(file: LocalFile) -> BinaryIO:
+def _open_file(file: LocalFile) -> BinaryIO:
     return BytesIO(file.data) if file.path is None else file.path.open("rb")
 
 
-def _code_in(text: str) -> str:
+def _extract_error_code(text: str) -> str:
     """Return the code of the storage's XML; the rest of it repeats the signature."""
-    _, _, rest = text.partition("<Code>")
-    return rest.partition("</Code>")[0] or "no reason given"
+    _, _, after_tag = text.partition("<Code>")
+    return after_tag.partition("</Code>")[0] or "no reason given"
 
 
-def _proxy_of(url: str) -> str | None:
-    variable = None if is_loopback(url) else proxy_variable(url)
+def _find_proxy(url: str) -> str | None:
+    variable = None if is_loopback(url) else find_proxy_variable(url)
     return urllib.request.getproxies()[variable.removesuffix("_proxy")] if variable else None
 
 
 @cache
-def _transport(proxy: str | None, process: int) -> httpx.HTTPTransport:
+def _get_transport(proxy: str | None, pid: int) -> httpx.HTTPTransport:
     """Return the connections through a proxy, or without; a forked child makes its own."""
-    made = httpx.HTTPTransport(proxy=proxy, limits=_LIMITS)
-    atexit.register(lambda: made.close() if os.getpid() == process else None)
-    return made
+    transport = httpx.HTTPTransport(proxy=proxy, limits=_LIMITS)
+    atexit.register(lambda: transport.close() if os.getpid() == pid else None)
+    return transport

@@ -18,7 +18,7 @@ from dashscope.v2.errors import DashScopeError
 from langchain_bailian_app._settings.base_url import is_loopback
 from langchain_bailian_app._transport import client_pool
 from langchain_bailian_app._transport.http_aiohttp import NETWORK_ERRORS
-from langchain_bailian_app._transport.request_state import Call
+from langchain_bailian_app._transport.request_state import RequestState
 from langchain_bailian_app.errors import BailianError
 
 if TYPE_CHECKING:
@@ -29,21 +29,21 @@ if TYPE_CHECKING:
     from langchain_bailian_app._settings.connection import ConnectionFields
     from langchain_bailian_app._transport.credentials import Connection
 
-_TURNS = 5
+_MAX_SINGLE_FRAMES = 5
 # Calls on event loops whose first frame has not come; weak, as a loop may be closed under them.
-_beginning: WeakSet[Call] = WeakSet()
+_awaiting_first_frame: WeakSet[RequestState] = WeakSet()
 
 
-def _shares(frames: list[Frame]) -> list[list[Frame]]:
+def _split_into_batches(frames: list[Frame]) -> list[list[Frame]]:
     """Return what came at once, in shares between which other calls have their turn.
 
     A loop that cannot follow a thousand streams would show all that has come of those that began
     early before it looks at the others. The shares are few, since each change costs time.
     """
-    if len(frames) == 1 or not _beginning:
+    if len(frames) == 1 or not _awaiting_first_frame:
         return [frames]
-    shares = [[frame] for frame in frames[:_TURNS]]
-    return [*shares, frames[_TURNS:]] if len(frames) > _TURNS else shares
+    batches = [[frame] for frame in frames[:_MAX_SINGLE_FRAMES]]
+    return [*batches, frames[_MAX_SINGLE_FRAMES:]] if len(frames) > _MAX_SINGLE_FRAMES else batches
 
 
 class Transport:
@@ -62,86 +62,88 @@ class Transport:
             BailianError: The service or the network failed.
             ValueError: The settings cannot work; nothing was sent.
         """
-        call = Call(self._fields, self._connection, request)
-        response = self._open(call)
+        state = RequestState(self._fields, self._connection, request)
+        response = self._open(state)
         try:
-            call.opened(response)
-            wait_at_most = response.extensions.get("wait_at_most")
+            state.on_headers(response)
+            set_read_timeout = response.extensions.get("set_read_timeout")
             for data in response.iter_bytes():
-                if frames := call.feed(data):
+                if frames := state.feed(data):
                     yield frames
-                call.taken()
-                if wait_at_most and (patience := call.patience) is not None:
-                    wait_at_most(patience)
-            if frames := call.end():
+                state.on_consumed()
+                if set_read_timeout and (read_timeout := state.read_timeout) is not None:
+                    set_read_timeout(read_timeout)
+            if frames := state.end():
                 yield frames
-            call.taken()
+            state.on_consumed()
         except httpx.RequestError as exc:
-            call.lost(exc)
+            state.on_disconnect(exc)
         finally:
             response.close()
-            call.log()
+            state.log()
 
     async def astream(self, request: ServiceRequest) -> AsyncGenerator[list[Frame]]:
         """Do what `stream` does, on the running event loop."""
-        call = Call(self._fields, self._connection, request)
-        _beginning.add(call)
+        state = RequestState(self._fields, self._connection, request)
+        _awaiting_first_frame.add(state)
         try:
-            response = await self._aopen(call)
+            response = await self._aopen(state)
         except BaseException:
-            _beginning.discard(call)
+            _awaiting_first_frame.discard(state)
             raise
         try:
-            call.opened(response)
-            async with aclosing(cast("AsyncGenerator[bytes]", response.aiter_bytes())) as pieces:
-                while (data := await call.piece(anext(pieces, None))) is not None:
-                    if frames := call.feed(data):
-                        _beginning.discard(call)
-                        for share in _shares(frames):
-                            yield share
-                            if share is not frames:
+            state.on_headers(response)
+            async with aclosing(cast("AsyncGenerator[bytes]", response.aiter_bytes())) as chunks:
+                while (data := await state.read_chunk(anext(chunks, None))) is not None:
+                    if frames := state.feed(data):
+                        _awaiting_first_frame.discard(state)
+                        for batch in _split_into_batches(frames):
+                            yield batch
+                            if batch is not frames:
                                 await asyncio.sleep(0)
-                    call.taken()
-            if frames := call.end():
+                    state.on_consumed()
+            if frames := state.end():
                 yield frames
-            call.taken()
+            state.on_consumed()
         except NETWORK_ERRORS as exc:
-            call.lost(exc)
+            state.on_disconnect(exc)
         finally:
-            _beginning.discard(call)
+            _awaiting_first_frame.discard(state)
             await response.aclose()
-            call.log()
+            state.log()
 
-    def _open(self, call: Call) -> httpx.Response:
+    def _open(self, state: RequestState) -> httpx.Response:
         if self._fields.http_client is not None:
-            transport: Any = client_pool.wrap(self._fields.http_client)
+            transport: Any = client_pool.create_transport(self._fields.http_client)
         else:
-            transport = client_pool.transport(
+            transport = client_pool.get_transport(
                 loopback=is_loopback(self._connection.base_url),
                 max_connections=self._fields.max_connections,
             )
         while True:
             try:
-                response: httpx.Response = transport.open_stream(**call.arguments())
+                response: httpx.Response = transport.open_stream(**state.open_stream_kwargs())
             except (DashScopeError, httpx.RequestError) as exc:
-                time.sleep(call.retry_in(exc))
+                time.sleep(state.retry_delay(exc))
             else:
                 return response
 
-    async def _aopen(self, call: Call) -> httpx.Response:
+    async def _aopen(self, state: RequestState) -> httpx.Response:
         if self._fields.http_async_client is not None:
-            transport: Any = client_pool.awrap(self._fields.http_async_client)
+            transport: Any = client_pool.create_async_transport(self._fields.http_async_client)
         else:
-            transport = await client_pool.async_transport(
+            transport = await client_pool.get_async_transport(
                 loopback=is_loopback(self._connection.base_url),
                 max_connections=self._fields.max_connections,
             )
         while True:
             try:
-                response: httpx.Response = await call.in_time(transport.open_stream(**call.arguments()))
+                response: httpx.Response = await state.with_deadline(
+                    transport.open_stream(**state.open_stream_kwargs())
+                )
             except BailianError:
                 raise  # out of time, which is told already
             except (DashScopeError, *NETWORK_ERRORS) as exc:
-                await asyncio.sleep(call.retry_in(exc))
+                await asyncio.sleep(state.retry_delay(exc))
             else:
                 return response

@@ -7,11 +7,15 @@ from typing import TYPE_CHECKING, Any
 
 from langchain_core.messages import ToolMessage
 
-from langchain_bailian_app.chat_models._response import ReplyReader
-from langchain_bailian_app.chat_models._runnable import EntryPoints, memory_of
-from langchain_bailian_app.chat_models._tool_prompt import ToolPrompt, tool_prompt, with_calls_as_text
+from langchain_bailian_app.chat_models._response import ResponseBuilder
+from langchain_bailian_app.chat_models._runnable import RunnableMethods, memory_id_for_user
+from langchain_bailian_app.chat_models._tool_prompt import (
+    ToolPrompt,
+    render_tool_messages,
+    tool_prompt_from_kwargs,
+)
 from langchain_bailian_app.sessions._store import SHARED_STORE
-from langchain_bailian_app.sessions._tracker import Exchange
+from langchain_bailian_app.sessions._tracker import SessionTracker
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -24,30 +28,36 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Asking:
+class PreparedCall:
     """The options of a call, checked."""
 
     options: ApplicationFields
-    tools: ToolPrompt | None
+    tool_prompt: ToolPrompt | None
     store: SessionStore
     """Who may continue which session."""
 
-    def sides(
+    def start(
         self, messages: Sequence[BaseMessage], app_id: str, connection: Connection
-    ) -> tuple[Exchange, ReplyReader]:
+    ) -> tuple[SessionTracker, ResponseBuilder]:
         """Return what is sent, and what reads the reply.
 
         Raises:
             ValueError: The messages cannot be put to an application.
         """
         if self.options.tool_calling is not None:
-            _check_no_results(messages, self.options)
-            messages = self.tools.told(messages) if self.tools else with_calls_as_text(messages)
-        exchange = Exchange(messages, self.options, app_id=app_id, connection=connection)
-        return exchange, ReplyReader(app_id, self.options, self.tools)
+            _check_no_tool_results(messages, self.options)
+            messages = (
+                self.tool_prompt.add_instructions(messages)
+                if self.tool_prompt
+                else render_tool_messages(messages)
+            )
+        tracker = SessionTracker(messages, self.options, app_id=app_id, connection=connection)
+        return tracker, ResponseBuilder(app_id, self.options, self.tool_prompt)
 
 
-def asking(model: EntryPoints, store: SessionStore | None, keywords: dict[str, Any]) -> Asking:
+def prepare_call(
+    model: RunnableMethods, store: SessionStore | None, kwargs: dict[str, Any]
+) -> PreparedCall:
     """Return what the fields of a model and the keywords of a call ask for, with the model's store.
 
     Raises:
@@ -55,9 +65,9 @@ def asking(model: EntryPoints, store: SessionStore | None, keywords: dict[str, A
         TypeError: A keyword is no field.
         NotImplementedError: A keyword would give the application tools.
     """
-    options = model.overlaid(keywords)
-    tools = tool_prompt(keywords) if options.tool_calling is not None else None
-    if tools is not None:
+    options = model.with_overrides(kwargs)
+    tool_prompt = tool_prompt_from_kwargs(kwargs) if options.tool_calling is not None else None
+    if tool_prompt is not None:
         _check_no_session(options)
         options = options.model_copy(update={"history": "messages"})
     if options.history == "thread" and store is None:
@@ -67,8 +77,8 @@ def asking(model: EntryPoints, store: SessionStore | None, keywords: dict[str, A
         )
         raise ValueError(message)
     if model.memory_ids is not None and options.memory_id is None:
-        memory_of(None, model.memory_ids)  # `generate` passes by where the config is read
-    return Asking(options, tools, SHARED_STORE if store is None else store)
+        memory_id_for_user(None, model.memory_ids)  # `generate` passes by where the config is read
+    return PreparedCall(options, tool_prompt, SHARED_STORE if store is None else store)
 
 
 def _check_no_session(options: ApplicationFields) -> None:
@@ -86,8 +96,8 @@ def _check_no_session(options: ApplicationFields) -> None:
         raise ValueError(message)
 
 
-def _check_no_results(messages: Sequence[BaseMessage], options: ApplicationFields) -> None:
-    alone_in_the_cloud = options.session_id is not None or options.history == "thread"
-    if alone_in_the_cloud and any(isinstance(message, ToolMessage) for message in messages):
+def _check_no_tool_results(messages: Sequence[BaseMessage], options: ApplicationFields) -> None:
+    has_server_history = options.session_id is not None or options.history == "thread"
+    if has_server_history and any(isinstance(message, ToolMessage) for message in messages):
         message = "a session takes a question of a human, not the results of tools: give all messages"
         raise ValueError(message)

@@ -20,23 +20,25 @@ from langchain_bailian_app.chat_models._messages import chunk_from_delta
 if TYPE_CHECKING:
     from langchain_bailian_app._answer.events import Delta
 
-_new = object.__new__
+_new_instance = object.__new__
 _SLOTS = ("__dict__", "__pydantic_fields_set__", "__pydantic_extra__", "__pydantic_private__")
 # What a pydantic model consists of, set without its own `__setattr__`.
-_set_fields, _set_given, _set_extra, _set_private = (vars(BaseModel)[name].__set__ for name in _SLOTS)
+_set_fields, _set_fields_set, _set_extra, _set_private = (
+    vars(BaseModel)[name].__set__ for name in _SLOTS
+)
 
 
-def generation_chunk(delta: Delta) -> ChatGenerationChunk:
+def generation_chunk_from_delta(delta: Delta) -> ChatGenerationChunk:
     """Return what a stream yields for one delta."""
     if _copies_are_exact:
         if isinstance(delta, TextDelta):
-            return _text.filled(delta.text, {})
+            return _text_template.copy_with(delta.text, {})
         if isinstance(delta, ReasoningDelta):
-            return _reasoning.filled("", {"reasoning_content": delta.text})
-    return _constructed(delta)
+            return _reasoning_template.copy_with("", {"reasoning_content": delta.text})
+    return _construct_chunk(delta)
 
 
-def _constructed(delta: Delta) -> ChatGenerationChunk:
+def _construct_chunk(delta: Delta) -> ChatGenerationChunk:
     return ChatGenerationChunk(message=chunk_from_delta(delta))
 
 
@@ -44,15 +46,16 @@ class _Template:
     """A chunk to be copied, as pydantic's own `model_copy` does it, without the detours."""
 
     def __init__(self, delta: Delta) -> None:
-        chunk = _constructed(delta)
-        self._chunk, self._message = chunk.__dict__, chunk.message.__dict__
-        self._chunk_set, self._message_set = chunk.model_fields_set, chunk.message.model_fields_set
+        chunk = _construct_chunk(delta)
+        self._chunk_fields, self._message_fields = chunk.__dict__, chunk.message.__dict__
+        self._chunk_fields_set = chunk.model_fields_set
+        self._message_fields_set = chunk.message.model_fields_set
         self._text_type: Any = type(chunk.text)
 
-    def filled(self, text: str, kwargs: dict[str, Any]) -> ChatGenerationChunk:
+    def copy_with(self, text: str, kwargs: dict[str, Any]) -> ChatGenerationChunk:
         """Return a copy with other contents; nothing that can change is shared."""
-        message = _new(AIMessageChunk)
-        fields = self._message.copy()
+        message = _new_instance(AIMessageChunk)
+        fields = self._message_fields.copy()
         fields["content"] = text
         fields["additional_kwargs"] = kwargs
         fields["response_metadata"] = {"model_provider": PROVIDER}
@@ -60,32 +63,37 @@ class _Template:
         fields["invalid_tool_calls"] = []
         fields["tool_call_chunks"] = []
         _set_fields(message, fields)
-        _set_given(message, self._message_set.copy())
+        _set_fields_set(message, self._message_fields_set.copy())
         _set_extra(message, {})
         _set_private(message, None)
-        chunk = _new(ChatGenerationChunk)
-        fields = self._chunk.copy()
+        chunk = _new_instance(ChatGenerationChunk)
+        fields = self._chunk_fields.copy()
         fields["text"] = str.__new__(self._text_type, text)
         fields["message"] = message
         _set_fields(chunk, fields)
-        _set_given(chunk, self._chunk_set.copy())
+        _set_fields_set(chunk, self._chunk_fields_set.copy())
         _set_extra(chunk, None)
         _set_private(chunk, None)
         return chunk
 
 
-def _state(model: Any) -> Any:
+def _model_state(model: Any) -> Any:
     """Return all that a model is made of."""
     if not isinstance(model, BaseModel):
         return type(model), model
-    fields = {name: _state(value) for name, value in model.__dict__.items()}
+    fields = {name: _model_state(value) for name, value in model.__dict__.items()}
     return type(model), fields, model.__getstate__() | {"__dict__": None}
 
 
-_text = _Template(TextDelta(""))
-_reasoning = _Template(ReasoningDelta(""))
-_tried = (
-    (_constructed(TextDelta("a")), _text.filled("a", {})),
-    (_constructed(ReasoningDelta("a")), _reasoning.filled("", {"reasoning_content": "a"})),
+_text_template = _Template(TextDelta(""))
+_reasoning_template = _Template(ReasoningDelta(""))
+_copy_samples = (
+    (_construct_chunk(TextDelta("a")), _text_template.copy_with("a", {})),
+    (
+        _construct_chunk(ReasoningDelta("a")),
+        _reasoning_template.copy_with("", {"reasoning_content": "a"}),
+    ),
 )
-_copies_are_exact = all(_state(made) == _state(copied) for made, copied in _tried)
+_copies_are_exact = all(
+    _model_state(constructed) == _model_state(copied) for constructed, copied in _copy_samples
+)

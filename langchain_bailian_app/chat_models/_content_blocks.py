@@ -21,12 +21,12 @@ PROVIDER = "bailian"
 T = TypeVar("T")
 
 
-def default_order(order: list[str]) -> list[str]:
+def default_block_order(order: list[str]) -> list[str]:
     """Return the order that needs no telling: reasoning, then the steps, then the text."""
     return sorted(order, key=lambda part: (part == "text", part != "reasoning"))
 
 
-def content_blocks(message: AIMessage) -> list[types.ContentBlock]:
+def content_blocks_from_message(message: AIMessage) -> list[types.ContentBlock]:
     """Return the blocks of a message or a chunk.
 
     Each block has an `index` that is the same in every chunk of the stream: without one LangChain
@@ -39,7 +39,7 @@ def content_blocks(message: AIMessage) -> list[types.ContentBlock]:
     if reasoning := kwargs.get("reasoning_content"):
         blocks["reasoning"] = {"type": "reasoning", "reasoning": reasoning}
     blocks |= _step_blocks(kwargs)
-    for node in _listed(kwargs.get("nodes"), dict):
+    for node in _filter_by_type(kwargs.get("nodes"), dict):
         value = {name: item for name, item in node.items() if name != "event"}
         blocks[f"node:{node.get('event')}"] = {"type": "non_standard", "value": value}
     annotations = kwargs.get("citations")
@@ -48,9 +48,9 @@ def content_blocks(message: AIMessage) -> list[types.ContentBlock]:
         if annotations:
             blocks["text"]["annotations"] = annotations
     blocks |= _tool_blocks(message)
-    if order := _listed(kwargs.get("block_order"), str):
-        places = {part: place for place, part in enumerate(order)}
-        blocks = dict(sorted(blocks.items(), key=lambda item: places.get(item[0], len(places))))
+    if order := _filter_by_type(kwargs.get("block_order"), str):
+        positions = {part: position for position, part in enumerate(order)}
+        blocks = dict(sorted(blocks.items(), key=lambda item: positions.get(item[0], len(positions))))
     return cast(
         "list[types.ContentBlock]",
         [{**block, "index": f"lc_{part}"} for part, block in blocks.items()],
@@ -59,12 +59,12 @@ def content_blocks(message: AIMessage) -> list[types.ContentBlock]:
 
 def _step_blocks(kwargs: dict[str, Any]) -> dict[str, dict[str, Any]]:
     blocks: dict[str, dict[str, Any]] = {}
-    entries = iter(_listed(kwargs.get("thoughts"), dict))
-    for step in _listed(kwargs.get("steps"), dict):
+    entries = iter(_filter_by_type(kwargs.get("thoughts"), dict))
+    for step in _filter_by_type(kwargs.get("steps"), dict):
         if step.get("type") == "server_tool_call":
             blocks[f"call:{step.get('id')}"] = dict(step)
         else:
-            output = wire_json.opened(next(entries, {}).get("observation"))
+            output = wire_json.parse_nested(next(entries, {}).get("observation"))
             blocks[f"result:{step.get('tool_call_id')}"] = {**step, "output": output}
     return blocks
 
@@ -83,9 +83,9 @@ def _tool_blocks(message: AIMessage) -> dict[str, dict[str, Any]]:
     return {f"tool:{block.get('id')}": block for block in blocks}
 
 
-def _listed(value: Any, kind: type[T]) -> list[T]:
+def _filter_by_type(value: Any, item_type: type[T]) -> list[T]:
     """Return the items that can be read: another version of this package may have written others."""
-    return [item for item in value if isinstance(item, kind)] if isinstance(value, list) else []
+    return [item for item in value if isinstance(item, item_type)] if isinstance(value, list) else []
 
 
-register_translator(PROVIDER, content_blocks, content_blocks)
+register_translator(PROVIDER, content_blocks_from_message, content_blocks_from_message)

@@ -1,6 +1,7 @@
 """One call from its first step to its last: ask, check who answers, ask again if need be, remember.
 
-The twins for threads and event loops; what they decide is decided in `_exchange` and `_reply`.
+The twins for threads and event loops; what they decide is decided in `sessions._tracker` and
+`_response`.
 """
 
 from __future__ import annotations
@@ -10,82 +11,90 @@ from contextlib import aclosing, closing, contextmanager
 from typing import TYPE_CHECKING
 
 from langchain_bailian_app.errors import BailianSessionError
-from langchain_bailian_app.sessions._checkpoint import Admission, SessionReplacedError, metadata
-from langchain_bailian_app.sessions._tracker import Exchange, aperform, perform
+from langchain_bailian_app.sessions._checkpoint import (
+    SessionGuard,
+    SessionReplacedError,
+    session_metadata,
+)
+from langchain_bailian_app.sessions._tracker import SessionTracker, arun_store_ops, run_store_ops
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Generator, Iterator
 
     from langchain_bailian_app._answer.frames import Frame
     from langchain_bailian_app._transport.transport import Transport
-    from langchain_bailian_app.chat_models._response import ReplyReader
+    from langchain_bailian_app.chat_models._response import ResponseBuilder
     from langchain_bailian_app.sessions._store import SessionStore
 
 _logger = logging.getLogger("langchain_bailian_app")
 
 
-def read(
-    exchange: Exchange, transport: Transport, store: SessionStore, reply: ReplyReader
+def stream_frames(
+    tracker: SessionTracker, transport: Transport, store: SessionStore, builder: ResponseBuilder
 ) -> Generator[list[Frame]]:
-    """Yield the frames of the answer, as they come; `reply` reads them, and is complete in the end.
+    """Yield the frames of the answer, as they come; `builder` reads them, and is complete in the end.
 
     Raises:
         BailianError: The call failed, or the answer is not complete.
     """
     error: BaseException | None = None
     try:
-        perform(store, exchange.begin())
-        with reply.partial_on_error():
-            asking = True
-            while asking:
-                with closing(_frames(exchange, transport)) as reads:
-                    for frames in reads:
+        run_store_ops(store, tracker.start())
+        with builder.partial_on_error():
+            request_pending = True
+            while request_pending:
+                with closing(_request_frames(tracker, transport)) as batches:
+                    for frames in batches:
                         yield frames
-                        if reply.cut:
+                        if builder.stopped:
                             break
-                reply.end()
-                asking = exchange.ask_again(reply.asked_again(exchange.messages))
-        reply.conversation = metadata(exchange.history)
-        with _answer_kept():
-            reply.conversation = perform(store, exchange.settle(reply.answer, whole=reply.whole))
+                builder.end()
+                request_pending = tracker.continue_with(builder.start_retry(tracker.messages))
+        builder.session_metadata = session_metadata(tracker.history)
+        with _log_store_errors():
+            builder.session_metadata = run_store_ops(
+                store, tracker.commit(builder.answer, complete=builder.complete)
+            )
     except BaseException as exc:
         error = exc
         raise
     finally:
-        with _answer_kept():
-            perform(store, exchange.close(error))
+        with _log_store_errors():
+            run_store_ops(store, tracker.release(error))
 
 
-async def aread(
-    exchange: Exchange, transport: Transport, store: SessionStore, reply: ReplyReader
+async def astream_frames(
+    tracker: SessionTracker, transport: Transport, store: SessionStore, builder: ResponseBuilder
 ) -> AsyncGenerator[list[Frame]]:
-    """Do what `read` does, on the running event loop."""
+    """Do what `stream_frames` does, on the running event loop."""
     error: BaseException | None = None
     try:
-        await aperform(store, exchange.begin())
-        with reply.partial_on_error():
-            asking = True
-            while asking:
-                async with aclosing(_aframes(exchange, transport)) as reads:
-                    async for frames in reads:
+        await arun_store_ops(store, tracker.start())
+        with builder.partial_on_error():
+            request_pending = True
+            while request_pending:
+                async with aclosing(_arequest_frames(tracker, transport)) as batches:
+                    async for frames in batches:
                         yield frames
-                        if reply.cut:
+                        if builder.stopped:
                             break
-                reply.end()
-                asking = exchange.ask_again(reply.asked_again(exchange.messages))
-        reply.conversation = metadata(exchange.history)
-        with _answer_kept():
-            reply.conversation = await aperform(store, exchange.settle(reply.answer, whole=reply.whole))
+                builder.end()
+                request_pending = tracker.continue_with(builder.start_retry(tracker.messages))
+        builder.session_metadata = session_metadata(tracker.history)
+        with _log_store_errors():
+            builder.session_metadata = await arun_store_ops(
+                store, tracker.commit(builder.answer, complete=builder.complete)
+            )
     except BaseException as exc:
         error = exc
         raise
     finally:
-        with _answer_kept():
-            await aperform(store, exchange.close(error))
+        with _log_store_errors():
+            await arun_store_ops(store, tracker.release(error))
 
 
 @contextmanager
-def _answer_kept() -> Iterator[None]:
+def _log_store_errors() -> Iterator[None]:
     """Let a store that fails after the answer, or after an error, take neither away.
 
     The session stays claimed or unknown then: the next call does not continue it.
@@ -98,46 +107,46 @@ def _answer_kept() -> Iterator[None]:
         )
 
 
-def _frames(exchange: Exchange, transport: Transport) -> Generator[list[Frame]]:
-    if exchange.admission is None:
-        return transport.stream(exchange.request)
-    return _admitted_frames(exchange, exchange.admission, transport)
+def _request_frames(tracker: SessionTracker, transport: Transport) -> Generator[list[Frame]]:
+    if tracker.guard is None:
+        return transport.stream(tracker.request)
+    return _verified_frames(tracker, tracker.guard, transport)
 
 
-def _admitted_frames(
-    exchange: Exchange, admission: Admission, transport: Transport
+def _verified_frames(
+    tracker: SessionTracker, guard: SessionGuard, transport: Transport
 ) -> Generator[list[Frame]]:
     try:
-        with closing(transport.stream(exchange.request)) as reads:
-            for frames in reads:
-                yield admission.admit(frames)
-        yield admission.end()
+        with closing(transport.stream(tracker.request)) as batches:
+            for frames in batches:
+                yield guard.check(frames)
+        yield guard.flush()
     except (SessionReplacedError, BailianSessionError) as exc:
-        exchange.fall_back(exc)
+        tracker.retry_without_session(exc)
     else:
         return
-    with closing(transport.stream(exchange.request)) as reads:
-        yield from reads
+    with closing(transport.stream(tracker.request)) as batches:
+        yield from batches
 
 
-def _aframes(exchange: Exchange, transport: Transport) -> AsyncGenerator[list[Frame]]:
-    if exchange.admission is None:
-        return transport.astream(exchange.request)
-    return _admitted_aframes(exchange, exchange.admission, transport)
+def _arequest_frames(tracker: SessionTracker, transport: Transport) -> AsyncGenerator[list[Frame]]:
+    if tracker.guard is None:
+        return transport.astream(tracker.request)
+    return _averified_frames(tracker, tracker.guard, transport)
 
 
-async def _admitted_aframes(
-    exchange: Exchange, admission: Admission, transport: Transport
+async def _averified_frames(
+    tracker: SessionTracker, guard: SessionGuard, transport: Transport
 ) -> AsyncGenerator[list[Frame]]:
     try:
-        async with aclosing(transport.astream(exchange.request)) as reads:
-            async for frames in reads:
-                yield admission.admit(frames)
-        yield admission.end()
+        async with aclosing(transport.astream(tracker.request)) as batches:
+            async for frames in batches:
+                yield guard.check(frames)
+        yield guard.flush()
     except (SessionReplacedError, BailianSessionError) as exc:
-        exchange.fall_back(exc)
+        tracker.retry_without_session(exc)
     else:
         return
-    async with aclosing(transport.astream(exchange.request)) as reads:
-        async for frames in reads:
+    async with aclosing(transport.astream(tracker.request)) as batches:
+        async for frames in batches:
             yield frames

@@ -1,7 +1,7 @@
 """The hooks by which LangChain calls a model: a whole message or chunks, in threads or on event loops.
 
-What a call consists of (`_asking`, `_dialogue`) is imported at the first one: it knows dashscope, which
-takes longer to import than all the rest.
+What a call consists of (`_call`, `_frame_stream`) is imported at the first one: it knows dashscope,
+which takes longer to import than all the rest.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from langchain_core.language_models.chat_models import agenerate_from_stream, ge
 from pydantic import Field, field_validator
 
 from langchain_bailian_app._settings.connection import Id
-from langchain_bailian_app._transport.client_mixin import Connected
-from langchain_bailian_app.chat_models._runnable import EntryPoints
+from langchain_bailian_app._transport.client_mixin import ServiceClientMixin
+from langchain_bailian_app.chat_models._runnable import RunnableMethods
 from langchain_bailian_app.sessions._store import SessionStore
 
 if TYPE_CHECKING:
@@ -26,11 +26,11 @@ if TYPE_CHECKING:
     from langchain_core.outputs import ChatGenerationChunk, ChatResult
 
     from langchain_bailian_app._answer.frames import Frame
-    from langchain_bailian_app.chat_models._call import Asking
-    from langchain_bailian_app.chat_models._response import ReplyReader
+    from langchain_bailian_app.chat_models._call import PreparedCall
+    from langchain_bailian_app.chat_models._response import ResponseBuilder
 
 
-class Hooks(Connected, EntryPoints):
+class GenerationMethods(ServiceClientMixin, RunnableMethods):
     """Overrides all four, so that nothing is done in a thread that an event loop can do."""
 
     app_id: Id
@@ -60,13 +60,13 @@ class Hooks(Connected, EntryPoints):
         run_manager: CallbackManagerForLLMRun | None = None,
         **kwargs: Any,
     ) -> ChatResult:
-        if _wants_tokens(run_manager):
+        if _has_token_handler(run_manager):
             return generate_from_stream(self._stream(messages, stop, run_manager, **kwargs))
-        reply, reads = self._call(messages, stop, kwargs)
-        with closing(reads):
-            for frames in reads:
-                reply.read(frames)
-        return reply.result()
+        builder, batches = self._start_call(messages, stop, kwargs)
+        with closing(batches):
+            for frames in batches:
+                builder.feed(frames)
+        return builder.result()
 
     async def _agenerate(
         self,
@@ -75,13 +75,13 @@ class Hooks(Connected, EntryPoints):
         run_manager: AsyncCallbackManagerForLLMRun | None = None,
         **kwargs: Any,
     ) -> ChatResult:
-        if _wants_tokens(run_manager):
+        if _has_token_handler(run_manager):
             return await agenerate_from_stream(self._astream(messages, stop, run_manager, **kwargs))
-        reply, reads = await self._acall(messages, stop, kwargs)
-        async with aclosing(reads):
-            async for frames in reads:
-                reply.read(frames)
-        return reply.result()
+        builder, batches = await self._astart_call(messages, stop, kwargs)
+        async with aclosing(batches):
+            async for frames in batches:
+                builder.feed(frames)
+        return builder.result()
 
     def _stream(
         self,
@@ -90,8 +90,8 @@ class Hooks(Connected, EntryPoints):
         run_manager: CallbackManagerForLLMRun | None = None,
         **kwargs: Any,
     ) -> Generator[ChatGenerationChunk]:
-        chunks = self._chunks(messages, stop, kwargs)
-        return chunks if run_manager is None else _told(chunks, run_manager)
+        chunks = self._iter_chunks(messages, stop, kwargs)
+        return chunks if run_manager is None else _notify_callbacks(chunks, run_manager)
 
     def _astream(
         self,
@@ -100,61 +100,65 @@ class Hooks(Connected, EntryPoints):
         run_manager: AsyncCallbackManagerForLLMRun | None = None,
         **kwargs: Any,
     ) -> AsyncGenerator[ChatGenerationChunk]:
-        chunks = self._achunks(messages, stop, kwargs)
-        return chunks if run_manager is None else _atold(chunks, run_manager)
+        chunks = self._aiter_chunks(messages, stop, kwargs)
+        return chunks if run_manager is None else _anotify_callbacks(chunks, run_manager)
 
-    def _chunks(
+    def _iter_chunks(
         self, messages: list[BaseMessage], stop: list[str] | None, kwargs: dict[str, Any]
     ) -> Generator[ChatGenerationChunk]:
-        reply, reads = self._call(messages, stop, kwargs)
-        with closing(reads):
-            for frames in reads:
-                yield from reply.chunks(frames)
-        yield from reply.last_chunks()
+        builder, batches = self._start_call(messages, stop, kwargs)
+        with closing(batches):
+            for frames in batches:
+                yield from builder.chunks_from_frames(frames)
+        yield from builder.last_chunks()
 
-    async def _achunks(
+    async def _aiter_chunks(
         self, messages: list[BaseMessage], stop: list[str] | None, kwargs: dict[str, Any]
     ) -> AsyncGenerator[ChatGenerationChunk]:
-        reply, reads = await self._acall(messages, stop, kwargs)
-        async with aclosing(reads):
-            async for frames in reads:
-                for chunk in reply.chunks(frames):
+        builder, batches = await self._astart_call(messages, stop, kwargs)
+        async with aclosing(batches):
+            async for frames in batches:
+                for chunk in builder.chunks_from_frames(frames):
                     yield chunk
-        for chunk in reply.last_chunks():
+        for chunk in builder.last_chunks():
             yield chunk
 
     # -- what they share -----------------------------------------------------------------------------
 
-    def _call(
+    def _start_call(
         self, messages: Sequence[BaseMessage], stop: list[str] | None, kwargs: dict[str, Any]
-    ) -> tuple[ReplyReader, Generator[list[Frame]]]:
-        from langchain_bailian_app.chat_models._frame_stream import read
-        from langchain_bailian_app.files._inline_files import uploaded
+    ) -> tuple[ResponseBuilder, Generator[list[Frame]]]:
+        from langchain_bailian_app.chat_models._frame_stream import stream_frames
 
-        asking = self._asking(stop, kwargs)
-        messages = uploaded(self.files, messages)
-        exchange, reply = asking.sides(messages, self.app_id, self._connection())
-        return reply, read(exchange, self._transport(), asking.store, reply)
+        call = self._prepare_call(stop, kwargs)
+        if self.files is not None:
+            from langchain_bailian_app.files._inline_files import upload_inline_files
 
-    async def _acall(
+            messages = upload_inline_files(self.files, messages)
+        tracker, builder = call.start(messages, self.app_id, self._resolve_connection())
+        return builder, stream_frames(tracker, self._create_transport(), call.store, builder)
+
+    async def _astart_call(
         self, messages: Sequence[BaseMessage], stop: list[str] | None, kwargs: dict[str, Any]
-    ) -> tuple[ReplyReader, AsyncGenerator[list[Frame]]]:
-        from langchain_bailian_app.chat_models._frame_stream import aread
-        from langchain_bailian_app.files._inline_files import auploaded
+    ) -> tuple[ResponseBuilder, AsyncGenerator[list[Frame]]]:
+        from langchain_bailian_app.chat_models._frame_stream import astream_frames
 
-        asking = self._asking(stop, kwargs)
-        messages = await auploaded(self.files, messages)
-        exchange, reply = asking.sides(messages, self.app_id, self._connection())
-        return reply, aread(exchange, self._transport(), asking.store, reply)
+        call = self._prepare_call(stop, kwargs)
+        if self.files is not None:
+            from langchain_bailian_app.files._inline_files import aupload_inline_files
 
-    def _asking(self, stop: list[str] | None, kwargs: dict[str, Any]) -> Asking:
-        from langchain_bailian_app.chat_models._call import asking
+            messages = await aupload_inline_files(self.files, messages)
+        tracker, builder = call.start(messages, self.app_id, self._resolve_connection())
+        return builder, astream_frames(tracker, self._create_transport(), call.store, builder)
 
-        keywords = kwargs if stop is None else kwargs | {"stop": stop}
-        return asking(self, self.session_store, keywords)
+    def _prepare_call(self, stop: list[str] | None, kwargs: dict[str, Any]) -> PreparedCall:
+        from langchain_bailian_app.chat_models._call import prepare_call
+
+        call_kwargs = kwargs if stop is None else kwargs | {"stop": stop}
+        return prepare_call(self, self.session_store, call_kwargs)
 
 
-def _wants_tokens(
+def _has_token_handler(
     run_manager: CallbackManagerForLLMRun | AsyncCallbackManagerForLLMRun | None,
 ) -> bool:
     """Whether a handler listens for tokens: they come anyway, as every call is a stream."""
@@ -165,7 +169,7 @@ def _wants_tokens(
     )
 
 
-def _told(
+def _notify_callbacks(
     chunks: Generator[ChatGenerationChunk], run_manager: CallbackManagerForLLMRun
 ) -> Generator[ChatGenerationChunk]:
     """Tell the handlers of each chunk."""
@@ -175,10 +179,10 @@ def _told(
             yield chunk
 
 
-async def _atold(
+async def _anotify_callbacks(
     chunks: AsyncGenerator[ChatGenerationChunk], run_manager: AsyncCallbackManagerForLLMRun
 ) -> AsyncGenerator[ChatGenerationChunk]:
-    """Do what `_told` does, on the running event loop."""
+    """Do what `_notify_callbacks` does, on the running event loop."""
     async with aclosing(chunks):
         async for chunk in chunks:
             await run_manager.on_llm_new_token(chunk.text, chunk=chunk)

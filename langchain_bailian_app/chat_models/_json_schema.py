@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-_NAMES: dict[type, str] = {
+_TYPE_NAMES: dict[type, str] = {
     dict: "object",
     list: "array",
     str: "string",
@@ -22,52 +22,53 @@ _NAMES: dict[type, str] = {
 }
 
 
-def problems(value: Any, schema: Any, root: dict[str, Any], place: str = "") -> Iterator[str]:
+def iter_errors(value: Any, schema: Any, root: dict[str, Any], path: str = "") -> Iterator[str]:
     """Yield what is wrong, each with its place; `root` is the schema that references point into."""
     if not isinstance(schema, dict):
         return
-    yield from _of_value(value, schema, place)
-    for part in _parts(schema, root):
-        yield from problems(value, part, root, place)
-    for choice in ("anyOf", "oneOf"):
-        choices = schema.get(choice) or ()
-        if choices and all(any(problems(value, part, root)) for part in choices):
-            yield _at(place, "fits none of the alternatives")
+    yield from _value_errors(value, schema, path)
+    for subschema in _iter_subschemas(schema, root):
+        yield from iter_errors(value, subschema, root, path)
+    for keyword in ("anyOf", "oneOf"):
+        alternatives = schema.get(keyword) or ()
+        if alternatives and all(any(iter_errors(value, part, root)) for part in alternatives):
+            yield _format_error(path, "fits none of the alternatives")
     if isinstance(value, dict):
-        yield from _of_members(value, schema, root, place)
+        yield from _member_errors(value, schema, root, path)
     elif isinstance(value, list):
-        for number, item in enumerate(value):
-            yield from problems(item, schema.get("items"), root, f"{place}.{number}")
+        for index, item in enumerate(value):
+            yield from iter_errors(item, schema.get("items"), root, f"{path}.{index}")
 
 
-def _of_value(value: Any, schema: dict[str, Any], place: str) -> Iterator[str]:
-    wanted = schema.get("type") or ()
-    wanted = [wanted] if isinstance(wanted, str) else wanted
-    if wanted and not any(_is(value, name) for name in wanted):
-        yield _at(place, f"must be of type {' or '.join(wanted)}, not {_NAMES.get(type(value))}")
+def _value_errors(value: Any, schema: dict[str, Any], path: str) -> Iterator[str]:
+    types = schema.get("type") or ()
+    types = [types] if isinstance(types, str) else types
+    if types and not any(_is_of_type(value, name) for name in types):
+        expected, actual = " or ".join(types), _TYPE_NAMES.get(type(value))
+        yield _format_error(path, f"must be of type {expected}, not {actual}")
     elif "enum" in schema and value not in schema["enum"]:
-        yield _at(place, f"must be one of {schema['enum']}")
+        yield _format_error(path, f"must be one of {schema['enum']}")
     elif "const" in schema and value != schema["const"]:
-        yield _at(place, f"must be {schema['const']!r}")
+        yield _format_error(path, f"must be {schema['const']!r}")
 
 
-def _of_members(
-    value: dict[str, Any], schema: dict[str, Any], root: dict[str, Any], place: str
+def _member_errors(
+    value: dict[str, Any], schema: dict[str, Any], root: dict[str, Any], path: str
 ) -> Iterator[str]:
-    known = schema.get("properties") or {}
-    others = schema.get("additionalProperties")
+    properties = schema.get("properties") or {}
+    additional = schema.get("additionalProperties")
     required = schema.get("required") or ()
     for name in required:
         if name not in value:
-            yield _at(f"{place}.{name}", "is missing")
+            yield _format_error(f"{path}.{name}", "is missing")
     for name, member in value.items():
-        if name not in known and others is False:
-            yield _at(f"{place}.{name}", "is not in the schema")
+        if name not in properties and additional is False:
+            yield _format_error(f"{path}.{name}", "is not in the schema")
         elif member is not None or name in required:  # null is as good as left out
-            yield from problems(member, known.get(name, others), root, f"{place}.{name}")
+            yield from iter_errors(member, properties.get(name, additional), root, f"{path}.{name}")
 
 
-def _parts(schema: dict[str, Any], root: dict[str, Any]) -> Iterator[Any]:
+def _iter_subschemas(schema: dict[str, Any], root: dict[str, Any]) -> Iterator[Any]:
     yield from schema.get("allOf") or ()
     reference = schema.get("$ref")
     if isinstance(reference, str) and reference.startswith("#"):
@@ -77,13 +78,13 @@ def _parts(schema: dict[str, Any], root: dict[str, Any]) -> Iterator[Any]:
         yield target
 
 
-def _is(value: Any, name: str) -> bool:
+def _is_of_type(value: Any, name: str) -> bool:
     if name == "integer":
         return type(value) is int or (isinstance(value, float) and value.is_integer())
     if name == "number":
         return type(value) in {int, float}
-    return _NAMES.get(type(value)) == name
+    return _TYPE_NAMES.get(type(value)) == name
 
 
-def _at(place: str, problem: str) -> str:
-    return f"`{place[1:]}` {problem}" if place else f"it {problem}"
+def _format_error(path: str, error: str) -> str:
+    return f"`{path[1:]}` {error}" if path else f"it {error}"

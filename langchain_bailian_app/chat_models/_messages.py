@@ -27,8 +27,8 @@ from langchain_bailian_app._answer.events import (
     TextDelta,
     ToolCall,
 )
-from langchain_bailian_app._answer.recalled_memory import recalled_in
-from langchain_bailian_app.chat_models._content_blocks import PROVIDER, default_order
+from langchain_bailian_app._answer.recalled_memory import recalled_memories
+from langchain_bailian_app.chat_models._content_blocks import PROVIDER, default_block_order
 
 if TYPE_CHECKING:
     from langchain_bailian_app._answer.assembler import Answer
@@ -36,48 +36,48 @@ if TYPE_CHECKING:
 
 def chunk_from_delta(delta: Delta) -> AIMessageChunk:
     """Return the chunk for one delta: one kind of content in each."""
-    provider = {"model_provider": PROVIDER}
+    metadata = {"model_provider": PROVIDER}
     match delta:
         case TextDelta(text):
-            return AIMessageChunk(content=text, response_metadata=provider)
+            return AIMessageChunk(content=text, response_metadata=metadata)
         case ReasoningDelta(text):
-            extra: dict[str, Any] = {"reasoning_content": text}
+            kwargs: dict[str, Any] = {"reasoning_content": text}
         case StepCall() | StepResult():
-            extra = _step_kwargs([delta])
+            kwargs = _step_kwargs([delta])
         case NodeEvent():
-            extra = {"nodes": [_node(delta)]}
+            kwargs = {"nodes": [_node_entry(delta)]}
         case ToolCall():
             return AIMessageChunk(
-                content="", tool_call_chunks=[_call_chunk(delta)], response_metadata=provider
+                content="", tool_call_chunks=[_call_chunk(delta)], response_metadata=metadata
             )
-    return AIMessageChunk(content="", additional_kwargs=extra, response_metadata=provider)
+    return AIMessageChunk(content="", additional_kwargs=kwargs, response_metadata=metadata)
 
 
-def last_chunk(answer: Answer, app_id: str, conversation: dict[str, Any]) -> AIMessageChunk:
+def last_chunk(answer: Answer, app_id: str, session_metadata: dict[str, Any]) -> AIMessageChunk:
     """Return the chunk that closes a stream: all that may be said only once."""
     return AIMessageChunk(
         content="",
-        additional_kwargs=_closing_kwargs(answer),
-        response_metadata=_metadata(answer, app_id) | conversation,
-        usage_metadata=_usage(answer.usage),
+        additional_kwargs=_final_kwargs(answer),
+        response_metadata=_response_metadata(answer, app_id) | session_metadata,
+        usage_metadata=_usage_metadata(answer.usage),
         # Told only now: they might have been asked for again.
         tool_call_chunks=[_call_chunk(call) for call in answer.tool_calls if call.problem is not None],
         chunk_position="last",
     )
 
 
-def message_from_answer(answer: Answer, app_id: str, conversation: dict[str, Any]) -> AIMessage:
+def message_from_answer(answer: Answer, app_id: str, session_metadata: dict[str, Any]) -> AIMessage:
     """Return the whole message: what the chunks of the same answer merge to."""
-    kwargs = _step_kwargs(answer.steps) | _closing_kwargs(answer)
+    kwargs = _step_kwargs(answer.steps) | _final_kwargs(answer)
     if answer.reasoning:
         kwargs["reasoning_content"] = answer.reasoning
     if answer.nodes:
-        kwargs["nodes"] = [_node(event) for event in answer.nodes]
+        kwargs["nodes"] = [_node_entry(event) for event in answer.nodes]
     return AIMessage(
         content=answer.text,
         additional_kwargs=kwargs,
-        response_metadata=_metadata(answer, app_id) | conversation,
-        usage_metadata=_usage(answer.usage),
+        response_metadata=_response_metadata(answer, app_id) | session_metadata,
+        usage_metadata=_usage_metadata(answer.usage),
         tool_calls=[
             create_tool_call(name=call.name or "", args=call.args, id=call.id)
             for call in answer.tool_calls
@@ -122,70 +122,72 @@ def _step_kwargs(steps: list[StepCall | StepResult]) -> dict[str, Any]:
                 "tool_call_id": step.call_id,
                 "status": "success",
             }
-            kwargs.setdefault("thoughts", []).append(_mergeable(step.entry))
+            kwargs.setdefault("thoughts", []).append(_rename_index_key(step.entry))
         kwargs.setdefault("steps", []).append(block)
     return kwargs
 
 
-def _node(event: NodeEvent) -> dict[str, Any]:
-    return {"event": event.key} | _mergeable(event.value)
+def _node_entry(event: NodeEvent) -> dict[str, Any]:
+    return {"event": event.key} | _rename_index_key(event.value)
 
 
-def _mergeable(entry: dict[str, Any]) -> dict[str, Any]:
+def _rename_index_key(entry: dict[str, Any]) -> dict[str, Any]:
     """Rename a key that would make LangChain merge entries of a list into one."""
     return {("wire_index" if key == "index" else key): value for key, value in entry.items()}
 
 
-def _closing_kwargs(answer: Answer) -> dict[str, Any]:
+def _final_kwargs(answer: Answer) -> dict[str, Any]:
     kwargs: dict[str, Any] = {}
     if answer.doc_references:
         kwargs["doc_references"] = answer.doc_references
     if answer.citations:
         kwargs["citations"] = answer.citations
-    if answer.order != default_order(answer.order):
+    if answer.order != default_block_order(answer.order):
         kwargs["block_order"] = answer.order
     return kwargs
 
 
-def _metadata(answer: Answer, app_id: str) -> dict[str, Any]:
-    models = _models(answer.usage)
+def _response_metadata(answer: Answer, app_id: str) -> dict[str, Any]:
+    model_usage = _model_usage(answer.usage)
     metadata = {
         "model_provider": PROVIDER,
         # The model that wrote the answer comes last; an application may not tell any.
-        "model_name": next((m["model_id"] for m in reversed(models) if m.get("model_id")), app_id),
+        "model_name": next((m["model_id"] for m in reversed(model_usage) if m.get("model_id")), app_id),
         "app_id": app_id,
         "finish_reason": answer.finish_reason,
         "session_id": answer.session_id,
         "request_id": answer.request_id,
         "final_text": answer.final_text,
         "tool_call_problems": [call.problem for call in answer.tool_calls if call.problem] or None,
-        "model_usage": models or None,
-        "memories": recalled_in(answer.thoughts) or None,
-        "extra": _extra(answer) or None,
+        "model_usage": model_usage or None,
+        "memories": recalled_memories(answer.thoughts) or None,
+        "extra": _extra_metadata(answer) or None,
     }
     return {name: value for name, value in metadata.items() if value is not None}
 
 
-def _extra(answer: Answer) -> dict[str, Any]:
+def _extra_metadata(answer: Answer) -> dict[str, Any]:
     usage = {name: value for name, value in answer.usage.items() if value and name != "models"}
-    if not _models(answer.usage) and answer.usage.get("models"):
+    if not _model_usage(answer.usage) and answer.usage.get("models"):
         usage["models"] = answer.usage["models"]
     return answer.extra | ({"usage": usage} if usage else {})
 
 
-def _usage(usage: dict[str, Any]) -> UsageMetadata | None:
+def _usage_metadata(usage: dict[str, Any]) -> UsageMetadata | None:
     """Sum over the models of the newest snapshot; a model may stand there twice."""
-    counts = _models(usage) or [usage]
+    counts = _model_usage(usage) or [usage]
     if not any("input_tokens" in count or "output_tokens" in count for count in counts):
         return None
-    tokens_in = sum(_number(count.get("input_tokens")) for count in counts)
-    tokens_out = sum(_number(count.get("output_tokens")) for count in counts)
+    input_tokens = sum(_parse_count(count.get("input_tokens")) for count in counts)
+    output_tokens = sum(_parse_count(count.get("output_tokens")) for count in counts)
     return UsageMetadata(
-        input_tokens=tokens_in, output_tokens=tokens_out, total_tokens=tokens_in + tokens_out
+        input_tokens=input_tokens,
+        output_tokens=output_tokens,
+        total_tokens=input_tokens + output_tokens,
     )
 
 
-def _number(value: Any) -> int:
+def _parse_count(value: Any) -> int:
     """Read a count; what is none, an infinite number for instance, counts nothing."""
     try:
         return int(float(value))
@@ -193,6 +195,6 @@ def _number(value: Any) -> int:
         return 0
 
 
-def _models(usage: dict[str, Any]) -> list[dict[str, Any]]:
+def _model_usage(usage: dict[str, Any]) -> list[dict[str, Any]]:
     models = usage.get("models")
     return [model for model in models if isinstance(model, dict)] if isinstance(models, list) else []

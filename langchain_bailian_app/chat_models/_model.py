@@ -14,20 +14,20 @@ from langchain_core.utils import from_env
 from langchain_core.utils.function_calling import convert_to_openai_tool
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from langchain_bailian_app._settings.application import NO_TOOLS, ApplicationFields
+from langchain_bailian_app._settings.application import NO_TOOLS_MESSAGE, ApplicationFields
 from langchain_bailian_app._settings.connection import Id
 from langchain_bailian_app._version import __version__
 from langchain_bailian_app.chat_models._content_blocks import PROVIDER
-from langchain_bailian_app.chat_models._generation import Hooks
+from langchain_bailian_app.chat_models._generation import GenerationMethods
 from langchain_bailian_app.chat_models._structured_output import Method, StructuredOutput
 from langchain_bailian_app.chat_models._token_count import count_message_tokens, token_ids
-from langchain_bailian_app.chat_models._tool_prompt import tool_prompt, with_calls_as_text
+from langchain_bailian_app.chat_models._tool_prompt import render_tool_messages, tool_prompt_from_kwargs
 
 if TYPE_CHECKING:
     from langchain_core.language_models import LangSmithParams, ModelProfile
 
 
-class BailianAppChatModel(Hooks):
+class BailianAppChatModel(GenerationMethods):
     """An application of Bailian (百炼, Alibaba Cloud Model Studio) as a chat model.
 
     Setup:
@@ -83,7 +83,7 @@ class BailianAppChatModel(Hooks):
 
     model_config = ConfigDict(populate_by_name=True)
 
-    _shared_by_copies: ClassVar = ("rate_limiter", "cache", "session_store", "memory_ids")
+    _not_deepcopied: ClassVar = ("rate_limiter", "cache", "session_store", "memory_ids")
 
     app_id: Id = Field(
         default_factory=from_env(
@@ -105,8 +105,8 @@ class BailianAppChatModel(Hooks):
     def _identifying_params(self) -> dict[str, Any]:
         names = {"base_url", "workspace", "region", *ApplicationFields.model_fields}
         # Tokens and signed URLs are in no dump.
-        set_ones = self.model_dump(include=names, exclude_none=True, exclude_defaults=True)
-        return {"app_id": self.app_id} | set_ones
+        non_defaults = self.model_dump(include=names, exclude_none=True, exclude_defaults=True)
+        return {"app_id": self.app_id} | non_defaults
 
     def _get_ls_params(self, stop: list[str] | None = None, **kwargs: Any) -> LangSmithParams:
         params = super()._get_ls_params(stop=stop, **kwargs)
@@ -161,15 +161,15 @@ class BailianAppChatModel(Hooks):
                 call: it has a session.
         """
         if self.tool_calling is None:
-            raise NotImplementedError(NO_TOOLS)
-        keywords = {
+            raise NotImplementedError(NO_TOOLS_MESSAGE)
+        tool_kwargs = {
             "tools": [convert_to_openai_tool(tool) for tool in tools],
             "tool_choice": tool_choice,
         }
-        keywords |= {"parallel_tool_calls": parallel_tool_calls}
-        tool_prompt(keywords)  # says at once what is wrong
-        given = {name: value for name, value in keywords.items() if value is not None}
-        return super().bind(**given, **kwargs)
+        tool_kwargs |= {"parallel_tool_calls": parallel_tool_calls}
+        tool_prompt_from_kwargs(tool_kwargs)  # says at once what is wrong
+        bound_kwargs = {name: value for name, value in tool_kwargs.items() if value is not None}
+        return super().bind(**bound_kwargs, **kwargs)
 
     def with_structured_output(
         self,
@@ -205,7 +205,7 @@ class BailianAppChatModel(Hooks):
             OutputParserException: From the runnable: the second answer does not fit either. It is in
                 `llm_output`.
         """
-        return StructuredOutput(self, schema, method=method, include_raw=include_raw, keywords=kwargs)
+        return StructuredOutput(self, schema, method=method, include_raw=include_raw, kwargs=kwargs)
 
     def get_token_ids(self, text: str) -> list[int]:
         """Return the tokens of a text by the Qwen tokenizer: an estimate, as the model may differ."""
@@ -219,8 +219,8 @@ class BailianAppChatModel(Hooks):
         What the application adds (its prompt, passages, memory) is not counted, nor are images.
         """
         if tools and self.tool_calling is None:
-            raise NotImplementedError(NO_TOOLS)
+            raise NotImplementedError(NO_TOOLS_MESSAGE)
         if self.tool_calling is not None:
-            prompt = tool_prompt({"tools": tools})
-            messages = prompt.told(messages) if prompt else with_calls_as_text(messages)
+            prompt = tool_prompt_from_kwargs({"tools": tools})
+            messages = prompt.add_instructions(messages) if prompt else render_tool_messages(messages)
         return count_message_tokens(messages)

@@ -16,182 +16,196 @@ from langchain_core.utils.function_calling import convert_to_json_schema
 from langchain_core.utils.pydantic import is_basemodel_subclass
 from pydantic import BaseModel
 
-from langchain_bailian_app._answer.text_json import complete, find
-from langchain_bailian_app._request.transcript import language_of, last_question
-from langchain_bailian_app.chat_models._json_schema import problems
+from langchain_bailian_app._answer.text_json import extract_json, parse_incomplete
+from langchain_bailian_app._request.transcript import detect_language, find_last_question
+from langchain_bailian_app.chat_models._json_schema import iter_errors
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
 Schema = dict[str, Any] | type
 
-_MOST_PROBLEMS = 10
-_KINDS: dict[type, str] = {dict: "object", list: "array"}
+_MAX_ERRORS = 10
+_TYPE_NAMES: dict[type, str] = {dict: "object", list: "array"}
 _TOOL_KEYS = ("function", "parameters", "input_schema", "toolSpec")
 _SCHEMA_KEYS = {"type", "properties", "items", "anyOf", "oneOf", "allOf", "$ref"}
-_WORDS = {
+_TEMPLATES = {
     "zh": {
         "schema": "请只用 JSON 回答，不要代码块，也不要其他文字。"
         "回答是符合下面 JSON Schema 的数据，不是 Schema 本身：\n\n{schema}",
         "object": "请只用一个 JSON 对象回答，不要代码块，也不要其他文字。",
-        "again": "上面的回答不符合要求：{problem}\n\n请只回复改正后的完整 JSON，不要其他文字。",
+        "retry": "上面的回答不符合要求：{error}\n\n请只回复改正后的完整 JSON，不要其他文字。",
     },
     "en": {
         "schema": "Answer with JSON only: no code fence, no other text. "
         "The answer is data that fits this JSON Schema, not the schema itself:\n\n{schema}",
         "object": "Answer with one JSON object only: no code fence, no other text.",
-        "again": "That answer does not fit: {problem}\n\nReply with the whole corrected JSON only, no "
+        "retry": "That answer does not fit: {error}\n\nReply with the whole corrected JSON only, no "
         "other text.",
     },
 }
 
 
 @dataclass(frozen=True, slots=True)
-class Reading:
+class ParseResult:
     """What an answer is, or why it is nothing."""
 
     parsed: Any = None
-    problem: str | None = None
+    error: str | None = None
 
 
-class OutputFormat:
+class OutputSchema:
     """What an answer is to fit.
 
     Args:
         schema: A pydantic class, a `TypedDict` class, a JSON Schema; None for any object.
-        told: Whether the application is told the schema, or only that it is to answer with JSON.
+        include_schema: Whether the application is told the schema, or only that it is to answer with
+            JSON.
 
     Raises:
         ValueError: The schema is none of these, or not of an object or array.
     """
 
-    def __init__(self, schema: Schema | None, *, told: bool) -> None:
-        self._class = schema if isinstance(schema, type) and is_basemodel_subclass(schema) else None
-        self._schema = {"type": "object"} if schema is None else _json_schema(schema)
-        self._told = told
+    def __init__(self, schema: Schema | None, *, include_schema: bool) -> None:
+        self._model_class = (
+            schema if isinstance(schema, type) and is_basemodel_subclass(schema) else None
+        )
+        self._json_schema = {"type": "object"} if schema is None else _to_json_schema(schema)
+        self._include_schema = include_schema
 
-    def asked(self, messages: Sequence[BaseMessage]) -> list[BaseMessage]:
+    def add_instructions(self, messages: Sequence[BaseMessage]) -> list[BaseMessage]:
         """Return the messages, with what is wanted at the end of the last question."""
-        schema = json.dumps(self._schema, ensure_ascii=False)
-        request = _words(messages)["schema" if self._told else "object"].format(schema=schema)
-        place = last_question(messages)
-        if place is None:  # the model says what is missing
+        schema = json.dumps(self._json_schema, ensure_ascii=False)
+        template = _templates_for(messages)["schema" if self._include_schema else "object"]
+        instructions = template.format(schema=schema)
+        index = find_last_question(messages)
+        if index is None:  # the model says what is missing
             return list(messages)
-        question = messages[place]
-        content: Any = f"{question.text}\n\n{request}"
+        question = messages[index]
+        content: Any = f"{question.text}\n\n{instructions}"
         if not isinstance(question.content, str):
-            content = [*question.content, {"type": "text", "text": f"\n\n{request}"}]
-        asked = question.model_copy(update={"content": content})
-        return [*messages[:place], asked, *messages[place + 1 :]]
+            content = [*question.content, {"type": "text", "text": f"\n\n{instructions}"}]
+        new_question = question.model_copy(update={"content": content})
+        return [*messages[:index], new_question, *messages[index + 1 :]]
 
-    def asked_again(self, asked: Sequence[BaseMessage], answer: str, problem: str) -> list[BaseMessage]:
+    def retry_messages(
+        self, messages: Sequence[BaseMessage], answer: str, error: str
+    ) -> list[BaseMessage]:
         """Return the messages that ask for the answer once more."""
-        again = HumanMessage(_words(asked)["again"].format(problem=problem))
-        told = [AIMessage(answer)] if answer.strip() else []
-        return [*asked, *told, again]
+        retry = HumanMessage(_templates_for(messages)["retry"].format(error=error))
+        answers = [AIMessage(answer)] if answer.strip() else []
+        return [*messages, *answers, retry]
 
-    def read(self, answer: str) -> Reading:
+    def parse(self, answer: str) -> ParseResult:
         """Read a whole answer: the first JSON in it that fits."""
-        found = find(answer)
-        wrong = []
-        for value in found.values:
-            reading = self._fitted(value)
-            if reading.problem is None:
-                return reading
-            wrong.append((len(str(value)), reading.problem))
-        if wrong:  # of several, the longest is what was meant
-            return Reading(problem=max(wrong)[1])
-        if found.begun:
-            return Reading(problem="the JSON breaks off before its end")
-        return Reading(problem=found.broken or "there is no JSON in it")
+        extracted = extract_json(answer)
+        errors = []
+        for value in extracted.values:
+            result = self._validate(value)
+            if result.error is None:
+                return result
+            errors.append((len(str(value)), result.error))
+        if errors:  # of several, the longest is what was meant
+            return ParseResult(error=max(errors)[1])
+        if extracted.incomplete:
+            return ParseResult(error="the JSON breaks off before its end")
+        return ParseResult(error=extracted.error or "there is no JSON in it")
 
-    def read_part(self, answer: str) -> Any:
+    def parse_partial(self, answer: str) -> Any:
         """Read the beginning of an answer: an instance once it is one, else what has come so far."""
-        found = find(answer)
-        for value in found.values:
-            reading = self._fitted(value)
-            if reading.problem is None:
-                return reading.parsed
-        part = complete(found.begun)
-        if self._class is not None and part is not None:
-            return self._fitted(part).parsed
-        kind = self._schema.get("type")
-        return part if not isinstance(kind, str) or kind == _KINDS.get(type(part)) else None
+        extracted = extract_json(answer)
+        for value in extracted.values:
+            result = self._validate(value)
+            if result.error is None:
+                return result.parsed
+        value = parse_incomplete(extracted.incomplete)
+        if self._model_class is not None and value is not None:
+            return self._validate(value).parsed
+        expected_type = self._json_schema.get("type")
+        matches = not isinstance(expected_type, str) or expected_type == _TYPE_NAMES.get(type(value))
+        return value if matches else None
 
-    def _fitted(self, value: Any) -> Reading:
-        if self._class is not None:
-            return _instance(self._class, value)
-        wrong = _told(problems(value, self._schema, self._schema))
-        return Reading(problem=wrong) if wrong else Reading(value)
+    def _validate(self, value: Any) -> ParseResult:
+        if self._model_class is not None:
+            return _validate_with_class(self._model_class, value)
+        error = _join_errors(iter_errors(value, self._json_schema, self._json_schema))
+        return ParseResult(error=error) if error else ParseResult(value)
 
 
-def _instance(kind: Any, value: Any) -> Reading:
+def _validate_with_class(model_class: Any, value: Any) -> ParseResult:
     try:
-        if issubclass(kind, BaseModel):
+        if issubclass(model_class, BaseModel):
             # Read as JSON, where also a strict model takes a date or an enumeration for a string.
-            return Reading(kind.model_validate_json(json.dumps(value)))
-        return Reading(kind.parse_obj(value))
+            return ParseResult(model_class.model_validate_json(json.dumps(value)))
+        return ParseResult(model_class.parse_obj(value))
     except ValueError as exc:  # of pydantic 2 or 1, which wrap those of validators
         errors = cast("Any", exc).errors()
-        places = ((".".join(map(str, error["loc"])), error["msg"]) for error in errors)
-        return Reading(problem=_told(f"`{place}`: {text}" if place else text for place, text in places))
+        located_errors = ((".".join(map(str, error["loc"])), error["msg"]) for error in errors)
+        return ParseResult(
+            error=_join_errors(f"`{path}`: {text}" if path else text for path, text in located_errors)
+        )
 
 
-def _told(wrong: Iterable[str]) -> str:
-    return "; ".join(itertools.islice(wrong, _MOST_PROBLEMS))
+def _join_errors(errors: Iterable[str]) -> str:
+    return "; ".join(itertools.islice(errors, _MAX_ERRORS))
 
 
-def _json_schema(schema: Schema) -> dict[str, Any]:
-    found = _converted(schema)
-    if "properties" in found:
-        found = {"type": "object"} | found
-    if isinstance(schema, dict) and not found.keys() & _SCHEMA_KEYS:
+def _to_json_schema(schema: Schema) -> dict[str, Any]:
+    json_schema = _convert_schema(schema)
+    if "properties" in json_schema:
+        json_schema = {"type": "object"} | json_schema
+    if isinstance(schema, dict) and not json_schema.keys() & _SCHEMA_KEYS:
         message = f"this is no JSON Schema, as it has none of {sorted(_SCHEMA_KEYS)}: {schema}"
         raise ValueError(message)
-    if isinstance(kind := found.get("type"), str) and kind not in {"object", "array"}:
-        message = f"a structured answer is an object or an array, but the schema is of type {kind!r}"
+    schema_type = json_schema.get("type")
+    if isinstance(schema_type, str) and schema_type not in _TYPE_NAMES.values():
+        message = (
+            f"a structured answer is an object or an array, but the schema is of type {schema_type!r}"
+        )
         raise ValueError(message)
-    return found
+    return json_schema
 
 
-def _converted(schema: Schema) -> dict[str, Any]:
+def _convert_schema(schema: Schema) -> dict[str, Any]:
     if isinstance(schema, dict):
         is_tool = any(isinstance(schema.get(key), dict) for key in _TOOL_KEYS)
         return convert_to_json_schema(schema) if is_tool else schema
     if is_basemodel_subclass(schema):  # core's conversion loses references of a class to itself
-        kind: Any = schema
-        found: dict[str, Any] = (
-            kind.model_json_schema() if issubclass(kind, BaseModel) else kind.schema()
+        model_class: Any = schema
+        json_schema: dict[str, Any] = (
+            model_class.model_json_schema()
+            if issubclass(model_class, BaseModel)
+            else model_class.schema()
         )
-        return found
+        return json_schema
     if not (issubclass(schema, dict) and hasattr(schema, "__required_keys__")):
         message = f"a schema is a pydantic class, a TypedDict class or a JSON Schema, not {schema!r}"
         raise ValueError(message)
     try:
-        found = _without_help_on_dict(convert_to_json_schema(schema))
+        json_schema = _strip_dict_docstrings(convert_to_json_schema(schema))
     except TypeError as exc:
         message = (
             f"{schema.__name__} cannot be made a JSON Schema ({exc}): write a key that may be missing "
             'as `Annotated[str, None, "what it is"]`, or take a pydantic class'
         )
         raise ValueError(message) from exc
-    return found
+    return json_schema
 
 
-def _without_help_on_dict(part: Any) -> Any:
+def _strip_dict_docstrings(value: Any) -> Any:
     """Leave out what Python says of `dict`, which core takes for the words of a class without any."""
-    if isinstance(part, list):
-        return [_without_help_on_dict(item) for item in part]
-    if not isinstance(part, dict):
-        return part
+    if isinstance(value, list):
+        return [_strip_dict_docstrings(item) for item in value]
+    if not isinstance(value, dict):
+        return value
     return {
-        name: _without_help_on_dict(item)
-        for name, item in part.items()
+        name: _strip_dict_docstrings(item)
+        for name, item in value.items()
         if not (name == "description" and str(item).startswith("dict() -> "))
     }
 
 
-def _words(messages: Sequence[BaseMessage]) -> dict[str, str]:
+def _templates_for(messages: Sequence[BaseMessage]) -> dict[str, str]:
     """Return the words in the language of the last question."""
-    place = last_question(messages)
-    return _WORDS["en" if place is None else language_of(messages[place].text)]
+    index = find_last_question(messages)
+    return _TEMPLATES["en" if index is None else detect_language(messages[index].text)]

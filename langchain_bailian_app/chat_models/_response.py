@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any
 from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
 
 from langchain_bailian_app import errors
-from langchain_bailian_app._answer.assembler import UNKNOWN_FINISH, Answer, AnswerReader
+from langchain_bailian_app._answer.assembler import UNKNOWN_FINISH_REASON, Answer, AnswerAssembler
 from langchain_bailian_app._answer.events import Delta, TextDelta
-from langchain_bailian_app.chat_models._chunks import generation_chunk
+from langchain_bailian_app.chat_models._chunks import generation_chunk_from_delta
 from langchain_bailian_app.chat_models._messages import last_chunk, message_from_answer
 
 if TYPE_CHECKING:
@@ -26,68 +26,72 @@ if TYPE_CHECKING:
     from langchain_core.messages import BaseMessage
 
     from langchain_bailian_app._answer.frames import Frame
-    from langchain_bailian_app._answer.steps import Steps
+    from langchain_bailian_app._answer.steps import StepReader
     from langchain_bailian_app._settings.application import ApplicationFields
     from langchain_bailian_app.chat_models._tool_prompt import ToolPrompt
 
+SEPARATOR = "\n\n"
+"""What stands between the texts of two replies, if both have one."""
 
 _logger = logging.getLogger("langchain_bailian_app")
 
 
-class ReplyReader:
+class ResponseBuilder:
     """Reads the reply to one call."""
 
     def __init__(
-        self, app_id: str, options: ApplicationFields, tools: ToolPrompt | None = None
+        self, app_id: str, options: ApplicationFields, tool_prompt: ToolPrompt | None = None
     ) -> None:
         self._app_id = app_id
         self._accept_missing_stop = options.accept_missing_stop
         self._answer_node = options.answer_node
         self._options = options
-        self._tools = tools
-        self._reader = self._new_reader()
-        self._first: Answer | None = None
-        self._has_begun = False
-        self._rest: list[Delta] = []
+        self._tool_prompt = tool_prompt
+        self._assembler = self._new_assembler()
+        self._first_answer: Answer | None = None
+        self._second_text_started = False
+        self._pending: list[Delta] = []
         self.answer = Answer()
-        self.conversation: dict[str, Any] = {}
+        self.session_metadata: dict[str, Any] = {}
         """What the metadata of the message says of its conversation."""
 
     @property
-    def cut(self) -> bool:
+    def stopped(self) -> bool:
         """Whether a `stop` sequence has come: the rest of the reply is of no interest."""
-        return self._reader.cut
+        return self._assembler.stopped
 
     @property
-    def whole(self) -> bool:
+    def complete(self) -> bool:
         """Whether the service has ended the answer, rather than a `stop` sequence or a lost ending."""
-        return not self.cut and self.answer.finish_reason not in (None, UNKNOWN_FINISH)
+        return not self.stopped and self.answer.finish_reason not in (None, UNKNOWN_FINISH_REASON)
 
-    def read(self, frames: list[Frame]) -> list[Delta]:
+    def feed(self, frames: list[Frame]) -> list[Delta]:
         """Take the next frames, return what they add."""
         deltas: list[Delta] = []
         for frame in frames:
-            deltas += self._reader.feed(frame)
-        if self._first is None:
+            deltas += self._assembler.feed(frame)
+        if self._first_answer is None:
             return deltas
-        rest, self._rest = self._rest, []
-        return [*rest, *self._apart(deltas)]
+        pending, self._pending = self._pending, []
+        return [*pending, *self._separate_texts(deltas)]
 
-    def chunks(self, frames: list[Frame]) -> list[ChatGenerationChunk]:
+    def chunks_from_frames(self, frames: list[Frame]) -> list[ChatGenerationChunk]:
         """Take the next frames, return the chunks that they make."""
-        return list(map(generation_chunk, self.read(frames)))
+        return list(map(generation_chunk_from_delta, self.feed(frames)))
 
-    def end(self, *, hint: bool = True) -> None:
+    def end(self, *, warn_missing_references: bool = True) -> None:
         """Note that no more frames come.
 
         Args:
-            hint: Whether to say why an answer from documents names none.
+            warn_missing_references: Whether to say why an answer from documents names none.
 
         Raises:
             BailianStreamError: The answer is not complete.
         """
-        self._rest += self._apart(self._reader.end(accept_missing_stop=self._accept_missing_stop))
-        self.answer = self.so_far()
+        self._pending += self._separate_texts(
+            self._assembler.end(accept_missing_stop=self._accept_missing_stop)
+        )
+        self.answer = self.current_answer()
         if self.answer.finish_reason is None:
             message = (
                 "the stream ended without a finish reason, so the answer may be incomplete: see "
@@ -95,71 +99,71 @@ class ReplyReader:
             )
             raise errors.BailianStreamError(message, request_id=self.answer.request_id)
         if self.answer.final_text is not None:
-            who = f"node {self._answer_node!r}" if self._answer_node else "its End and output nodes"
+            source = f"node {self._answer_node!r}" if self._answer_node else "its End and output nodes"
             message = (
-                f"workflow {self._app_id} ends with another text than {who} said: it is kept in "
+                f"workflow {self._app_id} ends with another text than {source} said: it is kept in "
                 "`response_metadata['final_text']`"
             )
             warnings.warn(message, stacklevel=2)
         if self._answer_node is not None:
-            self._look_for_node(self._answer_node)
-        if hint and self.answer.references_missing:
-            _hint_at_references(self._app_id)
+            self._check_answer_node(self._answer_node)
+        if warn_missing_references and self.answer.references_missing:
+            _warn_about_missing_references(self._app_id)
 
-    def asked_again(self, messages: Sequence[BaseMessage]) -> list[BaseMessage]:
+    def start_retry(self, messages: Sequence[BaseMessage]) -> list[BaseMessage]:
         """Return what to say if the answer has to be asked for once more, and read the next reply then.
 
         Args:
             messages: What was asked.
         """
-        if self._tools is None or self._first is not None or self.cut:
+        if self._tool_prompt is None or self._first_answer is not None or self.stopped:
             return []
-        if self._tools.problem(self.answer) is None:
+        if self._tool_prompt.retry_reason(self.answer) is None:
             return []
-        self._first = self.answer
-        self._reader = self._new_reader(self._reader.steps)
-        return self._tools.asked_again(messages, self.answer)
+        self._first_answer = self.answer
+        self._assembler = self._new_assembler(self._assembler.step_reader)
+        return self._tool_prompt.retry_messages(messages, self.answer)
 
-    def _new_reader(self, steps: Steps | None = None) -> AnswerReader:
-        return AnswerReader(
+    def _new_assembler(self, step_reader: StepReader | None = None) -> AnswerAssembler:
+        return AnswerAssembler(
             markers=self._options.citation_markers,
             stop=self._options.stop,
             answer_node=self._options.answer_node,
-            calls=self._tools.reader() if self._tools else None,
-            steps=steps,
+            tool_call_parser=self._tool_prompt.new_parser() if self._tool_prompt else None,
+            step_reader=step_reader,
         )
 
-    def _apart(self, deltas: list[Delta]) -> list[Delta]:
+    def _separate_texts(self, deltas: list[Delta]) -> list[Delta]:
         """Keep the text of a second reply apart from that of the first."""
-        if self._first is None or not self._first.text or self._has_begun:
+        if self._first_answer is None or not self._first_answer.text or self._second_text_started:
             return deltas
-        for place, delta in enumerate(deltas):
+        for index, delta in enumerate(deltas):
             if isinstance(delta, TextDelta):
-                self._has_begun = True
-                return [*deltas[:place], TextDelta(APART + delta.text), *deltas[place + 1 :]]
+                self._second_text_started = True
+                return [*deltas[:index], TextDelta(SEPARATOR + delta.text), *deltas[index + 1 :]]
         return deltas
 
-    def _look_for_node(self, answer_node: str) -> None:
+    def _check_answer_node(self, answer_node: str) -> None:
         """Say so if no node of a workflow is called as was asked."""
         nodes = [event.value for event in self.answer.nodes]
-        names = ("node_id", "name", "type")
-        if nodes and not any(answer_node in map(node.get, names) for node in nodes):
-            seen = {str(node.get("name") or node.get("node_id")): None for node in nodes}
-            _hint_at_nodes(self._app_id, answer_node, ", ".join(seen))
+        name_fields = ("node_id", "name", "type")
+        if nodes and not any(answer_node in map(node.get, name_fields) for node in nodes):
+            node_names = {str(node.get("name") or node.get("node_id")): None for node in nodes}
+            _warn_about_unknown_node(self._app_id, answer_node, ", ".join(node_names))
 
-    def so_far(self) -> Answer:
+    def current_answer(self) -> Answer:
         """Return what has come of the answer."""
-        answer = self._reader.answer()
-        return answer if self._first is None else joined(self._first, answer)
+        answer = self._assembler.answer()
+        return answer if self._first_answer is None else merge_answers(self._first_answer, answer)
 
     def last_chunks(self) -> list[ChatGenerationChunk]:
         """Return the chunks that close the stream."""
-        last = last_chunk(self.answer, self._app_id, self.conversation)
-        return [*map(generation_chunk, self._rest), ChatGenerationChunk(message=last)]
+        last = last_chunk(self.answer, self._app_id, self.session_metadata)
+        return [*map(generation_chunk_from_delta, self._pending), ChatGenerationChunk(message=last)]
 
     def result(self) -> ChatResult:
         """Return the whole message, as LangChain wants it."""
-        message = message_from_answer(self.answer, self._app_id, self.conversation)
+        message = message_from_answer(self.answer, self._app_id, self.session_metadata)
         return ChatResult(generations=[ChatGeneration(message=message)])
 
     @contextmanager
@@ -168,8 +172,8 @@ class ReplyReader:
         try:
             yield
         except errors.BailianError as error:
-            self._reader.end()
-            answer = self.so_far()
+            self._assembler.end()
+            answer = self.current_answer()
             if answer.session_id or answer.request_id:
                 answer.finish_reason = None
                 error.partial = message_from_answer(answer, self._app_id, {})
@@ -177,12 +181,12 @@ class ReplyReader:
 
 
 @lru_cache(maxsize=256)  # once for each node
-def _hint_at_nodes(app_id: str, answer_node: str, seen: str) -> None:
-    _logger.warning("workflow %s has no node %r: it has %s", app_id, answer_node, seen)
+def _warn_about_unknown_node(app_id: str, answer_node: str, node_names: str) -> None:
+    _logger.warning("workflow %s has no node %r: it has %s", app_id, answer_node, node_names)
 
 
 @lru_cache(maxsize=256)  # once for each application
-def _hint_at_references(app_id: str) -> None:
+def _warn_about_missing_references(app_id: str) -> None:
     _logger.warning(
         "application %s answers from documents, but does not say which: switch on 展示回答来源 (show "
         "sources) in the console and publish the application again",
@@ -190,17 +194,13 @@ def _hint_at_references(app_id: str) -> None:
     )
 
 
-APART = "\n\n"
-"""What stands between the texts of both, if both have one."""
-
-
-def joined(first: Answer, second: Answer) -> Answer:
+def merge_answers(first: Answer, second: Answer) -> Answer:
     """Return what both replies sum up to, but for the calls of the first, which the second replaces."""
-    before = first.text + (APART if first.text and second.text else "")
-    shift = len(before)
+    prefix = first.text + (SEPARATOR if first.text and second.text else "")
+    offset = len(prefix)
     return replace(
         second,
-        text=before + second.text,
+        text=prefix + second.text,
         reasoning=first.reasoning + second.reasoning,
         steps=[*first.steps, *second.steps],
         nodes=[*first.nodes, *second.nodes],
@@ -208,20 +208,24 @@ def joined(first: Answer, second: Answer) -> Answer:
         session_id=second.session_id or first.session_id,
         request_id=second.request_id or first.request_id,
         doc_references=[*(first.doc_references or ()), *(second.doc_references or ())] or None,
-        citations=[*first.citations, *(_shifted(citation, shift) for citation in second.citations)],
-        usage=second.usage | {"models": [*_counts(first.usage), *_counts(second.usage)]},
+        citations=[
+            *first.citations,
+            *(_shift_citation(citation, offset) for citation in second.citations),
+        ],
+        usage=second.usage
+        | {"models": [*_usage_by_model(first.usage), *_usage_by_model(second.usage)]},
         extra=first.extra | second.extra,
         final_text=second.final_text or first.final_text,
         references_missing=first.references_missing or second.references_missing,
     )
 
 
-def _shifted(citation: dict[str, Any], shift: int) -> dict[str, Any]:
-    places = {name: citation[name] + shift for name in ("start_index", "end_index") if name in citation}
-    return citation | places
+def _shift_citation(citation: dict[str, Any], offset: int) -> dict[str, Any]:
+    keys = ("start_index", "end_index")
+    return citation | {key: citation[key] + offset for key in keys if key in citation}
 
 
-def _counts(usage: dict[str, Any]) -> list[Any]:
+def _usage_by_model(usage: dict[str, Any]) -> list[Any]:
     """Return the tokens of each model; of a snapshot that names none, the snapshot."""
     models = usage.get("models")
     if isinstance(models, list):

@@ -15,9 +15,13 @@ from langchain_core.load import dumpd
 from langchain_core.runnables import RunnableConfig, ensure_config
 from pydantic import Field, PrivateAttr
 
-from langchain_bailian_app._settings.application import SIGNED, ApplicationFields, hide_secrets
+from langchain_bailian_app._settings.application import (
+    SIGNED_URL_FIELDS,
+    ApplicationFields,
+    wrap_secrets,
+)
 from langchain_bailian_app.options._options import BizParams
-from langchain_bailian_app.options._signed_urls import unsigned
+from langchain_bailian_app.options._signed_urls import redact_url
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
@@ -25,39 +29,41 @@ if TYPE_CHECKING:
     from langchain_core.messages import AIMessage, AIMessageChunk
     from langchain_core.outputs import ChatResult
 
-_SESSION = "bailian_session_id"  # in `configurable`
-_USER = "user_id"  # in `configurable`
-_DISTINGUISHING = ("history", "session_id", "biz_params", "image_list", "file_list")
+_SESSION_ID_KEY = "bailian_session_id"  # in `configurable`
+_USER_ID_KEY = "user_id"  # in `configurable`
+_CACHE_BYPASS_FIELDS = ("history", "session_id", "biz_params", "image_list", "file_list")
 
 
-def without_session(config: RunnableConfig) -> RunnableConfig:
+def drop_session(config: RunnableConfig) -> RunnableConfig:
     """Return the config for a call inside another one, whose session is not its own."""
     configurable = config.get("configurable") or {}
-    inside = {key: value for key, value in configurable.items() if key != _SESSION}
-    return {**config, "configurable": inside}
+    inner_configurable = {key: value for key, value in configurable.items() if key != _SESSION_ID_KEY}
+    return {**config, "configurable": inner_configurable}
 
 
-def memory_of(user: Any, memory_ids: Mapping[str, str] | Callable[[str], str | None]) -> str:
+def memory_id_for_user(
+    user_id: Any, memory_ids: Mapping[str, str] | Callable[[str], str | None]
+) -> str:
     """Return the memory of a user.
 
     Raises:
         ValueError: No user is named, or none is known by this name.
     """
-    if user is None:
+    if user_id is None:
         message = (
             "`memory_ids` is set, but nobody says whose call this is: give `configurable.user_id` in "
             "the config, or `memory_id=`; `generate` and its siblings see no config"
         )
         raise ValueError(message)
-    known = memory_ids if callable(memory_ids) else memory_ids.get
-    memory_id = known(str(user))
+    lookup = memory_ids if callable(memory_ids) else memory_ids.get
+    memory_id = lookup(str(user_id))
     if not memory_id:
-        message = f"`memory_ids` knows no memory of the user {str(user)!r}: make one and add it"
+        message = f"`memory_ids` knows no memory of the user {str(user_id)!r}: make one and add it"
         raise ValueError(message)
     return memory_id
 
 
-class EntryPoints(ApplicationFields, BaseChatModel):
+class RunnableMethods(ApplicationFields, BaseChatModel):
     """Overrides every public way to call a model; `batch` and chains go through these."""
 
     memory_ids: Mapping[str, str] | Callable[[str], str | None] | None = Field(
@@ -70,15 +76,15 @@ class EntryPoints(ApplicationFields, BaseChatModel):
     all users share. The function is called where the model is, on the event loop too.
     """
 
-    _dump: dict[str, Any] | None = PrivateAttr(default=None)
+    _serialized_dump: dict[str, Any] | None = PrivateAttr(default=None)
 
     @property
     def _serialized(self) -> dict[str, Any]:
         # LangChain keeps it among the fields, where it disturbs another thread that goes through them
         # for a first call of its own; up to Python 3.11 one thread at a time made it.
-        if self._dump is None:
-            self._dump = cast("dict[str, Any]", dumpd(self))
-        return self._dump
+        if self._serialized_dump is None:
+            self._serialized_dump = cast("dict[str, Any]", dumpd(self))
+        return self._serialized_dump
 
     def invoke(
         self,
@@ -88,7 +94,7 @@ class EntryPoints(ApplicationFields, BaseChatModel):
         stop: list[str] | None = None,
         **kwargs: Any,
     ) -> AIMessage:
-        return super().invoke(input, config, stop=stop, **self._prepared(kwargs, config))
+        return super().invoke(input, config, stop=stop, **self._merge_config(kwargs, config))
 
     async def ainvoke(
         self,
@@ -98,7 +104,7 @@ class EntryPoints(ApplicationFields, BaseChatModel):
         stop: list[str] | None = None,
         **kwargs: Any,
     ) -> AIMessage:
-        return await super().ainvoke(input, config, stop=stop, **self._prepared(kwargs, config))
+        return await super().ainvoke(input, config, stop=stop, **self._merge_config(kwargs, config))
 
     def stream(
         self,
@@ -108,7 +114,7 @@ class EntryPoints(ApplicationFields, BaseChatModel):
         stop: list[str] | None = None,
         **kwargs: Any,
     ) -> Iterator[AIMessageChunk]:
-        return super().stream(input, config, stop=stop, **self._prepared(kwargs, config))
+        return super().stream(input, config, stop=stop, **self._merge_config(kwargs, config))
 
     def astream(
         self,
@@ -118,59 +124,61 @@ class EntryPoints(ApplicationFields, BaseChatModel):
         stop: list[str] | None = None,
         **kwargs: Any,
     ) -> AsyncIterator[AIMessageChunk]:
-        return super().astream(input, config, stop=stop, **self._prepared(kwargs, config))
+        return super().astream(input, config, stop=stop, **self._merge_config(kwargs, config))
 
     if not TYPE_CHECKING:  # the overloads of the base class tell users more than these signatures
 
         def stream_events(self, input: Any, config: Any = None, **kwargs: Any) -> Any:
-            return super().stream_events(input, config, **self._prepared(kwargs, config))
+            return super().stream_events(input, config, **self._merge_config(kwargs, config))
 
         def astream_events(self, input: Any, config: Any = None, **kwargs: Any) -> Any:
-            return super().astream_events(input, config, **self._prepared(kwargs, config))
+            return super().astream_events(input, config, **self._merge_config(kwargs, config))
 
         def bind(self, **kwargs: Any) -> Any:
-            return super().bind(**hide_secrets(kwargs))
+            return super().bind(**wrap_secrets(kwargs))
 
-    def _prepared(self, kwargs: dict[str, Any], config: RunnableConfig | None) -> dict[str, Any]:
-        kwargs = hide_secrets(kwargs)
-        wanted = {"session_id": _SESSION}
+    def _merge_config(self, kwargs: dict[str, Any], config: RunnableConfig | None) -> dict[str, Any]:
+        kwargs = wrap_secrets(kwargs)
+        config_keys = {"session_id": _SESSION_ID_KEY}
         if (kwargs.get("history") or self.history) == "thread":
-            wanted["session_key"] = "thread_id"
+            config_keys["session_key"] = "thread_id"
         configurable = ensure_config(config).get("configurable") or {}
-        for name, key in wanted.items():
+        for name, key in config_keys.items():
             if kwargs.get(name) is None and configurable.get(key) is not None:
                 kwargs = kwargs | {name: str(configurable[key])}  # thread ids may be numbers
         if self.memory_ids is not None and (kwargs.get("memory_id") or self.memory_id) is None:
-            kwargs = kwargs | {"memory_id": memory_of(configurable.get(_USER), self.memory_ids)}
+            memory_id = memory_id_for_user(configurable.get(_USER_ID_KEY), self.memory_ids)
+            kwargs = kwargs | {"memory_id": memory_id}
         return kwargs
 
     def _generate_with_cache(self, *args: Any, **kwargs: Any) -> ChatResult:
-        model = self._without_cache(kwargs)
-        return super(EntryPoints, model)._generate_with_cache(*args, **kwargs)
+        model = self._bypass_cache_if_unsafe(kwargs)
+        return super(RunnableMethods, model)._generate_with_cache(*args, **kwargs)
 
     async def _agenerate_with_cache(self, *args: Any, **kwargs: Any) -> ChatResult:
-        model = self._without_cache(kwargs)
-        return await super(EntryPoints, model)._agenerate_with_cache(*args, **kwargs)
+        model = self._bypass_cache_if_unsafe(kwargs)
+        return await super(RunnableMethods, model)._agenerate_with_cache(*args, **kwargs)
 
-    def _without_cache(self, kwargs: dict[str, Any]) -> Self:
+    def _bypass_cache_if_unsafe(self, kwargs: dict[str, Any]) -> Self:
         """Return this model; without LangChain's cache, if a cached answer would be a wrong one.
 
         It would add no turn to a session, and what tells one user's call from another's, tokens and
         signed URLs, is not in the key under which it is kept.
         """
-        given = {name: kwargs.get(name) or getattr(self, name) for name in _DISTINGUISHING}
-        biz_params = given["biz_params"]
-        tokens = isinstance(biz_params, BizParams) and biz_params.user_defined_tokens
-        session = given["history"] != "messages" or given["session_id"]
-        if self.cache is False or not (session or tokens or given["image_list"] or given["file_list"]):
+        values = {name: kwargs.get(name) or getattr(self, name) for name in _CACHE_BYPASS_FIELDS}
+        biz_params = values["biz_params"]
+        user_tokens = isinstance(biz_params, BizParams) and biz_params.user_defined_tokens
+        uses_session = values["history"] != "messages" or values["session_id"]
+        unsafe = uses_session or user_tokens or values["image_list"] or values["file_list"]
+        if self.cache is False or not unsafe:
             return self
         return self.model_copy(update={"cache": False})
 
     def _get_invocation_params(self, stop: list[str] | None = None, **kwargs: Any) -> dict[str, Any]:
         # `generate`, called directly, passes by the methods above.
-        shown = hide_secrets(kwargs)
-        for name in SIGNED:
+        redacted = wrap_secrets(kwargs)
+        for name in SIGNED_URL_FIELDS:
             if urls := kwargs.get(name):
                 urls = [urls] if isinstance(urls, str) else urls
-                shown = shown | {name: [unsigned(url) for url in urls]}
-        return super()._get_invocation_params(stop=stop, **shown)
+                redacted = redacted | {name: [redact_url(url) for url in urls]}
+        return super()._get_invocation_params(stop=stop, **redacted)

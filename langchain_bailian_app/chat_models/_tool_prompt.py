@@ -1,7 +1,7 @@
 """Tool calling by prompt: tools and results told in words, for a service that has no field for them.
 
 An application can be given no tools of the caller's. So the request describes them, and asks for calls
-in the form that `_tool_calls` reads: emulated, which a model may or may not follow.
+in the form that `_answer.tool_calls` reads: emulated, which a model may or may not follow.
 """
 
 from __future__ import annotations
@@ -14,18 +14,18 @@ from typing import TYPE_CHECKING, Any
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, SystemMessage, ToolMessage
 from langchain_core.utils.function_calling import convert_to_openai_tool
 
-from langchain_bailian_app._answer.tool_calls import CLOSING, OPENING, CallReader
-from langchain_bailian_app._request.attachments import part_of
-from langchain_bailian_app._request.transcript import language_of, last_question
+from langchain_bailian_app._answer.tool_calls import CLOSING_TAG, OPENING_TAG, ToolCallParser
+from langchain_bailian_app._request.attachments import parse_content_block
+from langchain_bailian_app._request.transcript import detect_language, find_last_question
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from langchain_bailian_app._answer.assembler import Answer
 
-
 _CHOICES = {"auto": "auto", "any": "any", "required": "any", "none": "none"}
-_WORDS = {
+_NOT_RUN_TEXT = "not run: the call cannot be read, or there is no such function"
+_TEMPLATES = {
     "zh": {
         "tools": "# 工具\n\n除了你自己的工具，你还可以调用下面的函数，由用户执行：\n"
         "<tools>\n{tools}\n</tools>\n\n"
@@ -37,7 +37,7 @@ _WORDS = {
         "name": "这一次必须调用函数 {name}。",
         "parallel": "可以一次写几个这样的块，调用几个函数。",
         "single": "一次只能调用一个函数。",
-        "again": "没有执行任何函数：{problem}\n\n请按照要求的格式，重新写出完整的 <tool_call>。",
+        "retry": "没有执行任何函数：{reason}\n\n请按照要求的格式，重新写出完整的 <tool_call>。",
     },
     "en": {
         "tools": "# Tools\n\n"
@@ -52,7 +52,7 @@ _WORDS = {
         "name": "This time you must call the function {name}.",
         "parallel": "Several such blocks call several functions at once.",
         "single": "Call one function at a time only.",
-        "again": "No function was run: {problem}\n\n"
+        "retry": "No function was run: {reason}\n\n"
         "Write the whole <tool_call> again, in the form that is wanted.",
     },
 }
@@ -71,76 +71,82 @@ class ToolPrompt:
     parallel: bool = True
 
     @property
-    def names(self) -> list[str]:
+    def allowed_names(self) -> list[str]:
         """The functions that may be called."""
-        return [_name(tool) for tool in self.tools if self.choice in {"auto", "any", _name(tool)}]
+        names = map(_tool_name, self.tools)
+        return [name for name in names if self.choice in {"auto", "any", name}]
 
-    def told(self, messages: Sequence[BaseMessage]) -> list[BaseMessage]:
+    def add_instructions(self, messages: Sequence[BaseMessage]) -> list[BaseMessage]:
         """Return messages that begin with what the tools are, and hold calls and results as text.
 
         The description follows the caller's own rules: an application takes these in a system message.
         """
-        words = _words(messages)
-        kind = self.choice if self.choice in {"auto", "any"} else "name"
-        choice = words[kind].format(name=self.choice)
-        parallel = words["parallel" if self.parallel else "single"]
-        tools = "\n".join(json.dumps(tool, ensure_ascii=False) for tool in self.tools)
-        text = words["tools"].format(tools=tools, choice=f"{parallel}\n{choice}")
-        rest = with_calls_as_text(messages)
-        place = next((place for place, m in enumerate(rest) if isinstance(m, SystemMessage)), None)
-        rules = None if place is None else rest.pop(place).content
-        if isinstance(rules, list):
-            return [SystemMessage([*rules, {"type": "text", "text": f"\n\n{text}"}]), *rest]
-        return [SystemMessage(f"{rules}\n\n{text}" if rules else text), *rest]
+        templates = _templates_for(messages)
+        choice_key = self.choice if self.choice in {"auto", "any"} else "name"
+        choice_text = templates[choice_key].format(name=self.choice)
+        parallel_text = templates["parallel" if self.parallel else "single"]
+        tool_lines = "\n".join(json.dumps(tool, ensure_ascii=False) for tool in self.tools)
+        text = templates["tools"].format(tools=tool_lines, choice=f"{parallel_text}\n{choice_text}")
+        rendered = render_tool_messages(messages)
+        index = next((index for index, m in enumerate(rendered) if isinstance(m, SystemMessage)), None)
+        system_content = None if index is None else rendered.pop(index).content
+        if isinstance(system_content, list):
+            return [
+                SystemMessage([*system_content, {"type": "text", "text": f"\n\n{text}"}]),
+                *rendered,
+            ]
+        return [SystemMessage(f"{system_content}\n\n{text}" if system_content else text), *rendered]
 
-    def reader(self) -> CallReader:
+    def new_parser(self) -> ToolCallParser:
         """Return what finds the calls in an answer."""
-        return CallReader(self.names, only_one=not self.parallel)
+        return ToolCallParser(self.allowed_names, only_one=not self.parallel)
 
-    def problem(self, answer: Answer) -> str | None:
+    def retry_reason(self, answer: Answer) -> str | None:
         """Return why an answer is to be asked for again, or None if it can be used."""
         if any(call.problem is None for call in answer.tool_calls):
             return None
         if answer.tool_calls:
             return "; ".join(dict.fromkeys(call.problem or "" for call in answer.tool_calls))
-        return None if self.choice == "auto" else f"there is no call of {' or '.join(self.names)}"
+        if self.choice == "auto":
+            return None
+        return f"there is no call of {' or '.join(self.allowed_names)}"
 
-    def asked_again(self, told: Sequence[BaseMessage], answer: Answer) -> list[BaseMessage]:
+    def retry_messages(self, messages: Sequence[BaseMessage], answer: Answer) -> list[BaseMessage]:
         """Return what is put behind the messages to ask once more."""
         calls = dict.fromkeys(call.text for call in answer.tool_calls)  # several may share their tags
-        said = "\n".join(filter(None, (answer.text, *calls)))
-        again = HumanMessage(_words(told)["again"].format(problem=self.problem(answer)))
-        return [*([AIMessage(said)] if said.strip() else []), again]
+        answer_text = "\n".join(filter(None, (answer.text, *calls)))
+        retry = HumanMessage(_templates_for(messages)["retry"].format(reason=self.retry_reason(answer)))
+        return [*([AIMessage(answer_text)] if answer_text.strip() else []), retry]
 
 
-def tool_prompt(keywords: Mapping[str, Any]) -> ToolPrompt | None:
+def tool_prompt_from_kwargs(kwargs: Mapping[str, Any]) -> ToolPrompt | None:
     """Return what the keywords of a call say of tools; None if it has none.
 
     Raises:
         ValueError: A tool is none, or there is no such choice.
     """
-    tools = tuple(convert_to_openai_tool(tool) for tool in keywords.get("tools") or ())
-    choice = _choice(keywords.get("tool_choice"), [_name(tool) for tool in tools])
+    tools = tuple(convert_to_openai_tool(tool) for tool in kwargs.get("tools") or ())
+    choice = _parse_tool_choice(kwargs.get("tool_choice"), [_tool_name(tool) for tool in tools])
     if not tools or choice == "none":
         return None
-    return ToolPrompt(tools, choice, keywords.get("parallel_tool_calls") is not False)
+    return ToolPrompt(tools, choice, kwargs.get("parallel_tool_calls") is not False)
 
 
-def _choice(given: Any, names: Sequence[str]) -> str:
+def _parse_tool_choice(value: Any, names: Sequence[str]) -> str:
     """Return `"auto"`, `"any"`, `"none"` or a name, whichever way that is written."""
-    if given is None or given is False:
+    if value is None or value is False:
         return "auto"
-    choice = "any" if given is True else given
+    choice = "any" if value is True else value
     if isinstance(choice, dict):  # as OpenAI or Anthropic write it
         choice = choice.get("function") or choice
         choice = choice.get("name", choice.get("type")) if isinstance(choice, dict) else choice
     if isinstance(choice, str) and (choice in names or choice in _CHOICES):
         return choice if choice in names else _CHOICES[choice]
-    message = f"`tool_choice` is 'auto', 'any', 'none' or one of {names}, not {given!r}"
+    message = f"`tool_choice` is 'auto', 'any', 'none' or one of {names}, not {value!r}"
     raise ValueError(message)
 
 
-def _name(tool: dict[str, Any]) -> str:
+def _tool_name(tool: dict[str, Any]) -> str:
     function = tool.get("function")
     if not isinstance(function, dict) or not function.get("name"):
         message = f"{tool!r} is no function: an application cannot be given tools that a provider runs"
@@ -148,66 +154,65 @@ def _name(tool: dict[str, Any]) -> str:
     return str(function["name"])
 
 
-def _words(messages: Sequence[BaseMessage]) -> dict[str, str]:
+def _templates_for(messages: Sequence[BaseMessage]) -> dict[str, str]:
     """Return the words in the language of the last question."""
     questions = [m for m in messages if not m.text.startswith("<tool_response>")]
-    place = last_question(questions)
-    return _WORDS["en" if place is None else language_of(questions[place].text)]
+    index = find_last_question(questions)
+    return _TEMPLATES["en" if index is None else detect_language(questions[index].text)]
 
 
-_NOT_RUN = "not run: the call cannot be read, or there is no such function"
-
-
-def with_calls_as_text(messages: Sequence[BaseMessage]) -> list[BaseMessage]:
+def render_tool_messages(messages: Sequence[BaseMessage]) -> list[BaseMessage]:
     """Return messages that an application can be told: calls in answers, results in user messages."""
-    told: list[BaseMessage] = []
-    left = deque(messages)
-    while left:
-        message = left.popleft()
+    rendered: list[BaseMessage] = []
+    remaining = deque(messages)
+    while remaining:
+        message = remaining.popleft()
         if isinstance(message, AIMessage):
-            told.append(_answer(message))
-            told += _results(message, _taken(left))
+            rendered.append(_render_calls(message))
+            rendered += _render_results(message, _take_tool_messages(remaining))
         elif isinstance(message, ToolMessage):  # of an answer that was left out
-            told += _results(AIMessage(""), [message, *_taken(left)])
+            rendered += _render_results(AIMessage(""), [message, *_take_tool_messages(remaining)])
         else:
-            told.append(message)
-    return told
+            rendered.append(message)
+    return rendered
 
 
-def _taken(left: deque[BaseMessage]) -> list[ToolMessage]:
+def _take_tool_messages(remaining: deque[BaseMessage]) -> list[ToolMessage]:
     """Take the results that come first."""
     results = []
-    while left and isinstance(first := left[0], ToolMessage):
+    while remaining and isinstance(first := remaining[0], ToolMessage):
         results.append(first)
-        left.popleft()
+        remaining.popleft()
     return results
 
 
-def _answer(message: AIMessage) -> AIMessage:
+def _render_calls(message: AIMessage) -> AIMessage:
     calls = [
-        f"{OPENING}\n{_json({'name': call['name'], 'arguments': call['args']})}\n{CLOSING}"
+        f"{OPENING_TAG}\n{_dump_json({'name': call['name'], 'arguments': call['args']})}\n{CLOSING_TAG}"
         for call in message.tool_calls
     ]
     # As it stood in an answer, where several may share their tags; or as another model has written it.
     for text, name in {call["args"] or "": call["name"] for call in message.invalid_tool_calls}.items():
-        calls.append(text if text.startswith(OPENING) else f"{OPENING}\n{name}\n{text}\n{CLOSING}")
+        calls.append(
+            text if text.startswith(OPENING_TAG) else f"{OPENING_TAG}\n{name}\n{text}\n{CLOSING_TAG}"
+        )
     if not calls:
         return message
     text = "\n".join(filter(None, (message.text, *calls)))
     return AIMessage(text, response_metadata=message.response_metadata)
 
 
-def _results(message: AIMessage, results: list[ToolMessage]) -> list[BaseMessage]:
+def _render_results(message: AIMessage, results: list[ToolMessage]) -> list[BaseMessage]:
     """Return the results of an answer's calls as one message, in the order of the calls."""
-    names = {call["id"]: call["name"] for call in message.tool_calls}
-    places = {call_id: place for place, call_id in enumerate(names)}
+    names_by_id = {call["id"]: call["name"] for call in message.tool_calls}
+    positions = {call_id: position for position, call_id in enumerate(names_by_id)}
     blocks: list[Any] = []
-    for result in sorted(results, key=lambda result: places.get(result.tool_call_id, len(places))):
-        blocks += _result(result, result.name or names.get(result.tool_call_id))
-    answered = {result.tool_call_id for result in results}
+    for result in sorted(results, key=lambda r: positions.get(r.tool_call_id, len(positions))):
+        blocks += _render_result(result, result.name or names_by_id.get(result.tool_call_id))
+    answered_ids = {result.tool_call_id for result in results}
     for call in message.invalid_tool_calls:
-        if call["id"] not in answered:
-            blocks.append(_response(call["name"], _NOT_RUN, error=True))
+        if call["id"] not in answered_ids:
+            blocks.append(_tool_response_block(call["name"], _NOT_RUN_TEXT, error=True))
     if not blocks:
         return []
     if all(block.get("type") == "text" for block in blocks):
@@ -215,23 +220,23 @@ def _results(message: AIMessage, results: list[ToolMessage]) -> list[BaseMessage
     return [HumanMessage(blocks)]
 
 
-def _result(result: ToolMessage, name: str | None) -> Iterator[dict[str, Any]]:
+def _render_result(result: ToolMessage, name: str | None) -> Iterator[dict[str, Any]]:
     content = [result.content] if isinstance(result.content, str) else result.content
-    parts = [(part_of(block), block) for block in content]
+    parts = [(parse_content_block(block), block) for block in content]
     text = "".join(value for (kind, value), _ in parts if kind == "text")
-    yield _response(name, text, error=result.status == "error")
+    yield _tool_response_block(name, text, error=result.status == "error")
     for (kind, _), block in parts:
         if kind != "text" and isinstance(block, dict):  # images and files
             yield block
 
 
-def _response(name: str | None, content: str, *, error: bool) -> dict[str, Any]:
-    told: dict[str, Any] = {"name": name} if name else {}
+def _tool_response_block(name: str | None, content: str, *, error: bool) -> dict[str, Any]:
+    payload: dict[str, Any] = {"name": name} if name else {}
     if error:
-        told["status"] = "error"
-    text = _json(told | {"content": content})
+        payload["status"] = "error"
+    text = _dump_json(payload | {"content": content})
     return {"type": "text", "text": f"<tool_response>\n{text}\n</tool_response>"}
 
 
-def _json(value: dict[str, Any]) -> str:
+def _dump_json(value: dict[str, Any]) -> str:
     return json.dumps(value, ensure_ascii=False, default=str)

@@ -13,14 +13,14 @@ from typing import TYPE_CHECKING
 
 from langchain_bailian_app.display._markdown import (
     NEW_TAB,
-    PLACE,
-    inserted,
+    PLACEHOLDER,
+    insert_placeholders,
     is_web_url,
-    markdown,
-    settled,
+    make_markdown_parser,
+    place_citations,
 )
-from langchain_bailian_app.display._parts import Other, Reasoning, Shown, Step, Text
-from langchain_bailian_app.display._sources import Source, excerpt
+from langchain_bailian_app.display._parts import AnswerParts, GenericBlock, Reasoning, Step, Text
+from langchain_bailian_app.display._sources import Source, make_excerpt
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -65,57 +65,66 @@ padding:0 1em;opacity:.85}}
 """
 
 
-def page(shown: Shown) -> str:
+def render_html(answer: AnswerParts) -> str:
     """Return the HTML of an answer; the same for the same answer, so that notebooks do not change."""
-    name = f"ba-{hashlib.blake2s(repr(shown).encode(), digest_size=5).hexdigest()}"
-    titles = {source.number: source.title for source in shown.sources}
+    id_prefix = f"ba-{hashlib.blake2s(repr(answer).encode(), digest_size=5).hexdigest()}"
+    titles = {source.number: source.title for source in answer.sources}
     # The classes keep MathJax away: two amounts in dollars are no formula.
     html = [f'<div class="bailian-answer mathjax_ignore tex2jax_ignore"><style>{_STYLE}</style>']
-    for _, group in itertools.groupby(shown.parts, lambda part: isinstance(part, Text)):
+    for _, group in itertools.groupby(answer.parts, lambda part: isinstance(part, Text)):
         parts = list(group)
-        html += [_text(part, name, titles) for part in parts if isinstance(part, Text)]
-        html += _list("ba-trail", [_item(part) for part in parts if not isinstance(part, Text)])
-    if shown.sources:
-        entries = [_entry(source, f"{name}-{source.number}") for source in shown.sources]
-        html += ['<div class="ba-sources"><b>Sources</b>', *_list("ba-list", entries), "</div>"]
-    if shown.usage:
-        html.append(f'<div class="ba-usage ba-dim">{escape(" · ".join(shown.usage))}</div>')
+        html += [_render_text(part, id_prefix, titles) for part in parts if isinstance(part, Text)]
+        html += _render_list(
+            "ba-trail", [_render_trail_item(part) for part in parts if not isinstance(part, Text)]
+        )
+    if answer.sources:
+        entries = [_render_source(source, f"{id_prefix}-{source.number}") for source in answer.sources]
+        html += ['<div class="ba-sources"><b>Sources</b>', *_render_list("ba-list", entries), "</div>"]
+    if answer.usage:
+        html.append(f'<div class="ba-usage ba-dim">{escape(" · ".join(answer.usage))}</div>')
     return "\n".join([*html, "</div>"])
 
 
-def _text(text: Text, name: str, titles: dict[int | None, str]) -> str:
-    def links(numbers: Iterable[int]) -> str:
+def _render_text(text: Text, id_prefix: str, titles: dict[int | None, str]) -> str:
+    def render_citations(numbers: Iterable[int]) -> str:
         return "".join(
-            f'<sup><a href="#{name}-{n}" title="{escape(titles[n])}">[{n}]</a></sup>' for n in numbers
+            f'<sup><a href="#{id_prefix}-{n}" title="{escape(titles[n])}">[{n}]</a></sup>'
+            for n in numbers
         )
 
     render: Callable[[str], str]
     try:
-        render = markdown().render
-        marks, rest = settled(text, render)
+        render = make_markdown_parser().render
+        citations, unplaced = place_citations(text, render)
     except Exception:  # noqa: BLE001  # not installed, or a fault of its own: the answer can be read
-        render, marks, rest = _preformatted, text.marks, []
-    groups = iter(marks.values())
-    html = re.sub(PLACE, lambda _: links(next(groups)), render(inserted(text.source, marks)))
-    return f'<div class="ba-text">{html}{links(rest) and f"<p>{links(rest)}</p>"}</div>'
+        render, citations, unplaced = _render_plain_text, text.citations, []
+    groups = iter(citations.values())
+    html = re.sub(
+        PLACEHOLDER,
+        lambda _: render_citations(next(groups)),
+        render(insert_placeholders(text.source, citations)),
+    )
+    below = render_citations(unplaced) and f"<p>{render_citations(unplaced)}</p>"
+    return f'<div class="ba-text">{html}{below}</div>'
 
 
-def _preformatted(source: str) -> str:
+def _render_plain_text(source: str) -> str:
     return f'<div class="ba-pre">{escape(source)}</div>'
 
 
-def _item(part: Reasoning | Step | Other) -> str:
+def _render_trail_item(part: Reasoning | Step | GenericBlock) -> str:
     match part:
         case Reasoning():
-            return f'<li class="ba-thought">{_fold("Reasoning", _pre(part.text))}</li>'
+            details = _render_details("Reasoning", _render_preformatted(part.text))
+            return f'<li class="ba-thought">{details}</li>'
         case Step():
-            kind = "ba-failed" if part.failed else "ba-step"
-            return f'<li class="{kind}">{_step(part)}</li>'
-        case Other():
-            return f"<li>{_fold(escape(part.kind), _pre(part.text))}</li>"
+            class_name = "ba-failed" if part.failed else "ba-step"
+            return f'<li class="{class_name}">{_render_step(part)}</li>'
+        case GenericBlock():
+            return f"<li>{_render_details(escape(part.kind), _render_preformatted(part.text))}</li>"
 
 
-def _step(step: Step) -> str:
+def _render_step(step: Step) -> str:
     args = "".join(
         f'<span class="ba-arg"><span class="ba-dim">{escape(name)}</span> {escape(value)}</span>'
         for name, value in step.args
@@ -124,43 +133,49 @@ def _step(step: Step) -> str:
         result = '<div class="ba-dim">no result yet</div>'
     elif step.hits:
         label = f"{len(step.hits)} hit{'s' * (len(step.hits) > 1)}"
-        result = _fold(label, "".join(_list("ba-list", [_entry(hit) for hit in step.hits])))
+        result = _render_details(
+            label, "".join(_render_list("ba-list", [_render_source(hit) for hit in step.hits]))
+        )
     elif step.result or step.failed:
-        result = _fold("Failed" if step.failed else "Result", _pre(step.result))
+        result = _render_details(
+            "Failed" if step.failed else "Result", _render_preformatted(step.result)
+        )
     else:
         result = ""
     return f"<b>{escape(step.name)}</b>{args}{result}"
 
 
-def _entry(source: Source, name: str | None = None) -> str:
-    """Return a source, which folds out, or without a name to link to, a hit in short."""
+def _render_source(source: Source, element_id: str | None = None) -> str:
+    """Return a source, which folds out, or without an id to link to, a hit in short."""
     number = "" if source.number is None else f'<span class="ba-number">[{source.number}]</span> '
     links = [source.url, *source.images]
-    about = f'<span class="ba-dim">{escape(" · ".join(source.about))}</span>'
-    opening = " ".join(_open(url, nth) for nth, url in enumerate(links) if url)
-    head = f"{number}{escape(source.title)} {about} {opening}"
-    if name is None:
-        return f'<li>{head}<div class="ba-dim">{escape(excerpt(source.text))}</div></li>'
-    return f'<li id="{name}">{_fold(head, _pre(source.text))}</li>'
+    details = f'<span class="ba-dim">{escape(" · ".join(source.details))}</span>'
+    link_html = " ".join(
+        _render_link(url, image_number) for image_number, url in enumerate(links) if url
+    )
+    head = f"{number}{escape(source.title)} {details} {link_html}"
+    if element_id is None:
+        return f'<li>{head}<div class="ba-dim">{escape(make_excerpt(source.text))}</div></li>'
+    return f'<li id="{element_id}">{_render_details(head, _render_preformatted(source.text))}</li>'
 
 
-def _open(url: str, image: int) -> str:
+def _render_link(url: str, image_number: int) -> str:
     if not is_web_url(url):
         return escape(url)
-    label = f"image {image}" if image else "open"
+    label = f"image {image_number}" if image_number else "open"
     return f'<a href="{escape(url)}" title="{escape(url)}" {NEW_TAB}>{label} ↗</a>'
 
 
-def _fold(label: str, body: str) -> str:
+def _render_details(label: str, body: str) -> str:
     """Return something that folds out; without a body the label is all there is."""
     if not body:
         return f"<div>{label}</div>"
     return f'<details><summary>{label}</summary><div class="ba-fold">{body}</div></details>'
 
 
-def _pre(text: str) -> str:
+def _render_preformatted(text: str) -> str:
     return text and f'<div class="ba-pre">{escape(text)}</div>'
 
 
-def _list(name: str, items: list[str]) -> list[str]:
-    return [f'<ul class="{name}">', *items, "</ul>"] if items else []
+def _render_list(class_name: str, items: list[str]) -> list[str]:
+    return [f'<ul class="{class_name}">', *items, "</ul>"] if items else []

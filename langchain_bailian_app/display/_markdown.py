@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from langchain_bailian_app.display._parts import Text
 
-PLACE = "\ufdd0"
+PLACEHOLDER = "\ufdd0"
 """Stands for citations while Markdown is rendered: a noncharacter, which no part contains."""
 
 NEW_TAB = 'target="_blank" rel="noopener noreferrer"'
@@ -26,12 +26,12 @@ NEW_TAB = 'target="_blank" rel="noopener noreferrer"'
 
 _INSIDE_TAGS_AND_LINKS = re.compile(r"<a .*?</a>|<[^>]*>", re.DOTALL)
 _WEB_URL = re.compile(r"https?://[^\s/?#\ufffd][^\s\ufffd]*", re.IGNORECASE)
-_MARKUP = "*_~`| \t\n"
-_NEAR = 100
-_WORK = 400_000  # characters to render in search of places; a dense list takes 3 µs each
+_MARKUP_CHARS = "*_~`| \t\n"
+_MAX_DISTANCE_CHARS = 100
+_MAX_RENDERED_CHARS = 400_000  # characters to render in search of places; a dense list takes 3 µs each
 
 
-def markdown() -> MarkdownIt:
+def make_markdown_parser() -> MarkdownIt:
     """Return a parser that makes no HTML out of HTML and links to the web only."""
     from markdown_it import MarkdownIt  # noqa: PLC0415  # an extra
 
@@ -39,8 +39,8 @@ def markdown() -> MarkdownIt:
     parser = MarkdownIt("commonmark", {"html": False, "breaks": True, "maxNesting": 100})
     parser.enable(["table", "strikethrough"]).disable("reference")
     parser.validateLink = is_web_url  # type: ignore[method-assign]
-    parser.add_render_rule("link_open", _link_open)
-    parser.add_render_rule("image", _image)
+    parser.add_render_rule("link_open", _render_link_open)
+    parser.add_render_rule("image", _render_image)
     return parser
 
 
@@ -49,74 +49,74 @@ def is_web_url(url: str) -> bool:
     return _WEB_URL.fullmatch(url) is not None
 
 
-def inserted(source: str, places: Iterable[int]) -> str:
+def insert_placeholders(source: str, positions: Iterable[int]) -> str:
     """Return Markdown with a placeholder at each of these places, which ascend."""
-    cuts = [0, *places, len(source)]
-    return PLACE.join(source[start:end] for start, end in itertools.pairwise(cuts))
+    boundaries = [0, *positions, len(source)]
+    return PLACEHOLDER.join(source[start:end] for start, end in itertools.pairwise(boundaries))
 
 
-def settled(text: Text, render: Callable[[str], str]) -> tuple[dict[int, list[int]], list[int]]:
-    """Return the marks of a text at places that leave the rest of its HTML as it is.
+def place_citations(text: Text, render: Callable[[str], str]) -> tuple[dict[int, list[int]], list[int]]:
+    """Return the citations of a text at places that leave the rest of its HTML as it is.
 
     A placeholder behind a code fence, a table row or `**` would turn them into something else, and one
     in a link would be lost. It then goes to the nearest place that fits. The numbers of those that fit
     nowhere come second.
     """
-    if not text.marks:
+    if not text.citations:
         return {}, []
-    plain = render(text.source)
-    trials = iter(range(_WORK // (len(text.source) + 1000)))
+    plain_html = render(text.source)
+    attempts = iter(range(_MAX_RENDERED_CHARS // (len(text.source) + 1000)))
 
-    def fits(places: Iterable[int]) -> bool:
-        ascending = sorted(set(places))
-        html = render(inserted(text.source, ascending))
-        seen = _INSIDE_TAGS_AND_LINKS.sub("", html).count(PLACE)
-        return seen == len(ascending) and html.replace(PLACE, "") == plain
+    def preserves_html(positions: Iterable[int]) -> bool:
+        ascending = sorted(set(positions))
+        html = render(insert_placeholders(text.source, ascending))
+        placeholder_count = _INSIDE_TAGS_AND_LINKS.sub("", html).count(PLACEHOLDER)
+        return placeholder_count == len(ascending) and html.replace(PLACEHOLDER, "") == plain_html
 
-    def search(places: list[int]) -> dict[int, int]:
-        before_markup = [len(text.source[:place].rstrip(_MARKUP)) for place in places]
-        guesses = [places, before_markup]
-        if len(places) == 1:
-            guesses += [[at] for at in _near(text.source, places[0])]
-        for guess in guesses:
-            if next(trials, None) is not None and fits(guess):
-                return dict(zip(places, guess, strict=True))
-        half = len(places) // 2
-        return search(places[:half]) | search(places[half:]) if half else {}
+    def find_positions(positions: list[int]) -> dict[int, int]:
+        before_markup = [len(text.source[:position].rstrip(_MARKUP_CHARS)) for position in positions]
+        candidates = [positions, before_markup]
+        if len(positions) == 1:
+            candidates += [[position] for position in _nearby_positions(text.source, positions[0])]
+        for candidate in candidates:
+            if next(attempts, None) is not None and preserves_html(candidate):
+                return dict(zip(positions, candidate, strict=True))
+        middle = len(positions) // 2
+        return find_positions(positions[:middle]) | find_positions(positions[middle:]) if middle else {}
 
-    found = search(list(text.marks))
-    if not fits(found.values()):
-        found = {}
-    marks: dict[int, list[int]] = {}
-    rest: dict[int, None] = {}
-    for place, numbers in text.marks.items():
-        if place in found:
-            marks.setdefault(found[place], []).extend(numbers)
+    new_positions = find_positions(list(text.citations))
+    if not preserves_html(new_positions.values()):
+        new_positions = {}
+    citations: dict[int, list[int]] = {}
+    unplaced: dict[int, None] = {}
+    for position, numbers in text.citations.items():
+        if position in new_positions:
+            citations.setdefault(new_positions[position], []).extend(numbers)
         else:
-            rest |= dict.fromkeys(numbers)
-    return dict(sorted(marks.items())), list(rest)
+            unplaced |= dict.fromkeys(numbers)
+    return dict(sorted(citations.items())), list(unplaced)
 
 
-def _near(source: str, place: int) -> list[int]:
+def _nearby_positions(source: str, position: int) -> list[int]:
     """Return places to try: back over what is no word, then onward, then back; never within a word."""
-    back = range(place - 1, max(place - _NEAR, 0) - 1, -1)
-    onward = range(place + 1, min(place + _NEAR, len(source)) + 1)
-    first = itertools.takewhile(lambda at: not source[at].isalnum(), back)
-    between = (
+    backward = range(position - 1, max(position - _MAX_DISTANCE_CHARS, 0) - 1, -1)
+    forward = range(position + 1, min(position + _MAX_DISTANCE_CHARS, len(source)) + 1)
+    over_non_words = itertools.takewhile(lambda at: not source[at].isalnum(), backward)
+    outside_words = (
         at
-        for at in (*onward, *back)
+        for at in (*forward, *backward)
         if not (source[at - 1 : at].isalnum() and source[at : at + 1].isalnum())
     )
-    return [*first, *between]
+    return [*over_non_words, *outside_words]
 
 
-def _link_open(renderer: Any, tokens: Any, idx: int, options: Any, env: Any) -> str:
+def _render_link_open(renderer: Any, tokens: Any, idx: int, options: Any, env: Any) -> str:
     tokens[idx].attrs |= {"target": "_blank", "rel": "noopener noreferrer"}
     html: str = renderer.renderToken(tokens, idx, options, env)
     return html
 
 
-def _image(renderer: Any, tokens: Any, idx: int, options: Any, env: Any) -> str:
+def _render_image(renderer: Any, tokens: Any, idx: int, options: Any, env: Any) -> str:
     """Return a link."""
     url = tokens[idx].attrs["src"]
     alt = renderer.renderInlineAsText(tokens[idx].children, options, env) or "image"

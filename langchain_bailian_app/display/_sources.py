@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from langchain_bailian_app._answer.passages import Passage
 
-_VERBATIM = 4000
-_EXCERPT = 160
-_HIGHEST = 10**9  # of the numbers that a source may have
+_MAX_VALUE_CHARS = 4000
+_MAX_EXCERPT_CHARS = 160
+_MAX_SOURCE_NUMBER = 10**9  # of the numbers that a source may have
 # Controls, also those of the writing direction, halves of surrogate pairs, and noncharacters, one of
 # which marks places in Markdown.
 _UNPRINTABLE = re.compile(
@@ -27,7 +27,7 @@ class Source:
 
     number: int | None
     title: str
-    about: list[str]
+    details: list[str]
     """Its document, pages and score, as far as they are known."""
 
     text: str
@@ -35,29 +35,29 @@ class Source:
     images: list[str]
 
 
-class Cited:
+class CitedSources:
     """The sources of an answer by their numbers; citations of other providers are counted."""
 
     def __init__(self) -> None:
         self.sources: dict[int, Source] = {}
-        self._counted: dict[str, int] = {}
-        self._highest = 0
+        self._assigned: dict[str, int] = {}
+        self._max_number = 0
 
-    def number(self, citation: dict[str, Any]) -> int:
+    def assign_number(self, citation: dict[str, Any]) -> int:
         """Return the number of the cited source."""
         extras = citation.get("extras")
         extras = extras if isinstance(extras, dict) else {}
         number = extras.get("reference_index")
         title, text, url = (citation.get(name) for name in ("title", "cited_text", "url"))
-        source = _source(None, title, text, url, extras)
-        if not (isinstance(number, int) and 0 <= number < _HIGHEST):
-            number = self._counted.setdefault(repr(source), self._highest + 1)
-        self._highest = max(self._highest, number)
+        source = _make_source(None, title, text, url, extras)
+        if not (isinstance(number, int) and 0 <= number < _MAX_SOURCE_NUMBER):
+            number = self._assigned.setdefault(repr(source), self._max_number + 1)
+        self._max_number = max(self._max_number, number)
         self.sources.setdefault(int(number), replace(source, number=int(number)))
         return int(number)
 
 
-def hit(passage: Passage) -> Source:
+def source_from_passage(passage: Passage) -> Source:
     """Return a hit of a retrieval step."""
     extras = {
         "doc_name": passage.doc_name,
@@ -65,44 +65,46 @@ def hit(passage: Passage) -> Source:
         "score": passage.score,
         "images": passage.images,
     }
-    return _source(passage.index, passage.title, passage.text, passage.doc_url, extras)
+    return _make_source(passage.index, passage.title, passage.text, passage.doc_url, extras)
 
 
-def _source(number: int | None, title: Any, text: Any, url: Any, extras: dict[str, Any]) -> Source:
+def _make_source(number: int | None, title: Any, text: Any, url: Any, extras: dict[str, Any]) -> Source:
     document, pages, score = (extras.get(name) for name in ("doc_name", "page_number", "score"))
     images = extras.get("images")
-    name = clean(title or document or url) or "untitled"
-    about = [
-        "" if document == title else clean(document if title else None),
-        f"p. {', '.join(map(clean, pages))}" if isinstance(pages, list) and pages else "",
-        f"score {score:.2f}" if isinstance(score, float) else clean(score),
+    name = sanitize(title or document or url) or "untitled"
+    details = [
+        "" if document == title else sanitize(document if title else None),
+        f"p. {', '.join(map(sanitize, pages))}" if isinstance(pages, list) and pages else "",
+        f"score {score:.2f}" if isinstance(score, float) else sanitize(score),
     ]
     return Source(
         number=number,
         title=name,
-        about=[fact for fact in about if fact],
-        text=clean(text),
-        url=clean(url),
-        images=[clean(image) for image in images] if isinstance(images, list) else [],
+        details=[fact for fact in details if fact],
+        text=sanitize(text),
+        url=sanitize(url),
+        images=[sanitize(image) for image in images] if isinstance(images, list) else [],
     )
 
 
-def excerpt(text: str) -> str:
+def make_excerpt(text: str) -> str:
     """Return the beginning of a text, on one line."""
     line = " ".join(text.split())
-    return line if len(line) <= _EXCERPT else f"{line[:_EXCERPT]}…"
+    return line if len(line) <= _MAX_EXCERPT_CHARS else f"{line[:_MAX_EXCERPT_CHARS]}…"
 
 
-def verbatim(value: Any) -> str:
+def format_value(value: Any) -> str:
     """Return a value in full, up to a limit: strings and lists of strings as they are, else JSON."""
     if isinstance(value, list) and value and all(isinstance(item, str) for item in value):
         value = "\n".join(value)
-    text = clean(value, indent=2)
-    left_out = len(text) - _VERBATIM
-    return f"{text[:_VERBATIM]}… ({left_out:,} more characters)" if left_out > 0 else text
+    text = sanitize(value, indent=2)
+    omitted_chars = len(text) - _MAX_VALUE_CHARS
+    return (
+        f"{text[:_MAX_VALUE_CHARS]}… ({omitted_chars:,} more characters)" if omitted_chars > 0 else text
+    )
 
 
-def clean(value: Any, indent: int | None = None) -> str:
+def sanitize(value: Any, indent: int | None = None) -> str:
     """Return a string without anything that a terminal would obey; code points stay where they are."""
     if not isinstance(value, str):
         try:

@@ -9,10 +9,15 @@ import re
 import textwrap
 from typing import TYPE_CHECKING
 
-from langchain_bailian_app.display._html import page
-from langchain_bailian_app.display._markdown import PLACE, inserted, markdown, settled
-from langchain_bailian_app.display._parts import Reasoning, Step, Text, read
-from langchain_bailian_app.display._sources import Source, excerpt
+from langchain_bailian_app.display._html import render_html
+from langchain_bailian_app.display._markdown import (
+    PLACEHOLDER,
+    insert_placeholders,
+    make_markdown_parser,
+    place_citations,
+)
+from langchain_bailian_app.display._parts import Reasoning, Step, Text, parse_message
+from langchain_bailian_app.display._sources import Source, make_excerpt
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -20,9 +25,9 @@ if TYPE_CHECKING:
     from langchain_core.messages import AIMessage
     from rich.console import Console, ConsoleOptions, RenderableType
 
-    from langchain_bailian_app.display._parts import Shown
+    from langchain_bailian_app.display._parts import AnswerParts
 
-_MISSING = 'colours need the package rich: pip install "langchain-bailian-app[display]"'
+_MISSING_RICH_MESSAGE = 'colours need the package rich: pip install "langchain-bailian-app[display]"'
 
 
 class AnswerView:
@@ -50,51 +55,51 @@ class AnswerView:
     """
 
     def __init__(self, message: AIMessage) -> None:
-        self._shown = read(message)
+        self._answer = parse_message(message)
 
     def __repr__(self) -> str:
-        return f"<AnswerView: {len(self._shown.parts)} parts, {len(self._shown.sources)} sources>"
+        return f"<AnswerView: {len(self._answer.parts)} parts, {len(self._answer.sources)} sources>"
 
     def __str__(self) -> str:
-        return "\n\n".join(map(_plain, _sections(self._shown)))
+        return "\n\n".join(map(_format_section, _iter_sections(self._answer)))
 
     def _repr_html_(self) -> str:
-        return page(self._shown)
+        return render_html(self._answer)
 
     def __rich_console__(self, _: Console, __: ConsoleOptions) -> Iterator[RenderableType]:
         try:
             from rich.padding import Padding  # noqa: PLC0415  # an extra
-            from rich.text import Text as Line  # noqa: PLC0415  # an extra
+            from rich.text import Text as RichText  # noqa: PLC0415  # an extra
         except ModuleNotFoundError as exc:
-            raise ModuleNotFoundError(_MISSING, name=exc.name) from exc
-        for section in _sections(self._shown):
+            raise ModuleNotFoundError(_MISSING_RICH_MESSAGE, name=exc.name) from exc
+        for section in _iter_sections(self._answer):
             if isinstance(section, Text):
-                yield Padding(_markdown(section), (0, 0, 1, 0))
+                yield Padding(_render_markdown(section), (0, 0, 1, 0))
                 continue
             heading, body = section
-            yield Line(heading, style="bold cyan")
-            yield Padding(Line(body, style="dim"), (0, 0, 1, 2) if body else 0)
+            yield RichText(heading, style="bold cyan")
+            yield Padding(RichText(body, style="dim"), (0, 0, 1, 2) if body else 0)
 
 
-def _sections(shown: Shown) -> Iterator[Text | tuple[str, str]]:
+def _iter_sections(answer: AnswerParts) -> Iterator[Text | tuple[str, str]]:
     """Return the texts, and between them headings with what belongs to them."""
-    for part in shown.parts:
+    for part in answer.parts:
         match part:
             case Text():
                 yield part
             case Reasoning():
                 yield "Reasoning", part.text
             case Step():
-                yield part.name, "\n".join(_step_lines(part))
+                yield part.name, "\n".join(_iter_step_lines(part))
             case _:
                 yield part.kind, part.text
-    if shown.sources:
-        yield "Sources", "\n".join(map(_entry, shown.sources))
-    if shown.usage:
-        yield "Usage", " · ".join(shown.usage)
+    if answer.sources:
+        yield "Sources", "\n".join(map(_format_source, answer.sources))
+    if answer.usage:
+        yield "Usage", " · ".join(answer.usage)
 
 
-def _step_lines(step: Step) -> Iterator[str]:
+def _iter_step_lines(step: Step) -> Iterator[str]:
     for name, value in step.args:
         yield f"{name}: {value}" if name else value
     if not step.done:
@@ -103,44 +108,44 @@ def _step_lines(step: Step) -> Iterator[str]:
         yield "(failed)"
     if step.result:
         yield step.result
-    yield from map(_entry, step.hits)
+    yield from map(_format_source, step.hits)
 
 
-def _entry(source: Source) -> str:
+def _format_source(source: Source) -> str:
     number = [] if source.number is None else [f"[{source.number}]"]
-    head = " ".join([*number, " · ".join([source.title, *source.about])])
-    below = [source.url, *source.images, excerpt(source.text)]
-    return "\n".join([head, *(f"    {line}" for line in below if line)])
+    head = " ".join([*number, " · ".join([source.title, *source.details])])
+    indented_lines = [source.url, *source.images, make_excerpt(source.text)]
+    return "\n".join([head, *(f"    {line}" for line in indented_lines if line)])
 
 
-def _plain(section: Text | tuple[str, str]) -> str:
+def _format_section(section: Text | tuple[str, str]) -> str:
     if isinstance(section, Text):
-        text = inserted(section.source, section.marks)
-        return _labelled(text, map(_labels, section.marks.values()))
+        text = insert_placeholders(section.source, section.citations)
+        return _replace_placeholders(text, map(_format_labels, section.citations.values()))
     heading, body = section
     return f"{heading}\n{textwrap.indent(body, '  ')}" if body else heading
 
 
-def _labels(numbers: Iterable[int]) -> str:
+def _format_labels(numbers: Iterable[int]) -> str:
     return "".join(f"[{number}]" for number in numbers)
 
 
-def _labelled(text: str, labels: Iterator[str]) -> str:
-    return re.sub(PLACE, lambda _: next(labels), text)
+def _replace_placeholders(text: str, labels: Iterator[str]) -> str:
+    return re.sub(PLACEHOLDER, lambda _: next(labels), text)
 
 
-def _markdown(text: Text) -> RenderableType:
+def _render_markdown(text: Text) -> RenderableType:
     from rich.markdown import Markdown  # noqa: PLC0415  # an extra
 
     # Without pictures and hyperlinks: where a link leads is to be read, not to be guessed.
-    parser = markdown().disable("image")
-    marks, rest = settled(text, parser.render)
-    labels = map(_labels, [*marks.values(), rest])
-    shown = Markdown("", hyperlinks=False)
-    source = inserted(text.source, marks)
-    shown.parsed = parser.parse(f"{source}\n\n{PLACE}" if rest else source)
-    for token in shown.parsed:
+    parser = make_markdown_parser().disable("image")
+    citations, unplaced = place_citations(text, parser.render)
+    labels = map(_format_labels, [*citations.values(), unplaced])
+    rendered = Markdown("", hyperlinks=False)
+    source = insert_placeholders(text.source, citations)
+    rendered.parsed = parser.parse(f"{source}\n\n{PLACEHOLDER}" if unplaced else source)
+    for token in rendered.parsed:
         for leaf in token.children or [token]:
-            leaf.content = _labelled(leaf.content, labels)
+            leaf.content = _replace_placeholders(leaf.content, labels)
             leaf.type = "hardbreak" if leaf.type == "softbreak" else leaf.type
-    return shown
+    return rendered

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 from langchain_bailian_app.emulator.server import BailianEmulator
 
-_GREETING = """\
+_BANNER = """\
 Bailian emulator (百炼应用本地模拟器). This is an emulator and no model: it speaks the wire
 protocol of Bailian applications on this machine and answers from its sample documents.
 
@@ -55,7 +55,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except (OSError, OverflowError) as exc:
         parser.exit(1, f"port {options.port} cannot be used ({exc}): give another one, or `--port 0`\n")
     with emulator as bailian:
-        sys.stdout.write(_greeting(bailian))
+        sys.stdout.write(_format_banner(bailian))
         sys.stdout.flush()
         try:
             threading.Event().wait()
@@ -63,9 +63,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
             sys.stdout.write("\n")
 
 
-def _greeting(bailian: BailianEmulator) -> str:
+def _format_banner(bailian: BailianEmulator) -> str:
     apps = "\n".join(f"  {a.app_id}  {a.name}: {a.description}" for a in bailian.apps.values())
-    return _GREETING.format(
+    return _BANNER.format(
         base_url=bailian.base_url,
         api_key=bailian.api_key,
         app_id=bailian.app_id,

@@ -12,24 +12,24 @@ from typing import Self
 from starlette.routing import Route
 
 from langchain_bailian_app.emulator._apps.app import App, Replay
-from langchain_bailian_app.emulator._apps.samples import CUSTOMS_APP_ID, seed_apps
-from langchain_bailian_app.emulator._completion.endpoint import Completion
+from langchain_bailian_app.emulator._apps.samples import CUSTOMS_APP_ID, build_sample_apps
+from langchain_bailian_app.emulator._completion.endpoint import CompletionEndpoint
 from langchain_bailian_app.emulator._http.app import Gateway, logger
 from langchain_bailian_app.emulator._http.exchange import EVENT_STREAM
 from langchain_bailian_app.emulator._http.recorder import RecordedRequest
 from langchain_bailian_app.emulator._http.server_thread import ServerThread
 from langchain_bailian_app.emulator._knowledge.knowledge_base import KnowledgeBase
-from langchain_bailian_app.emulator._openapi.endpoint import OpenApi
-from langchain_bailian_app.emulator._openapi.file_actions import FileCalls
-from langchain_bailian_app.emulator._openapi.memory_actions import MemoryCalls
-from langchain_bailian_app.emulator._retrieve.endpoint import Retrieval
+from langchain_bailian_app.emulator._openapi.endpoint import OpenApiRouter
+from langchain_bailian_app.emulator._openapi.file_actions import FileActions
+from langchain_bailian_app.emulator._openapi.memory_actions import MemoryActions
+from langchain_bailian_app.emulator._retrieve.endpoint import PipelineEndpoints
 from langchain_bailian_app.emulator._state.memories import MemoryStore
 from langchain_bailian_app.emulator._state.session_files import FileStore
 from langchain_bailian_app.emulator._state.sessions import (
-    FullSession,
+    FullSessionPolicy,
     Round,
     SessionStore,
-    UnknownSession,
+    UnknownSessionPolicy,
 )
 
 
@@ -86,8 +86,8 @@ class BailianEmulator:
         log_level: str = "warning",
         port: int = 0,
         api_key: str = "sk-emulator",
-        unknown_session: UnknownSession = "new",
-        full_session: FullSession = "new",
+        unknown_session: UnknownSessionPolicy = "new",
+        full_session: FullSessionPolicy = "new",
         keep_aborted: bool = False,
         clock: Callable[[], float] = time.monotonic,
         now: Callable[[], datetime] = _now,
@@ -102,19 +102,19 @@ class BailianEmulator:
         self._port = port
         self._server: ServerThread | None = None
         self._sessions = SessionStore(
-            clock, unknown=unknown_session, full=full_session, keep_aborted=keep_aborted
+            clock, unknown_session=unknown_session, full_session=full_session, keep_aborted=keep_aborted
         )
         self.files = FileStore(clock, now)
-        self._completion = Completion(
+        self._completion_endpoint = CompletionEndpoint(
             self.apps, self._sessions, MemoryStore(now), pace, self.files, self.knowledge_bases
         )
-        self._retrieval = Retrieval(self.apps, self.knowledge_bases)
+        self._pipeline_endpoints = PipelineEndpoints(self.apps, self.knowledge_bases)
         logger.setLevel(getattr(logging, log_level.upper()))
         if seed_apps:
-            self._seed()
+            self._add_sample_apps()
 
-    def _seed(self) -> None:
-        for app in seed_apps():
+    def _add_sample_apps(self) -> None:
+        for app in build_sample_apps():
             self.add_app(app)
 
     def __enter__(self) -> Self:
@@ -140,29 +140,29 @@ class BailianEmulator:
     @property
     def pace(self) -> float:
         """Seconds before each frame, for apps without a pace of their own."""
-        return self._completion.pace
+        return self._completion_endpoint.pace
 
     @pace.setter
     def pace(self, seconds: float) -> None:
-        self._completion.pace = seconds
+        self._completion_endpoint.pace = seconds
 
     @property
-    def unknown_session(self) -> UnknownSession:
+    def unknown_session(self) -> UnknownSessionPolicy:
         """What becomes of a `session_id` that is unknown or was idle for an hour."""
-        return self._sessions.unknown
+        return self._sessions.unknown_session
 
     @unknown_session.setter
-    def unknown_session(self, switch: UnknownSession) -> None:
-        self._sessions.unknown = switch
+    def unknown_session(self, value: UnknownSessionPolicy) -> None:
+        self._sessions.unknown_session = value
 
     @property
-    def full_session(self) -> FullSession:
+    def full_session(self) -> FullSessionPolicy:
         """What becomes of a session of 50 rounds."""
-        return self._sessions.full
+        return self._sessions.full_session
 
     @full_session.setter
-    def full_session(self, switch: FullSession) -> None:
-        self._sessions.full = switch
+    def full_session(self, value: FullSessionPolicy) -> None:
+        self._sessions.full_session = value
 
     @property
     def keep_aborted(self) -> bool:
@@ -170,8 +170,8 @@ class BailianEmulator:
         return self._sessions.keep_aborted
 
     @keep_aborted.setter
-    def keep_aborted(self, switch: bool) -> None:
-        self._sessions.keep_aborted = switch
+    def keep_aborted(self, value: bool) -> None:
+        self._sessions.keep_aborted = value
 
     @property
     def connections(self) -> int:
@@ -181,20 +181,20 @@ class BailianEmulator:
     def start(self) -> Self:
         """Start the server; it is ready when this returns."""
         if self._server is None:
-            gateway = Gateway(self.api_key, self.requests, self._drop)
-            router = gateway.router(
-                completion=self._completion,
-                retrieve=self._retrieval.retrieve,
-                find_pipeline=self._retrieval.find,
-                more=self._openapi_routes(),
+            gateway = Gateway(self.api_key, self.requests, self._drop_connection)
+            router = gateway.build_router(
+                completion=self._completion_endpoint,
+                retrieve=self._pipeline_endpoints.retrieve,
+                find_pipeline=self._pipeline_endpoints.find_pipeline,
+                extra_routes=self._build_openapi_routes(),
             )
             self._server = ServerThread(router, self._port)
         return self
 
-    def _openapi_routes(self) -> list[Route]:
-        openapi = OpenApi(self.access_key_id, self.requests, self._drop)
-        memories = MemoryCalls(self._completion.memories)
-        return [*FileCalls(self.files).routes(openapi), *memories.routes(openapi)]
+    def _build_openapi_routes(self) -> list[Route]:
+        openapi = OpenApiRouter(self.access_key_id, self.requests, self._drop_connection)
+        memory_actions = MemoryActions(self._completion_endpoint.memories)
+        return [*FileActions(self.files).routes(openapi), *memory_actions.routes(openapi)]
 
     def stop(self) -> None:
         """Drop all connections and stop the server. Apps, sessions and records stay."""
@@ -225,7 +225,7 @@ class BailianEmulator:
         """Forget sessions, memories, session files and recorded requests; apps and switches stay."""
         self.requests.clear()
         self._sessions.clear()
-        self._completion.memories.clear()
+        self._completion_endpoint.memories.clear()
         self.files.clear()
 
     def replay(
@@ -256,6 +256,6 @@ class BailianEmulator:
         replay = Replay(body, content_type, status, headers or {}, cuts, pause, abort)
         return self.add_app(App(name="replay", replay=replay))
 
-    def _drop(self, client: tuple[str, int]) -> None:
+    def _drop_connection(self, client: tuple[str, int]) -> None:
         if self._server is not None:
-            self._server.drop(client)
+            self._server.drop_connection(client)

@@ -7,11 +7,11 @@ import hashlib
 import re
 
 _CJK = "\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"
-_RUN = re.compile(rf"[a-z0-9]+|[{_CJK}]+")
+_WORD_OR_CJK_RUN = re.compile(rf"[a-z0-9]+|[{_CJK}]+")
 _CHINESE = re.compile(rf"[{_CJK}]")
 _SENTENCE_END = re.compile(r"(?<=[。！？!?；\n])|(?<=\. )")
 _CHARACTERS_PER_TOKEN = 4
-_LONGEST_PIECE = 6
+_MAX_PIECE_CHARS = 6
 
 MARKER = re.compile(r"<ref>\[(\d+)\]</ref>")
 """A citation marker in the text of an answer."""
@@ -24,22 +24,22 @@ _STOP_WORDS = frozenset(
 )
 
 
-def words(text: str) -> list[str]:
+def split_words(text: str) -> list[str]:
     """Cut text into search words: ASCII words, and pairs of neighbouring Chinese characters."""
-    found: list[str] = []
-    for run in _RUN.findall(text.lower()):
+    words: list[str] = []
+    for run in _WORD_OR_CJK_RUN.findall(text.lower()):
         if run in _STOP_WORDS:
             continue
         if run.isascii() or len(run) == 1:
-            found.append(run)
+            words.append(run)
         else:
-            found.extend(run[i : i + 2] for i in range(len(run) - 1))
-    return found
+            words.extend(run[i : i + 2] for i in range(len(run) - 1))
+    return words
 
 
-def sentences(text: str) -> list[str]:
+def split_sentences(text: str) -> list[str]:
     """Cut text into sentences, without blanks around them."""
-    return [part.strip() for part in _SENTENCE_END.split(text) if part.strip()]
+    return [sentence.strip() for sentence in _SENTENCE_END.split(text) if sentence.strip()]
 
 
 def is_chinese(text: str) -> bool:
@@ -51,40 +51,40 @@ class TokenCounter:
     """Estimates tokens of a growing text: one per Chinese character, one per four others."""
 
     def __init__(self, text: str = "") -> None:
-        self._chinese = self._others = 0
+        self._chinese_chars = self._other_chars = 0
         self.add(text)
 
     def add(self, piece: str) -> None:
         """Count a further piece."""
-        chinese = len(_CHINESE.findall(piece))
-        self._chinese += chinese
-        self._others += len(piece) - chinese
+        chinese_count = len(_CHINESE.findall(piece))
+        self._chinese_chars += chinese_count
+        self._other_chars += len(piece) - chinese_count
 
     @property
     def tokens(self) -> int:
         """The estimate so far."""
-        return self._chinese + -(-self._others // _CHARACTERS_PER_TOKEN)
+        return self._chinese_chars + -(-self._other_chars // _CHARACTERS_PER_TOKEN)
 
 
-def cut(text: str) -> list[str]:
+def split_into_pieces(text: str) -> list[str]:
     """Cut text into pieces of one to six characters, always the same for the same text.
 
     Markers are cut where the recordings cut them: `<ref>[4]</` `ref>，` and `<ref` `>[2]</ref`.
     """
-    edges: set[int] = set()
+    boundaries: set[int] = set()
     seed = hashlib.shake_128(text.encode("utf-8", "surrogatepass")).digest(len(text) or 1)
-    place = 0
+    position = 0
     for byte in seed:
-        place += 1 + byte % _LONGEST_PIECE
-        edges.add(place)
+        position += 1 + byte % _MAX_PIECE_CHARS
+        boundaries.add(position)
     for number, marker in enumerate(MARKER.finditer(text)):
         start, end = marker.span()
-        edges -= set(range(start, end + 1))
-        edges |= {end - len("ref>")} if number % 2 == 0 else {start + len("<ref"), end - 1}
-    inside = [edge for edge in sorted(edges) if 0 < edge < len(text)]
-    return [text[a:b] for a, b in zip([0, *inside], [*inside, len(text)], strict=True) if a < b]
+        boundaries -= set(range(start, end + 1))
+        boundaries |= {end - len("ref>")} if number % 2 == 0 else {start + len("<ref"), end - 1}
+    offsets = [boundary for boundary in sorted(boundaries) if 0 < boundary < len(text)]
+    return [text[a:b] for a, b in zip([0, *offsets], [*offsets, len(text)], strict=True) if a < b]
 
 
-def without_markers(text: str) -> str:
+def strip_markers(text: str) -> str:
     """The text as it is without its references."""
     return MARKER.sub("", text)

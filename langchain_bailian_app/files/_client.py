@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Any, Self, TypeAlias
 from pydantic import Field, PrivateAttr
 
 from langchain_bailian_app._settings.openapi import OpenApiFields
-from langchain_bailian_app._transport.openapi import OpenApi
-from langchain_bailian_app._transport.storage import local_files
+from langchain_bailian_app._transport.openapi import OpenApiClient
+from langchain_bailian_app._transport.storage import local_files_from_paths
 from langchain_bailian_app.errors import BailianError, BailianFileError, BailianUploadError
-from langchain_bailian_app.files._cache import KnownFiles
-from langchain_bailian_app.files._executor import Office, Trip, described
+from langchain_bailian_app.files._cache import UploadCache
+from langchain_bailian_app.files._executor import UploadContext, UploadExecutor, describe_file
 from langchain_bailian_app.files._progress import Progress
-from langchain_bailian_app.files._scheduler import arun, run
-from langchain_bailian_app.files._tasks import Deadline, Upload, Waiting, Way
+from langchain_bailian_app.files._scheduler import arun_all, run_all
+from langchain_bailian_app.files._tasks import Deadline, FileTask, UploadTask, WaitTask
 from langchain_bailian_app.options._session_files import LocalFile, SessionFile
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 Paths: TypeAlias = "str | os.PathLike[str] | Iterable[str | os.PathLike[str]]"
 Files: TypeAlias = "str | SessionFile | Iterable[str | SessionFile]"
-_MOST_SHOWN = 10
+_MAX_REPORTED_ERRORS = 10
 
 
 class BailianFiles(OpenApiFields):
@@ -85,17 +85,17 @@ class BailianFiles(OpenApiFields):
     use_internal_endpoint: bool = False
     """Upload within the internal network of the region; only for workspaces with secure storage."""
 
-    _office: Any = PrivateAttr(default=None)
+    _context: Any = PrivateAttr(default=None)
 
     def model_post_init(self, context: Any, /) -> None:
         """Prepare what all calls share; nothing is sent, and no client is made."""
         super().model_post_init(context)
-        place = f"{self.endpoint or self.region}/{self.workspace_id}"
-        self._office = Office(
-            api=OpenApi(self),
+        scope = f"{self.endpoint or self.region}/{self.workspace_id}"
+        self._context = UploadContext(
+            api=OpenApiClient(self),
             workspace_id=self.workspace_id,
-            known=KnownFiles(self.record, place),
-            internal=self.use_internal_endpoint,
+            cache=UploadCache(self.record, scope),
+            use_internal_endpoint=self.use_internal_endpoint,
         )
 
     def upload(
@@ -120,7 +120,7 @@ class BailianFiles(OpenApiFields):
             BailianUploadError: Several were, and some did not: it has them, and those that did.
             BailianError: No request is possible, for lack of an AccessKey or of permissions.
         """
-        return self.upload_local(local_files(paths), timeout=timeout, progress=progress)
+        return self.upload_local(local_files_from_paths(paths), timeout=timeout, progress=progress)
 
     async def aupload(
         self,
@@ -130,10 +130,10 @@ class BailianFiles(OpenApiFields):
         progress: bool | None = None,
     ) -> list[SessionFile]:
         """Do what `upload` does, on the running event loop, which is never blocked."""
-        local = await asyncio.to_thread(local_files, paths)
+        local = await asyncio.to_thread(local_files_from_paths, paths)
         return await self.aupload_local(local, timeout=timeout, progress=progress)
 
-    def wait(
+    def wait_until_ready(
         self, files: Files, *, timeout: float | None = None, progress: bool | None = None
     ) -> list[SessionFile]:
         """Wait until files are ready that were uploaded before.
@@ -150,23 +150,23 @@ class BailianFiles(OpenApiFields):
             BailianFileError: One file was given, and failed, has expired, or was not ready in time.
             BailianUploadError: Several were, and some did: it has them, and those that are ready.
         """
-        names, ways = self._waiting(files, timeout)
-        with self._trip(ways, names, [0] * len(names), progress) as trip:
-            run(trip.fleet, trip.begin, workers=self.concurrency)
-        return _result(names, trip.fleet.outcomes)
+        names, tasks = self._make_wait_tasks(files, timeout)
+        with self._make_executor(tasks, names, [0] * len(names), progress) as executor:
+            run_all(executor.scheduler, executor.submit, workers=self.concurrency)
+        return _collect_results(names, executor.scheduler.outcomes)
 
-    async def await_(
+    async def await_until_ready(
         self,
         files: Files,
         *,
         timeout: float | None = None,  # noqa: ASYNC109  # as above
         progress: bool | None = None,
     ) -> list[SessionFile]:
-        """Do what `wait` does, on the running event loop."""
-        names, ways = self._waiting(files, timeout)
-        with self._trip(ways, names, [0] * len(names), progress) as trip:
-            await arun(trip.fleet, trip.begin, workers=self.concurrency)
-        return _result(names, trip.fleet.outcomes)
+        """Do what `wait_until_ready` does, on the running event loop."""
+        names, tasks = self._make_wait_tasks(files, timeout)
+        with self._make_executor(tasks, names, [0] * len(names), progress) as executor:
+            await arun_all(executor.scheduler, executor.submit, workers=self.concurrency)
+        return _collect_results(names, executor.scheduler.outcomes)
 
     def status(self, file: str | SessionFile) -> SessionFile:
         """Return what the service says of a file now.
@@ -178,7 +178,7 @@ class BailianFiles(OpenApiFields):
             BailianNotFoundError: The service does not know it.
             BailianError: The service does not answer.
         """
-        return described(self._office, file if isinstance(file, str) else file.id)
+        return describe_file(self._context, file if isinstance(file, str) else file.id)
 
     async def astatus(self, file: str | SessionFile) -> SessionFile:
         """Do what `status` does, without blocking the event loop."""
@@ -195,9 +195,11 @@ class BailianFiles(OpenApiFields):
         if not files:
             return []
         names, sizes = [file.name for file in files], [file.size for file in files]
-        with self._trip(self._uploads(files, timeout), names, sizes, progress) as trip:
-            run(trip.fleet, trip.begin, workers=self.concurrency)
-        return _result(names, trip.fleet.outcomes)
+        with self._make_executor(
+            self._make_upload_tasks(files, timeout), names, sizes, progress
+        ) as executor:
+            run_all(executor.scheduler, executor.submit, workers=self.concurrency)
+        return _collect_results(names, executor.scheduler.outcomes)
 
     async def aupload_local(
         self,
@@ -210,31 +212,35 @@ class BailianFiles(OpenApiFields):
         if not files:
             return []
         names, sizes = [file.name for file in files], [file.size for file in files]
-        with self._trip(self._uploads(files, timeout), names, sizes, progress) as trip:
-            await arun(trip.fleet, trip.begin, workers=self.concurrency)
-        return _result(names, trip.fleet.outcomes)
+        with self._make_executor(
+            self._make_upload_tasks(files, timeout), names, sizes, progress
+        ) as executor:
+            await arun_all(executor.scheduler, executor.submit, workers=self.concurrency)
+        return _collect_results(names, executor.scheduler.outcomes)
 
-    def _trip(self, ways: list[Way], names: list[str], sizes: list[int], progress: bool | None) -> Trip:
-        shown = self.progress if progress is None else progress
-        return Trip(
-            self._office,
-            ways,
-            Progress(names, sizes, shown=shown),
+    def _make_executor(
+        self, tasks: list[FileTask], names: list[str], sizes: list[int], progress: bool | None
+    ) -> UploadExecutor:
+        show_progress = self.progress if progress is None else progress
+        return UploadExecutor(
+            self._context,
+            tasks,
+            Progress(names, sizes, enabled=show_progress),
             workers=self.concurrency,
-            lease_gap=1 / self.leases_per_second,
+            lease_interval=1 / self.leases_per_second,
         )
 
-    def _uploads(self, files: Sequence[LocalFile], timeout: float | None) -> list[Way]:
-        deadline = self._deadline(timeout)
-        return [Upload(file, self._office.known, deadline) for file in files]
+    def _make_upload_tasks(self, files: Sequence[LocalFile], timeout: float | None) -> list[FileTask]:
+        deadline = self._make_deadline(timeout)
+        return [UploadTask(file, self._context.cache, deadline) for file in files]
 
-    def _waiting(self, files: Files, timeout: float | None) -> tuple[list[str], list[Way]]:
-        given = [files] if isinstance(files, str | SessionFile) else list(files)
-        ids = [file if isinstance(file, str) else file.id for file in given]
-        deadline = self._deadline(timeout)
-        return ids, [Waiting(file_id, deadline) for file_id in ids]
+    def _make_wait_tasks(self, files: Files, timeout: float | None) -> tuple[list[str], list[FileTask]]:
+        items = [files] if isinstance(files, str | SessionFile) else list(files)
+        ids = [file if isinstance(file, str) else file.id for file in items]
+        deadline = self._make_deadline(timeout)
+        return ids, [WaitTask(file_id, deadline) for file_id in ids]
 
-    def _deadline(self, timeout: float | None) -> Deadline:
+    def _make_deadline(self, timeout: float | None) -> Deadline:
         seconds = self.timeout if timeout is None else timeout
         return Deadline.after(seconds, monotonic, self.poll_interval)
 
@@ -251,7 +257,7 @@ class BailianFiles(OpenApiFields):
         return self
 
 
-def _result(names: list[str], outcomes: list[Any]) -> list[SessionFile]:
+def _collect_results(names: list[str], outcomes: list[Any]) -> list[SessionFile]:
     """Return the files, if all are ready.
 
     Raises:
@@ -260,7 +266,7 @@ def _result(names: list[str], outcomes: list[Any]) -> list[SessionFile]:
     """
     ready = [outcome for outcome in outcomes if isinstance(outcome, SessionFile)]
     failed = [
-        _named(name, outcome)
+        _make_file_error(name, outcome)
         for name, outcome in zip(names, outcomes, strict=True)
         if not isinstance(outcome, SessionFile)
     ]
@@ -268,14 +274,16 @@ def _result(names: list[str], outcomes: list[Any]) -> list[SessionFile]:
         return ready
     if len(names) == 1:
         raise failed[0]
-    shown = "; ".join(error.message for error in failed[:_MOST_SHOWN])
-    more = f"; and {len(failed) - _MOST_SHOWN} more" if len(failed) > _MOST_SHOWN else ""
-    error = BailianUploadError(f"{len(failed)} of {len(names)} files are not ready: {shown}{more}")
+    details = "; ".join(error.message for error in failed[:_MAX_REPORTED_ERRORS])
+    more = (
+        f"; and {len(failed) - _MAX_REPORTED_ERRORS} more" if len(failed) > _MAX_REPORTED_ERRORS else ""
+    )
+    error = BailianUploadError(f"{len(failed)} of {len(names)} files are not ready: {details}{more}")
     error.files, error.errors = ready, failed
     raise error
 
 
-def _named(name: str, cause: BailianError | OSError) -> BailianFileError:
+def _make_file_error(name: str, cause: BailianError | OSError) -> BailianFileError:
     """Return the error of one file; another one with the same bytes has its own."""
     if isinstance(cause, BailianError):
         error = BailianFileError(

@@ -1,4 +1,4 @@
-"""Content blocks with data of their own, and what stands in their place once it is uploaded."""
+"""Content blocks with data of their own: their upload, and the session files in their places."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ import mimetypes
 from base64 import b64decode
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from langchain_core.messages import BaseMessage, ChatMessage, HumanMessage
+from langchain_core.messages import ChatMessage, HumanMessage
 
-from langchain_bailian_app.options._session_files import LocalFile, kind_of, problem_with
+from langchain_bailian_app.options._session_files import LocalFile, find_problem, kind_from_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -20,18 +20,17 @@ if TYPE_CHECKING:
     from langchain_bailian_app.files._client import BailianFiles
     from langchain_bailian_app.options._session_files import SessionFile
 
+_BLOCK_TYPES = ("file", "image", "video", "audio")
 
-_KINDS = ("file", "image", "video", "audio")
 
-
-class _Place(NamedTuple):
+class _BlockPosition(NamedTuple):
     """Where a block stands."""
 
-    message: int
-    block: int
+    message_index: int
+    block_index: int
 
 
-class LocalBlocks:
+class InlineFiles:
     """The blocks of human messages whose data is to be uploaded.
 
     Raises:
@@ -40,115 +39,113 @@ class LocalBlocks:
 
     def __init__(self, messages: Sequence[BaseMessage]) -> None:
         self._messages = messages
-        self._places: list[_Place] = []
+        self._positions: list[_BlockPosition] = []
         self.files: list[LocalFile] = []
         """What is to be uploaded, in order."""
-        for place, block in _blocks(messages):
-            data = _data_of(block)
+        for position, block in _iter_blocks(messages):
+            data = _extract_data(block)
             if data is not None:
-                self._places.append(place)
-                self.files.append(_file(block, *data))
+                self._positions.append(position)
+                self.files.append(_make_local_file(block, *data))
 
-    def replaced_by(self, uploaded: Sequence[SessionFile]) -> list[BaseMessage]:
+    def replace_with(self, session_files: Sequence[SessionFile]) -> list[BaseMessage]:
         """Return the messages, with uploaded files in the places of their data."""
         messages = list(self._messages)
-        for place, file in zip(self._places, uploaded, strict=True):
-            content: list[Any] = list(messages[place.message].content)
-            content[place.block] = {"type": "file", "file_id": file.id}
-            messages[place.message] = messages[place.message].model_copy(update={"content": content})
+        for position, file in zip(self._positions, session_files, strict=True):
+            content: list[Any] = list(messages[position.message_index].content)
+            content[position.block_index] = {"type": "file", "file_id": file.id}
+            messages[position.message_index] = messages[position.message_index].model_copy(
+                update={"content": content}
+            )
         return messages
 
 
-def _blocks(messages: Sequence[BaseMessage]) -> Iterator[tuple[_Place, dict[str, Any]]]:
-    for number, message in enumerate(messages):
+def upload_inline_files(files: BailianFiles, messages: Sequence[BaseMessage]) -> Sequence[BaseMessage]:
+    """Return messages with session files in the places of data.
+
+    Raises:
+        ValueError: The service would not take what is in a block; nothing was sent.
+        BailianError: It could not be uploaded.
+    """
+    inline_files = InlineFiles(messages)
+    return inline_files.replace_with(files.upload_local(inline_files.files, progress=False))
+
+
+async def aupload_inline_files(
+    files: BailianFiles, messages: Sequence[BaseMessage]
+) -> Sequence[BaseMessage]:
+    """Do what `upload_inline_files` does, on the running event loop."""
+    inline_files = await asyncio.to_thread(InlineFiles, messages)  # it decodes megabytes
+    return inline_files.replace_with(await files.aupload_local(inline_files.files, progress=False))
+
+
+def _iter_blocks(messages: Sequence[BaseMessage]) -> Iterator[tuple[_BlockPosition, dict[str, Any]]]:
+    for message_index, message in enumerate(messages):
         if isinstance(message, HumanMessage | ChatMessage) and not isinstance(message.content, str):
-            for place, block in enumerate(message.content):
+            for block_index, block in enumerate(message.content):
                 if isinstance(block, dict):
-                    yield _Place(number, place), block
+                    yield _BlockPosition(message_index, block_index), block
 
 
-def _data_of(block: dict[str, Any]) -> tuple[str, str] | None:
+def _extract_data(block: dict[str, Any]) -> tuple[str, str] | None:
     """Return MIME type and base64 of a block, or None if it has no data of its own."""
     match block:
         # The shapes of LangChain, of LangChain before 1.0, and of OpenAI's two APIs.
-        case {"type": kind, "base64": str(data), "mime_type": str(mime_type)} | {
-            "type": kind,
+        case {"type": block_type, "base64": str(data), "mime_type": str(mime_type)} | {
+            "type": block_type,
             "data": str(data),
             "mime_type": str(mime_type),
-        } if kind in _KINDS:
+        } if block_type in _BLOCK_TYPES:
             return mime_type, data
-        case {"type": "input_audio", "input_audio": {"data": str(data), "format": str(ending)}}:
-            return f"audio/{ending}", data
+        case {"type": "input_audio", "input_audio": {"data": str(data), "format": str(audio_format)}}:
+            return f"audio/{audio_format}", data
         case (
             {"type": "image_url" | "input_image", "image_url": {"url": str(url)} | str(url)}
             | {"type": "file", "file": {"file_data": str(url)}}
             | {"type": "input_file", "file_data": str(url)}
         ):
-            return _data_url(url)
-        case {"type": kind, "url": str(url)} if kind in _KINDS:
-            return _data_url(url)
+            return _parse_data_url(url)
+        case {"type": block_type, "url": str(url)} if block_type in _BLOCK_TYPES:
+            return _parse_data_url(url)
     return None
 
 
-def _data_url(url: str) -> tuple[str, str] | None:
+def _parse_data_url(url: str) -> tuple[str, str] | None:
     head, comma, data = url.partition(",")
     if not comma or not head.lower().startswith("data:") or not head.lower().endswith(";base64"):
         return None
     return head[len("data:") :].partition(";")[0], data
 
 
-def _file(block: dict[str, Any], mime_type: str, base64: str) -> LocalFile:
+def _make_local_file(block: dict[str, Any], mime_type: str, base64: str) -> LocalFile:
     try:
         data = b64decode("".join(base64.split()), validate=True)
     except ValueError as exc:
         message = f"a content block of type {block['type']!r} has no valid base64: {exc}"
         raise ValueError(message) from exc
-    name = _name(block, mime_type, data)
-    problem = problem_with(name, len(data))
+    name = _choose_file_name(block, mime_type, data)
+    problem = find_problem(name, len(data))
     if problem is not None:
         message = f"a content block of type {block['type']!r} cannot be uploaded as {name!r}: {problem}"
         raise ValueError(message)
     return LocalFile(name, len(data), data=data)
 
 
-def _name(block: dict[str, Any], mime_type: str, data: bytes) -> str:
+def _choose_file_name(block: dict[str, Any], mime_type: str, data: bytes) -> str:
     """Return the name that a block gives, or one that says how to read it."""
-    inside = block.get("file")
-    holders = [block, block.get("extras"), block.get("metadata"), inside]
+    openai_file = block.get("file")
+    holders = [block, block.get("extras"), block.get("metadata"), openai_file]
     for holder in holders:
         for key in ("filename", "name"):
             name = holder.get(key) if isinstance(holder, dict) else None
-            if isinstance(name, str) and kind_of(name):
+            if isinstance(name, str) and kind_from_name(name):
                 return name
-    endings = [*mimetypes.guess_all_extensions(mime_type), "." + mime_type.rpartition("/")[2]]
-    ending = next((ending for ending in endings if kind_of(f"x{ending}")), None)
-    if ending is None:
+    suffixes = [*mimetypes.guess_all_extensions(mime_type), "." + mime_type.rpartition("/")[2]]
+    suffix = next((candidate for candidate in suffixes if kind_from_name(f"x{candidate}")), None)
+    if suffix is None:
         message = (
             f"a content block has the type {mime_type!r}, which says nothing of how the service could "
             "read it: give its `filename`, with one of the endings that the service takes"
         )
         raise ValueError(message)
-    return f"{hashlib.md5(data, usedforsecurity=False).hexdigest()[:12]}{ending}"
-
-
-def uploaded(files: BailianFiles | None, messages: Sequence[BaseMessage]) -> Sequence[BaseMessage]:
-    """Return messages with session files in the places of data, if there is somewhere to upload it.
-
-    Raises:
-        ValueError: The service would not take what is in a block; nothing was sent.
-        BailianError: It could not be uploaded.
-    """
-    if files is None:
-        return messages
-    blocks = LocalBlocks(messages)
-    return blocks.replaced_by(files.upload_local(blocks.files, progress=False))
-
-
-async def auploaded(
-    files: BailianFiles | None, messages: Sequence[BaseMessage]
-) -> Sequence[BaseMessage]:
-    """Do what `uploaded` does, on the running event loop."""
-    if files is None:
-        return messages
-    blocks = await asyncio.to_thread(LocalBlocks, messages)  # it decodes megabytes
-    return blocks.replaced_by(await files.aupload_local(blocks.files, progress=False))
+    return f"{hashlib.md5(data, usedforsecurity=False).hexdigest()[:12]}{suffix}"

@@ -1,6 +1,7 @@
-"""Many ways at once: which step comes next, which way waits, and what came of each.
+"""Many tasks at once: which action comes next, which task waits, and what came of each.
 
-No waiting here either: `run` and `arun` wait, for threads and event loops, and share all the rest.
+No waiting here either: `run_all` and `arun_all` wait, for threads and event loops, and share all the
+rest.
 """
 
 from __future__ import annotations
@@ -18,189 +19,203 @@ from langchain_bailian_app.errors import (
     BailianPermissionError,
 )
 from langchain_bailian_app.files._actions import (
+    Action,
     AddFile,
-    Describe,
-    Fingerprint,
-    Join,
-    Put,
-    Step,
-    TakeLease,
-    Wait,
+    AwaitSameUpload,
+    ComputeMd5,
+    DescribeFile,
+    RequestLease,
+    Sleep,
+    UploadBytes,
 )
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from langchain_bailian_app.files._tasks import Steps
+    from langchain_bailian_app.files._tasks import Actions
     from langchain_bailian_app.options._session_files import SessionFile
 
 # What is nearly done comes first: a lease lives for minutes, so the upload follows it at once.
-_ORDER: tuple[type[Step], ...] = (AddFile, Put, Describe, TakeLease, Fingerprint)
+_PRIORITIES: tuple[type[Action], ...] = (AddFile, UploadBytes, DescribeFile, RequestLease, ComputeMd5)
 # These would come of every file.
-_COMMON = (BailianAuthenticationError, BailianPermissionError)
+_FATAL_ERRORS = (BailianAuthenticationError, BailianPermissionError)
 
 
-class Job(NamedTuple):
-    """A step of one of the ways."""
+class ScheduledAction(NamedTuple):
+    """An action of one of the tasks."""
 
-    number: int
-    step: Step
+    task_index: int
+    action: Action
 
 
-class Fleet:
-    """All ways of one call.
+class UploadScheduler:
+    """All tasks of one call.
 
     Args:
-        ways: What to go.
-        notice: Told the number of a way whenever it has moved.
+        tasks: Their generators of actions.
+        on_change: Called with the index of a task whenever it has advanced.
         clock: Seconds.
-        lease_gap: Seconds between two leases.
+        lease_interval: Seconds between two leases.
     """
 
     def __init__(
         self,
-        ways: Sequence[Steps[SessionFile]],
+        tasks: Sequence[Actions[SessionFile]],
         *,
-        notice: Callable[[int], None],
+        on_change: Callable[[int], None],
         clock: Callable[[], float] = time.monotonic,
-        lease_gap: float = 0.0,
+        lease_interval: float = 0.0,
     ) -> None:
-        self.outcomes: list[Any] = [None] * len(ways)
-        self._ways = ways
-        self._notice = notice
+        self.outcomes: list[Any] = [None] * len(tasks)
+        self._tasks = tasks
+        self._on_change = on_change
         self._clock = clock
-        self._lease_gap = lease_gap
-        self._next_lease = clock()
-        self._order = itertools.count()
-        self._jobs: list[tuple[int, int, Job]] = []
-        self._asleep: list[tuple[float, int, Job]] = []
-        self._open = len(ways)
-        for number in range(len(ways)):
-            self._go_on(number)
+        self._lease_interval = lease_interval
+        self._next_lease_at = clock()
+        self._sequence = itertools.count()
+        self._runnable: list[tuple[int, int, ScheduledAction]] = []
+        self._delayed: list[tuple[float, int, ScheduledAction]] = []
+        self._unfinished_count = len(tasks)
+        for task_index in range(len(tasks)):
+            self._advance(task_index)
 
     @property
-    def is_open(self) -> bool:
-        """Whether a way has not ended."""
-        return self._open > 0
+    def has_unfinished_tasks(self) -> bool:
+        """Whether a task has not ended."""
+        return self._unfinished_count > 0
 
-    def next_jobs(self, free: int) -> list[Job]:
-        """Return steps to begin now: at most so many, and all that only wait for others."""
+    def take_runnable(self, free_workers: int) -> list[ScheduledAction]:
+        """Return actions to begin now: at most so many, and all that only wait for others."""
         now = self._clock()
-        while self._asleep and self._asleep[0][0] <= now:
-            number, step = heapq.heappop(self._asleep)[2]
-            if isinstance(step, Wait):
-                self._go_on(number)
+        while self._delayed and self._delayed[0][0] <= now:
+            task_index, action = heapq.heappop(self._delayed)[2]
+            if isinstance(action, Sleep):
+                self._advance(task_index)
             else:
-                self._queue(Job(number, step))
-        jobs: list[Job] = []
-        while self._jobs and (free > 0 or self._jobs[0][0] < 0):
-            urgency, _, job = heapq.heappop(self._jobs)
-            free -= urgency >= 0
-            jobs.append(job)
-        return jobs
+                self._enqueue(ScheduledAction(task_index, action))
+        runnable: list[ScheduledAction] = []
+        while self._runnable and (free_workers > 0 or self._runnable[0][0] < 0):
+            priority, _, scheduled = heapq.heappop(self._runnable)
+            free_workers -= priority >= 0
+            runnable.append(scheduled)
+        return runnable
 
-    def pause(self) -> float | None:
-        """Return the seconds until there is something to do without any step having ended."""
-        return max(0.0, self._asleep[0][0] - self._clock()) if self._asleep else None
+    def seconds_until_next(self) -> float | None:
+        """Return the seconds until there is something to do without any action having ended."""
+        return max(0.0, self._delayed[0][0] - self._clock()) if self._delayed else None
 
-    def ended(self, job: Job, future: Future[Any] | asyncio.Future[Any]) -> None:
-        """Take what came of a step.
+    def complete(self, scheduled: ScheduledAction, future: Future[Any] | asyncio.Future[Any]) -> None:
+        """Take what came of an action.
 
         Raises:
             BailianError: It would come of every file.
         """
         error = future.exception()
         if error is None:
-            self._go_on(job.number, future.result())
+            self._advance(scheduled.task_index, future.result())
         else:
-            self._go_on(job.number, error=error)
+            self._advance(scheduled.task_index, error=error)
 
     def close(self) -> None:
         """Break off what has not ended."""
-        for way in self._ways:
-            way.close()
+        for task in self._tasks:
+            task.close()
 
-    def _go_on(self, number: int, result: Any = None, *, error: BaseException | None = None) -> None:
-        way = self._ways[number]
+    def _advance(
+        self, task_index: int, result: Any = None, *, error: BaseException | None = None
+    ) -> None:
+        task = self._tasks[task_index]
         try:
-            step = way.send(result) if error is None else way.throw(error)
-        except StopIteration as end:
-            self._end(number, end.value)
-        except _COMMON:
+            action = task.send(result) if error is None else task.throw(error)
+        except StopIteration as stop:
+            self._finish(task_index, stop.value)
+        except _FATAL_ERRORS:
             raise
         except (BailianError, OSError) as exc:
-            self._end(number, exc)
+            self._finish(task_index, exc)
         else:
-            self._add(Job(number, step), self._clock())
-            self._notice(number)
+            self._schedule(ScheduledAction(task_index, action), self._clock())
+            self._on_change(task_index)
 
-    def _end(self, number: int, outcome: Any) -> None:
-        self.outcomes[number] = outcome
-        self._open -= 1
-        self._notice(number)
+    def _finish(self, task_index: int, outcome: Any) -> None:
+        self.outcomes[task_index] = outcome
+        self._unfinished_count -= 1
+        self._on_change(task_index)
 
-    def _add(self, job: Job, now: float) -> None:
-        if isinstance(job.step, Wait):
-            self._sleep(now + job.step.seconds, job)
-        elif isinstance(job.step, TakeLease):
-            begin = max(now, self._next_lease)
-            self._next_lease = begin + self._lease_gap
-            self._sleep(begin, job)
+    def _schedule(self, scheduled: ScheduledAction, now: float) -> None:
+        if isinstance(scheduled.action, Sleep):
+            self._delay(now + scheduled.action.seconds, scheduled)
+        elif isinstance(scheduled.action, RequestLease):
+            start_at = max(now, self._next_lease_at)
+            self._next_lease_at = start_at + self._lease_interval
+            self._delay(start_at, scheduled)
         else:
-            self._queue(job)
+            self._enqueue(scheduled)
 
-    def _queue(self, job: Job) -> None:
-        urgency = -1 if isinstance(job.step, Join) else _ORDER.index(type(job.step))
-        heapq.heappush(self._jobs, (urgency, next(self._order), job))
+    def _enqueue(self, scheduled: ScheduledAction) -> None:
+        priority = (
+            -1
+            if isinstance(scheduled.action, AwaitSameUpload)
+            else _PRIORITIES.index(type(scheduled.action))
+        )
+        heapq.heappush(self._runnable, (priority, next(self._sequence), scheduled))
 
-    def _sleep(self, until: float, job: Job) -> None:
-        heapq.heappush(self._asleep, (until, next(self._order), job))
+    def _delay(self, until: float, scheduled: ScheduledAction) -> None:
+        heapq.heappush(self._delayed, (until, next(self._sequence), scheduled))
 
 
-def run(fleet: Fleet, begin: Callable[[Job], Future[Any]], *, workers: int) -> None:
-    """Go all ways to their ends.
+def run_all(
+    scheduler: UploadScheduler, submit: Callable[[ScheduledAction], Future[Any]], *, workers: int
+) -> None:
+    """Run all tasks to their ends.
 
     Args:
-        fleet: The ways.
-        begin: Begins a step in another thread.
-        workers: How many steps there are at once.
+        scheduler: The tasks.
+        submit: Begins an action in another thread.
+        workers: How many actions there are at once.
 
     Raises:
         BailianError: It would come of every file.
     """
-    working: dict[Future[Any], Job] = {}
+    running: dict[Future[Any], ScheduledAction] = {}
     try:
-        while fleet.is_open:
-            busy = sum(not isinstance(job.step, Join) for job in working.values())
-            for job in fleet.next_jobs(workers - busy):
-                working[begin(job)] = job
-            if working:
-                done, _ = wait(working, fleet.pause(), FIRST_COMPLETED)
+        while scheduler.has_unfinished_tasks:
+            busy_workers = sum(
+                not isinstance(scheduled.action, AwaitSameUpload) for scheduled in running.values()
+            )
+            for scheduled in scheduler.take_runnable(workers - busy_workers):
+                running[submit(scheduled)] = scheduled
+            if running:
+                done, _ = wait(running, scheduler.seconds_until_next(), FIRST_COMPLETED)
                 for future in done:
-                    fleet.ended(working.pop(future), future)
-            elif (pause := fleet.pause()) is not None:
-                time.sleep(pause)
+                    scheduler.complete(running.pop(future), future)
+            elif (delay := scheduler.seconds_until_next()) is not None:
+                time.sleep(delay)
     finally:
-        for future in working:
+        for future in running:
             future.cancel()
 
 
-async def arun(fleet: Fleet, begin: Callable[[Job], Future[Any]], *, workers: int) -> None:
-    """Do what `run` does, on the running event loop."""
-    working: dict[asyncio.Future[Any], Job] = {}
+async def arun_all(
+    scheduler: UploadScheduler, submit: Callable[[ScheduledAction], Future[Any]], *, workers: int
+) -> None:
+    """Do what `run_all` does, on the running event loop."""
+    running: dict[asyncio.Future[Any], ScheduledAction] = {}
     try:
-        while fleet.is_open:
-            busy = sum(not isinstance(job.step, Join) for job in working.values())
-            for job in fleet.next_jobs(workers - busy):
-                working[asyncio.wrap_future(begin(job))] = job
-            if working:
+        while scheduler.has_unfinished_tasks:
+            busy_workers = sum(
+                not isinstance(scheduled.action, AwaitSameUpload) for scheduled in running.values()
+            )
+            for scheduled in scheduler.take_runnable(workers - busy_workers):
+                running[asyncio.wrap_future(submit(scheduled))] = scheduled
+            if running:
                 done, _ = await asyncio.wait(
-                    working, timeout=fleet.pause(), return_when=asyncio.FIRST_COMPLETED
+                    running, timeout=scheduler.seconds_until_next(), return_when=asyncio.FIRST_COMPLETED
                 )
                 for future in done:
-                    fleet.ended(working.pop(future), future)
-            elif (pause := fleet.pause()) is not None:
-                await asyncio.sleep(pause)
+                    scheduler.complete(running.pop(future), future)
+            elif (delay := scheduler.seconds_until_next()) is not None:
+                await asyncio.sleep(delay)
     finally:
-        for future in working:
+        for future in running:
             future.cancel()

@@ -1,7 +1,7 @@
 """One file on its way into the service: what is done next, what may be repeated, and when it has ended.
 
-No waiting here: `steps` yields what to do and gets the result, or the error, sent back; `_fleet` brings
-many ways together, and `_trip` does what they ask.
+No waiting here: `actions` yields what to do and gets the result, or the error, sent back; `_scheduler`
+brings many tasks together, and `_executor` does what they ask.
 
 What may be repeated: a lease, since it makes nothing; the upload itself, since the same bytes go to the
 same place; a look at the status. Adding the file uses the lease up (official guide), so that one lease
@@ -30,29 +30,29 @@ from langchain_bailian_app.errors import (
     BailianTimeoutError,
 )
 from langchain_bailian_app.files._actions import (
+    Action,
     AddFile,
-    Describe,
-    Fingerprint,
-    Join,
-    Put,
-    Step,
-    TakeLease,
-    Wait,
+    AwaitSameUpload,
+    ComputeMd5,
+    DescribeFile,
+    RequestLease,
+    Sleep,
+    UploadBytes,
 )
 from langchain_bailian_app.options._session_files import (
-    FAILED,
-    READY,
+    FAILURE_REASONS,
+    READY_STATUS,
     LocalFile,
     SessionFile,
-    Target,
-    suffix_of,
+    UploadTarget,
+    suffix_from_name,
 )
 
 if TYPE_CHECKING:
-    from langchain_bailian_app.files._cache import KnownFiles
+    from langchain_bailian_app.files._cache import UploadCache
 
 T = TypeVar("T")
-Steps = Generator["Step", Any, T]
+Actions = Generator["Action", Any, T]
 
 _logger = logging.getLogger("langchain_bailian_app")
 _TRANSIENT = (
@@ -61,12 +61,12 @@ _TRANSIENT = (
     BailianConnectionError,
     BailianTimeoutError,
 )
-_MOST_REPEATS = 5
-_MOST_LEASES = 4
-_LONGEST_WAIT = 8.0  # seconds before a step is repeated
-_LONGEST_PAUSE = 10.0  # seconds between two looks at the status
-_EXPIRED_URL = 403  # what the storage says of a signature that is no longer valid
-_LEASE = re.compile(r"lease|租约", re.IGNORECASE)  # no source tells how a dead one is refused
+_MAX_RETRIES = 5
+_MAX_LEASES = 4
+_MAX_RETRY_DELAY = 8.0  # seconds before a step is repeated
+_MAX_POLL_INTERVAL = 10.0  # seconds between two looks at the status
+_EXPIRED_URL_STATUS = 403  # what the storage says of a signature that is no longer valid
+_LEASE_PATTERN = re.compile(r"lease|租约", re.IGNORECASE)  # no source tells how a dead one is refused
 
 
 @dataclass(frozen=True)
@@ -74,32 +74,32 @@ class Deadline:
     """When to give up."""
 
     clock: Callable[[], float]
-    seconds: float
-    at: float
-    pause: float
+    timeout: float
+    expires_at: float
+    poll_interval: float
     """Seconds before the second look at a status; the later ones grow."""
 
     @classmethod
-    def after(cls, seconds: float, clock: Callable[[], float], pause: float) -> Deadline:
+    def after(cls, timeout: float, clock: Callable[[], float], poll_interval: float) -> Deadline:
         """Return the deadline that is so many seconds away."""
-        return cls(clock, seconds, clock() + seconds, pause)
+        return cls(clock, timeout, clock() + timeout, poll_interval)
 
-    def allows(self, seconds: float) -> bool:
+    def has_time_for(self, seconds: float) -> bool:
         """Whether there is so much time left."""
-        return self.clock() + seconds < self.at
+        return self.clock() + seconds < self.expires_at
 
-    def check(self, what: str) -> None:
+    def check(self, phase: str) -> None:
         """Give up if it has passed.
 
         Raises:
             BailianTimeoutError: It has.
         """
-        if not self.allows(0):
-            message = f"{what} took longer than `timeout` ({self.seconds:g} s)"
+        if not self.has_time_for(0):
+            message = f"{phase} took longer than `timeout` ({self.timeout:g} s)"
             raise BailianTimeoutError(message)
 
 
-class Way(ABC):
+class FileTask(ABC):
     """What uploads and waiting for known files have in common."""
 
     phase = "waiting"
@@ -107,10 +107,10 @@ class Way(ABC):
 
     def __init__(self, deadline: Deadline) -> None:
         self._deadline = deadline
-        self._in_doubt = False
+        self._add_outcome_unknown = False
 
     @abstractmethod
-    def steps(self) -> Steps[SessionFile]:
+    def actions(self) -> Actions[SessionFile]:
         """Go the whole way; end with the file, which is ready.
 
         Raises:
@@ -118,153 +118,154 @@ class Way(ABC):
             OSError: The file cannot be read, or changed meanwhile.
         """
 
-    def _repeated(self, step: Step) -> Steps[Any]:
+    def _retry(self, action: Action) -> Actions[Any]:
         """Do a step until it works, as long as its failures are such that pass."""
-        repeats = 0
+        retries = 0
         while True:
             self._deadline.check(self.phase)
             try:
-                return (yield step)
+                return (yield action)
             except _TRANSIENT as exc:
-                wait = _wait_after(exc, repeats, self._deadline.pause / 4)
+                delay = _compute_retry_delay(exc, retries, self._deadline.poll_interval / 4)
                 throttled = isinstance(exc, BailianRateLimitError)
-                if (repeats >= _MOST_REPEATS and not throttled) or not self._deadline.allows(wait):
+                if (retries >= _MAX_RETRIES and not throttled) or not self._deadline.has_time_for(
+                    delay
+                ):
                     raise
                 # A refusal for coming too often says that nothing was done.
-                self._in_doubt |= isinstance(step, AddFile) and not throttled
-                _logger.debug("%s: %s; again in %.2f s", type(step).__name__, exc, wait)
-            repeats += 1
-            yield Wait(wait)
+                self._add_outcome_unknown |= isinstance(action, AddFile) and not throttled
+                _logger.debug("%s: %s; again in %.2f s", type(action).__name__, exc, delay)
+            retries += 1
+            yield Sleep(delay)
 
-    def ready(self, file_id: str) -> Steps[SessionFile]:
+    def wait_until_ready(self, file_id: str) -> Actions[SessionFile]:
         """Look at the status until the file is ready.
 
         Raises:
             BailianError: It failed, or was not ready in time.
         """
-        for pause in _pauses(self._deadline.pause):
-            found: SessionFile = yield from self._repeated(Describe(file_id))
-            self.phase = phase_of(found.status)
-            if found.status == READY:
-                return found
-            if found.status in FAILED:
-                message = (
-                    f"{FAILED[found.status]} ({found.status}): {found.reason or 'no reason given'}"
-                )
+        for delay in _iter_poll_delays(self._deadline.poll_interval):
+            file: SessionFile = yield from self._retry(DescribeFile(file_id))
+            self.phase = phase_from_status(file.status)
+            if file.status == READY_STATUS:
+                return file
+            if file.status in FAILURE_REASONS:
+                reason = file.reason or "no reason given"
+                message = f"{FAILURE_REASONS[file.status]} ({file.status}): {reason}"
                 error = BailianFileError(message)
-                error.file_id, error.status = file_id, found.status
+                error.file_id, error.status = file_id, file.status
                 raise error
-            if not self._deadline.allows(pause):
+            if not self._deadline.has_time_for(delay):
                 message = (
-                    f"not ready within `timeout` ({self._deadline.seconds:g} s), but {found.status}; "
-                    f"`BailianFiles.wait({file_id!r})` goes on waiting"
+                    f"not ready within `timeout` ({self._deadline.timeout:g} s), but {file.status}; "
+                    f"`BailianFiles.wait_until_ready({file_id!r})` goes on waiting"
                 )
                 raise BailianTimeoutError(message)
-            yield Wait(pause)
+            yield Sleep(delay)
         raise AssertionError  # pauses have no end
 
 
-class Upload(Way):
+class UploadTask(FileTask):
     """The way of one local file."""
 
-    def __init__(self, file: LocalFile, known: KnownFiles, deadline: Deadline) -> None:
+    def __init__(self, file: LocalFile, cache: UploadCache, deadline: Deadline) -> None:
         super().__init__(deadline)
         self._file = file
-        self._known = known
+        self._cache = cache
 
-    def steps(self) -> Steps[SessionFile]:
-        md5: str = yield Fingerprint(self._file)
+    def actions(self) -> Actions[SessionFile]:
+        md5: str = yield ComputeMd5(self._file)
         # The ending belongs to it: it says how the service reads the bytes.
-        key = f"{md5}-{self._file.size}.{suffix_of(self._file.name)}"
-        while (claim := self._known.claim(key)).others is not None:
-            found: SessionFile | None = yield Join(claim.others)
-            if found is not None:
-                return replace(found, name=self._file.name)
+        key = f"{md5}-{self._file.size}.{suffix_from_name(self._file.name)}"
+        while (claim := self._cache.claim(key)).in_progress is not None:
+            session_file: SessionFile | None = yield AwaitSameUpload(claim.in_progress)
+            if session_file is not None:
+                return replace(session_file, name=self._file.name)
             # The other one was interrupted: this one takes over.
-        if claim.ready is not None:
-            self._known.release(key, claim.ready)
-            return replace(claim.ready, name=self._file.name)
+        if claim.ready_file is not None:
+            self._cache.release(key, claim.ready_file)
+            return replace(claim.ready_file, name=self._file.name)
         try:
-            found = yield from self._own(key, md5, claim.file_id)
+            session_file = yield from self._upload_or_reuse(key, md5, claim.file_id)
         except (BailianError, OSError) as exc:
-            self._known.fail(key, exc)
+            self._cache.fail(key, exc)
             raise
         except BaseException:
-            self._known.release(key, None)
+            self._cache.release(key, None)
             raise
-        self._known.release(key, found)
-        return replace(found, name=self._file.name)
+        self._cache.release(key, session_file)
+        return replace(session_file, name=self._file.name)
 
-    def _own(self, key: str, md5: str, file_id: str | None) -> Steps[SessionFile]:
+    def _upload_or_reuse(self, key: str, md5: str, file_id: str | None) -> Actions[SessionFile]:
         if file_id is not None:
             try:
-                return (yield from self.ready(file_id))
+                return (yield from self.wait_until_ready(file_id))
             except (BailianFileError, BailianNotFoundError, BailianRequestError):
                 _logger.debug("%s is of no use any more: %s is uploaded anew", file_id, self._file.name)
         self.phase = "uploading"
-        file_id = yield from self._added(key, md5)
+        file_id = yield from self._upload(key, md5)
         self.phase = "parsing"
-        return (yield from self.ready(file_id))
+        return (yield from self.wait_until_ready(file_id))
 
-    def _added(self, key: str, md5: str) -> Steps[str]:
+    def _upload(self, key: str, md5: str) -> Actions[str]:
         """Bring the bytes in; end with the id of the file."""
-        leases = 0
+        lease_count = 0
         while True:
-            leases += 1
-            target: Target = yield from self._repeated(TakeLease(self._file, md5))
-            self._in_doubt = False
-            step: Step = Put(self._file, target)
+            lease_count += 1
+            target: UploadTarget = yield from self._retry(RequestLease(self._file, md5))
+            self._add_outcome_unknown = False
+            action: Action = UploadBytes(self._file, target)
             try:
-                yield from self._repeated(step)
-                step = AddFile(target.lease_id, key)
-                file_id: str = yield from self._repeated(step)
+                yield from self._retry(action)
+                action = AddFile(target.lease_id, key)
+                file_id: str = yield from self._retry(action)
             except (BailianRequestError, BailianNotFoundError) as exc:
-                if leases >= _MOST_LEASES or not self._lease_is_dead(step, exc):
+                if lease_count >= _MAX_LEASES or not self._is_lease_expired(action, exc):
                     raise
                 _logger.debug("the lease of %s is dead (%s): a new one", self._file.name, exc)
             else:
                 return file_id
 
-    def _lease_is_dead(self, step: Step, error: BailianError) -> bool:
-        if isinstance(step, Put):
-            return error.status_code == _EXPIRED_URL
-        if self._in_doubt:
+    def _is_lease_expired(self, action: Action, error: BailianError) -> bool:
+        if isinstance(action, UploadBytes):
+            return error.status_code == _EXPIRED_URL_STATUS
+        if self._add_outcome_unknown:
             _logger.warning(
                 "whether %s was added is not known, since a reply was lost, and the service refuses to "
                 "add it again: it is uploaded anew, and the first copy, if there is one, will expire",
                 self._file.name,
             )
             return True
-        return _LEASE.search(f"{error.code} {error.message}") is not None
+        return _LEASE_PATTERN.search(f"{error.code} {error.message}") is not None
 
 
-class Waiting(Way):
+class WaitTask(FileTask):
     """The way of a file that was uploaded before."""
 
     def __init__(self, file_id: str, deadline: Deadline) -> None:
         super().__init__(deadline)
         self._file_id = file_id
 
-    def steps(self) -> Steps[SessionFile]:
-        return (yield from self.ready(self._file_id))
+    def actions(self) -> Actions[SessionFile]:
+        return (yield from self.wait_until_ready(self._file_id))
 
 
-def phase_of(status: str) -> str:
+def phase_from_status(status: str) -> str:
     """Return what a status of the service means to who waits."""
-    if status in {READY, *FAILED}:
-        return "ready" if status == READY else "failed"
+    if status in {READY_STATUS, *FAILURE_REASONS}:
+        return "ready" if status == READY_STATUS else "failed"
     return "indexing" if status.startswith("INDEX_") else "parsing"
 
 
-def _pauses(first: float) -> Iterator[float]:
-    pause = first
+def _iter_poll_delays(first_delay: float) -> Iterator[float]:
+    delay = first_delay
     while True:
-        yield pause
-        pause = min(_LONGEST_PAUSE, pause * 1.5)
+        yield delay
+        delay = min(_MAX_POLL_INTERVAL, delay * 1.5)
 
 
-def _wait_after(error: BailianError, repeats: int, first: float) -> float:
+def _compute_retry_delay(error: BailianError, retries: int, first_delay: float) -> float:
     if error.retry_after is not None:
         return error.retry_after
-    longest = min(_LONGEST_WAIT, first * 2.0 ** min(repeats, 10))
-    return longest * random.uniform(0.5, 1)  # noqa: S311  # jitter
+    max_delay = min(_MAX_RETRY_DELAY, first_delay * 2.0 ** min(retries, 10))
+    return max_delay * random.uniform(0.5, 1)  # noqa: S311  # jitter

@@ -27,10 +27,14 @@ from langchain_bailian_app._settings.application import ApplicationFields
 from langchain_bailian_app._settings.connection import ConnectionFields
 from langchain_bailian_app.chat_models._model import BailianAppChatModel
 from langchain_bailian_app.llama_index._messages import to_langchain
-from langchain_bailian_app.llama_index._responses import Growing, chat_response, completion_response
+from langchain_bailian_app.llama_index._responses import (
+    ChunkAccumulator,
+    to_chat_response,
+    to_completion_response,
+)
 from langchain_bailian_app.llama_index._structured import StructuredPrediction
-from langchain_bailian_app.llama_index._traced import revealed, traced
-from langchain_bailian_app.options._signed_urls import shown
+from langchain_bailian_app.llama_index._tracing import trace_without_secrets, unwrap_kwargs
+from langchain_bailian_app.options._signed_urls import redact
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Generator, Sequence
@@ -135,34 +139,38 @@ class BailianAppLLM(StructuredPrediction):
 
     # -- threads and event loops ---------------------------------------------------------------------
 
-    @traced(llm_chat_callback)
+    @trace_without_secrets(llm_chat_callback)
     def chat(self, messages: Sequence[ChatMessage], **kwargs: Any) -> ChatResponse:
         """Answer a conversation. Keywords are those of `BailianAppChatModel`, for this call."""
-        return chat_response(self.model.invoke(to_langchain(messages), **revealed(kwargs)))
+        return to_chat_response(self.model.invoke(to_langchain(messages), **unwrap_kwargs(kwargs)))
 
-    @traced(llm_chat_callback)
+    @trace_without_secrets(llm_chat_callback)
     async def achat(self, messages: Sequence[ChatMessage], **kwargs: Any) -> ChatResponse:
         """Do what `chat` does, on the running event loop."""
-        return chat_response(await self.model.ainvoke(to_langchain(messages), **revealed(kwargs)))
+        return to_chat_response(
+            await self.model.ainvoke(to_langchain(messages), **unwrap_kwargs(kwargs))
+        )
 
-    @traced(llm_chat_callback)
+    @trace_without_secrets(llm_chat_callback)
     def stream_chat(self, messages: Sequence[ChatMessage], **kwargs: Any) -> ChatResponseGen:
         """Answer a conversation; each response has a `delta`, and the message so far."""
-        return self._stream(to_langchain(messages), kwargs, chat_response)
+        return self._stream(to_langchain(messages), kwargs, to_chat_response)
 
-    @traced(llm_chat_callback)
+    @trace_without_secrets(llm_chat_callback)
     async def astream_chat(
         self, messages: Sequence[ChatMessage], **kwargs: Any
     ) -> ChatResponseAsyncGen:
         """Do what `stream_chat` does, on the running event loop."""
-        return self._astream(to_langchain(messages), kwargs, chat_response)
+        return self._astream(to_langchain(messages), kwargs, to_chat_response)
 
-    @traced(llm_completion_callback)
+    @trace_without_secrets(llm_completion_callback)
     def complete(self, prompt: str, formatted: bool = False, **kwargs: Any) -> CompletionResponse:  # noqa: ARG002
         """Answer a question."""
-        return completion_response(self.model.invoke([HumanMessage(prompt)], **revealed(kwargs)))
+        return to_completion_response(
+            self.model.invoke([HumanMessage(prompt)], **unwrap_kwargs(kwargs))
+        )
 
-    @traced(llm_completion_callback)
+    @trace_without_secrets(llm_completion_callback)
     async def acomplete(
         self,
         prompt: str,
@@ -170,9 +178,11 @@ class BailianAppLLM(StructuredPrediction):
         **kwargs: Any,
     ) -> CompletionResponse:
         """Do what `complete` does, on the running event loop."""
-        return completion_response(await self.model.ainvoke([HumanMessage(prompt)], **revealed(kwargs)))
+        return to_completion_response(
+            await self.model.ainvoke([HumanMessage(prompt)], **unwrap_kwargs(kwargs))
+        )
 
-    @traced(llm_completion_callback)
+    @trace_without_secrets(llm_completion_callback)
     def stream_complete(
         self,
         prompt: str,
@@ -180,9 +190,9 @@ class BailianAppLLM(StructuredPrediction):
         **kwargs: Any,
     ) -> CompletionResponseGen:
         """Answer a question; each response has a `delta`, and the text so far."""
-        return self._stream([HumanMessage(prompt)], kwargs, completion_response)
+        return self._stream([HumanMessage(prompt)], kwargs, to_completion_response)
 
-    @traced(llm_completion_callback)
+    @trace_without_secrets(llm_completion_callback)
     async def astream_complete(
         self,
         prompt: str,
@@ -190,31 +200,31 @@ class BailianAppLLM(StructuredPrediction):
         **kwargs: Any,
     ) -> CompletionResponseAsyncGen:
         """Do what `stream_complete` does, on the running event loop."""
-        return self._astream([HumanMessage(prompt)], kwargs, completion_response)
+        return self._astream([HumanMessage(prompt)], kwargs, to_completion_response)
 
     def _stream(
         self,
         messages: list[BaseMessage],
         kwargs: dict[str, Any],
-        shape: Callable[[AIMessage, AIMessageChunk], T],
+        make_response: Callable[[AIMessage, AIMessageChunk], T],
     ) -> Generator[T]:
-        growing = Growing()
-        stream = self.model.stream(messages, **revealed(kwargs))
+        accumulator = ChunkAccumulator()
+        stream = self.model.stream(messages, **unwrap_kwargs(kwargs))
         with closing(cast("Generator[AIMessageChunk]", stream)) as chunks:
             for chunk in chunks:
-                yield shape(growing.with_chunk(chunk), chunk)
+                yield make_response(accumulator.add(chunk), chunk)
 
     async def _astream(
         self,
         messages: list[BaseMessage],
         kwargs: dict[str, Any],
-        shape: Callable[[AIMessage, AIMessageChunk], T],
+        make_response: Callable[[AIMessage, AIMessageChunk], T],
     ) -> AsyncGenerator[T]:
-        growing = Growing()
-        stream = self.model.astream(messages, **revealed(kwargs))
+        accumulator = ChunkAccumulator()
+        stream = self.model.astream(messages, **unwrap_kwargs(kwargs))
         async with aclosing(cast("AsyncGenerator[AIMessageChunk]", stream)) as chunks:
             async for chunk in chunks:
-                yield shape(growing.with_chunk(chunk), chunk)
+                yield make_response(accumulator.add(chunk), chunk)
 
     # -- tools ---------------------------------------------------------------------------------------
 
@@ -229,10 +239,12 @@ class BailianAppLLM(StructuredPrediction):
         tool_choice: str | dict[str, Any] | None = None,
         **kwargs: Any,
     ) -> dict[str, Any]:
-        asked = [] if user_msg is None else [user_msg]
-        said = [ChatMessage(message) if isinstance(message, str) else message for message in asked]
+        user_messages = [] if user_msg is None else [user_msg]
+        new_messages = [
+            ChatMessage(message) if isinstance(message, str) else message for message in user_messages
+        ]
         return {
-            "messages": [*(chat_history or ()), *said],
+            "messages": [*(chat_history or ()), *new_messages],
             "tools": [tool.metadata.to_openai_tool(skip_length_check=True) for tool in tools],
             "tool_choice": tool_choice or ("any" if tool_required else "auto"),
             "parallel_tool_calls": allow_parallel_tool_calls,
@@ -269,28 +281,28 @@ class BailianAppLLM(StructuredPrediction):
     @classmethod
     def _make_model(cls, values: Any) -> Any:
         """Make the model of the fields that are its own."""
-        mine = {name: value for name, value in values.items() if name in cls.model_fields}
-        fields = {name: value for name, value in values.items() if name not in mine}
-        given = mine.get("model") or {}
-        if isinstance(given, BailianAppChatModel):
-            settings = {name: getattr(given, name) for name in type(given).model_fields}
-            mine["model"] = type(given)(**settings | fields) if fields else given
-        elif isinstance(given, dict):  # of `to_dict`, or nothing
-            mine["model"] = BailianAppChatModel(**given | fields)
+        own_fields = {name: value for name, value in values.items() if name in cls.model_fields}
+        fields = {name: value for name, value in values.items() if name not in own_fields}
+        model = own_fields.get("model") or {}
+        if isinstance(model, BailianAppChatModel):
+            settings = {name: getattr(model, name) for name in type(model).model_fields}
+            own_fields["model"] = type(model)(**settings | fields) if fields else model
+        elif isinstance(model, dict):  # of `to_dict`, or nothing
+            own_fields["model"] = BailianAppChatModel(**model | fields)
         else:
             message = (
                 "`model` is a BailianAppChatModel: name an application by `app_id`, and another model "
                 "for it by `app_model`"
             )
             raise ValueError(message)  # noqa: TRY004  # pydantic tells only these with the field
-        return mine
+        return own_fields
 
     @field_serializer("model")
     def _dump_model(self, model: BailianAppChatModel) -> dict[str, Any]:
         """Return what is set, without secrets and connections."""
         names = {*ConnectionFields.model_fields, *ApplicationFields.model_fields} - {"api_key"}
-        set_ones = model.model_dump(include=names, exclude_none=True, exclude_defaults=True)
-        return {"app_id": model.app_id, **shown(set_ones)}
+        settings = model.model_dump(include=names, exclude_none=True, exclude_defaults=True)
+        return {"app_id": model.app_id, **redact(settings)}
 
     def __getstate__(self) -> dict[str, Any]:
         """Refuse to be pickled if the model does: LlamaIndex would leave it out."""

@@ -31,8 +31,8 @@ if TYPE_CHECKING:
 
 # What of an answer has to be kept with its message for the session to be continued. It is all that
 # is kept there: LlamaIndex counts it as tokens, and tells it to models that condense a conversation.
-_SESSION = "bailian_session"
-_POSITION = ("app_id", "session_id", "session_turn", "session_at", "session_digest")
+_SESSION_KEY = "bailian_session"
+_CHECKPOINT_KEYS = ("app_id", "session_id", "session_turn", "session_at", "session_digest")
 
 
 def to_langchain(messages: Sequence[ChatMessage]) -> list[BaseMessage]:
@@ -41,7 +41,7 @@ def to_langchain(messages: Sequence[ChatMessage]) -> list[BaseMessage]:
     Raises:
         ValueError: The file of an image or document is empty.
     """
-    return [_message(message) for message in messages]
+    return [_convert_message(message) for message in messages]
 
 
 def to_llama_index(answer: AIMessage) -> ChatMessage:
@@ -52,40 +52,42 @@ def to_llama_index(answer: AIMessage) -> ChatMessage:
     for call in answer.tool_calls:
         block = ToolCallBlock(tool_call_id=call["id"], tool_name=call["name"], tool_kwargs=call["args"])
         blocks.append(block)
-    kept: dict[str, Any] = {}
+    additional_kwargs: dict[str, Any] = {}
     if answer.tool_calls:  # where programs of LlamaIndex look whether there are any
-        kept["tool_calls"] = answer.tool_calls
+        additional_kwargs["tool_calls"] = answer.tool_calls
     if answer.invalid_tool_calls:
-        kept["invalid_tool_calls"] = answer.invalid_tool_calls
+        additional_kwargs["invalid_tool_calls"] = answer.invalid_tool_calls
     if "session_digest" in answer.response_metadata:
-        kept[_SESSION] = {name: answer.response_metadata[name] for name in _POSITION}
-    return ChatMessage(role=MessageRole.ASSISTANT, blocks=blocks, additional_kwargs=kept)
+        additional_kwargs[_SESSION_KEY] = {
+            name: answer.response_metadata[name] for name in _CHECKPOINT_KEYS
+        }
+    return ChatMessage(role=MessageRole.ASSISTANT, blocks=blocks, additional_kwargs=additional_kwargs)
 
 
-def _message(message: ChatMessage) -> BaseMessage:
+def _convert_message(message: ChatMessage) -> BaseMessage:
     match message.role:
         case MessageRole.SYSTEM | MessageRole.DEVELOPER:
-            return SystemMessage(_content(message))
+            return SystemMessage(_convert_content(message))
         case MessageRole.USER:
-            return HumanMessage(_content(message))
+            return HumanMessage(_convert_content(message))
         case MessageRole.TOOL | MessageRole.FUNCTION:
             call_id = message.additional_kwargs.get("tool_call_id")
-            return ToolMessage(_content(message), tool_call_id=str(call_id or ""))
-    return _answer(message)
+            return ToolMessage(_convert_content(message), tool_call_id=str(call_id or ""))
+    return _convert_assistant_message(message)
 
 
-def _answer(message: ChatMessage) -> AIMessage:
+def _convert_assistant_message(message: ChatMessage) -> AIMessage:
     """Return an answer: its text and calls; reasoning and whatever else it holds is its own."""
-    kept = message.additional_kwargs
+    additional_kwargs = message.additional_kwargs
     calls: list[ToolCall] = []
-    broken: list[InvalidToolCall] = list(kept.get("invalid_tool_calls") or ())
+    invalid_calls: list[InvalidToolCall] = list(additional_kwargs.get("invalid_tool_calls") or ())
     for block in message.blocks:
         if isinstance(block, ToolCallBlock):
-            arguments = _opened(block.tool_kwargs)
+            arguments = _parse_arguments(block.tool_kwargs)
             if isinstance(arguments, dict):
                 calls.append(tool_call(name=block.tool_name, args=arguments, id=block.tool_call_id))
             else:
-                broken.append(
+                invalid_calls.append(
                     invalid_tool_call(
                         name=block.tool_name, args=str(block.tool_kwargs), id=block.tool_call_id
                     )
@@ -93,12 +95,12 @@ def _answer(message: ChatMessage) -> AIMessage:
     return AIMessage(
         message.content or "",
         tool_calls=calls,
-        invalid_tool_calls=broken,
-        response_metadata=kept.get(_SESSION) or {},
+        invalid_tool_calls=invalid_calls,
+        response_metadata=additional_kwargs.get(_SESSION_KEY) or {},
     )
 
 
-def _opened(arguments: dict[str, Any] | str) -> Any:
+def _parse_arguments(arguments: dict[str, Any] | str) -> Any:
     """Read arguments that another model has left as JSON."""
     if isinstance(arguments, dict):
         return arguments
@@ -108,14 +110,18 @@ def _opened(arguments: dict[str, Any] | str) -> Any:
         return None
 
 
-def _content(message: ChatMessage) -> str | list[str | dict[str, Any]]:
+def _convert_content(message: ChatMessage) -> str | list[str | dict[str, Any]]:
     text = message.content or ""
-    others = [_part(block) for block in message.blocks if not isinstance(block, TextBlock | CachePoint)]
-    return [{"type": "text", "text": text}, *others] if others else text
+    other_blocks = [
+        _convert_block(block)
+        for block in message.blocks
+        if not isinstance(block, TextBlock | CachePoint)
+    ]
+    return [{"type": "text", "text": text}, *other_blocks] if other_blocks else text
 
 
-def _part(block: Any) -> dict[str, Any]:
+def _convert_block(block: Any) -> dict[str, Any]:
     if isinstance(block, ImageBlock | DocumentBlock):
-        kind = "image" if isinstance(block, ImageBlock) else "file"
-        return {"type": kind, "url": str(block.url) if block.url else block.inline_url()}
+        block_type = "image" if isinstance(block, ImageBlock) else "file"
+        return {"type": block_type, "url": str(block.url) if block.url else block.inline_url()}
     return {"type": block.block_type}  # the error names it

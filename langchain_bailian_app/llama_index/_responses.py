@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from langchain_core.messages import InvalidToolCall, ToolCall
 
 
-class Growing:
+class ChunkAccumulator:
     """An answer that comes in chunks."""
 
     def __init__(self) -> None:
@@ -22,56 +22,59 @@ class Growing:
         self._text = ""
         self._reasoning = ""
         self._calls: list[ToolCall] = []
-        self._broken: list[InvalidToolCall] = []
+        self._invalid_calls: list[InvalidToolCall] = []
 
-    def with_chunk(self, chunk: AIMessageChunk) -> AIMessage:
+    def add(self, chunk: AIMessageChunk) -> AIMessage:
         """Return what has come with this chunk; with the last one it is the whole answer."""
         self._chunks.append(chunk)
         if chunk.chunk_position == "last":
             first, *others = self._chunks
-            whole = message_chunk_to_message(add_ai_message_chunks(first, *others))
-            return cast("AIMessage", whole)
+            message = message_chunk_to_message(add_ai_message_chunks(first, *others))
+            return cast("AIMessage", message)
         self._text += chunk.text
-        self._reasoning += _reasoning(chunk)
+        self._reasoning += _get_reasoning(chunk)
         self._calls += chunk.tool_calls
-        self._broken += chunk.invalid_tool_calls
+        self._invalid_calls += chunk.invalid_tool_calls
         return AIMessage(
             self._text,
             additional_kwargs={"reasoning_content": self._reasoning},
             tool_calls=self._calls,
-            invalid_tool_calls=self._broken,
+            invalid_tool_calls=self._invalid_calls,
         )
 
 
-def chat_response(answer: AIMessage, chunk: AIMessageChunk | None = None) -> ChatResponse:
+def to_chat_response(answer: AIMessage, chunk: AIMessageChunk | None = None) -> ChatResponse:
     """Return an answer, or what has come of it with this chunk."""
-    return ChatResponse(message=to_llama_index(answer), **_rest(answer, chunk))
+    return ChatResponse(message=to_llama_index(answer), **_build_response_fields(answer, chunk))
 
 
-def completion_response(answer: AIMessage, chunk: AIMessageChunk | None = None) -> CompletionResponse:
+def to_completion_response(
+    answer: AIMessage, chunk: AIMessageChunk | None = None
+) -> CompletionResponse:
     """Return an answer, or what has come of it with this chunk."""
-    return CompletionResponse(text=answer.text, **_rest(answer, chunk))
+    return CompletionResponse(text=answer.text, **_build_response_fields(answer, chunk))
 
 
-def _rest(answer: AIMessage, chunk: AIMessageChunk | None) -> dict[str, Any]:
+def _build_response_fields(answer: AIMessage, chunk: AIMessageChunk | None) -> dict[str, Any]:
     if chunk is None:
-        return {"raw": _raw(answer), "additional_kwargs": _counts(answer)}
-    whole = chunk.chunk_position == "last"
+        return {"raw": _build_raw(answer), "additional_kwargs": _get_token_counts(answer)}
+    is_last = chunk.chunk_position == "last"
     return {
         "delta": chunk.text,
-        "raw": _raw(answer if whole else chunk),
+        "raw": _build_raw(answer if is_last else chunk),
         # By these names agents show what a model thinks, and others count its tokens.
-        "additional_kwargs": _counts(answer) | {"thinking_delta": _reasoning(chunk) or None},
+        "additional_kwargs": _get_token_counts(answer)
+        | {"thinking_delta": _get_reasoning(chunk) or None},
     }
 
 
-def _raw(message: AIMessage) -> dict[str, Any]:
+def _build_raw(message: AIMessage) -> dict[str, Any]:
     """Return all that a message or chunk says besides its text, under the names of the service."""
     usage = {"usage": dict(message.usage_metadata)} if message.usage_metadata else {}
     return {**message.additional_kwargs, **message.response_metadata, **usage}
 
 
-def _counts(answer: AIMessage) -> dict[str, Any]:
+def _get_token_counts(answer: AIMessage) -> dict[str, Any]:
     usage = answer.usage_metadata
     if usage is None:
         return {}
@@ -82,5 +85,5 @@ def _counts(answer: AIMessage) -> dict[str, Any]:
     }
 
 
-def _reasoning(chunk: AIMessageChunk) -> str:
+def _get_reasoning(chunk: AIMessageChunk) -> str:
     return str(chunk.additional_kwargs.get("reasoning_content") or "")

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 # LlamaIndex puts metadata in front of the text that a model reads. Ids, scores and links, which may be
 # signed, would only be in its way; titles and the document's own metadata are of use to it.
-_NOT_FOR_MODELS = [
+_EXCLUDED_METADATA_KEYS = [
     "source",
     "doc_id",
     "doc_url",
@@ -100,13 +100,18 @@ class BailianAppRetriever(BaseRetriever):
         self.retriever = retriever or BailianRetriever(**fields)
 
     def _retrieve(self, query_bundle: QueryBundle) -> list[NodeWithScore]:
-        return [_node(found) for found in self.retriever.invoke(query_bundle.query_str)]
+        return [
+            _node_from_document(document) for document in self.retriever.invoke(query_bundle.query_str)
+        ]
 
     async def _aretrieve(self, query_bundle: QueryBundle) -> list[NodeWithScore]:
-        return [_node(found) for found in await self.retriever.ainvoke(query_bundle.query_str)]
+        return [
+            _node_from_document(document)
+            for document in await self.retriever.ainvoke(query_bundle.query_str)
+        ]
 
 
-def _node(document: Document) -> NodeWithScore:
+def _node_from_document(document: Document) -> NodeWithScore:
     metadata = document.metadata
     # A chunk of a reference alone has no id; LlamaIndex makes one then.
     fields: dict[str, Any] = {} if document.id is None else {"id_": document.id}
@@ -115,8 +120,8 @@ def _node(document: Document) -> NodeWithScore:
     node = TextNode(
         text=document.page_content,
         metadata=metadata,
-        excluded_llm_metadata_keys=_NOT_FOR_MODELS,
-        excluded_embed_metadata_keys=_NOT_FOR_MODELS,
+        excluded_llm_metadata_keys=_EXCLUDED_METADATA_KEYS,
+        excluded_embed_metadata_keys=_EXCLUDED_METADATA_KEYS,
         **fields,
     )
     return NodeWithScore(node=node, score=metadata.get("score"))

@@ -16,7 +16,7 @@ from llama_index.core.types import PydanticProgramMode
 from pydantic import BaseModel, ValidationError
 
 from langchain_bailian_app.llama_index._messages import to_langchain
-from langchain_bailian_app.llama_index._traced import dispatcher, revealed, traced
+from langchain_bailian_app.llama_index._tracing import dispatcher, trace_without_secrets, unwrap_kwargs
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Generator
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 M = TypeVar("M", bound=BaseModel)
 
 # Keywords by which programs of LlamaIndex get objects out of tool calls.
-_OF_PROGRAMS = {"tool_choice", "tool_required", "allow_parallel_tool_calls"}
+_PROGRAM_KWARGS = {"tool_choice", "tool_required", "allow_parallel_tool_calls"}
 
 
 class StructuredPrediction(FunctionCallingLLM):
@@ -39,7 +39,7 @@ class StructuredPrediction(FunctionCallingLLM):
     if TYPE_CHECKING:
         model: BailianAppChatModel
 
-    @traced()
+    @trace_without_secrets()
     def structured_predict(
         self,
         output_cls: type[M],
@@ -59,15 +59,15 @@ class StructuredPrediction(FunctionCallingLLM):
             OutputParserException: The answer does not fit, nor does a second one.
         """
         if self.pydantic_program_mode is not PydanticProgramMode.DEFAULT:
-            made = super().structured_predict(output_cls, prompt, llm_kwargs, **prompt_args)
-            return cast("M", made)
-        dispatcher.event(_started(output_cls, prompt, prompt_args))
-        structured = self._structured(output_cls, llm_kwargs)
-        found = cast("M", structured.invoke(self._asked(prompt, prompt_args)))
-        dispatcher.event(LLMStructuredPredictEndEvent(output=found))
-        return found
+            prediction = super().structured_predict(output_cls, prompt, llm_kwargs, **prompt_args)
+            return cast("M", prediction)
+        dispatcher.event(_make_start_event(output_cls, prompt, prompt_args))
+        structured = self._make_structured_model(output_cls, llm_kwargs)
+        output = cast("M", structured.invoke(self._format_prompt(prompt, prompt_args)))
+        dispatcher.event(LLMStructuredPredictEndEvent(output=output))
+        return output
 
-    @traced()
+    @trace_without_secrets()
     async def astructured_predict(
         self,
         output_cls: type[M],
@@ -77,17 +77,21 @@ class StructuredPrediction(FunctionCallingLLM):
     ) -> M:
         """Do what `structured_predict` does, on the running event loop."""
         if self.pydantic_program_mode is not PydanticProgramMode.DEFAULT:
-            made = super().astructured_predict(output_cls, prompt, llm_kwargs, **prompt_args)
-            return cast("M", await made)
-        dispatcher.event(_started(output_cls, prompt, prompt_args))
-        structured = self._structured(output_cls, llm_kwargs)
-        found = cast("M", await structured.ainvoke(self._asked(prompt, prompt_args)))
-        dispatcher.event(LLMStructuredPredictEndEvent(output=found))
-        return found
+            prediction = super().astructured_predict(output_cls, prompt, llm_kwargs, **prompt_args)
+            return cast("M", await prediction)
+        dispatcher.event(_make_start_event(output_cls, prompt, prompt_args))
+        structured = self._make_structured_model(output_cls, llm_kwargs)
+        output = cast("M", await structured.ainvoke(self._format_prompt(prompt, prompt_args)))
+        dispatcher.event(LLMStructuredPredictEndEvent(output=output))
+        return output
 
     # These call the two below.
-    stream_structured_predict: ClassVar[Any] = traced()(FunctionCallingLLM.stream_structured_predict)
-    astream_structured_predict: ClassVar[Any] = traced()(FunctionCallingLLM.astream_structured_predict)
+    stream_structured_predict: ClassVar[Any] = trace_without_secrets()(
+        FunctionCallingLLM.stream_structured_predict
+    )
+    astream_structured_predict: ClassVar[Any] = trace_without_secrets()(
+        FunctionCallingLLM.astream_structured_predict
+    )
 
     def _structured_stream_call(
         self,
@@ -98,7 +102,7 @@ class StructuredPrediction(FunctionCallingLLM):
     ) -> Generator[Any]:
         if self.pydantic_program_mode is not PydanticProgramMode.DEFAULT:
             return super()._structured_stream_call(output_cls, prompt, llm_kwargs, **prompt_args)
-        return self._parts(output_cls, self._asked(prompt, prompt_args), llm_kwargs)
+        return self._stream_objects(output_cls, self._format_prompt(prompt, prompt_args), llm_kwargs)
 
     async def _structured_astream_call(
         self,
@@ -110,65 +114,69 @@ class StructuredPrediction(FunctionCallingLLM):
         if self.pydantic_program_mode is not PydanticProgramMode.DEFAULT:
             stream = super()._structured_astream_call(output_cls, prompt, llm_kwargs, **prompt_args)
             return await stream
-        return self._aparts(output_cls, self._asked(prompt, prompt_args), llm_kwargs)
+        return self._astream_objects(output_cls, self._format_prompt(prompt, prompt_args), llm_kwargs)
 
-    def _parts(
+    def _stream_objects(
         self, output_cls: type[M], messages: list[BaseMessage], llm_kwargs: dict[str, Any] | None
     ) -> Generator[BaseModel]:
-        found = _Found(output_cls)
-        stream = self._structured(output_cls.model_json_schema(), llm_kwargs).stream(messages)
+        partial_object = _PartialObject(output_cls)
+        stream = self._make_structured_model(output_cls.model_json_schema(), llm_kwargs).stream(
+            messages
+        )
         with closing(cast("Generator[Any]", stream)) as parts:
             for part in parts:
-                yield found.so_far(part)
-        found.check()
+                yield partial_object.update(part)
+        partial_object.validate()
 
-    async def _aparts(
+    async def _astream_objects(
         self, output_cls: type[M], messages: list[BaseMessage], llm_kwargs: dict[str, Any] | None
     ) -> AsyncGenerator[BaseModel]:
-        found = _Found(output_cls)
-        stream = self._structured(output_cls.model_json_schema(), llm_kwargs).astream(messages)
+        partial_object = _PartialObject(output_cls)
+        stream = self._make_structured_model(output_cls.model_json_schema(), llm_kwargs).astream(
+            messages
+        )
         async with aclosing(cast("AsyncGenerator[Any]", stream)) as parts:
             async for part in parts:
-                yield found.so_far(part)
-        found.check()
+                yield partial_object.update(part)
+        partial_object.validate()
 
-    def _structured(
+    def _make_structured_model(
         self, schema: type[BaseModel] | dict[str, Any], llm_kwargs: dict[str, Any] | None
     ) -> Runnable[Any, Any]:
-        given = revealed(llm_kwargs or {})
-        keywords = {name: value for name, value in given.items() if name not in _OF_PROGRAMS}
-        return self.model.with_structured_output(schema, **keywords)
+        kwargs = unwrap_kwargs(llm_kwargs or {})
+        model_kwargs = {name: value for name, value in kwargs.items() if name not in _PROGRAM_KWARGS}
+        return self.model.with_structured_output(schema, **model_kwargs)
 
-    def _asked(self, prompt: PromptTemplate, values: dict[str, Any]) -> list[BaseMessage]:
+    def _format_prompt(self, prompt: PromptTemplate, values: dict[str, Any]) -> list[BaseMessage]:
         return to_langchain(self._extend_messages(prompt.format_messages(llm=self, **values)))
 
 
-class _Found:
+class _PartialObject:
     """What has come of an object in a stream."""
 
     def __init__(self, output_cls: type[BaseModel]) -> None:
-        self._class = output_cls
-        self._loose = create_flexible_model(output_cls)
-        self._newest = ""
+        self._output_cls = output_cls
+        self._flexible_cls = create_flexible_model(output_cls)
+        self._latest_json = ""
 
-    def so_far(self, part: dict[str, Any]) -> BaseModel:
+    def update(self, part: dict[str, Any]) -> BaseModel:
         """Return an instance, or what has no checks as long as it is none."""
-        self._newest = json.dumps(part)
+        self._latest_json = json.dumps(part)
         try:
-            return self._class.model_validate_json(self._newest)
+            return self._output_cls.model_validate_json(self._latest_json)
         except ValidationError:
-            return self._loose.model_validate(part)
+            return self._flexible_cls.model_validate(part)
 
-    def check(self) -> None:
+    def validate(self) -> None:
         """Refuse an object that fits the schema, but not what else the class wants of it.
 
         Raises:
             ValidationError: It does not.
         """
-        self._class.model_validate_json(self._newest)
+        self._output_cls.model_validate_json(self._latest_json)
 
 
-def _started(
+def _make_start_event(
     output_cls: type[BaseModel], prompt: PromptTemplate, prompt_args: dict[str, Any]
 ) -> LLMStructuredPredictStartEvent:
     return LLMStructuredPredictStartEvent(

@@ -1,7 +1,7 @@
 """What users write to steer an application: `RagOptions`, `BizParams` and `workflow_file`.
 
-Both know how they look on the wire, and neither sends anything. A plain dict is accepted wherever one
-of them is.
+Both classes know how they look on the wire, and neither sends anything. A plain dict is accepted
+wherever one of them is, and a string alone wherever a `StrList` is.
 """
 
 from __future__ import annotations
@@ -15,16 +15,25 @@ from urllib.parse import unquote, urlsplit
 from langchain_core.load import Serializable
 from pydantic import BeforeValidator, ConfigDict, Field, SecretStr, model_validator
 
-from langchain_bailian_app.options._session_files import SessionFileIds, check_ids
-from langchain_bailian_app.options._signed_urls import Signed, shown
+from langchain_bailian_app.options._session_files import SessionFileIds, check_session_file_ids
+from langchain_bailian_app.options._signed_urls import SignedUrl, redact
 
 
-def _listed(value: Any) -> Any:
+def _as_list(value: Any) -> Any:
     return [value] if isinstance(value, str) else value
 
 
-Strings = Annotated[list[Annotated[str, Field(min_length=1)]], BeforeValidator(_listed)]
+StrList = Annotated[list[Annotated[str, Field(min_length=1)]], BeforeValidator(_as_list)]
 """A list of strings, none of them empty; one string alone is a list of one."""
+
+
+def _wrap_bare_tokens(value: Any) -> Any:
+    if not isinstance(value, dict):
+        return value
+    return {
+        tool: token if isinstance(token, dict) else {"user_token": token}
+        for tool, token in value.items()
+    }
 
 
 class RagOptions(Serializable):
@@ -51,14 +60,14 @@ class RagOptions(Serializable):
 
     model_config = ConfigDict(extra="allow", frozen=True)
 
-    pipeline_ids: Strings | None = Field(default=None, max_length=5)
+    pipeline_ids: StrList | None = Field(default=None, max_length=5)
     """Ids of knowledge bases, instead of those bound in the console.
 
     At most 5: the international API reference says that only the first five take effect; the rest
     would be dropped without a word, so more is an error here.
     """
 
-    file_ids: Strings | None = Field(default=None, max_length=100)
+    file_ids: StrList | None = Field(default=None, max_length=100)
     """Ids of documents to search in. Needs `pipeline_ids`.
 
     At most 100 by the international API reference; the Chinese one (2026-01) says 5. Which of the two
@@ -71,7 +80,7 @@ class RagOptions(Serializable):
     Needs `pipeline_ids`: without them the service ignores it (API reference, 2026-01).
     """
 
-    tags: Strings | None = None
+    tags: StrList | None = None
     """Tags that a document must have, a list or a single one. Unstructured documents only.
 
     The API reference has a list, one of its examples a bare string; a list is sent. Whether all or any
@@ -90,12 +99,12 @@ class RagOptions(Serializable):
     """
 
     @model_validator(mode="after")
-    def _check(self) -> Self:
+    def _check_options(self) -> Self:
         for name in ("file_ids", "metadata_filter"):
             if getattr(self, name) and not self.pipeline_ids:
                 message = f"`{name}` takes effect only with `pipeline_ids`: give those too"
                 raise ValueError(message)
-        check_ids(self.session_file_ids or ())
+        check_session_file_ids(self.session_file_ids or ())
         if self.model_extra:
             message = f"RagOptions does not know {sorted(self.model_extra)}: passed on as they are"
             warnings.warn(message, stacklevel=2)
@@ -114,15 +123,6 @@ class RagOptions(Serializable):
     def to_wire(self) -> dict[str, Any]:
         """Return the object that goes into the request."""
         return {name: value for name, value in self if value is not None}
-
-
-def _tokens(value: Any) -> Any:
-    if not isinstance(value, dict):
-        return value
-    return {
-        tool: token if isinstance(token, dict) else {"user_token": token}
-        for tool, token in value.items()
-    }
 
 
 class BizParams(Serializable):
@@ -155,9 +155,9 @@ class BizParams(Serializable):
     user_defined_params: dict[str, Any] | None = Field(default=None, max_length=10)
     """Parameters of plugins, by tool id, at most 10 (as above)."""
 
-    user_defined_tokens: Annotated[dict[str, dict[str, SecretStr]] | None, BeforeValidator(_tokens)] = (
-        Field(default=None, exclude=True, max_length=10)
-    )
+    user_defined_tokens: Annotated[
+        dict[str, dict[str, SecretStr]] | None, BeforeValidator(_wrap_bare_tokens)
+    ] = Field(default=None, exclude=True, max_length=10)
     """User tokens of plugins, by tool id, at most 10 (as above): the token, or `{"user_token": …}`."""
 
     if TYPE_CHECKING:
@@ -173,15 +173,15 @@ class BizParams(Serializable):
 
     @model_validator(mode="before")
     @classmethod
-    def _say_what_is_missing(cls, values: Any) -> Any:
+    def _warn_about_missing_tokens(cls, values: Any) -> Any:
         tokens = values.get("user_defined_tokens") if isinstance(values, dict) else None
         if not isinstance(tokens, dict) or None not in tokens.values():
             return values
         missing = sorted(tool for tool, token in tokens.items() if token is None)
         message = f"`user_defined_tokens` of {missing} are not part of a dump: set them again"
         warnings.warn(message, stacklevel=2)
-        given = {tool: token for tool, token in tokens.items() if token is not None}
-        return values | {"user_defined_tokens": given or None}
+        remaining = {tool: token for tool, token in tokens.items() if token is not None}
+        return values | {"user_defined_tokens": remaining or None}
 
     @classmethod
     def is_lc_serializable(cls) -> bool:
@@ -191,7 +191,7 @@ class BizParams(Serializable):
     @property
     def lc_attributes(self) -> dict[str, Any]:
         """Variables, without signatures of files, and which tokens the dump leaves out."""
-        attributes: dict[str, Any] = shown(dict(self.model_extra or {}))
+        attributes: dict[str, Any] = redact(dict(self.model_extra or {}))
         if self.user_defined_tokens:
             attributes["user_defined_tokens"] = dict.fromkeys(self.user_defined_tokens)
         return attributes
@@ -202,7 +202,7 @@ class BizParams(Serializable):
             message = "`user_defined_tokens` are secrets and are not pickled: give them per call"
             raise TypeError(message)
         state = super().__getstate__()
-        return state | {"__pydantic_extra__": shown(state["__pydantic_extra__"])}
+        return state | {"__pydantic_extra__": redact(state["__pydantic_extra__"])}
 
     def to_wire(self) -> dict[str, Any]:
         """Return the object that goes into the request, tokens in the clear."""
@@ -249,11 +249,11 @@ def workflow_file(
         raise ValueError(message)
     name = name or unquote(PurePosixPath(parts.path).name) or None
     mime_type = mime_type or (mimetypes.guess_type(name)[0] if name else None)
-    family = (mime_type or "").partition("/")[0]
+    main_type = (mime_type or "").partition("/")[0]
     file = {
-        "url": Signed(url),
+        "url": SignedUrl(url),
         "name": name,
-        "type": kind or (family if family in {"image", "audio", "video"} else "document"),
+        "type": kind or (main_type if main_type in {"image", "audio", "video"} else "document"),
         "source": source,
         "mimeType": mime_type,
     }

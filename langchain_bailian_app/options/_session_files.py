@@ -18,9 +18,9 @@ from pydantic import BeforeValidator, Field
 if TYPE_CHECKING:
     from pathlib import Path
 
-Kind = Literal["document", "image", "audio", "video"]
+FileKind = Literal["document", "image", "audio", "video"]
 
-SUFFIXES: dict[Kind, str] = {
+SUFFIXES: dict[FileKind, str] = {
     "document": "doc docx wps ppt pptx xls xlsx md txt pdf epub mobi",
     "image": "png jpg jpeg bmp gif",
     "audio": "aac amr flac flv m4a mp3 mpeg ogg opus wav webm wma",
@@ -29,7 +29,7 @@ SUFFIXES: dict[Kind, str] = {
 """Endings of the names of each kind (OpenAPI `ApplyFileUploadLease`, version 2.14.5 of its client)."""
 
 _MEGABYTE = 1024 * 1024
-LARGEST: dict[Kind, int] = {
+MAX_FILE_BYTES: dict[FileKind, int] = {
     "document": 100 * _MEGABYTE,
     "image": 20 * _MEGABYTE,
     "audio": 512 * _MEGABYTE,
@@ -37,8 +37,8 @@ LARGEST: dict[Kind, int] = {
 }
 """Bytes of the largest file of each kind (official guide); the OpenAPI says 100 MB for all."""
 
-READY = "FILE_IS_READY"
-FAILED = {
+READY_STATUS = "FILE_IS_READY"
+FAILURE_REASONS = {
     "PARSE_FAILED": "it cannot be parsed",
     "SAFE_CHECK_FAILED": "the security check refuses it",
     "INDEX_BUILDING_FAILED": "its index cannot be built",
@@ -47,15 +47,15 @@ FAILED = {
 }
 """Statuses that do not change any more, and what each means (OpenAPI `DescribeFile`)."""
 
-SHORT_LIFETIME = 24 * 3600.0
+USUAL_LIFETIME_SECONDS = 24 * 3600.0
 """Seconds that a session file lasts by the page on files; the guide says up to 7 days."""
 
-SESSION_FILE = "file_session_"
+SESSION_FILE_PREFIX = "file_session_"
 """How ids of session files begin."""
 
-_SHORTEST_NAME, _LONGEST_NAME = 4, 128  # characters (OpenAPI `ApplyFileUploadLease`)
-_BEIJING = timezone(timedelta(hours=8))  # the zone of `CreateTime`
-_MOST_PER_CALL = 10
+_MIN_NAME_CHARS, _MAX_NAME_CHARS = 4, 128  # OpenAPI `ApplyFileUploadLease`
+_BEIJING_TIME = timezone(timedelta(hours=8))  # the zone of `CreateTime`
+_MAX_FILES_PER_CALL = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,12 +83,12 @@ class SessionFile:
     @property
     def is_ready(self) -> bool:
         """Whether an application may be asked about it."""
-        return self.status == READY
+        return self.status == READY_STATUS
 
     @property
-    def kind(self) -> Kind | None:
+    def kind(self) -> FileKind | None:
         """Whether it is a document, an image, audio or video, by the end of its name."""
-        return kind_of(self.name)
+        return kind_from_name(self.name)
 
     @property
     def age(self) -> float | None:
@@ -102,7 +102,7 @@ class SessionFile:
         The page on files says that a file usually lasts 24 hours, the guide up to 7 days. Only
         `BailianFiles.status` asks the service.
         """
-        return self.status == "FILE_EXPIRED" or (self.age or 0) > SHORT_LIFETIME
+        return self.status == "FILE_EXPIRED" or (self.age or 0) > USUAL_LIFETIME_SECONDS
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +116,7 @@ class LocalFile:
 
 
 @dataclass(frozen=True, slots=True)
-class Target:
+class UploadTarget:
     """Where a lease lets the bytes go. The URL is signed: it is shown nowhere."""
 
     lease_id: str
@@ -125,41 +125,41 @@ class Target:
     headers: dict[str, str] = field(repr=False)
 
 
-def suffix_of(name: str) -> str:
+def suffix_from_name(name: str) -> str:
     """Return the end of a name, which says how the service reads the file."""
     return name.rpartition(".")[2].lower() if "." in name else ""
 
 
-def kind_of(name: str) -> Kind | None:
+def kind_from_name(name: str) -> FileKind | None:
     """Return what kind of file a name stands for, or None if the service takes none with its ending."""
-    suffix = suffix_of(name)
+    suffix = suffix_from_name(name)
     return next((kind for kind, suffixes in SUFFIXES.items() if suffix in suffixes.split()), None)
 
 
-def problem_with(name: str, size: int) -> str | None:
+def find_problem(name: str, size: int) -> str | None:
     """Return why the service would not take a file, or None if it would."""
-    kind = kind_of(name)
+    kind = kind_from_name(name)
     if kind is None:
-        known = ", ".join(suffix for suffixes in SUFFIXES.values() for suffix in suffixes.split())
-        return f"its name ends in {suffix_of(name)!r}, and the service takes {known}"
-    if not _SHORTEST_NAME <= len(name) <= _LONGEST_NAME:
-        return f"its name has {len(name)} characters, not {_SHORTEST_NAME} to {_LONGEST_NAME}"
+        supported = ", ".join(suffix for suffixes in SUFFIXES.values() for suffix in suffixes.split())
+        return f"its name ends in {suffix_from_name(name)!r}, and the service takes {supported}"
+    if not _MIN_NAME_CHARS <= len(name) <= _MAX_NAME_CHARS:
+        return f"its name has {len(name)} characters, not {_MIN_NAME_CHARS} to {_MAX_NAME_CHARS}"
     if size == 0:
         return "it is empty"
-    if size > LARGEST[kind]:
-        return f"it has {size:,} bytes, and this kind ({kind}) at most {LARGEST[kind]:,}"
+    if size > MAX_FILE_BYTES[kind]:
+        return f"it has {size:,} bytes, and this kind ({kind}) at most {MAX_FILE_BYTES[kind]:,}"
     return None
 
 
-def read_created(text: str | None) -> float | None:
+def parse_created_at(text: str | None) -> float | None:
     """Return a time of the service (Beijing, without a zone) as seconds since 1970."""
     try:
-        return datetime.fromisoformat(text or "").replace(tzinfo=_BEIJING).timestamp()
+        return datetime.fromisoformat(text or "").replace(tzinfo=_BEIJING_TIME).timestamp()
     except ValueError:
         return None
 
 
-def _ids(value: Any) -> Any:
+def _ids_from_files(value: Any) -> Any:
     """Return ids for what names session files; several files may be the same bytes under one id."""
     if isinstance(value, str | SessionFile):
         value = [value]
@@ -167,24 +167,26 @@ def _ids(value: Any) -> Any:
         return value
     ids: list[Any] = []
     for item in value:
-        found = _id(item) if isinstance(item, SessionFile) else item
-        if found not in ids or not isinstance(item, SessionFile):
-            ids.append(found)
+        file_id = _id_from_file(item) if isinstance(item, SessionFile) else item
+        if file_id not in ids or not isinstance(item, SessionFile):
+            ids.append(file_id)
     return ids
 
 
-def _id(file: SessionFile) -> str:
+def _id_from_file(file: SessionFile) -> str:
     if not file.is_ready:
-        why = FAILED.get(file.status, "it is not ready yet: wait for it with `BailianFiles.wait`")
-        message = f"`session_file_ids` has {file.name!r}, of status {file.status}: {why}"
+        reason = FAILURE_REASONS.get(
+            file.status, "it is not ready yet: wait for it with `BailianFiles.wait_until_ready`"
+        )
+        message = f"`session_file_ids` has {file.name!r}, of status {file.status}: {reason}"
         raise ValueError(message)
     if file.may_have_expired:
-        _warn_of_age(file.id, file.name)
+        _warn_about_age(file.id, file.name)
     return file.id
 
 
 @lru_cache(maxsize=1024)  # once for each file
-def _warn_of_age(file_id: str, name: str) -> None:
+def _warn_about_age(file_id: str, name: str) -> None:
     message = (
         f"session file {name!r} ({file_id}) is older than 24 hours and may have expired: one official "
         "page says that such a file usually lasts 24 hours, another up to 7 days"
@@ -192,7 +194,7 @@ def _warn_of_age(file_id: str, name: str) -> None:
     warnings.warn(message, stacklevel=2)
 
 
-def check_ids(file_ids: Iterable[str]) -> None:
+def check_session_file_ids(file_ids: Iterable[str]) -> None:
     """Refuse ids that are none of session files, and more than a call takes.
 
     Raises:
@@ -200,17 +202,22 @@ def check_ids(file_ids: Iterable[str]) -> None:
     """
     file_ids = list(file_ids)
     for file_id in file_ids:
-        if not file_id.startswith(SESSION_FILE):
-            message = f"`session_file_ids` has {file_id!r}, but such ids begin with {SESSION_FILE!r}"
+        if not file_id.startswith(SESSION_FILE_PREFIX):
+            message = (
+                f"`session_file_ids` has {file_id!r}, but such ids begin with {SESSION_FILE_PREFIX!r}"
+            )
             raise ValueError(message)
-    if len(file_ids) > _MOST_PER_CALL:
+    if len(file_ids) > _MAX_FILES_PER_CALL:
         message = (
-            f"a call takes at most {_MOST_PER_CALL} session files (official guide), not {len(file_ids)}"
+            f"a call takes at most {_MAX_FILES_PER_CALL} session files (official guide), "
+            f"not {len(file_ids)}"
         )
         raise ValueError(message)
 
 
 SessionFileIds = Annotated[
-    list[Annotated[str, Field(min_length=1)]], BeforeValidator(_ids), Field(max_length=_MOST_PER_CALL)
+    list[Annotated[str, Field(min_length=1)]],
+    BeforeValidator(_ids_from_files),
+    Field(max_length=_MAX_FILES_PER_CALL),
 ]
 """Ids of session files, given as `SessionFile`s or ids, one or several."""

@@ -4,29 +4,29 @@ from __future__ import annotations
 
 from typing import Any
 
-_SHOWN = 100  # characters; a data URL has megabytes
+_MAX_URL_CHARS = 100  # a data URL has megabytes
 
 
-class Signed(str):
+class SignedUrl(str):
     """A URL whose `repr` does not show what makes it secret."""
 
     __slots__ = ()
 
     def __repr__(self) -> str:
-        return repr(unsigned(self))
+        return repr(redact_url(self))
 
 
-def unsigned(url: str) -> str:
+def redact_url(url: str) -> str:
     """Return what may be shown of a URL."""
-    return url.partition("?")[0][:_SHOWN]
+    return url.partition("?")[0][:_MAX_URL_CHARS]
 
 
-def shown(value: Any) -> Any:
+def redact(value: Any) -> Any:
     """Return a value without the signatures in it."""
-    if isinstance(value, Signed):
-        return unsigned(value)
+    if isinstance(value, SignedUrl):
+        return redact_url(value)
     if isinstance(value, dict):
-        return {name: shown(item) for name, item in value.items()}
+        return {name: redact(item) for name, item in value.items()}
     if isinstance(value, list):
-        return [shown(item) for item in value]
+        return [redact(item) for item in value]
     return value

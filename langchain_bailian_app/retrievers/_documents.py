@@ -13,7 +13,7 @@ from langchain_bailian_app._answer.passages import (
     passage_from_reference,
     passages_from_observation,
 )
-from langchain_bailian_app._answer.steps import kind_of
+from langchain_bailian_app._answer.steps import step_kind
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -21,102 +21,107 @@ if TYPE_CHECKING:
     from langchain_bailian_app._answer.assembler import Answer
 
 
-class Found(NamedTuple):
+class RetrievedPassage(NamedTuple):
     """A passage, and whether the answer cites it: None if the answer was not waited for."""
 
     passage: Passage
     cited: bool | None = None
 
 
-def hits_of(step: dict[str, Any]) -> list[Passage] | None:
+def passages_from_step(step: dict[str, Any]) -> list[Passage] | None:
     """Return what a retrieval step found; None for another step, and for an unreadable observation."""
-    observation = wire_json.opened(step.get("observation"))
+    observation = wire_json.parse_nested(step.get("observation"))
     if not isinstance(observation, list):
         return None
     hits = passages_from_observation(observation)
     if observation and not hits:
         return None
     # A kind of search that nobody has recorded yet shows in its numbered hits.
-    if kind_of(step) == "retrieval" or any(hit.index is not None for hit in hits):
+    if step_kind(step) == "retrieval" or any(hit.index is not None for hit in hits):
         return hits
     return None
 
 
-def searches(steps: Iterable[dict[str, Any]]) -> list[list[Passage]]:
+def passages_by_step(steps: Iterable[dict[str, Any]]) -> list[list[Passage]]:
     """Return what each retrieval step found."""
-    return [hits for hits in map(hits_of, steps) if hits is not None]
+    return [hits for hits in map(passages_from_step, steps) if hits is not None]
 
 
-def found_so_far(steps: Iterable[dict[str, Any]]) -> list[Found]:
+def passages_from_steps(steps: Iterable[dict[str, Any]]) -> list[RetrievedPassage]:
     """Return what the steps found, while the answer is not known."""
-    return [Found(passage) for passage in _merged(searches(steps))]
+    return [RetrievedPassage(passage) for passage in _merge_hits(passages_by_step(steps))]
 
 
-def found_in_all(answer: Answer) -> list[Found]:
+def passages_from_answer(answer: Answer) -> list[RetrievedPassage]:
     """Return what the steps found and what only the references have, of an answer that is complete."""
-    hits = _merged(searches(answer.thoughts))
+    hits = _merge_hits(passages_by_step(answer.thoughts))
     references = [passage_from_reference(reference) for reference in answer.doc_references or []]
     # References name passages, markers only numbers, which several steps may have given anew.
-    marked = {citation["extras"].get("reference_index") for citation in answer.citations}
-    marked -= {reference.index for reference in references}
-    cited: dict[int, Passage] = {}
-    others = []
+    marked_numbers = {citation["extras"].get("reference_index") for citation in answer.citations}
+    marked_numbers -= {reference.index for reference in references}
+    reference_by_hit: dict[int, Passage] = {}
+    unmatched = []
     for reference in references:
-        place = _place_of(reference, hits)
-        if place is None:
-            others.append(reference)
+        position = _match_hit(reference, hits)
+        if position is None:
+            unmatched.append(reference)
         else:
-            cited[place] = reference
-    found = [
-        Found(_completed(hit, cited.get(place)), place in cited or hit.index in marked)
-        for place, hit in enumerate(hits)
+            reference_by_hit[position] = reference
+    retrieved = [
+        RetrievedPassage(
+            _fill_missing(hit, reference_by_hit.get(position)),
+            position in reference_by_hit or hit.index in marked_numbers,
+        )
+        for position, hit in enumerate(hits)
     ]
-    return found + [Found(reference, cited=True) for reference in others]
+    return retrieved + [RetrievedPassage(reference, cited=True) for reference in unmatched]
 
 
-def documents(
-    found: Iterable[Found],
+def to_documents(
+    retrieved: Iterable[RetrievedPassage],
     *,
     k: int | None = None,
     score_threshold: float | None = None,
     pipeline_id: str | None = None,
 ) -> list[Document]:
     """Return documents, at most `k`, without those whose score is known to be lower."""
-    kept = [
-        _document(passage, cited, pipeline_id)
-        for passage, cited in found
+    selected = [
+        _to_document(passage, cited, pipeline_id)
+        for passage, cited in retrieved
         if score_threshold is None or passage.score is None or passage.score >= score_threshold
     ]
-    return kept[:k]
+    return selected[:k]
 
 
-def _merged(searched: Sequence[list[Passage]]) -> list[Passage]:
+def _merge_hits(hits_by_step: Sequence[list[Passage]]) -> list[Passage]:
     """Return every chunk once: in the order of the service, or by score if several steps found some."""
     merged: dict[Any, Passage] = {}
-    for passage in (passage for hits in searched for passage in hits):
+    for passage in (passage for hits in hits_by_step for passage in hits):
         key = passage.chunk_id or (passage.doc_id, passage.text)
-        known = merged.get(key)
-        if known is None or (passage.score or 0) > (known.score or 0):
+        existing = merged.get(key)
+        if existing is None or (passage.score or 0) > (existing.score or 0):
             merged[key] = passage
     passages = list(merged.values())
-    if sum(map(bool, searched)) > 1:
+    if sum(map(bool, hits_by_step)) > 1:
         passages.sort(key=lambda passage: -(passage.score or 0))
     return passages
 
 
-def _place_of(reference: Passage, hits: list[Passage]) -> int | None:
+def _match_hit(reference: Passage, hits: list[Passage]) -> int | None:
     """Return where the hit stands that is cited: one with the same text, else with the same number."""
     same_document = [
-        (place, hit)
-        for place, hit in enumerate(hits)
+        (position, hit)
+        for position, hit in enumerate(hits)
         if None in (reference.doc_id, hit.doc_id) or reference.doc_id == hit.doc_id
     ]
-    same_text = [place for place, hit in same_document if hit.text == reference.text]
-    same_number = [place for place, hit in same_document if hit.index == reference.index is not None]
+    same_text = [position for position, hit in same_document if hit.text == reference.text]
+    same_number = [
+        position for position, hit in same_document if hit.index == reference.index is not None
+    ]
     return next(iter([*same_text, *same_number]), None)
 
 
-def _completed(hit: Passage, reference: Passage | None) -> Passage:
+def _fill_missing(hit: Passage, reference: Passage | None) -> Passage:
     if reference is None:
         return hit
     missing = {
@@ -125,7 +130,7 @@ def _completed(hit: Passage, reference: Passage | None) -> Passage:
     return replace(hit, **missing | {"extra": reference.extra | hit.extra})
 
 
-def _document(passage: Passage, cited: bool | None, pipeline_id: str | None) -> Document:
+def _to_document(passage: Passage, cited: bool | None, pipeline_id: str | None) -> Document:
     metadata = passage.extra | {
         "source": passage.doc_url or passage.doc_name or passage.doc_id,
         "title": passage.title,
@@ -134,7 +139,7 @@ def _document(passage: Passage, cited: bool | None, pipeline_id: str | None) -> 
         "doc_url": passage.doc_url,
         "score": passage.score,
         "reference_index": passage.index,
-        "pipeline_id": pipeline_id or _pipeline_id(passage),
+        "pipeline_id": pipeline_id or _parse_pipeline_id(passage),
         "page_number": passage.page_number or None,
         "images": passage.images or None,
         "cited": cited,
@@ -146,9 +151,9 @@ def _document(passage: Passage, cited: bool | None, pipeline_id: str | None) -> 
     )
 
 
-def _pipeline_id(passage: Passage) -> str | None:
+def _parse_pipeline_id(passage: Passage) -> str | None:
     """Read the knowledge base from the id of a chunk: `{workspace}_{pipeline}_{document}_{number}`."""
     if not passage.chunk_id or not passage.doc_id:
         return None
-    place, separator, _ = passage.chunk_id.partition(f"_{passage.doc_id}")
-    return place.rpartition("_")[2] or None if separator else None
+    prefix, separator, _ = passage.chunk_id.partition(f"_{passage.doc_id}")
+    return prefix.rpartition("_")[2] or None if separator else None

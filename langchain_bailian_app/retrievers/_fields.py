@@ -11,8 +11,8 @@ from typing import Annotated, Any, Self
 from langchain_core.messages import convert_to_messages
 from pydantic import BeforeValidator, ConfigDict, Field, model_validator
 
-from langchain_bailian_app._request.body import turns_of
-from langchain_bailian_app._settings.application import QuestionFields, overlay
+from langchain_bailian_app._request.body import turns_from_messages
+from langchain_bailian_app._settings.application import QuestionFields, merge_options
 from langchain_bailian_app._settings.connection import Id
 
 DIRECT_FIELDS = (
@@ -28,14 +28,14 @@ DIRECT_FIELDS = (
 """Fields of a direct search, with the names of the wire."""
 
 # Also of use without an application: merged into the body of a direct search.
-_OF_BOTH = {"extra_parameters"}
+_SHARED_FIELDS = {"extra_parameters"}
 
 
-def _conversation(value: Any) -> Any:
+def _as_query_history(value: Any) -> Any:
     if not isinstance(value, list):
         return value
     try:
-        turns = turns_of(convert_to_messages(value))
+        turns = turns_from_messages(convert_to_messages(value))
     except (KeyError, NotImplementedError) as exc:
         message = f"these are no messages: {exc}"
         raise ValueError(message) from exc
@@ -45,7 +45,7 @@ def _conversation(value: Any) -> Any:
     return [{"role": turn.role, "content": turn.text} for turn in turns]
 
 
-def _groups(value: Any) -> Any:
+def _as_filter_groups(value: Any) -> Any:
     return [value] if isinstance(value, dict) else value
 
 
@@ -92,7 +92,7 @@ class SearchFields(QuestionFields):
     enable_rewrite: bool | None = None
     """Rewrite the query in the light of `query_history`."""
 
-    query_history: Annotated[list[dict[str, str]], BeforeValidator(_conversation)] | None = None
+    query_history: Annotated[list[dict[str, str]], BeforeValidator(_as_query_history)] | None = None
     """What was said before the query: messages, or `{"role": …, "content": …}`."""
 
     enable_reranking: bool | None = None
@@ -104,7 +104,7 @@ class SearchFields(QuestionFields):
     rerank_min_score: float | None = Field(default=None, ge=0, le=1)
     """Lowest score that the service returns, from 0 to 1."""
 
-    search_filters: Annotated[list[dict[str, Any]], BeforeValidator(_groups)] | None = None
+    search_filters: Annotated[list[dict[str, Any]], BeforeValidator(_as_filter_groups)] | None = None
     """Conditions on metadata or columns, for instance `{"year": {"gte": 2024}}`; of several groups all
     must hold. The official page "SearchFilters" has the operators."""
 
@@ -113,35 +113,38 @@ class SearchFields(QuestionFields):
         """Whether a knowledge base is searched directly."""
         return self.pipeline_id is not None or self.pipeline_name is not None
 
-    def overlaid(self, keywords: dict[str, Any]) -> SearchFields:
+    def with_overrides(self, keywords: dict[str, Any]) -> SearchFields:
         """Return these fields with the keywords of a call laid over them; None changes nothing.
 
         Raises:
             TypeError: A keyword is no field; the message names the nearest one.
         """
-        ways = {"pipeline_id", "pipeline_name"}
+        pipeline_fields = {"pipeline_id", "pipeline_name"}
         ignored = {"verbose"}  # LangChain's own
-        given = {name: value for name, value in keywords.items() if name not in ignored}
-        if not any(given.get(way) is not None for way in ways):
-            return overlay(SearchFields, self, given)
+        overrides = {name: value for name, value in keywords.items() if name not in ignored}
+        if not any(overrides.get(name) is not None for name in pipeline_fields):
+            return merge_options(SearchFields, self, overrides)
         # What goes along with a question to an application is not meant for a direct search.
-        kept = set(SearchFields.model_fields) - ways - set(QuestionFields.model_fields) | _OF_BOTH
-        direct = {name: getattr(self, name) for name in kept - {"wait_for_answer"}}
-        return overlay(SearchFields, SearchFields.model_construct(**direct), given)
+        kept_fields = (
+            set(SearchFields.model_fields) - pipeline_fields - set(QuestionFields.model_fields)
+            | _SHARED_FIELDS
+        )
+        values = {name: getattr(self, name) for name in kept_fields - {"wait_for_answer"}}
+        return merge_options(SearchFields, SearchFields.model_construct(**values), overrides)
 
     @model_validator(mode="after")
-    def _check_way(self) -> Self:
+    def _check_search_mode(self) -> Self:
         if self.pipeline_id is not None and self.pipeline_name is not None:
             message = "give `pipeline_id` or `pipeline_name`, not both"
             raise ValueError(message)
         if self.direct:
-            others = {*QuestionFields.model_fields, "wait_for_answer"} - _OF_BOTH
-            why = "is for applications, but a knowledge base is searched directly"
+            inapplicable = {*QuestionFields.model_fields, "wait_for_answer"} - _SHARED_FIELDS
+            reason = "is for applications, but a knowledge base is searched directly"
         else:
-            others = {*DIRECT_FIELDS}
-            why = "is for a direct search: give `pipeline_id` too"
-        for name in sorted(others):
+            inapplicable = {*DIRECT_FIELDS}
+            reason = "is for a direct search: give `pipeline_id` too"
+        for name in sorted(inapplicable):
             if getattr(self, name) != SearchFields.model_fields[name].default:
-                message = f"`{name}` {why}"
+                message = f"`{name}` {reason}"
                 raise ValueError(message)
         return self

@@ -1,7 +1,7 @@
-"""One search on its way: what is sent, when enough has come, and what that makes.
+"""Queries of the retriever: the requests, when enough of a reply has come, and the documents in it.
 
-Three errands in one shape, for threads and event loops alike: whoever owns the loop sends `request` and
-gives each frame to `read` until that says that enough has come; if the reply ends before, `end`.
+Three queries in one shape, for threads and event loops alike: the caller sends `request` and passes
+each frame to `feed` until that returns True; if the reply ends before, it calls `end`.
 """
 
 from __future__ import annotations
@@ -16,19 +16,19 @@ from typing import TYPE_CHECKING, Any
 from langchain_bailian_app._answer import wire_json
 from langchain_bailian_app._answer.events import StepResult
 from langchain_bailian_app._answer.passages import Passage, passages_from_nodes
-from langchain_bailian_app._answer.steps import kind_of
-from langchain_bailian_app._request.body import ServiceRequest, whole_request
+from langchain_bailian_app._answer.steps import step_kind
+from langchain_bailian_app._request.body import ServiceRequest, transcript_request
 from langchain_bailian_app._request.transcript import Turn
 from langchain_bailian_app._settings.application import ApplicationFields, QuestionFields
 from langchain_bailian_app._settings.connection import check_id
-from langchain_bailian_app.chat_models._response import ReplyReader
+from langchain_bailian_app.chat_models._response import ResponseBuilder
 from langchain_bailian_app.errors import BailianNotFoundError, BailianServerError
 from langchain_bailian_app.retrievers._documents import (
-    Found,
-    documents,
-    found_in_all,
-    found_so_far,
-    hits_of,
+    RetrievedPassage,
+    passages_from_answer,
+    passages_from_step,
+    passages_from_steps,
+    to_documents,
 )
 from langchain_bailian_app.retrievers._fields import DIRECT_FIELDS
 
@@ -41,18 +41,53 @@ if TYPE_CHECKING:
     from langchain_bailian_app._answer.passages import Passage
     from langchain_bailian_app.retrievers._fields import SearchFields
 
+_MAX_PASSAGES = 20
 
 _logger = logging.getLogger("langchain_bailian_app")
 
 
-class Errand(ABC):
+def lookup_request(name: str) -> ServiceRequest:
+    """Return the request that asks for the id of a knowledge base."""
+    return ServiceRequest(path="indices/pipeline_simple", method="GET", params={"pipeline_name": name})
+
+
+def pipeline_id_from_frame(frame: Frame) -> str | None:
+    """Return the id that a reply names."""
+    pipeline_id = frame.extra.get("id")
+    return str(pipeline_id) if pipeline_id else None
+
+
+def retrieve_request(pipeline_id: str, query: str, options: SearchFields) -> ServiceRequest:
+    """Return the request that searches a knowledge base."""
+    fields = {name: getattr(options, name) for name in DIRECT_FIELDS}
+    if options.rerank_top_n is None and options.k is not None:
+        fields["rerank_top_n"] = min(options.k, _MAX_PASSAGES)
+    values = {name: value for name, value in fields.items() if value is not None}
+    return ServiceRequest(
+        path=f"indices/pipeline/{pipeline_id}/retrieve",
+        body={"query": query} | values | (options.extra_parameters or {}),
+    )
+
+
+def passages_from_frame(frame: Frame) -> list[Passage] | None:
+    """Return what was found; None if the reply does not say."""
+    data: dict[str, Any] = frame.extra
+    if "nodes" not in data and isinstance(data.get("data"), dict):
+        data = data["data"]
+    if "nodes" not in data:
+        return None
+    nodes = wire_json.parse_nested(data["nodes"])
+    return passages_from_nodes(nodes) if isinstance(nodes, list | None) else None
+
+
+class Query(ABC):
     """Something to ask the service, once."""
 
     request: ServiceRequest
     """What is sent."""
 
     @abstractmethod
-    def read(self, frame: Frame) -> bool:
+    def feed(self, frame: Frame) -> bool:
         """Take a frame; return whether enough has come."""
 
     def end(self) -> None:  # noqa: B027  # for one frame the transport sees to it that it comes
@@ -63,7 +98,7 @@ class Errand(ABC):
         """
 
     def on_error(self) -> AbstractContextManager[None]:
-        """Do what is to be done if an error ends the errand."""
+        """Do what is to be done if an error ends the query."""
         return nullcontext()
 
     def documents(self) -> list[Document]:
@@ -71,54 +106,56 @@ class Errand(ABC):
         return []
 
 
-class AppSearch(Errand):
+class ApplicationQuery(Query):
     """Asks an application, and hangs up when it tells what it has found."""
 
     def __init__(self, app_id: str, query: str, options: SearchFields) -> None:
-        asked = {name: getattr(options, name) for name in QuestionFields.model_fields}
+        values = {name: getattr(options, name) for name in QuestionFields.model_fields}
         if options.has_thoughts is None:
-            asked["has_thoughts"] = True
-        fields = ApplicationFields(**asked)
-        self.request = whole_request(app_id, [Turn("user", query)], fields)
+            values["has_thoughts"] = True
+        fields = ApplicationFields(**values)
+        self.request = transcript_request(app_id, [Turn("user", query)], fields)
         self._app_id = app_id
         self._options = options
-        self._reply = ReplyReader(app_id, fields)
-        self._whole = False
+        self._response = ResponseBuilder(app_id, fields)
+        self._is_complete = False
 
-    def read(self, frame: Frame) -> bool:
-        steps = [delta.entry for delta in self._reply.read([frame]) if isinstance(delta, StepResult)]
-        return not self._options.wait_for_answer and any(hits_of(step) is not None for step in steps)
-
-    def end(self) -> None:
-        self._reply.end(hint=False)  # the steps tell what was found
-        self._whole = True
-
-    def on_error(self) -> AbstractContextManager[None]:
-        return self._reply.partial_on_error()
-
-    def documents(self) -> list[Document]:
-        return documents(
-            self._found(), k=self._options.k, score_threshold=self._options.score_threshold
+    def feed(self, frame: Frame) -> bool:
+        steps = [delta.entry for delta in self._response.feed([frame]) if isinstance(delta, StepResult)]
+        return not self._options.wait_for_answer and any(
+            passages_from_step(step) is not None for step in steps
         )
 
-    def _found(self) -> list[Found]:
-        if not self._whole:
-            return found_so_far(self._reply.so_far().thoughts)
-        answer = self._reply.answer
-        searched = [step for step in answer.thoughts if kind_of(step) == "retrieval"]
-        if any(hits_of(step) is None for step in searched):
+    def end(self) -> None:
+        self._response.end(warn_missing_references=False)  # the steps tell what was found
+        self._is_complete = True
+
+    def on_error(self) -> AbstractContextManager[None]:
+        return self._response.partial_on_error()
+
+    def documents(self) -> list[Document]:
+        return to_documents(
+            self._collect_passages(), k=self._options.k, score_threshold=self._options.score_threshold
+        )
+
+    def _collect_passages(self) -> list[RetrievedPassage]:
+        if not self._is_complete:
+            return passages_from_steps(self._response.current_answer().thoughts)
+        answer = self._response.answer
+        retrieval_steps = [step for step in answer.thoughts if step_kind(step) == "retrieval"]
+        if any(passages_from_step(step) is None for step in retrieval_steps):
             message = (
                 f"application {self._app_id} told what it found in a form that cannot be read: the "
                 "documents are those that its answer names as sources"
             )
             warnings.warn(message, stacklevel=2)
-        found = found_in_all(answer)
-        if not found and not searched:
-            _hint_at_retrieval(self._app_id)
-        return found
+        passages = passages_from_answer(answer)
+        if not passages and not retrieval_steps:
+            _warn_about_missing_retrieval(self._app_id)
+        return passages
 
 
-class PipelineSearch(Errand):
+class PipelineQuery(Query):
     """Searches a knowledge base directly."""
 
     def __init__(
@@ -127,16 +164,16 @@ class PipelineSearch(Errand):
         query: str,
         options: SearchFields,
         *,
-        if_gone: Callable[[], None] = lambda: None,
+        on_not_found: Callable[[], None] = lambda: None,
     ) -> None:
         self.request = retrieve_request(pipeline_id, query, options)
         self._pipeline_id = pipeline_id
-        self._if_gone = if_gone
+        self._on_not_found = on_not_found
         self._options = options
         self._passages: list[Passage] | None = None
 
-    def read(self, frame: Frame) -> bool:
-        self._passages = passages_from_reply(frame)
+    def feed(self, frame: Frame) -> bool:
+        self._passages = passages_from_frame(frame)
         if self._passages is None:
             message = "the reply to a search does not say what was found: it has no list of `nodes`"
             raise BailianServerError(message, request_id=frame.request_id, body=frame.extra)
@@ -147,19 +184,19 @@ class PipelineSearch(Errand):
         try:
             yield
         except BailianNotFoundError:
-            self._if_gone()
+            self._on_not_found()
             raise
 
     def documents(self) -> list[Document]:
-        return documents(
-            map(Found, self._passages or ()),
+        return to_documents(
+            map(RetrievedPassage, self._passages or ()),
             k=self._options.k,
             score_threshold=self._options.score_threshold,
             pipeline_id=self._pipeline_id,
         )
 
 
-class Lookup(Errand):
+class PipelineLookup(Query):
     """Asks for the id of a knowledge base."""
 
     pipeline_id = ""
@@ -168,60 +205,23 @@ class Lookup(Errand):
         self.request = lookup_request(name)
         self._name = name
 
-    def read(self, frame: Frame) -> bool:
-        found = id_from_reply(frame)
-        if found is None:
+    def feed(self, frame: Frame) -> bool:
+        pipeline_id = pipeline_id_from_frame(frame)
+        if pipeline_id is None:
             message = f"there is no knowledge base named {self._name!r} in this workspace"
             raise BailianNotFoundError(message, request_id=frame.request_id, body=frame.extra)
         try:
-            self.pipeline_id = check_id(found)
+            self.pipeline_id = check_id(pipeline_id)
         except ValueError as exc:
-            message = f"the service names an id for {self._name!r} that is none: {found!r}"
+            message = f"the service names an id for {self._name!r} that is none: {pipeline_id!r}"
             raise BailianServerError(message, request_id=frame.request_id, body=frame.extra) from exc
         return True
 
 
 @lru_cache(maxsize=256)  # once for each application
-def _hint_at_retrieval(app_id: str) -> None:
+def _warn_about_missing_retrieval(app_id: str) -> None:
     _logger.warning(
         "application %s told of no search and named no sources, so there are no documents: bind a "
         "knowledge base (知识库) to it, switch on 展示回答来源 (show sources), and publish it again",
         app_id,
     )
-
-
-_MOST_PASSAGES = 20
-
-
-def lookup_request(name: str) -> ServiceRequest:
-    """Return the request that asks for the id of a knowledge base."""
-    return ServiceRequest(path="indices/pipeline_simple", method="GET", params={"pipeline_name": name})
-
-
-def id_from_reply(frame: Frame) -> str | None:
-    """Return the id that a reply names."""
-    found = frame.extra.get("id")
-    return str(found) if found else None
-
-
-def retrieve_request(pipeline_id: str, query: str, options: SearchFields) -> ServiceRequest:
-    """Return the request that searches a knowledge base."""
-    fields = {name: getattr(options, name) for name in DIRECT_FIELDS}
-    if options.rerank_top_n is None and options.k is not None:
-        fields["rerank_top_n"] = min(options.k, _MOST_PASSAGES)
-    given = {name: value for name, value in fields.items() if value is not None}
-    return ServiceRequest(
-        path=f"indices/pipeline/{pipeline_id}/retrieve",
-        body={"query": query} | given | (options.extra_parameters or {}),
-    )
-
-
-def passages_from_reply(frame: Frame) -> list[Passage] | None:
-    """Return what was found; None if the reply does not say."""
-    holder: dict[str, Any] = frame.extra
-    if "nodes" not in holder and isinstance(holder.get("data"), dict):
-        holder = holder["data"]
-    if "nodes" not in holder:
-        return None
-    nodes = wire_json.opened(holder["nodes"])
-    return passages_from_nodes(nodes) if isinstance(nodes, list | None) else None

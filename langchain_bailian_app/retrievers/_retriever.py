@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any, Self
 from langchain_core.retrievers import BaseRetriever
 from pydantic import Field, PrivateAttr, model_validator
 
-from langchain_bailian_app._settings.application import QuestionFields, hide_secrets
+from langchain_bailian_app._settings.application import QuestionFields, wrap_secrets
 from langchain_bailian_app._settings.connection import ConnectionFields, Id
-from langchain_bailian_app._transport.client_mixin import Connected
+from langchain_bailian_app._transport.client_mixin import ServiceClientMixin
 from langchain_bailian_app.chat_models._content_blocks import PROVIDER
 from langchain_bailian_app.chat_models._model import BailianAppChatModel
 from langchain_bailian_app.retrievers._fields import SearchFields
@@ -28,12 +28,12 @@ if TYPE_CHECKING:
     from langchain_core.retrievers import LangSmithRetrieverParams
     from langchain_core.runnables import Runnable
 
-    from langchain_bailian_app.retrievers._queries import Errand
+    from langchain_bailian_app.retrievers._queries import Query
 
-_MOST_KNOWN = 100
+_MAX_CACHED_IDS = 100
 
 
-class BailianRetriever(Connected, SearchFields, BaseRetriever):
+class BailianRetriever(ServiceClientMixin, SearchFields, BaseRetriever):
     """Documents from a knowledge base (知识库) of Bailian, found by an application or directly.
 
     Through an application (`app_id` or `model`) the retriever asks the question and hangs up as soon as
@@ -71,9 +71,9 @@ class BailianRetriever(Connected, SearchFields, BaseRetriever):
         from langchain_core.prompts import ChatPromptTemplate
         from langchain_core.runnables import RunnablePassthrough
 
-        prompt = ChatPromptTemplate.from_template("资料：{found}。问题：{question}")
-        asked = {"found": retriever, "question": RunnablePassthrough()}
-        message = (asked | prompt | BailianAppChatModel()).invoke("什么是滞报金？")
+        prompt = ChatPromptTemplate.from_template("资料：{context}。问题：{question}")
+        inputs = {"context": retriever, "question": RunnablePassthrough()}
+        message = (inputs | prompt | BailianAppChatModel()).invoke("什么是滞报金？")
         ```
 
     Documents:
@@ -96,7 +96,7 @@ class BailianRetriever(Connected, SearchFields, BaseRetriever):
     model: BailianAppChatModel | None = Field(default=None, exclude=True, repr=False)
     """A chat model, whose connection and settings are used where none are given here."""
 
-    _known_ids: dict[Any, str] | None = PrivateAttr(default=None)
+    _pipeline_ids: dict[Any, str] | None = PrivateAttr(default=None)
 
     def _get_relevant_documents(
         self,
@@ -105,15 +105,15 @@ class BailianRetriever(Connected, SearchFields, BaseRetriever):
         run_manager: CallbackManagerForRetrieverRun,  # noqa: ARG002  # LangChain gives it
         **kwargs: Any,
     ) -> list[Document]:
-        transport = self._transport()
-        for errand in self._errands(query, kwargs):
-            with errand.on_error(), closing(transport.stream(errand.request)) as reads:
-                for frames in reads:
-                    if any(map(errand.read, frames)):
+        transport = self._create_transport()
+        for search_query in self._queries(query, kwargs):
+            with search_query.on_error(), closing(transport.stream(search_query.request)) as batches:
+                for frames in batches:
+                    if any(map(search_query.feed, frames)):
                         break
                 else:
-                    errand.end()
-        return errand.documents()
+                    search_query.end()
+        return search_query.documents()
 
     async def _aget_relevant_documents(
         self,
@@ -122,58 +122,66 @@ class BailianRetriever(Connected, SearchFields, BaseRetriever):
         run_manager: AsyncCallbackManagerForRetrieverRun,  # noqa: ARG002  # as above
         **kwargs: Any,
     ) -> list[Document]:
-        transport = self._transport()
-        for errand in self._errands(query, kwargs):
-            with errand.on_error():
-                async with aclosing(transport.astream(errand.request)) as reads:
-                    async for frames in reads:
-                        if any(map(errand.read, frames)):
+        transport = self._create_transport()
+        for search_query in self._queries(query, kwargs):
+            with search_query.on_error():
+                async with aclosing(transport.astream(search_query.request)) as batches:
+                    async for frames in batches:
+                        if any(map(search_query.feed, frames)):
                             break
                     else:
-                        errand.end()
-        return errand.documents()
+                        search_query.end()
+        return search_query.documents()
 
-    def _errands(self, query: str, kwargs: dict[str, Any]) -> Iterator[Errand]:
+    def _queries(self, query: str, kwargs: dict[str, Any]) -> Iterator[Query]:
         """Yield what to ask the service, one after the other; the last one has the documents."""
-        from langchain_bailian_app.retrievers._queries import AppSearch, Lookup, PipelineSearch
+        from langchain_bailian_app.retrievers._queries import (
+            ApplicationQuery,
+            PipelineLookup,
+            PipelineQuery,
+        )
 
         if not isinstance(query, str) or not query.strip():
             message = f"the query {query!r} has no text"
             raise ValueError(message)
-        options = self.overlaid(kwargs)
+        options = self.with_overrides(kwargs)
         if not options.direct:
-            yield AppSearch(self.app_id or "", query, options)
+            yield ApplicationQuery(self.app_id or "", query, options)
         elif options.pipeline_name is None:
-            yield PipelineSearch(options.pipeline_id or "", query, options)
+            yield PipelineQuery(options.pipeline_id or "", query, options)
         else:
-            place = (self._connection(), options.pipeline_name)
-            pipeline_id = (self._known_ids or {}).get(place)
+            key = (self._resolve_connection(), options.pipeline_name)
+            pipeline_id = (self._pipeline_ids or {}).get(key)
             if pipeline_id is None:
-                lookup = Lookup(options.pipeline_name)
+                lookup = PipelineLookup(options.pipeline_name)
                 yield lookup
                 pipeline_id = lookup.pipeline_id
-                self._know(place, pipeline_id)
+                self._cache_pipeline_id(key, pipeline_id)
             # If it is gone, another one may have taken its name.
-            forget = partial(self._know, place, None)
-            yield PipelineSearch(pipeline_id, query, options, if_gone=forget)
+            evict = partial(self._cache_pipeline_id, key, None)
+            yield PipelineQuery(pipeline_id, query, options, on_not_found=evict)
 
-    def _know(self, place: Any, pipeline_id: str | None) -> None:
+    def _cache_pipeline_id(self, key: Any, pipeline_id: str | None) -> None:
         """Note the id of a knowledge base, or forget it; threads may do so at the same time."""
-        others = {known: found for known, found in (self._known_ids or {}).items() if known != place}
-        if len(others) >= _MOST_KNOWN:
-            others = {}
-        self._known_ids = others | ({} if pipeline_id is None else {place: pipeline_id})
+        remaining = {
+            cached_key: cached_id
+            for cached_key, cached_id in (self._pipeline_ids or {}).items()
+            if cached_key != key
+        }
+        if len(remaining) >= _MAX_CACHED_IDS:
+            remaining = {}
+        self._pipeline_ids = remaining | ({} if pipeline_id is None else {key: pipeline_id})
 
     def bind(self, **kwargs: Any) -> Runnable[str, list[Document]]:
         """Return this retriever with keywords for every call."""
-        return super().bind(**hide_secrets(kwargs))
+        return super().bind(**wrap_secrets(kwargs))
 
     def _get_ls_params(self, **kwargs: Any) -> LangSmithRetrieverParams:
         return super()._get_ls_params(**kwargs) | {"ls_vector_store_provider": PROVIDER}
 
     @model_validator(mode="before")
     @classmethod
-    def _take_over(cls, values: Any) -> Any:
+    def _copy_model_settings(cls, values: Any) -> Any:
         model = values.get("model") if isinstance(values, dict) else None
         if not isinstance(model, BailianAppChatModel):
             return values
@@ -184,7 +192,7 @@ class BailianRetriever(Connected, SearchFields, BaseRetriever):
         return {name: getattr(model, name) for name in names} | values
 
     @model_validator(mode="after")
-    def _check_app(self) -> Self:
+    def _check_has_target(self) -> Self:
         if self.app_id is None and not self.direct:
             message = (
                 "nothing to search: give `app_id`, set the variable BAILIAN_APP_ID, or give `model`, "

@@ -24,131 +24,140 @@ if TYPE_CHECKING:
 
 # The service forgets a session at 50 rounds, and after an hour without requests (official guide). What
 # it then does is not documented; one of the ways cannot be noticed, so there is a margin.
-MOST_TURNS = 50
-LONGEST_IDLE = 55 * 60.0  # seconds
-_CLOCK_SKEW = 60.0  # by which the clock of the machine that had the answer may be ahead of ours
+MAX_TURNS = 50
+MAX_IDLE_SECONDS = 55 * 60.0
+# By which the clock of the machine that had the answer may be ahead of ours.
+_MAX_CLOCK_SKEW_SECONDS = 60.0
 
 
 @dataclass(frozen=True, slots=True)
-class Position:
+class SessionCheckpoint:
     """Where a session stood after an answer."""
 
     session_id: str
     turn: int
-    at: float
+    timestamp: float
     """Seconds since the epoch."""
 
     digest: str
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class SessionPlan:
     """How a conversation is put to the application."""
 
-    kind: Literal["whole", "first", "continue"]
+    kind: Literal["transcript", "new", "continue"]
     """All messages, the first question of a new session, or the next one of a known session."""
 
-    position: Position | None = None
+    checkpoint: SessionCheckpoint | None = None
     reason: str | None = None
     """Why a session that could be continued otherwise is not."""
 
 
-def plan(
-    messages: Sequence[BaseMessage], turns: Sequence[Turn], digest: Digest, *, app_id: str, now: float
-) -> Plan:
+def plan_session(
+    messages: Sequence[BaseMessage],
+    turns: Sequence[Turn],
+    digest: ConversationDigest,
+    *,
+    app_id: str,
+    now: float,
+) -> SessionPlan:
     """Decide how to put the messages, of which `turns` is what would be sent."""
-    answers = [place for place, turn in enumerate(turns) if turn.role == "assistant"]
-    if not answers:
+    answer_indexes = [index for index, turn in enumerate(turns) if turn.role == "assistant"]
+    if not answer_indexes:
         questions = sum(turn.role == "user" for turn in turns)
-        return Plan("first" if questions == 1 else "whole")
-    newest = answers[-1]
-    position = position_of(messages[newest], app_id)
-    follows = [turn.role for turn in turns[newest + 1 :]]
+        return SessionPlan("new" if questions == 1 else "transcript")
+    last_answer = answer_indexes[-1]
+    checkpoint = checkpoint_from_message(messages[last_answer], app_id)
+    new_roles = [turn.role for turn in turns[last_answer + 1 :]]
     # Whether the cloud keeps the attachments of earlier turns is not documented.
-    attached = any(turn.images or turn.files for turn in turns[:newest])
-    if position is None or follows != ["user"] or attached:
-        return Plan("whole")
-    if position.turn >= MOST_TURNS:
-        return Plan("whole", reason=f"it has {position.turn} turns")
-    if not -_CLOCK_SKEW <= now - position.at < LONGEST_IDLE:
-        return Plan("whole", reason="it may have expired")
-    if digest.of(turns[: newest + 1], position.session_id, position.turn) != position.digest:
-        return Plan("whole")
-    return Plan("continue", position)
+    has_attachments = any(turn.images or turn.files for turn in turns[:last_answer])
+    if checkpoint is None or new_roles != ["user"] or has_attachments:
+        return SessionPlan("transcript")
+    if checkpoint.turn >= MAX_TURNS:
+        return SessionPlan("transcript", reason=f"it has {checkpoint.turn} turns")
+    if not -_MAX_CLOCK_SKEW_SECONDS <= now - checkpoint.timestamp < MAX_IDLE_SECONDS:
+        return SessionPlan("transcript", reason="it may have expired")
+    if (
+        digest.compute(turns[: last_answer + 1], checkpoint.session_id, checkpoint.turn)
+        != checkpoint.digest
+    ):
+        return SessionPlan("transcript")
+    return SessionPlan("continue", checkpoint)
 
 
-def position_of(message: BaseMessage, app_id: str) -> Position | None:
+def checkpoint_from_message(message: BaseMessage, app_id: str) -> SessionCheckpoint | None:
     """Read where the session stood from an answer of this application."""
     if not isinstance(message, AIMessage):
         return None
     metadata = message.response_metadata
-    names = ("session_id", "session_turn", "session_at", "session_digest")
-    match [metadata.get(name) for name in names]:
-        case [str(session_id), int(turn), int(at) | float(at), str(digest)]:
+    keys = ("session_id", "session_turn", "session_at", "session_digest")
+    match [metadata.get(name) for name in keys]:
+        case [str(session_id), int(turn), int(timestamp) | float(timestamp), str(digest)]:
             if metadata.get("app_id") == app_id:
-                return Position(session_id, turn, float(at), digest)
+                return SessionCheckpoint(session_id, turn, float(timestamp), digest)
     return None
 
 
 @dataclass(frozen=True)
-class Digest:
+class ConversationDigest:
     """Names a conversation by what would be sent of it; the form of messages does not matter."""
 
-    key: str
+    api_key: str
     """The API key: nobody else can make a digest."""
 
-    place: tuple[str | None, ...]
+    scope: tuple[str | None, ...]
     """Base URL, workspace and application."""
 
-    def of(self, turns: Sequence[Turn], session_id: str, turn_number: int) -> str:
+    def compute(self, turns: Sequence[Turn], session_id: str, turn_number: int) -> str:
         """Return the digest of turns, and of where the session stands after them."""
-        said = [(turn.role, turn.text, turn.images, turn.files) for turn in turns]
-        text = json.dumps([self.place, session_id, turn_number, said]).encode()
-        return hmac.new(self.key.encode(), text, hashlib.sha256).hexdigest()
+        turn_values = [(turn.role, turn.text, turn.images, turn.files) for turn in turns]
+        payload = json.dumps([self.scope, session_id, turn_number, turn_values]).encode()
+        return hmac.new(self.api_key.encode(), payload, hashlib.sha256).hexdigest()
 
 
 class SessionReplacedError(Exception):
     """Another session than the one asked for answers."""
 
 
-class Admission:
+class SessionGuard:
     """Holds frames back until one shows which session answers."""
 
     def __init__(self, session_id: str) -> None:
         self._session_id = session_id
-        self._held: list[Frame] = []
-        self.admitted = False
+        self._buffer: list[Frame] = []
+        self.verified = False
 
-    def admit(self, frames: list[Frame]) -> list[Frame]:
+    def check(self, frames: list[Frame]) -> list[Frame]:
         """Take the next frames, return those that may be shown now.
 
         Raises:
             SessionReplacedError: It is another session: nothing of this answer may be shown.
         """
-        if self.admitted:
+        if self.verified:
             return frames
-        self._held += frames
-        named = next((frame.session_id for frame in frames if frame.session_id), None)
-        if named is None:
+        self._buffer += frames
+        session_id = next((frame.session_id for frame in frames if frame.session_id), None)
+        if session_id is None:
             return []
-        if named != self._session_id:
+        if session_id != self._session_id:
             raise SessionReplacedError
-        return self.end()
+        return self.flush()
 
-    def end(self) -> list[Frame]:
+    def flush(self) -> list[Frame]:
         """Return what is held when no frame shows a session."""
-        self.admitted = True
-        held, self._held = self._held, []
-        return held
+        self.verified = True
+        frames, self._buffer = self._buffer, []
+        return frames
 
 
-def metadata(history: str, position: Position | None = None) -> dict[str, Any]:
+def session_metadata(history: str, checkpoint: SessionCheckpoint | None = None) -> dict[str, Any]:
     """Return what an answer says of its conversation in `response_metadata`."""
-    said: dict[str, Any] = {"history": history}
-    if position is not None:
-        said |= {
-            "session_turn": position.turn,
-            "session_at": position.at,
-            "session_digest": position.digest,
+    fields: dict[str, Any] = {"history": history}
+    if checkpoint is not None:
+        fields |= {
+            "session_turn": checkpoint.turn,
+            "session_at": checkpoint.timestamp,
+            "session_digest": checkpoint.digest,
         }
-    return said
+    return fields

@@ -10,7 +10,7 @@ import hashlib
 import uuid
 from typing import TYPE_CHECKING, Any, Self
 
-from langchain_bailian_app._transport.redis import HoldsClients, OwnClients
+from langchain_bailian_app._transport.redis import RedisClientMixin, RedisClients
 from langchain_bailian_app.sessions._store import KEY_LIFETIME, SESSION_LIFETIME
 
 if TYPE_CHECKING:
@@ -20,23 +20,23 @@ if TYPE_CHECKING:
 _LIFETIME_MS = int(SESSION_LIFETIME * 1000)
 
 # Each session is one hash, so a script touches one key, as a cluster wants it.
-_OPEN = """
+_OPEN_LUA = """
 if redis.call('EXISTS', KEYS[1]) == 0 then
     redis.call('HSET', KEYS[1], 'turn', 1, 'digest', ARGV[2])
     redis.call('PEXPIRE', KEYS[1], ARGV[1])
 end
 """
 # Its own token is no obstacle: redis-py sends a script again where the reply was lost.
-_CLAIM = """
-local found = redis.call('HMGET', KEYS[1], 'turn', 'digest', 'token')
-if found[1] ~= ARGV[2] or found[2] ~= ARGV[3] or (found[3] and found[3] ~= ARGV[4]) then
+_CLAIM_LUA = """
+local stored = redis.call('HMGET', KEYS[1], 'turn', 'digest', 'token')
+if stored[1] ~= ARGV[2] or stored[2] ~= ARGV[3] or (stored[3] and stored[3] ~= ARGV[4]) then
     return 0
 end
 redis.call('HSET', KEYS[1], 'token', ARGV[4])
 redis.call('PEXPIRE', KEYS[1], ARGV[1])
 return 1
 """
-_COMPLETE = """
+_COMPLETE_LUA = """
 if redis.call('HGET', KEYS[1], 'token') ~= ARGV[2] then
     return 0
 end
@@ -45,7 +45,7 @@ redis.call('HSET', KEYS[1], 'turn', ARGV[3], 'digest', ARGV[4])
 redis.call('PEXPIRE', KEYS[1], ARGV[1])
 return 1
 """
-_RELEASE = """
+_RELEASE_LUA = """
 if redis.call('HGET', KEYS[1], 'token') == ARGV[2] then
     redis.call('HDEL', KEYS[1], 'token')
     redis.call('PEXPIRE', KEYS[1], ARGV[1])
@@ -53,7 +53,7 @@ end
 """
 
 
-class RedisSessionStore(HoldsClients):
+class RedisSessionStore(RedisClientMixin):
     """A store for any number of processes that share a Redis server (or Valkey, or a cluster of them).
 
     Setup:
@@ -97,7 +97,7 @@ class RedisSessionStore(HoldsClients):
         ValueError: Neither client is given.
     """
 
-    _unpicklable = ("a session store", "give the model in the new process one of its own")
+    _pickle_advice = ("a session store", "give the model in the new process one of its own")
 
     def __init__(
         self,
@@ -128,45 +128,49 @@ class RedisSessionStore(HoldsClients):
         Raises:
             ValueError: The URL is none of these.
         """
-        own = OwnClients(url, **options)
-        store = cls(client=own.client, prefix=prefix)
-        store._own = own
+        clients = RedisClients(url, **options)
+        store = cls(client=clients.client, prefix=prefix)
+        store._own_clients = clients
         return store
 
     def open(self, session_id: str, digest: str) -> None:
         """Note a session after its first answer; one that is known already stays as it is."""
-        self._run(_OPEN, _hash(session_id), digest)
+        self._run_script(_OPEN_LUA, _hash(session_id), digest)
 
     def claim(self, session_id: str, turn: int, digest: str) -> str | None:
         """Return a token if the session stands just there and nobody has claimed it, else None."""
         token = _new_token(session_id)
-        return token if self._run(_CLAIM, _session_of(token), turn, digest, token) else None
+        return (
+            token
+            if self._run_script(_CLAIM_LUA, _hash_from_token(token), turn, digest, token)
+            else None
+        )
 
     def complete(self, token: str, turn: int, digest: str) -> bool:
         """End a claim after a whole answer; False if there is no such claim (any more)."""
-        return bool(self._run(_COMPLETE, _session_of(token), token, turn, digest))
+        return bool(self._run_script(_COMPLETE_LUA, _hash_from_token(token), token, turn, digest))
 
     def release(self, token: str) -> None:
         """End a claim whose request certainly did not run."""
-        self._run(_RELEASE, _session_of(token), token)
+        self._run_script(_RELEASE_LUA, _hash_from_token(token), token)
 
     def get(self, key: str) -> str | None:
         """Return the session of a key."""
-        return _text(self._sync().get(self._thread(key)))
+        return _decode(self._require_client().get(self._thread_key(key)))
 
     def put(self, key: str, session_id: str) -> None:
         """Note the session of a key."""
-        self._sync().set(self._thread(key), session_id, ex=int(KEY_LIFETIME))
+        self._require_client().set(self._thread_key(key), session_id, ex=int(KEY_LIFETIME))
 
     async def aopen(self, session_id: str, digest: str) -> None:
         """Do what `open` does."""
-        await self._arun(_OPEN, _hash(session_id), digest)
+        await self._arun_script(_OPEN_LUA, _hash(session_id), digest)
 
     async def aclaim(self, session_id: str, turn: int, digest: str) -> str | None:
         """Do what `claim` does."""
         token = _new_token(session_id)
         try:
-            claimed = await self._arun(_CLAIM, _session_of(token), turn, digest, token)
+            claimed = await self._arun_script(_CLAIM_LUA, _hash_from_token(token), turn, digest, token)
         except asyncio.CancelledError:
             await self.arelease(token)  # it may be claimed, by a token that nobody has
             raise
@@ -174,47 +178,51 @@ class RedisSessionStore(HoldsClients):
 
     async def acomplete(self, token: str, turn: int, digest: str) -> bool:
         """Do what `complete` does."""
-        return bool(await self._arun(_COMPLETE, _session_of(token), token, turn, digest))
+        return bool(
+            await self._arun_script(_COMPLETE_LUA, _hash_from_token(token), token, turn, digest)
+        )
 
     async def arelease(self, token: str) -> None:
         """Do what `release` does."""
         # Most often the call was cancelled, and anyio (so Starlette, FastAPI) cancels every later wait.
-        await asyncio.shield(self._arun(_RELEASE, _session_of(token), token))
+        await asyncio.shield(self._arun_script(_RELEASE_LUA, _hash_from_token(token), token))
 
     async def aget(self, key: str) -> str | None:
         """Do what `get` does."""
-        return _text(await (await self._async()).get(self._thread(key)))
+        return _decode(await (await self._require_async_client()).get(self._thread_key(key)))
 
     async def aput(self, key: str, session_id: str) -> None:
         """Do what `put` does."""
-        await (await self._async()).set(self._thread(key), session_id, ex=int(KEY_LIFETIME))
+        await (await self._require_async_client()).set(
+            self._thread_key(key), session_id, ex=int(KEY_LIFETIME)
+        )
 
-    def _run(self, script: str, session: str, *arguments: str | int) -> Any:
-        registered = self._sync().register_script(script)
-        return registered(keys=[self._session(session)], args=[_LIFETIME_MS, *arguments])
+    def _run_script(self, script: str, session_hash: str, *arguments: str | int) -> Any:
+        registered = self._require_client().register_script(script)
+        return registered(keys=[self._session_key(session_hash)], args=[_LIFETIME_MS, *arguments])
 
-    async def _arun(self, script: str, session: str, *arguments: str | int) -> Any:
-        registered = (await self._async()).register_script(script)
-        return await registered(keys=[self._session(session)], args=[_LIFETIME_MS, *arguments])
+    async def _arun_script(self, script: str, session_hash: str, *arguments: str | int) -> Any:
+        registered = (await self._require_async_client()).register_script(script)
+        return await registered(keys=[self._session_key(session_hash)], args=[_LIFETIME_MS, *arguments])
 
-    def _sync(self) -> Any:
+    def _require_client(self) -> Any:
         if self._client is None:
             message = "this session store was given no `client`, so it serves event loops only"
             raise ValueError(message)
         return self._client
 
-    async def _async(self) -> Any:
-        if self._own is not None:
-            return await self._own.of_loop()
+    async def _require_async_client(self) -> Any:
+        if self._own_clients is not None:
+            return await self._own_clients.for_running_loop()
         if self._async_client is None:
             message = "this session store was given no `async_client`, so it serves threads only"
             raise ValueError(message)
         return self._async_client
 
-    def _session(self, hashed: str) -> str:
-        return f"{self._prefix}session:{hashed}"
+    def _session_key(self, session_hash: str) -> str:
+        return f"{self._prefix}session:{session_hash}"
 
-    def _thread(self, key: str) -> str:
+    def _thread_key(self, key: str) -> str:
         return f"{self._prefix}thread:{_hash(key)}"
 
 
@@ -227,10 +235,10 @@ def _new_token(session_id: str) -> str:
     return f"{_hash(session_id)}:{uuid.uuid4().hex}"
 
 
-def _session_of(token: str) -> str:
+def _hash_from_token(token: str) -> str:
     return token.partition(":")[0]
 
 
-def _text(value: bytes | str | None) -> str | None:
+def _decode(value: bytes | str | None) -> str | None:
     # A client of the caller's may have `decode_responses`.
     return value.decode() if isinstance(value, bytes) else value

@@ -81,7 +81,7 @@ class SessionStore(Protocol):
 class _Entry:
     turn: int
     digest: str
-    expires: float
+    expires_at: float
     token: str | None = None
 
 
@@ -124,54 +124,54 @@ class InMemorySessionStore:
         self._max_sessions = max_sessions
         self._trust_unknown = trust_unknown
         self._clock = clock
-        self._begin()
+        self._reset()
 
-    def _begin(self) -> None:
+    def _reset(self) -> None:
         self._mutex = threading.Lock()
         self._entries: OrderedDict[str, _Entry] = OrderedDict()
-        self._claims: dict[str, str] = {}
-        self._keys: OrderedDict[str, tuple[str, float]] = OrderedDict()
-        self._process = os.getpid()  # last: from here on another thread may use the new lock
+        self._sessions_by_token: dict[str, str] = {}
+        self._sessions_by_key: OrderedDict[str, tuple[str, float]] = OrderedDict()
+        self._pid = os.getpid()  # last: from here on another thread may use the new lock
 
     @property
     def _lock(self) -> threading.Lock:
-        if self._process != os.getpid():
+        if self._pid != os.getpid():
             # In a forked child: the parent goes on with these sessions, and may have held the lock.
-            self._begin()
+            self._reset()
         return self._mutex
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Begin empty in another process: what this one knows is not known there."""
-        empty = partial(
+        create_empty = partial(
             InMemorySessionStore,
             max_sessions=self._max_sessions,
             trust_unknown=self._trust_unknown,
         )
-        return empty, ()
+        return create_empty, ()
 
     def open(self, session_id: str, digest: str) -> None:
         """Note a session after its first answer; one that is known already stays as it is."""
         with self._lock:
-            if self._known(session_id) is None:
-                self._add(session_id, 1, digest)
+            if self._find_entry(session_id) is None:
+                self._add_entry(session_id, 1, digest)
 
     def claim(self, session_id: str, turn: int, digest: str) -> str | None:
         """Return a token if the session stands just there and nobody has claimed it, else None."""
         with self._lock:
-            entry = self._known(session_id)
+            entry = self._find_entry(session_id)
             if entry is None and self._trust_unknown:
-                entry = self._add(session_id, turn, digest)
+                entry = self._add_entry(session_id, turn, digest)
             if entry is None or entry.token or (entry.turn, entry.digest) != (turn, digest):
                 return None
             entry.token = uuid.uuid4().hex
-            entry.expires = self._clock() + SESSION_LIFETIME
-            self._claims[entry.token] = session_id
+            entry.expires_at = self._clock() + SESSION_LIFETIME
+            self._sessions_by_token[entry.token] = session_id
             return entry.token
 
     def complete(self, token: str, turn: int, digest: str) -> bool:
         """End a claim after a whole answer; False if there is no such claim (any more)."""
         with self._lock:
-            entry = self._end(token)
+            entry = self._end_claim(token)
             if entry is None:
                 return False
             entry.turn, entry.digest = turn, digest
@@ -180,56 +180,56 @@ class InMemorySessionStore:
     def release(self, token: str) -> None:
         """End a claim whose request certainly did not run."""
         with self._lock:
-            self._end(token)
+            self._end_claim(token)
 
     def get(self, key: str) -> str | None:
         """Return the session of a key."""
         with self._lock:
-            session_id, expires = self._keys.get(key, (None, 0.0))
-            return session_id if expires > self._clock() else None
+            session_id, expires_at = self._sessions_by_key.get(key, (None, 0.0))
+            return session_id if expires_at > self._clock() else None
 
     def put(self, key: str, session_id: str) -> None:
         """Note the session of a key."""
         with self._lock:
-            self._keys[key] = session_id, self._clock() + KEY_LIFETIME
-            self._keys.move_to_end(key)
-            if len(self._keys) > self._max_sessions:
-                self._keys.popitem(last=False)
+            self._sessions_by_key[key] = session_id, self._clock() + KEY_LIFETIME
+            self._sessions_by_key.move_to_end(key)
+            if len(self._sessions_by_key) > self._max_sessions:
+                self._sessions_by_key.popitem(last=False)
 
-    def _known(self, session_id: str) -> _Entry | None:
+    def _find_entry(self, session_id: str) -> _Entry | None:
         entry = self._entries.get(session_id)
-        if entry is not None and entry.expires <= self._clock():
-            self._forget(session_id)
+        if entry is not None and entry.expires_at <= self._clock():
+            self._remove_entry(session_id)
             return None
         return entry
 
-    def _add(self, session_id: str, turn: int, digest: str) -> _Entry:
+    def _add_entry(self, session_id: str, turn: int, digest: str) -> _Entry:
         entry = _Entry(turn, digest, self._clock() + SESSION_LIFETIME)
         self._entries[session_id] = entry
         excess = len(self._entries) - self._max_sessions
         if excess > 0:
             now = self._clock()
             unclaimed = (
-                name
-                for name, other in self._entries.items()
-                if other is not entry and (other.token is None or other.expires <= now)
+                candidate_id
+                for candidate_id, candidate in self._entries.items()
+                if candidate is not entry and (candidate.token is None or candidate.expires_at <= now)
             )
-            for name in list(islice(unclaimed, excess)):
-                self._forget(name)
+            for candidate_id in list(islice(unclaimed, excess)):
+                self._remove_entry(candidate_id)
         return entry
 
-    def _forget(self, session_id: str) -> None:
+    def _remove_entry(self, session_id: str) -> None:
         entry = self._entries.pop(session_id)
         if entry.token is not None:
-            self._claims.pop(entry.token, None)
+            self._sessions_by_token.pop(entry.token, None)
 
-    def _end(self, token: str) -> _Entry | None:
-        session_id = self._claims.pop(token, None)
-        entry = None if session_id is None else self._known(session_id)
+    def _end_claim(self, token: str) -> _Entry | None:
+        session_id = self._sessions_by_token.pop(token, None)
+        entry = None if session_id is None else self._find_entry(session_id)
         if entry is None or session_id is None or entry.token != token:
             return None
         entry.token = None
-        entry.expires = self._clock() + SESSION_LIFETIME
+        entry.expires_at = self._clock() + SESSION_LIFETIME
         self._entries.move_to_end(session_id)
         return entry
 

@@ -1,7 +1,8 @@
 """One call's part in a conversation: which request goes out, and what of the answer is remembered.
 
 No waiting here: a method that needs the store yields the name of one of its methods with arguments and
-gets the result sent back, so that threads and event loops share every line (`perform`, `aperform`).
+gets the result sent back, so that threads and event loops share every line (`run_store_ops`,
+`arun_store_ops`).
 """
 
 from __future__ import annotations
@@ -12,17 +13,17 @@ from collections.abc import Generator
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from langchain_bailian_app._request.body import session_request, turns_of, whole_request
+from langchain_bailian_app._request.body import session_request, transcript_request, turns_from_messages
 from langchain_bailian_app._request.transcript import Turn
 from langchain_bailian_app.errors import BailianError
 from langchain_bailian_app.sessions._checkpoint import (
-    Admission,
-    Digest,
-    Plan,
-    Position,
-    metadata,
-    plan,
-    position_of,
+    ConversationDigest,
+    SessionCheckpoint,
+    SessionGuard,
+    SessionPlan,
+    checkpoint_from_message,
+    plan_session,
+    session_metadata,
 )
 from langchain_bailian_app.sessions._store import BailianSessionWarning
 
@@ -38,15 +39,15 @@ if TYPE_CHECKING:
     from langchain_bailian_app.sessions._store import SessionStore
 
 T = TypeVar("T")
-Steps = Generator[tuple[str, tuple[Any, ...]], Any, T]
+StoreOps = Generator[tuple[str, tuple[Any, ...]], Any, T]
 
 # Of a thread a store knows, instead of a turn and a digest, whether a call of it is in flight.
-_THREAD = (1, "thread")
-_REFUSED = "it has moved on, is in use, is not known here, or a call to it broke off"
+_THREAD_CLAIM = (1, "thread")
+_NOT_CLAIMED_REASON = "it has moved on, is in use, is not known here, or a call to it broke off"
 
 
-class Exchange:
-    """One call. `begin` before anything is sent, `settle` after a whole answer, `close` in the end."""
+class SessionTracker:
+    """One call: `start` before anything is sent, `commit` after a whole answer, finally `release`."""
 
     messages: Sequence[BaseMessage]
     """What is asked."""
@@ -54,7 +55,7 @@ class Exchange:
     request: ServiceRequest
     """What is sent."""
 
-    admission: Admission | None = None
+    guard: SessionGuard | None = None
     """Checks that the session asked for answers, if one is continued."""
 
     history: str
@@ -72,16 +73,16 @@ class Exchange:
         self.messages = messages
         self._options = options
         self._app_id = app_id
-        self._turns = turns_of(messages)
-        self._place = (connection.base_url, connection.workspace, app_id)
+        self._turns = turns_from_messages(messages)
+        self._scope = (connection.base_url, connection.workspace, app_id)
         self._connection = connection
         self.history = "messages"
-        self._position: Position | None = None
+        self._checkpoint: SessionCheckpoint | None = None
         self._token: str | None = None
-        self._restarted = False
-        self._repeated = False
+        self._was_restarted = False
+        self._was_retried = False
 
-    def begin(self) -> Steps[None]:
+    def start(self) -> StoreOps[None]:
         """Decide what is sent.
 
         Raises:
@@ -92,104 +93,110 @@ class Exchange:
             self.history = "given"
             self.request = self._session_request(options.session_id)
         elif options.history == "session":
-            yield from self._begin_session()
+            yield from self._start_session()
         elif options.history == "thread":
-            yield from self._begin_thread()
+            yield from self._start_thread()
         else:
-            self.request = self._whole_request()
+            self.request = self._transcript_request()
 
-    def fall_back(self, cause: Exception) -> None:
+    def retry_without_session(self, cause: Exception) -> None:
         """Prepare to ask again without the session, of whose answer nothing was shown.
 
         Raises:
             Exception: The cause, if the answer had begun.
         """
-        if self.admission is None or self.admission.admitted:
+        if self.guard is None or self.guard.verified:
             raise cause
-        self.admission = None
-        self._repeated = True
+        self.guard = None
+        self._was_retried = True
         if self.history == "thread":
             self._warn("it is gone, and a new one begins without what was said before")
-            self._restarted = True
+            self._was_restarted = True
             self.request = self._session_request(None)
             return
-        repeated = "" if self.request.stream else "; the first request has run, but is not shown"
-        self._warn(f"the service does not know it any more{repeated}")
+        detail = "" if self.request.stream else "; the first request has run, but is not shown"
+        self._warn(f"the service does not know it any more{detail}")
         self.history = "replayed"
         # The claim stays: what the first request has left in that session nobody knows.
-        self._position = self._token = None
-        self.request = self._whole_request()
+        self._checkpoint = self._token = None
+        self.request = self._transcript_request()
 
-    def ask_again(self, more: Sequence[BaseMessage]) -> bool:
+    def continue_with(self, new_messages: Sequence[BaseMessage]) -> bool:
         """Prepare to ask with more messages behind those that were asked; False if there are none."""
-        if not more:
+        if not new_messages:
             return False
-        self._repeated = True
-        self.messages = [*self.messages, *more]
-        self._turns += turns_of(more)
-        self.request = self._whole_request()
+        self._was_retried = True
+        self.messages = [*self.messages, *new_messages]
+        self._turns += turns_from_messages(new_messages)
+        self.request = self._transcript_request()
         return True
 
-    def settle(self, answer: Answer, *, whole: bool) -> Steps[dict[str, Any]]:
+    def commit(self, answer: Answer, *, complete: bool) -> StoreOps[dict[str, Any]]:
         """Remember an answer, return what its metadata says of the conversation.
 
         Args:
             answer: The answer.
-            whole: Whether the service ended it, rather than a `stop` sequence or a lost ending.
+            complete: Whether the service ended it, rather than a `stop` sequence or a lost ending.
         """
         if self.history == "thread":
             if self._token is not None and answer.session_id is not None:
-                yield "put", (self._thread, answer.session_id)
-            return metadata("thread") | ({"session_restarted": True} if self._restarted else {})
-        if self.history != "session" or not whole or answer.session_id is None:
-            return metadata(self.history)
-        turn = 1 if self._position is None else self._position.turn + 1
-        told = [*self._turns, Turn("assistant", answer.text)]
-        digest = self._digest.of(told, answer.session_id, turn)
+                yield "put", (self._thread_key, answer.session_id)
+            return session_metadata("thread") | (
+                {"session_restarted": True} if self._was_restarted else {}
+            )
+        if self.history != "session" or not complete or answer.session_id is None:
+            return session_metadata(self.history)
+        turn = 1 if self._checkpoint is None else self._checkpoint.turn + 1
+        turns = [*self._turns, Turn("assistant", answer.text)]
+        digest = self._digest.compute(turns, answer.session_id, turn)
         if self._token is None:
-            yield "open", (self._reference(answer.session_id), digest)
+            yield "open", (self._store_key(answer.session_id), digest)
         else:
             token, self._token = self._token, None
             if not (yield "complete", (token, turn, digest)):
-                return metadata("session")
-        return metadata("session", Position(answer.session_id, turn, time.time(), digest))
+                return session_metadata("session")
+        return session_metadata(
+            "session", SessionCheckpoint(answer.session_id, turn, time.time(), digest)
+        )
 
-    def close(self, error: BaseException | None = None) -> Steps[None]:
+    def release(self, error: BaseException | None = None) -> StoreOps[None]:
         """Give a claim back where that is safe.
 
         It is if the request certainly did not run, and in a thread, whose only memory is the cloud's:
         whatever a call that broke off has left there belongs to it.
         """
-        if self._repeated and isinstance(error, BailianError):
+        if self._was_retried and isinstance(error, BailianError):
             error.is_retryable = False  # the first request may have run
         did_not_run = isinstance(error, BailianError) and error.is_retryable
         if self._token is not None and (did_not_run or self.history == "thread"):
             yield "release", (self._token,)
             self._token = None
 
-    def _begin_session(self) -> Steps[None]:
-        decided = plan(self.messages, self._turns, self._digest, app_id=self._app_id, now=time.time())
-        if decided.position is not None:
-            position = decided.position
-            arguments = (self._reference(position.session_id), position.turn, position.digest)
+    def _start_session(self) -> StoreOps[None]:
+        plan = plan_session(
+            self.messages, self._turns, self._digest, app_id=self._app_id, now=time.time()
+        )
+        if plan.checkpoint is not None:
+            checkpoint = plan.checkpoint
+            arguments = (self._store_key(checkpoint.session_id), checkpoint.turn, checkpoint.digest)
             self._token = yield "claim", arguments
             if self._token is not None:
-                self.history, self._position = "session", position
-                self.admission = Admission(position.session_id)
-                self.request = self._session_request(position.session_id)
+                self.history, self._checkpoint = "session", checkpoint
+                self.guard = SessionGuard(checkpoint.session_id)
+                self.request = self._session_request(checkpoint.session_id)
                 return
-            decided = Plan("whole", reason=_REFUSED)
-        if decided.kind == "first":
+            plan = SessionPlan("transcript", reason=_NOT_CLAIMED_REASON)
+        if plan.kind == "new":
             self.history = "session"
             self.request = self._session_request(None)
             return
-        if decided.reason is not None:
-            self._warn(decided.reason)
-        if any(position_of(message, self._app_id) for message in self.messages):
+        if plan.reason is not None:
+            self._warn(plan.reason)
+        if any(checkpoint_from_message(message, self._app_id) for message in self.messages):
             self.history = "replayed"
-        self.request = self._whole_request()
+        self.request = self._transcript_request()
 
-    def _begin_thread(self) -> Steps[None]:
+    def _start_thread(self) -> StoreOps[None]:
         if not self._options.session_key:
             message = (
                 "`history='thread'` needs a name for the conversation: give `session_key`, or "
@@ -199,60 +206,61 @@ class Exchange:
         self.history = "thread"
         # Before anything is claimed: raises if there is not exactly one new question.
         self.request = self._session_request(None)
-        yield "open", (self._thread, _THREAD[1])
-        self._token = yield "claim", (self._thread, *_THREAD)
+        yield "open", (self._thread_key, _THREAD_CLAIM[1])
+        self._token = yield "claim", (self._thread_key, *_THREAD_CLAIM)
         if self._token is None:
-            self._restarted = True
+            self._was_restarted = True
             self._warn("a call of this thread is in flight, or its process died; this one stands alone")
             return
-        session_id = yield "get", (self._thread,)
+        session_id = yield "get", (self._thread_key,)
         if session_id is not None:
-            self.admission = Admission(session_id)
+            self.guard = SessionGuard(session_id)
             self.request = self._session_request(session_id)
 
     @cached_property
-    def _digest(self) -> Digest:  # asks for the key once a call: it may be a function of the user's
-        return Digest(self._connection.api_key(), self._place)
+    def _digest(self) -> ConversationDigest:
+        # Asks for the key once a call: it may be a function of the user's.
+        return ConversationDigest(self._connection.api_key(), self._scope)
 
     @property
-    def _thread(self) -> str:
-        return self._reference(f"thread {self._options.session_key}")
+    def _thread_key(self) -> str:
+        return self._store_key(f"thread {self._options.session_key}")
 
-    def _reference(self, name: str) -> str:
+    def _store_key(self, name: str) -> str:
         """Name a session or a thread among those of all services and applications."""
-        return "\n".join(part or "" for part in (*self._place, name))
+        return "\n".join(part or "" for part in (*self._scope, name))
 
     def _session_request(self, session_id: str | None) -> ServiceRequest:
         return session_request(self._app_id, self._turns, self._options, session_id)
 
-    def _whole_request(self) -> ServiceRequest:
-        return whole_request(self._app_id, self._turns, self._options)
+    def _transcript_request(self) -> ServiceRequest:
+        return transcript_request(self._app_id, self._turns, self._options)
 
     def _warn(self, reason: str) -> None:
-        told = "" if self.history == "thread" else ", so all messages are sent"
-        message = f"the session of application {self._app_id} is not continued{told}: {reason}"
+        consequence = "" if self.history == "thread" else ", so all messages are sent"
+        message = f"the session of application {self._app_id} is not continued{consequence}: {reason}"
         warnings.warn(message, BailianSessionWarning, stacklevel=2)
 
 
-def perform(store: SessionStore, steps: Steps[T]) -> T:
-    """Take steps in a thread."""
+def run_store_ops(store: SessionStore, ops: StoreOps[T]) -> T:
+    """Run store operations in a thread."""
     result = None
     while True:
         try:
-            name, arguments = steps.send(result)
+            method, arguments = ops.send(result)
         except StopIteration as stop:
-            returned: T = stop.value
-            return returned
-        result = getattr(store, name)(*arguments)
+            value: T = stop.value
+            return value
+        result = getattr(store, method)(*arguments)
 
 
-async def aperform(store: SessionStore, steps: Steps[T]) -> T:
-    """Take steps on an event loop."""
+async def arun_store_ops(store: SessionStore, ops: StoreOps[T]) -> T:
+    """Run store operations on an event loop."""
     result = None
     while True:
         try:
-            name, arguments = steps.send(result)
+            method, arguments = ops.send(result)
         except StopIteration as stop:
-            returned: T = stop.value
-            return returned
-        result = await getattr(store, f"a{name}")(*arguments)
+            value: T = stop.value
+            return value
+        result = await getattr(store, f"a{method}")(*arguments)

@@ -26,53 +26,55 @@ def doctor(
     bailian: BailianEmulator, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> Iterator[Callable[..., dict[str, tuple[str, str]]]]:
     """Return a function that examines an application, and returns what each line says."""
-    apps = set(bailian.apps)
+    existing_apps = set(bailian.apps)
 
-    def examine(
-        app: App | str, *arguments: str, at: BailianEmulator = bailian, **environment: str
+    def run_doctor(
+        app: App | str, *arguments: str, emulator: BailianEmulator = bailian, **environment: str
     ) -> dict[str, tuple[str, str]]:
-        app_id = app if isinstance(app, str) else at.add_app(app)
-        usual = {
-            "DASHSCOPE_API_KEY": at.api_key,
-            "DASHSCOPE_BASE_URL": at.base_url,
+        app_id = app if isinstance(app, str) else emulator.add_app(app)
+        defaults = {
+            "DASHSCOPE_API_KEY": emulator.api_key,
+            "DASHSCOPE_BASE_URL": emulator.base_url,
             "BAILIAN_APP_ID": app_id,
         }
-        for name, value in (usual | environment).items():
+        for name, value in (defaults | environment).items():
             monkeypatch.setenv(name, value)
         code = main(["doctor", *arguments])
         introduction, *lines = capsys.readouterr().out.splitlines()
         assert "2 questions at most" in introduction
-        found = {check: (state, told) for state, check, told in (line.split(None, 2) for line in lines)}
-        assert set(found) == set(checks.CHECKS)
-        assert code == any(state == "wrong" for state, _ in found.values())
-        return found
+        results = {
+            check: (state, message) for state, check, message in (line.split(None, 2) for line in lines)
+        }
+        assert set(results) == set(checks.CHECKS)
+        assert code == any(state == "fail" for state, _ in results.values())
+        return results
 
-    yield examine
-    for app_id in set(bailian.apps) - apps:
+    yield run_doctor
+    for app_id in set(bailian.apps) - existing_apps:
         del bailian.apps[app_id]
 
 
-def wrong(found: dict[str, tuple[str, str]]) -> dict[str, str]:
-    return {check: told for check, (state, told) in found.items() if state == "wrong"}
+def find_failures(results: dict[str, tuple[str, str]]) -> dict[str, str]:
+    return {check: message for check, (state, message) in results.items() if state == "fail"}
 
 
-def look(found: dict[str, tuple[str, str]]) -> dict[str, str]:
-    return {check: told for check, (state, told) in found.items() if state == "look"}
+def find_warnings(results: dict[str, tuple[str, str]]) -> dict[str, str]:
+    return {check: message for check, (state, message) in results.items() if state == "warn"}
 
 
-def test_a_healthy_application_is_found_healthy_with_two_calls(
+def test_a_healthy_application_passes_every_check_with_two_calls(
     doctor: Any, bailian: BailianEmulator
 ) -> None:
-    before = len(bailian.requests)
+    request_count = len(bailian.requests)
 
-    found = doctor(bailian.app_id)
+    results = doctor(bailian.app_id)
 
-    assert {state for state, _ in found.values()} == {"ok"}
-    assert len(bailian.requests) - before == 2
+    assert {state for state, _ in results.values()} == {"ok"}
+    assert len(bailian.requests) - request_count == 2
 
 
-def test_it_starts_an_emulator_of_its_own_in_a_process_without_settings() -> None:
-    done = subprocess.run(
+def test_it_starts_its_own_emulator_in_a_process_without_settings() -> None:
+    process = subprocess.run(
         [sys.executable, "-m", "langchain_bailian_app", "doctor", "--emulator"],
         capture_output=True,
         text=True,
@@ -80,8 +82,8 @@ def test_it_starts_an_emulator_of_its_own_in_a_process_without_settings() -> Non
         check=True,
     )
 
-    assert done.stderr == ""
-    assert done.stdout.count("\nok ") == len(checks.CHECKS)
+    assert process.stderr == ""
+    assert process.stdout.count("\nok ") == len(checks.CHECKS)
 
 
 @pytest.mark.parametrize(
@@ -95,20 +97,20 @@ def test_it_starts_an_emulator_of_its_own_in_a_process_without_settings() -> Non
         ({"DASHSCOPE_REGION": "nowhere"}, "address", "cn-beijing"),
     ],
 )
-def test_a_setting_that_cannot_work_is_told_without_a_call(
+def test_an_invalid_setting_is_reported_without_a_call(
     doctor: Any,
     bailian: BailianEmulator,
     environment: dict[str, str],
     check: str,
     advice: str,
 ) -> None:
-    before = len(bailian.requests)
+    request_count = len(bailian.requests)
 
-    found = doctor(bailian.app_id, **environment)
+    results = doctor(bailian.app_id, **environment)
 
-    assert list(wrong(found)) == [check]
-    assert advice in wrong(found)[check]
-    assert len(bailian.requests) == before
+    assert list(find_failures(results)) == [check]
+    assert advice in find_failures(results)[check]
+    assert len(bailian.requests) == request_count
 
 
 @pytest.mark.parametrize(
@@ -130,51 +132,57 @@ def test_a_setting_that_cannot_work_is_told_without_a_call(
     ],
     ids=lambda value: value.name if isinstance(value, App) else None,
 )
-def test_what_is_wrong_is_told_in_one_line_with_what_to_do(
+def test_a_failure_is_reported_in_one_line_with_advice(
     doctor: Any, app: App | str, check: str, advice: str
 ) -> None:
-    found = doctor(app, "--timeout=0.2")
+    results = doctor(app, "--timeout=0.2")
 
-    assert list(wrong(found)) == ([check] if check else [])
-    assert advice in wrong(found).get(check, "")
-
-
-def test_a_wrong_key_is_told_and_not_shown(doctor: Any, bailian: BailianEmulator) -> None:
-    found = doctor(bailian.app_id, DASHSCOPE_API_KEY="sk-planted-secret")
-
-    assert list(wrong(found)) == ["key"]
-    assert found["address"][0] == "ok"
-    assert "planted" not in str(found)
+    assert list(find_failures(results)) == ([check] if check else [])
+    assert advice in find_failures(results).get(check, "")
 
 
-def test_no_service_at_the_address_is_told(doctor: Any) -> None:
-    with BailianEmulator() as gone:
-        base_url = gone.base_url
+def test_a_wrong_key_is_reported_but_not_shown(doctor: Any, bailian: BailianEmulator) -> None:
+    results = doctor(bailian.app_id, DASHSCOPE_API_KEY="sk-planted-secret")
 
-    found = doctor("a", "--timeout=0.2", DASHSCOPE_BASE_URL=base_url)
-
-    assert list(wrong(found)) == ["address"]
-
-
-def test_the_workspace_in_use_is_told(doctor: Any) -> None:
-    found = doctor(App("ours", workspace="ws-1"), DASHSCOPE_WORKSPACE="ws-1")
-
-    assert found["workspace"] == ("ok", "ws-1, accepted")
+    assert list(find_failures(results)) == ["key"]
+    assert results["address"][0] == "ok"
+    assert "planted" not in str(results)
 
 
-def test_what_may_be_meant_is_to_be_looked_at(doctor: Any, bailian: BailianEmulator) -> None:
-    bases = bailian.apps[bailian.app_id].knowledge_bases
+def test_an_unreachable_address_is_reported(doctor: Any) -> None:
+    with BailianEmulator() as stopped:
+        base_url = stopped.base_url
 
-    assert set(look(doctor(App("plain")))) == {"thoughts", "references"}
-    assert set(look(doctor(App("never", knowledge_bases=bases, never_thoughts=True)))) == {"thoughts"}
-    hidden = look(doctor(App("hidden", knowledge_bases=bases, show_references=False)))
-    assert "展示回答来源" in hidden["references"]
-    nothing = look(doctor(App("nothing", knowledge_bases=bases), "--question=qwertz"))
-    assert "--question" in nothing["references"]
-    assert "without any text" in look(doctor(App("silent", answer="")))["application"]
+    results = doctor("a", "--timeout=0.2", DASHSCOPE_BASE_URL=base_url)
+
+    assert list(find_failures(results)) == ["address"]
 
 
-def test_strict_takes_what_is_to_be_looked_at_for_wrong(bailian: BailianEmulator, doctor: Any) -> None:
+def test_the_workspace_in_use_is_reported(doctor: Any) -> None:
+    results = doctor(App("ours", workspace="ws-1"), DASHSCOPE_WORKSPACE="ws-1")
+
+    assert results["workspace"] == ("ok", "ws-1, accepted")
+
+
+def test_what_may_be_intended_is_a_warning(doctor: Any, bailian: BailianEmulator) -> None:
+    knowledge_bases = bailian.apps[bailian.app_id].knowledge_bases
+
+    assert set(find_warnings(doctor(App("plain")))) == {"thoughts", "references"}
+    assert set(
+        find_warnings(doctor(App("never", knowledge_bases=knowledge_bases, never_thoughts=True)))
+    ) == {"thoughts"}
+    hidden_references = find_warnings(
+        doctor(App("hidden", knowledge_bases=knowledge_bases, show_references=False))
+    )
+    assert "展示回答来源" in hidden_references["references"]
+    no_hits = find_warnings(
+        doctor(App("nothing", knowledge_bases=knowledge_bases), "--question=qwertz")
+    )
+    assert "--question" in no_hits["references"]
+    assert "without any text" in find_warnings(doctor(App("silent", answer="")))["application"]
+
+
+def test_strict_treats_warnings_as_failures(bailian: BailianEmulator, doctor: Any) -> None:
     doctor(bailian.add_app(App("plain", app_id="plain")))
     try:
         assert main(["doctor", "--strict"]) == 1
@@ -182,51 +190,51 @@ def test_strict_takes_what_is_to_be_looked_at_for_wrong(bailian: BailianEmulator
         del bailian.apps["plain"]
 
 
-def test_an_answer_without_a_stream_is_seen(doctor: Any, bailian: BailianEmulator) -> None:
-    plain = bailian.replay(
+def test_an_answer_that_is_not_streamed_is_noticed(doctor: Any, bailian: BailianEmulator) -> None:
+    app_id = bailian.replay(
         json.dumps(reply("一二三四五六七八九十", "stop")).encode(), content_type="application/json"
     )
 
-    assert "one piece" in look(doctor(plain))["streaming"]
+    assert "one piece" in find_warnings(doctor(app_id))["streaming"]
 
 
-def test_a_stream_that_a_proxy_collects_is_seen() -> None:
+def test_a_stream_buffered_by_a_proxy_is_noticed() -> None:
     answer = AIMessage("一二三四五六七八九十", response_metadata={"model_name": "m"})
-    at_once = checks.Heard(answer, pieces=9, first=5.0, seconds=5.02)
-    paced = checks.Heard(answer, pieces=9, first=1.0, seconds=5.02)
+    buffered = checks.TimedAnswer(answer, text_chunks=9, first_chunk_seconds=5.0, total_seconds=5.02)
+    paced = checks.TimedAnswer(answer, text_chunks=9, first_chunk_seconds=1.0, total_seconds=5.02)
 
     states = [
-        {finding.check: finding.state for finding in checks.of_answer(heard, "u", None)}["streaming"]
-        for heard in (at_once, paced)
+        {result.check: result.state for result in checks.from_answer(timed, "u", None)}["streaming"]
+        for timed in (buffered, paced)
     ]
-    assert states == ["look", "ok"]
+    assert states == ["warn", "ok"]
 
 
 def test_a_workflow_shows_its_nodes_and_takes_its_variables(doctor: Any) -> None:
     refused = doctor(WORKFLOW_APP_ID)
-    found = doctor(WORKFLOW_APP_ID, '--biz-params={"city": "杭州"}')
+    results = doctor(WORKFLOW_APP_ID, '--biz-params={"city": "杭州"}')
 
-    assert "city" in wrong(refused)["application"]
-    assert wrong(found) == {}
-    assert found["thoughts"] == ("ok", "4 node(s); 36 characters of reasoning")
+    assert "city" in find_failures(refused)["application"]
+    assert find_failures(results) == {}
+    assert results["thoughts"] == ("ok", "4 node(s); 36 characters of reasoning")
 
 
-def test_a_session_that_is_not_kept_is_told(doctor: Any) -> None:
+def test_a_session_that_is_not_kept_is_reported(doctor: Any) -> None:
     task = App("task", kind="workflow", dialog=False)
 
-    assert "对话型" in wrong(doctor(task))["sessions"]
+    assert "对话型" in find_failures(doctor(task))["sessions"]
 
 
-@pytest.mark.parametrize(("unknown", "told"), [("error", "refused"), ("new", "another session")])
-def test_a_session_that_is_forgotten_is_told(doctor: Any, unknown: Any, told: str) -> None:
+@pytest.mark.parametrize(("unknown", "message"), [("error", "refused"), ("new", "another session")])
+def test_a_session_that_is_forgotten_is_reported(doctor: Any, unknown: Any, message: str) -> None:
     hours = itertools.count(step=3600.0)
-    with BailianEmulator(clock=lambda: next(hours), unknown_session=unknown) as forgets:
-        found = doctor(App("forgets"), at=forgets)
+    with BailianEmulator(clock=lambda: next(hours), unknown_session=unknown) as emulator:
+        results = doctor(App("forgets"), emulator=emulator)
 
-    assert told in wrong(found)["sessions"]
+    assert message in find_failures(results)["sessions"]
 
 
-def test_variables_that_are_no_json_are_refused_with_an_example(
+def test_variables_that_are_not_json_are_refused_with_an_example(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     with pytest.raises(SystemExit):

@@ -57,15 +57,15 @@ if TYPE_CHECKING:
 
     from langchain_bailian_app.emulator import BailianEmulator
 
-    Make = Callable[..., BailianAppChatModel]
+    MakeModel = Callable[..., BailianAppChatModel]
 
 QUESTION = "什么是滞报金？"
-ASKED = [ChatMessage(QUESTION)]
+MESSAGES = [ChatMessage(QUESTION)]
 # Workflows of LlamaIndex look at every attribute of themselves, deprecated ones of pydantic too.
 pytestmark = pytest.mark.filterwarnings("ignore::pydantic.warnings.PydanticDeprecationWarning")
 
-WAYS = ["chat", "achat", "stream_chat", "astream_chat"]
-COMPLETION_WAYS = ["complete", "acomplete", "stream_complete", "astream_complete"]
+CHAT_METHODS = ["chat", "achat", "stream_chat", "astream_chat"]
+COMPLETION_METHODS = ["complete", "acomplete", "stream_complete", "astream_complete"]
 
 
 @pytest.fixture
@@ -80,28 +80,28 @@ def retriever(llm: BailianAppLLM) -> BailianAppRetriever:
     return BailianAppRetriever(model=llm.model)
 
 
-async def every(llm: BailianAppLLM, way: str, asked: Any, **keywords: Any) -> list[Any]:
+async def collect_responses(llm: BailianAppLLM, method: str, request: Any, **kwargs: Any) -> list[Any]:
     """Return the responses of a call; of one that does not stream, the only one."""
-    answer = getattr(llm, way)(asked, **keywords)
-    if way.startswith("a"):
+    answer = getattr(llm, method)(request, **kwargs)
+    if method.startswith("a"):
         answer = await answer
-        return [part async for part in answer] if "stream" in way else [answer]
-    return list(answer) if "stream" in way else [answer]
+        return [part async for part in answer] if "stream" in method else [answer]
+    return list(answer) if "stream" in method else [answer]
 
 
-def sent(bailian: BailianEmulator, number: int = -1) -> dict[str, Any]:
+def request_input(bailian: BailianEmulator, index: int = -1) -> dict[str, Any]:
     """Return the input of a request."""
-    return bailian.requests[number].body["input"]
+    return bailian.requests[index].body["input"]
 
 
-def called(name: str, **arguments: Any) -> str:
+def tool_call_text(name: str, **arguments: Any) -> str:
     return f"<tool_call>\n{json.dumps({'name': name, 'arguments': arguments})}\n</tool_call>"
 
 
 # -- calls -------------------------------------------------------------------------------------------
 
 
-def test_it_is_what_llama_index_takes_for_a_model(llm: BailianAppLLM) -> None:
+def test_it_is_a_llama_index_llm(llm: BailianAppLLM) -> None:
     assert isinstance(llm, BaseLLM | LLM | FunctionCallingLLM)
     assert llm.class_name() == "BailianAppLLM"
     assert llm.metadata.model_name == llm.model.app_id
@@ -111,36 +111,36 @@ def test_it_is_what_llama_index_takes_for_a_model(llm: BailianAppLLM) -> None:
     assert BailianAppLLM(model=llm.model, context_window=9, max_tokens=5).metadata.num_output == 5
 
 
-@pytest.mark.parametrize("way", [*WAYS, *COMPLETION_WAYS])
-async def test_every_way_of_calling_gives_the_same_answer(
-    llm: BailianAppLLM, way: str, bailian: BailianEmulator
+@pytest.mark.parametrize("method", [*CHAT_METHODS, *COMPLETION_METHODS])
+async def test_every_method_gives_the_same_answer(
+    llm: BailianAppLLM, method: str, bailian: BailianEmulator
 ) -> None:
     expected = llm.model.invoke(QUESTION, has_thoughts=True)
-    asked = QUESTION if "complete" in way else ASKED
-    responses = await every(llm, way, asked, has_thoughts=True)
+    request = QUESTION if "complete" in method else MESSAGES
+    responses = await collect_responses(llm, method, request, has_thoughts=True)
 
     last = responses[-1]
-    text = last.text if "complete" in way else last.message.content
+    text = last.text if "complete" in method else last.message.content
     assert text == expected.text
     assert str(last).endswith(text)
-    if "stream" in way:
+    if "stream" in method:
         assert len(responses) > 5
         assert "".join(part.delta for part in responses) == text
-    said = {**expected.additional_kwargs, **expected.response_metadata}
-    differs = {"request_id", "session_id"}
-    assert last.raw.keys() == said.keys() | {"usage"}
-    assert {k: last.raw[k] for k in said.keys() - differs - {"model_usage"}} == {
-        k: said[k] for k in said.keys() - differs - {"model_usage"}
+    answer_fields = {**expected.additional_kwargs, **expected.response_metadata}
+    varying_keys = {"request_id", "session_id"}
+    assert last.raw.keys() == answer_fields.keys() | {"usage"}
+    assert {k: last.raw[k] for k in answer_fields.keys() - varying_keys - {"model_usage"}} == {
+        k: answer_fields[k] for k in answer_fields.keys() - varying_keys - {"model_usage"}
     }
     assert last.raw["citations"][0]["title"].startswith("滞报金")
     assert last.raw["usage"]["total_tokens"] == last.additional_kwargs["total_tokens"] > 0
-    assert sent(bailian) == {"prompt": QUESTION}
+    assert request_input(bailian) == {"prompt": QUESTION}
 
 
-@pytest.mark.parametrize("way", ["stream_chat", "astream_chat"])
-async def test_a_streamed_message_grows_by_its_deltas(llm: BailianAppLLM, way: str) -> None:
+@pytest.mark.parametrize("method", ["stream_chat", "astream_chat"])
+async def test_a_streamed_message_grows_by_its_deltas(llm: BailianAppLLM, method: str) -> None:
     text, reasoning = "", ""
-    for part in await every(llm, way, ASKED, enable_thinking=True):
+    for part in await collect_responses(llm, method, MESSAGES, enable_thinking=True):
         text += part.delta
         reasoning += part.additional_kwargs["thinking_delta"] or ""
         blocks = {type(block): block for block in part.message.blocks}
@@ -154,9 +154,7 @@ async def test_a_streamed_message_grows_by_its_deltas(llm: BailianAppLLM, way: s
     assert part.raw["reasoning_content"] == reasoning
 
 
-async def test_nothing_asynchronous_is_done_in_a_thread(
-    llm: BailianAppLLM, retriever: BailianAppRetriever
-) -> None:
+async def test_async_methods_use_no_threads(llm: BailianAppLLM, retriever: BailianAppRetriever) -> None:
     class NoThreads(Executor):
         def submit(self, *args: Any, **kwargs: Any) -> NoReturn:
             pytest.fail("a thread was asked for")
@@ -164,10 +162,10 @@ async def test_nothing_asynchronous_is_done_in_a_thread(
     loop = asyncio.get_running_loop()
     loop._default_executor = NoThreads()  # type: ignore[attr-defined]  # the setter wants a real one
     try:
-        for way in ("achat", "astream_chat"):
-            assert (await every(llm, way, ASKED))[-1].message.content
-        for way in ("acomplete", "astream_complete"):
-            assert (await every(llm, way, QUESTION))[-1].text
+        for method in ("achat", "astream_chat"):
+            assert (await collect_responses(llm, method, MESSAGES))[-1].message.content
+        for method in ("acomplete", "astream_complete"):
+            assert (await collect_responses(llm, method, QUESTION))[-1].text
         assert await retriever.aretrieve(QUESTION)
     finally:
         loop._default_executor = None  # type: ignore[attr-defined]
@@ -176,10 +174,10 @@ async def test_nothing_asynchronous_is_done_in_a_thread(
 def test_keywords_of_a_call_are_those_of_the_chat_model(
     llm: BailianAppLLM, bailian: BailianEmulator
 ) -> None:
-    llm.chat(ASKED, memory_id="m", biz_params={"user_prompt_params": {"city": "杭州"}}, stop=["。"])
+    llm.chat(MESSAGES, memory_id="m", biz_params={"user_prompt_params": {"city": "杭州"}}, stop=["。"])
 
-    assert sent(bailian)["memory_id"] == "m"
-    assert sent(bailian)["biz_params"] == {"user_prompt_params": {"city": "杭州"}}
+    assert request_input(bailian)["memory_id"] == "m"
+    assert request_input(bailian)["biz_params"] == {"user_prompt_params": {"city": "杭州"}}
     with pytest.raises(TypeError, match="did you mean `memory_id`"):
         llm.complete(QUESTION, memoryid="m")
     with pytest.raises(ValueError, match="there is no field `memoryid`: did you mean `memory_id`"):
@@ -189,10 +187,16 @@ def test_keywords_of_a_call_are_those_of_the_chat_model(
 
 
 def test_all_roles_are_sent(llm: BailianAppLLM, bailian: BailianEmulator) -> None:
-    said = [("developer", "短。"), ("user", "一"), ("chatbot", "二"), ("model", "三"), ("user", "四")]
-    llm.chat([ChatMessage(role=role, content=text) for role, text in said])
+    roles_and_texts = [
+        ("developer", "短。"),
+        ("user", "一"),
+        ("chatbot", "二"),
+        ("model", "三"),
+        ("user", "四"),
+    ]
+    llm.chat([ChatMessage(role=role, content=text) for role, text in roles_and_texts])
 
-    turns = [(turn["role"], turn["content"]) for turn in sent(bailian)["messages"]]
+    turns = [(turn["role"], turn["content"]) for turn in request_input(bailian)["messages"]]
     assert turns == [
         ("system", "短。"),
         ("user", "一"),
@@ -202,7 +206,7 @@ def test_all_roles_are_sent(llm: BailianAppLLM, bailian: BailianEmulator) -> Non
     ]
 
 
-def test_images_and_documents_go_along_and_what_cannot_be_sent_is_named(
+def test_images_and_documents_are_sent_and_unsupported_blocks_are_named(
     llm: BailianAppLLM, bailian: BailianEmulator
 ) -> None:
     data = base64.b64encode(b"\x89PNG\r\n\x1a\n")
@@ -215,40 +219,44 @@ def test_images_and_documents_go_along_and_what_cannot_be_sent_is_named(
     ]
     llm.chat([ChatMessage(blocks=blocks)])
 
-    assert sent(bailian)["prompt"] == "图里\n是什么？"
-    assert sent(bailian)["image_list"] == [
+    assert request_input(bailian)["prompt"] == "图里\n是什么？"
+    assert request_input(bailian)["image_list"] == [
         "https://pictures.example/1.png",
         f"data:image/png;base64,{data.decode()}",
     ]
-    assert sent(bailian)["file_list"][0].startswith("data:application/pdf;base64,")
+    assert request_input(bailian)["file_list"][0].startswith("data:application/pdf;base64,")
     audio = AudioBlock(audio=b"RIFF", format="wav")
     with pytest.raises(ValueError, match="a content block of type 'audio'"):
         llm.chat([ChatMessage(blocks=[TextBlock(text="?"), audio])])
 
 
-@pytest.mark.parametrize("way", [*WAYS, *COMPLETION_WAYS])
+@pytest.mark.parametrize("method", [*CHAT_METHODS, *COMPLETION_METHODS])
 async def test_errors_are_those_of_the_package(
-    llm: BailianAppLLM, bailian: BailianEmulator, way: str
+    llm: BailianAppLLM, bailian: BailianEmulator, method: str
 ) -> None:
-    asked = QUESTION if "complete" in way else ASKED
-    cut = bailian.add_app(App("cut", answer="很长的回答。" * 9, cut_after=3))
-    full = bailian.add_app(App("full", error=ErrorReply.of("Throttling")))
+    request = QUESTION if "complete" in method else MESSAGES
+    cut_app = bailian.add_app(App("cut", answer="很长的回答。" * 9, cut_after=3))
+    throttled_app = bailian.add_app(App("full", error=ErrorReply.of("Throttling")))
     with pytest.raises(BailianStreamError) as caught:
-        await every(BailianAppLLM(model=llm.model, app_id=cut), way, asked)
+        await collect_responses(BailianAppLLM(model=llm.model, app_id=cut_app), method, request)
     with pytest.raises(BailianRateLimitError):
-        await every(BailianAppLLM(model=llm.model, app_id=full, max_retries=0), way, asked)
+        await collect_responses(
+            BailianAppLLM(model=llm.model, app_id=throttled_app, max_retries=0), method, request
+        )
 
     assert caught.value.partial is not None
     assert caught.value.partial.text
 
 
-async def test_who_stops_reading_hangs_up(llm: BailianAppLLM, bailian: BailianEmulator) -> None:
-    slow = bailian.add_app(App("slow", answer="慢慢地说。" * 100, pace=0.02))
-    slow_llm = BailianAppLLM(model=llm.model, app_id=slow)
-    for _ in slow_llm.stream_chat(ASKED):
+async def test_a_stream_that_is_not_read_to_the_end_closes_its_connection(
+    llm: BailianAppLLM, bailian: BailianEmulator
+) -> None:
+    slow_app = bailian.add_app(App("slow", answer="慢慢地说。" * 100, pace=0.02))
+    slow_llm = BailianAppLLM(model=llm.model, app_id=slow_app)
+    for _ in slow_llm.stream_chat(MESSAGES):
         break
-    first, since = bailian.requests[-1], time.monotonic()
-    async for _ in await slow_llm.astream_chat(ASKED):
+    first, stopped_at = bailian.requests[-1], time.monotonic()
+    async for _ in await slow_llm.astream_chat(MESSAGES):
         break
     await asyncio.sleep(0.1)
 
@@ -256,7 +264,7 @@ async def test_who_stops_reading_hangs_up(llm: BailianAppLLM, bailian: BailianEm
         assert request.wait(1)
         assert not request.finished
     assert first.closed_at is not None
-    assert first.closed_at - since < 0.1
+    assert first.closed_at - stopped_at < 0.1
 
 
 # -- what LlamaIndex's listeners see -----------------------------------------------------------------
@@ -265,23 +273,23 @@ async def test_who_stops_reading_hangs_up(llm: BailianAppLLM, bailian: BailianEm
 class Events(BaseEventHandler):
     """Keeps events as somebody who writes them down would."""
 
-    seen: list[str] = Field(default_factory=list)
+    representations: list[str] = Field(default_factory=list)
     names: list[str] = Field(default_factory=list)
 
     def handle(self, event: Any, **kwargs: Any) -> None:
         self.names.append(event.class_name())
-        self.seen += [repr(event), repr(event.model_dump())]
+        self.representations += [repr(event), repr(event.model_dump())]
 
 
 class Spans(SimpleSpanHandler):
     """Keeps what spans are told."""
 
-    seen: list[str] = Field(default_factory=list)
+    representations: list[str] = Field(default_factory=list)
     ids: list[str] = Field(default_factory=list)
 
     def new_span(self, id_: str, bound_args: Any, **kwargs: Any) -> Any:
         self.ids.append(id_.partition("-")[0])
-        self.seen.append(repr(bound_args))
+        self.representations.append(repr(bound_args))
         return super().new_span(id_=id_, bound_args=bound_args, **kwargs)
 
 
@@ -296,33 +304,33 @@ def listeners() -> Iterator[tuple[Events, Spans]]:
     root.span_handlers.remove(spans)
 
 
-@pytest.mark.parametrize("way", [*WAYS, *COMPLETION_WAYS])
+@pytest.mark.parametrize("method", [*CHAT_METHODS, *COMPLETION_METHODS])
 async def test_each_call_has_its_events_and_one_span_and_they_show_no_secret(
-    llm: BailianAppLLM, listeners: tuple[Events, Spans], way: str, bailian: BailianEmulator
+    llm: BailianAppLLM, listeners: tuple[Events, Spans], method: str, bailian: BailianEmulator
 ) -> None:
     secrets = {
         "biz_params": {"user_defined_tokens": {"tool": "planted-token"}},
         "image_list": ["https://pictures.example/1.png?Signature=planted-signature"],
     }
-    await every(llm, way, QUESTION if "complete" in way else ASKED, **secrets)
+    await collect_responses(llm, method, QUESTION if "complete" in method else MESSAGES, **secrets)
     events, spans = listeners
 
-    kind = "LLMCompletion" if "complete" in way else "LLMChat"
+    kind = "LLMCompletion" if "complete" in method else "LLMChat"
     assert events.names[0] == f"{kind}StartEvent"
     assert events.names[-1] == f"{kind}EndEvent"
-    assert (f"{kind}InProgressEvent" in events.names) == ("stream" in way)
-    assert spans.ids == [f"BailianAppLLM.{way}"]
-    seen = "".join(events.seen + spans.seen)
-    assert QUESTION in seen
-    assert "planted" not in seen
-    assert bailian.api_key not in seen
-    assert sent(bailian)["image_list"] == secrets["image_list"]
+    assert (f"{kind}InProgressEvent" in events.names) == ("stream" in method)
+    assert spans.ids == [f"BailianAppLLM.{method}"]
+    traced = "".join(events.representations + spans.representations)
+    assert QUESTION in traced
+    assert "planted" not in traced
+    assert bailian.api_key not in traced
+    assert request_input(bailian)["image_list"] == secrets["image_list"]
 
 
 def test_tokens_are_counted_as_the_service_counts_them(llm: BailianAppLLM) -> None:
     counter = TokenCountingHandler(tokenizer=str.split)
     counted = llm.model_copy(update={"callback_manager": CallbackManager([counter])})
-    usage = counted.chat(ASKED).raw["usage"]
+    usage = counted.chat(MESSAGES).raw["usage"]
 
     assert counter.prompt_llm_token_count == usage["input_tokens"]
     assert counter.completion_llm_token_count == usage["output_tokens"]
@@ -340,67 +348,70 @@ async def memory() -> AsyncIterator[Memory]:
     await memory.sql_store._async_engine.dispose()
 
 
-async def said_by(engine: SimpleChatEngine, way: str, question: str) -> str:
+async def ask_engine(engine: SimpleChatEngine, method: str, question: str) -> str:
     """Ask an engine, and read its answer to the end."""
-    answer = getattr(engine, way)(question)
-    answer = await answer if way.startswith("a") else answer
-    if way == "stream_chat":
+    answer = getattr(engine, method)(question)
+    answer = await answer if method.startswith("a") else answer
+    if method == "stream_chat":
         return "".join(answer.response_gen)
-    if way == "astream_chat":
+    if method == "astream_chat":
         return "".join([delta async for delta in answer.async_response_gen()])
     return str(answer)
 
 
-@pytest.mark.parametrize("way", [*WAYS, "achat with a database", "astream_chat with a database"])
+@pytest.mark.parametrize(
+    "method", [*CHAT_METHODS, "achat with a database", "astream_chat with a database"]
+)
 async def test_a_session_is_continued_through_an_engine_and_its_memory(
-    llm: BailianAppLLM, bailian: BailianEmulator, memory: Memory, way: str
+    llm: BailianAppLLM, bailian: BailianEmulator, memory: Memory, method: str
 ) -> None:
-    way, _, database = way.partition(" with ")
+    method, _, database = method.partition(" with ")
     engine = SimpleChatEngine.from_defaults(
         llm=BailianAppLLM(model=llm.model, history="session", has_thoughts=True),
         memory=memory if database else ChatMemoryBuffer.from_defaults(),
         system_prompt="回答要短。",
     )
     for question in ("什么是滞报金？", "它怎么计算？", "谁来交？"):
-        assert await said_by(engine, way, question)
-    first, *others = (sent(bailian, number) for number in (-3, -2, -1))
+        assert await ask_engine(engine, method, question)
+    first, *others = (request_input(bailian, number) for number in (-3, -2, -1))
 
     assert first == {"prompt": "回答要短。\n\n什么是滞报金？"}
     assert [other.keys() for other in others] == [{"prompt", "session_id"}] * 2
     assert others[-1]["prompt"] == "谁来交？"
 
 
-def test_a_conversation_that_was_edited_is_told_anew(
-    llm: BailianAppLLM, bailian: BailianEmulator
-) -> None:
+def test_an_edited_conversation_is_sent_in_full(llm: BailianAppLLM, bailian: BailianEmulator) -> None:
     session = BailianAppLLM(model=llm.model, history="session")
-    answer = session.chat(ASKED).message
+    answer = session.chat(MESSAGES).message
     stored = ChatMessage.model_validate_json(answer.model_dump_json())
     edited = ChatMessage(role="assistant", content="别的", additional_kwargs=stored.additional_kwargs)
-    session.chat([*ASKED, edited, ChatMessage("它怎么计算？")])
-    assert "messages" in sent(bailian)
+    session.chat([*MESSAGES, edited, ChatMessage("它怎么计算？")])
+    assert "messages" in request_input(bailian)
 
-    session.chat([*ASKED, stored, ChatMessage("它怎么计算？")])
-    assert sent(bailian)["session_id"] == stored.additional_kwargs["bailian_session"]["session_id"]
+    session.chat([*MESSAGES, stored, ChatMessage("它怎么计算？")])
+    assert (
+        request_input(bailian)["session_id"]
+        == stored.additional_kwargs["bailian_session"]["session_id"]
+    )
 
 
-def test_without_a_session_messages_carry_nothing_into_memories(llm: BailianAppLLM) -> None:
-    message = llm.chat(ASKED, has_thoughts=True).message
+def test_without_a_session_messages_have_no_additional_kwargs(llm: BailianAppLLM) -> None:
+    message = llm.chat(MESSAGES, has_thoughts=True).message
 
     assert message.additional_kwargs == {}
     assert message.blocks == [TextBlock(text=message.content)]
 
 
-def test_threads_and_sessions_by_hand(llm: BailianAppLLM, bailian: BailianEmulator) -> None:
+def test_threads_and_explicit_session_ids(llm: BailianAppLLM, bailian: BailianEmulator) -> None:
     thread = BailianAppLLM(
         model=llm.model, history="thread", session_key="1", session_store=InMemorySessionStore()
     )
     session_id = thread.complete("我叫小明。").raw["session_id"]
     thread.complete("我叫什么？")
-    assert sent(bailian) == {"prompt": "我叫什么？", "session_id": session_id}
+    assert request_input(bailian) == {"prompt": "我叫什么？", "session_id": session_id}
 
-    llm.chat(ASKED, session_id=session_id)
-    assert sent(bailian) == {"prompt": QUESTION, "session_id": session_id}
+    llm.chat(MESSAGES, session_id=session_id)
+    assert request_input(bailian) == {"prompt": QUESTION, "session_id": session_id}
 
 
 # -- objects -----------------------------------------------------------------------------------------
@@ -422,80 +433,91 @@ class Weather(BaseModel):
 
 
 PROMPT = PromptTemplate("{city}天气怎么样？")
-GOOD = '{"city": "杭州", "degrees": 21}'
-BAD = '{"city": "杭州", "degrees": 210}'
+VALID_JSON = '{"city": "杭州", "degrees": 21}'
+INVALID_JSON = '{"city": "杭州", "degrees": 210}'
 
 
-@pytest.mark.parametrize("way", ["structured_predict", "astructured_predict"])
-async def test_an_object_that_does_not_fit_is_asked_for_once_more(
-    ask: Make, bailian: BailianEmulator, way: str, listeners: tuple[Events, Spans]
+@pytest.mark.parametrize("method", ["structured_predict", "astructured_predict"])
+async def test_an_object_that_fails_validation_is_requested_once_more(
+    make_scripted_model: MakeModel,
+    bailian: BailianEmulator,
+    method: str,
+    listeners: tuple[Events, Spans],
 ) -> None:
-    llm = BailianAppLLM(model=ask(BAD, GOOD), system_prompt="你是气象员。")
+    llm = BailianAppLLM(
+        model=make_scripted_model(INVALID_JSON, VALID_JSON), system_prompt="你是气象员。"
+    )
     secret = {"biz_params": {"user_defined_tokens": {"tool": "planted-token"}}}
-    found = getattr(llm, way)(Weather, PROMPT, llm_kwargs=secret, city="杭州")
-    found = await found if way.startswith("a") else found
+    prediction = getattr(llm, method)(Weather, PROMPT, llm_kwargs=secret, city="杭州")
+    prediction = await prediction if method.startswith("a") else prediction
 
-    assert found == Weather(city="杭州", degrees=21)
+    assert prediction == Weather(city="杭州", degrees=21)
     assert len(bailian.requests) == 2
-    assert sent(bailian, 0)["messages"][0] == {"role": "system", "content": "你是气象员。"}
-    assert "tool" in sent(bailian, 0)["biz_params"]["user_defined_tokens"]
+    assert request_input(bailian, 0)["messages"][0] == {"role": "system", "content": "你是气象员。"}
+    assert "tool" in request_input(bailian, 0)["biz_params"]["user_defined_tokens"]
     events, spans = listeners
     assert events.names == ["LLMStructuredPredictStartEvent", "LLMStructuredPredictEndEvent"]
-    assert spans.ids == [f"BailianAppLLM.{way}"]
-    assert "planted" not in "".join(events.seen + spans.seen)
+    assert spans.ids == [f"BailianAppLLM.{method}"]
+    assert "planted" not in "".join(events.representations + spans.representations)
 
 
-@pytest.mark.parametrize("way", ["stream_structured_predict", "astream_structured_predict"])
-async def test_a_streamed_object_grows_and_is_checked_in_the_end(
-    ask: Make, way: str, listeners: tuple[Events, Spans]
+@pytest.mark.parametrize("method", ["stream_structured_predict", "astream_structured_predict"])
+async def test_a_streamed_object_grows_and_is_validated_at_the_end(
+    make_scripted_model: MakeModel, method: str, listeners: tuple[Events, Spans]
 ) -> None:
-    async def parts(llm: BailianAppLLM) -> list[BaseModel]:
+    async def collect_parts(llm: BailianAppLLM) -> list[BaseModel]:
         secret = {"biz_params": {"user_defined_tokens": {"tool": "planted-token"}}}
-        stream = getattr(llm, way)(Weather, PROMPT, secret, city="杭州")
-        if way.startswith("a"):
+        stream = getattr(llm, method)(Weather, PROMPT, secret, city="杭州")
+        if method.startswith("a"):
             return [part async for part in await stream]
         return list(stream)
 
-    grown = await parts(BailianAppLLM(model=ask(GOOD)))
-    assert grown[-1] == Weather(city="杭州", degrees=21)
-    assert len(grown) > 1
-    assert not isinstance(grown[0], Weather)
+    parts = await collect_parts(BailianAppLLM(model=make_scripted_model(VALID_JSON)))
+    assert parts[-1] == Weather(city="杭州", degrees=21)
+    assert len(parts) > 1
+    assert not isinstance(parts[0], Weather)
     with pytest.raises(ValidationError, match="too hot"):
-        await parts(BailianAppLLM(model=ask(BAD)))
+        await collect_parts(BailianAppLLM(model=make_scripted_model(INVALID_JSON)))
     events, spans = listeners
-    assert spans.ids == [f"BailianAppLLM.{way}"] * 2
-    assert "planted" not in "".join(events.seen + spans.seen)
+    assert spans.ids == [f"BailianAppLLM.{method}"] * 2
+    assert "planted" not in "".join(events.representations + spans.representations)
 
 
-async def test_a_structured_llm_answers_with_objects(ask: Make) -> None:
-    llm = BailianAppLLM(model=ask(GOOD)).as_structured_llm(Weather)
+async def test_a_structured_llm_answers_with_objects(make_scripted_model: MakeModel) -> None:
+    llm = BailianAppLLM(model=make_scripted_model(VALID_JSON)).as_structured_llm(Weather)
     weather = Weather(city="杭州", degrees=21)
 
     assert llm.chat([ChatMessage("天气？")]).raw == weather
     assert (await llm.acomplete("天气？")).raw == weather
     with pytest.raises(OutputParserException):
-        BailianAppLLM(model=ask("不知道")).as_structured_llm(Weather).complete("天气？")
+        BailianAppLLM(model=make_scripted_model("不知道")).as_structured_llm(Weather).complete("天气？")
 
 
-def test_variables_of_a_prompt_may_have_any_name(ask: Make, bailian: BailianEmulator) -> None:
+def test_variables_of_a_prompt_may_have_any_name(
+    make_scripted_model: MakeModel, bailian: BailianEmulator
+) -> None:
     prompt = PromptTemplate("天气在 {file_list} 里。")
-    BailianAppLLM(model=ask(GOOD)).structured_predict(Weather, prompt, file_list="天气.txt")
+    BailianAppLLM(model=make_scripted_model(VALID_JSON)).structured_predict(
+        Weather, prompt, file_list="天气.txt"
+    )
 
-    assert sent(bailian)["prompt"].startswith("天气在 天气.txt 里。")
+    assert request_input(bailian)["prompt"].startswith("天气在 天气.txt 里。")
 
 
 @pytest.mark.parametrize("mode", [PydanticProgramMode.FUNCTION, PydanticProgramMode.LLM])
 async def test_other_program_modes_are_left_to_llama_index(
-    ask: Make, bailian: BailianEmulator, mode: Any
+    make_scripted_model: MakeModel, bailian: BailianEmulator, mode: Any
 ) -> None:
-    answer = called("Weather", city="杭州", degrees=21)
-    answer = answer if mode is PydanticProgramMode.FUNCTION else GOOD
-    llm = BailianAppLLM(model=ask(answer), tool_calling="prompt", pydantic_program_mode=mode)
+    answer = tool_call_text("Weather", city="杭州", degrees=21)
+    answer = answer if mode is PydanticProgramMode.FUNCTION else VALID_JSON
+    llm = BailianAppLLM(
+        model=make_scripted_model(answer), tool_calling="prompt", pydantic_program_mode=mode
+    )
     weather = Weather(city="杭州", degrees=21)
 
     secret = {"biz_params": {"user_defined_tokens": {"tool": "planted-token"}}}
     assert llm.structured_predict(Weather, PROMPT, secret, city="杭州") == weather
-    assert "tool" in sent(bailian)["biz_params"]["user_defined_tokens"]
+    assert "tool" in request_input(bailian)["biz_params"]["user_defined_tokens"]
     assert await llm.astructured_predict(Weather, PROMPT, city="杭州") == weather
     if mode is PydanticProgramMode.FUNCTION:  # in the other one, old versions do not stream
         assert list(llm.stream_structured_predict(Weather, PROMPT, city="杭州"))[-1] == weather
@@ -514,31 +536,35 @@ def add(a: int, b: int) -> int:
 ADD = FunctionTool.from_defaults(add)
 
 
-@pytest.mark.parametrize("way", WAYS)
-async def test_tools_are_described_in_words_and_their_calls_are_found(
-    ask: Make, bailian: BailianEmulator, way: str
+@pytest.mark.parametrize("method", CHAT_METHODS)
+async def test_tools_are_described_in_the_prompt_and_their_calls_are_parsed(
+    make_scripted_model: MakeModel, bailian: BailianEmulator, method: str
 ) -> None:
-    llm = BailianAppLLM(model=ask("我来算。" + called("add", a=1, b=2), tool_calling="prompt"))
-    response = getattr(llm, f"{way}_with_tools")([ADD], "一加二？", tool_required=True)
-    response = await response if way.startswith("a") else response
-    if way == "stream_chat":
+    llm = BailianAppLLM(
+        model=make_scripted_model("我来算。" + tool_call_text("add", a=1, b=2), tool_calling="prompt")
+    )
+    response = getattr(llm, f"{method}_with_tools")([ADD], "一加二？", tool_required=True)
+    response = await response if method.startswith("a") else response
+    if method == "stream_chat":
         response = list(response)[-1]
-    elif way == "astream_chat":
+    elif method == "astream_chat":
         response = [part async for part in response][-1]
     [call] = llm.get_tool_calls_from_response(response)
 
     assert (call.tool_name, call.tool_kwargs) == ("add", {"a": 1, "b": 2})
     assert call.tool_id
     assert response.message.content == "我来算。"
-    [system, question] = sent(bailian)["messages"]
+    [system, question] = request_input(bailian)["messages"]
     assert '"name": "add"' in system["content"]
     assert "必须调用函数" in system["content"]
     assert "一次只能调用一个函数" in system["content"]
     assert question["content"] == "一加二？"
 
 
-def test_calls_and_results_are_told_again(ask: Make, bailian: BailianEmulator) -> None:
-    llm = BailianAppLLM(model=ask("三。"), tool_calling="prompt")
+def test_calls_and_results_are_sent_in_later_requests(
+    make_scripted_model: MakeModel, bailian: BailianEmulator
+) -> None:
+    llm = BailianAppLLM(model=make_scripted_model("三。"), tool_calling="prompt")
     calls = [ToolCallBlock(tool_call_id="1", tool_name="add", tool_kwargs='{"a": 1, "b": 2}')]
     result = {"tool_call_id": "1"}
     history = [
@@ -548,25 +574,28 @@ def test_calls_and_results_are_told_again(ask: Make, bailian: BailianEmulator) -
     ]
     response = llm.chat_with_tools([ADD], chat_history=history)
 
-    turns = [turn["content"] for turn in sent(bailian)["messages"]]
-    assert turns[2] == called("add", a=1, b=2)
+    turns = [turn["content"] for turn in request_input(bailian)["messages"]]
+    assert turns[2] == tool_call_text("add", a=1, b=2)
     assert turns[3] == '<tool_response>\n{"name": "add", "content": "3"}\n</tool_response>'
     with pytest.raises(ValueError, match="no tool call in the answer: '三。'"):
         llm.get_tool_calls_from_response(response)
 
 
-def test_a_call_that_cannot_be_run_is_kept_and_told_as_not_run(
-    ask: Make, bailian: BailianEmulator
+def test_an_invalid_call_is_kept_and_sent_as_not_run(
+    make_scripted_model: MakeModel, bailian: BailianEmulator
 ) -> None:
-    llm = BailianAppLLM(model=ask(called("multiply", a=1)), tool_calling="prompt")
+    llm = BailianAppLLM(
+        model=make_scripted_model(tool_call_text("multiply", a=1)), tool_calling="prompt"
+    )
     broken = llm.chat_with_tools([ADD], "一乘二？").message
     assert broken.additional_kwargs["invalid_tool_calls"][0]["name"] == "multiply"
 
-    also = ToolCallBlock(tool_call_id="2", tool_name="add", tool_kwargs='{"a": ')  # another model's
-    history = [ChatMessage("一乘二？"), broken, ChatMessage(role="assistant", blocks=[also])]
+    # Another model's.
+    invalid_call = ToolCallBlock(tool_call_id="2", tool_name="add", tool_kwargs='{"a": ')
+    history = [ChatMessage("一乘二？"), broken, ChatMessage(role="assistant", blocks=[invalid_call])]
     llm.chat_with_tools([ADD], "那么？", chat_history=history)
-    told = json.dumps(sent(bailian)["messages"], ensure_ascii=False)
-    assert told.count("not run") == 2
+    request_text = json.dumps(request_input(bailian)["messages"], ensure_ascii=False)
+    assert request_text.count("not run") == 2
 
 
 def test_without_tool_calling_tools_are_refused(llm: BailianAppLLM) -> None:
@@ -574,18 +603,21 @@ def test_without_tool_calling_tools_are_refused(llm: BailianAppLLM) -> None:
         llm.chat_with_tools([ADD], "一加二？")
 
 
-def test_predict_and_call(ask: Make) -> None:
-    llm = BailianAppLLM(model=ask(called("add", a=1, b=2)), tool_calling="prompt")
+def test_predict_and_call(make_scripted_model: MakeModel) -> None:
+    llm = BailianAppLLM(
+        model=make_scripted_model(tool_call_text("add", a=1, b=2)), tool_calling="prompt"
+    )
 
     assert str(llm.predict_and_call([ADD], "一加二？")) == "3"
 
 
 @pytest.mark.parametrize("streaming", [True, False])
 async def test_a_function_agent_runs_tools(
-    ask: Make, bailian: BailianEmulator, streaming: bool
+    make_scripted_model: MakeModel, bailian: BailianEmulator, streaming: bool
 ) -> None:
     llm = BailianAppLLM(
-        model=ask("我来算。" + called("add", a=1, b=2), "得三。"), tool_calling="prompt"
+        model=make_scripted_model("我来算。" + tool_call_text("add", a=1, b=2), "得三。"),
+        tool_calling="prompt",
     )
     agent = FunctionAgent(tools=[ADD], llm=llm, system_prompt="你会算术。", streaming=streaming)
     handler = agent.run("一加二？")
@@ -596,16 +628,18 @@ async def test_a_function_agent_runs_tools(
     assert output.tool_calls[0].tool_output.raw_output == 3
     assert "".join(deltas) == ("我来算。得三。" if streaming else "")
     assert output.raw["finish_reason"] == "stop"
-    assert sent(bailian)["messages"][-1]["content"].startswith("<tool_response>")
+    assert request_input(bailian)["messages"][-1]["content"].startswith("<tool_response>")
 
 
 @pytest.mark.filterwarnings("ignore:is_running called from within a step")  # by the agent itself
-async def test_a_react_agent_needs_no_tool_calling(ask: Make) -> None:
+async def test_a_react_agent_needs_no_tool_calling(make_scripted_model: MakeModel) -> None:
     steps = (
         'Thought: I need a tool.\nAction: add\nAction Input: {"a": 1, "b": 2}',
         "Thought: I can answer.\nAnswer: 得三。",
     )
-    workflow = AgentWorkflow.from_tools_or_functions([add], llm=BailianAppLLM(model=ask(*steps)))
+    workflow = AgentWorkflow.from_tools_or_functions(
+        [add], llm=BailianAppLLM(model=make_scripted_model(*steps))
+    )
     [agent] = workflow.agents.values()
     output = await workflow.run("一加二？")
 
@@ -631,9 +665,11 @@ async def test_nodes_are_the_documents_of_the_retriever(
         assert node.text == document.page_content
         assert node.metadata == document.metadata
         assert node.node.ref_doc_id == document.metadata["doc_id"]
-        shown = node.node.get_content("llm")
-        assert "title: 滞报金" in shown
-        assert not any(name in shown for name in ("score", "doc_id", "pipeline_id", "reference_index"))
+        llm_content = node.node.get_content("llm")
+        assert "title: 滞报金" in llm_content
+        assert not any(
+            name in llm_content for name in ("score", "doc_id", "pipeline_id", "reference_index")
+        )
 
 
 async def test_a_knowledge_base_is_searched_directly(bailian: BailianEmulator) -> None:
@@ -654,53 +690,59 @@ async def test_a_knowledge_base_is_searched_directly(bailian: BailianEmulator) -
 
 
 async def test_a_query_engine_answers_from_nodes(
-    retriever: BailianAppRetriever, ask: Make, bailian: BailianEmulator
+    retriever: BailianAppRetriever, make_scripted_model: MakeModel, bailian: BailianEmulator
 ) -> None:
-    llm = BailianAppLLM(model=ask("按日征收。"))
+    llm = BailianAppLLM(model=make_scripted_model("按日征收。"))
     engine = RetrieverQueryEngine.from_args(retriever, llm=llm)
     for answer in (engine.query(QUESTION), await engine.aquery(QUESTION)):
         assert str(answer) == "按日征收。"
         assert answer.source_nodes[0].metadata["title"].startswith("滞报金")
-        assert "由海关按日征收的款项" in json.dumps(sent(bailian), ensure_ascii=False)
+        assert "由海关按日征收的款项" in json.dumps(request_input(bailian), ensure_ascii=False)
     streaming = RetrieverQueryEngine.from_args(retriever, llm=llm, streaming=True)
 
     assert "".join(streaming.query(QUESTION).response_gen) == "按日征收。"
 
 
 async def test_a_chat_engine_answers_with_context(
-    retriever: BailianAppRetriever, ask: Make, bailian: BailianEmulator
+    retriever: BailianAppRetriever, make_scripted_model: MakeModel, bailian: BailianEmulator
 ) -> None:
     engine = ContextChatEngine.from_defaults(
-        retriever, llm=BailianAppLLM(model=ask("按日征收。")), memory=ChatMemoryBuffer.from_defaults()
+        retriever,
+        llm=BailianAppLLM(model=make_scripted_model("按日征收。")),
+        memory=ChatMemoryBuffer.from_defaults(),
     )
     answer = await engine.achat(QUESTION)
 
     assert str(answer) == "按日征收。"
     assert answer.source_nodes
-    assert sent(bailian)["messages"][0]["role"] == "system"
+    assert request_input(bailian)["messages"][0]["role"] == "system"
 
 
 async def test_an_application_is_a_step_of_a_workflow(
-    retriever: BailianAppRetriever, ask: Make
+    retriever: BailianAppRetriever, make_scripted_model: MakeModel
 ) -> None:
-    class Found(Event):
+    class Retrieved(Event):
         passages: list[str]
 
     class Explain(Workflow):
         @step
-        async def search(self, ctx: Context, ev: StartEvent) -> Found:
-            return Found(passages=[node.text for node in await retriever.aretrieve(ev.question)])
+        async def search(self, ctx: Context, ev: StartEvent) -> Retrieved:
+            return Retrieved(passages=[node.text for node in await retriever.aretrieve(ev.question)])
 
         @step
-        async def answer(self, ctx: Context, ev: Found) -> StopEvent:
-            llm = BailianAppLLM(model=ask("按日征收。"))
+        async def answer(self, ctx: Context, ev: Retrieved) -> StopEvent:
+            llm = BailianAppLLM(model=make_scripted_model("按日征收。"))
             return StopEvent((await llm.acomplete("\n".join(ev.passages))).text)
 
     assert await Explain(timeout=10).run(question=QUESTION) == "按日征收。"
 
 
-async def test_a_query_engine_is_a_tool_of_an_agent(retriever: BailianAppRetriever, ask: Make) -> None:
-    model = ask(called("customs", input="滞报金"), "按日征收。", "由海关征收。", tool_calling="prompt")
+async def test_a_query_engine_is_a_tool_of_an_agent(
+    retriever: BailianAppRetriever, make_scripted_model: MakeModel
+) -> None:
+    model = make_scripted_model(
+        tool_call_text("customs", input="滞报金"), "按日征收。", "由海关征收。", tool_calling="prompt"
+    )
     llm = BailianAppLLM(model=model)
     engine = RetrieverQueryEngine.from_args(retriever, llm=llm)
     tool = QueryEngineTool.from_defaults(engine, name="customs", description="Customs terms.")
@@ -758,7 +800,7 @@ def test_it_can_be_the_model_of_the_settings(llm: BailianAppLLM) -> None:
         Settings._llm = None
 
 
-def test_errors_of_fields_do_not_show_what_was_given(llm: BailianAppLLM) -> None:
+def test_field_errors_do_not_show_the_values(llm: BailianAppLLM) -> None:
     with pytest.raises(ValidationError) as caught:
         BailianAppLLM(model=llm.model, api_key="planted-key", timeout=-1)
 

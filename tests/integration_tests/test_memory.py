@@ -19,7 +19,7 @@ from langchain_bailian_app.memory import BailianMemory, Memory, MemoryNode
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-IDS = {"xiaoming": "memory-of-xiaoming", "7": "memory-of-7"}
+MEMORY_IDS = {"xiaoming": "memory-of-xiaoming", "7": "memory-of-7"}
 
 
 @pytest.fixture(scope="module")
@@ -42,48 +42,48 @@ def memory(cloud: BailianEmulator) -> BailianMemory:
     )
 
 
-def model_of(cloud: BailianEmulator, **fields: Any) -> BailianAppChatModel:
+def make_model(cloud: BailianEmulator, **fields: Any) -> BailianAppChatModel:
     connection = {"base_url": cloud.base_url, "api_key": cloud.api_key}
     return BailianAppChatModel(app_id="memory", **connection, **fields)
 
 
-def used(cloud: BailianEmulator) -> str | None:
+def last_memory_id(cloud: BailianEmulator) -> str | None:
     return cloud.requests[-1].body["input"].get("memory_id")
 
 
 def test_memories_and_facts_are_created_listed_read_changed_and_deleted(memory: BailianMemory) -> None:
-    mine = memory.create("小明")
+    created = memory.create("小明")
     others = [memory.create(f"user-{number}") for number in range(60)]
-    fact = memory.add_node(mine.id, "用户喜欢吃面食。")
+    fact = memory.add_node(created.id, "用户喜欢吃面食。")
     for number in range(55):
         memory.add_node(others[0].id, f"事实{number}")
 
-    assert memory.memories() == [mine, *others]  # more than a page
-    assert memory.get(mine.id) == mine
-    assert memory.update(mine.id, "小红") == Memory(mine.id, "小红") == memory.get(mine.id)
-    assert memory.nodes(mine.id) == [fact]
+    assert memory.memories() == [created, *others]  # more than a page
+    assert memory.get(created.id) == created
+    assert memory.update(created.id, "小红") == Memory(created.id, "小红") == memory.get(created.id)
+    assert memory.nodes(created.id) == [fact]
     assert len(memory.nodes(others[0].id)) == 55
-    assert memory.get_node(mine.id, fact.id) == fact
-    changed = memory.update_node(mine.id, fact.id, "用户喜欢吃米饭。")
-    assert changed == MemoryNode(fact.id, "用户喜欢吃米饭。") == memory.get_node(mine.id, fact.id)
-    memory.delete_node(mine.id, fact.id)
-    assert memory.nodes(mine.id) == []
-    memory.delete(mine.id)
+    assert memory.get_node(created.id, fact.id) == fact
+    changed = memory.update_node(created.id, fact.id, "用户喜欢吃米饭。")
+    assert changed == MemoryNode(fact.id, "用户喜欢吃米饭。") == memory.get_node(created.id, fact.id)
+    memory.delete_node(created.id, fact.id)
+    assert memory.nodes(created.id) == []
+    memory.delete(created.id)
     with pytest.raises(BailianNotFoundError):
-        memory.get(mine.id)
+        memory.get(created.id)
 
 
-async def test_the_asynchronous_twins_do_the_same(memory: BailianMemory) -> None:
-    mine = await memory.acreate("小明")
-    fact = await memory.aadd_node(mine.id, "用户喜欢吃面食。")
+async def test_the_async_methods_do_the_same(memory: BailianMemory) -> None:
+    created = await memory.acreate("小明")
+    fact = await memory.aadd_node(created.id, "用户喜欢吃面食。")
 
-    assert await memory.amemories() == [mine]
-    assert await memory.aget(mine.id) == mine
-    assert await memory.anodes(mine.id) == [await memory.aget_node(mine.id, fact.id)]
-    assert (await memory.aupdate(mine.id, "小红")).description == "小红"
-    assert (await memory.aupdate_node(mine.id, fact.id, "别的")).content == "别的"
-    await memory.adelete_node(mine.id, fact.id)
-    await memory.adelete(mine.id)
+    assert await memory.amemories() == [created]
+    assert await memory.aget(created.id) == created
+    assert await memory.anodes(created.id) == [await memory.aget_node(created.id, fact.id)]
+    assert (await memory.aupdate(created.id, "小红")).description == "小红"
+    assert (await memory.aupdate_node(created.id, fact.id, "别的")).content == "别的"
+    await memory.adelete_node(created.id, fact.id)
+    await memory.adelete(created.id)
     assert await memory.amemories() == []
 
 
@@ -96,7 +96,7 @@ async def test_the_asynchronous_twins_do_the_same(memory: BailianMemory) -> None
         (lambda memory: memory.update_node("m", "n", "x" * 201), "201 characters"),
     ],
 )
-def test_what_the_service_would_refuse_is_an_error_before_anything_is_sent(
+def test_invalid_values_are_errors_before_anything_is_sent(
     cloud: BailianEmulator,
     memory: BailianMemory,
     call: Callable[[BailianMemory], object],
@@ -107,7 +107,9 @@ def test_what_the_service_would_refuse_is_an_error_before_anything_is_sent(
     assert not cloud.requests
 
 
-def test_a_wrong_key_and_a_pickle(cloud: BailianEmulator, memory: BailianMemory) -> None:
+def test_a_wrong_key_is_an_error_and_a_pickle_has_no_secret(
+    cloud: BailianEmulator, memory: BailianMemory
+) -> None:
     assert b"emulator" not in pickle.dumps(memory).replace(b"LTAI-emulator", b"").replace(
         cloud.openapi_endpoint.encode(), b""
     )
@@ -120,37 +122,37 @@ def test_a_wrong_key_and_a_pickle(cloud: BailianEmulator, memory: BailianMemory)
 # -- whose memory ------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("memory_ids", [IDS, IDS.get])
-async def test_each_user_has_the_memory_that_is_theirs(cloud: BailianEmulator, memory_ids: Any) -> None:
+@pytest.mark.parametrize("memory_ids", [MEMORY_IDS, MEMORY_IDS.get])
+async def test_each_user_has_their_own_memory(cloud: BailianEmulator, memory_ids: Any) -> None:
     cloud.reset()
-    model = model_of(cloud, memory_ids=memory_ids)
+    model = make_model(cloud, memory_ids=memory_ids)
     config: Any = {"configurable": {"user_id": "xiaoming"}}
-    seen = []
+    used_ids = []
     model.invoke("我叫小明。", config)
-    seen.append(used(cloud))
+    used_ids.append(last_memory_id(cloud))
     await model.ainvoke("?", config)
-    seen.append(used(cloud))
+    used_ids.append(last_memory_id(cloud))
     list(model.stream("?", config))
-    seen.append(used(cloud))
+    used_ids.append(last_memory_id(cloud))
     assert [chunk async for chunk in model.astream("?", config)]
-    seen.append(used(cloud))
+    used_ids.append(last_memory_id(cloud))
     assert [event async for event in model.astream_events("?", config, version="v2")]
-    seen.append(used(cloud))
+    used_ids.append(last_memory_id(cloud))
     model.batch(["?"], config)
-    seen.append(used(cloud))
+    used_ids.append(last_memory_id(cloud))
     (RunnableLambda(lambda text: text) | model).invoke("?", config)
-    seen.append(used(cloud))
-    assert seen == [IDS["xiaoming"]] * 7
+    used_ids.append(last_memory_id(cloud))
+    assert used_ids == [MEMORY_IDS["xiaoming"]] * 7
 
     answer = model.invoke("我叫什么？", {"configurable": {"user_id": 7}})
-    assert used(cloud) == IDS["7"]
+    assert last_memory_id(cloud) == MEMORY_IDS["7"]
     assert "小明" not in answer.text
     assert "小明" in model.invoke("我叫什么？", config).text
 
 
-async def test_nobody_gets_the_memory_that_all_share_by_mistake(cloud: BailianEmulator) -> None:
+async def test_nobody_gets_the_shared_memory_by_mistake(cloud: BailianEmulator) -> None:
     cloud.reset()
-    model = model_of(cloud, memory_ids=IDS)
+    model = make_model(cloud, memory_ids=MEMORY_IDS)
     for call in (
         lambda: model.invoke("?"),
         lambda: list(model.stream("?")),
@@ -163,44 +165,44 @@ async def test_nobody_gets_the_memory_that_all_share_by_mistake(cloud: BailianEm
     assert not cloud.requests
 
     model.invoke("?", memory_id="given")
-    assert used(cloud) == "given"
-    model_of(cloud, memory_ids=IDS, memory_id="field").invoke("?")
-    assert used(cloud) == "field"
+    assert last_memory_id(cloud) == "given"
+    make_model(cloud, memory_ids=MEMORY_IDS, memory_id="field").invoke("?")
+    assert last_memory_id(cloud) == "field"
     # Without `memory_ids` a user id in the config says nothing.
-    model_of(cloud).invoke("?", {"configurable": {"user_id": "xiaoming"}})
-    assert used(cloud) is None
+    make_model(cloud).invoke("?", {"configurable": {"user_id": "xiaoming"}})
+    assert last_memory_id(cloud) is None
 
 
-def test_a_tool_uses_the_memory_of_who_calls_it(cloud: BailianEmulator) -> None:
-    tool = BailianAppTool(name="tool", description="…", model=model_of(cloud, memory_ids=IDS))
+def test_a_tool_uses_the_memory_of_its_caller(cloud: BailianEmulator) -> None:
+    tool = BailianAppTool(name="tool", description="…", model=make_model(cloud, memory_ids=MEMORY_IDS))
     tool.invoke({"query": "?"}, {"configurable": {"user_id": "xiaoming"}})
-    assert used(cloud) == IDS["xiaoming"]
+    assert last_memory_id(cloud) == MEMORY_IDS["xiaoming"]
 
 
-async def test_users_at_the_same_time_do_not_mix(cloud: BailianEmulator) -> None:
-    model = model_of(cloud, memory_ids=lambda user: f"memory-{user}")
+async def test_concurrent_users_do_not_mix(cloud: BailianEmulator) -> None:
+    model = make_model(cloud, memory_ids=lambda user: f"memory-{user}")
     cloud.reset()
     await asyncio.gather(
         *(model.ainvoke(f"我叫用户{n}。", {"configurable": {"user_id": n}}) for n in range(20))
     )
-    told = {
+    memory_by_prompt = {
         record.body["input"]["prompt"]: record.body["input"]["memory_id"] for record in cloud.requests
     }
-    assert told == {f"我叫用户{n}。": f"memory-{n}" for n in range(20)}
+    assert memory_by_prompt == {f"我叫用户{n}。": f"memory-{n}" for n in range(20)}
 
 
-async def test_what_was_recalled_is_typed_on_the_answer(
+async def test_recalled_memories_are_typed_on_the_answer(
     cloud: BailianEmulator, memory: BailianMemory
 ) -> None:
-    mine = memory.create()
-    memory.add_node(mine.id, "用户喜欢吃面食。")
-    model = model_of(cloud, memory_id=mine.id, has_thoughts=True)
+    created = memory.create()
+    memory.add_node(created.id, "用户喜欢吃面食。")
+    model = make_model(cloud, memory_id=created.id, has_thoughts=True)
     expected = [{"text": "用户喜欢吃面食。", "stored_at": "2025-03-16T20:47:40"}]
 
     assert model.invoke("推荐").response_metadata["memories"] == expected
     chunks = [chunk async for chunk in model.astream("推荐")]
-    whole = chunks[0]
+    merged = chunks[0]
     for chunk in chunks[1:]:
-        whole += chunk
-    assert whole.response_metadata["memories"] == expected
-    assert "memories" not in model_of(cloud).invoke("推荐").response_metadata
+        merged += chunk
+    assert merged.response_metadata["memories"] == expected
+    assert "memories" not in make_model(cloud).invoke("推荐").response_metadata

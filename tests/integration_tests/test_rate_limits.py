@@ -31,8 +31,8 @@ if TYPE_CHECKING:
 
 PER_SECOND = 100
 PER_MINUTE = PER_SECOND * 60
-FRESH = multiprocessing.get_context("forkserver")
-FRESH.set_forkserver_preload([__name__])
+FORKSERVER = multiprocessing.get_context("forkserver")
+FORKSERVER.set_forkserver_preload([__name__])
 
 
 @pytest.fixture(scope="module")
@@ -54,23 +54,23 @@ def admin(server: str) -> Iterator[redis.Redis]:
 @pytest.fixture
 def make_limiter(server: str, admin: redis.Redis) -> Iterator[Callable[..., RedisRateLimiter]]:
     """Return a function that makes limiters on an empty server."""
-    made = []
+    limiters = []
 
-    def make(per_minute: int = PER_MINUTE, **arguments: int | str) -> RedisRateLimiter:
-        made.append(
+    def create(per_minute: int = PER_MINUTE, **arguments: int | str) -> RedisRateLimiter:
+        limiters.append(
             RedisRateLimiter.from_url(
                 server, **{"key": "app", "requests_per_minute": per_minute} | arguments
             )
         )
-        return made[-1]
+        return limiters[-1]
 
-    yield make
-    for limiter in made:
+    yield create
+    for limiter in limiters:
         limiter.close()
 
 
 @contextmanager
-def let_through(admin: redis.Redis) -> Iterator[list[float]]:
+def record_permissions(admin: redis.Redis) -> Iterator[list[float]]:
     """Note when requests are let through, by the server's own record of what its script does."""
     times: list[float] = []
     with admin.monitor() as monitor:
@@ -92,18 +92,18 @@ def let_through(admin: redis.Redis) -> Iterator[list[float]]:
             listener.join()
 
 
-def ask(url: str, threads: int, tasks: int) -> bool:
+def acquire_all(url: str, threads: int, tasks: int) -> bool:
     """Let this process's threads and tasks ask once each; return whether no task overtook another."""
     limiter = RedisRateLimiter.from_url(url, key="app", requests_per_minute=PER_MINUTE)
 
     order = []
 
-    async def one(number: int) -> None:
+    async def acquire_one(number: int) -> None:
         await limiter.aacquire()
         order.append(number)
 
     async def all_tasks() -> None:
-        await asyncio.gather(*map(one, range(tasks)))
+        await asyncio.gather(*map(acquire_one, range(tasks)))
 
     with ThreadPoolExecutor(threads + 1) as pool:
         waiting = [pool.submit(limiter.acquire) for _ in range(threads)]
@@ -119,11 +119,11 @@ def test_processes_threads_and_loops_together_keep_the_limit_and_all_get_through
 ) -> None:
     with (
         pytest.MonkeyPatch.context() as environment,
-        ProcessPoolExecutor(2, mp_context=FRESH) as pool,
-        let_through(admin) as times,
+        ProcessPoolExecutor(2, mp_context=FORKSERVER) as pool,
+        record_permissions(admin) as times,
     ):
         environment.delenv("COVERAGE_PROCESS_CONFIG", raising=False)
-        futures = [pool.submit(ask, server, 20, 60) for _ in range(2)]
+        futures = [pool.submit(acquire_all, server, 20, 60) for _ in range(2)]
         while len(times) < PER_SECOND and not futures[0].done():
             time.sleep(0.01)
         make_limiter().acquire()  # one that comes late, and alone
@@ -134,39 +134,39 @@ def test_processes_threads_and_loops_together_keep_the_limit_and_all_get_through
     assert times[-1] - times[0] < 3  # one second would be ideal
 
 
-async def test_who_does_not_wait_is_told_at_once(make_limiter: Callable[..., RedisRateLimiter]) -> None:
+async def test_non_blocking_calls_return_at_once(make_limiter: Callable[..., RedisRateLimiter]) -> None:
     limiter = make_limiter(per_minute=180)
 
     assert [limiter.acquire(blocking=False) for _ in range(2)] == [True, True]
     assert await limiter.aacquire(blocking=False) is True
-    began = time.monotonic()
+    start = time.monotonic()
     assert limiter.acquire(blocking=False) is False
     assert await limiter.aacquire(blocking=False) is False
-    assert time.monotonic() - began < 0.3
+    assert time.monotonic() - start < 0.3
     assert make_limiter(per_minute=180, key="another").acquire(blocking=False)
     assert make_limiter(per_minute=180, prefix="another:").acquire(blocking=False)
     await limiter.aclose()
 
 
 @pytest.mark.parametrize("hours", [-1, 1])
-async def test_a_machine_whose_clock_is_wrong_counts_by_that_of_the_server(
+async def test_the_clock_of_the_server_counts_where_that_of_the_machine_is_wrong(
     make_limiter: Callable[..., RedisRateLimiter], monkeypatch: pytest.MonkeyPatch, hours: int
 ) -> None:
-    limiter, right = make_limiter(per_minute=1), time.time
+    limiter, real_time = make_limiter(per_minute=1), time.time
     assert [limiter.acquire(blocking=False) for _ in range(3)] == [True, False, False]
-    monkeypatch.setattr(time, "time", lambda: right() + hours * 3600)
+    monkeypatch.setattr(time, "time", lambda: real_time() + hours * 3600)
 
     assert limiter.acquire(blocking=False) is False
     assert await limiter.aacquire(blocking=False) is False
     await limiter.aclose()
 
 
-async def test_a_model_waits(
+async def test_a_model_waits_for_its_limiter(
     make_model: Make, make_limiter: Callable[..., RedisRateLimiter], admin: redis.Redis
 ) -> None:
     limiter = make_limiter(per_minute=120)
     model = make_model(rate_limiter=limiter)
-    with let_through(admin) as times:
+    with record_permissions(admin) as times:
         model.invoke("?")
         list(model.stream("?"))
         await model.ainvoke("?")
@@ -192,24 +192,24 @@ async def test_an_unreachable_server_fails_a_call_before_anything_is_sent(
     assert len(bailian.requests) == sent
 
 
-async def test_when_the_server_hangs_all_who_wait_fail_with_the_first() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as silent:
+async def test_when_the_server_hangs_all_waiters_fail_with_the_first() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent_server:
         limiter = RedisRateLimiter.from_url(
-            f"redis://127.0.0.1:{silent.getsockname()[1]}",
+            f"redis://127.0.0.1:{silent_server.getsockname()[1]}",
             key="app",
             requests_per_minute=60,
             socket_timeout=0.2,
             retry=None,
         )
-        began = time.monotonic()
-        failed = await asyncio.gather(*(limiter.aacquire() for _ in range(20)), return_exceptions=True)
+        start = time.monotonic()
+        errors = await asyncio.gather(*(limiter.aacquire() for _ in range(20)), return_exceptions=True)
         with ThreadPoolExecutor(20) as pool:
             waiting = [pool.submit(limiter.acquire) for _ in range(20)]
-            failed += [future.exception() for future in waiting]
+            errors += [future.exception() for future in waiting]
 
-        assert time.monotonic() - began < 2  # in turn it would take eight
-        assert all(isinstance(error, redis.RedisError) for error in failed)
-        assert "waited before this one" in str(failed[19])
+        assert time.monotonic() - start < 2  # in turn it would take eight
+        assert all(isinstance(error, redis.RedisError) for error in errors)
+        assert "waited before this one" in str(errors[19])
         limiter.close()
         await limiter.aclose()
 
@@ -233,7 +233,7 @@ async def test_clients_of_the_caller_are_used_and_left_open(
             assert await async_client.ping()
 
 
-async def test_a_limiter_without_a_client_of_the_kind_says_so(server: str) -> None:
+async def test_a_missing_client_is_an_error(server: str) -> None:
     with (
         redis.Redis.from_url(server) as client,
         pytest.raises(ValueError, match="no `async_client`"),
@@ -247,21 +247,23 @@ async def test_a_limiter_without_a_client_of_the_kind_says_so(server: str) -> No
 def test_one_limiter_serves_one_loop_after_the_other_and_leaves_no_connection(
     admin: redis.Redis, make_limiter: Callable[..., RedisRateLimiter]
 ) -> None:
-    limiter, connected = make_limiter(), admin.info("clients")["connected_clients"]
+    limiter, connected_clients = make_limiter(), admin.info("clients")["connected_clients"]
 
-    async def many() -> None:
+    async def acquire_many() -> None:
         await asyncio.gather(*(limiter.aacquire() for _ in range(20)))
 
     for _ in range(3):
-        asyncio.run(many())
+        asyncio.run(acquire_many())
     deadline = time.monotonic() + 5
-    while admin.info("clients")["connected_clients"] > connected and time.monotonic() < deadline:
+    while (
+        admin.info("clients")["connected_clients"] > connected_clients and time.monotonic() < deadline
+    ):
         time.sleep(0.01)
 
-    assert admin.info("clients")["connected_clients"] == connected
+    assert admin.info("clients")["connected_clients"] == connected_clients
 
 
-def test_a_limiter_shows_no_password_and_goes_into_no_pickle(make_model: Make) -> None:
+def test_a_limiter_shows_no_password_and_cannot_be_pickled(make_model: Make) -> None:
     limiter = RedisRateLimiter.from_url(
         "redis://user:planted@127.0.0.1", key="app", requests_per_minute=60
     )
@@ -272,7 +274,9 @@ def test_a_limiter_shows_no_password_and_goes_into_no_pickle(make_model: Make) -
         pickle.dumps(model)
 
 
-def test_without_the_package_the_import_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_the_package_the_import_error_names_what_to_install(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.delitem(sys.modules, RedisRateLimiter.__module__)
     monkeypatch.setitem(sys.modules, "limits", None)
     with pytest.raises(ImportError, match=r"pip install 'langchain-bailian-app\[redis\]'"):

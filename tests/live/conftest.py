@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.live.harness import Lab
-from tests.live.report import Answered, report
+from tests.live.harness import Harness
+from tests.live.report import CheckResult, render_report
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-_lab, _answers = Lab(), list[Answered]()
+_harness, _results = Harness(), list[CheckResult]()
 
 
 @pytest.fixture(autouse=True)
@@ -21,22 +21,22 @@ def clean_environment() -> None:
 
 
 @pytest.fixture
-def lab() -> Lab:
+def harness() -> Harness:
     """Return what questions may use."""
-    return _lab
+    return _harness
 
 
 @pytest.fixture
-def note() -> Callable[[Answered], None]:
+def record_result() -> Callable[[CheckResult], None]:
     """Return what puts an answer into the report."""
-    return _answers.append
+    return _results.append
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Print the report."""
-    if _answers:
-        terminalreporter.write_line(f"\n{report(_answers, _lab)}")
-        if _lab.expiry_hint:
+    if _results:
+        terminalreporter.write_line(f"\n{render_report(_results, _harness)}")
+        if _harness.expiry_hint:
             terminalreporter.write_line(
-                f"To ask about expiry (keep this to yourself):\n{_lab.expiry_hint}"
+                f"To ask about expiry (keep this to yourself):\n{_harness.expiry_hint}"
             )

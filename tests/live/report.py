@@ -11,55 +11,57 @@ from dashscope.version import __version__ as dashscope_version
 
 from langchain_bailian_app import __version__
 from langchain_bailian_app._settings.connection import ConnectionFields
-from langchain_bailian_app._transport.credentials import resolve
+from langchain_bailian_app._transport.credentials import resolve_connection
 from langchain_bailian_app.errors import BailianError
 from tests.live import sessions, wire, workflows
-from tests.live.harness import CannotAsk, Lab, Outcome, Question
+from tests.live.harness import CheckSkipped, Harness, LiveCheck, Outcome
 
-QUESTIONS = [*sessions.QUESTIONS, *wire.QUESTIONS, *workflows.QUESTIONS]
-_AS_ASSUMED = {True: "as assumed", False: "**not as assumed**", None: "works either way"}
-_NOT_ASKED, _BROKEN = "cannot be asked here", "the question broke off"
+CHECKS = [*sessions.CHECKS, *wire.CHECKS, *workflows.CHECKS]
+_VERDICTS = {True: "as assumed", False: "**not as assumed**", None: "works either way"}
+_SKIPPED, _FAILED = "cannot be asked here", "the question broke off"
 
 
-class Answered(NamedTuple):
+class CheckResult(NamedTuple):
     """What became of a question."""
 
-    question: Question
-    told: str
+    check: LiveCheck
+    observation: str
     verdict: str
 
     @property
-    def was_asked(self) -> bool:
+    def was_run(self) -> bool:
         """Whether there is an answer."""
-        return self.verdict not in {_NOT_ASKED, _BROKEN}
+        return self.verdict not in {_SKIPPED, _FAILED}
 
 
-def answered(question: Question, lab: Lab) -> Answered:
+def run_check(check: LiveCheck, harness: Harness) -> CheckResult:
     """Ask a question; whatever comes of it is an answer, or the reason why there is none."""
     try:
-        outcome: Outcome = question.ask(lab)
-    except CannotAsk as reason:
-        return Answered(question, str(reason), _NOT_ASKED)
-    except (BailianError, httpx.HTTPError, ValueError) as problem:
-        return Answered(question, f"{type(problem).__name__}: {problem}", _BROKEN)
-    return Answered(question, outcome.told, _AS_ASSUMED[outcome.as_assumed])
+        outcome: Outcome = check.run(harness)
+    except CheckSkipped as reason:
+        return CheckResult(check, str(reason), _SKIPPED)
+    except (BailianError, httpx.HTTPError, ValueError) as error:
+        return CheckResult(check, f"{type(error).__name__}: {error}", _FAILED)
+    return CheckResult(check, outcome.observation, _VERDICTS[outcome.matches_assumption])
 
 
-def report(answers: list[Answered], lab: Lab) -> str:
+def render_report(results: list[CheckResult], harness: Harness) -> str:
     """Return the report as Markdown, without keys and ids, to be pasted into an issue."""
-    host = urlsplit(resolve(ConnectionFields()).base_url).hostname
+    host = urlsplit(resolve_connection(ConnectionFields()).base_url).hostname
     today = dt.datetime.now(dt.UTC).date().isoformat()
     head = (
         f"### Answers of {host}, {today}\n\nlangchain-bailian-app {__version__}, dashscope "
-        f"{dashscope_version}; about {lab.calls} calls\n\n| question | answer | what this package does "
-        "about it | |\n|---|---|---|---|\n"
+        f"{dashscope_version}; about {harness.call_count} calls\n\n| question | answer | what this "
+        "package does about it | |\n|---|---|---|---|\n"
     )
     rows = [
-        " | ".join(["", *map(_cell, (q.text, told, q.assumed, verdict)), ""]).strip()
-        for q, told, verdict in answers
+        " | ".join(
+            ["", *map(_escape_cell, (check.question, observation, check.assumption, verdict)), ""]
+        ).strip()
+        for check, observation, verdict in results
     ]
     return head + "\n".join(rows) + "\n"
 
 
-def _cell(text: str) -> str:
+def _escape_cell(text: str) -> str:
     return " ".join(text.replace("|", "\\|").split())

@@ -5,184 +5,217 @@ from __future__ import annotations
 from langchain_core.messages import AIMessage, HumanMessage
 
 from langchain_bailian_app.errors import BailianError, BailianSessionError
-from tests.live.harness import WHO, CannotAsk, Lab, Outcome, Questions, introduction
+from tests.live.harness import (
+    NAME_QUESTION,
+    CheckRegistry,
+    CheckSkipped,
+    Harness,
+    Outcome,
+    format_introduction,
+)
 
-QUESTIONS = Questions()
+CHECKS = CheckRegistry()
 _ROUNDS = 50
-_ANIMAL, _CAT = "图里是什么动物？", "猫"
+_ANIMAL_QUESTION, _CAT = "图里是什么动物？", "猫"
 
 
-@QUESTIONS.about(
-    "Does a session hold what was said in it?", assumed="yes, and the id comes back unchanged"
+@CHECKS.register(
+    "Does a session hold what was said in it?", assumption="yes, and the id comes back unchanged"
 )
-def session_is_kept(lab: Lab) -> Outcome:
-    lab.needs_recall()
-    name, session_id = _introduced(lab)
-    text, same = _asked_in(lab, session_id)
-    return Outcome(f"{_remembered(name, text)}, {_id(same)}", as_assumed=name in text and same)
+def session_is_kept(harness: Harness) -> Outcome:
+    harness.require_recall()
+    name, session_id = _start_session(harness)
+    text, is_same_id = _ask_name(harness, session_id)
+    return Outcome(
+        f"{_describe_recall(name, text)}, {_describe_id(is_same_id)}",
+        matches_assumption=name in text and is_same_id,
+    )
 
 
-@QUESTIONS.about(
+@CHECKS.register(
     "What becomes of a session id that the service never gave?",
-    assumed="an error that names the session, or an answer under another id; the same id, empty, goes "
-    "unnoticed",
+    assumption="an error that names the session, or an answer under another id; the same id, empty, "
+    "goes unnoticed",
 )
-def unknown_session(lab: Lab) -> Outcome:
-    return _resumed(lab, "0" * 32, None)
+def unknown_session(harness: Harness) -> Outcome:
+    return _resume_session(harness, "0" * 32, None)
 
 
-@QUESTIONS.about(
+@CHECKS.register(
     "What becomes of a session after an hour without a request?",
-    assumed="as for an unknown one; `history='session'` does not ask after 55 minutes",
+    assumption="as for an unknown one; `history='session'` does not ask after 55 minutes",
 )
-def expired_session(lab: Lab) -> Outcome:
-    name, session_id = _introduced(lab)
-    lab.expiry_hint = f"BAILIAN_LIVE_SESSION={name}:{session_id} make live   # in more than an hour"
-    earlier = lab.setting("SESSION", "what this run says at its end, an hour later")
-    name, _, session_id = earlier.partition(":")
-    return _resumed(lab, session_id, name)
+def expired_session(harness: Harness) -> Outcome:
+    name, session_id = _start_session(harness)
+    harness.expiry_hint = f"BAILIAN_LIVE_SESSION={name}:{session_id} make live   # in more than an hour"
+    previous_session = harness.require_setting(
+        "SESSION", "what this run says at its end, an hour later"
+    )
+    name, _, session_id = previous_session.partition(":")
+    return _resume_session(harness, session_id, name)
 
 
-@QUESTIONS.about(
+@CHECKS.register(
     f"What becomes of a session after {_ROUNDS} rounds?",
-    assumed="not asked: `history='session'` begins anew after 50 turns",
+    assumption="not asked: `history='session'` begins anew after 50 turns",
 )
-def full_session(lab: Lab) -> Outcome:
-    lab.setting("EXPENSIVE", f"1, as this takes {_ROUNDS + 1} calls")
-    name, session_id = _introduced(lab)
+def full_session(harness: Harness) -> Outcome:
+    harness.require_setting("EXPENSIVE", f"1, as this takes {_ROUNDS + 1} calls")
+    name, session_id = _start_session(harness)
     for number in range(2, _ROUNDS + 1):
-        lab.model().invoke(f"请只回答数字{number}。", session_id=session_id)
-    return _resumed(lab, session_id, name)
+        harness.make_model().invoke(f"请只回答数字{number}。", session_id=session_id)
+    return _resume_session(harness, session_id, name)
 
 
-@QUESTIONS.about(
+@CHECKS.register(
     "Does a session keep the question of an answer that was broken off?",
-    assumed="unknown: `history='session'` tells all messages after a call that broke off",
+    assumption="unknown: `history='session'` tells all messages after a call that broke off",
 )
-def aborted_turn(lab: Lab) -> Outcome:
-    lab.needs_recall()
-    _, session_id = _introduced(lab)
-    name = lab.name()
-    stream = lab.model().stream(f"{introduction(name)}请写一首长诗。", session_id=session_id)
+def aborted_turn(harness: Harness) -> Outcome:
+    harness.require_recall()
+    _, session_id = _start_session(harness)
+    name = harness.next_name()
+    stream = harness.make_model().stream(
+        f"{format_introduction(name)}请写一首长诗。", session_id=session_id
+    )
     for chunk in stream:
         if chunk.text:
             break
     stream.close()  # type: ignore[attr-defined]  # a generator
-    text, same = _asked_in(lab, session_id)
-    kept = "kept" if name in text else "dropped"
-    return Outcome(f"the question is {kept}, {_id(same)}")
+    text, is_same_id = _ask_name(harness, session_id)
+    fate = "kept" if name in text else "dropped"
+    return Outcome(f"the question is {fate}, {_describe_id(is_same_id)}")
 
 
-@QUESTIONS.about(
+@CHECKS.register(
     "Does the session that a reply to `messages` names hold these messages?",
-    assumed="unknown: such a conversation stays on messages",
+    assumption="unknown: such a conversation stays on messages",
 )
-def session_of_messages(lab: Lab) -> Outcome:
-    lab.needs_recall()
-    name = lab.name()
-    told = [("human", introduction(name)), ("ai", "你好。"), ("human", "今天星期几？")]
-    session_id = lab.model().invoke(told).response_metadata.get("session_id")
+def session_of_messages(harness: Harness) -> Outcome:
+    harness.require_recall()
+    name = harness.next_name()
+    conversation = [("human", format_introduction(name)), ("ai", "你好。"), ("human", "今天星期几？")]
+    session_id = harness.make_model().invoke(conversation).response_metadata.get("session_id")
     if session_id is None:
         return Outcome("no session is named")
-    text, same = _asked_in(lab, session_id)
-    return Outcome(f"{_remembered(name, text)}, {_id(same)}")
+    text, is_same_id = _ask_name(harness, session_id)
+    return Outcome(f"{_describe_recall(name, text)}, {_describe_id(is_same_id)}")
 
 
-@QUESTIONS.about(
+@CHECKS.register(
     "Which one wins, `messages` or `session_id`?",
-    assumed="the two are never sent together; documents say `messages`",
+    assumption="the two are never sent together; documents say `messages`",
 )
-def messages_and_session(lab: Lab) -> Outcome:
-    lab.needs_recall()
-    in_session, session_id = _introduced(lab)
-    name = lab.name()
-    messages = [_user(introduction(name)), {"role": "assistant", "content": "你好。"}, _user(WHO)]
-    reply = lab.post({"messages": messages, "session_id": session_id})
-    if reply.code:
-        return Outcome(f"refused: {reply.status} {reply.code}")
-    winners = [
-        who for who, told in (("messages", name), ("session_id", in_session)) if told in reply.text
+def messages_and_session(harness: Harness) -> Outcome:
+    harness.require_recall()
+    name_in_session, session_id = _start_session(harness)
+    name_in_messages = harness.next_name()
+    messages = [
+        _user_message(format_introduction(name_in_messages)),
+        {"role": "assistant", "content": "你好。"},
+        _user_message(NAME_QUESTION),
     ]
-    return Outcome(f"the answer knows {' and '.join(winners) or 'neither'}")
+    response = harness.post({"messages": messages, "session_id": session_id})
+    if response.error_code:
+        return Outcome(f"refused: {response.status} {response.error_code}")
+    known_sources = [
+        source
+        for source, name in (("messages", name_in_messages), ("session_id", name_in_session))
+        if name in response.text
+    ]
+    return Outcome(f"the answer knows {' and '.join(known_sources) or 'neither'}")
 
 
-@QUESTIONS.about(
+@CHECKS.register(
     "What becomes of `prompt` beside `messages`?",
-    assumed="the two are never sent together; documents contradict each other",
+    assumption="the two are never sent together; documents contradict each other",
 )
-def prompt_and_messages(lab: Lab) -> Outcome:
-    lab.needs_recall()
-    name = lab.name()
-    asked = [_user(introduction(name)), {"role": "assistant", "content": "你好。"}, _user("你好吗？")]
-    reply = lab.post({"messages": asked, "prompt": WHO})
-    if reply.code:
-        return Outcome(f"refused: {reply.status} {reply.code}")
-    return Outcome("it is the last question" if name in reply.text else "it is ignored")
+def prompt_and_messages(harness: Harness) -> Outcome:
+    harness.require_recall()
+    name = harness.next_name()
+    messages = [
+        _user_message(format_introduction(name)),
+        {"role": "assistant", "content": "你好。"},
+        _user_message("你好吗？"),
+    ]
+    response = harness.post({"messages": messages, "prompt": NAME_QUESTION})
+    if response.error_code:
+        return Outcome(f"refused: {response.status} {response.error_code}")
+    return Outcome("it is the last question" if name in response.text else "it is ignored")
 
 
-@QUESTIONS.about(
-    "Is an image of an earlier message seen?", assumed="it is sent with the newest one; unverified"
+@CHECKS.register(
+    "Is an image of an earlier message seen?", assumption="it is sent with the newest one; unverified"
 )
-def earlier_image(lab: Lab) -> Outcome:
-    conversation = [_picture(lab), AIMessage("好的。"), HumanMessage(_ANIMAL)]
-    seen = _CAT in lab.model().invoke(conversation).text
-    return Outcome("yes" if seen else "no", as_assumed=seen)
+def earlier_image(harness: Harness) -> Outcome:
+    conversation = [_cat_picture_message(harness), AIMessage("好的。"), HumanMessage(_ANIMAL_QUESTION)]
+    is_recognized = _CAT in harness.make_model().invoke(conversation).text
+    return Outcome("yes" if is_recognized else "no", matches_assumption=is_recognized)
 
 
-@QUESTIONS.about(
-    "Does a session remember an image?", assumed="unknown: all messages are sent after one"
+@CHECKS.register(
+    "Does a session remember an image?", assumption="unknown: all messages are sent after one"
 )
-def image_in_a_session(lab: Lab) -> Outcome:
-    first = lab.model().invoke([_picture(lab)])
-    session_id = first.response_metadata.get("session_id")
-    seen = _CAT in lab.model().invoke(_ANIMAL, session_id=session_id).text
-    return Outcome("yes" if seen else "no")
+def image_in_a_session(harness: Harness) -> Outcome:
+    first_answer = harness.make_model().invoke([_cat_picture_message(harness)])
+    session_id = first_answer.response_metadata.get("session_id")
+    is_recognized = _CAT in harness.make_model().invoke(_ANIMAL_QUESTION, session_id=session_id).text
+    return Outcome("yes" if is_recognized else "no")
 
 
-def _picture(lab: Lab) -> HumanMessage:
-    url = lab.setting("CAT_URL", "URL of a picture of a cat, for an application that sees pictures")
+def _cat_picture_message(harness: Harness) -> HumanMessage:
+    url = harness.require_setting(
+        "CAT_URL", "URL of a picture of a cat, for an application that sees pictures"
+    )
     return HumanMessage([{"type": "text", "text": "请记住这张图。"}, {"type": "image", "url": url}])
 
 
-def _user(text: str) -> dict[str, str]:
+def _user_message(text: str) -> dict[str, str]:
     return {"role": "user", "content": text}
 
 
-def _introduced(lab: Lab) -> tuple[str, str]:
+def _start_session(harness: Harness) -> tuple[str, str]:
     """Begin a session with a name; return the name and the id."""
-    name = lab.name()
-    session_id = lab.model().invoke(introduction(name)).response_metadata.get("session_id")
+    name = harness.next_name()
+    session_id = (
+        harness.make_model().invoke(format_introduction(name)).response_metadata.get("session_id")
+    )
     if session_id is None:
         message = "the answer names no session"
-        raise CannotAsk(message)
+        raise CheckSkipped(message)
     return name, session_id
 
 
-def _asked_in(lab: Lab, session_id: str) -> tuple[str, bool]:
+def _ask_name(harness: Harness, session_id: str) -> tuple[str, bool]:
     """Ask a session for the name; return the answer, and whether it came under the same id."""
-    answer = lab.model().invoke(WHO, session_id=session_id)
-    return answer.text, answer.response_metadata.get("session_id") == session_id
+    message = harness.make_model().invoke(NAME_QUESTION, session_id=session_id)
+    return message.text, message.response_metadata.get("session_id") == session_id
 
 
-def _resumed(lab: Lab, session_id: str, name: str | None) -> Outcome:
+def _resume_session(harness: Harness, session_id: str, name: str | None) -> Outcome:
     try:
-        text, same = _asked_in(lab, session_id)
+        text, is_same_id = _ask_name(harness, session_id)
     except BailianError as error:
-        known = isinstance(error, BailianSessionError)
-        taken = (
+        is_session_error = isinstance(error, BailianSessionError)
+        error_description = (
             "a BailianSessionError"
-            if known
+            if is_session_error
             else f"not known as one of sessions: {type(error).__name__}"
         )
-        return Outcome(f"refused: {error.status_code} {error.code}, {taken}", as_assumed=known)
+        return Outcome(
+            f"refused: {error.status_code} {error.code}, {error_description}",
+            matches_assumption=is_session_error,
+        )
     if name is not None and name in text:
-        return Outcome(f"it goes on: {_remembered(name, text)}, {_id(same)}")
-    return Outcome(f"answered without what was said, {_id(same)}", as_assumed=not same)
+        return Outcome(f"it goes on: {_describe_recall(name, text)}, {_describe_id(is_same_id)}")
+    return Outcome(
+        f"answered without what was said, {_describe_id(is_same_id)}", matches_assumption=not is_same_id
+    )
 
 
-def _remembered(name: str, text: str) -> str:
+def _describe_recall(name: str, text: str) -> str:
     return "the name is remembered" if name in text else "the name is not remembered"
 
 
-def _id(same: bool) -> str:
-    return "under the same id" if same else "under another id"
+def _describe_id(is_same_id: bool) -> str:
+    return "under the same id" if is_same_id else "under another id"

@@ -7,26 +7,29 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.live.harness import NEEDED, Lab
-from tests.live.report import QUESTIONS, Answered, answered
+from tests.live.harness import REQUIRED_VARIABLES, Harness
+from tests.live.report import CHECKS, CheckResult, run_check
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from tests.live.harness import Question
+    from tests.live.harness import LiveCheck
 
 pytestmark = [
     pytest.mark.live,
-    pytest.mark.skipif(not all(map(os.environ.get, NEEDED)), reason=f"needs {' and '.join(NEEDED)}"),
+    pytest.mark.skipif(
+        not all(map(os.environ.get, REQUIRED_VARIABLES)),
+        reason=f"needs {' and '.join(REQUIRED_VARIABLES)}",
+    ),
 ]
 
 
 @pytest.mark.filterwarnings("default")
-@pytest.mark.parametrize("question", QUESTIONS, ids=lambda question: question.name)
+@pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.name)
 def test_the_live_service_answers(
-    question: Question, lab: Lab, note: Callable[[Answered], None]
+    check: LiveCheck, harness: Harness, record_result: Callable[[CheckResult], None]
 ) -> None:
-    answer = answered(question, lab)
-    note(answer)
-    if not answer.was_asked:
-        pytest.skip(answer.told)
+    result = run_check(check, harness)
+    record_result(result)
+    if not result.was_run:
+        pytest.skip(result.observation)

@@ -1,4 +1,4 @@
-"""The public API as users write it. Never run: a change of its types fails `make type`."""
+"""The public API as users write it. Never run: a change of its types fails `make typecheck`."""
 
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -67,7 +67,7 @@ BailianAppTool(name="tool", description="…", model=model, workflow=True)
 files = BailianFiles(workspace_id="ws", access_key_id="id", access_key_secret=SecretStr("secret"))
 assert_type(files.upload("a.pdf"), list[SessionFile])
 assert_type(files.upload(["a.pdf", Path("b.png")], timeout=60, progress=False), list[SessionFile])
-assert_type(files.wait("file_session_1"), list[SessionFile])
+assert_type(files.wait_until_ready("file_session_1"), list[SessionFile])
 RagOptions(session_file_ids=files.upload("a.pdf"))
 RagOptions(session_file_ids=["file_session_1"])
 memory = BailianMemory(workspace_id="ws")
@@ -80,7 +80,7 @@ BizParams(city="杭州", days=3, report=workflow_file("https://example.com/repor
 AnswerView(model.invoke("?", answer_node="LLM", agent_version=None))
 
 
-async def asynchronously() -> None:
+async def use_async_methods() -> None:
     """Do the same on an event loop."""
     assert_type(await model.ainvoke("?"), AIMessage)
     assert_type(await files.aupload("a.pdf"), list[SessionFile])

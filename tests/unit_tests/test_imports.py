@@ -16,7 +16,7 @@ import langchain_bailian_app
 from langchain_bailian_app import errors
 
 PACKAGE = Path(langchain_bailian_app.__file__).parent
-NAME = "langchain_bailian_app"
+PACKAGE_NAME = "langchain_bailian_app"
 
 # From the ground up; a folder or module imports only what stands in the layers below its own.
 LAYERS = [
@@ -46,9 +46,9 @@ PURE_MODULES = {
     "retrievers._fields",
     "sessions._checkpoint",
 }
-CLIENTS = {"aiohttp", "dashscope", "httpx", "urllib3"}
-OUTSIDE_THE_PURE_MODULES = {"asyncio", "socket", "threading", "os", *CLIENTS}
-PUBLIC = [
+HTTP_CLIENTS = {"aiohttp", "dashscope", "httpx", "urllib3"}
+FORBIDDEN_IN_PURE_MODULES = {"asyncio", "socket", "threading", "os", *HTTP_CLIENTS}
+PUBLIC_MODULES = [
     "chat_models",
     "display",
     "emulator",
@@ -74,27 +74,27 @@ def module_name(path: Path) -> str:
 MODULES = {module_name(path): path for path in PACKAGE.rglob("*.py")}
 
 
-def folder(module: str) -> str:
+def top_folder(module: str) -> str:
     """Return the entry at the top of the package that holds a module."""
     return module.partition(".")[0]
 
 
 def is_pure(module: str) -> bool:
-    return folder(module) in PURE_FOLDERS or module in PURE_MODULES
+    return top_folder(module) in PURE_FOLDERS or module in PURE_MODULES
 
 
 @functools.cache
-def imports(module: str) -> tuple[frozenset[str], frozenset[str]]:
+def read_imports(module: str) -> tuple[frozenset[str], frozenset[str]]:
     """Return the modules of this package that a module imports, and the top-level names of others."""
     own, foreign = set(), set()
     for node in ast.walk(ast.parse(MODULES[module].read_text("utf-8"))):
         if isinstance(node, ast.Import):
             foreign |= {alias.name.partition(".")[0] for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module is not None:
-            if node.module.partition(".")[0] != NAME:
+            if node.module.partition(".")[0] != PACKAGE_NAME:
                 foreign.add(node.module.partition(".")[0])
                 continue
-            name = node.module.removeprefix(NAME).removeprefix(".")
+            name = node.module.removeprefix(PACKAGE_NAME).removeprefix(".")
             for alias in node.names:
                 submodule = f"{name}.{alias.name}".removeprefix(".")
                 own.add(submodule if submodule in MODULES else name)
@@ -102,7 +102,7 @@ def imports(module: str) -> tuple[frozenset[str], frozenset[str]]:
 
 
 def test_the_public_list_is_complete_and_sorted() -> None:
-    from_modules = {
+    exported_names = {
         "BailianAppChatModel",
         "BailianAppTool",
         "BailianRetriever",
@@ -114,92 +114,101 @@ def test_the_public_list_is_complete_and_sorted() -> None:
         "__version__",
         "workflow_file",
     }
-    assert langchain_bailian_app.__all__ == sorted(from_modules.union(errors.__all__))
+    assert langchain_bailian_app.__all__ == sorted(exported_names.union(errors.__all__))
     assert all(hasattr(langchain_bailian_app, name) for name in langchain_bailian_app.__all__)
 
 
-@pytest.mark.parametrize("module", ["", *PUBLIC])
-def test_every_public_module_says_what_is_public(module: str) -> None:
-    public = importlib.import_module(f"{NAME}.{module}".rstrip("."))
+@pytest.mark.parametrize("module", ["", *PUBLIC_MODULES])
+def test_every_public_module_defines_all(module: str) -> None:
+    imported_module = importlib.import_module(f"{PACKAGE_NAME}.{module}".rstrip("."))
 
-    assert public.__all__
-    assert all(hasattr(public, name) for name in public.__all__)
-    assert not [name for name in public.__all__ if name.startswith("_") and name != "__version__"]
-
-
-@pytest.mark.parametrize("module", [name for name in PUBLIC if name != "errors"])
-def test_public_classes_and_functions_bear_the_name_of_their_public_module(module: str) -> None:
-    public = importlib.import_module(f"{NAME}.{module}")
-    defined = [getattr(public, name) for name in public.__all__]
-    named = [item for item in defined if isinstance(item, type) or callable(item)]
-
-    assert named
-    assert {item.__module__ for item in named} <= {f"{NAME}.{module}", "collections.abc"}
+    assert imported_module.__all__
+    assert all(hasattr(imported_module, name) for name in imported_module.__all__)
+    assert not [
+        name for name in imported_module.__all__ if name.startswith("_") and name != "__version__"
+    ]
 
 
-def test_every_entry_of_the_package_has_its_layer() -> None:
-    assert {folder(module) for module in MODULES} == set().union(*LAYERS) | {EMULATOR}
-    loose = {path.stem for path in PACKAGE.glob("_*.py")}
-    assert loose == {"__init__", "__main__", "_version"}
+@pytest.mark.parametrize("module", [name for name in PUBLIC_MODULES if name != "errors"])
+def test_public_classes_and_functions_have_the_name_of_their_public_module(module: str) -> None:
+    imported_module = importlib.import_module(f"{PACKAGE_NAME}.{module}")
+    exports = [getattr(imported_module, name) for name in imported_module.__all__]
+    classes_and_functions = [item for item in exports if isinstance(item, type) or callable(item)]
+
+    assert classes_and_functions
+    assert {item.__module__ for item in classes_and_functions} <= {
+        f"{PACKAGE_NAME}.{module}",
+        "collections.abc",
+    }
 
 
-@pytest.mark.parametrize("module", sorted(name for name in MODULES if folder(name) != EMULATOR))
+def test_every_top_level_entry_belongs_to_a_layer() -> None:
+    assert {top_folder(module) for module in MODULES} == set().union(*LAYERS) | {EMULATOR}
+    top_level_modules = {path.stem for path in PACKAGE.glob("_*.py")}
+    assert top_level_modules == {"__init__", "__main__", "_version"}
+
+
+@pytest.mark.parametrize("module", sorted(name for name in MODULES if top_folder(name) != EMULATOR))
 def test_imports_point_to_lower_layers(module: str) -> None:
-    height = next(number for number, layer in enumerate(LAYERS) if folder(module) in layer)
-    below = {folder(module)}.union(*LAYERS[:height])
+    layer_index = next(number for number, layer in enumerate(LAYERS) if top_folder(module) in layer)
+    lower_layers = {top_folder(module)}.union(*LAYERS[:layer_index])
     # `python -m langchain_bailian_app doctor --emulator` starts one.
-    allowed = below | ({EMULATOR} if module == "__main__" else set())
+    allowed = lower_layers | ({EMULATOR} if module == "__main__" else set())
 
-    assert {folder(name) for name in imports(module)[0]} <= allowed
+    assert {top_folder(name) for name in read_imports(module)[0]} <= allowed
 
 
 def test_no_two_modules_import_each_other() -> None:
-    graph = {module: imports(module)[0] - {module} for module in MODULES}
+    graph = {module: read_imports(module)[0] - {module} for module in MODULES}
 
     assert tuple(graphlib.TopologicalSorter(graph).static_order())  # raises `CycleError`
 
 
 @pytest.mark.parametrize("module", sorted(filter(is_pure, MODULES)))
 def test_pure_modules_import_pure_modules_only(module: str) -> None:
-    own, foreign = imports(module)
+    own, foreign = read_imports(module)
 
     assert not [name for name in own if not is_pure(name)]
-    assert not foreign & OUTSIDE_THE_PURE_MODULES
+    assert not foreign & FORBIDDEN_IN_PURE_MODULES
 
 
-def test_only_the_transport_and_the_errors_know_dashscope_and_httpx() -> None:
-    known = {
-        module for module in MODULES if folder(module) != EMULATOR and imports(module)[1] & CLIENTS
+def test_only_the_transport_and_the_errors_import_http_clients() -> None:
+    importing_modules = {
+        module
+        for module in MODULES
+        if top_folder(module) != EMULATOR and read_imports(module)[1] & HTTP_CLIENTS
     }
 
-    assert {name for name in known if folder(name) != "_transport"} == {
+    assert {name for name in importing_modules if top_folder(name) != "_transport"} == {
         "chat_models._token_count",  # dashscope's tokenizer
         "errors",
     }
 
 
-def test_only_one_module_knows_the_official_client_of_the_openapi() -> None:
+def test_only_one_module_imports_the_official_openapi_client() -> None:
     official = {"alibabacloud_bailian20231229", "alibabacloud_credentials", "darabonba", "requests"}
 
-    assert {module for module in MODULES if imports(module)[1] & official} == {"_transport.openapi"}
+    assert {module for module in MODULES if read_imports(module)[1] & official} == {
+        "_transport.openapi"
+    }
 
 
 def test_the_emulator_is_independent() -> None:
-    modules = [module for module in MODULES if folder(module) == EMULATOR]
+    modules = [module for module in MODULES if top_folder(module) == EMULATOR]
 
     assert len(modules) > 1
     for module in modules:
-        assert {folder(name) for name in imports(module)[0]} <= {EMULATOR, "_version"}, module
+        assert {top_folder(name) for name in read_imports(module)[0]} <= {EMULATOR, "_version"}, module
 
 
-def test_only_what_is_for_llama_index_imports_it() -> None:
-    known = {module for module in MODULES if "llama_index" in imports(module)[1]}
+def test_only_the_llama_index_integration_imports_llama_index() -> None:
+    importing_modules = {module for module in MODULES if "llama_index" in read_imports(module)[1]}
 
-    assert {folder(module) for module in known} == {"llama_index"}
+    assert {top_folder(module) for module in importing_modules} == {"llama_index"}
 
 
 def test_every_dependency_is_declared() -> None:
-    foreign = set().union(*(imports(module)[1] for module in MODULES)) - sys.stdlib_module_names
+    foreign = set().union(*(read_imports(module)[1] for module in MODULES)) - sys.stdlib_module_names
 
     assert foreign == {
         "aiohttp",

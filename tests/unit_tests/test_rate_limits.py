@@ -7,11 +7,11 @@ from typing import Any
 import pytest
 import redis
 
-from langchain_bailian_app.rate_limits import RedisRateLimiter, _share
+from langchain_bailian_app.rate_limits import RedisRateLimiter, _split_rate
 
 
 @pytest.mark.parametrize(
-    ("requests_per_minute", "window", "share"),
+    ("requests_per_minute", "window", "expected"),
     [
         (15_000, None, (250, 1)),
         (100, None, (5, 3)),
@@ -24,13 +24,13 @@ from langchain_bailian_app.rate_limits import RedisRateLimiter, _share
     ],
 )
 def test_a_minute_is_divided_as_finely_as_it_can(
-    requests_per_minute: int, window: int | None, share: tuple[int, int]
+    requests_per_minute: int, window: int | None, expected: tuple[int, int]
 ) -> None:
-    assert _share(requests_per_minute, window) == share
+    assert _split_rate(requests_per_minute, window) == expected
 
 
 @pytest.mark.parametrize(
-    ("arguments", "says"),
+    ("arguments", "error"),
     [
         ({"requests_per_minute": 0}, "whole number from 1, not 0"),
         ({"requests_per_minute": -5}, "not -5"),
@@ -42,12 +42,12 @@ def test_a_minute_is_divided_as_finely_as_it_can(
         ({"requests_per_minute": 60, "key": ""}, "`key` is empty"),
     ],
 )
-def test_a_limit_that_cannot_be_kept_is_refused(arguments: dict[str, Any], says: str) -> None:
-    with pytest.raises(ValueError, match=says):
+def test_a_limit_that_cannot_be_kept_is_refused(arguments: dict[str, Any], error: str) -> None:
+    with pytest.raises(ValueError, match=error):
         RedisRateLimiter.from_url("redis://127.0.0.1", **{"key": "app"} | arguments)
 
 
-def test_clients_of_a_kind_that_cannot_serve_are_refused() -> None:
+def test_unsupported_clients_are_rejected() -> None:
     with pytest.raises(ValueError, match="from_url"):
         RedisRateLimiter(key="app", requests_per_minute=60)
     cluster: Any = redis.RedisCluster.__new__(redis.RedisCluster)

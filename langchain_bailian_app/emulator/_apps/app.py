@@ -1,6 +1,6 @@
 """An application as its console describes it, plus what a test wants to go wrong with it.
 
-Only data. What an app answers is in `answers`, or in its own `answer`.
+Only data. What an app answers is in `default_answers`, or in its own `answer`.
 """
 
 import itertools
@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Literal, TypeAlias, get_args
 
 from langchain_bailian_app.emulator._apps.faults import Faults
-from langchain_bailian_app.emulator._apps.nodes import Node, check_ids
+from langchain_bailian_app.emulator._apps.nodes import Node, check_unique_ids
 from langchain_bailian_app.emulator._apps.turn import Reply, Turn
 from langchain_bailian_app.emulator._http.errors import ErrorReply
 from langchain_bailian_app.emulator._knowledge.knowledge_base import KnowledgeBase
@@ -18,7 +18,7 @@ from langchain_bailian_app.emulator._knowledge.knowledge_base import KnowledgeBa
 Answer: TypeAlias = Callable[[Turn], str | Reply]
 """A scripted answer; called on the server's thread, so it must not block."""
 
-Kind: TypeAlias = Literal["agent", "agent2", "workflow", "rag"]
+AppKind: TypeAlias = Literal["agent", "agent2", "workflow", "rag"]
 """Kinds of applications: agent 1.0, Agent 2.0, workflow, and the legacy RAG application."""
 
 
@@ -34,11 +34,11 @@ class Replay:
     pause: float = 0.0
     abort: bool = False
 
-    def pieces(self) -> list[bytes]:
+    def split_body(self) -> list[bytes]:
         """The body, cut at the offsets that lie inside it."""
-        inside = sorted({cut for cut in self.cuts if 0 < cut < len(self.body)})
-        edges = [0, *inside, len(self.body)]
-        return [self.body[a:b] for a, b in itertools.pairwise(edges)]
+        offsets = sorted({cut for cut in self.cuts if 0 < cut < len(self.body)})
+        bounds = [0, *offsets, len(self.body)]
+        return [self.body[a:b] for a, b in itertools.pairwise(bounds)]
 
 
 @dataclass(eq=False)
@@ -49,7 +49,7 @@ class App:
         name: Its name.
         description: One line about it.
         app_id: 32 hexadecimal characters; random when not given.
-        kind: The kind of application. `kinds` says what each takes of a request.
+        kind: The kind of application. `app_kinds` says what each takes of a request.
         workspace: Workspace that `X-DashScope-WorkSpace` must name; `None` accepts any.
         published: An unpublished app answers `FlowNotPublished`.
         model_id: The model that `usage` names; `parameters.model_id` overrides it.
@@ -87,7 +87,7 @@ class App:
     name: str
     description: str = ""
     app_id: str = field(default_factory=lambda: uuid.uuid4().hex)
-    kind: Kind = "agent"
+    kind: AppKind = "agent"
     workspace: str | None = None
     published: bool = True
     model_id: str = "qwen-plus"
@@ -126,8 +126,8 @@ class App:
         if not (faults is None or isinstance(faults, Faults)):
             msg = f"`faults` takes `Faults(shares)` or `Faults.always(name)`, not {faults!r}"
             raise TypeError(msg)
-        if self.kind not in get_args(Kind):
-            msg = f"there is no kind of application {self.kind!r}; there are {get_args(Kind)}"
+        if self.kind not in get_args(AppKind):
+            msg = f"there is no kind of application {self.kind!r}; there are {get_args(AppKind)}"
             raise ValueError(msg)
         if self.always_thoughts and self.never_thoughts:
             msg = "`always_thoughts` and `never_thoughts` contradict each other: set one of them"
@@ -143,7 +143,7 @@ class App:
             if not isinstance(declared, type):
                 msg = f"the type of the variable {name!r} is a class like `str`, not {declared!r}"
                 raise TypeError(msg)
-        check_ids(self.nodes)
+        check_unique_ids(self.nodes)
 
     def thinks(self, enable_thinking: bool | None) -> bool:
         """Whether it reasons before it answers, given the request's `enable_thinking`."""
@@ -154,7 +154,7 @@ class App:
         return not self.never_thoughts and (asked or self.always_thoughts)
 
 
-def all_knowledge_bases(
+def collect_knowledge_bases(
     apps: Mapping[str, App], extra: Sequence[KnowledgeBase]
 ) -> dict[str, KnowledgeBase]:
     """The knowledge bases bound to apps, and others, by `pipeline_id`."""

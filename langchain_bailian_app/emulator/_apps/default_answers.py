@@ -6,34 +6,34 @@ No model is involved, and every answer says so. Pure: a `Turn` in, a `Reply` out
 import re
 from collections.abc import Iterable
 
-from langchain_bailian_app.emulator._apps.phrases import Phrases, phrases_for
-from langchain_bailian_app.emulator._apps.prompted_output import obedient_text
+from langchain_bailian_app.emulator._apps.phrases import Phrases, select_phrases
+from langchain_bailian_app.emulator._apps.prompted_output import build_prompted_output
 from langchain_bailian_app.emulator._apps.turn import Reply, Turn
 from langchain_bailian_app.emulator._knowledge.knowledge_base import Hit
-from langchain_bailian_app.emulator._state.memories import facts_in
-from langchain_bailian_app.emulator.text import is_chinese, sentences, words
+from langchain_bailian_app.emulator._state.memories import extract_facts
+from langchain_bailian_app.emulator.text import is_chinese, split_sentences, split_words
 
 _ASKS_ABOUT_USER = re.compile(
     r"我叫什么|我的名字|我是谁|我喜欢什么|who am i|my name\b(?! is)|what do i like", re.IGNORECASE
 )
-_CITED_HITS = 3
-_WORTH_CITING = 0.75
-_SENTENCE_MARKS = "。！？!?；;. \n"
-_LONGEST_QUOTE = 2000
+_MAX_CITED_HITS = 3
+_MIN_RELATIVE_SCORE = 0.75
+_TRAILING_PUNCTUATION = "。！？!?；;. \n"
+_MAX_QUOTE_CHARS = 2000
 
 
-def usual_reply(turn: Turn, *, cites: bool) -> Reply:
+def default_reply(turn: Turn, *, cite: bool) -> Reply:
     """Answer in the form that is demanded, else from the hits if there was a search, else echo."""
-    if (obedient := obedient_text(turn)) is not None:
-        return Reply(obedient)
-    phrases = phrases_for(turn.prompt)
-    spoken = _extract(turn, phrases, cites=cites) if turn.searched else _echo(turn, phrases)
-    return Reply("".join([phrases.prefix, *spoken, *_asides(turn, phrases)]).rstrip(" "))
+    if (prompted_text := build_prompted_output(turn)) is not None:
+        return Reply(prompted_text)
+    phrases = select_phrases(turn.prompt)
+    body = _quote_hits(turn, phrases, cite=cite) if turn.searched else _echo_prompt(turn, phrases)
+    return Reply("".join([phrases.prefix, *body, *_describe_context(turn, phrases)]).rstrip(" "))
 
 
-def usual_reasoning(turn: Turn) -> str:
+def default_reasoning(turn: Turn) -> str:
     """What a thinking app thinks about a turn."""
-    lines = [f"用户的问题是「{_quoted(turn.prompt)}」。"]
+    lines = [f"用户的问题是「{_truncate(turn.prompt)}」。"]
     if turn.history:
         lines.append(f"这是第{len(turn.history) + 1}轮，要接着前面的话说。")
     if turn.searched:
@@ -43,51 +43,55 @@ def usual_reasoning(turn: Turn) -> str:
     return "".join(lines)
 
 
-def _extract(turn: Turn, phrases: Phrases, *, cites: bool) -> Iterable[str]:
+def _quote_hits(turn: Turn, phrases: Phrases, *, cite: bool) -> Iterable[str]:
     if not turn.hits:
-        yield phrases.nothing_found.format(prompt=_quoted(turn.prompt))
+        yield phrases.no_hits.format(prompt=_truncate(turn.prompt))
         return
-    asked = set(words(turn.prompt))
-    best = turn.hits[0].score
-    worth = [hit for hit in turn.hits[:_CITED_HITS] if hit.score >= best * _WORTH_CITING]
-    for hit in worth:
+    query_words = set(split_words(turn.prompt))
+    best_score = turn.hits[0].score
+    cited_hits = [
+        hit for hit in turn.hits[:_MAX_CITED_HITS] if hit.score >= best_score * _MIN_RELATIVE_SCORE
+    ]
+    for hit in cited_hits:
         count = 2 if hit is turn.hits[0] else 1
-        for sentence in _best_sentences(hit, asked, count, chinese=is_chinese(turn.prompt)):
-            marker = f"<ref>[{hit.index}]</ref>" if cites else ""
+        for sentence in _select_sentences(hit, query_words, count, chinese=is_chinese(turn.prompt)):
+            marker = f"<ref>[{hit.index}]</ref>" if cite else ""
             # The recorded markers stand before the punctuation mark.
-            yield f"{sentence.rstrip(_SENTENCE_MARKS)}{marker}{phrases.stop}"
+            yield f"{sentence.rstrip(_TRAILING_PUNCTUATION)}{marker}{phrases.full_stop}"
 
 
-def _best_sentences(hit: Hit, asked: set[str], count: int, *, chinese: bool) -> list[str]:
+def _select_sentences(hit: Hit, query_words: set[str], count: int, *, chinese: bool) -> list[str]:
     """The sentences that share most words with the question, in the order of the text."""
-    candidates = [s for s in sentences(hit.chunk.body) if is_chinese(s) == chinese]
-    candidates = candidates or sentences(hit.chunk.body)
-    ranked = sorted(candidates, key=lambda s: -len(asked & set(words(s))))[:count]
+    candidates = [s for s in split_sentences(hit.chunk.body) if is_chinese(s) == chinese]
+    candidates = candidates or split_sentences(hit.chunk.body)
+    ranked = sorted(candidates, key=lambda s: -len(query_words & set(split_words(s))))[:count]
     return [sentence for sentence in candidates if sentence in ranked]
 
 
-def _echo(turn: Turn, phrases: Phrases) -> Iterable[str]:
-    yield phrases.echo.format(prompt=_quoted(turn.prompt))
+def _echo_prompt(turn: Turn, phrases: Phrases) -> Iterable[str]:
+    yield phrases.echo.format(prompt=_truncate(turn.prompt))
     if turn.history:
-        previous = _quoted(turn.history[-1].prompt)
+        previous = _truncate(turn.history[-1].prompt)
         yield phrases.previous.format(previous=previous, count=len(turn.history))
     yield phrases.no_model
 
 
-def _asides(turn: Turn, phrases: Phrases) -> Iterable[str]:
+def _describe_context(turn: Turn, phrases: Phrases) -> Iterable[str]:
     """What every app adds when it is asked for or was given something."""
     if _ASKS_ABOUT_USER.search(turn.prompt):
-        told = [fact for r in turn.history for fact in facts_in(r.prompt, addressed=True)]
-        if told:
-            yield phrases.told.format(facts="".join(told))
+        session_facts = [
+            fact for r in turn.history for fact in extract_facts(r.prompt, second_person=True)
+        ]
+        if session_facts:
+            yield phrases.session_facts.format(facts="".join(session_facts))
     if turn.memories:
-        facts = "".join(memory.partition("] ")[2] for memory in turn.memories)
-        yield phrases.remembered.format(facts=facts)
+        memory_facts = "".join(memory.partition("] ")[2] for memory in turn.memories)
+        yield phrases.memories.format(facts=memory_facts)
     if turn.images or turn.files:
-        yield phrases.attached.format(images=len(turn.images), files=len(turn.files))
+        yield phrases.attachments.format(images=len(turn.images), files=len(turn.files))
     if turn.system and "<tools>" not in turn.system:  # whose words would be taken for a call
-        yield phrases.system.format(system=_quoted(turn.system))
+        yield phrases.system_prompt.format(system=_truncate(turn.system))
 
 
-def _quoted(text: str) -> str:
-    return text if len(text) <= _LONGEST_QUOTE else text[:_LONGEST_QUOTE] + "…"
+def _truncate(text: str) -> str:
+    return text if len(text) <= _MAX_QUOTE_CHARS else text[:_MAX_QUOTE_CHARS] + "…"

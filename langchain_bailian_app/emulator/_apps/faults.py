@@ -15,115 +15,119 @@ _JSON = "application/json"
 
 
 @dataclass(frozen=True)
-class Script:
+class FaultyResponse:
     """What is written instead of the healthy reply."""
 
-    pieces: Sequence[bytes]
+    chunks: Sequence[bytes]
     content_type: str = "text/event-stream;charset=UTF-8"
     status: int = 200
     headers: Mapping[str, str] = field(default_factory=dict)
     end: Literal["proper", "abort", "stall", "reset"] = "proper"
     """Whether the body ends as it should, the connection drops, or nothing more comes; `reset` drops
     it before a single byte of the reply."""
-    whole: bool = False
+    is_complete: bool = False
     """Whether the healthy reply is in it to its end."""
 
 
-Fault: TypeAlias = Callable[[Sequence[bytes], str], Script]
+Fault: TypeAlias = Callable[[Sequence[bytes], str], FaultyResponse]
 """Gets the events of the healthy stream (or its one JSON document) and the request id."""
 
 
-def _half(events: Sequence[bytes]) -> list[bytes]:
+def _first_half(events: Sequence[bytes]) -> list[bytes]:
     return list(events[: max(1, len(events) // 2)])
 
 
-def _error(request_id: str) -> bytes:
+def _error_body(request_id: str) -> bytes:
     body = {"code": "InternalError.Algo", "message": "broken on purpose", "request_id": request_id}
     return json.dumps(body).encode()
 
 
-def _frame(event: str, data: bytes, *, space: str = "", status: int = 200) -> bytes:
-    head = f"id:99\n{event}:HTTP_STATUS/{status}\ndata:{space}".encode()
-    return head + data + b"\n\n"
+def _encode_frame(event: str, data: bytes, *, space: str = "", status: int = 200) -> bytes:
+    prefix = f"id:99\n{event}:HTTP_STATUS/{status}\ndata:{space}".encode()
+    return prefix + data + b"\n\n"
 
 
-def _cut_mid_frame(events: Sequence[bytes], _: str) -> Script:
-    *whole, last = _half(events)
-    return Script([*whole, last[: len(last) // 2]], end="abort")
+def _cut_mid_frame(events: Sequence[bytes], _: str) -> FaultyResponse:
+    *complete, last = _first_half(events)
+    return FaultyResponse([*complete, last[: len(last) // 2]], end="abort")
 
 
-def _end_mid_frame(events: Sequence[bytes], _: str) -> Script:
-    *whole, last = _half(events)
-    return Script([*whole, last[: len(last) // 2]])
+def _end_mid_frame(events: Sequence[bytes], _: str) -> FaultyResponse:
+    *complete, last = _first_half(events)
+    return FaultyResponse([*complete, last[: len(last) // 2]])
 
 
-def _no_finish_reason(events: Sequence[bytes], _: str) -> Script:
-    return Script(
+def _no_finish_reason(events: Sequence[bytes], _: str) -> FaultyResponse:
+    return FaultyResponse(
         [event.replace(b'"finish_reason":"stop"', b'"finish_reason":"null"') for event in events],
-        whole=True,
+        is_complete=True,
     )
 
 
-def _finish_length(events: Sequence[bytes], _: str) -> Script:
-    return Script(
+def _finish_length(events: Sequence[bytes], _: str) -> FaultyResponse:
+    return FaultyResponse(
         [event.replace(b'"finish_reason":"stop"', b'"finish_reason":"length"') for event in events],
-        whole=True,
+        is_complete=True,
     )
 
 
-def _error_frame(events: Sequence[bytes], request_id: str) -> Script:
-    return Script([*_half(events), _frame("event:error\n", _error(request_id), status=500)])
+def _error_frame(events: Sequence[bytes], request_id: str) -> FaultyResponse:
+    return FaultyResponse(
+        [*_first_half(events), _encode_frame("event:error\n", _error_body(request_id), status=500)]
+    )
 
 
-def _error_frame_with_space(events: Sequence[bytes], request_id: str) -> Script:
-    frame = _frame("event: error\n", _error(request_id), space=" ", status=500)
-    return Script([*_half(events), frame])
+def _error_frame_with_space(events: Sequence[bytes], request_id: str) -> FaultyResponse:
+    frame = _encode_frame("event: error\n", _error_body(request_id), space=" ", status=500)
+    return FaultyResponse([*_first_half(events), frame])
 
 
-def _code_in_frame(events: Sequence[bytes], request_id: str) -> Script:
-    return Script([*_half(events), _frame("event:result\n", _error(request_id))])
+def _code_in_frame(events: Sequence[bytes], request_id: str) -> FaultyResponse:
+    return FaultyResponse(
+        [*_first_half(events), _encode_frame("event:result\n", _error_body(request_id))]
+    )
 
 
-def _error_on_200(_: Sequence[bytes], request_id: str) -> Script:
-    return Script([_error(request_id)], content_type=_JSON)
+def _error_on_200(_: Sequence[bytes], request_id: str) -> FaultyResponse:
+    return FaultyResponse([_error_body(request_id)], content_type=_JSON)
 
 
-def _output_null(_: Sequence[bytes], request_id: str) -> Script:
+def _output_null(_: Sequence[bytes], request_id: str) -> FaultyResponse:
     body: dict[str, Any] = {"output": None, "usage": {}, "request_id": request_id}
-    return Script([json.dumps(body).encode()], content_type=_JSON)
+    return FaultyResponse([json.dumps(body).encode()], content_type=_JSON)
 
 
-def _garbage_frame(events: Sequence[bytes], _: str) -> Script:
-    half = _half(events)
-    return Script([*half, b"data:{garbage\n\n", *events[len(half) :]], whole=True)
+def _garbage_frame(events: Sequence[bytes], _: str) -> FaultyResponse:
+    half = _first_half(events)
+    return FaultyResponse([*half, b"data:{garbage\n\n", *events[len(half) :]], is_complete=True)
 
 
-def _gzip(events: Sequence[bytes], _: str) -> Script:
-    whole = gzip.compress(b"".join(events), mtime=0)
-    middle = len(whole) // 2
-    pieces = [whole[:middle], whole[middle:]]
-    return Script(pieces, headers={"content-encoding": "gzip"}, whole=True)
+def _gzip(events: Sequence[bytes], _: str) -> FaultyResponse:
+    compressed = gzip.compress(b"".join(events), mtime=0)
+    middle = len(compressed) // 2
+    halves = [compressed[:middle], compressed[middle:]]
+    return FaultyResponse(halves, headers={"content-encoding": "gzip"}, is_complete=True)
 
 
-def _stall_first(_: Sequence[bytes], __: str) -> Script:
-    return Script([], end="stall")
+def _stall_first(_: Sequence[bytes], __: str) -> FaultyResponse:
+    return FaultyResponse([], end="stall")
 
 
-def _stall_later(events: Sequence[bytes], _: str) -> Script:
-    return Script(_half(events), end="stall")
+def _stall_later(events: Sequence[bytes], _: str) -> FaultyResponse:
+    return FaultyResponse(_first_half(events), end="stall")
 
 
-def _reset(_: Sequence[bytes], __: str) -> Script:
-    return Script([], end="reset")
+def _reset(_: Sequence[bytes], __: str) -> FaultyResponse:
+    return FaultyResponse([], end="reset")
 
 
-def _html_502(_: Sequence[bytes], __: str) -> Script:
+def _html_502(_: Sequence[bytes], __: str) -> FaultyResponse:
     page = b"<html><body><h1>502 Bad Gateway</h1></body></html>"
-    return Script([page], content_type="text/html", status=502)
+    return FaultyResponse([page], content_type="text/html", status=502)
 
 
-def _redirect(_: Sequence[bytes], __: str) -> Script:
-    return Script([], status=302, headers={"location": "https://elsewhere.example/api/v1/"})
+def _redirect(_: Sequence[bytes], __: str) -> FaultyResponse:
+    return FaultyResponse([], status=302, headers={"location": "https://elsewhere.example/api/v1/"})
 
 
 FAULTS: Mapping[str, Fault] = MappingProxyType(
@@ -163,7 +167,7 @@ class Faults:
             msg = f"There are no faults {sorted(unknown)}; there are {sorted(FAULTS)}."
             raise ValueError(msg)
         self._shares = dict(shares)
-        self._dice = random.Random(seed)  # noqa: S311 - dice, no secret
+        self._random = random.Random(seed)  # noqa: S311 - dice, no secret
 
     @classmethod
     def always(cls, name: str) -> "Faults":
@@ -172,9 +176,9 @@ class Faults:
 
     def draw(self) -> Fault | None:
         """Return how the next reply goes wrong, or `None`."""
-        thrown = self._dice.random()
+        remaining = self._random.random()
         for name, share in self._shares.items():
-            thrown -= share
-            if thrown < 0:
+            remaining -= share
+            if remaining < 0:
                 return FAULTS[name]
         return None

@@ -1,6 +1,6 @@
 """The nodes of a workflow, as its console describes them. Only data.
 
-What becomes of them when a workflow runs is in `workflows`.
+What becomes of them when a workflow runs is in `workflow_run`.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -12,7 +12,7 @@ from langchain_bailian_app.emulator._apps.turn import Turn
 NodeText: TypeAlias = str | Callable[[Turn], str]
 """A template, or a function that is called on the server's thread, so it must not block."""
 
-SPEAKING = frozenset({"End", "Output"})
+OUTPUT_NODE_TYPES = frozenset({"End", "Output"})
 """Types of nodes whose text is meant for the user."""
 
 
@@ -71,7 +71,7 @@ class Node:
     @property
     def speaks(self) -> bool:
         """Whether its text is meant for the user."""
-        return self.type in SPEAKING
+        return self.type in OUTPUT_NODE_TYPES
 
     @property
     def comes_in_pieces(self) -> bool:
@@ -84,7 +84,7 @@ class Node:
         return self.is_model or self.speaks if self.returns is None else self.returns
 
 
-class Placed(NamedTuple):
+class NumberedNode(NamedTuple):
     """A node with the id it has in its workflow."""
 
     node: Node
@@ -96,32 +96,32 @@ def default_nodes() -> list[Node]:
     return [Node("开始", "Start", exec_ms=0), Node("大模型_1", "LLM"), Node("结束", "End")]
 
 
-def placed(nodes: Iterable[Node]) -> list[Placed]:
+def number_nodes(nodes: Iterable[Node]) -> list[NumberedNode]:
     """Give every node its id."""
     return [
-        Placed(node, node.node_id or f"{node.type}_{position}")
+        NumberedNode(node, node.node_id or f"{node.type}_{position}")
         for position, node in enumerate(nodes, start=1)
     ]
 
 
-def check_ids(nodes: Iterable[Node]) -> None:
+def check_unique_ids(nodes: Iterable[Node]) -> None:
     """Refuse nodes that clients could not tell apart.
 
     Raises:
         ValueError: Two nodes have the same id.
     """
-    ids = [node_id for _, node_id in placed(nodes)]
+    ids = [node_id for _, node_id in number_nodes(nodes)]
     if len(set(ids)) < len(ids):
         msg = f"two nodes of a workflow have the same id: {ids}"
         raise ValueError(msg)
 
 
-def stages(nodes: Iterable[Node]) -> list[list[Placed]]:
+def group_by_stage(nodes: Iterable[Node]) -> list[list[NumberedNode]]:
     """The nodes in the order in which they run; those of a stage run at the same time."""
-    found: list[list[Placed]] = []
-    for place in placed(nodes):
-        if place.node.parallel and found:
-            found[-1].append(place)
+    groups: list[list[NumberedNode]] = []
+    for numbered_node in number_nodes(nodes):
+        if numbered_node.node.parallel and groups:
+            groups[-1].append(numbered_node)
         else:
-            found.append([place])
-    return found
+            groups.append([numbered_node])
+    return groups

@@ -1,6 +1,6 @@
 """The fixed sentences of the answers, in Chinese and in English.
 
-Templates only; `answers` decides which of them to say.
+Templates only; `default_answers` decides which of them to say.
 """
 
 from dataclasses import dataclass
@@ -13,22 +13,22 @@ class Phrases:
     """What answers are made of, in one language."""
 
     prefix: str
-    stop: str
-    nothing_found: str
+    full_stop: str
+    no_hits: str
     echo: str
     previous: str
     no_model: str
-    told: str
-    remembered: str
-    attached: str
-    system: str
-    results: str
+    session_facts: str
+    memories: str
+    attachments: str
+    system_prompt: str
+    tool_results: str
 
 
 _CHINESE = Phrases(
     prefix="（本地模拟器）",
-    stop="。",
-    nothing_found=(
+    full_stop="。",
+    no_hits=(
         "知识库里没有找到与「{prompt}」有关的内容。"
         "我不是模型，只能从绑定的文档里摘出句子来回答，请换一个说法，或者问文档里写了的事情。"
     ),
@@ -38,16 +38,16 @@ _CHINESE = Phrases(
         "我不是模型，只会复述你的话、记住这次会话，并且按照百炼应用的格式一帧一帧地回答，"
         "供你在本地开发和测试。"
     ),
-    told="你在本次会话里说过：{facts}",
-    remembered="长期记忆里有：{facts}",
-    attached="收到{images}张图片和{files}个文件。",
-    system="我的提示词是：「{system}」。",
-    results="函数返回：{results}",
+    session_facts="你在本次会话里说过：{facts}",
+    memories="长期记忆里有：{facts}",
+    attachments="收到{images}张图片和{files}个文件。",
+    system_prompt="我的提示词是：「{system}」。",
+    tool_results="函数返回：{results}",
 )
 _ENGLISH = Phrases(
     prefix="(local emulator) ",
-    stop=". ",
-    nothing_found=(
+    full_stop=". ",
+    no_hits=(
         'The knowledge base has nothing about "{prompt}". I am no model: I can only quote '
         "sentences of the documents, so please ask for something they say. "
     ),
@@ -57,14 +57,14 @@ _ENGLISH = Phrases(
         "I am no model: I repeat what you say, remember this session, and answer frame by frame "
         "as Bailian applications do, for development and tests. "
     ),
-    told="In this session you told me: {facts} ",
-    remembered="Long-term memory holds: {facts} ",
-    attached="Received {images} image(s) and {files} file(s). ",
-    system='My system prompt is: "{system}". ',
-    results="The functions returned: {results} ",
+    session_facts="In this session you told me: {facts} ",
+    memories="Long-term memory holds: {facts} ",
+    attachments="Received {images} image(s) and {files} file(s). ",
+    system_prompt='My system prompt is: "{system}". ',
+    tool_results="The functions returned: {results} ",
 )
 
 
-def phrases_for(prompt: str) -> Phrases:
+def select_phrases(prompt: str) -> Phrases:
     """The phrases in the language of a prompt."""
     return _CHINESE if is_chinese(prompt) else _ENGLISH

@@ -17,7 +17,7 @@ WORKFLOW_APP_ID = "c0ffee00000000000000000000000004"
 _SAMPLES = Path(__file__).parents[1] / "samples"
 
 
-def seed_apps() -> list[App]:
+def build_sample_apps() -> list[App]:
     """Build the default apps; the first one is the default app."""
     customs = KnowledgeBase.from_folder(_SAMPLES / "customs", name="海关术语", pipeline_id="customs001")
     for document in customs.documents:

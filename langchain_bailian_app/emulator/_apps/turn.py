@@ -1,6 +1,6 @@
 """What an app is asked and what it replies: the two ends of every answer.
 
-Plain data between the request (`calls`) and the frames (`frames`).
+Plain data between the request (`request`) and the frames (`frames`).
 """
 
 from collections.abc import Mapping, Sequence

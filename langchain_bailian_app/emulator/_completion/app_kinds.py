@@ -7,59 +7,63 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
-from langchain_bailian_app.emulator._apps.app import App, Kind
-from langchain_bailian_app.emulator._completion.request import NO_USER, Call, call_from_body
+from langchain_bailian_app.emulator._apps.app import App, AppKind
+from langchain_bailian_app.emulator._completion.request import (
+    NO_USER_MESSAGE,
+    CompletionRequest,
+    completion_request_from_body,
+)
 from langchain_bailian_app.emulator._completion.workflow_variables import check_variables
 from langchain_bailian_app.emulator._http.errors import refuse
-from langchain_bailian_app.emulator._http.fields import object_of
+from langchain_bailian_app.emulator._http.fields import get_object
 
-_LEGACY = frozenset({"history", "doc_tag_codes", "doc_reference_type"})
+_LEGACY_FIELDS = frozenset({"history", "doc_tag_codes", "doc_reference_type"})
 
 
-class _Ignored(NamedTuple):
+class _IgnoredFields(NamedTuple):
     """Fields without effect, by the object they stand in."""
 
-    of_input: frozenset[str]
-    of_parameters: frozenset[str]
+    input_fields: frozenset[str]
+    parameter_fields: frozenset[str]
 
 
-_IGNORED: Mapping[Kind, _Ignored] = MappingProxyType(
+_IGNORED_FIELDS: Mapping[AppKind, _IgnoredFields] = MappingProxyType(
     {
-        "agent": _Ignored(_LEGACY, frozenset({"flow_stream_mode"})),
-        "agent2": _Ignored(
-            _LEGACY | {"messages", "memory_id"},
+        "agent": _IgnoredFields(_LEGACY_FIELDS, frozenset({"flow_stream_mode"})),
+        "agent2": _IgnoredFields(
+            _LEGACY_FIELDS | {"messages", "memory_id"},
             frozenset({"rag_options", "dialog_round", "enable_web_search", "flow_stream_mode"}),
         ),
-        "workflow": _Ignored(
+        "workflow": _IgnoredFields(
             # Files of a workflow are variables.
-            _LEGACY | {"file_list"},
+            _LEGACY_FIELDS | {"file_list"},
             frozenset({"rag_options", "dialog_round", "enable_web_search", "model_id"}),
         ),
-        "rag": _Ignored(frozenset(), frozenset({"flow_stream_mode"})),
+        "rag": _IgnoredFields(frozenset(), frozenset({"flow_stream_mode"})),
     }
 )
 
 
-def call_to(app: App, body: Mapping[str, Any], *, stream: bool) -> Call:
+def parse_request(app: App, body: Mapping[str, Any], *, stream: bool) -> CompletionRequest:
     """Read a request body as an app of its kind does.
 
     Raises:
         RequestRefused: The service would refuse it.
     """
-    given, parameters = object_of(body, "input"), object_of(body, "parameters")
-    if app.kind == "agent2" and app.messages_in_agent2 == "refused" and given.get("messages"):
+    input_fields, parameters = get_object(body, "input"), get_object(body, "parameters")
+    if app.kind == "agent2" and app.messages_in_agent2 == "refused" and input_fields.get("messages"):
         refuse("InvalidParameter", "messages is not supported by this application.")
-    if app.kind == "workflow" and "user_prompt_params" in object_of(given, "biz_params"):
-        refuse("InvalidParameter", NO_USER)
-    ignored = _IGNORED[app.kind]
-    taken = {
-        "input": _without(given, ignored.of_input),
-        "parameters": _without(parameters, ignored.of_parameters),
+    if app.kind == "workflow" and "user_prompt_params" in get_object(input_fields, "biz_params"):
+        refuse("InvalidParameter", NO_USER_MESSAGE)
+    ignored = _IGNORED_FIELDS[app.kind]
+    effective_body = {
+        "input": _drop_fields(input_fields, ignored.input_fields),
+        "parameters": _drop_fields(parameters, ignored.parameter_fields),
     }
-    call = call_from_body(taken, stream=stream)
-    check_variables(app.variables, call.biz_params)
-    return call
+    request = completion_request_from_body(effective_body, stream=stream)
+    check_variables(app.variables, request.biz_params)
+    return request
 
 
-def _without(holder: Mapping[str, Any], names: frozenset[str]) -> dict[str, Any]:
-    return {name: value for name, value in holder.items() if name not in names}
+def _drop_fields(fields: Mapping[str, Any], names: frozenset[str]) -> dict[str, Any]:
+    return {name: value for name, value in fields.items() if name not in names}

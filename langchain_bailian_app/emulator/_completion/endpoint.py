@@ -9,27 +9,27 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from langchain_bailian_app.emulator._apps.app import App, Replay, all_knowledge_bases
-from langchain_bailian_app.emulator._apps.faults import Script
+from langchain_bailian_app.emulator._apps.app import App, Replay, collect_knowledge_bases
+from langchain_bailian_app.emulator._apps.faults import FaultyResponse
 from langchain_bailian_app.emulator._apps.turn import Turn
-from langchain_bailian_app.emulator._completion.app_kinds import call_to
-from langchain_bailian_app.emulator._completion.persistence import Remains
-from langchain_bailian_app.emulator._completion.reply import Composed, composed
-from langchain_bailian_app.emulator._completion.request import Call, RagOptions
-from langchain_bailian_app.emulator._http.encoding import event_bytes, json_bytes
+from langchain_bailian_app.emulator._completion.app_kinds import parse_request
+from langchain_bailian_app.emulator._completion.persistence import TurnPersistence
+from langchain_bailian_app.emulator._completion.reply import RenderedReply, render_reply
+from langchain_bailian_app.emulator._completion.request import CompletionRequest, RagOptions
+from langchain_bailian_app.emulator._http.encoding import encode_event, encode_json
 from langchain_bailian_app.emulator._http.errors import ErrorReply, RequestRefused, refuse
-from langchain_bailian_app.emulator._http.exchange import EVENT_STREAM, JSON, Exchange
+from langchain_bailian_app.emulator._http.exchange import EVENT_STREAM, JSON, HttpExchange
 from langchain_bailian_app.emulator._knowledge.knowledge_base import KnowledgeBase, search
-from langchain_bailian_app.emulator._knowledge.query_rewriting import rewritten
+from langchain_bailian_app.emulator._knowledge.query_rewriting import rewrite_query
 from langchain_bailian_app.emulator._state.memories import MemoryStore
 from langchain_bailian_app.emulator._state.session_files import FileStore
 from langchain_bailian_app.emulator._state.sessions import Session, SessionStore
 
-_VARIABLE = re.compile(r"\$\{\s*(\w+)\s*\}|\{\{\s*(\w+)\s*\}\}")
+_PROMPT_VARIABLE = re.compile(r"\$\{\s*(\w+)\s*\}|\{\{\s*(\w+)\s*\}\}")
 
 
 @dataclass
-class Completion:
+class CompletionEndpoint:
     """The completion endpoint over the emulator's apps and stores."""
 
     apps: Mapping[str, App]
@@ -39,29 +39,29 @@ class Completion:
     files: FileStore
     extra_knowledge: Sequence[KnowledgeBase] = field(default_factory=list)
 
-    async def __call__(self, exchange: Exchange, app_id: str) -> None:
+    async def __call__(self, exchange: HttpExchange, app_id: str) -> None:
         """Answer one request.
 
         Raises:
             RequestRefused: The service would refuse it at the door.
         """
-        app = self._admitted(exchange, app_id)
+        app = self._find_app(exchange, app_id)
         if app.replay is not None:
-            await _replay(exchange, app.replay)
+            await _send_replay(exchange, app.replay)
             return
         body = exchange.json()
-        provoked = app.error if app.error and app.error.take() else None
-        if provoked and (provoked.in_stream_after is None or not exchange.wants_stream):
-            raise RequestRefused(provoked)
-        call = call_to(app, body, stream=exchange.wants_stream)
-        session = self._session(app, call)
-        turn = self._turn(app, call, session)
-        composition = composed(app, call, turn, exchange.request_id)
-        remains = Remains(self.sessions, self.memories, session, turn, composition, exchange)
-        exchange.over = remains.keep_broken
-        await self._write(exchange, app, composition, provoked, remains)
+        forced_error = app.error if app.error and app.error.take() else None
+        if forced_error and (forced_error.in_stream_after is None or not exchange.wants_stream):
+            raise RequestRefused(forced_error)
+        request = parse_request(app, body, stream=exchange.wants_stream)
+        session = self._open_session(app, request)
+        turn = self._build_turn(app, request, session)
+        reply = render_reply(app, request, turn, exchange.request_id)
+        persistence = TurnPersistence(self.sessions, self.memories, session, turn, reply, exchange)
+        exchange.on_end = persistence.on_abort
+        await self._send_reply(exchange, app, reply, forced_error, persistence)
 
-    def _admitted(self, exchange: Exchange, app_id: str) -> App:
+    def _find_app(self, exchange: HttpExchange, app_id: str) -> App:
         app = self.apps.get(app_id)
         workspace = exchange.headers.get("x-dashscope-workspace")
         if app is None or (app.workspace is not None and app.workspace != workspace):
@@ -70,140 +70,152 @@ class Completion:
             refuse("FlowNotPublished")
         return app
 
-    def _session(self, app: App, call: Call) -> Session:
+    def _open_session(self, app: App, request: CompletionRequest) -> Session:
         if app.kind == "workflow" and not app.dialog:
-            return self.sessions.fleeting(app.app_id)
-        if call.history is not None or call.session_id is None:
-            return self.sessions.begin(app.app_id, call.history or ())
-        return self.sessions.resume(app.app_id, call.session_id)
+            return self.sessions.create_unsaved(app.app_id)
+        if request.history is not None or request.session_id is None:
+            return self.sessions.create(app.app_id, request.history or ())
+        return self.sessions.resume(app.app_id, request.session_id)
 
-    def _turn(self, app: App, call: Call, session: Session) -> Turn:
+    def _build_turn(self, app: App, request: CompletionRequest, session: Session) -> Turn:
         history = tuple(session.rounds)
-        if call.dialog_round is not None:
-            history = history[max(len(history) - call.dialog_round, 0) :]
-        options = call.rag_options
+        if request.dialog_round is not None:
+            history = history[max(len(history) - request.dialog_round, 0) :]
+        options = request.rag_options
         knowledge_bases = [
-            *self._knowledge_bases(app, options),
-            *self.files.knowledge(options.session_file_ids, app.workspace),
+            *self._select_knowledge_bases(app, options),
+            *self.files.find_knowledge_bases(options.session_file_ids, app.workspace),
         ]
         memory_id = None
         if app.long_term_memory:
-            memory_id = call.memory_id or f"default-{app.app_id}"
+            memory_id = request.memory_id or f"default-{app.app_id}"
         return Turn(
-            prompt=call.prompt,
+            prompt=request.prompt,
             history=history,
-            system="\n".join(filter(None, [_filled(app.system, call.biz_params), call.system])),
+            system="\n".join(
+                filter(None, [_fill_prompt_variables(app.system, request.biz_params), request.system])
+            ),
             session_id=session.session_id,
             searched=bool(knowledge_bases or options.pipeline_ids),
             hits=search(
                 knowledge_bases,
-                rewritten(call.prompt, [r.prompt for r in history]),
-                options.narrowing.lets_pass,
+                rewrite_query(request.prompt, [r.prompt for r in history]),
+                options.chunk_filter.matches,
                 limit=app.top_k,
             ),
             memory_id=memory_id,
             memories=self.memories.recall(memory_id) if memory_id else (),
-            images=call.images,
-            files=(*call.files, *options.session_file_ids),
-            biz_params=call.biz_params,
-            parameters=call.parameters,
-            thinking=app.thinks(call.enable_thinking),
+            images=request.images,
+            files=(*request.files, *options.session_file_ids),
+            biz_params=request.biz_params,
+            parameters=request.parameters,
+            thinking=app.thinks(request.enable_thinking),
         )
 
-    def _knowledge_bases(self, app: App, options: RagOptions) -> Sequence[KnowledgeBase]:
+    def _select_knowledge_bases(self, app: App, options: RagOptions) -> Sequence[KnowledgeBase]:
         """The bound ones, or those the request names instead; an unknown id finds nothing."""
         if options.pipeline_ids is None:
             return app.knowledge_bases
-        known = all_knowledge_bases(self.apps, self.extra_knowledge)
-        return [known[i] for i in dict.fromkeys(options.pipeline_ids) if i in known]
+        by_id = collect_knowledge_bases(self.apps, self.extra_knowledge)
+        return [by_id[i] for i in dict.fromkeys(options.pipeline_ids) if i in by_id]
 
-    async def _write(
+    async def _send_reply(
         self,
-        exchange: Exchange,
+        exchange: HttpExchange,
         app: App,
-        composition: Composed,
-        provoked: ErrorReply | None,
-        remains: Remains,
+        reply: RenderedReply,
+        forced_error: ErrorReply | None,
+        persistence: TurnPersistence,
     ) -> None:
         """Write the answer; what it leaves behind is kept just before its end is written."""
         pace = self.pace if app.pace is None else app.pace
         fault = app.faults.draw() if app.faults else None
-        count = composition.frame_count
+        count = reply.frame_count
         if fault is not None:
-            healthy = _events(composition, None) if exchange.wants_stream else [_whole(composition)]
-            await _break(exchange, fault(list(healthy), exchange.request_id), pace, remains)
+            intact_events = (
+                _encode_events(reply, None) if exchange.wants_stream else [_encode_full_reply(reply)]
+            )
+            await _send_faulty_reply(
+                exchange, fault(list(intact_events), exchange.request_id), pace, persistence
+            )
         elif exchange.wants_stream:
-            before = {count: remains.keep_whole}
-            if provoked is not None and provoked.in_stream_after is not None:
-                before = {min(count, provoked.in_stream_after) + 1: remains.keep_broken}
-            await exchange.stream(
-                _events(composition, provoked),
+            on_frame = {count: persistence.on_complete}
+            if forced_error is not None and forced_error.in_stream_after is not None:
+                on_frame = {min(count, forced_error.in_stream_after) + 1: persistence.on_abort}
+            await exchange.send_stream(
+                _encode_events(reply, forced_error),
                 pace=pace,
-                before=before,
+                before_frame=on_frame,
                 stall_after=app.stall_after,
                 cut_after=app.cut_after,
             )
         else:
-            await exchange.answer(
-                composition.whole(), after=pace * composition.paces, before=remains.keep_whole
+            await exchange.send_json(
+                reply.full_payload(),
+                delay=pace * reply.duration_frames,
+                before_send=persistence.on_complete,
             )
 
 
-def _events(composition: Composed, provoked: ErrorReply | None) -> Iterator[bytes]:
-    """The frames on the wire; a provoked error takes the place of one, or follows the last."""
-    payloads = composition.stream()
-    if provoked is not None:
-        before = itertools.islice(payloads, provoked.in_stream_after)
+def _encode_events(reply: RenderedReply, forced_error: ErrorReply | None) -> Iterator[bytes]:
+    """The frames on the wire; a forced error takes the place of one, or follows the last."""
+    payloads = reply.frame_payloads()
+    if forced_error is not None:
+        payloads_before_error = itertools.islice(payloads, forced_error.in_stream_after)
         number = 0
-        for number, payload in enumerate(before, start=1):
-            yield event_bytes(number, payload)
-        refusal = provoked.body(composition.request_id)
-        yield event_bytes(number + 1, refusal, status=provoked.status)
+        for number, payload in enumerate(payloads_before_error, start=1):
+            yield encode_event(number, payload)
+        error_body = forced_error.body(reply.request_id)
+        yield encode_event(number + 1, error_body, status=forced_error.status)
         return
     for number, payload in enumerate(payloads, start=1):
-        yield event_bytes(number, payload)
+        yield encode_event(number, payload)
 
 
-def _whole(composition: Composed) -> bytes:
-    return json_bytes(composition.whole())
+def _encode_full_reply(reply: RenderedReply) -> bytes:
+    return encode_json(reply.full_payload())
 
 
-async def _break(exchange: Exchange, script: Script, pace: float, remains: Remains) -> None:
+async def _send_faulty_reply(
+    exchange: HttpExchange, faulty_response: FaultyResponse, pace: float, persistence: TurnPersistence
+) -> None:
     """Write what a fault has made of a reply."""
-    if script.end == "reset":
-        await exchange.hang_up()
+    if faulty_response.end == "reset":
+        await exchange.abort()
         return
-    count = len(script.pieces)
-    streamed = exchange.wants_stream or script.content_type != EVENT_STREAM
-    content_type = script.content_type if streamed else JSON
-    await exchange.write(
-        script.status,
-        {"content-type": content_type, "x-request-id": exchange.request_id, **script.headers},
-        script.pieces,
+    count = len(faulty_response.chunks)
+    streamed = exchange.wants_stream or faulty_response.content_type != EVENT_STREAM
+    content_type = faulty_response.content_type if streamed else JSON
+    await exchange.send_chunks(
+        faulty_response.status,
+        {"content-type": content_type, "x-request-id": exchange.request_id, **faulty_response.headers},
+        faulty_response.chunks,
         pace=pace,
-        before={count: remains.keep_whole if script.whole else remains.keep_broken},
-        stall_after=count if script.end == "stall" else None,
-        cut_after=count if script.end == "abort" else None,
+        before_chunk={
+            count: persistence.on_complete if faulty_response.is_complete else persistence.on_abort
+        },
+        stall_after=count if faulty_response.end == "stall" else None,
+        cut_after=count if faulty_response.end == "abort" else None,
     )
 
 
-async def _replay(exchange: Exchange, replay: Replay) -> None:
-    pieces = replay.pieces()
-    await exchange.write(
+async def _send_replay(exchange: HttpExchange, replay: Replay) -> None:
+    chunks = replay.split_body()
+    await exchange.send_chunks(
         replay.status,
         {"content-type": replay.content_type, **replay.headers},
-        pieces,
+        chunks,
         pace=replay.pause,
-        cut_after=len(pieces) if replay.abort else None,
+        cut_after=len(chunks) if replay.abort else None,
     )
 
 
-def _filled(template: str, biz_params: Mapping[str, Any]) -> str:
+def _fill_prompt_variables(template: str, biz_params: Mapping[str, Any]) -> str:
     """Fill prompt variables; one without a value stays as it is."""
-    given = biz_params.get("user_prompt_params")
-    values = given if isinstance(given, dict) else {}
+    prompt_params = biz_params.get("user_prompt_params")
+    values = prompt_params if isinstance(prompt_params, dict) else {}
 
-    def value(match: re.Match[str]) -> str:
+    def replacement(match: re.Match[str]) -> str:
         return str(values.get(match.group(1) or match.group(2), match.group(0)))
 
-    return _VARIABLE.sub(value, template)
+    return _PROMPT_VARIABLE.sub(replacement, template)

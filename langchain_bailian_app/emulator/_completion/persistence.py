@@ -3,39 +3,39 @@
 from dataclasses import dataclass
 
 from langchain_bailian_app.emulator._apps.turn import Turn
-from langchain_bailian_app.emulator._completion.reply import Composed
-from langchain_bailian_app.emulator._http.exchange import Exchange
+from langchain_bailian_app.emulator._completion.reply import RenderedReply
+from langchain_bailian_app.emulator._http.exchange import HttpExchange
 from langchain_bailian_app.emulator._state.memories import MemoryStore
 from langchain_bailian_app.emulator._state.sessions import Round, Session, SessionStore
 
 
 @dataclass
-class Remains:
+class TurnPersistence:
     """What an answer leaves behind, once: the turn and a memory, or as much as the switch says."""
 
     sessions: SessionStore
     memories: MemoryStore
     session: Session
     turn: Turn
-    composition: Composed
-    exchange: Exchange
-    settled: bool = False
+    reply: RenderedReply
+    exchange: HttpExchange
+    done: bool = False
 
-    def keep_whole(self) -> None:
+    def on_complete(self) -> None:
         """Keep the turn of an answer that reaches its end."""
-        self._keep(self.composition.text)
+        self._save(self.reply.text)
         if self.turn.memory_id is not None:
-            self.memories.store(self.turn.memory_id, self.turn.prompt)
+            self.memories.store_facts(self.turn.memory_id, self.turn.prompt)
 
-    def keep_broken(self) -> None:
+    def on_abort(self) -> None:
         """Keep or drop the turn of one that has not reached its end, and will not."""
-        if self.settled:
+        if self.done:
             return
-        frames = self.exchange.record.frames_sent if self.exchange.wants_stream else 0
+        frames_sent = self.exchange.record.frames_sent if self.exchange.wants_stream else 0
         if self.sessions.keep_aborted:
-            self._keep(self.composition.text_after(frames))
-        self.settled = True
+            self._save(self.reply.text_after(frames_sent))
+        self.done = True
 
-    def _keep(self, answer: str) -> None:
-        self.sessions.add(self.session, Round(self.turn.prompt, answer))
-        self.settled = True
+    def _save(self, answer: str) -> None:
+        self.sessions.add_round(self.session, Round(self.turn.prompt, answer))
+        self.done = True

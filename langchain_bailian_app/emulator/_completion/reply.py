@@ -5,17 +5,20 @@ from dataclasses import replace
 from typing import Any, Protocol
 
 from langchain_bailian_app.emulator._apps.app import App
-from langchain_bailian_app.emulator._apps.scripts import reasoning_of, reply_of
+from langchain_bailian_app.emulator._apps.scripts import build_reasoning, build_reply
 from langchain_bailian_app.emulator._apps.turn import Reply, Turn
-from langchain_bailian_app.emulator._completion.frames import Composition
-from langchain_bailian_app.emulator._completion.request import Call
-from langchain_bailian_app.emulator._completion.thoughts import reference_of, steps_of
-from langchain_bailian_app.emulator._completion.workflow_frames import WorkflowComposition, mode_of
+from langchain_bailian_app.emulator._completion.frames import RenderedAgentReply
+from langchain_bailian_app.emulator._completion.request import CompletionRequest
+from langchain_bailian_app.emulator._completion.thoughts import build_reference, build_steps
+from langchain_bailian_app.emulator._completion.workflow_frames import (
+    RenderedWorkflowReply,
+    resolve_stream_mode,
+)
 from langchain_bailian_app.emulator._completion.workflow_run import run_workflow
-from langchain_bailian_app.emulator.text import TokenCounter, cut, without_markers
+from langchain_bailian_app.emulator.text import TokenCounter, split_into_pieces, strip_markers
 
 
-class Composed(Protocol):
+class RenderedReply(Protocol):
     """A reply with nothing left open."""
 
     @property
@@ -31,89 +34,93 @@ class Composed(Protocol):
         """How many frames the stream has."""
 
     @property
-    def paces(self) -> int:
+    def duration_frames(self) -> int:
         """How many frames' time the reply takes without a stream."""
 
-    def text_after(self, frames: int) -> str:
+    def text_after(self, frames_sent: int) -> str:
         """The text that this many frames of the stream have carried."""
 
-    def whole(self) -> dict[str, Any]:
+    def full_payload(self) -> dict[str, Any]:
         """The JSON of a reply that is not streamed."""
 
-    def stream(self) -> Iterator[dict[str, Any]]:
+    def frame_payloads(self) -> Iterator[dict[str, Any]]:
         """The JSON of each frame."""
 
 
-def composed(app: App, call: Call, turn: Turn, request_id: str) -> Composed:
+def render_reply(app: App, request: CompletionRequest, turn: Turn, request_id: str) -> RenderedReply:
     """Settle everything a reply leaves open.
 
     Raises:
         RequestRefused: A script failed, or there is no such `flow_stream_mode`.
     """
     if app.kind == "workflow":
-        return _workflow(app, call, turn, request_id)
-    return _spoken(app, call, turn, request_id)
+        return _render_workflow_reply(app, request, turn, request_id)
+    return _render_agent_reply(app, request, turn, request_id)
 
 
-def _workflow(app: App, call: Call, turn: Turn, request_id: str) -> WorkflowComposition:
-    shows_thoughts = app.shows_thoughts(asked=call.has_thoughts)
-    return WorkflowComposition(
+def _render_workflow_reply(
+    app: App, request: CompletionRequest, turn: Turn, request_id: str
+) -> RenderedWorkflowReply:
+    shows_thoughts = app.shows_thoughts(asked=request.has_thoughts)
+    return RenderedWorkflowReply(
         request_id=request_id,
         session_id=turn.session_id,
-        mode=mode_of(call.flow_stream_mode, shows_thoughts=shows_thoughts),
-        course=run_workflow(app, turn),
+        mode=resolve_stream_mode(request.flow_stream_mode, shows_thoughts=shows_thoughts),
+        workflow_run=run_workflow(app, turn),
         shows_thoughts=shows_thoughts,
-        incremental=call.incremental and not app.ignores_incremental,
+        incremental=request.incremental and not app.ignores_incremental,
         completed_as_text=app.completed_as_text,
         end_repeats=app.end_repeats,
     )
 
 
-def _spoken(app: App, call: Call, turn: Turn, request_id: str) -> Composition:
-    shows_references, marks = _references(app, call)
-    reply = reply_of(app, turn, cites=marks)
-    if not marks and app.kind != "agent":
-        reply = _unmarked(reply)
-    shows_thoughts = app.shows_thoughts(asked=call.has_thoughts)
+def _render_agent_reply(
+    app: App, request: CompletionRequest, turn: Turn, request_id: str
+) -> RenderedAgentReply:
+    shows_references, has_markers = _citation_style(app, request)
+    reply = build_reply(app, turn, cite=has_markers)
+    if not has_markers and app.kind != "agent":
+        reply = _remove_citations(reply)
+    shows_thoughts = app.shows_thoughts(asked=request.has_thoughts)
     references = reply.references
     if references is None:
-        references = [reference_of(hit) for hit in turn.hits] if shows_references else []
-    steps = steps_of(turn) if reply.steps is None else reply.steps
-    return Composition(
+        references = [build_reference(hit) for hit in turn.hits] if shows_references else []
+    steps = build_steps(turn) if reply.steps is None else reply.steps
+    return RenderedAgentReply(
         request_id=request_id,
         session_id=turn.session_id,
         text=reply.text,
-        pieces=cut(reply.text) if reply.pieces is None else reply.pieces,
-        reasoning=reasoning_of(reply, turn) if shows_thoughts else "",
+        pieces=split_into_pieces(reply.text) if reply.pieces is None else reply.pieces,
+        reasoning=build_reasoning(reply, turn) if shows_thoughts else "",
         steps=steps if shows_thoughts else [],
         references=references,
         finish_reason=reply.finish_reason,
-        model_id=call.model_id or app.model_id,
-        input_tokens=_input_tokens(turn),
+        model_id=request.model_id or app.model_id,
+        input_tokens=_count_input_tokens(turn),
         usage=reply.usage,
-        incremental=call.incremental and not app.ignores_incremental,
+        incremental=request.incremental and not app.ignores_incremental,
         repeat_steps=app.repeat_steps,
-        unmarked=shows_references and not marks,
+        lists_all_references=shows_references and not has_markers,
     )
 
 
-def _references(app: App, call: Call) -> tuple[bool, bool]:
+def _citation_style(app: App, request: CompletionRequest) -> tuple[bool, bool]:
     """Whether a reply lists references, and whether its text has markers."""
     if app.kind == "agent2":
         return False, False
     # What a request to the legacy application asks for beats the console.
-    if call.reference_type is not None:
-        return True, call.reference_type == "indexed"
+    if request.reference_type is not None:
+        return True, request.reference_type == "indexed"
     return app.show_references, app.show_references
 
 
-def _unmarked(reply: Reply) -> Reply:
+def _remove_citations(reply: Reply) -> Reply:
     """A reply without markers; its own pieces may have cut them, so they are made anew."""
-    text = without_markers(reply.text)
+    text = strip_markers(reply.text)
     return reply if text == reply.text else replace(reply, text=text, pieces=None)
 
 
-def _input_tokens(turn: Turn) -> int:
-    said = "".join(r.prompt + r.answer for r in turn.history)
-    found = "".join(hit.chunk.content for hit in turn.hits)
-    return TokenCounter(turn.system + said + found + turn.prompt).tokens
+def _count_input_tokens(turn: Turn) -> int:
+    history_text = "".join(r.prompt + r.answer for r in turn.history)
+    hits_text = "".join(hit.chunk.content for hit in turn.hits)
+    return TokenCounter(turn.system + history_text + hits_text + turn.prompt).tokens

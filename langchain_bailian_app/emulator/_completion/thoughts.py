@@ -11,28 +11,28 @@ from langchain_bailian_app.emulator._apps.turn import Turn
 from langchain_bailian_app.emulator._knowledge.knowledge_base import Hit
 
 
-def steps_of(turn: Turn) -> list[dict[str, Any]]:
+def build_steps(turn: Turn) -> list[dict[str, Any]]:
     """The steps before an answer: memory, then retrieval."""
     steps = []
     if turn.memory_id is not None:
-        steps.append(_memory(turn.memory_id, turn.prompt, turn.memories))
+        steps.append(_build_memory_step(turn.memory_id, turn.prompt, turn.memories))
     if turn.searched:
-        steps.append(_retrieval(turn.hits))
+        steps.append(_build_retrieval_step(turn.hits))
     return steps
 
 
-def reasoning_entry(thought: str) -> dict[str, Any]:
+def build_reasoning_entry(reasoning: str) -> dict[str, Any]:
     """A piece of reasoning; the service repeats it under `response`."""
     return {
-        "thought": thought,
+        "thought": reasoning,
         "action_type": "reasoning",
-        "response": thought,
+        "response": reasoning,
         "action_name": "思考过程",
         "action": "reasoning",
     }
 
 
-def reference_of(hit: Hit) -> dict[str, Any]:
+def build_reference(hit: Hit) -> dict[str, Any]:
     """A `doc_references` entry; `index_id` is a string."""
     reference: dict[str, Any] = {
         "images": list(hit.chunk.images),
@@ -47,18 +47,18 @@ def reference_of(hit: Hit) -> dict[str, Any]:
     return reference
 
 
-def _retrieval(hits: Iterable[Hit]) -> dict[str, Any]:
+def _build_retrieval_step(hits: Iterable[Hit]) -> dict[str, Any]:
     return {
         "action_input_stream": "{}",
         "action_type": "agentRag",
-        "observation": _compact([_observed(hit) for hit in hits]),
+        "observation": _compact_json([_build_observed_hit(hit) for hit in hits]),
         "action_name": "知识检索",
         "action": "rag",
         "arguments": "{}",
     }
 
 
-def _observed(hit: Hit) -> dict[str, Any]:
+def _build_observed_hit(hit: Hit) -> dict[str, Any]:
     chunk = hit.chunk
     item: dict[str, Any] = {
         "content": chunk.content,
@@ -77,17 +77,17 @@ def _observed(hit: Hit) -> dict[str, Any]:
     return item
 
 
-def _memory(memory_id: str, query: str, memories: Iterable[str]) -> dict[str, Any]:
-    arguments = _compact({"memory_id": memory_id, "query": query})
+def _build_memory_step(memory_id: str, query: str, memories: Iterable[str]) -> dict[str, Any]:
+    arguments = _compact_json({"memory_id": memory_id, "query": query})
     return {
         "action_input_stream": arguments,
         "action_type": "api",
-        "observation": _compact(list(memories)),
+        "observation": _compact_json(list(memories)),
         "action_name": "长期记忆检索",
         "action": "memory",
         "arguments": arguments,
     }
 
 
-def _compact(value: object) -> str:
+def _compact_json(value: object) -> str:
     return json.dumps(value, ensure_ascii=False, separators=(",", ":"))

@@ -8,68 +8,75 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from langchain_bailian_app.emulator._completion.workflow_run import Course, NodeRun, Said, Step
+from langchain_bailian_app.emulator._completion.workflow_run import (
+    NodeOutput,
+    NodeRun,
+    RunEvent,
+    WorkflowRun,
+)
 from langchain_bailian_app.emulator._completion.workflow_usage import (
     Frame,
     ModelUsage,
-    compact,
+    compact_json,
     result_json,
 )
 
 
-def message_frames(
-    course: Course, *, every_node: bool, completed_as_text: bool, end_repeats: bool
+def build_message_frames(
+    workflow_run: WorkflowRun, *, every_node: bool, completed_as_text: bool, end_repeats: bool
 ) -> Iterator[Frame]:
     """The frames before the last one, which has no `workflow_message`."""
     usage = ModelUsage()
-    told = _Told(course, completed_as_text=completed_as_text)
-    for step in course.steps:
-        run = step.run
+    builder = _MessageFrameBuilder(workflow_run, completed_as_text=completed_as_text)
+    for event in workflow_run.events:
+        run = event.run
         # As in the documented example, a model is counted when it has ended.
-        if step.kind == "end":
-            usage.add(run, run.said)
+        if event.kind == "end":
+            usage.add(run, run.output)
         if not (every_node or run.node.speaks):
             continue
-        silent = every_node and run.repeated is not None and not end_repeats
-        if step.kind == "end":
-            whole = not (run.node.comes_in_pieces or silent)
-            yield told.frame(step, run.said if whole else None, usage)
-        elif step.kind == "piece" and run.node.comes_in_pieces and not silent:
-            yield told.frame(step, step.said, usage)
+        is_suppressed = every_node and run.repeated_run is not None and not end_repeats
+        if event.kind == "end":
+            in_one_block = not (run.node.comes_in_pieces or is_suppressed)
+            yield builder.build_frame(event, run.output if in_one_block else None, usage)
+        elif event.kind == "output" and run.node.comes_in_pieces and not is_suppressed:
+            yield builder.build_frame(event, event.output, usage)
 
 
 @dataclass
-class _Told:
+class _MessageFrameBuilder:
     """Frames of `workflow_message`, counted for each node."""
 
-    course: Course
+    workflow_run: WorkflowRun
     completed_as_text: bool
-    counted: Counter[str] = field(default_factory=Counter)
+    frame_counts: Counter[str] = field(default_factory=Counter)
 
-    def frame(self, step: Step, said: Said | None, usage: ModelUsage) -> Frame:
+    def build_frame(self, event: RunEvent, output: NodeOutput | None, usage: ModelUsage) -> Frame:
         """One frame; with nothing said it only tells that its node has ended."""
-        run, ended = step.run, step.kind == "end"
-        self.counted[run.node_id] += 1
+        run, has_ended = event.run, event.kind == "end"
+        self.frame_counts[run.node_id] += 1
         message = {
-            "node_status": run.node.status if ended else "executing",
+            "node_status": run.node.status if has_ended else "executing",
             "node_type": run.node.type,
-            "node_msg_seq_id": self.counted[run.node_id],
+            "node_msg_seq_id": self.frame_counts[run.node_id],
             "node_name": run.node.name,
-            "message": {"content": self._content(run, said), "role": "assistant"},
-            "node_is_completed": self._flag(ended and run.node.status != "paused"),
+            "message": {"content": self._format_content(run, output), "role": "assistant"},
+            "node_is_completed": self._format_flag(has_ended and run.node.status != "paused"),
             "node_id": run.node_id,
         }
-        spoken = said.result if said and run.node.speaks else ""
-        return Frame({"workflow_message": message}, usage.snapshot(), spoken)
+        visible_text = output.result if output and run.node.speaks else ""
+        return Frame({"workflow_message": message}, usage.snapshot(), visible_text)
 
-    def _flag(self, value: bool) -> bool | str:
+    def _format_flag(self, value: bool) -> bool | str:
         return str(value).lower() if self.completed_as_text else value
 
-    def _content(self, run: NodeRun, said: Said | None) -> str:
+    def _format_content(self, run: NodeRun, output: NodeOutput | None) -> str:
         """Plain text of what is meant for the user, JSON of all else."""
-        if said is None or run.node.speaks:
-            return said.result if said else ""
+        if output is None or run.node.speaks:
+            return output.result if output else ""
         if run.node.type == "Start":
-            given: Any = {"user": self.course.variables} if run.node.inputs is None else run.node.inputs
-            return compact(given)
-        return result_json(said, thinks=run.node.is_model)
+            inputs: Any = (
+                {"user": self.workflow_run.variables} if run.node.inputs is None else run.node.inputs
+            )
+            return compact_json(inputs)
+        return result_json(output, with_reasoning=run.node.is_model)

@@ -7,81 +7,91 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from langchain_bailian_app.emulator._completion.workflow_run import Course, NodeRun, Said, Step
+from langchain_bailian_app.emulator._completion.workflow_run import (
+    NodeOutput,
+    NodeRun,
+    RunEvent,
+    WorkflowRun,
+)
 from langchain_bailian_app.emulator._completion.workflow_usage import (
     Frame,
     ModelUsage,
-    compact,
+    compact_json,
     result_json,
 )
 
 
-def thoughts_of(course: Course) -> list[dict[str, str]]:
+def build_thoughts(workflow_run: WorkflowRun) -> list[dict[str, str]]:
     """All nodes, as a reply without a stream has them."""
-    return [_Entry(run, run.node.name, run.node.status, run.said).thought() for run in course.runs]
+    return [
+        _NodeState(run, run.node.name, run.node.status, run.output).to_thought()
+        for run in workflow_run.node_runs
+    ]
 
 
-def thought_frames(course: Course, *, incremental: bool) -> Iterator[Frame]:
+def build_thought_frames(workflow_run: WorkflowRun, *, incremental: bool) -> Iterator[Frame]:
     """The frames; of the last one the text and the reason of its end are missing."""
     usage = ModelUsage()
-    entries: dict[str, _Entry] = {}
+    node_states: dict[str, _NodeState] = {}
     yield Frame({}, {})
-    said = ""
-    for number, step in enumerate(course.steps):
-        usage.add(step.run, step.said)
-        entries.setdefault(step.run.node_id, _Entry(step.run)).take(step)
-        said += step.said.result if step.run.node.speaks else ""
-        if _goes_on(step, course.steps[number + 1 : number + 2]):
+    text = ""
+    for index, event in enumerate(workflow_run.events):
+        usage.add(event.run, event.output)
+        node_states.setdefault(event.run.node_id, _NodeState(event.run)).apply(event)
+        text += event.output.result if event.run.node.speaks else ""
+        if _shares_frame_with_next(event, workflow_run.events[index + 1 : index + 2]):
             continue
-        thoughts = [entry.thought() for entry in entries.values()]
-        yield Frame({"thoughts": thoughts}, usage.snapshot(), said)
-        said = ""
+        thoughts = [state.to_thought() for state in node_states.values()]
+        yield Frame({"thoughts": thoughts}, usage.snapshot(), text)
+        text = ""
         if incremental:
-            for entry in entries.values():
-                entry.said = Said()
+            for state in node_states.values():
+                state.output = NodeOutput()
 
 
-def _goes_on(step: Step, following: Sequence[Step]) -> bool:
-    """Whether the next step is told in the same frame.
+def _shares_frame_with_next(event: RunEvent, next_events: Sequence[RunEvent]) -> bool:
+    """Whether the next event is told in the same frame.
 
     As recorded, the end of a node comes with its last piece, and the beginning of a node with the end
     of another that has said something.
     """
     return any(
-        (later.kind == "end" and later.run is step.run)
-        or (later.kind == "begin" and step.kind == "end" and step.run.node.type != "Start")
-        for later in following
+        (next_event.kind == "end" and next_event.run is event.run)
+        or (next_event.kind == "start" and event.kind == "end" and event.run.node.type != "Start")
+        for next_event in next_events
     )
 
 
 @dataclass
-class _Entry:
+class _NodeState:
     """What is known of a node."""
 
     run: NodeRun
     name: str = ""
     status: str = "executing"
-    said: Said = field(default_factory=Said)
+    output: NodeOutput = field(default_factory=NodeOutput)
 
-    def take(self, step: Step) -> None:
+    def apply(self, event: RunEvent) -> None:
         """Note what the node has done."""
         # As recorded: until a node says something, its id stands for its name.
-        self.name = self.run.node_id if step.kind == "begin" else self.run.node.name
-        if step.kind == "end":
+        self.name = self.run.node_id if event.kind == "start" else self.run.node.name
+        if event.kind == "end":
             self.status = self.run.node.status
-        result, reasoning = self.said
-        self.said = Said(result + step.said.result, reasoning + step.said.reasoning)
+        result, reasoning = self.output
+        self.output = NodeOutput(result + event.output.result, reasoning + event.output.reasoning)
 
-    def thought(self) -> dict[str, str]:
+    def to_thought(self) -> dict[str, str]:
         """An entry of `thoughts`."""
         node = self.run.node
-        shown: dict[str, Any] = {"nodeName": self.name}
+        response: dict[str, Any] = {"nodeName": self.name}
         if node.inputs is not None:
-            shown["nodeInput"] = compact(node.inputs)
+            response["nodeInput"] = compact_json(node.inputs)
         # A Start node has no result in the recording.
-        if node.type != "Start" or self.run.said.result:
-            shown["nodeResult"] = result_json(self.said, thinks=bool(self.run.said.reasoning))
-        shown |= {"nodeType": node.type, "nodeStatus": self.status, "nodeId": self.run.node_id}
+        if node.type != "Start" or self.run.output.result:
+            response["nodeResult"] = result_json(
+                self.output, with_reasoning=bool(self.run.output.reasoning)
+            )
+        response |= {"nodeType": node.type, "nodeStatus": self.status, "nodeId": self.run.node_id}
         if self.status == "success":
-            shown["nodeExecTime"] = f"{node.exec_ms}ms"
-        return {"response": compact(shown)}
+            response["nodeExecTime"] = f"{node.exec_ms}ms"
+        return {"response": compact_json(response)}

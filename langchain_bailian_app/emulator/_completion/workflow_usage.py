@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from langchain_bailian_app.emulator._completion.workflow_run import NodeRun, Said
+from langchain_bailian_app.emulator._completion.workflow_run import NodeOutput, NodeRun
 from langchain_bailian_app.emulator.text import TokenCounter
 
 
@@ -14,23 +14,23 @@ class Frame(NamedTuple):
 
     output: Mapping[str, Any]
     usage: dict[str, Any]
-    said: str = ""
+    text: str = ""
 
 
 @dataclass
-class _Spent:
+class _NodeUsage:
     """What the model of a node has used so far."""
 
     run: NodeRun
-    counter: TokenCounter
+    token_counter: TokenCounter
 
-    def entries(self) -> list[Mapping[str, Any]]:
+    def build_entries(self) -> list[Mapping[str, Any]]:
         if self.run.reply.usage is not None:
             return list(self.run.reply.usage)
         return [
             {
                 "input_tokens": self.run.input_tokens,
-                "output_tokens": self.counter.tokens,
+                "output_tokens": self.token_counter.tokens,
                 "model_id": self.run.model_id,
             }
         ]
@@ -40,25 +40,29 @@ class ModelUsage:
     """`usage` of a workflow: an entry for each LLM node, once it has spoken; `{}` before that."""
 
     def __init__(self) -> None:
-        self._spent: dict[str, _Spent] = {}
+        self._usage_by_node: dict[str, _NodeUsage] = {}
 
-    def add(self, run: NodeRun, said: Said) -> None:
+    def add(self, run: NodeRun, output: NodeOutput) -> None:
         """Count what a node has said; only models cost anything."""
-        if run.node.is_model and (said.result or said.reasoning):
-            spent = self._spent.setdefault(run.node_id, _Spent(run, TokenCounter()))
-            spent.counter.add(said.reasoning + said.result)
+        if run.node.is_model and (output.result or output.reasoning):
+            node_usage = self._usage_by_node.setdefault(run.node_id, _NodeUsage(run, TokenCounter()))
+            node_usage.token_counter.add(output.reasoning + output.result)
 
     def snapshot(self) -> dict[str, Any]:
         """The usage so far."""
-        models = [entry for spent in self._spent.values() for entry in spent.entries()]
+        models = [
+            entry for node_usage in self._usage_by_node.values() for entry in node_usage.build_entries()
+        ]
         return {"models": models} if models else {}
 
 
-def compact(value: object) -> str:
+def compact_json(value: object) -> str:
     """JSON inside JSON is compact."""
     return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
 
 
-def result_json(said: Said, *, thinks: bool) -> str:
+def result_json(output: NodeOutput, *, with_reasoning: bool) -> str:
     """The result of a node, with `reasoningContent` beside it if it thinks."""
-    return compact({"result": said.result, **({"reasoningContent": said.reasoning} if thinks else {})})
+    return compact_json(
+        {"result": output.result, **({"reasoningContent": output.reasoning} if with_reasoning else {})}
+    )

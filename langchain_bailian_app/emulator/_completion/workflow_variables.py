@@ -9,38 +9,38 @@ from collections.abc import Mapping
 from typing import Any
 
 from langchain_bailian_app.emulator._http.errors import refuse
-from langchain_bailian_app.emulator._http.fields import typed
+from langchain_bailian_app.emulator._http.fields import get_typed
 
-_PLACE = re.compile(r"\$\{\s*([^{}]+?)\s*\}")
+_PLACEHOLDER = re.compile(r"\$\{\s*([^{}]+?)\s*\}")
 
 
-def check_variables(declared: Mapping[str, type], given: Mapping[str, Any]) -> None:
+def check_variables(declared: Mapping[str, type], values: Mapping[str, Any]) -> None:
     """Refuse a call that leaves out a variable of the Start node, or gives one of another type.
 
     Raises:
         RequestRefused: The first of them, by name.
     """
-    for name, kind in declared.items():
-        if given.get(name) is None:
+    for name, expected_type in declared.items():
+        if values.get(name) is None:
             refuse("InvalidParameter", f"Required variable {name} is missing from biz_params.")
         # A whole number is a number.
-        if not (kind is float and _is_number(given[name])):
-            typed(given, name, kind)
+        if not (expected_type is float and _is_number(values[name])):
+            get_typed(values, name, expected_type)
 
 
-def as_text(value: object) -> str:
+def to_text(value: object) -> str:
     """A text as it is, anything else as JSON."""
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
-def filled(template: str, values: Mapping[str, Any]) -> str:
+def fill_template(template: str, values: Mapping[str, Any]) -> str:
     """Fill a template; a name without a value stays as it is."""
 
-    def value(match: re.Match[str]) -> str:
+    def replacement(match: re.Match[str]) -> str:
         name = match.group(1)
-        return as_text(values[name]) if name in values else match.group(0)
+        return to_text(values[name]) if name in values else match.group(0)
 
-    return _PLACE.sub(value, template)
+    return _PLACEHOLDER.sub(replacement, template)
 
 
 def _is_number(value: object) -> bool:

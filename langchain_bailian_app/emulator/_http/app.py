@@ -12,12 +12,12 @@ from starlette.routing import Route, Router
 from starlette.types import Receive, Scope, Send
 
 from langchain_bailian_app.emulator._http.errors import RequestRefused, refuse
-from langchain_bailian_app.emulator._http.exchange import Exchange, received
+from langchain_bailian_app.emulator._http.exchange import HttpExchange, read_request
 from langchain_bailian_app.emulator._http.recorder import RecordedRequest
 
 logger = logging.getLogger("langchain_bailian_app.emulator")
 
-Endpoint: TypeAlias = Callable[[Exchange, str], Awaitable[None]]
+Endpoint: TypeAlias = Callable[[HttpExchange, str], Awaitable[None]]
 """Gets the exchange, and the id in the path, which is empty if there is none."""
 
 
@@ -27,71 +27,75 @@ class Gateway:
 
     api_key: str
     requests: list[RecordedRequest]
-    drop: Callable[[tuple[str, int]], None]
+    drop_connection: Callable[[tuple[str, int]], None]
 
-    def router(
+    def build_router(
         self,
         *,
         completion: Endpoint,
         retrieve: Endpoint,
         find_pipeline: Endpoint,
-        more: Sequence[Route] = (),
+        extra_routes: Sequence[Route] = (),
     ) -> Router:
         """The routes of the service, and others; any other path is `NotFound`."""
         routes = [
             self._route("POST", "/apps/{app_id}/completion", completion),
             self._route("POST", "/indices/pipeline/{pipeline_id}/retrieve", retrieve),
             self._route("GET", "/indices/pipeline_simple", find_pipeline),
-            *more,
+            *extra_routes,
         ]
-        return Router(routes, default=_Served(self, _not_found), redirect_slashes=False)
+        return Router(routes, default=_AsgiEndpoint(self, _not_found), redirect_slashes=False)
 
     def _route(self, method: str, path: str, endpoint: Endpoint) -> Route:
-        return Route(f"/api/v1{path}", _Served(self, endpoint), methods=[method])
+        return Route(f"/api/v1{path}", _AsgiEndpoint(self, endpoint), methods=[method])
 
-    def check_key(self, exchange: Exchange) -> None:
+    def check_api_key(self, exchange: HttpExchange) -> None:
         """Refuse a wrong or missing key.
 
         Raises:
             RequestRefused: The key is not the emulator's.
         """
-        given = exchange.headers.get("authorization", "")
-        if not given:
+        authorization = exchange.headers.get("authorization", "")
+        if not authorization:
             refuse("InvalidApiKey", "No API-key provided.")
-        if given != f"Bearer {self.api_key}":
+        if authorization != f"Bearer {self.api_key}":
             refuse("InvalidApiKey")
 
 
 @dataclass(eq=False)
-class _Served:
+class _AsgiEndpoint:
     """An endpoint as an ASGI application."""
 
     gateway: Gateway
     endpoint: Endpoint
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        exchange = await received(
-            scope, receive, send, requests=self.gateway.requests, drop=self.gateway.drop
+        exchange = await read_request(
+            scope,
+            receive,
+            send,
+            requests=self.gateway.requests,
+            drop_connection=self.gateway.drop_connection,
         )
         if exchange is None:
             return
         record, ids = exchange.record, scope.get("path_params", {})
         try:
-            self.gateway.check_key(exchange)
+            self.gateway.check_api_key(exchange)
             await self.endpoint(exchange, next(iter(ids.values()), ""))
         except RequestRefused as refused:
-            await exchange.refuse(refused.reply)
+            await exchange.send_error(refused.reply)
         finally:
-            fate = "finished" if record.finished else "client gone"
+            outcome = "finished" if record.finished else "client gone"
             logger.info(
                 "%s %s -> %s, %d frame(s), %s",
                 record.method,
                 record.path,
                 record.status,
                 record.frames_sent,
-                fate,
+                outcome,
             )
 
 
-async def _not_found(_exchange: Exchange, _id: str) -> None:
+async def _not_found(_exchange: HttpExchange, _id: str) -> None:
     refuse("NotFound")

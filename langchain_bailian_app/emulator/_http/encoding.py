@@ -5,14 +5,14 @@ from collections.abc import Mapping
 from typing import Any
 
 
-def event_bytes(number: int, payload: Mapping[str, Any], *, status: int | None = None) -> bytes:
+def encode_event(number: int, payload: Mapping[str, Any], *, status: int | None = None) -> bytes:
     """One frame on the wire; with a `status` it is an in-stream error."""
     event = "result" if status is None else "error"
-    head = f"id:{number}\nevent:{event}\n:HTTP_STATUS/{status or 200}\ndata:".encode()
-    return head + json_bytes(payload) + b"\n\n"
+    prefix = f"id:{number}\nevent:{event}\n:HTTP_STATUS/{status or 200}\ndata:".encode()
+    return prefix + encode_json(payload) + b"\n\n"
 
 
-def json_bytes(payload: Mapping[str, Any]) -> bytes:
+def encode_json(payload: Mapping[str, Any]) -> bytes:
     """Compact JSON with characters as they are."""
     try:
         return json.dumps(payload, ensure_ascii=False, separators=(",", ":")).encode()

@@ -39,7 +39,7 @@ _NOT_FOUND = {
     "ModelNotFound": "Model can not be found.",
     "NotFound": "Not found.",
 }
-_TOO_MANY = {
+_TOO_MANY_REQUESTS = {
     "Throttling": "Requests throttling triggered.",
     "Throttling.RateQuota": "Requests rate limit exceeded, please try again later.",
     "Throttling.BurstRate": "Request rate increased too quickly, please slow down.",
@@ -48,7 +48,7 @@ _TOO_MANY = {
     "PrepaidBillOverdue": "The prepaid bill is overdue.",
     "PostpaidBillOverdue": "The postpaid bill is overdue.",
 }
-_BROKEN = {
+_SERVER_ERROR = {
     "InternalError": "An internal error has occurred, please try again later.",
     "InternalError.Algo": "An internal error has occurred during execution.",
     "SystemError": "An system error has occurred, please try again later.",
@@ -71,8 +71,8 @@ ERRORS: Mapping[str, tuple[int, str]] = MappingProxyType(
             (401, _UNAUTHORIZED),
             (403, _FORBIDDEN),
             (404, _NOT_FOUND),
-            (429, _TOO_MANY),
-            (500, _BROKEN),
+            (429, _TOO_MANY_REQUESTS),
+            (500, _SERVER_ERROR),
             (503, _UNAVAILABLE),
         )
         for code, message in messages.items()
@@ -117,8 +117,8 @@ class ErrorReply:
         if code not in ERRORS:
             msg = f"There is no code {code!r} in the table ERRORS; there are {sorted(ERRORS)}."
             raise ValueError(msg)
-        status, usual_message = ERRORS[code]
-        return cls(status, code, message or usual_message, headers or {}, times, in_stream_after)
+        status, default_message = ERRORS[code]
+        return cls(status, code, message or default_message, headers or {}, times, in_stream_after)
 
     def take(self) -> bool:
         """Count one use; `False` when the refusal is used up."""

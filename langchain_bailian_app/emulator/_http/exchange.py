@@ -18,9 +18,9 @@ from typing import Any
 from starlette.requests import ClientDisconnect, Request
 from starlette.types import Receive, Scope, Send
 
-from langchain_bailian_app.emulator._http.encoding import json_bytes
+from langchain_bailian_app.emulator._http.encoding import encode_json
 from langchain_bailian_app.emulator._http.errors import ErrorReply, refuse
-from langchain_bailian_app.emulator._http.recorder import RecordedRequest, record_of
+from langchain_bailian_app.emulator._http.recorder import RecordedRequest, record_request
 
 _VARY = "Origin,Access-Control-Request-Method,Access-Control-Request-Headers"
 JSON = "application/json"
@@ -29,7 +29,7 @@ _UNAUTHORIZED = 401
 
 
 @dataclass(eq=False)
-class Exchange:
+class HttpExchange:
     """A request that was read, and the way back to its client.
 
     Attributes:
@@ -38,8 +38,8 @@ class Exchange:
         content: Its body.
         receive: The ASGI channel that tells when the client goes.
         send: The ASGI channel to the client.
-        drop: Closes the connection without a proper end of the body.
-        over: Called when nothing more will be written, just before the record says so.
+        drop_connection: Closes the connection without a proper end of the body.
+        on_end: Called when nothing more will be written, just before the record says so.
     """
 
     record: RecordedRequest
@@ -47,8 +47,8 @@ class Exchange:
     content: bytes
     receive: Receive
     send: Send
-    drop: Callable[[], None]
-    over: Callable[[], None] = lambda: None
+    drop_connection: Callable[[], None]
+    on_end: Callable[[], None] = lambda: None
     request_id: str = field(default_factory=lambda: str(uuid.uuid4()))
     arrived_ms: int = field(default_factory=lambda: time.time_ns() // 1_000_000)
 
@@ -73,56 +73,56 @@ class Exchange:
             refuse("BadRequest.IllegalInput")
         return body
 
-    async def refuse(self, reply: ErrorReply) -> None:
+    async def send_error(self, reply: ErrorReply) -> None:
         """Write a refusal with its HTTP status."""
-        headers = {"vary": "Accept-Encoding", **self._timing()}
+        headers = {"vary": "Accept-Encoding", **self._timing_headers()}
         # The recorded 401 has no content type.
         if reply.status != _UNAUTHORIZED:
             headers["content-type"] = JSON
-        await self._write_json(reply.status, reply.body(self.request_id), {**headers, **reply.headers})
+        await self._send_json(reply.status, reply.body(self.request_id), {**headers, **reply.headers})
 
-    async def answer(
+    async def send_json(
         self,
         payload: Mapping[str, Any],
         *,
-        after: float = 0.0,
-        before: Callable[[], None] | None = None,
+        delay: float = 0.0,
+        before_send: Callable[[], None] | None = None,
     ) -> None:
-        """Write a whole answer, `after` seconds of generation, and call `before` just then."""
+        """Write a whole answer, `delay` seconds of generation, and call `before_send` just then."""
         headers = self._app_headers(finished=True)
         headers |= {"content-type": JSON, "vary": f"{_VARY}, Accept-Encoding"}
-        await self._write_json(200, payload, headers, after=after, before=before)
+        await self._send_json(200, payload, headers, delay=delay, before_send=before_send)
 
-    async def stream(
+    async def send_stream(
         self,
-        pieces: Iterable[bytes],
+        frames: Iterable[bytes],
         *,
         pace: float,
-        before: Mapping[int, Callable[[], None]],
+        before_frame: Mapping[int, Callable[[], None]],
         stall_after: int | None = None,
         cut_after: int | None = None,
     ) -> None:
-        """Write a stream frame by frame; the arguments are those of `write`."""
+        """Write a stream frame by frame; the arguments are those of `send_chunks`."""
         headers = self._app_headers(finished=False)
         headers |= {"content-type": EVENT_STREAM, "vary": _VARY}
-        await self.write(
+        await self.send_chunks(
             200,
             headers,
-            pieces,
+            frames,
             pace=pace,
-            before=before,
+            before_chunk=before_frame,
             stall_after=stall_after,
             cut_after=cut_after,
         )
 
-    async def write(
+    async def send_chunks(
         self,
         status: int,
         headers: Mapping[str, str],
-        pieces: Iterable[bytes],
+        chunks: Iterable[bytes],
         *,
         pace: float = 0.0,
-        before: Mapping[int, Callable[[], None]] = MappingProxyType({}),
+        before_chunk: Mapping[int, Callable[[], None]] = MappingProxyType({}),
         stall_after: int | None = None,
         cut_after: int | None = None,
     ) -> None:
@@ -131,84 +131,88 @@ class Exchange:
         Args:
             status: HTTP status.
             headers: All headers but the date and the server's name.
-            pieces: The body; each piece is a chunk of its own.
+            chunks: The body; each piece is a chunk of its own.
             pace: Seconds before each piece.
-            before: What to do just before a piece is written, by its number from 1.
+            before_chunk: What to do just before a piece is written, by its number from 1.
             stall_after: Write nothing more after this many pieces, and wait for the client to go.
             cut_after: Drop the connection after this many pieces.
         """
         limits = [limit for limit in (stall_after, cut_after) if limit is not None]
 
         async def body() -> AsyncIterator[bytes]:
-            sent = 0
-            for piece in itertools.islice(pieces, min(limits, default=None)):
+            sent_count = 0
+            for chunk in itertools.islice(chunks, min(limits, default=None)):
                 # Even a pause of 0 lets the event loop see whether the client is still there.
                 await asyncio.sleep(pace)
-                sent += 1
-                if sent in before:
-                    before[sent]()
-                yield piece
-            if sent == cut_after:
-                self.drop()
-            if sent in limits:
+                sent_count += 1
+                if sent_count in before_chunk:
+                    before_chunk[sent_count]()
+                yield chunk
+            if sent_count == cut_after:
+                self.drop_connection()
+            if sent_count in limits:
                 await asyncio.Event().wait()
 
-        await self._while_connected(self._write(status, headers, body()))
+        await self._run_while_connected(self._send_response(status, headers, body()))
 
-    async def hang_up(self) -> None:
+    async def abort(self) -> None:
         """Drop the connection without a byte of a reply."""
-        self.drop()
-        await self._while_connected(_forever())
+        self.drop_connection()
+        await self._run_while_connected(_wait_forever())
 
-    async def _write(self, status: int, headers: Mapping[str, str], body: AsyncIterator[bytes]) -> None:
-        everything = {"date": formatdate(usegmt=True), "server": "bailian-emulator", **headers}
-        raw = [(name.lower().encode(), value.encode()) for name, value in everything.items()]
+    async def _send_response(
+        self, status: int, headers: Mapping[str, str], body: AsyncIterator[bytes]
+    ) -> None:
+        all_headers = {"date": formatdate(usegmt=True), "server": "bailian-emulator", **headers}
+        raw_headers = [(name.lower().encode(), value.encode()) for name, value in all_headers.items()]
         self.record.status = status
-        await self.send({"type": "http.response.start", "status": status, "headers": raw})
-        async for piece in body:
-            await self.send({"type": "http.response.body", "body": piece, "more_body": True})
+        await self.send({"type": "http.response.start", "status": status, "headers": raw_headers})
+        async for chunk in body:
+            await self.send({"type": "http.response.body", "body": chunk, "more_body": True})
             self.record.frames_sent += 1
         await self.send({"type": "http.response.body", "body": b"", "more_body": False})
 
-    async def _write_json(
+    async def _send_json(
         self,
         status: int,
         payload: Mapping[str, Any],
         headers: Mapping[str, str],
         *,
-        after: float = 0.0,
-        before: Callable[[], None] | None = None,
+        delay: float = 0.0,
+        before_send: Callable[[], None] | None = None,
     ) -> None:
-        content = json_bytes(payload)
+        content = encode_json(payload)
         if "gzip" in self.headers.get("accept-encoding", ""):
             content = gzip.compress(content, mtime=0)
             headers = {**headers, "content-encoding": "gzip"}
 
-        async def written() -> None:
-            await asyncio.sleep(after)
-            if before is not None:
-                before()
-            await self._write(status, {**headers, **self._timing()}, _only(content))
+        async def send_after_delay() -> None:
+            await asyncio.sleep(delay)
+            if before_send is not None:
+                before_send()
+            await self._send_response(
+                status, {**headers, **self._timing_headers()}, _iter_once(content)
+            )
 
-        await self._while_connected(written())
+        await self._run_while_connected(send_after_delay())
 
-    async def _while_connected(self, work: Coroutine[Any, Any, None]) -> None:
+    async def _run_while_connected(self, sending: Coroutine[Any, Any, None]) -> None:
         """Do the work, but only as long as the client is there."""
-        writer = asyncio.ensure_future(work)
-        watch = asyncio.ensure_future(self._client_gone())
+        send_task = asyncio.ensure_future(sending)
+        disconnect_task = asyncio.ensure_future(self._wait_for_disconnect())
         try:
-            await asyncio.wait({writer, watch}, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait({send_task, disconnect_task}, return_when=asyncio.FIRST_COMPLETED)
         finally:
-            finished = writer.done() and not writer.cancelled() and not writer.exception()
-            self.over()
+            finished = send_task.done() and not send_task.cancelled() and not send_task.exception()
+            self.on_end()
             self.record.end(finished=finished)
-            writer.cancel()
-            watch.cancel()
-            await asyncio.wait({writer, watch})
-        if not writer.cancelled():
-            writer.result()
+            send_task.cancel()
+            disconnect_task.cancel()
+            await asyncio.wait({send_task, disconnect_task})
+        if not send_task.cancelled():
+            send_task.result()
 
-    async def _client_gone(self) -> None:
+    async def _wait_for_disconnect(self) -> None:
         while (await self.receive())["type"] != "http.disconnect":
             pass
 
@@ -217,29 +221,29 @@ class Exchange:
             "x-request-id": self.request_id,
             "x-dashscope-timeout": "180",
             "x-dashscope-finished": "true" if finished else "false",
-            **self._timing(),
+            **self._timing_headers(),
         }
 
-    def _timing(self) -> dict[str, str]:
+    def _timing_headers(self) -> dict[str, str]:
         now = time.time_ns() // 1_000_000
-        cost = str(now - self.arrived_ms)
+        elapsed_ms = str(now - self.arrived_ms)
         return {
             "x-dashscope-call-gateway": "true",
-            "req-cost-time": cost,
+            "req-cost-time": elapsed_ms,
             "req-arrive-time": str(self.arrived_ms),
             "resp-start-time": str(now),
-            "x-envoy-upstream-service-time": cost,
+            "x-envoy-upstream-service-time": elapsed_ms,
         }
 
 
-async def received(
+async def read_request(
     scope: Scope,
     receive: Receive,
     send: Send,
     *,
     requests: list[RecordedRequest],
-    drop: Callable[[tuple[str, int]], None],
-) -> Exchange | None:
+    drop_connection: Callable[[tuple[str, int]], None],
+) -> HttpExchange | None:
     """Read a request and write it down; None if its client has gone."""
     request = Request(scope, receive)
     try:
@@ -247,7 +251,7 @@ async def received(
     except ClientDisconnect:
         return None
     headers = request.headers.items()
-    record = record_of(
+    record = record_request(
         request.method,
         request.url.path,
         headers,
@@ -257,12 +261,12 @@ async def received(
     )
     requests.append(record)
     client: tuple[str, int] = scope["client"]
-    return Exchange(record, dict(headers), content, receive, send, lambda: drop(client))
+    return HttpExchange(record, dict(headers), content, receive, send, lambda: drop_connection(client))
 
 
-async def _forever() -> None:
+async def _wait_forever() -> None:
     await asyncio.Event().wait()
 
 
-async def _only(content: bytes) -> AsyncIterator[bytes]:
+async def _iter_once(content: bytes) -> AsyncIterator[bytes]:
     yield content

@@ -11,29 +11,29 @@ from langchain_bailian_app.emulator._http.errors import refuse
 _T = TypeVar("_T")
 
 
-def refuse_value(name: str, wanted: str) -> NoReturn:
+def refuse_value(name: str, expected: str) -> NoReturn:
     """Refuse the value of a field.
 
     Raises:
         RequestRefused: Always.
     """
-    refuse("InvalidParameter", f"{name} must be {wanted}.")
+    refuse("InvalidParameter", f"{name} must be {expected}.")
 
 
-def typed(holder: Mapping[str, Any], name: str, kind: type[_T]) -> _T | None:
+def get_typed(fields: Mapping[str, Any], name: str, expected_type: type[_T]) -> _T | None:
     """A value of one type."""
-    value = holder.get(name)
+    value = fields.get(name)
     if value is None:
         return None
     # A JSON boolean is an int to Python, and not to the service.
-    if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
-        refuse_value(name, f"a {kind.__name__}")
+    if not isinstance(value, expected_type) or (expected_type is int and isinstance(value, bool)):
+        refuse_value(name, f"a {expected_type.__name__}")
     return value
 
 
-def object_of(holder: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+def get_object(fields: Mapping[str, Any], name: str) -> Mapping[str, Any]:
     """An object; an empty one if there is none."""
-    value = holder.get(name)
+    value = fields.get(name)
     if value is None:
         return {}
     if not isinstance(value, dict):
@@ -41,9 +41,9 @@ def object_of(holder: Mapping[str, Any], name: str) -> Mapping[str, Any]:
     return value
 
 
-def strings(holder: Mapping[str, Any], name: str) -> tuple[str, ...]:
+def get_strings(fields: Mapping[str, Any], name: str) -> tuple[str, ...]:
     """A list of strings; an empty one if there is none."""
-    value: object = holder.get(name)
+    value: object = fields.get(name)
     if value is None:
         return ()
     if not isinstance(value, Sequence) or isinstance(value, str):
@@ -53,19 +53,19 @@ def strings(holder: Mapping[str, Any], name: str) -> tuple[str, ...]:
     return tuple(value)
 
 
-def whole_number(holder: Mapping[str, Any], name: str, *, least: int, most: int, default: int) -> int:
+def get_int(fields: Mapping[str, Any], name: str, *, minimum: int, maximum: int, default: int) -> int:
     """A whole number within bounds."""
-    value = typed(holder, name, int)
+    value = get_typed(fields, name, int)
     if value is None:
         return default
-    if not least <= value <= most:
-        refuse_value(name, f"between {least} and {most}")
+    if not minimum <= value <= maximum:
+        refuse_value(name, f"between {minimum} and {maximum}")
     return value
 
 
-def share(holder: Mapping[str, Any], name: str) -> float:
+def get_fraction(fields: Mapping[str, Any], name: str) -> float:
     """A number from 0 to 1; 0 if there is none."""
-    value: object = holder.get(name)
+    value: object = fields.get(name)
     if value is None:
         return 0.0
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= 1:

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-REMOVED = "[removed]"
+REDACTED = "[removed]"
 _SECRET_HEADERS = frozenset({"authorization", "proxy-authorization", "cookie"})
 
 
@@ -45,21 +45,21 @@ class RecordedRequest:
     closed_at: float | None = None
     finished: bool = False
     query: dict[str, str] = field(default_factory=dict)
-    _over: threading.Event = field(default_factory=threading.Event, repr=False)
+    _done: threading.Event = field(default_factory=threading.Event, repr=False)
 
     def wait(self, timeout: float = 5.0) -> bool:
         """Wait until the answer is written or the client has gone; `False` after `timeout` s."""
-        return self._over.wait(timeout)
+        return self._done.wait(timeout)
 
     def end(self, *, finished: bool) -> None:
         """Note that the answer is over; called by the server."""
         self.finished = finished
         if not finished:
             self.closed_at = time.monotonic()
-        self._over.set()
+        self._done.set()
 
 
-def record_of(
+def record_request(
     method: str,
     path: str,
     headers: Iterable[tuple[str, str]],
@@ -69,36 +69,38 @@ def record_of(
     app_id: str | None = None,
 ) -> RecordedRequest:
     """Record a request, its secrets removed."""
-    shown = {
-        name.lower(): REMOVED if name.lower() in _SECRET_HEADERS else value for name, value in headers
+    redacted_headers = {
+        name.lower(): REDACTED if name.lower() in _SECRET_HEADERS else value for name, value in headers
     }
-    public = _public_body(body)
-    return RecordedRequest(method, path, shown, public, len(body), app_id, query=dict(query))
+    redacted_body = _parse_redacted(body)
+    return RecordedRequest(
+        method, path, redacted_headers, redacted_body, len(body), app_id, query=dict(query)
+    )
 
 
-def _public_body(body: bytes) -> dict[str, Any]:
+def _parse_redacted(body: bytes) -> dict[str, Any]:
     try:
         parsed = json.loads(body)
     except ValueError:
         return {}
     if not isinstance(parsed, dict):
         return {}
-    _remove_tokens(parsed)
+    _redact_user_tokens(parsed)
     return parsed
 
 
-def _hidden(token: Any) -> Any:
-    return dict.fromkeys(token, REMOVED) if isinstance(token, dict) else REMOVED
+def _redact_token(token: Any) -> Any:
+    return dict.fromkeys(token, REDACTED) if isinstance(token, dict) else REDACTED
 
 
-def _remove_tokens(body: dict[str, Any]) -> None:
-    holder: Any = body
+def _redact_user_tokens(body: dict[str, Any]) -> None:
+    params: Any = body
     for name in ("input", "biz_params"):
-        holder = holder.get(name) if isinstance(holder, dict) else None
-    if isinstance(holder, dict) and "user_defined_tokens" in holder:
-        tokens = holder["user_defined_tokens"]
-        holder["user_defined_tokens"] = (
-            {tool: _hidden(token) for tool, token in tokens.items()}
+        params = params.get(name) if isinstance(params, dict) else None
+    if isinstance(params, dict) and "user_defined_tokens" in params:
+        tokens = params["user_defined_tokens"]
+        params["user_defined_tokens"] = (
+            {tool: _redact_token(token) for tool, token in tokens.items()}
             if isinstance(tokens, dict)
-            else REMOVED
+            else REDACTED
         )

@@ -15,11 +15,11 @@ from starlette.types import ASGIApp
 
 _START_TIMEOUT = 10.0
 _STOP_TIMEOUT = 0.5
-_HOUR = 3600
-_TURNS_TO_ACCEPT = 5
+_KEEP_ALIVE_SECONDS = 3600
+_ACCEPT_YIELDS = 5
 
 
-class _PromptServer(uvicorn.Server):
+class _ImmediateStopServer(uvicorn.Server):
     """Runs until told to stop, then drops all connections."""
 
     def __init__(self, config: uvicorn.Config, ready: threading.Event) -> None:
@@ -42,7 +42,7 @@ class _PromptServer(uvicorn.Server):
         for listener in sockets or []:
             with suppress(NotImplementedError):  # on Windows
                 loop.remove_reader(listener)
-        for _ in range(_TURNS_TO_ACCEPT):
+        for _ in range(_ACCEPT_YIELDS):
             await asyncio.sleep(0)
         for server in self.servers:
             server.close()
@@ -64,14 +64,14 @@ class _PromptServer(uvicorn.Server):
         if self._loop is not None:
             self._loop.call_soon_threadsafe(self._stopping.set)
 
-    def drop(self, client: tuple[str, int]) -> None:
+    def drop_connection(self, client: tuple[str, int]) -> None:
         """Close the connection of a client after what was written, without a proper end."""
         for connection in list(self.server_state.connections):
             if connection.transport.get_extra_info("peername") == client:
                 connection.transport.close()
 
 
-def _listener(port: int) -> socket.socket:
+def _bind_listener(port: int) -> socket.socket:
     # asyncio turns Nagle's algorithm off only for sockets that name their protocol; with it, each
     # reply on a reused connection would come 40 ms late.
     listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
@@ -89,7 +89,7 @@ class ServerThread:
     """A server on loopback, ready when the constructor returns."""
 
     def __init__(self, app: ASGIApp, port: int) -> None:
-        self._listener = _listener(port)
+        self._listener = _bind_listener(port)
         self.port: int = self._listener.getsockname()[1]
         ready = threading.Event()
         config = uvicorn.Config(
@@ -105,9 +105,9 @@ class ServerThread:
             proxy_headers=False,
             server_header=False,
             date_header=False,
-            timeout_keep_alive=_HOUR,
+            timeout_keep_alive=_KEEP_ALIVE_SECONDS,
         )
-        self._server = _PromptServer(config, ready)
+        self._server = _ImmediateStopServer(config, ready)
         self._thread = threading.Thread(
             target=self._server.run,
             args=([self._listener],),
@@ -124,9 +124,9 @@ class ServerThread:
         """How many connections are open."""
         return len(self._server.server_state.connections)
 
-    def drop(self, client: tuple[str, int]) -> None:
+    def drop_connection(self, client: tuple[str, int]) -> None:
         """Close a client's connection without a proper end; for the server's thread only."""
-        self._server.drop(client)
+        self._server.drop_connection(client)
 
     def stop(self) -> None:
         """Drop all connections and end the thread."""

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-LONGEST_BODY = 400
+MAX_BODY_CHARS = 400
 
 _HEADING = re.compile(r"(#{1,6})[ \t]+(\S.*)")
 _FENCE = re.compile(r"\s{0,3}(?:```|~~~)")
@@ -19,11 +19,12 @@ _BLANK_LINES = re.compile(r"\n\s*\n")
 # A line ends a sentence too: rows of tables and items of lists have no full stop.
 _SENTENCE = re.compile(r"\S.*?(?:[。！？!?；]+[”’」』）)\"']*|\.(?=\s)|(?=\n)|\Z)", re.DOTALL)
 # Between two words if any end in its second half, else anywhere.
-_STRETCH = re.compile(
-    rf"\S.{{{LONGEST_BODY // 2},{LONGEST_BODY - 1}}}(?=\s|\Z)|\S.{{0,{LONGEST_BODY - 1}}}", re.DOTALL
+_FRAGMENT = re.compile(
+    rf"\S.{{{MAX_BODY_CHARS // 2},{MAX_BODY_CHARS - 1}}}(?=\s|\Z)|\S.{{0,{MAX_BODY_CHARS - 1}}}",
+    re.DOTALL,
 )
 # No source shows what stands between the headings in `hier_title`.
-_STEP = " > "
+_TITLE_SEPARATOR = " > "
 
 
 @dataclass(frozen=True)
@@ -33,7 +34,7 @@ class Passage:
     Attributes:
         title: The heading above it, or the name of the document.
         hier_title: That heading with those above it.
-        body: Its text, at most a little more than `LONGEST_BODY` characters.
+        body: Its text, at most a little more than `MAX_BODY_CHARS` characters.
         images: The addresses of the images in it, in order.
         page: Its page, from 1; the whole text counts as one page where there are no pages.
     """
@@ -45,20 +46,20 @@ class Passage:
     page: int = 1
 
 
-def first_heading(text: str) -> str | None:
+def find_first_heading(text: str) -> str | None:
     """The first heading of a Markdown text."""
-    return next((match.group(2).strip() for _, match in _marked(text) if match), None)
+    return next((match.group(2).strip() for _, match in _match_headings(text) if match), None)
 
 
-def passages(name: str, pages: Sequence[str]) -> Iterator[Passage]:
+def split_into_passages(name: str, pages: Sequence[str]) -> Iterator[Passage]:
     """Cut the pages of a document: a heading holds until the next, a passage ends with its page."""
-    sections = [s for s in _sections(name, pages) if s.headed or not s.is_blank]
-    for number, section in enumerate(sections):
+    sections = [s for s in _iter_sections(name, pages) if s.has_heading or not s.is_blank]
+    for index, section in enumerate(sections):
         if not section.is_blank:
-            yield from _cut_section(section)
-        elif not _goes_on(section, sections[number + 1 : number + 2]):
+            yield from _split_section(section)
+        elif not _continues_in_next(section, sections[index + 1 : index + 2]):
             # A heading without a text is a text itself, unless those below it carry it along.
-            yield section.passage(section.title, section.images)
+            yield section.make_passage(section.title, section.images)
 
 
 class _Heading(NamedTuple):
@@ -73,9 +74,9 @@ class _Section:
     """What stands under a heading on one page."""
 
     name: str
-    trail: tuple[_Heading, ...]
+    heading_path: tuple[_Heading, ...]
     page: int
-    headed: bool
+    has_heading: bool
     lines: list[str] = field(default_factory=list)
     images: tuple[str, ...] = ()
 
@@ -85,10 +86,10 @@ class _Section:
 
     @property
     def title(self) -> str:
-        return self.trail[-1].title if self.trail else self.name
+        return self.heading_path[-1].title if self.heading_path else self.name
 
-    def passage(self, body: str, images: tuple[str, ...]) -> Passage:
-        hier_title = _STEP.join(heading.title for heading in self.trail) or self.name
+    def make_passage(self, body: str, images: tuple[str, ...]) -> Passage:
+        hier_title = _TITLE_SEPARATOR.join(heading.title for heading in self.heading_path) or self.name
         return Passage(self.title, hier_title, body, images, self.page)
 
 
@@ -96,101 +97,103 @@ class _Unit(NamedTuple):
     """What is not cut any further, the blanks that stood before it, and where it begins."""
 
     text: str
-    glue: str
+    separator: str
     start: int
 
 
-def _goes_on(section: _Section, later: Sequence[_Section]) -> bool:
-    following = later[0].trail if later else ()
-    return not section.images and following[: len(section.trail)] == section.trail
+def _continues_in_next(section: _Section, next_sections: Sequence[_Section]) -> bool:
+    next_path = next_sections[0].heading_path if next_sections else ()
+    return not section.images and next_path[: len(section.heading_path)] == section.heading_path
 
 
-def _marked(text: str) -> Iterator[tuple[str, re.Match[str] | None]]:
+def _match_headings(text: str) -> Iterator[tuple[str, re.Match[str] | None]]:
     """Each line, with its match if it is a heading; a comment in fenced code is none."""
-    fenced = False
+    in_code_fence = False
     for line in text.split("\n"):
         if _FENCE.match(line):
-            fenced = not fenced
-        yield line, None if fenced else _HEADING.fullmatch(line.rstrip())
+            in_code_fence = not in_code_fence
+        yield line, None if in_code_fence else _HEADING.fullmatch(line.rstrip())
 
 
-def _sections(name: str, pages: Sequence[str]) -> Iterator[_Section]:
-    trail: tuple[_Heading, ...] = ()
-    count = 0
+def _iter_sections(name: str, pages: Sequence[str]) -> Iterator[_Section]:
+    heading_path: tuple[_Heading, ...] = ()
+    heading_count = 0
     for page, text in enumerate(pages, start=1):
-        section = _Section(name, trail, page, headed=False)
-        for line, match in _marked(text):
+        section = _Section(name, heading_path, page, has_heading=False)
+        for line, match in _match_headings(text):
             if match is None:
                 section.lines.append(line)
                 continue
             yield section
-            level, (title, images) = len(match.group(1)), _parted(match.group(2))
-            count += 1
-            above = tuple(heading for heading in trail if heading.level < level)
-            trail = (*above, _Heading(level, title.strip() or name, count))
+            level, (title, images) = len(match.group(1)), _extract_images(match.group(2))
+            heading_count += 1
+            parents = tuple(heading for heading in heading_path if heading.level < level)
+            heading_path = (*parents, _Heading(level, title.strip() or name, heading_count))
             urls = tuple(url for _, url in images)
-            section = _Section(name, trail, page, headed=True, images=urls)
+            section = _Section(name, heading_path, page, has_heading=True, images=urls)
         yield section
 
 
-def _parted(text: str) -> tuple[str, list[tuple[int, str]]]:
+def _extract_images(text: str) -> tuple[str, list[tuple[int, str]]]:
     """The text without its images, and the address of each with the place where it stood."""
-    kept: list[str] = []
+    text_parts: list[str] = []
     images = []
     length = end = 0
     for match in _IMAGE.finditer(text):
-        kept.append(text[end : match.start()])
-        length += len(kept[-1])
+        text_parts.append(text[end : match.start()])
+        length += len(text_parts[-1])
         end = match.end()
         images.append((length, match.group(1)))
-    return "".join([*kept, text[end:]]), images
+    return "".join([*text_parts, text[end:]]), images
 
 
-def _cut_section(section: _Section) -> Iterator[Passage]:
-    text, images = _parted("\n".join(section.lines))
-    bodies = list(_packed(_units(text))) or [(section.title, 0)]
-    for number, (body, start) in enumerate(bodies):
-        end = bodies[number + 1][1] if number + 1 < len(bodies) else len(text) + 1
-        first = number == 0
-        inside = tuple(url for place, url in images if (first or place >= start) and place < end)
-        yield section.passage(body, (*section.images, *inside) if first else inside)
+def _split_section(section: _Section) -> Iterator[Passage]:
+    text, images = _extract_images("\n".join(section.lines))
+    bodies = list(_pack_units(_split_units(text))) or [(section.title, 0)]
+    for index, (body, start) in enumerate(bodies):
+        end = bodies[index + 1][1] if index + 1 < len(bodies) else len(text) + 1
+        is_first = index == 0
+        body_images = tuple(
+            url for position, url in images if (is_first or position >= start) and position < end
+        )
+        yield section.make_passage(body, (*section.images, *body_images) if is_first else body_images)
 
 
-def _packed(units: Iterable[_Unit]) -> Iterator[tuple[str, int]]:
+def _pack_units(units: Iterable[_Unit]) -> Iterator[tuple[str, int]]:
     """Bodies of as many units as go into one, each with the place where it begins."""
     body, start = "", 0
     for unit in units:
         # One character between two units counts for nothing.
-        if body and len(body) + len(unit.glue) - 1 + len(unit.text) > LONGEST_BODY:
+        if body and len(body) + len(unit.separator) - 1 + len(unit.text) > MAX_BODY_CHARS:
             yield body, start
             body = ""
         if body:
-            body += unit.glue + unit.text
+            body += unit.separator + unit.text
         else:
             body, start = unit.text, unit.start
     if body:
         yield body, start
 
 
-def _units(text: str) -> Iterator[_Unit]:
-    """Paragraphs; of those that are too long, sentences; of those, stretches."""
-    for start, paragraph in _paragraphs(text):
-        if len(paragraph) <= LONGEST_BODY:
+def _split_units(text: str) -> Iterator[_Unit]:
+    """Paragraphs; of those that are too long, sentences; of those, fragments."""
+    for start, paragraph in _split_paragraphs(text):
+        if len(paragraph) <= MAX_BODY_CHARS:
             yield _Unit(paragraph, "\n", start)
             continue
         end = 0
         for match in _SENTENCE.finditer(paragraph):
-            for stretch in _STRETCH.finditer(match.group()):
-                place = match.start() + stretch.start()
-                # Blanks at the end of a stretch belong to the glue of the next.
-                glue = paragraph[end:place] if end else "\n"
-                yield _Unit(stretch.group().rstrip(), glue, start + place)
-                end = place + len(stretch.group().rstrip())
+            for fragment in _FRAGMENT.finditer(match.group()):
+                position = match.start() + fragment.start()
+                # Blanks at the end of a fragment belong to the separator of the next.
+                separator = paragraph[end:position] if end else "\n"
+                yield _Unit(fragment.group().rstrip(), separator, start + position)
+                end = position + len(fragment.group().rstrip())
 
 
-def _paragraphs(text: str) -> Iterator[tuple[int, str]]:
-    edges = [0, *(edge for match in _BLANK_LINES.finditer(text) for edge in match.span()), len(text)]
-    for start, end in zip(edges[::2], edges[1::2], strict=True):
+def _split_paragraphs(text: str) -> Iterator[tuple[int, str]]:
+    bounds = [0, *(bound for match in _BLANK_LINES.finditer(text) for bound in match.span()), len(text)]
+    for start, end in zip(bounds[::2], bounds[1::2], strict=True):
         paragraph = text[start:end]
         if paragraph.strip():
             indent = len(paragraph) - len(paragraph.lstrip())

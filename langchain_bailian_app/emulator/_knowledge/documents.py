@@ -1,6 +1,6 @@
 """Documents and the chunks made of them, and of the rows of tables. Only data.
 
-A chunk carries everything the wire tells of it; how it becomes JSON is in `thoughts` and `retrieval`.
+A chunk carries everything the wire tells of it; `_completion` and `_retrieve` make JSON of it.
 """
 
 import hashlib
@@ -9,10 +9,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from langchain_bailian_app.emulator._knowledge.chunking import Passage, passages
+from langchain_bailian_app.emulator._knowledge.chunking import Passage, split_into_passages
 
 
-def digest(text: str) -> str:
+def hex_digest(text: str) -> str:
     """Hexadecimal digits that are always the same for the same text."""
     return hashlib.sha256(text.encode()).hexdigest()
 
@@ -39,7 +39,7 @@ class Document:
 
     def __post_init__(self) -> None:
         if not self.file_id:
-            self.file_id = file_id_of(self.name)
+            self.file_id = make_file_id(self.name)
         if self.pages:
             self.text = "\n\n".join(self.pages)
 
@@ -75,36 +75,40 @@ class Chunk:
     page_number: tuple[int, ...] = ()
 
 
-def file_id_of(name: str) -> str:
+def make_file_id(name: str) -> str:
     """An id for a document, made of a name."""
-    return f"file_{digest(name)[:32]}_{10_000_000 + len(name)}"
+    return f"file_{hex_digest(name)[:32]}_{10_000_000 + len(name)}"
 
 
-def chunks_of_document(document: Document, place: str) -> list[Chunk]:
-    """Cut a document; `place` begins the id of each chunk."""
-    cut = passages(document.name, document.pages or [document.text])
-    extra = "".join(f"{key}:{_listed(value)}\n" for key, value in document.metadata.items())
+def chunk_document(document: Document, id_prefix: str) -> list[Chunk]:
+    """Cut a document; `id_prefix` begins the id of each chunk."""
+    passages = split_into_passages(document.name, document.pages or [document.text])
+    metadata_lines = "".join(
+        f"{key}:{_dump_as_list(value)}\n" for key, value in document.metadata.items()
+    )
     return [
-        _chunk(document, passage, f"{place}_{document.file_id}_0_{number}", extra)
-        for number, passage in enumerate(cut)
+        _build_chunk(document, passage, f"{id_prefix}_{document.file_id}_0_{number}", metadata_lines)
+        for number, passage in enumerate(passages)
     ]
 
 
-def chunks_of_rows(name: str, rows: Iterable[Mapping[str, Any]], place: str) -> list[Chunk]:
-    """Make a chunk of each row of a table; `place` begins its id."""
-    table_id = f"table_{digest(name)[:32]}_{10_000_000 + len(name)}"
+def chunk_rows(name: str, rows: Iterable[Mapping[str, Any]], id_prefix: str) -> list[Chunk]:
+    """Make a chunk of each row of a table; `id_prefix` begins its id."""
+    table_id = f"table_{hex_digest(name)[:32]}_{10_000_000 + len(name)}"
     chunks = []
     for number, row in enumerate(rows):
         body = "\n".join(f"{column}:{value}" for column, value in row.items())
-        chunks.append(Chunk(f"{place}_{table_id}_{number}", body, body, "", name, table_id, row=row))
+        chunks.append(
+            Chunk(f"{id_prefix}_{table_id}_{number}", body, body, "", name, table_id, row=row)
+        )
     return chunks
 
 
-def _chunk(document: Document, passage: Passage, chunk_id: str, extra: str) -> Chunk:
-    head = f"【文档名】:{document.name}\n【标题】:{passage.title}\n{extra}"
+def _build_chunk(document: Document, passage: Passage, chunk_id: str, metadata_lines: str) -> Chunk:
+    header = f"【文档名】:{document.name}\n【标题】:{passage.title}\n{metadata_lines}"
     return Chunk(
         chunk_id=chunk_id,
-        content=f"{head}【正文】:{passage.body}\n",
+        content=f"{header}【正文】:{passage.body}\n",
         body=passage.body,
         title=passage.title,
         name=document.name,
@@ -116,6 +120,6 @@ def _chunk(document: Document, passage: Passage, chunk_id: str, extra: str) -> C
     )
 
 
-def _listed(value: object) -> str:
+def _dump_as_list(value: object) -> str:
     values = value if isinstance(value, (list, tuple)) else [value]
     return json.dumps([str(item) for item in values], ensure_ascii=False, separators=(",", ":"))

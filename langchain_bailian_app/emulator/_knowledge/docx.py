@@ -12,38 +12,40 @@ from docx.table import Table
 from docx.text.paragraph import Paragraph
 
 _HEADING_STYLE = "Heading "
-_DEEPEST = 6
+_MAX_HEADING_LEVEL = 6
 
 
-def markdown_of(path: Path) -> str:
+def convert_to_markdown(path: Path) -> str:
     """The text of a Word file, with blank lines between its paragraphs and tables."""
-    return "\n\n".join(_blocks(docx.Document(str(path)).iter_inner_content()))
+    return "\n\n".join(_render_blocks(docx.Document(str(path)).iter_inner_content()))
 
 
-def _blocks(content: Iterable[Paragraph | Table]) -> Iterator[str]:
+def _render_blocks(content: Iterable[Paragraph | Table]) -> Iterator[str]:
     for item in content:
         if isinstance(item, Table):
-            yield "\n".join(_rows(item))
+            yield "\n".join(_render_rows(item))
             continue
         text = item.text.strip()
-        level = _level(item)
+        level = _get_heading_level(item)
         # A heading of Markdown is one line.
         yield f"{'#' * level} {' '.join(text.split())}" if level and text else text
 
 
-def _rows(table: Table) -> Iterator[str]:
+def _render_rows(table: Table) -> Iterator[str]:
     for row in table.rows:
         # A cell that spans columns comes once for each of them.
-        cells = [next(same) for _, same in itertools.groupby(row.cells, key=id)]
-        texts = (" ".join(" ".join(_blocks(cell.iter_inner_content())).split()) for cell in cells)
+        cells = [next(duplicates) for _, duplicates in itertools.groupby(row.cells, key=id)]
+        texts = (
+            " ".join(" ".join(_render_blocks(cell.iter_inner_content())).split()) for cell in cells
+        )
         # The bar in front keeps a column called # from beginning a heading.
         yield f"| {' | '.join(texts)} |"
 
 
-def _level(paragraph: Paragraph) -> int:
+def _get_heading_level(paragraph: Paragraph) -> int:
     """The level of a heading, below the title of the document; 0 for no heading."""
     name = (paragraph.style.name if paragraph.style else None) or ""
     if name == "Title":
         return 1
     number = name.removeprefix(_HEADING_STYLE)
-    return min(int(number) + 1, _DEEPEST) if name != number and number.isdigit() else 0
+    return min(int(number) + 1, _MAX_HEADING_LEVEL) if name != number and number.isdigit() else 0

@@ -8,11 +8,11 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import NoReturn
 
-from langchain_bailian_app.emulator._knowledge.chunking import first_heading
-from langchain_bailian_app.emulator._knowledge.documents import Document, file_id_of
+from langchain_bailian_app.emulator._knowledge.chunking import find_first_heading
+from langchain_bailian_app.emulator._knowledge.documents import Document, make_file_id
 
 
-def documents_in(folder: Path) -> list[Document]:
+def read_folder(folder: Path) -> list[Document]:
     """Read all files of known kinds under a folder, in the order of their paths.
 
     Raises:
@@ -25,9 +25,9 @@ def documents_in(folder: Path) -> list[Document]:
     documents: list[Document] = []
     for path in sorted(p for p in folder.rglob("*") if _is_readable(p)):
         document = document_from_file(path)
-        if document.file_id in {other.file_id for other in documents}:
+        if document.file_id in {earlier.file_id for earlier in documents}:
             # Two files of the same name in different folders are two documents.
-            document.file_id = file_id_of(path.relative_to(folder).as_posix())
+            document.file_id = make_file_id(path.relative_to(folder).as_posix())
         documents.append(document)
     return documents
 
@@ -52,60 +52,60 @@ def _is_readable(path: Path) -> bool:
     return can_read(path.name) and path.is_file() and not path.name.startswith("~$")
 
 
-def _unreadable(path: Path, why: object) -> NoReturn:
-    msg = f"{path} cannot be read: {why}"
+def _raise_unreadable(path: Path, reason: object) -> NoReturn:
+    msg = f"{path} cannot be read: {reason}"
     raise ValueError(msg)
 
 
-def _missing(path: Path, package: str) -> str:
+def _format_missing_package(path: Path, package: str) -> str:
     return f'{path} cannot be read without {package}: pip install "langchain-bailian-app[emulator]"'
 
 
-def _from_text(path: Path) -> Document:
-    text = _decoded(path).replace("\r\n", "\n").replace("\r", "\n")
-    return Document(first_heading(text) or path.stem, text)
+def _read_text_file(path: Path) -> Document:
+    text = _decode_file(path).replace("\r\n", "\n").replace("\r", "\n")
+    return Document(find_first_heading(text) or path.stem, text)
 
 
-def _decoded(path: Path) -> str:
+def _decode_file(path: Path) -> str:
     try:
         content = path.read_bytes()
     except OSError as exc:
-        _unreadable(path, exc)
+        _raise_unreadable(path, exc)
     # Chinese text that is not UTF-8 is nearly always of the family of GB 18030.
     for encoding in ("utf-8-sig", "gb18030"):
         try:
             return content.decode(encoding)
         except UnicodeDecodeError:
             continue
-    _unreadable(path, "it is neither UTF-8 nor GB 18030.")
+    _raise_unreadable(path, "it is neither UTF-8 nor GB 18030.")
 
 
-def _from_pdf(path: Path) -> Document:
+def _read_pdf(path: Path) -> Document:
     try:
         import pypdf  # noqa: PLC0415 - only those who have such files need it
     except ModuleNotFoundError as exc:
-        raise ModuleNotFoundError(_missing(path, "pypdf")) from exc
+        raise ModuleNotFoundError(_format_missing_package(path, "pypdf")) from exc
     try:
         pages = [page.extract_text() for page in pypdf.PdfReader(path).pages]
     except Exception as exc:  # noqa: BLE001 - a broken file raises anything, down to TypeError
-        _unreadable(path, repr(exc))
+        _raise_unreadable(path, repr(exc))
     if not any(page.strip() for page in pages):
-        _unreadable(path, "it has no text. Are its pages pictures?")
+        _raise_unreadable(path, "it has no text. Are its pages pictures?")
     return Document(path.stem, pages=pages)
 
 
-def _from_docx(path: Path) -> Document:
+def _read_docx(path: Path) -> Document:
     try:
-        from langchain_bailian_app.emulator._knowledge.docx import markdown_of  # noqa: PLC0415 - as above
+        from langchain_bailian_app.emulator._knowledge.docx import convert_to_markdown  # noqa: PLC0415 - as above
     except ModuleNotFoundError as exc:
-        raise ModuleNotFoundError(_missing(path, "python-docx")) from exc
+        raise ModuleNotFoundError(_format_missing_package(path, "python-docx")) from exc
     try:
-        text = markdown_of(path)
+        text = convert_to_markdown(path)
     except Exception as exc:  # noqa: BLE001 - a broken file raises anything, down to KeyError
-        _unreadable(path, repr(exc))
+        _raise_unreadable(path, repr(exc))
     return Document(path.stem, text)
 
 
 _READERS: Mapping[str, Callable[[Path], Document]] = MappingProxyType(
-    {".md": _from_text, ".txt": _from_text, ".docx": _from_docx, ".pdf": _from_pdf}
+    {".md": _read_text_file, ".txt": _read_text_file, ".docx": _read_docx, ".pdf": _read_pdf}
 )

@@ -16,23 +16,23 @@ from langchain_bailian_app.emulator._knowledge.documents import Chunk
 _NUMBER = re.compile(r"[+-]?[0-9]{1,300}(?:\.[0-9]{1,300})?")
 
 
-def same(asked: object, held: object) -> bool:
+def is_equal(expected: object, actual: object) -> bool:
     """Whether two values are one: numbers by value, also one written as text; texts exactly."""
-    if isinstance(asked, str) and isinstance(held, str):
-        return asked == held
-    one, other = _number(asked), _number(held)
-    if one is not None and other is not None:
-        return one == other
-    return type(asked) is type(held) and asked == held
+    if isinstance(expected, str) and isinstance(actual, str):
+        return expected == actual
+    expected_number, actual_number = _parse_number(expected), _parse_number(actual)
+    if expected_number is not None and actual_number is not None:
+        return expected_number == actual_number
+    return type(expected) is type(actual) and expected == actual
 
 
-def matches(asked: object, held: object) -> bool:
+def matches_any(expected: object, actual: object) -> bool:
     """Whether any of the values asked for is any of those held; either may be a list."""
-    return any(same(one, other) for one in _values(asked) for other in _values(held))
+    return any(is_equal(left, right) for left in _as_list(expected) for right in _as_list(actual))
 
 
 @dataclass(frozen=True)
-class Narrowing:
+class RagFilters:
     """The filters of `rag_options`; an empty one lets everything pass."""
 
     file_ids: Sequence[str] = ()
@@ -40,15 +40,15 @@ class Narrowing:
     metadata: Mapping[str, Any] = field(default_factory=dict)
     columns: Mapping[str, Any] = field(default_factory=dict)
 
-    def lets_pass(self, chunk: Chunk) -> bool:
+    def matches(self, chunk: Chunk) -> bool:
         """Whether a chunk may be found. Filters for documents leave rows of tables alone."""
         if chunk.row is not None:
-            return _all_match(self.columns, chunk.row)
+            return _all_fields_match(self.columns, chunk.row)
         document = chunk.document
         return document is None or (
             (not self.file_ids or document.file_id in self.file_ids)
             and (not self.tags or bool(set(self.tags) & set(document.tags)))
-            and _all_match(self.metadata, document.metadata)
+            and _all_fields_match(self.metadata, document.metadata)
         )
 
 
@@ -66,50 +66,54 @@ class SearchFilters:
 
     conditions: tuple[Condition, ...] = ()
 
-    def let_pass(self, chunk: Chunk) -> bool:
+    def matches(self, chunk: Chunk) -> bool:
         """Whether a chunk may be found."""
         return all(
-            _OPERATORS[operator](operand, _held(chunk, name))
+            _OPERATORS[operator](operand, _get_field_values(chunk, name))
             for name, operator, operand in self.conditions
         )
 
 
-def search_filters(given: object) -> SearchFilters:
+def parse_search_filters(groups: object) -> SearchFilters:
     """Read `search_filters`.
 
     Raises:
         RequestRefused: It is none, or has an operator that does not exist.
     """
-    if given is None:
+    if groups is None:
         return SearchFilters()
-    if not isinstance(given, list) or not all(isinstance(group, dict) for group in given):
+    if not isinstance(groups, list) or not all(isinstance(group, dict) for group in groups):
         refuse("InvalidParameter", "search_filters must be a list of objects.")
     return SearchFilters(
         tuple(
             condition
-            for group in given
+            for group in groups
             for name, value in group.items()
-            for condition in _conditions(name, value)
+            for condition in _parse_conditions(name, value)
         )
     )
 
 
-def _conditions(name: str, value: object) -> Iterable[Condition]:
+def _parse_conditions(name: str, value: object) -> Iterable[Condition]:
     if not isinstance(value, dict):
-        value = {"in": _listed(value)} if isinstance(_listed(value), list) else {"eq": value}
-    elif not value or not set(value) <= _ALLOWED:
-        wanted = f"one or more of {', '.join(sorted(_ALLOWED))}"
-        refuse("InvalidParameter", f"search_filters: the operators of {name} must be {wanted}.")
+        value = (
+            {"in": _parse_json_list(value)}
+            if isinstance(_parse_json_list(value), list)
+            else {"eq": value}
+        )
+    elif not value or not set(value) <= _PUBLIC_OPERATORS:
+        expected = f"one or more of {', '.join(sorted(_PUBLIC_OPERATORS))}"
+        refuse("InvalidParameter", f"search_filters: the operators of {name} must be {expected}.")
     for operator, operand in value.items():
-        kind = _OPERANDS.get(operator, _is_single)
-        if not kind(operand):
+        is_valid = _OPERAND_CHECKS.get(operator, _is_scalar)
+        if not is_valid(operand):
             refuse(
                 "InvalidParameter", f"search_filters: {operand!r} is no value for {name} {operator}."
             )
         yield Condition(name, operator, operand)
 
 
-def _listed(value: object) -> object:
+def _parse_json_list(value: object) -> object:
     """A list may come as its JSON text: the official examples send both."""
     if isinstance(value, str) and value.startswith("["):
         try:
@@ -119,25 +123,25 @@ def _listed(value: object) -> object:
     return value
 
 
-def _held(chunk: Chunk, name: str) -> list[Any]:
+def _get_field_values(chunk: Chunk, name: str) -> list[Any]:
     """The values a chunk has in a field; a document's tags are one field."""
     if name == "tags" and chunk.document is not None:
         return list(chunk.document.tags)
-    own = chunk.row if chunk.row is not None else chunk.document.metadata if chunk.document else {}
-    if name in own:
-        return _values(own[name])
-    return _values({"file_id": chunk.data_id, "doc_name": chunk.name}.get(name, ()))
+    fields = chunk.row if chunk.row is not None else chunk.document.metadata if chunk.document else {}
+    if name in fields:
+        return _as_list(fields[name])
+    return _as_list({"file_id": chunk.data_id, "doc_name": chunk.name}.get(name, ()))
 
 
-def _values(value: object) -> list[Any]:
+def _as_list(value: object) -> list[Any]:
     return list(value) if isinstance(value, (list, tuple, set, frozenset)) else [value]
 
 
-def _all_match(asked: Mapping[str, Any], held: Mapping[str, Any]) -> bool:
-    return all(name in held and matches(value, held[name]) for name, value in asked.items())
+def _all_fields_match(expected: Mapping[str, Any], actual: Mapping[str, Any]) -> bool:
+    return all(name in actual and matches_any(value, actual[name]) for name, value in expected.items())
 
 
-def _number(value: object) -> float | None:
+def _parse_number(value: object) -> float | None:
     if isinstance(value, bool):
         return None
     if isinstance(value, (int, float)):
@@ -147,40 +151,40 @@ def _number(value: object) -> float | None:
     return None
 
 
-def _is_single(value: object) -> bool:
+def _is_scalar(value: object) -> bool:
     return isinstance(value, (str, int, float))
 
 
-def _compared(holds: Callable[[float, float], bool]) -> Callable[[Any, list[Any]], bool]:
+def _make_number_operator(compare: Callable[[float, float], bool]) -> Callable[[Any, list[Any]], bool]:
     """A comparison of the numbers held with the one asked for."""
 
-    def compared(asked: object, held: list[Any]) -> bool:
-        bound = _number(asked)
-        numbers = [number for number in map(_number, held) if number is not None]
-        return bound is not None and any(holds(number, bound) for number in numbers)
+    def matches_number(expected: object, actual: list[Any]) -> bool:
+        bound = _parse_number(expected)
+        numbers = [number for number in map(_parse_number, actual) if number is not None]
+        return bound is not None and any(compare(number, bound) for number in numbers)
 
-    return compared
+    return matches_number
 
 
 _OPERATORS: Mapping[str, Callable[[Any, list[Any]], bool]] = MappingProxyType(
     {
-        "eq": matches,
-        "in": matches,
+        "eq": matches_any,
+        "in": matches_any,
         # Who does not have the field is not found by its absence.
-        "neq": lambda asked, held: bool(held) and not matches(asked, held),
-        "gt": _compared(lambda number, bound: number > bound),
-        "gte": _compared(lambda number, bound: number >= bound),
-        "lt": _compared(lambda number, bound: number < bound),
-        "lte": _compared(lambda number, bound: number <= bound),
-        "like": lambda asked, held: any(asked in str(value) for value in held),
+        "neq": lambda expected, actual: bool(actual) and not matches_any(expected, actual),
+        "gt": _make_number_operator(lambda number, bound: number > bound),
+        "gte": _make_number_operator(lambda number, bound: number >= bound),
+        "lt": _make_number_operator(lambda number, bound: number < bound),
+        "lte": _make_number_operator(lambda number, bound: number <= bound),
+        "like": lambda expected, actual: any(expected in str(value) for value in actual),
     }
 )
 # A list asks for any of its values; there is no word for that on the wire.
-_ALLOWED = frozenset(_OPERATORS) - {"in"}
-_OPERANDS: Mapping[str, Callable[[Any], bool]] = MappingProxyType(
+_PUBLIC_OPERATORS = frozenset(_OPERATORS) - {"in"}
+_OPERAND_CHECKS: Mapping[str, Callable[[Any], bool]] = MappingProxyType(
     {
-        "in": lambda values: all(_is_single(value) for value in values),
+        "in": lambda values: all(_is_scalar(value) for value in values),
         "like": lambda value: isinstance(value, str),
-        **dict.fromkeys(("gt", "gte", "lt", "lte"), lambda value: _number(value) is not None),
+        **dict.fromkeys(("gt", "gte", "lt", "lte"), lambda value: _parse_number(value) is not None),
     }
 )

@@ -1,6 +1,6 @@
 """Knowledge bases: documents cut into chunks, and rows of tables, found by BM25.
 
-Knows nothing of HTTP or of frames; a `Hit` becomes JSON in `thoughts` and `retrieval`.
+Knows nothing of HTTP or of frames; a `Hit` becomes JSON in `_completion` and `_retrieve`.
 """
 
 import logging
@@ -24,12 +24,12 @@ from langchain_bailian_app.emulator._http.errors import ErrorReply
 from langchain_bailian_app.emulator._knowledge.documents import (
     Chunk,
     Document,
-    chunks_of_document,
-    chunks_of_rows,
-    digest,
+    chunk_document,
+    chunk_rows,
+    hex_digest,
 )
-from langchain_bailian_app.emulator._knowledge.file_readers import documents_in
-from langchain_bailian_app.emulator.text import words
+from langchain_bailian_app.emulator._knowledge.file_readers import read_folder
+from langchain_bailian_app.emulator.text import split_words
 
 # Importing bm25s sets its logger to DEBUG, so any handler of the process would print its progress.
 logging.getLogger("bm25s").setLevel(logging.WARNING)
@@ -69,7 +69,7 @@ class KnowledgeBase:
 
     def __post_init__(self) -> None:
         if not self.pipeline_id:
-            self.pipeline_id = digest(self.name)[:10]
+            self.pipeline_id = hex_digest(self.name)[:10]
 
     @classmethod
     def from_folder(cls, folder: str | Path, *, name: str | None = None, pipeline_id: str = "") -> Self:
@@ -82,19 +82,19 @@ class KnowledgeBase:
             ModuleNotFoundError: A Word or PDF file is met without the package that reads it.
         """
         folder = Path(folder)
-        return cls(name or folder.name, documents_in(folder), pipeline_id=pipeline_id)
+        return cls(name or folder.name, read_folder(folder), pipeline_id=pipeline_id)
 
     @cached_property
     def chunks(self) -> list[Chunk]:
         """All chunks, in the order of the documents."""
-        place = f"{self.workspace}_{self.pipeline_id}"
-        of_documents = [c for d in self.documents for c in chunks_of_document(d, place)]
-        return of_documents + chunks_of_rows(self.name, self.rows, place)
+        id_prefix = f"{self.workspace}_{self.pipeline_id}"
+        document_chunks = [c for d in self.documents for c in chunk_document(d, id_prefix)]
+        return document_chunks + chunk_rows(self.name, self.rows, id_prefix)
 
     @cached_property
     def _index(self) -> bm25s.BM25 | None:
         """The index; bm25s makes none of chunks without any word."""
-        texts = [words(c.content) for c in self.chunks]
+        texts = [split_words(c.content) for c in self.chunks]
         if not any(texts):
             return None
         index = bm25s.BM25(method="lucene")
@@ -103,30 +103,30 @@ class KnowledgeBase:
 
     def scores(self, query: str) -> list[tuple[Chunk, float]]:
         """Every chunk with its score for the query, between 0 (no word of it) and 1."""
-        asked = words(query)
-        if self._index is None or not asked:
+        query_words = split_words(query)
+        if self._index is None or not query_words:
             return []
-        raw = (float(score) for score in self._index.get_scores(asked))
-        return [(c, r / (r + _HALF_SCORE)) for c, r in zip(self.chunks, raw, strict=True)]
+        raw_scores = (float(score) for score in self._index.get_scores(query_words))
+        return [(c, r / (r + _HALF_SCORE)) for c, r in zip(self.chunks, raw_scores, strict=True)]
 
 
-def _any(_: Chunk) -> bool:
+def _accept_all(_: Chunk) -> bool:
     return True
 
 
 def search(
     knowledge_bases: Iterable[KnowledgeBase],
     query: str,
-    lets_pass: Callable[[Chunk], bool] = _any,
+    predicate: Callable[[Chunk], bool] = _accept_all,
     *,
     limit: int,
 ) -> tuple[Hit, ...]:
     """Find the best chunks of all knowledge bases, best first, numbered from 1."""
-    found = [
+    candidates = [
         (chunk, score)
         for knowledge_base in knowledge_bases
         for chunk, score in knowledge_base.scores(query)
-        if score > 0 and lets_pass(chunk)
+        if score > 0 and predicate(chunk)
     ]
-    found.sort(key=lambda pair: -pair[1])
-    return tuple(Hit(c, score, n) for n, (c, score) in enumerate(found[:limit], start=1))
+    candidates.sort(key=lambda pair: -pair[1])
+    return tuple(Hit(c, score, n) for n, (c, score) in enumerate(candidates[:limit], start=1))

@@ -6,11 +6,11 @@ The service rewrites with a model; here a pattern decides. Pure.
 import re
 from collections.abc import Sequence
 
-_REFERS_BACK = re.compile(r"它|其|这个|那个|这种|那种|\b(?:it|its|that|this|they)\b", re.IGNORECASE)
+_BACK_REFERENCE = re.compile(r"它|其|这个|那个|这种|那种|\b(?:it|its|that|this|they)\b", re.IGNORECASE)
 
 
-def rewritten(query: str, asked_before: Sequence[str]) -> str:
+def rewrite_query(query: str, previous_questions: Sequence[str]) -> str:
     """What to search for, given the questions before, oldest first."""
-    if asked_before and _REFERS_BACK.search(query):
-        return f"{asked_before[-1]} {query}"
+    if previous_questions and _BACK_REFERENCE.search(query):
+        return f"{previous_questions[-1]} {query}"
     return query

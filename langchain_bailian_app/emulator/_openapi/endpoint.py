@@ -17,100 +17,108 @@ from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
 from langchain_bailian_app.emulator._http.errors import ErrorReply, RequestRefused
-from langchain_bailian_app.emulator._http.exchange import JSON, Exchange, received
+from langchain_bailian_app.emulator._http.exchange import JSON, HttpExchange, read_request
 from langchain_bailian_app.emulator._http.recorder import RecordedRequest
 
 logger = logging.getLogger("langchain_bailian_app.emulator")
 
-_FORM = "application/x-www-form-urlencoded"
-_DIALECT = "ACS3-HMAC-SHA256 "
+_FORM_CONTENT_TYPE = "application/x-www-form-urlencoded"
+_SIGNATURE_SCHEME = "ACS3-HMAC-SHA256 "
 
 
 @dataclass(frozen=True)
-class OpenApiCall:
+class OpenApiRequest:
     """A request, read: what stands in its path, and its parameters from the query or the form."""
 
-    ids: Mapping[str, str]
+    path_params: Mapping[str, str]
     parameters: Mapping[str, str]
     host: str
     """Where the client reached the emulator, for URLs that lead back to it."""
 
 
-class ReplyLost(Exception):  # noqa: N818 - what it stands for happens to the client
+class DropConnection(Exception):  # noqa: N818 - what it stands for happens to the client
     """Raised when all is done, and the client is not to hear of it."""
 
 
-Action: TypeAlias = Callable[[OpenApiCall], dict[str, Any]]
+ActionHandler: TypeAlias = Callable[[OpenApiRequest], dict[str, Any]]
 """Makes the reply to a call, without the id of the request."""
 
 
 @dataclass(eq=False)
-class OpenApi:
+class OpenApiRouter:
     """What all actions share: the AccessKey, the records, and the way back."""
 
     access_key_id: str
     requests: list[RecordedRequest]
-    drop: Callable[[tuple[str, int]], None]
+    drop_connection: Callable[[tuple[str, int]], None]
 
-    def route(self, method: str, path: str, action: Action, *, request_id: str = "RequestId") -> Route:
-        """Serve an action; `request_id` is what its replies call the id of the request."""
-        return Route(path, _Served(self, action, request_id), methods=[method])
+    def route(
+        self, method: str, path: str, handler: ActionHandler, *, request_id_key: str = "RequestId"
+    ) -> Route:
+        """Serve an action; `request_id_key` is what its replies call the id of the request."""
+        return Route(path, _ActionEndpoint(self, handler, request_id_key), methods=[method])
 
-    def check_signed(self, exchange: Exchange) -> None:
+    def check_authorization(self, exchange: HttpExchange) -> None:
         """Refuse a request that no AccessKey has signed, or another one.
 
         Raises:
             RequestRefused: It is so.
         """
-        given = exchange.headers.get("authorization", "")
-        if not given.startswith(_DIALECT):
+        authorization = exchange.headers.get("authorization", "")
+        if not authorization.startswith(_SIGNATURE_SCHEME):
             raise RequestRefused(ErrorReply(400, "MissingAuthorization", "The request is not signed."))
-        if f"Credential={self.access_key_id}," not in given:
+        if f"Credential={self.access_key_id}," not in authorization:
             message = "Specified access key is not found."
             raise RequestRefused(ErrorReply(404, "InvalidAccessKeyId.NotFound", message))
 
 
 @dataclass(eq=False)
-class _Served:
+class _ActionEndpoint:
     """An action as an ASGI application."""
 
-    openapi: OpenApi
-    action: Action
-    request_id: str
+    router: OpenApiRouter
+    handler: ActionHandler
+    request_id_key: str
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        exchange = await received(
-            scope, receive, send, requests=self.openapi.requests, drop=self.openapi.drop
+        exchange = await read_request(
+            scope,
+            receive,
+            send,
+            requests=self.router.requests,
+            drop_connection=self.router.drop_connection,
         )
         if exchange is None:
             return
         record, headers = exchange.record, exchange.headers
-        is_form = headers.get("content-type") == _FORM
+        is_form = headers.get("content-type") == _FORM_CONTENT_TYPE
         form = dict(parse_qsl(exchange.content.decode())) if is_form else {}
         record.body = dict(form)
         query = Request(scope).query_params
-        call = OpenApiCall(scope.get("path_params", {}), {**query, **form}, headers.get("host", ""))
-        await self._answer(exchange, call)
+        request = OpenApiRequest(
+            scope.get("path_params", {}), {**query, **form}, headers.get("host", "")
+        )
+        await self._respond(exchange, request)
         logger.info("%s %s -> %s", record.method, record.path, record.status)
 
-    async def _answer(self, exchange: Exchange, call: OpenApiCall) -> None:
+    async def _respond(self, exchange: HttpExchange, request: OpenApiRequest) -> None:
         request_id = str(uuid.uuid4()).upper()
         headers: dict[str, str] = {}
         try:
-            self.openapi.check_signed(exchange)
-            status, payload = 200, {self.request_id: request_id, **self.action(call)}
-        except RequestRefused as refused:
-            reply = refused.reply
-            status, headers = reply.status, dict(reply.headers)
+            self.router.check_authorization(exchange)
+            status, payload = 200, {self.request_id_key: request_id, **self.handler(request)}
+        except RequestRefused as exc:
+            error = exc.reply
+            status, headers = error.status, dict(error.headers)
             payload = {
                 "RequestId": request_id,
-                "Code": reply.code,
-                "Message": reply.message,
-                "HostId": call.host,
+                "Code": error.code,
+                "Message": error.message,
+                "HostId": request.host,
             }
-        except ReplyLost:
-            await exchange.hang_up()
+        except DropConnection:
+            await exchange.abort()
             return
         content = json.dumps(payload, ensure_ascii=False).encode()
         headers |= {"content-type": f"{JSON};charset=utf-8", "content-length": str(len(content))}
-        await exchange.write(status, headers, [content])
+        await exchange.send_chunks(status, headers, [content])

@@ -12,77 +12,83 @@ from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
 from langchain_bailian_app.emulator._http.errors import refuse
-from langchain_bailian_app.emulator._http.recorder import REMOVED, record_of
-from langchain_bailian_app.emulator._openapi.endpoint import OpenApi, OpenApiCall, ReplyLost
+from langchain_bailian_app.emulator._http.recorder import REDACTED, record_request
+from langchain_bailian_app.emulator._openapi.endpoint import (
+    DropConnection,
+    OpenApiRequest,
+    OpenApiRouter,
+)
 from langchain_bailian_app.emulator._state.session_files import FileStore, Lease
 
 logger = logging.getLogger("langchain_bailian_app.emulator")
 
-_NAME = range(4, 129)
+_NAME_LENGTHS = range(4, 129)
 _MD5 = re.compile(r"[0-9a-fA-F]{32}")
-_LARGEST = 512 * 1024 * 1024
-_CONTENT_TYPE = ""  # "may be empty", says the client; then it is to be sent empty
+_MAX_FILE_BYTES = 512 * 1024 * 1024
+_UPLOAD_CONTENT_TYPE = ""  # "may be empty", says the client; then it is to be sent empty
 
 
-class FileCalls:
+class FileActions:
     """Leases, uploads, files and their statuses over a store."""
 
     def __init__(self, store: FileStore) -> None:
         self._store = store
 
-    def routes(self, openapi: OpenApi) -> list[Route]:
+    def routes(self, router: OpenApiRouter) -> list[Route]:
         """The routes of the actions, and of the storage."""
         return [
-            openapi.route("POST", "/{workspace}/datacenter/category/{category}", self._lease),
-            openapi.route("PUT", "/{workspace}/datacenter/file", self._add),
-            openapi.route("GET", "/{workspace}/datacenter/file/{file_id}/", self._describe),
-            Route("/storage/{token}", _Storage(self._store, openapi), methods=["PUT"]),
+            router.route("POST", "/{workspace}/datacenter/category/{category}", self._apply_lease),
+            router.route("PUT", "/{workspace}/datacenter/file", self._add_file),
+            router.route("GET", "/{workspace}/datacenter/file/{file_id}/", self._describe_file),
+            Route("/storage/{token}", _StorageEndpoint(self._store, router), methods=["PUT"]),
         ]
 
-    def _lease(self, call: OpenApiCall) -> dict[str, Any]:
-        given = call.parameters
-        _check_category(call.ids["category"], given)
-        name, size = given.get("FileName", ""), given.get("SizeInBytes", "")
-        if len(name) not in _NAME:
+    def _apply_lease(self, request: OpenApiRequest) -> dict[str, Any]:
+        params = request.parameters
+        _check_category(request.path_params["category"], params)
+        name, size = params.get("FileName", ""), params.get("SizeInBytes", "")
+        if len(name) not in _NAME_LENGTHS:
             refuse("InvalidParameter", "FileName must have 4 to 128 characters.")
-        if not _MD5.fullmatch(given.get("Md5", "")):
+        if not _MD5.fullmatch(params.get("Md5", "")):
             refuse("InvalidParameter", "Md5 must have 32 hexadecimal digits.")
-        if not size.isdecimal() or not 0 < int(size) <= _LARGEST:
-            refuse("InvalidParameter", f"SizeInBytes must be between 1 and {_LARGEST}.")
-        lease = self._store.lease(call.ids["workspace"], name, given["Md5"].lower(), int(size))
-        query = urlencode({"Expires": int(lease.until), "Signature": lease.extra})
+        if not size.isdecimal() or not 0 < int(size) <= _MAX_FILE_BYTES:
+            refuse("InvalidParameter", f"SizeInBytes must be between 1 and {_MAX_FILE_BYTES}.")
+        lease = self._store.lease(
+            request.path_params["workspace"], name, params["Md5"].lower(), int(size)
+        )
+        query = urlencode({"Expires": int(lease.expires_at), "Signature": lease.extra})
         param = {
             "Method": "PUT",
-            "Url": f"http://{call.host}/storage/{lease.token}?{query}",
-            "Headers": {"X-bailian-extra": lease.extra, "Content-Type": _CONTENT_TYPE},
+            "Url": f"http://{request.host}/storage/{lease.token}?{query}",
+            "Headers": {"X-bailian-extra": lease.extra, "Content-Type": _UPLOAD_CONTENT_TYPE},
         }
         data = {"FileUploadLeaseId": lease.lease_id, "Type": "HTTP", "Param": param}
-        return _envelope(data)
+        return _build_response(data)
 
-    def _add(self, call: OpenApiCall) -> dict[str, Any]:
-        given = call.parameters
-        _check_category(given.get("CategoryId", ""), given)
-        if not given.get("Parser"):
+    def _add_file(self, request: OpenApiRequest) -> dict[str, Any]:
+        params = request.parameters
+        _check_category(params.get("CategoryId", ""), params)
+        if not params.get("Parser"):
             refuse("InvalidParameter", "Parser must be given.")
         fault = self._store.draw("add")
         if fault == "add_error":
             refuse("InternalError")
-        lease_id = given.get("LeaseId", "")
+        lease_id = params.get("LeaseId", "")
         if fault == "add_lease_expired" and lease_id in self._store.leases:
             self._store.leases[lease_id].used = True
         file = self._store.add(lease_id)
         if fault == "add_reply_lost":
-            raise ReplyLost
+            raise DropConnection
         # This action alone tells of success in words.
-        return _envelope({"FileId": file.file_id, "Parser": given["Parser"]}, success="true")
+        return _build_response({"FileId": file.file_id, "Parser": params["Parser"]}, success="true")
 
-    def _describe(self, call: OpenApiCall) -> dict[str, Any]:
+    def _describe_file(self, request: OpenApiRequest) -> dict[str, Any]:
         fault = self._store.draw("describe")
         if fault == "describe_error":
             refuse("InternalError")
         if fault == "describe_cut":
-            raise ReplyLost
-        file = self._store.find(call.ids["workspace"], call.ids["file_id"])
+            raise DropConnection
+        file = self._store.find(request.path_params["workspace"], request.path_params["file_id"])
         status = self._store.status_of(file)
         failed = status.endswith("FAILED")
         data = {
@@ -97,80 +103,84 @@ class FileCalls:
             "Tags": [],
             "ParseErrorMessage": file.reason if failed else "",
         }
-        return _envelope(data)
+        return _build_response(data)
 
 
-class _Storage:
+class _StorageEndpoint:
     """Takes uploads, as Alibaba's object storage does for a URL that was signed before."""
 
-    def __init__(self, store: FileStore, openapi: OpenApi) -> None:
+    def __init__(self, store: FileStore, router: OpenApiRouter) -> None:
         self._store = store
-        self._openapi = openapi
+        self._router = router
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         request = Request(scope, receive)
         headers = dict(request.headers.items())
-        shown = headers | ({"x-bailian-extra": REMOVED} if "x-bailian-extra" in headers else {})
-        record = record_of("PUT", "/storage/" + REMOVED, shown.items(), b"")
-        self._openapi.requests.append(record)
-        lease = self._store.lease_for(scope["path_params"]["token"])
+        recorded_headers = headers | (
+            {"x-bailian-extra": REDACTED} if "x-bailian-extra" in headers else {}
+        )
+        record = record_request("PUT", "/storage/" + REDACTED, recorded_headers.items(), b"")
+        self._router.requests.append(record)
+        lease = self._store.find_lease(scope["path_params"]["token"])
         fault = self._store.draw("upload")
-        reply = self._refusal(lease, request, fault)
-        if lease is not None and reply is None:
-            record.size = await self._receive(request, lease, cut=fault == "upload_cut")
+        response = self._check_upload(lease, request, fault)
+        if lease is not None and response is None:
+            record.size = await self._receive_body(request, lease, cut_halfway=fault == "upload_cut")
             if record.size < 0:
                 record.end(finished=False)
-                self._openapi.drop(scope["client"])
+                self._router.drop_connection(scope["client"])
                 while (await receive())["type"] != "http.disconnect":
                     pass
                 return
-            reply = Response(status_code=200)
-        if reply is not None:
-            record.status = reply.status_code
-            await reply(scope, receive, send)
+            response = Response(status_code=200)
+        if response is not None:
+            record.status = response.status_code
+            await response(scope, receive, send)
         record.end(finished=True)
         logger.info("PUT %s -> %s, %d bytes", record.path, record.status, record.size)
 
-    def _refusal(self, lease: Lease | None, request: Request, fault: str | None) -> Response | None:
+    def _check_upload(
+        self, lease: Lease | None, request: Request, fault: str | None
+    ) -> Response | None:
         if lease is None:
-            return _xml(403, "AccessDenied", "Request has expired.")
+            return _xml_error(403, "AccessDenied", "Request has expired.")
         if fault == "upload_error":
-            return _xml(503, "ServiceUnavailable", "Please try again later.")
+            return _xml_error(503, "ServiceUnavailable", "Please try again later.")
         # What the headers of the lease are not is not what was signed.
         signed = request.headers.get("x-bailian-extra") == lease.extra
-        if not signed or request.headers.get("content-type") != _CONTENT_TYPE:
-            return _xml(403, "SignatureDoesNotMatch", "The headers are not those of the lease.")
+        if not signed or request.headers.get("content-type") != _UPLOAD_CONTENT_TYPE:
+            return _xml_error(403, "SignatureDoesNotMatch", "The headers are not those of the lease.")
         if request.headers.get("content-length") != str(lease.size):
-            return _xml(411, "MissingContentLength", "The length is not that of the lease.")
+            return _xml_error(411, "MissingContentLength", "The length is not that of the lease.")
         return None
 
-    async def _receive(self, request: Request, lease: Lease, *, cut: bool) -> int:
+    async def _receive_body(self, request: Request, lease: Lease, *, cut_halfway: bool) -> int:
         """Take the bytes; return how many there were, or -1 if they did not come to their end."""
-        receiver = self._store.receiver(lease)
-        whole, size = False, 0
+        receiver = self._store.start_upload(lease)
+        complete, size = False, 0
         try:
-            async for piece in request.stream():
-                receiver.take(piece)
-                size += len(piece)
-                if cut and size * 2 >= lease.size:
+            async for chunk in request.stream():
+                receiver.write(chunk)
+                size += len(chunk)
+                if cut_halfway and size * 2 >= lease.size:
                     return -1
-            whole = True
+            complete = True
         except ClientDisconnect:
             return -1
         finally:
-            receiver.end(whole=whole)
+            receiver.close(complete=complete)
         return size
 
 
-def _check_category(category: str, given: Any) -> None:
-    if category != "default" or given.get("CategoryType") != "SESSION_FILE":
+def _check_category(category: str, params: Any) -> None:
+    if category != "default" or params.get("CategoryType") != "SESSION_FILE":
         refuse("InvalidParameter", "CategoryType must be SESSION_FILE, and CategoryId default.")
 
 
-def _envelope(data: dict[str, Any], *, success: bool | str = True) -> dict[str, Any]:
+def _build_response(data: dict[str, Any], *, success: bool | str = True) -> dict[str, Any]:
     return {"Code": "Success", "Data": data, "Message": "", "Status": "200", "Success": success}
 
 
-def _xml(status: int, code: str, message: str) -> Response:
+def _xml_error(status: int, code: str, message: str) -> Response:
     body = f"<Error><Code>{code}</Code><Message>{escape(message)}</Message></Error>"
     return Response(body, status, media_type="application/xml")

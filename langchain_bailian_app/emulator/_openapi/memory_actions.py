@@ -10,128 +10,130 @@ from typing import Any
 from starlette.routing import Route
 
 from langchain_bailian_app.emulator._http.errors import refuse
-from langchain_bailian_app.emulator._openapi.endpoint import OpenApi, OpenApiCall
+from langchain_bailian_app.emulator._openapi.endpoint import OpenApiRequest, OpenApiRouter
 from langchain_bailian_app.emulator._state.memories import Memory, MemoryStore
 
-_DESCRIPTION = re.compile(r"[\w:.-]{1,50}")
-_LONGEST_CONTENT = 200
-_PAGE, _LARGEST_PAGE = 10, 50
+_DESCRIPTION_PATTERN = re.compile(r"[\w:.-]{1,50}")
+_MAX_CONTENT_CHARS = 200
+_DEFAULT_PAGE_SIZE, _MAX_PAGE_SIZE = 10, 50
 
 
-class MemoryCalls:
+class MemoryActions:
     """Long-term memories over a store."""
 
     def __init__(self, store: MemoryStore) -> None:
         self._store = store
 
-    def routes(self, openapi: OpenApi) -> list[Route]:
+    def routes(self, router: OpenApiRouter) -> list[Route]:
         """The routes of the actions."""
-        all_, one = "/{workspace}/memories", "/{workspace}/memories/{memory_id}"
-        nodes, node = f"{one}/memoryNodes", f"{one}/memoryNodes/{{node_id}}"
+        memories_path, memory_path = "/{workspace}/memories", "/{workspace}/memories/{memory_id}"
+        nodes_path, node_path = f"{memory_path}/memoryNodes", f"{memory_path}/memoryNodes/{{node_id}}"
         actions = [
-            ("POST", all_, self._create),
-            ("GET", all_, self._list),
-            ("GET", one, self._get),
-            ("PUT", one, self._update),
-            ("DELETE", one, self._delete),
-            ("POST", nodes, self._create_node),
-            ("GET", nodes, self._list_nodes),
-            ("GET", node, self._get_node),
-            ("PUT", node, self._update_node),
-            ("DELETE", node, self._delete_node),
+            ("POST", memories_path, self._create_memory),
+            ("GET", memories_path, self._list_memories),
+            ("GET", memory_path, self._get_memory),
+            ("PUT", memory_path, self._update_memory),
+            ("DELETE", memory_path, self._delete_memory),
+            ("POST", nodes_path, self._create_node),
+            ("GET", nodes_path, self._list_nodes),
+            ("GET", node_path, self._get_node),
+            ("PUT", node_path, self._update_node),
+            ("DELETE", node_path, self._delete_node),
         ]
         return [
-            openapi.route(method, path, action, request_id="requestId")
-            for method, path, action in actions
+            router.route(method, path, handler, request_id_key="requestId")
+            for method, path, handler in actions
         ]
 
-    def _create(self, call: OpenApiCall) -> dict[str, Any]:
-        return {"memoryId": self._store.create(_description(call)).memory_id}
+    def _create_memory(self, request: OpenApiRequest) -> dict[str, Any]:
+        return {"memoryId": self._store.create_memory(_read_description(request)).memory_id}
 
-    def _list(self, call: OpenApiCall) -> dict[str, Any]:
+    def _list_memories(self, request: OpenApiRequest) -> dict[str, Any]:
         memories = [
             {"memoryId": memory.memory_id, "description": memory.description}
             for memory in list(self._store.memories.values())
         ]
-        page = _paged("memories", memories, call.parameters)
-        return page | {"workspaceId": call.ids["workspace"]}
+        page = _paginate("memories", memories, request.parameters)
+        return page | {"workspaceId": request.path_params["workspace"]}
 
-    def _get(self, call: OpenApiCall) -> dict[str, Any]:
-        memory = self._memory(call)
+    def _get_memory(self, request: OpenApiRequest) -> dict[str, Any]:
+        memory = self._find_memory(request)
         return {
             "memoryId": memory.memory_id,
             "description": memory.description,
-            "workspaceId": call.ids["workspace"],
+            "workspaceId": request.path_params["workspace"],
         }
 
-    def _update(self, call: OpenApiCall) -> dict[str, Any]:
-        self._memory(call).description = _description(call)
+    def _update_memory(self, request: OpenApiRequest) -> dict[str, Any]:
+        self._find_memory(request).description = _read_description(request)
         return {}
 
-    def _delete(self, call: OpenApiCall) -> dict[str, Any]:
-        del self._store.memories[self._memory(call).memory_id]
+    def _delete_memory(self, request: OpenApiRequest) -> dict[str, Any]:
+        del self._store.memories[self._find_memory(request).memory_id]
         return {}
 
-    def _create_node(self, call: OpenApiCall) -> dict[str, Any]:
-        return {"memoryNodeId": self._store.put(self._memory(call), _content(call))}
+    def _create_node(self, request: OpenApiRequest) -> dict[str, Any]:
+        return {
+            "memoryNodeId": self._store.put_node(self._find_memory(request), _read_content(request))
+        }
 
-    def _list_nodes(self, call: OpenApiCall) -> dict[str, Any]:
+    def _list_nodes(self, request: OpenApiRequest) -> dict[str, Any]:
         nodes = [
             {"memoryNodeId": node_id, "content": fact}
-            for node_id, (_, fact) in self._memory(call).nodes.items()
+            for node_id, (_, fact) in self._find_memory(request).nodes.items()
         ]
-        return _paged("memoryNodes", nodes, call.parameters)
+        return _paginate("memoryNodes", nodes, request.parameters)
 
-    def _get_node(self, call: OpenApiCall) -> dict[str, Any]:
-        memory, node_id = self._node(call)
+    def _get_node(self, request: OpenApiRequest) -> dict[str, Any]:
+        memory, node_id = self._find_node(request)
         return {
             "memoryId": memory.memory_id,
             "memoryNodeId": node_id,
             "content": memory.nodes[node_id][1],
-            "workspaceId": call.ids["workspace"],
+            "workspaceId": request.path_params["workspace"],
         }
 
-    def _update_node(self, call: OpenApiCall) -> dict[str, Any]:
-        memory, node_id = self._node(call)
-        self._store.put(memory, _content(call), node_id)
+    def _update_node(self, request: OpenApiRequest) -> dict[str, Any]:
+        memory, node_id = self._find_node(request)
+        self._store.put_node(memory, _read_content(request), node_id)
         return {}
 
-    def _delete_node(self, call: OpenApiCall) -> dict[str, Any]:
-        memory, node_id = self._node(call)
+    def _delete_node(self, request: OpenApiRequest) -> dict[str, Any]:
+        memory, node_id = self._find_node(request)
         del memory.nodes[node_id]
         return {}
 
-    def _memory(self, call: OpenApiCall) -> Memory:
-        memory = self._store.memories.get(call.ids["memory_id"])
+    def _find_memory(self, request: OpenApiRequest) -> Memory:
+        memory = self._store.memories.get(request.path_params["memory_id"])
         if memory is None:
-            refuse("NotFound", f"The memory {call.ids['memory_id']} does not exist.")
+            refuse("NotFound", f"The memory {request.path_params['memory_id']} does not exist.")
         return memory
 
-    def _node(self, call: OpenApiCall) -> tuple[Memory, str]:
-        memory, node_id = self._memory(call), call.ids["node_id"]
+    def _find_node(self, request: OpenApiRequest) -> tuple[Memory, str]:
+        memory, node_id = self._find_memory(request), request.path_params["node_id"]
         if node_id not in memory.nodes:
             refuse("NotFound", f"The memory node {node_id} does not exist.")
         return memory, node_id
 
 
-def _description(call: OpenApiCall) -> str:
-    description = call.parameters.get("description", "")
-    if description and not _DESCRIPTION.fullmatch(description):
+def _read_description(request: OpenApiRequest) -> str:
+    description = request.parameters.get("description", "")
+    if description and not _DESCRIPTION_PATTERN.fullmatch(description):
         refuse("InvalidParameter", "description must have 1 to 50 letters, digits, or : _ . -")
     return description
 
 
-def _content(call: OpenApiCall) -> str:
-    content = call.parameters.get("content", "")
-    if not 0 < len(content) <= _LONGEST_CONTENT:
-        refuse("InvalidParameter", f"content must have 1 to {_LONGEST_CONTENT} characters.")
+def _read_content(request: OpenApiRequest) -> str:
+    content = request.parameters.get("content", "")
+    if not 0 < len(content) <= _MAX_CONTENT_CHARS:
+        refuse("InvalidParameter", f"content must have 1 to {_MAX_CONTENT_CHARS} characters.")
     return content
 
 
-def _paged(name: str, items: Sequence[Any], given: Mapping[str, str]) -> dict[str, Any]:
-    size, start = given.get("maxResults", str(_PAGE)), given.get("nextToken", "0")
-    if not size.isdecimal() or not 0 < int(size) <= _LARGEST_PAGE or not start.isdecimal():
-        refuse("InvalidParameter", f"maxResults must be between 1 and {_LARGEST_PAGE}.")
+def _paginate(name: str, items: Sequence[Any], params: Mapping[str, str]) -> dict[str, Any]:
+    size, start = params.get("maxResults", str(_DEFAULT_PAGE_SIZE)), params.get("nextToken", "0")
+    if not size.isdecimal() or not 0 < int(size) <= _MAX_PAGE_SIZE or not start.isdecimal():
+        refuse("InvalidParameter", f"maxResults must be between 1 and {_MAX_PAGE_SIZE}.")
     end = int(start) + int(size)
     page = {name: items[int(start) : end], "maxResults": int(size), "totalCount": len(items)}
     return page | ({"nextToken": str(end)} if end < len(items) else {})

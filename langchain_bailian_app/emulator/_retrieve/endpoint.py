@@ -8,35 +8,38 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from langchain_bailian_app.emulator._apps.app import App, all_knowledge_bases
+from langchain_bailian_app.emulator._apps.app import App, collect_knowledge_bases
 from langchain_bailian_app.emulator._http.errors import RequestRefused, refuse
-from langchain_bailian_app.emulator._http.exchange import Exchange
+from langchain_bailian_app.emulator._http.exchange import HttpExchange
 from langchain_bailian_app.emulator._knowledge.knowledge_base import Hit, KnowledgeBase, search
-from langchain_bailian_app.emulator._retrieve.request import RetrieveCall, retrieve_call_from_body
+from langchain_bailian_app.emulator._retrieve.request import RetrieveRequest, retrieve_request_from_body
 
 
 @dataclass
-class Retrieval:
+class PipelineEndpoints:
     """The two endpoints over the emulator's knowledge bases, those bound to apps and the others."""
 
     apps: Mapping[str, App]
     extra_knowledge: Sequence[KnowledgeBase] = field(default_factory=list)
 
-    async def retrieve(self, exchange: Exchange, pipeline_id: str) -> None:
+    async def retrieve(self, exchange: HttpExchange, pipeline_id: str) -> None:
         """Answer `POST /indices/pipeline/{pipeline_id}/retrieve`.
 
         Raises:
             RequestRefused: The service would refuse it.
         """
-        base = self._bases().get(pipeline_id)
-        if base is None:
+        knowledge_base = self._knowledge_bases().get(pipeline_id)
+        if knowledge_base is None:
             refuse("NotFound", f"Pipeline {pipeline_id} does not exist.")
         body = exchange.json()
-        _provoke(base)
-        nodes = [_node(hit) for hit in found(base, retrieve_call_from_body(body))]
-        await _answer(exchange, {"total": len(nodes), "nodes": nodes})
+        _raise_forced_error(knowledge_base)
+        nodes = [
+            _render_node(hit)
+            for hit in search_knowledge_base(knowledge_base, retrieve_request_from_body(body))
+        ]
+        await _send_success(exchange, {"total": len(nodes), "nodes": nodes})
 
-    async def find(self, exchange: Exchange, _: str) -> None:
+    async def find_pipeline(self, exchange: HttpExchange, _: str) -> None:
         """Answer `GET /indices/pipeline_simple?pipeline_name=…`.
 
         Raises:
@@ -45,31 +48,40 @@ class Retrieval:
         name = exchange.record.query.get("pipeline_name", "")
         if not name:
             refuse("InvalidParameter", "pipeline_name must be given.")
-        base = next((base for base in self._bases().values() if base.name == name), None)
-        if base is None:
+        knowledge_base = next(
+            (
+                knowledge_base
+                for knowledge_base in self._knowledge_bases().values()
+                if knowledge_base.name == name
+            ),
+            None,
+        )
+        if knowledge_base is None:
             refuse("NotFound", f"There is no pipeline named {name}.")
-        _provoke(base)
-        await _answer(exchange, {"id": base.pipeline_id, "name": base.name})
+        _raise_forced_error(knowledge_base)
+        await _send_success(exchange, {"id": knowledge_base.pipeline_id, "name": knowledge_base.name})
 
-    def _bases(self) -> dict[str, KnowledgeBase]:
-        return all_knowledge_bases(self.apps, self.extra_knowledge)
+    def _knowledge_bases(self) -> dict[str, KnowledgeBase]:
+        return collect_knowledge_bases(self.apps, self.extra_knowledge)
 
 
-def found(base: KnowledgeBase, call: RetrieveCall) -> list[Hit]:
+def search_knowledge_base(knowledge_base: KnowledgeBase, request: RetrieveRequest) -> list[Hit]:
     """Search, then filter what was found, as the service does: filters add no candidates."""
-    candidates = search([base], call.query, limit=call.candidates)
-    kept = [
-        hit for hit in candidates if hit.score >= call.least_score and call.filters.let_pass(hit.chunk)
+    candidates = search([knowledge_base], request.query, limit=request.max_candidates)
+    passing_hits = [
+        hit
+        for hit in candidates
+        if hit.score >= request.min_score and request.filters.matches(hit.chunk)
     ]
-    return kept[: call.limit]
+    return passing_hits[: request.max_nodes]
 
 
-def _provoke(base: KnowledgeBase) -> None:
-    if base.error is not None and base.error.take():
-        raise RequestRefused(base.error)
+def _raise_forced_error(knowledge_base: KnowledgeBase) -> None:
+    if knowledge_base.error is not None and knowledge_base.error.take():
+        raise RequestRefused(knowledge_base.error)
 
 
-def _node(hit: Hit) -> dict[str, Any]:
+def _render_node(hit: Hit) -> dict[str, Any]:
     chunk = hit.chunk
     metadata: dict[str, Any] = {"parent": "", "doc_id": chunk.data_id, "doc_name": chunk.name}
     # Rows of a table have neither images nor a title.
@@ -85,6 +97,11 @@ def _node(hit: Hit) -> dict[str, Any]:
     return {"score": hit.score, "node": node}
 
 
-async def _answer(exchange: Exchange, content: Mapping[str, Any]) -> None:
-    head = {"status": "SUCCESS", "code": "Success", "message": "", "request_id": exchange.request_id}
-    await exchange.answer({**head, **content})
+async def _send_success(exchange: HttpExchange, data: Mapping[str, Any]) -> None:
+    envelope = {
+        "status": "SUCCESS",
+        "code": "Success",
+        "message": "",
+        "request_id": exchange.request_id,
+    }
+    await exchange.send_json({**envelope, **data})

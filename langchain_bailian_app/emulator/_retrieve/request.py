@@ -1,6 +1,6 @@
-"""The body of a retrieve request, read and checked: JSON of the wire in, one `RetrieveCall` out.
+"""The body of a retrieve request, read and checked: JSON of the wire in, one `RetrieveRequest` out.
 
-For knowledge bases what `calls` is for applications.
+For knowledge bases what `_completion.request` is for applications.
 """
 
 from collections.abc import Mapping
@@ -8,72 +8,72 @@ from dataclasses import dataclass
 from typing import Any
 
 from langchain_bailian_app.emulator._http.errors import refuse
-from langchain_bailian_app.emulator._http.fields import refuse_value, share, typed, whole_number
-from langchain_bailian_app.emulator._knowledge.filters import SearchFilters, search_filters
-from langchain_bailian_app.emulator._knowledge.query_rewriting import rewritten
+from langchain_bailian_app.emulator._http.fields import get_fraction, get_int, get_typed, refuse_value
+from langchain_bailian_app.emulator._knowledge.filters import SearchFilters, parse_search_filters
+from langchain_bailian_app.emulator._knowledge.query_rewriting import rewrite_query
 
-_MOST_CANDIDATES = 100
-_MOST_CANDIDATES_TOGETHER = 200
-_MOST_NODES = 20
-_USUAL_NODES = 5
+_MAX_CANDIDATES = 100
+_MAX_TOTAL_CANDIDATES = 200
+_MAX_NODES = 20
+_DEFAULT_NODES = 5
 _ROLES = ("system", "user", "assistant")
 
 
 @dataclass(frozen=True)
-class RetrieveCall:
+class RetrieveRequest:
     """A checked request to a knowledge base.
 
     Attributes:
         query: What to search for, rewritten if that was asked for.
-        candidates: How many chunks are found before the filters.
+        max_candidates: How many chunks are found before the filters.
         filters: `search_filters`.
-        least_score: Nodes below it are dropped.
-        limit: How many nodes are returned.
+        min_score: Nodes below it are dropped.
+        max_nodes: How many nodes are returned.
     """
 
     query: str
-    candidates: int
+    max_candidates: int
     filters: SearchFilters
-    least_score: float
-    limit: int
+    min_score: float
+    max_nodes: int
 
 
-def retrieve_call_from_body(body: Mapping[str, Any]) -> RetrieveCall:
+def retrieve_request_from_body(body: Mapping[str, Any]) -> RetrieveRequest:
     """Read a request body. The models of `rewrite` and `rerank` are no matter: there is none here.
 
     Raises:
         RequestRefused: The service would refuse it.
     """
-    query = typed(body, "query", str)
+    query = get_typed(body, "query", str)
     if not query or not query.strip():
         refuse("BadRequest.EmptyInput", 'Required input parameter "query" missing from request.')
-    asked_before = _asked_before(body)
-    if not typed(body, "enable_rewrite", bool):
-        asked_before = []
+    previous_questions = _read_previous_questions(body)
+    if not get_typed(body, "enable_rewrite", bool):
+        previous_questions = []
     # Checked, and of no effect: one ranking by words stands for all of the service's, so that
     # another one by a model has nothing to change.
-    typed(body, "enable_reranking", bool)
-    return RetrieveCall(
-        query=rewritten(query, asked_before),
-        candidates=_candidates(body),
-        filters=search_filters(body.get("search_filters")),
-        least_score=share(body, "rerank_min_score"),
-        limit=whole_number(body, "rerank_top_n", least=1, most=_MOST_NODES, default=_USUAL_NODES),
+    get_typed(body, "enable_reranking", bool)
+    return RetrieveRequest(
+        query=rewrite_query(query, previous_questions),
+        max_candidates=_read_max_candidates(body),
+        filters=parse_search_filters(body.get("search_filters")),
+        min_score=get_fraction(body, "rerank_min_score"),
+        max_nodes=get_int(body, "rerank_top_n", minimum=1, maximum=_MAX_NODES, default=_DEFAULT_NODES),
     )
 
 
-def _candidates(body: Mapping[str, Any]) -> int:
+def _read_max_candidates(body: Mapping[str, Any]) -> int:
     """How many the longer of the two searches finds: they rank alike, so it has the other's too."""
-    dense, sparse = (
-        whole_number(body, name, least=0, most=_MOST_CANDIDATES, default=_MOST_CANDIDATES)
+    dense_limit, sparse_limit = (
+        get_int(body, name, minimum=0, maximum=_MAX_CANDIDATES, default=_MAX_CANDIDATES)
         for name in ("dense_similarity_top_k", "sparse_similarity_top_k")
     )
-    return max(dense, sparse)
+    return max(dense_limit, sparse_limit)
 
 
-def _asked_before(body: Mapping[str, Any]) -> list[str]:
+def _read_previous_questions(body: Mapping[str, Any]) -> list[str]:
     """The user's questions in `query_history`, oldest first."""
-    history = typed(body, "query_history", list) or []
+    history = get_typed(body, "query_history", list) or []
     for message in history:
         if (
             not isinstance(message, dict)

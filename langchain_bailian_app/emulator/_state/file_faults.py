@@ -46,28 +46,28 @@ class FileFaults:
                 msg = f"the shares of the step {step!r} add up to more than 1"
                 raise ValueError(msg)
         self._shares = dict(shares)
-        self._left: dict[str, int] = {}
-        self._dice = random.Random(seed)  # noqa: S311 - dice of a test need no secrecy
+        self._remaining: dict[str, int] = {}
+        self._rng = random.Random(seed)  # noqa: S311 - dice of a test need no secrecy
 
     @classmethod
     def always(cls, name: str, *, times: int | None = None) -> Self:
         """Let one fault strike each time, or the first few times."""
         faults = cls({name: 1.0})
         if times is not None:
-            faults._left[name] = times
+            faults._remaining[name] = times
         return faults
 
     def draw(self, step: FileStep) -> str | None:
         """The fault that strikes a request of this step, if one does."""
-        roll = self._dice.random()
+        roll = self._rng.random()
         for name, share in self._shares.items():
             if FILE_FAULTS[name][0] != step:
                 continue
             if roll < share:
-                if self._left.get(name) == 0:
+                if self._remaining.get(name) == 0:
                     return None
-                if name in self._left:
-                    self._left[name] -= 1
+                if name in self._remaining:
+                    self._remaining[name] -= 1
                 return name
             roll -= share
         return None

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 # A pattern, what is remembered of it, and how it is said to the user.
-_FACTS: tuple[tuple[re.Pattern[str], str, str], ...] = (
+_FACT_PATTERNS: tuple[tuple[re.Pattern[str], str, str], ...] = (
     (re.compile(r"我叫([^，。！？、,.!?\s]{1,20})"), "用户叫{0}。", "你叫{0}。"),
     (
         re.compile(r"我(?:最|很|特别|也)?(喜欢|讨厌)([^，。！？,.!?\n]{1,40})"),
@@ -28,18 +28,18 @@ _FACTS: tuple[tuple[re.Pattern[str], str, str], ...] = (
         "You {0} {1}.",
     ),
 )
-_QUESTION = re.compile(r"什么|啥|谁|哪|吗")
+_QUESTION_WORD = re.compile(r"什么|啥|谁|哪|吗")
 _WEEKDAYS = "一二三四五六日"
-_RECALLED = 5
+_MAX_RECALLED_FACTS = 5
 
 
-def facts_in(text: str, *, addressed: bool = False) -> list[str]:
+def extract_facts(text: str, *, second_person: bool = False) -> list[str]:
     """Find what a text tells about its writer, one sentence a fact. Questions tell nothing."""
     return [
-        (to_user if addressed else remembered).format(*match.groups())
-        for pattern, remembered, to_user in _FACTS
+        (second_person_text if second_person else third_person_text).format(*match.groups())
+        for pattern, third_person_text, second_person_text in _FACT_PATTERNS
         for match in pattern.finditer(text)
-        if not _QUESTION.search(match.group(0))
+        if not _QUESTION_WORD.search(match.group(0))
     ]
 
 
@@ -71,29 +71,29 @@ class MemoryStore:
         """The newest facts, each with the time it was stored."""
         memory = self.memories.get(memory_id)
         nodes = list(memory.nodes.values()) if memory is not None else []
-        return tuple(f"[{stamp}] {fact}" for stamp, fact in nodes[-_RECALLED:])
+        return tuple(f"[{timestamp}] {fact}" for timestamp, fact in nodes[-_MAX_RECALLED_FACTS:])
 
-    def store(self, memory_id: str, prompt: str) -> None:
+    def store_facts(self, memory_id: str, prompt: str) -> None:
         """Keep the facts that a prompt tells, each once."""
-        facts = facts_in(prompt)
+        facts = extract_facts(prompt)
         if not facts:
             return
         memory = self.memories.setdefault(memory_id, Memory(memory_id))
         for fact in facts:
-            if all(known != fact for _, known in memory.nodes.values()):
-                self.put(memory, fact)
+            if all(stored != fact for _, stored in memory.nodes.values()):
+                self.put_node(memory, fact)
 
-    def create(self, description: str) -> Memory:
+    def create_memory(self, description: str) -> Memory:
         """Make a memory."""
         memory = Memory(uuid.uuid4().hex, description)
         self.memories[memory.memory_id] = memory
         return memory
 
-    def put(self, memory: Memory, fact: str, node_id: str | None = None) -> str:
+    def put_node(self, memory: Memory, fact: str, node_id: str | None = None) -> str:
         """Write a fact down, in place of another if that one is named; returns the id of its node."""
         now = self._now()
         # As recorded: neither month nor day is padded.
-        stamp = f"{now.year}-{now.month}-{now.day} {now:%H:%M:%S} 周{_WEEKDAYS[now.weekday()]}"
+        timestamp = f"{now.year}-{now.month}-{now.day} {now:%H:%M:%S} 周{_WEEKDAYS[now.weekday()]}"
         node_id = node_id or uuid.uuid4().hex
-        memory.nodes[node_id] = stamp, fact
+        memory.nodes[node_id] = timestamp, fact
         return node_id

@@ -32,15 +32,15 @@ STATUSES = (
 )
 """What a file goes through that does not fail."""
 
-_ENDS = {
+_FAILURES = {
     "parse_failed": (3, "PARSE_FAILED", "The file content cannot be parsed."),
     "safe_check_failed": (5, "SAFE_CHECK_FAILED", "The file content may be inappropriate."),
     "index_failed": (6, "INDEX_BUILDING_FAILED", "The index could not be built."),
 }
-_THROTTLED = "Request was denied due to user flow control."
-_COME_BACK = {"x-acs-retry-after": "50"}  # milliseconds, as the official client reads it
+_THROTTLED_MESSAGE = "Request was denied due to user flow control."
+_RETRY_HEADERS = {"x-acs-retry-after": "50"}  # milliseconds, as the official client reads it
 _BEIJING = timezone(timedelta(hours=8))
-_DAY = 24 * 3600.0
+_DAY_SECONDS = 24 * 3600.0
 
 
 @dataclass
@@ -52,7 +52,7 @@ class Lease:
     md5: str
     size: int
     workspace: str
-    until: float
+    expires_at: float
     token: str = field(repr=False)
     extra: str = field(repr=False)
     """The value of the header `X-bailian-extra` that the upload must have."""
@@ -109,7 +109,7 @@ class FileStore:
         """How long a file takes to be ready; it is in each status for a part of it."""
         self.lease_seconds = 300.0
         """How long a URL takes uploads. The official guide says minutes."""
-        self.lifetime = 7 * _DAY
+        self.lifetime = 7 * _DAY_SECONDS
         """Seconds until a file expires: 7 days by the guide, usually 24 hours by the page on files."""
         self.leases_per_second: int | None = None
         """More leases are refused; the service allows 10."""
@@ -120,20 +120,20 @@ class FileStore:
         self._clock = clock
         self._now = now
         self._by_token: dict[str, Lease] = {}
-        self._recent: list[float] = []
-        self._folder: tempfile.TemporaryDirectory[str] | None = None
+        self._recent_lease_times: list[float] = []
+        self._temp_folder: tempfile.TemporaryDirectory[str] | None = None
 
     def clear(self) -> None:
         """Forget all files and leases; switches stay."""
-        for held in (self.added, self.leases, self._by_token, self._recent):
-            held.clear()
+        for container in (self.added, self.leases, self._by_token, self._recent_lease_times):
+            container.clear()
         self.close()
 
     def close(self) -> None:
         """Remove the bytes that were kept."""
-        if self._folder is not None:
-            self._folder.cleanup()
-            self._folder = None
+        if self._temp_folder is not None:
+            self._temp_folder.cleanup()
+            self._temp_folder = None
 
     def draw(self, step: FileStep) -> str | None:
         """The fault that strikes this step, if one does."""
@@ -146,36 +146,43 @@ class FileStore:
             RequestRefused: There were too many in this second, or a fault strikes.
         """
         now = self._clock()
-        self._recent = [moment for moment in self._recent if now - moment < 1]
+        self._recent_lease_times = [
+            leased_at for leased_at in self._recent_lease_times if now - leased_at < 1
+        ]
         fault = self.draw("lease")
-        full = self.leases_per_second is not None and len(self._recent) >= self.leases_per_second
-        if full or fault == "lease_throttled":
-            raise RequestRefused(ErrorReply(429, "Throttling.User", _THROTTLED, _COME_BACK))
+        limit_reached = (
+            self.leases_per_second is not None
+            and len(self._recent_lease_times) >= self.leases_per_second
+        )
+        if limit_reached or fault == "lease_throttled":
+            raise RequestRefused(ErrorReply(429, "Throttling.User", _THROTTLED_MESSAGE, _RETRY_HEADERS))
         if fault == "lease_error":
             refuse("InternalError")
-        self._recent.append(now)
-        until = now + (0 if fault == "lease_expired" else self.lease_seconds)
-        made = Lease(
-            uuid.uuid4().hex, name, md5, size, workspace, until, uuid.uuid4().hex, uuid.uuid4().hex
+        self._recent_lease_times.append(now)
+        expires_at = now + (0 if fault == "lease_expired" else self.lease_seconds)
+        lease = Lease(
+            uuid.uuid4().hex, name, md5, size, workspace, expires_at, uuid.uuid4().hex, uuid.uuid4().hex
         )
-        self.leases[made.lease_id] = self._by_token[made.token] = made
-        return made
+        self.leases[lease.lease_id] = self._by_token[lease.token] = lease
+        return lease
 
-    def lease_for(self, token: str) -> Lease | None:
+    def find_lease(self, token: str) -> Lease | None:
         """The lease that an upload belongs to, if its URL is valid."""
         lease = self._by_token.get(token)
-        return lease if lease is not None and self._clock() < lease.until and not lease.used else None
+        return (
+            lease if lease is not None and self._clock() < lease.expires_at and not lease.used else None
+        )
 
-    def receiver(self, lease: Lease) -> "Receiver":
+    def start_upload(self, lease: Lease) -> "UploadReceiver":
         """Take the bytes of an upload; a second one takes the place of the first."""
         if not can_read(lease.name):
-            return Receiver(lease, None)
-        if self._folder is None:
-            self._folder = tempfile.TemporaryDirectory(prefix="bailian-emulator-")
+            return UploadReceiver(lease, None)
+        if self._temp_folder is None:
+            self._temp_folder = tempfile.TemporaryDirectory(prefix="bailian-emulator-")
         # A folder of its own, since the name of the file is part of what is read.
-        path = Path(self._folder.name, lease.lease_id, Path(lease.name).name)
+        path = Path(self._temp_folder.name, lease.lease_id, Path(lease.name).name)
         path.parent.mkdir(exist_ok=True)
-        return Receiver(lease, path)
+        return UploadReceiver(lease, path)
 
     def add(self, lease_id: str) -> StoredFile:
         """Make a file of what was uploaded under a lease; the lease is used up.
@@ -201,9 +208,9 @@ class FileStore:
             self.draw("parse"),
         )
         if file.fails is not None:
-            file.reason = _ENDS[file.fails][2]
+            file.reason = _FAILURES[file.fails][2]
         elif lease.path is not None:
-            self._read(file, lease.path)
+            self._parse_document(file, lease.path)
         self.added[file.file_id] = file
         return file
 
@@ -229,17 +236,19 @@ class FileStore:
         if age < self.parse_seconds:
             stage = int(age * stage // self.parse_seconds)
         if file.fails is not None:
-            end, status, _ = _ENDS[file.fails]
-            return status if stage >= end else STATUSES[stage]
+            failing_stage, status, _ = _FAILURES[file.fails]
+            return status if stage >= failing_stage else STATUSES[stage]
         return STATUSES[stage]
 
-    def knowledge(self, file_ids: Iterable[str], workspace: str | None) -> list[KnowledgeBase]:
+    def find_knowledge_bases(
+        self, file_ids: Iterable[str], workspace: str | None
+    ) -> list[KnowledgeBase]:
         """What an application searches when it is asked about files.
 
         Raises:
             RequestRefused: One of them is not ready, or belongs to another workspace.
         """
-        found = []
+        knowledge_bases = []
         for file_id in file_ids:
             file = self.added.get(file_id)
             if file is None or (workspace is not None and file.workspace != workspace):
@@ -248,10 +257,10 @@ class FileStore:
             if status != READY:
                 refuse("InvalidParameter", f"The session file {file_id} is not ready: {status}.")
             if file.document is not None:
-                found.append(file.knowledge_base)
-        return found
+                knowledge_bases.append(file.knowledge_base)
+        return knowledge_bases
 
-    def _read(self, file: StoredFile, path: Path) -> None:
+    def _parse_document(self, file: StoredFile, path: Path) -> None:
         try:
             file.document = document_from_file(path)
         except ValueError as exc:
@@ -260,7 +269,7 @@ class FileStore:
             file.document.file_id = file.file_id
 
 
-class Receiver:
+class UploadReceiver:
     """Takes the bytes of one upload, piece by piece."""
 
     def __init__(self, lease: Lease, path: Path | None) -> None:
@@ -270,17 +279,17 @@ class Receiver:
         self._size = 0
         self._file: BinaryIO | None = path.open("wb") if path is not None else None
 
-    def take(self, piece: bytes) -> None:
-        """Take a piece."""
-        self._digest.update(piece)
-        self._size += len(piece)
+    def write(self, chunk: bytes) -> None:
+        """Take a chunk."""
+        self._digest.update(chunk)
+        self._size += len(chunk)
         if self._file is not None:
-            self._file.write(piece)
+            self._file.write(chunk)
 
-    def end(self, *, whole: bool) -> None:
+    def close(self, *, complete: bool) -> None:
         """Keep what came, if it came whole."""
         if self._file is not None:
             self._file.close()
-        if whole:
+        if complete:
             self._lease.received = self._digest.hexdigest(), self._size
             self._lease.path = self._path

@@ -11,11 +11,11 @@ from typing import Literal, NamedTuple, TypeAlias
 
 from langchain_bailian_app.emulator._http.errors import refuse
 
-UnknownSession: TypeAlias = Literal["error", "new", "same"]
+UnknownSessionPolicy: TypeAlias = Literal["error", "new", "same"]
 """For an id that is unknown or was idle for an hour: refuse, begin a session under a new id, or an
 empty one under the same id."""
 
-FullSession: TypeAlias = Literal["error", "new", "oldest"]
+FullSessionPolicy: TypeAlias = Literal["error", "new", "oldest"]
 """For a session of 50 rounds: refuse, begin one under a new id, or drop the oldest round and go on."""
 
 IDLE_SECONDS = 3600.0
@@ -35,7 +35,7 @@ class Session:
 
     session_id: str
     app_id: str
-    used_at: float
+    last_used_at: float
     rounds: list[Round] = field(default_factory=list)
 
 
@@ -46,12 +46,12 @@ class SessionStore:
         self,
         clock: Callable[[], float],
         *,
-        unknown: UnknownSession,
-        full: FullSession,
+        unknown_session: UnknownSessionPolicy,
+        full_session: FullSessionPolicy,
         keep_aborted: bool,
     ) -> None:
-        self.unknown = unknown
-        self.full = full
+        self.unknown_session = unknown_session
+        self.full_session = full_session
         self.keep_aborted = keep_aborted
         self._clock = clock
         self._sessions: dict[str, Session] = {}
@@ -71,7 +71,7 @@ class SessionStore:
         """Forget all sessions."""
         self._sessions.clear()
 
-    def begin(
+    def create(
         self, app_id: str, rounds: Iterable[Round] = (), *, session_id: str | None = None
     ) -> Session:
         """Begin a session, with rounds that the caller brought along."""
@@ -79,7 +79,7 @@ class SessionStore:
         self._sessions[session.session_id] = session
         return session
 
-    def fleeting(self, app_id: str) -> Session:
+    def create_unsaved(self, app_id: str) -> Session:
         """Give a session that has an id, and is not kept."""
         return Session(uuid.uuid4().hex, app_id, self._clock())
 
@@ -92,34 +92,34 @@ class SessionStore:
         session = self._sessions.get(session_id)
         if session is None or session.app_id != app_id:
             return self._resume_unknown(app_id, session_id, None)
-        if self._clock() - session.used_at >= IDLE_SECONDS:
+        if self._clock() - session.last_used_at >= IDLE_SECONDS:
             return self._resume_unknown(app_id, session_id, session)
-        session.used_at = self._clock()
+        session.last_used_at = self._clock()
         if len(session.rounds) >= MAX_ROUNDS:
             return self._resume_full(session)
         return session
 
-    def add(self, session: Session, answered: Round) -> None:
+    def add_round(self, session: Session, new_round: Round) -> None:
         """Keep a round; of several requests at once to a session, each adds its own."""
-        session.rounds.append(answered)
-        session.used_at = self._clock()
+        session.rounds.append(new_round)
+        session.last_used_at = self._clock()
 
-    def _resume_unknown(self, app_id: str, session_id: str, expired: Session | None) -> Session:
-        if self.unknown == "error":
+    def _resume_unknown(self, app_id: str, session_id: str, expired_session: Session | None) -> Session:
+        if self.unknown_session == "error":
             refuse("InvalidParameter", f"session_id {session_id} does not exist or has expired.")
-        if self.unknown == "new":
-            return self.begin(app_id)
-        if expired is None:
-            return self.begin(app_id, session_id=session_id)
+        if self.unknown_session == "new":
+            return self.create(app_id)
+        if expired_session is None:
+            return self.create(app_id, session_id=session_id)
         # Emptied in place: an answer that is still being written has its round added here.
-        expired.rounds.clear()
-        expired.used_at = self._clock()
-        return expired
+        expired_session.rounds.clear()
+        expired_session.last_used_at = self._clock()
+        return expired_session
 
     def _resume_full(self, session: Session) -> Session:
-        if self.full == "error":
+        if self.full_session == "error":
             refuse("InvalidParameter", f"session_id {session.session_id} has {MAX_ROUNDS} rounds.")
-        if self.full == "new":
-            return self.begin(session.app_id)
+        if self.full_session == "new":
+            return self.create(session.app_id)
         del session.rounds[: len(session.rounds) - MAX_ROUNDS + 1]
         return session

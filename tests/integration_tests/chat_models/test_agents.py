@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 THREAD: RunnableConfig = {"configurable": {"thread_id": "t"}}
 
 
-def called(name: str, **arguments: Any) -> str:
+def tool_call_text(name: str, **arguments: Any) -> str:
     return f"<tool_call>\n{json.dumps({'name': name, 'arguments': arguments})}\n</tool_call>"
 
 
@@ -62,39 +62,39 @@ divide.handle_tool_error = True
 TOOLS = [add, divide, weather]
 
 
-def turns(bailian: BailianEmulator, number: int = -1) -> list[dict[str, str]]:
+def sent_messages(bailian: BailianEmulator, index: int = -1) -> list[dict[str, str]]:
     """Return the messages of a request."""
-    return bailian.requests[number].body["input"]["messages"]
+    return bailian.requests[index].body["input"]["messages"]
 
 
-def asked(*questions: str) -> dict[str, Any]:
+def agent_input(*questions: str) -> dict[str, Any]:
     return {"messages": [HumanMessage(question) for question in questions]}
 
 
 # -- tools of the caller, by prompt ------------------------------------------------------------------
 
 STEPS = [
-    called("add", a=1, b=2),
-    called("divide", a=3, b=0),  # the tool says what is wrong
-    called("multiply", a=3, b=2),  # no such tool: asked again
-    called("divide", a=3, b=2) + called("weather", city="杭州"),
+    tool_call_text("add", a=1, b=2),
+    tool_call_text("divide", a=3, b=0),  # the tool says what is wrong
+    tool_call_text("multiply", a=3, b=2),  # no such tool: asked again
+    tool_call_text("divide", a=3, b=2) + tool_call_text("weather", city="杭州"),
     '<tool_call>\n{"name": "add", "arguments": {"a": 1, "b": }}\n</tool_call>',  # asked again
-    called("add", a=1, b=1),
+    tool_call_text("add", a=1, b=1),
     "得 1.5，杭州晴。",
 ]
 
 
-@pytest.mark.parametrize("way", ["invoke", "ainvoke", "stream", "astream"])
+@pytest.mark.parametrize("call_style", ["invoke", "ainvoke", "stream", "astream"])
 async def test_a_loop_of_tools_recovers_from_every_mistake_and_ends(
-    bailian: BailianEmulator, ask: Make, way: str
+    bailian: BailianEmulator, make_scripted_model: Make, call_style: str
 ) -> None:
-    agent = create_agent(ask(*STEPS, tool_calling="prompt"), tools=TOOLS)
-    question = asked("算一下，再看看天气")
-    if way == "invoke":
+    agent = create_agent(make_scripted_model(*STEPS, tool_calling="prompt"), tools=TOOLS)
+    question = agent_input("算一下，再看看天气")
+    if call_style == "invoke":
         state = agent.invoke(question)
-    elif way == "ainvoke":
+    elif call_style == "ainvoke":
         state = await agent.ainvoke(question)
-    elif way == "stream":
+    elif call_style == "stream":
         state = list(agent.stream(question, stream_mode="values"))[-1]
     else:
         state = [part async for part in agent.astream(question, stream_mode="values")][-1]
@@ -111,15 +111,17 @@ async def test_a_loop_of_tools_recovers_from_every_mistake_and_ends(
     assert messages[-1].content == "得 1.5，杭州晴。"
     assert not any(m.invalid_tool_calls for m in messages if isinstance(m, AIMessage))
     assert len(bailian.requests) == len(STEPS)
-    roles = [turn["role"] for turn in turns(bailian)]
+    roles = [turn["role"] for turn in sent_messages(bailian)]
     assert roles == ["system", "user", *["assistant", "user"] * 4]
 
 
-async def test_tokens_and_calls_stream_out_of_the_loop(ask: Make) -> None:
-    model = ask("我来算。" + called("add", a=1, b=2), "得三。", tool_calling="prompt")
+async def test_tokens_and_calls_stream_out_of_the_loop(make_scripted_model: Make) -> None:
+    model = make_scripted_model(
+        "我来算。" + tool_call_text("add", a=1, b=2), "得三。", tool_calling="prompt"
+    )
     agent = create_agent(model, tools=TOOLS)
     text, calls = "", []
-    async for message, _ in agent.astream(asked("一加二"), stream_mode="messages"):
+    async for message, _ in agent.astream(agent_input("一加二"), stream_mode="messages"):
         if isinstance(message, AIMessageChunk):
             text += message.text
             calls += message.tool_call_chunks
@@ -135,38 +137,46 @@ class Weather(BaseModel):
     degrees: int
 
 
-def test_an_agent_answers_with_an_object(ask: Make) -> None:
-    model = ask("还不知道", called("Weather", city="杭州", degrees=21), tool_calling="prompt")
-    state = create_agent(model, tools=[], response_format=Weather).invoke(asked("天气？"))
+def test_an_agent_answers_with_an_object(make_scripted_model: Make) -> None:
+    model = make_scripted_model(
+        "还不知道", tool_call_text("Weather", city="杭州", degrees=21), tool_calling="prompt"
+    )
+    state = create_agent(model, tools=[], response_format=Weather).invoke(agent_input("天气？"))
 
     assert state["structured_response"] == Weather(city="杭州", degrees=21)
 
 
-def test_an_object_that_does_not_fit_is_mended_by_the_agent(ask: Make) -> None:
-    wrong = called("Weather", city="杭州", degrees="warm")
-    model = ask(wrong, called("Weather", city="杭州", degrees=21), tool_calling="prompt")
-    state = create_agent(model, tools=TOOLS, response_format=Weather).invoke(asked("天气？"))
+def test_an_invalid_object_is_corrected_by_the_agent(make_scripted_model: Make) -> None:
+    invalid_call = tool_call_text("Weather", city="杭州", degrees="warm")
+    model = make_scripted_model(
+        invalid_call, tool_call_text("Weather", city="杭州", degrees=21), tool_calling="prompt"
+    )
+    state = create_agent(model, tools=TOOLS, response_format=Weather).invoke(agent_input("天气？"))
 
     assert state["structured_response"] == Weather(city="杭州", degrees=21)
 
 
-@pytest.mark.parametrize("given", [{"tools": TOOLS}, {"tools": [], "response_format": Weather}])
-def test_without_it_an_agent_says_what_to_do_instead(ask: Make, given: dict[str, Any]) -> None:
+@pytest.mark.parametrize("kwargs", [{"tools": TOOLS}, {"tools": [], "response_format": Weather}])
+def test_without_tool_calling_the_error_names_the_alternatives(
+    make_scripted_model: Make, kwargs: dict[str, Any]
+) -> None:
     with pytest.raises(NotImplementedError, match='`BailianAppTool`; `tool_calling="prompt"`'):
-        create_agent(ask("三"), **given).invoke(asked("天气？"))
+        create_agent(make_scripted_model("三"), **kwargs).invoke(agent_input("天气？"))
 
 
-def test_a_response_format_of_the_provider_is_refused_with_advice(ask: Make) -> None:
-    agent = create_agent(ask("三", tool_calling="prompt"), response_format=ProviderStrategy(Weather))
+def test_a_provider_strategy_is_rejected_with_advice(make_scripted_model: Make) -> None:
+    agent = create_agent(
+        make_scripted_model("三", tool_calling="prompt"), response_format=ProviderStrategy(Weather)
+    )
     with pytest.raises(NotImplementedError, match="`ToolStrategy` in an agent"):
-        agent.invoke(asked("天气？"))
+        agent.invoke(agent_input("天气？"))
 
 
-def test_a_person_may_decide_about_a_call(ask: Make) -> None:
-    model = ask(called("add", a=1, b=2), "得三十。", tool_calling="prompt")
+def test_a_person_may_edit_a_call(make_scripted_model: Make) -> None:
+    model = make_scripted_model(tool_call_text("add", a=1, b=2), "得三十。", tool_calling="prompt")
     approval = HumanInTheLoopMiddleware(interrupt_on={"add": True})
     agent = create_agent(model, tools=TOOLS, middleware=[approval], checkpointer=InMemorySaver())
-    assert agent.invoke(asked("一加二"), THREAD)["__interrupt__"]
+    assert agent.invoke(agent_input("一加二"), THREAD)["__interrupt__"]
 
     edit = {"type": "edit", "edited_action": {"name": "add", "args": {"a": 10, "b": 20}}}
     state = agent.invoke(Command(resume={"decisions": [edit]}), THREAD)
@@ -184,26 +194,26 @@ def test_a_checkpointer_continues_the_session_of_the_thread(
 ) -> None:
     agent = create_agent(make_model(history="session"), tools=[], checkpointer=InMemorySaver())
     bailian.reset()
-    first = agent.invoke(asked("什么是滞报金？"), THREAD)["messages"][-1]
-    agent.invoke(asked("什么是转关？"), THREAD)
+    first = agent.invoke(agent_input("什么是滞报金？"), THREAD)["messages"][-1]
+    agent.invoke(agent_input("什么是转关？"), THREAD)
 
     inputs = [request.body["input"] for request in bailian.requests]
-    assert [sorted(given) for given in inputs] == [["prompt"], ["prompt", "session_id"]]
+    assert [sorted(body) for body in inputs] == [["prompt"], ["prompt", "session_id"]]
     assert inputs[1]["session_id"] == first.response_metadata["session_id"]
 
 
-def test_time_travel_sends_the_messages_of_that_moment(
+def test_time_travel_sends_the_messages_of_that_checkpoint(
     bailian: BailianEmulator, make_model: Make
 ) -> None:
     agent = create_agent(make_model(history="session"), tools=[], checkpointer=InMemorySaver())
-    agent.invoke(asked("什么是滞报金？"), THREAD)
-    moment = agent.get_state(THREAD).config
-    agent.invoke(asked("什么是转关？"), THREAD)
+    agent.invoke(agent_input("什么是滞报金？"), THREAD)
+    checkpoint_config = agent.get_state(THREAD).config
+    agent.invoke(agent_input("什么是转关？"), THREAD)
     bailian.reset()
     with pytest.warns(BailianSessionWarning, match="moved on"):
-        agent.invoke(asked("什么是原产地？"), moment)
+        agent.invoke(agent_input("什么是原产地？"), checkpoint_config)
 
-    assert [turn["content"] for turn in turns(bailian) if turn["role"] == "user"] == [
+    assert [turn["content"] for turn in sent_messages(bailian) if turn["role"] == "user"] == [
         "什么是滞报金？",
         "什么是原产地？",
     ]
@@ -215,7 +225,9 @@ class Conversation(MessagesState):
     speaker: str
 
 
-def test_an_interrupted_graph_goes_on_where_it_was(bailian: BailianEmulator, make_model: Make) -> None:
+def test_an_interrupted_graph_resumes_where_it_stopped(
+    bailian: BailianEmulator, make_model: Make
+) -> None:
     model = make_model(history="session")
 
     def draft(state: MessagesState) -> dict[str, Any]:
@@ -229,7 +241,7 @@ def test_an_interrupted_graph_goes_on_where_it_was(bailian: BailianEmulator, mak
     graph.add_edge(START, "draft")
     runnable = graph.compile(checkpointer=InMemorySaver())
     bailian.reset()
-    runnable.invoke(asked("什么是滞报金？"), THREAD)
+    runnable.invoke(agent_input("什么是滞报金？"), THREAD)
     assert len(bailian.requests) == 1
     state = runnable.invoke(Command(resume="什么是转关？"), THREAD)
 
@@ -245,7 +257,9 @@ async def test_a_sub_graph_streams_through_the_outer_one(make_model: Make) -> No
     graph.add_edge(START, "customs")
     outer = graph.compile(checkpointer=InMemorySaver())
     text = ""
-    stream = outer.astream(asked("什么是滞报金？"), THREAD, stream_mode="messages", subgraphs=True)
+    stream = outer.astream(
+        agent_input("什么是滞报金？"), THREAD, stream_mode="messages", subgraphs=True
+    )
     async for _, (message, _) in stream:
         text += message.text if isinstance(message, AIMessageChunk) else ""
 
@@ -256,7 +270,7 @@ async def test_a_sub_graph_streams_through_the_outer_one(make_model: Make) -> No
 
 
 @pytest.fixture
-def experts(bailian: BailianEmulator) -> Iterator[dict[str, str]]:
+def app_ids_by_name(bailian: BailianEmulator) -> Iterator[dict[str, str]]:
     """Two applications that know different things, by name."""
 
     def answer_as(name: str) -> Callable[[Turn], str]:
@@ -270,7 +284,7 @@ def experts(bailian: BailianEmulator) -> Iterator[dict[str, str]]:
 
 
 def test_a_supervisor_asks_two_applications_which_each_remember_their_own(
-    bailian: BailianEmulator, experts: dict[str, str], ask: Make
+    bailian: BailianEmulator, app_ids_by_name: dict[str, str], make_scripted_model: Make
 ) -> None:
     connection = {"api_key": bailian.api_key, "base_url": bailian.base_url}
     store = InMemorySessionStore()
@@ -278,19 +292,19 @@ def test_a_supervisor_asks_two_applications_which_each_remember_their_own(
         BailianAppTool(
             app_id=app_id, name=f"expert_{number}", description=name, session_store=store, **connection
         )
-        for number, (name, app_id) in enumerate(experts.items())
+        for number, (name, app_id) in enumerate(app_ids_by_name.items())
     ]
-    supervisor = ask(
-        called("expert_0", query="滞报金") + called("expert_1", query="电池"),
-        called("expert_0", query="转关"),
+    supervisor = make_scripted_model(
+        tool_call_text("expert_0", query="滞报金") + tool_call_text("expert_1", query="电池"),
+        tool_call_text("expert_0", query="转关"),
         "两位都说了。",
-        called("expert_1", query="屏幕"),
+        tool_call_text("expert_1", query="屏幕"),
         "好了。",
         tool_calling="prompt",
     )
     agent = create_agent(supervisor, tools=tools, checkpointer=InMemorySaver())
-    agent.invoke(asked("问问他们"), THREAD)
-    messages = agent.invoke(asked("再问问"), THREAD)["messages"]
+    agent.invoke(agent_input("问问他们"), THREAD)
+    messages = agent.invoke(agent_input("再问问"), THREAD)["messages"]
 
     assert [m.content for m in messages if isinstance(m, ToolMessage)] == [
         "海关：第1问「滞报金」",
@@ -300,31 +314,31 @@ def test_a_supervisor_asks_two_applications_which_each_remember_their_own(
     ]
 
 
-def hand_over_to(name: str) -> Any:
+def make_handoff_tool(name: str) -> Any:
     @tool(f"hand_over_to_{name}")
-    def hand_over(tool_call_id: Annotated[str, InjectedToolCallId]) -> Command[Any]:
+    def handoff(tool_call_id: Annotated[str, InjectedToolCallId]) -> Command[Any]:
         """Let the other expert go on."""
-        done = ToolMessage("done", tool_call_id=tool_call_id)
-        update = {"messages": [done], "speaker": name}
+        result = ToolMessage("done", tool_call_id=tool_call_id)
+        update = {"messages": [result], "speaker": name}
         return Command(goto=name, graph=Command.PARENT, update=update)
 
-    return hand_over
+    return handoff
 
 
 def test_a_swarm_of_two_applications_hands_the_conversation_over(
-    bailian: BailianEmulator, ask: Make
+    bailian: BailianEmulator, make_scripted_model: Make
 ) -> None:
-    customs = ask(called("hand_over_to_phones"), tool_calling="prompt")
-    phones = ask("电池是 5000 毫安时。", "屏幕是六寸。", tool_calling="prompt")
+    customs = make_scripted_model(tool_call_text("hand_over_to_phones"), tool_calling="prompt")
+    phones = make_scripted_model("电池是 5000 毫安时。", "屏幕是六寸。", tool_calling="prompt")
     graph = StateGraph(Conversation)
-    for name, other, model in (("customs", "phones", customs), ("phones", "customs", phones)):
-        agent = create_agent(model, tools=[hand_over_to(other)], name=name)
-        graph.add_node(name, agent, destinations=(other, END))
+    for name, peer, model in (("customs", "phones", customs), ("phones", "customs", phones)):
+        agent = create_agent(model, tools=[make_handoff_tool(peer)], name=name)
+        graph.add_node(name, agent, destinations=(peer, END))
     graph.add_conditional_edges(START, lambda state: state.get("speaker") or "customs")
     swarm = graph.compile(checkpointer=InMemorySaver())
     bailian.reset()
-    first = swarm.invoke(asked("手机的电池多大？"), THREAD)
-    second = swarm.invoke(asked("屏幕呢？"), THREAD)
+    first = swarm.invoke(agent_input("手机的电池多大？"), THREAD)
+    second = swarm.invoke(agent_input("屏幕呢？"), THREAD)
 
     assert first["messages"][-1].content == "电池是 5000 毫安时。"
     assert (second["speaker"], second["messages"][-1].content) == ("phones", "屏幕是六寸。")
@@ -336,10 +350,10 @@ def test_a_swarm_of_two_applications_hands_the_conversation_over(
 
 
 def test_nodes_of_two_applications_answer_from_one_transcript(
-    bailian: BailianEmulator, experts: dict[str, str], make_model: Make
+    bailian: BailianEmulator, app_ids_by_name: dict[str, str], make_model: Make
 ) -> None:
     """What another application has said is a message like any other; each has a session of its own."""
-    models = {name: make_model(app_id, history="session") for name, app_id in experts.items()}
+    models = {name: make_model(app_id, history="session") for name, app_id in app_ids_by_name.items()}
 
     def node(name: str) -> Callable[[MessagesState], dict[str, Any]]:
         return lambda state: {
@@ -347,11 +361,11 @@ def test_nodes_of_two_applications_answer_from_one_transcript(
         }
 
     graph = StateGraph(MessagesState)
-    graph.add_sequence([(name, node(name)) for name in experts])
+    graph.add_sequence([(name, node(name)) for name in app_ids_by_name])
     graph.add_edge(START, "海关")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", BailianSessionWarning)
-        graph.compile().invoke(asked("你好"))
+        graph.compile().invoke(agent_input("你好"))
 
     first, second = (request.body["input"] for request in bailian.requests)
     assert first == {"prompt": "你好"}

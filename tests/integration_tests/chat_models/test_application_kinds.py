@@ -49,13 +49,13 @@ async def test_a_workflow_answers_once_in_every_mode(
 ) -> None:
     model = make_model(bailian.add_app(writer()), flow_stream_mode=mode, has_thoughts=has_thoughts)
 
-    whole = await asyncio.to_thread(model.invoke, "写")
+    message = await asyncio.to_thread(model.invoke, "写")
     chunks = [chunk async for chunk in model.astream("写")]
 
-    assert whole.text == POEM + LETTER
+    assert message.text == POEM + LETTER
     assert reduce(add, chunks).text == POEM + LETTER
-    assert (await model.ainvoke("写")).usage_metadata == whole.usage_metadata
-    assert len(whole.response_metadata["model_usage"]) == 2
+    assert (await model.ainvoke("写")).usage_metadata == message.usage_metadata
+    assert len(message.response_metadata["model_usage"]) == 2
     if mode in {"message_format", "message_format_plus"}:
         assert len(text_chunks(chunks)) > 3
 
@@ -77,9 +77,7 @@ def test_a_workflow_answers_once_without_a_stream(
 
 
 @pytest.mark.parametrize("answer_node", ["写诗", "LLM_2"])
-def test_a_named_node_is_seen_to_stream(
-    make_model: Make, bailian: BailianEmulator, answer_node: str
-) -> None:
+def test_the_answer_node_streams(make_model: Make, bailian: BailianEmulator, answer_node: str) -> None:
     model = make_model(bailian.add_app(writer(final_text=f"{POEM}完。")), answer_node=answer_node)
 
     chunks = list(model.stream("写"))
@@ -90,7 +88,7 @@ def test_a_named_node_is_seen_to_stream(
     assert reduce(add, chunks).additional_kwargs["reasoning_content"] == "先想韵脚。"
 
 
-def test_a_final_text_of_its_own_is_kept_with_a_warning(
+def test_a_different_final_text_is_kept_with_a_warning(
     make_model: Make, bailian: BailianEmulator
 ) -> None:
     model = make_model(bailian.add_app(writer(final_text="完。")), answer_node="写诗")
@@ -132,7 +130,7 @@ def test_variables_in_the_form_of_agents_get_a_hint(make_model: Make, bailian: B
 
 
 @pytest.mark.parametrize("history", ["messages", "session"])
-def test_a_dialog_workflow_sees_the_rounds_before(
+def test_a_dialog_workflow_gets_the_previous_rounds(
     make_model: Make, bailian: BailianEmulator, history: Any
 ) -> None:
     nodes = [
@@ -229,7 +227,7 @@ def test_legacy_applications_take_rounds_tags_and_sampling(
     assert [c["title"] for c in answer.additional_kwargs["citations"]] == ["红茶"]
 
 
-def test_a_node_that_does_not_exist_is_told(
+def test_an_unknown_answer_node_is_logged_once(
     make_model: Make, bailian: BailianEmulator, caplog: pytest.LogCaptureFixture
 ) -> None:
     model = make_model(bailian.add_app(writer()), answer_node="写歌")

@@ -10,7 +10,7 @@ import pytest
 from langchain_core.messages import AIMessage, message_chunk_to_message
 
 from langchain_bailian_app.errors import BailianError
-from tests.fixtures import NAMES, recording
+from tests.fixtures import RECORDINGS, recording
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from langchain_bailian_app.emulator import BailianEmulator
 
 
-def summed(chunks: list[Any]) -> AIMessage:
+def merge_to_message(chunks: list[Any]) -> AIMessage:
     return message_chunk_to_message(reduce(operator.add, chunks))
 
 
@@ -32,11 +32,11 @@ async def ainvoke(model: BailianAppChatModel) -> AIMessage:
 
 
 async def stream(model: BailianAppChatModel) -> AIMessage:
-    return summed(list(model.stream("?")))
+    return merge_to_message(list(model.stream("?")))
 
 
 async def astream(model: BailianAppChatModel) -> AIMessage:
-    return summed([chunk async for chunk in model.astream("?")])
+    return merge_to_message([chunk async for chunk in model.astream("?")])
 
 
 async def stream_events_v3(model: BailianAppChatModel) -> AIMessage:
@@ -52,10 +52,10 @@ async def invoke_v1(model: BailianAppChatModel) -> AIMessage:
 
 
 async def stream_v1(model: BailianAppChatModel) -> AIMessage:
-    return summed(list(model.model_copy(update={"output_version": "v1"}).stream("?")))
+    return merge_to_message(list(model.model_copy(update={"output_version": "v1"}).stream("?")))
 
 
-WAYS = [
+CALL_STYLES = [
     ainvoke,
     stream,
     astream,
@@ -66,12 +66,12 @@ WAYS = [
 ]
 
 
-async def outcome(
-    way: Callable[[BailianAppChatModel], Awaitable[AIMessage]], model: BailianAppChatModel
+async def get_outcome(
+    call_style: Callable[[BailianAppChatModel], Awaitable[AIMessage]], model: BailianAppChatModel
 ) -> Any:
     """Return all of a message but its id, which LangChain gives each run anew; or all of an error."""
     try:
-        message = await way(model)
+        message = await call_style(model)
     except BailianError as error:
         partial = error.partial
         return type(error), str(error), error.body, partial and partial.model_dump()
@@ -87,8 +87,8 @@ async def outcome(
 
 
 @pytest.mark.parametrize("markers", ["strip", "bracket", "keep"])
-@pytest.mark.parametrize("name", NAMES)
-async def test_every_way_of_calling_comes_to_the_same(
+@pytest.mark.parametrize("name", RECORDINGS)
+async def test_every_call_style_gives_the_same_result(
     bailian: BailianEmulator,
     make_model: Callable[..., BailianAppChatModel],
     name: str,
@@ -98,8 +98,8 @@ async def test_every_way_of_calling_comes_to_the_same(
     content_type = "application/json" if name.endswith(".json") else "text/event-stream"
     app_id = bailian.replay(body, content_type=content_type, cuts=range(0, len(body), 37))
     model = make_model(app_id, citation_markers=markers)
-    expected = await outcome(invoke, model)
+    expected = await get_outcome(invoke, model)
 
-    assert {way.__name__: await outcome(way, model) for way in WAYS} == {
-        way.__name__: expected for way in WAYS
-    }
+    assert {
+        call_style.__name__: await get_outcome(call_style, model) for call_style in CALL_STYLES
+    } == {call_style.__name__: expected for call_style in CALL_STYLES}

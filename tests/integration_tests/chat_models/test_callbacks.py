@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 QUESTION = "什么是滞报金？"
 
 
-class Listener(BaseCallbackHandler):
+class TokenRecorder(BaseCallbackHandler):
     """Notes what comes."""
 
     def __init__(self) -> None:
@@ -33,7 +33,7 @@ class Listener(BaseCallbackHandler):
         self.chunks.append(chunk)
 
 
-class AsyncListener(AsyncCallbackHandler):
+class AsyncTokenRecorder(AsyncCallbackHandler):
     """Notes what comes."""
 
     def __init__(self) -> None:
@@ -45,30 +45,30 @@ class AsyncListener(AsyncCallbackHandler):
         self.chunks.append(chunk)
 
 
-def check(listener: Listener | AsyncListener, text: str) -> None:
-    messages = [chunk.message for chunk in listener.chunks]
+def check_tokens(recorder: TokenRecorder | AsyncTokenRecorder, text: str) -> None:
+    messages = [chunk.message for chunk in recorder.chunks]
 
     assert all(isinstance(message, AIMessageChunk) for message in messages)
-    assert "".join(listener.tokens) == text
+    assert "".join(recorder.tokens) == text
     assert reduce(operator.add, messages).text == text
     assert len(messages) > 10
     assert [message.chunk_position for message in messages].count("last") == 1
 
 
-def test_invoke_tells_tokens_to_a_handler(make_model: Callable[..., BailianAppChatModel]) -> None:
-    listener = Listener()
-    message = make_model().invoke(QUESTION, {"callbacks": [listener]})
+def test_invoke_passes_tokens_to_a_handler(make_model: Callable[..., BailianAppChatModel]) -> None:
+    recorder = TokenRecorder()
+    message = make_model().invoke(QUESTION, {"callbacks": [recorder]})
 
-    check(listener, message.text)
+    check_tokens(recorder, message.text)
 
 
-async def test_ainvoke_tells_tokens_to_a_handler(
+async def test_ainvoke_passes_tokens_to_a_handler(
     make_model: Callable[..., BailianAppChatModel],
 ) -> None:
-    listener = AsyncListener()
-    message = await make_model().ainvoke(QUESTION, {"callbacks": [listener]})
+    recorder = AsyncTokenRecorder()
+    message = await make_model().ainvoke(QUESTION, {"callbacks": [recorder]})
 
-    check(listener, message.text)
+    check_tokens(recorder, message.text)
 
 
 def test_invoke_with_and_without_a_handler_gives_the_same_message(
@@ -76,27 +76,29 @@ def test_invoke_with_and_without_a_handler_gives_the_same_message(
 ) -> None:
     model = make_model(enable_thinking=True)
     fields = ("content", "additional_kwargs", "usage_metadata")
-    silent = model.invoke(QUESTION)
-    told = model.invoke(QUESTION, {"callbacks": [Listener()]})
+    message_without_handler = model.invoke(QUESTION)
+    message_with_handler = model.invoke(QUESTION, {"callbacks": [TokenRecorder()]})
 
-    assert [getattr(told, name) for name in fields] == [getattr(silent, name) for name in fields]
-    assert type(told) is type(silent)
-
-
-def test_stream_tells_each_chunk_once(make_model: Callable[..., BailianAppChatModel]) -> None:
-    listener = Listener()
-    chunks = list(make_model().stream(QUESTION, {"callbacks": [listener]}))
-
-    check(listener, "".join(chunk.text for chunk in chunks))
-    assert [chunk.message for chunk in listener.chunks] == chunks
+    assert [getattr(message_with_handler, name) for name in fields] == [
+        getattr(message_without_handler, name) for name in fields
+    ]
+    assert type(message_with_handler) is type(message_without_handler)
 
 
-async def test_astream_tells_each_chunk_once(make_model: Callable[..., BailianAppChatModel]) -> None:
-    listener = AsyncListener()
-    chunks = [chunk async for chunk in make_model().astream(QUESTION, {"callbacks": [listener]})]
+def test_stream_passes_each_chunk_once(make_model: Callable[..., BailianAppChatModel]) -> None:
+    recorder = TokenRecorder()
+    chunks = list(make_model().stream(QUESTION, {"callbacks": [recorder]}))
 
-    check(listener, "".join(chunk.text for chunk in chunks))
-    assert [chunk.message for chunk in listener.chunks] == chunks
+    check_tokens(recorder, "".join(chunk.text for chunk in chunks))
+    assert [chunk.message for chunk in recorder.chunks] == chunks
+
+
+async def test_astream_passes_each_chunk_once(make_model: Callable[..., BailianAppChatModel]) -> None:
+    recorder = AsyncTokenRecorder()
+    chunks = [chunk async for chunk in make_model().astream(QUESTION, {"callbacks": [recorder]})]
+
+    check_tokens(recorder, "".join(chunk.text for chunk in chunks))
+    assert [chunk.message for chunk in recorder.chunks] == chunks
 
 
 async def test_event_streams_v2(make_model: Callable[..., BailianAppChatModel]) -> None:
@@ -108,13 +110,13 @@ async def test_event_streams_v2(make_model: Callable[..., BailianAppChatModel]) 
 
 
 def test_event_streams_v3(make_model: Callable[..., BailianAppChatModel]) -> None:
-    listener = Listener()
+    recorder = TokenRecorder()
     stream = make_model(enable_thinking=True).stream_events(
-        QUESTION, {"callbacks": [listener]}, version="v3"
+        QUESTION, {"callbacks": [recorder]}, version="v3"
     )
     text, reasoning = "".join(stream.text), "".join(stream.reasoning)
 
-    assert text == stream.output.text == "".join(listener.tokens)
+    assert text == stream.output.text == "".join(recorder.tokens)
     assert reasoning
     assert stream.output.tool_calls == []
 
@@ -145,18 +147,20 @@ async def test_messages_mode_of_langgraph(make_model: Callable[..., BailianAppCh
     assert len({chunk.id for chunk in chunks}) == 1
 
 
-def test_a_plain_post_tells_its_one_answer(make_model: Callable[..., BailianAppChatModel]) -> None:
-    listener = Listener()
-    message = make_model(streaming=False).invoke(QUESTION, {"callbacks": [listener]})
+def test_a_call_without_streaming_passes_its_text_once(
+    make_model: Callable[..., BailianAppChatModel],
+) -> None:
+    recorder = TokenRecorder()
+    message = make_model(streaming=False).invoke(QUESTION, {"callbacks": [recorder]})
 
-    assert "".join(listener.tokens) == message.text
+    assert "".join(recorder.tokens) == message.text
 
 
 @pytest.mark.parametrize("streaming", [None, True])
-def test_streaming_true_tells_no_token_twice(
+def test_streaming_true_passes_no_token_twice(
     make_model: Callable[..., BailianAppChatModel], *, streaming: bool | None
 ) -> None:
-    listener = Listener()
-    message = make_model(streaming=streaming).invoke(QUESTION, {"callbacks": [listener]})
+    recorder = TokenRecorder()
+    message = make_model(streaming=streaming).invoke(QUESTION, {"callbacks": [recorder]})
 
-    check(listener, message.text)
+    check_tokens(recorder, message.text)

@@ -42,7 +42,7 @@ def services() -> Iterator[list[BailianEmulator]]:
         yield [one, two]
 
 
-def models_of(services: list[BailianEmulator]) -> list[BailianAppChatModel]:
+def make_models(services: list[BailianEmulator]) -> list[BailianAppChatModel]:
     return [
         BailianAppChatModel(
             app_id=f"app-{workspace}",
@@ -55,7 +55,7 @@ def models_of(services: list[BailianEmulator]) -> list[BailianAppChatModel]:
     ]
 
 
-def check(services: list[BailianEmulator], answers: list[str]) -> None:
+def check_answers(services: list[BailianEmulator], answers: list[str]) -> None:
     """Check that each question got its own answer, at its own service, under its own workspace."""
     assert answers == [f"你说：{number}。" * 3 for number in range(len(answers))]
     for service in services:
@@ -66,15 +66,13 @@ def check(services: list[BailianEmulator], answers: list[str]) -> None:
 
 
 def test_fifty_threads(services: list[BailianEmulator]) -> None:
-    models = models_of(services)
+    models = make_models(services)
     with ThreadPoolExecutor(50) as pool:
         answers = pool.map(lambda n: models[n % len(models)].invoke(str(n)).text, range(300))
-        check(services, list(answers))
+        check_answers(services, list(answers))
 
 
-def test_a_first_call_adds_nothing_to_the_fields_through_which_others_may_be_going(
-    bailian: BailianEmulator, make_model: Make
-) -> None:
+def test_a_first_call_adds_no_instance_attribute(bailian: BailianEmulator, make_model: Make) -> None:
     model = make_model()
     fields = set(vars(model))
     model.invoke("?")
@@ -83,40 +81,47 @@ def test_a_first_call_adds_nothing_to_the_fields_through_which_others_may_be_goi
 
 
 async def test_two_hundred_tasks(services: list[BailianEmulator]) -> None:
-    models = models_of(services)
-    asked = [models[number % len(models)].ainvoke(str(number)) for number in range(200)]
-    answers = await asyncio.gather(*asked)
+    models = make_models(services)
+    calls = [models[number % len(models)].ainvoke(str(number)) for number in range(200)]
+    answers = await asyncio.gather(*calls)
 
-    check(services, [answer.text for answer in answers])
+    check_answers(services, [answer.text for answer in answers])
 
 
 def test_one_model_on_several_loops_at_once(bailian: BailianEmulator, make_model: Make) -> None:
     model = make_model(bailian.add_app(App("echo", answer=echo)))
 
-    def on_a_loop(number: int) -> str:
+    def ask_on_new_loop(number: int) -> str:
         return asyncio.run(model.ainvoke(str(number))).text
 
     with ThreadPoolExecutor(8) as pool:
-        assert list(pool.map(on_a_loop, range(24))) == [f"你说：{number}。" * 3 for number in range(24)]
-    assert all(not loop.is_closed() for loop in client_pool._async)
+        assert list(pool.map(ask_on_new_loop, range(24))) == [
+            f"你说：{number}。" * 3 for number in range(24)
+        ]
+    assert all(not loop.is_closed() for loop in client_pool._async_transports)
 
 
 @pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")  # from Python 3.12 on
-def test_a_forked_child_connects_anew(bailian: BailianEmulator, make_model: Make) -> None:
+def test_a_forked_child_opens_connections_of_its_own(
+    bailian: BailianEmulator, make_model: Make
+) -> None:
     model = make_model()
     model.invoke("?")
-    parents = client_pool.transport(loopback=True, max_connections=1000).http_client
-    reading, writing = os.pipe()
+    parent_client = client_pool.get_transport(loopback=True, max_connections=1000).http_client
+    read_fd, write_fd = os.pipe()
     child = os.fork()
     if child == 0:
-        own = client_pool.transport(loopback=True, max_connections=1000).http_client is not parents
-        answered = bool(model.invoke("?").text)
-        os.write(writing, b"yes" if own and answered else b"no")
+        has_new_client = (
+            client_pool.get_transport(loopback=True, max_connections=1000).http_client
+            is not parent_client
+        )
+        has_answer = bool(model.invoke("?").text)
+        os.write(write_fd, b"yes" if has_new_client and has_answer else b"no")
         os._exit(0)
     os.waitpid(child, 0)
-    os.close(writing)
-    with os.fdopen(reading) as said:
-        assert said.read() == "yes"
+    os.close(write_fd)
+    with os.fdopen(read_fd) as pipe:
+        assert pipe.read() == "yes"
     assert model.invoke("?").text
 
 
@@ -129,17 +134,17 @@ def test_no_cookie_is_kept(bailian: BailianEmulator, make_model: Make) -> None:
 
     assert "cookie" not in bailian.requests[-1].headers
 
-    async def twice() -> None:
+    async def ask_twice() -> None:
         await model.ainvoke("?")
         await model.ainvoke("?")
 
-    asyncio.run(twice())
+    asyncio.run(ask_twice())
 
     assert "cookie" not in bailian.requests[-1].headers
 
 
 @pytest.mark.parametrize(
-    "again",
+    "make_copy",
     [
         copy.deepcopy,
         copy.copy,
@@ -151,16 +156,16 @@ def test_no_cookie_is_kept(bailian: BailianEmulator, make_model: Make) -> None:
     ],
     ids=["deepcopy", "copy", "model_copy", "bind", "with_config", "fields", "alternatives"],
 )
-def test_copies_work_and_share_connections(make_model: Make, again: Callable[[Any], Any]) -> None:
+def test_copies_work_and_share_connections(make_model: Make, make_copy: Callable[[Any], Any]) -> None:
     model = make_model(
         biz_params=BizParams(user_defined_tokens={"tool": "token"}),
         rate_limiter=InMemoryRateLimiter(requests_per_second=1000, check_every_n_seconds=0.001),
     )
     model.invoke("?")
-    shared = len(client_pool._sync)
+    transport_count = len(client_pool._sync_transports)
 
-    assert again(model).invoke("?").text
-    assert len(client_pool._sync) == shared
+    assert make_copy(model).invoke("?").text
+    assert len(client_pool._sync_transports) == transport_count
 
 
 def test_a_deep_copy_keeps_an_injected_client(make_model: Make) -> None:
@@ -171,7 +176,7 @@ def test_a_deep_copy_keeps_an_injected_client(make_model: Make) -> None:
         assert copied.invoke("?").text
 
 
-def test_a_copy_for_another_workspace_is_another_workspace(
+def test_a_copy_for_another_workspace_uses_that_workspace(
     bailian: BailianEmulator, make_model: Make
 ) -> None:
     model = make_model(workspace="ws1")
@@ -199,13 +204,13 @@ def test_a_pickle_carries_no_secret_and_takes_the_key_of_its_new_process(
     assert bailian.requests[-1].body["input"]["memory_id"] == "m"
 
 
-def test_a_model_with_user_tokens_refuses_to_be_pickled(make_model: Make) -> None:
+def test_a_model_with_user_tokens_cannot_be_pickled(make_model: Make) -> None:
     model = make_model(biz_params=BizParams(user_defined_tokens={"tool": "token"}))
     with pytest.raises(TypeError, match="user_defined_tokens"):
         pickle.dumps(model)
 
 
-class Counting(BaseRateLimiter):
+class CountingRateLimiter(BaseRateLimiter):
     """Counts what it lets through."""
 
     def __init__(self) -> None:
@@ -221,7 +226,7 @@ class Counting(BaseRateLimiter):
 
 
 async def test_a_rate_limiter_is_asked_once_a_call(make_model: Make) -> None:
-    limiter = Counting()
+    limiter = CountingRateLimiter()
     model = make_model(rate_limiter=limiter)
     model.invoke("?")
     list(model.stream("?"))

@@ -39,12 +39,14 @@ async def test_the_application_may_be_configured(make_model: Make, apps: tuple[A
     model = make_model(first.app_id).configurable_fields(
         app_id=ConfigurableField(id="app"), biz_params=ConfigurableField(id="params")
     )
-    other: Any = {"configurable": {"app": second.app_id, "params": {"user_prompt_params": {"a": "b"}}}}
+    second_config: Any = {
+        "configurable": {"app": second.app_id, "params": {"user_prompt_params": {"a": "b"}}}
+    }
 
     assert model.invoke("?").text == "甲：第1轮"
-    assert model.invoke("?", other).text == "乙：第1轮"
-    assert (await model.ainvoke("?", other)).text == "乙：第1轮"
-    assert "".join(chunk.text for chunk in model.stream("?", other)) == "乙：第1轮"
+    assert model.invoke("?", second_config).text == "乙：第1轮"
+    assert (await model.ainvoke("?", second_config)).text == "乙：第1轮"
+    assert "".join(chunk.text for chunk in model.stream("?", second_config)) == "乙：第1轮"
 
 
 def test_alternatives_may_be_configured(make_model: Make, apps: tuple[App, App]) -> None:
@@ -73,12 +75,12 @@ def test_a_fallback_gets_all_messages_and_no_session(
 ) -> None:
     first, second = apps
     model = make_model(first.app_id, history="session")
-    either = model.with_fallbacks([make_model(second.app_id, history="session")])
+    model_with_fallback = model.with_fallbacks([make_model(second.app_id, history="session")])
     messages = [HumanMessage("一")]
-    messages += [either.invoke(messages), HumanMessage("二")]
+    messages += [model_with_fallback.invoke(messages), HumanMessage("二")]
     first.error = ErrorReply.of("AppProcessFailed")
 
-    answer = either.invoke(messages)
+    answer = model_with_fallback.invoke(messages)
 
     assert answer.text == "乙：第2轮"
     sent = bailian.requests[-1]
@@ -87,7 +89,7 @@ def test_a_fallback_gets_all_messages_and_no_session(
     assert len(sent.body["input"]["messages"]) == 3
 
 
-def test_back_from_a_fallback_all_messages_are_told(
+def test_after_a_fallback_all_messages_are_sent(
     make_model: Make, bailian: BailianEmulator, apps: tuple[App, App]
 ) -> None:
     first, second = apps
@@ -103,33 +105,35 @@ def test_back_from_a_fallback_all_messages_are_told(
 def test_a_thread_belongs_to_one_application(make_model: Make, apps: tuple[App, App]) -> None:
     first, second = apps
     store = InMemorySessionStore()
-    either = make_model(first.app_id, history="thread", session_store=store).with_fallbacks(
-        [make_model(second.app_id, history="thread", session_store=store)]
-    )
+    model_with_fallback = make_model(
+        first.app_id, history="thread", session_store=store
+    ).with_fallbacks([make_model(second.app_id, history="thread", session_store=store)])
     thread: Any = {"configurable": {"thread_id": "t"}}
 
-    assert either.invoke("一", thread).text == "甲：第1轮"
+    assert model_with_fallback.invoke("一", thread).text == "甲：第1轮"
     first.error = ErrorReply.of("AppProcessFailed", times=1)
-    assert either.invoke("二", thread).text == "乙：第1轮"
+    assert model_with_fallback.invoke("二", thread).text == "乙：第1轮"
     # What the failed call left in the first application's session nobody knows: it goes on there.
-    assert either.invoke("三", thread).text.startswith("甲：")
+    assert model_with_fallback.invoke("三", thread).text.startswith("甲：")
 
 
-def test_a_session_by_hand_is_bound_to_the_model_it_belongs_to(
+def test_an_explicit_session_is_bound_to_its_model(
     make_model: Make, bailian: BailianEmulator, apps: tuple[App, App]
 ) -> None:
     first, second = apps
-    begun = make_model(first.app_id).invoke("一")
-    mine = make_model(first.app_id).bind(session_id=begun.response_metadata["session_id"])
-    either = mine.with_fallbacks([make_model(second.app_id)], exceptions_to_handle=(BailianError,))
+    first_answer = make_model(first.app_id).invoke("一")
+    bound = make_model(first.app_id).bind(session_id=first_answer.response_metadata["session_id"])
+    model_with_fallback = bound.with_fallbacks(
+        [make_model(second.app_id)], exceptions_to_handle=(BailianError,)
+    )
 
-    assert either.invoke("二").text == "甲：第2轮"
+    assert model_with_fallback.invoke("二").text == "甲：第2轮"
     first.error = ErrorReply.of("AppProcessFailed")
-    assert either.invoke("三").text == "乙：第1轮"
+    assert model_with_fallback.invoke("三").text == "乙：第1轮"
     assert set(bailian.requests[-1].body["input"]) == {"prompt"}
 
 
-def test_an_answer_of_another_application_begins_no_session_here(
+def test_an_answer_of_another_application_continues_no_session(
     make_model: Make, apps: tuple[App, App]
 ) -> None:
     first, second = apps
@@ -139,9 +143,9 @@ def test_an_answer_of_another_application_begins_no_session_here(
         answer.content, response_metadata=answer.response_metadata | {"app_id": second.app_id}
     )
 
-    told = make_model(second.app_id, history="session").invoke(
+    result = make_model(second.app_id, history="session").invoke(
         [HumanMessage("一"), forged, HumanMessage("二")]
     )
 
-    assert told.text == "乙：第2轮"
+    assert result.text == "乙：第2轮"
     assert issubclass(BailianSessionWarning, UserWarning)

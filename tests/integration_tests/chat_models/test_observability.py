@@ -36,26 +36,26 @@ def workflow(bailian: BailianEmulator) -> str:
     return bailian.add_app(App("poet", kind="workflow", nodes=nodes))
 
 
-async def test_steps_are_seen_in_events_v2(make_model: Make) -> None:
-    seen = []
+async def test_events_v2_contain_steps(make_model: Make) -> None:
+    block_types = []
     async for event in make_model().astream_events(QUESTION, version="v2", has_thoughts=True):
         if event["event"] == "on_chat_model_stream":
             chunk = event["data"]["chunk"]
-            seen += [block["type"] for block in chunk.content_blocks]
+            block_types += [block["type"] for block in chunk.content_blocks]
 
-    assert seen[:2] == ["server_tool_call", "server_tool_result"]
-    assert seen.count("text") > 3
+    assert block_types[:2] == ["server_tool_call", "server_tool_result"]
+    assert block_types.count("text") > 3
 
 
-async def test_nodes_are_seen_in_events_v2(make_model: Make, workflow: str) -> None:
-    seen = []
+async def test_events_v2_contain_nodes(make_model: Make, workflow: str) -> None:
+    node_states = []
     model = make_model(workflow, answer_node="写诗")
     async for event in model.astream_events("写", version="v2"):
         if event["event"] == "on_chat_model_stream":
             nodes = event["data"]["chunk"].additional_kwargs.get("nodes", [])
-            seen += [(node["name"], node["status"]) for node in nodes]
+            node_states += [(node["name"], node["status"]) for node in nodes]
 
-    assert seen == [
+    assert node_states == [
         ("开始", "success"),
         ("写诗", "executing"),
         ("写诗", "success"),
@@ -64,7 +64,7 @@ async def test_nodes_are_seen_in_events_v2(make_model: Make, workflow: str) -> N
 
 
 @pytest.mark.parametrize("kind", ["server_tool_call", "server_tool_result", "non_standard"])
-def test_steps_and_nodes_are_seen_in_events_v3(make_model: Make, workflow: str, kind: str) -> None:
+def test_events_v3_contain_steps_and_nodes(make_model: Make, workflow: str, kind: str) -> None:
     model = make_model(workflow, answer_node="写诗") if kind == "non_standard" else make_model()
     events = list(model.stream_events(QUESTION, version="v3", has_thoughts=True))
 
@@ -73,16 +73,16 @@ def test_steps_and_nodes_are_seen_in_events_v3(make_model: Make, workflow: str, 
     assert finished.index(kind) < len(finished) - 1
 
 
-@pytest.mark.parametrize("way", ["invoke", "stream", "ainvoke"])
-async def test_a_trace_tells_who_answered_and_what_it_took(
-    make_model: Make, bailian: BailianEmulator, way: str
+@pytest.mark.parametrize("call_style", ["invoke", "stream", "ainvoke"])
+async def test_a_trace_contains_the_application_and_its_usage(
+    make_model: Make, bailian: BailianEmulator, call_style: str
 ) -> None:
     tracer = Tracer()
     model = make_model().with_config(callbacks=[tracer])
-    if way == "ainvoke":
+    if call_style == "ainvoke":
         await model.ainvoke(QUESTION)
     else:
-        list(getattr(model, way)(QUESTION))
+        list(getattr(model, call_style)(QUESTION))
 
     (run,) = tracer.runs
     metadata = run.extra["metadata"]
@@ -94,7 +94,9 @@ async def test_a_trace_tells_who_answered_and_what_it_took(
     assert message["response_metadata"]["app_id"] == bailian.app_id
 
 
-async def test_a_trace_of_a_failure_has_the_reply(make_model: Make, bailian: BailianEmulator) -> None:
+async def test_a_trace_of_a_failure_has_the_response(
+    make_model: Make, bailian: BailianEmulator
+) -> None:
     tracer = Tracer()
     app_id = bailian.add_app(App("busy", error=ErrorReply.of("Throttling.RateQuota")))
     model = make_model(app_id, max_retries=0)

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 CONFIG: RunnableConfig = {"configurable": {"bailian_session_id": "from-config"}}
 
 
-def body(bailian: BailianEmulator) -> dict[str, Any]:
+def last_body(bailian: BailianEmulator) -> dict[str, Any]:
     """Return what the newest request asked."""
     return bailian.requests[-1].body
 
@@ -34,13 +34,13 @@ def test_every_call_is_a_stream_unless_streaming_is_false(
     model = make_model()
     model.invoke("?")
 
-    assert body(bailian)["parameters"] == {"incremental_output": True}
+    assert last_body(bailian)["parameters"] == {"incremental_output": True}
     assert bailian.requests[-1].headers["x-dashscope-sse"] == "enable"
     assert bailian.requests[-1].headers["user-agent"].startswith("langchain-bailian-app/")
 
     model.invoke("?", streaming=False)
 
-    assert body(bailian)["parameters"] == {}
+    assert last_body(bailian)["parameters"] == {}
     assert "x-dashscope-sse" not in bailian.requests[-1].headers
 
 
@@ -50,13 +50,13 @@ def test_a_model_rebuilt_by_configurable_fields_still_streams(
     model = make_model().configurable_fields(memory_id=ConfigurableField(id="memory"))
     model.invoke("?", {"configurable": {"memory": "m1"}})
 
-    assert body(bailian) == {
+    assert last_body(bailian) == {
         "input": {"prompt": "?", "memory_id": "m1"},
         "parameters": {"incremental_output": True},
     }
 
 
-def test_keywords_of_a_call_lie_over_the_fields(
+def test_keywords_of_a_call_override_the_fields(
     bailian: BailianEmulator, make_model: Callable[..., BailianAppChatModel]
 ) -> None:
     model = make_model(
@@ -72,7 +72,7 @@ def test_keywords_of_a_call_lie_over_the_fields(
         memory_id=None,
     )
 
-    assert body(bailian) == {
+    assert last_body(bailian) == {
         "input": {
             "prompt": "?",
             "memory_id": "m1",
@@ -95,7 +95,7 @@ def test_bound_keywords_are_sent(
 ) -> None:
     make_model().bind(memory_id="m2", stop=["x"]).invoke("?")
 
-    assert body(bailian)["input"] == {"prompt": "?", "memory_id": "m2"}
+    assert last_body(bailian)["input"] == {"prompt": "?", "memory_id": "m2"}
 
 
 def test_tokens_reach_the_wire_and_no_repr(
@@ -105,7 +105,7 @@ def test_tokens_reach_the_wire_and_no_repr(
     bound = make_model().bind(biz_params=tokens)
     bound.invoke("?")
 
-    assert body(bailian)["input"]["biz_params"] == {
+    assert last_body(bailian)["input"]["biz_params"] == {
         "user_defined_tokens": {"tool": {"user_token": "[removed]"}}
     }
     assert "planted" not in repr(bound)
@@ -113,7 +113,7 @@ def test_tokens_reach_the_wire_and_no_repr(
 
 
 @pytest.mark.parametrize(
-    ("keyword", "error", "text"),
+    ("keyword", "error", "message"),
     [
         ({"sesion_id": "s"}, TypeError, "did you mean `session_id`"),
         ({"nonsense_at_all": 1}, TypeError, "no argument `nonsense_at_all`"),
@@ -124,16 +124,16 @@ def test_tokens_reach_the_wire_and_no_repr(
         ({"rag_options": {"file_ids": ["f"]}}, ValueError, "pipeline_ids"),
     ],
 )
-def test_a_wrong_keyword_is_refused_before_anything_is_sent(
+def test_a_wrong_keyword_is_rejected_before_anything_is_sent(
     bailian: BailianEmulator,
     make_model: Callable[..., BailianAppChatModel],
     keyword: dict[str, Any],
     error: type[Exception],
-    text: str,
+    message: str,
 ) -> None:
     before = len(bailian.requests)
     for call in (make_model().invoke, lambda *a, **k: list(make_model().stream(*a, **k))):
-        with pytest.raises(error, match=text):
+        with pytest.raises(error, match=message):
             call("?", **keyword)
 
     assert len(bailian.requests) == before
@@ -156,7 +156,7 @@ def test_keywords_of_langchain_do_no_harm(
     assert make_model().invoke("?", **keyword).text
 
 
-def test_bind_tools_says_what_to_do_instead(
+def test_bind_tools_names_the_alternative(
     make_model: Callable[..., BailianAppChatModel],
 ) -> None:
     with pytest.raises(NotImplementedError, match="give the application to another model as a tool"):
@@ -169,9 +169,9 @@ def test_extra_fields_are_merged_last(
     model = make_model(temperature=0.1, extra_input={"next_year": 1})
     model.invoke("?", extra_parameters={"temperature": 0.9, "cip_service_codes": {}})
 
-    assert body(bailian)["input"] == {"prompt": "?", "next_year": 1}
-    assert body(bailian)["parameters"]["temperature"] == 0.9
-    assert body(bailian)["parameters"]["cip_service_codes"] == {}
+    assert last_body(bailian)["input"] == {"prompt": "?", "next_year": 1}
+    assert last_body(bailian)["parameters"]["temperature"] == 0.9
+    assert last_body(bailian)["parameters"]["cip_service_codes"] == {}
 
 
 def test_images_in_content_blocks_reach_the_wire(
@@ -187,7 +187,7 @@ def test_images_in_content_blocks_reach_the_wire(
     )
     make_model(image_list=["https://pictures.example/2.png"]).invoke([message])
 
-    assert body(bailian)["input"] == {
+    assert last_body(bailian)["input"] == {
         "prompt": "看图",
         "image_list": [
             "data:image/png;base64,AAAA",
@@ -201,7 +201,7 @@ def test_images_in_content_blocks_reach_the_wire(
 # -- sessions by hand ------------------------------------------------------------------------------
 
 
-def test_a_session_given_by_hand_continues_in_the_cloud(
+def test_an_explicit_session_continues_in_the_cloud(
     bailian: BailianEmulator, make_model: Callable[..., BailianAppChatModel]
 ) -> None:
     model = make_model()
@@ -213,17 +213,17 @@ def test_a_session_given_by_hand_continues_in_the_cloud(
         session_id=session_id,
     )
 
-    assert body(bailian)["input"] == {"prompt": "归类？", "session_id": session_id}
+    assert last_body(bailian)["input"] == {"prompt": "归类？", "session_id": session_id}
     assert third.response_metadata["session_id"] == session_id
     assert [turn.prompt for turn in bailian.session(session_id)][-2:] == ["保税？", "归类？"]
 
 
-def test_the_system_message_goes_in_front_of_a_sessions_first_prompt(
+def test_the_system_message_is_prepended_to_the_first_prompt_of_a_session(
     bailian: BailianEmulator, make_model: Callable[..., BailianAppChatModel]
 ) -> None:
     make_model().invoke([SystemMessage("简短。"), HumanMessage("保税？")], session_id="s1")
 
-    assert body(bailian)["input"] == {"prompt": "简短。\n\n保税？", "session_id": "s1"}
+    assert last_body(bailian)["input"] == {"prompt": "简短。\n\n保税？", "session_id": "s1"}
 
 
 @pytest.mark.parametrize(
@@ -241,16 +241,16 @@ def test_a_session_takes_exactly_one_new_human_message(
         make_model().invoke(messages, session_id="s1")
 
 
-def test_keyword_before_config_before_field(
+def test_a_keyword_overrides_the_config_which_overrides_the_field(
     bailian: BailianEmulator, make_model: Callable[..., BailianAppChatModel]
 ) -> None:
     model = make_model(session_id="from-field")
-    seen = []
-    for config, keywords in [(None, {}), (CONFIG, {}), (CONFIG, {"session_id": "from-keyword"})]:
-        model.invoke("?", config, **keywords)
-        seen.append(body(bailian)["input"]["session_id"])
+    session_ids = []
+    for config, kwargs in [(None, {}), (CONFIG, {}), (CONFIG, {"session_id": "from-keyword"})]:
+        model.invoke("?", config, **kwargs)
+        session_ids.append(last_body(bailian)["input"]["session_id"])
 
-    assert seen == ["from-field", "from-config", "from-keyword"]
+    assert session_ids == ["from-field", "from-config", "from-keyword"]
 
 
 class State(TypedDict):
@@ -284,7 +284,7 @@ def test_the_session_in_a_config_reaches_the_request(
 ) -> None:
     call(make_model())
 
-    assert body(bailian)["input"] == {"prompt": "?", "session_id": "from-config"}
+    assert last_body(bailian)["input"] == {"prompt": "?", "session_id": "from-config"}
 
 
 async def test_the_session_in_a_config_reaches_an_asynchronous_request(
@@ -300,12 +300,12 @@ async def test_the_session_in_a_config_reaches_an_asynchronous_request(
     assert sessions == ["from-config"] * 4
 
 
-def test_the_keys_of_others_are_not_read(
+def test_configurable_keys_of_other_packages_are_ignored(
     bailian: BailianEmulator, make_model: Callable[..., BailianAppChatModel]
 ) -> None:
     make_model().invoke("?", {"configurable": {"session_id": "theirs", "thread_id": "t"}})
 
-    assert body(bailian)["input"] == {"prompt": "?"}
+    assert last_body(bailian)["input"] == {"prompt": "?"}
 
 
 # -- tokens ----------------------------------------------------------------------------------------

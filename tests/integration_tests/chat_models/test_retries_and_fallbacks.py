@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     ],
     ids=["throttled twice", "throttled", "failed", "cut", "denied"],
 )
-def test_the_middleware_of_langchain_repeats_only_what_did_not_run(
+def test_the_middleware_of_langchain_retries_only_calls_that_did_not_run(
     bailian: BailianEmulator,
     make_model: Make,
     app: App,
@@ -58,7 +58,7 @@ def test_the_middleware_of_langchain_repeats_only_what_did_not_run(
     assert len(bailian.requests) - before == posts
 
 
-def test_who_knows_that_repeating_is_safe_says_so(bailian: BailianEmulator, make_model: Make) -> None:
+def test_retries_of_other_errors_can_be_requested(bailian: BailianEmulator, make_model: Make) -> None:
     app = App("cut now and then", faults=Faults({"cut-mid-frame": 0.5}, seed=3))
     model = make_model(bailian.add_app(app)).with_retry(
         retry_if_exception_type=(BailianStreamError,),

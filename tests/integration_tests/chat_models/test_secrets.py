@@ -33,23 +33,23 @@ TOKENS = {"user_defined_tokens": {"tool": {"user_token": TOKEN}}}
 IMAGE = f"https://pictures.example/1.png?{SIGNATURE}"
 
 
-class Spy(BaseCallbackHandler):
+class CallbackRecorder(BaseCallbackHandler):
     """Writes down everything that callbacks are told."""
 
     def __init__(self) -> None:
-        self.seen: list[str] = []
+        self.records: list[str] = []
 
     def on_chat_model_start(self, serialized: Any, messages: Any, **kwargs: Any) -> None:
-        self.seen.append(repr((serialized, messages, kwargs)))
+        self.records.append(repr((serialized, messages, kwargs)))
 
     def on_llm_new_token(self, token: Any, **kwargs: Any) -> None:
-        self.seen.append(repr((token, kwargs)))
+        self.records.append(repr((token, kwargs)))
 
     def on_llm_end(self, response: Any, **kwargs: Any) -> None:
-        self.seen.append(repr((response, kwargs)))
+        self.records.append(repr((response, kwargs)))
 
     def on_llm_error(self, error: BaseException, **kwargs: Any) -> None:
-        self.seen.append(repr((error, str(error), kwargs)))
+        self.records.append(repr((error, str(error), kwargs)))
 
 
 class Tracer(BaseTracer):
@@ -57,10 +57,10 @@ class Tracer(BaseTracer):
 
     def __init__(self) -> None:
         super().__init__()
-        self.seen: list[str] = []
+        self.records: list[str] = []
 
     def _persist_run(self, run: Run) -> None:
-        self.seen.append(repr(run.model_dump() if hasattr(run, "model_dump") else vars(run)))
+        self.records.append(repr(run.model_dump() if hasattr(run, "model_dump") else vars(run)))
 
 
 @pytest.fixture
@@ -69,35 +69,37 @@ def service() -> Iterator[BailianEmulator]:
         yield emulator
 
 
-def show(*things: object) -> None:
+def assert_no_secret(*values: object) -> None:
     """Check that nothing planted is shown."""
-    shown = "\n".join(str(thing) for thing in things)
+    text = "\n".join(str(value) for value in values)
     for secret in PLANTED:
-        assert secret not in shown
+        assert secret not in text
 
 
-def sent(service: BailianEmulator) -> None:
+def check_last_request(service: BailianEmulator) -> None:
     """Check that the newest request was accepted, and that its record hides what it carried."""
     assert service.requests[-1].status == 200
     assert "[removed]" in repr(service.requests[-1])
-    show(repr(vars(service.requests[-1])))
+    assert_no_secret(repr(vars(service.requests[-1])))
 
 
-async def call_every_way(model: Any, **keywords: Any) -> None:
-    spy, tracer = Spy(), Tracer()
-    config: Any = {"callbacks": [spy, tracer]}
+async def call_in_every_style(model: Any, **keywords: Any) -> None:
+    recorder, tracer = CallbackRecorder(), Tracer()
+    config: Any = {"callbacks": [recorder, tracer]}
     model.invoke("?", config, **keywords)
     list(model.stream("?", config, **keywords))
     model.batch(["?"], config, **keywords)
     await model.ainvoke("?", config, **keywords)
     [_ async for _ in model.astream("?", config, **keywords)]
     events = [event async for event in model.astream_events("?", config, version="v2", **keywords)]
-    assert spy.seen
-    assert tracer.seen
-    show(*spy.seen, *tracer.seen, *map(repr, events))
+    assert recorder.records
+    assert tracer.records
+    assert_no_secret(*recorder.records, *tracer.records, *map(repr, events))
 
 
-async def test_in_the_constructor(service: BailianEmulator, caplog: pytest.LogCaptureFixture) -> None:
+async def test_secrets_of_the_constructor_are_not_exposed(
+    service: BailianEmulator, caplog: pytest.LogCaptureFixture
+) -> None:
     caplog.set_level(logging.DEBUG)
     model = BailianAppChatModel(
         app_id=service.app_id,
@@ -106,10 +108,10 @@ async def test_in_the_constructor(service: BailianEmulator, caplog: pytest.LogCa
         biz_params=TOKENS,
         image_list=[IMAGE],
     )
-    await call_every_way(model)
+    await call_in_every_style(model)
 
     assert service.requests[-1].body["input"]["image_list"] == [IMAGE]
-    show(
+    assert_no_secret(
         caplog.text,
         repr(model),
         str(model),
@@ -117,25 +119,29 @@ async def test_in_the_constructor(service: BailianEmulator, caplog: pytest.LogCa
         model.model_dump(),
         model.model_dump_json(),
     )
-    show(json.dumps(dumpd(model)), repr(model.bind(stop=["x"])), repr(model.with_config(tags=["t"])))
-    show(repr(vars(model)["biz_params"]))
-    show(model._get_llm_string(), model._serialized)
+    assert_no_secret(
+        json.dumps(dumpd(model)), repr(model.bind(stop=["x"])), repr(model.with_config(tags=["t"]))
+    )
+    assert_no_secret(repr(vars(model)["biz_params"]))
+    assert_no_secret(model._get_llm_string(), model._serialized)
 
 
-async def test_in_a_call_and_bound(service: BailianEmulator, caplog: pytest.LogCaptureFixture) -> None:
+async def test_secrets_of_a_call_and_bound_secrets_are_not_exposed(
+    service: BailianEmulator, caplog: pytest.LogCaptureFixture
+) -> None:
     caplog.set_level(logging.DEBUG)
     model = BailianAppChatModel(app_id=service.app_id, base_url=service.base_url, api_key=KEY)
-    await call_every_way(model, biz_params=TOKENS)
-    sent(service)
-    await call_every_way(model.bind(biz_params=TOKENS))
-    sent(service)
-    spy = Spy()
-    model.generate([[HumanMessage("?")]], callbacks=[spy], biz_params=TOKENS, image_list=[IMAGE])
+    await call_in_every_style(model, biz_params=TOKENS)
+    check_last_request(service)
+    await call_in_every_style(model.bind(biz_params=TOKENS))
+    check_last_request(service)
+    recorder = CallbackRecorder()
+    model.generate([[HumanMessage("?")]], callbacks=[recorder], biz_params=TOKENS, image_list=[IMAGE])
 
-    show(caplog.text, repr(model.bind(biz_params=TOKENS)), *spy.seen)
+    assert_no_secret(caplog.text, repr(model.bind(biz_params=TOKENS)), *recorder.records)
 
 
-def test_in_errors(service: BailianEmulator) -> None:
+def test_errors_expose_no_secrets(service: BailianEmulator) -> None:
     app_id = service.add_app(App("broken", error=ErrorReply.of("AppProcessFailed")))
     for base_url in (service.base_url, "http://127.0.0.1:9/api/v1"):
         model = BailianAppChatModel(
@@ -144,26 +150,28 @@ def test_in_errors(service: BailianEmulator) -> None:
         with pytest.raises(BailianError) as caught:
             model.invoke("?")
         error = caught.value
-        show(repr(error), str(error), vars(error), "".join(traceback.format_exception(error)))
+        assert_no_secret(
+            repr(error), str(error), vars(error), "".join(traceback.format_exception(error))
+        )
         assert not any(secret.encode() in pickle.dumps(error) for secret in PLANTED)
 
 
-def test_in_validation_errors() -> None:
-    wrong: list[dict[str, Any]] = [
+def test_validation_errors_expose_no_secrets() -> None:
+    invalid_fields: list[dict[str, Any]] = [
         {"biz_params": {"user_defined_tokens": {"tool": {"user_token": [TOKEN]}}}},
         {"biz_params": {**TOKENS, "user_prompt_params": 1}},
         {"api_key": [KEY]},
         {"unknown": KEY},
     ]
-    for fields in wrong:
+    for fields in invalid_fields:
         with pytest.raises(ValidationError) as caught:
             BailianAppChatModel(app_id="a", **fields)
-        show(str(caught.value), repr(caught.value))
+        assert_no_secret(str(caught.value), repr(caught.value))
     with pytest.raises(ValidationError) as caught:
         BizParams(user_defined_tokens={"tool": {"user_token": [TOKEN]}})
-    show(str(caught.value))
+    assert_no_secret(str(caught.value))
     with pytest.raises(ValidationError) as caught:
         BailianAppChatModel(app_id="a", api_key=KEY).invoke(
             "?", biz_params={"user_defined_tokens": TOKEN}
         )
-    show(str(caught.value), "".join(traceback.format_exception(caught.value)))
+    assert_no_secret(str(caught.value), "".join(traceback.format_exception(caught.value)))

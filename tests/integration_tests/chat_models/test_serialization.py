@@ -13,10 +13,10 @@ from langchain_bailian_app import BailianAppChatModel, BizParams, RagOptions
 if TYPE_CHECKING:
     from langchain_core.load.load import AllowedObject
 
-OURS: list[AllowedObject] = [BailianAppChatModel, BizParams, RagOptions]
+ALLOWED_CLASSES: list[AllowedObject] = [BailianAppChatModel, BizParams, RagOptions]
 
 
-def make() -> BailianAppChatModel:
+def make_model() -> BailianAppChatModel:
     return BailianAppChatModel(
         app_id="app",
         api_key="planted-key",
@@ -28,31 +28,31 @@ def make() -> BailianAppChatModel:
 
 
 def test_a_dump_can_be_loaded_again() -> None:
-    dumped = json.loads(json.dumps(dumpd(make())))
+    dumped = json.loads(json.dumps(dumpd(make_model())))
     with pytest.warns(UserWarning, match=r"user_defined_tokens.*\['tool'\].*set them again"):
         loaded = load(
             dumped,
-            allowed_objects=OURS,
+            allowed_objects=ALLOWED_CLASSES,
             valid_namespaces=["langchain_bailian_app"],
             secrets_map={"DASHSCOPE_API_KEY": "planted-key"},
         )
 
-    assert loaded.rag_options == make().rag_options
+    assert loaded.rag_options == make_model().rag_options
     assert loaded.biz_params.to_wire() == {"city": "杭州"}
     assert (loaded.app_id, loaded.workspace, loaded.stop) == ("app", "ws", ["。"])
     assert loaded.api_key.get_secret_value() == "planted-key"
 
 
 def test_secrets_are_in_no_dump_and_no_repr() -> None:
-    model = make()
-    shown = [json.dumps(dumpd(model)), repr(model), str(model), str(model.asdict())]
-    shown += [repr(model.biz_params), str(model.model_dump()), model.biz_params.model_dump_json()]
+    model = make_model()
+    dumps = [json.dumps(dumpd(model)), repr(model), str(model), str(model.asdict())]
+    dumps += [repr(model.biz_params), str(model.model_dump()), model.biz_params.model_dump_json()]
 
-    assert "planted" not in "".join(shown)
+    assert "planted" not in "".join(dumps)
 
 
-def test_what_identifies_a_model_is_what_steers_it() -> None:
-    assert make().asdict() == {
+def test_the_identity_of_a_model_is_its_settings() -> None:
+    assert make_model().asdict() == {
         "app_id": "app",
         "workspace": "ws",
         "rag_options": {"pipeline_ids": ["kb"], "tags": ["t"]},

@@ -48,25 +48,25 @@ TEXT = json.dumps(WEATHER, ensure_ascii=False)
 GOOD = f"好的：\n```json\n{TEXT}\n```"
 BAD = '{"city": "杭州", "degrees": "warm"}'
 QUESTION = "杭州天气怎么样？"
-WAYS = ("invoke", "ainvoke", "stream", "astream")
+CALL_STYLES = ("invoke", "ainvoke", "stream", "astream")
 
 
-def sent(bailian: BailianEmulator) -> list[dict[str, Any]]:
+def sent_inputs(bailian: BailianEmulator) -> list[dict[str, Any]]:
     return [request.body["input"] for request in bailian.requests]
 
 
-async def last(way: str, model: Any, config: RunnableConfig | None = None) -> Any:
+async def last_output(call_style: str, model: Any, config: RunnableConfig | None = None) -> Any:
     """Return what the model gives in the end when it is called in this way."""
-    if way == "invoke":
+    if call_style == "invoke":
         return model.invoke(QUESTION, config)
-    if way == "ainvoke":
+    if call_style == "ainvoke":
         return await model.ainvoke(QUESTION, config)
-    if way == "stream":
+    if call_style == "stream":
         return list(model.stream(QUESTION, config))[-1]
     return [part async for part in model.astream(QUESTION, config)][-1]
 
 
-class Recorder(BaseCallbackHandler):
+class RunRecorder(BaseCallbackHandler):
     """Keeps which runs began, inside which."""
 
     def __init__(self) -> None:
@@ -95,10 +95,10 @@ class Recorder(BaseCallbackHandler):
     ],
 )
 @pytest.mark.parametrize("method", ["json_schema", "prompt", "json_mode"])
-async def test_every_kind_of_schema_works_in_every_way_of_calling(
-    ask: Make, schema: Any, result: Any, method: Any
+async def test_every_kind_of_schema_works_in_every_call_style(
+    make_scripted_model: Make, schema: Any, result: Any, method: Any
 ) -> None:
-    model = ask(GOOD).with_structured_output(schema, method=method)
+    model = make_scripted_model(GOOD).with_structured_output(schema, method=method)
 
     assert model.invoke(QUESTION) == result
     assert await model.ainvoke([("human", QUESTION)]) == result
@@ -108,8 +108,10 @@ async def test_every_kind_of_schema_works_in_every_way_of_calling(
     assert [part async for part in model.astream(QUESTION)][-1] == result
 
 
-def test_the_schema_goes_out_in_the_last_question_alone(bailian: BailianEmulator, ask: Make) -> None:
-    model = ask(GOOD).with_structured_output(Weather)
+def test_only_the_last_question_contains_the_schema(
+    bailian: BailianEmulator, make_scripted_model: Make
+) -> None:
+    model = make_scripted_model(GOOD).with_structured_output(Weather)
     model.invoke(QUESTION)
     messages = [
         SystemMessage("rules"),
@@ -119,7 +121,7 @@ def test_the_schema_goes_out_in_the_last_question_alone(bailian: BailianEmulator
     ]
     model.invoke(messages)
 
-    first, second = sent(bailian)
+    first, second = sent_inputs(bailian)
     assert first["prompt"].startswith(f"{QUESTION}\n\n请只用 JSON 回答")
     assert [message["content"] for message in second["messages"][:3]] == ["rules", "first", "yes"]
     assert second["messages"][3]["content"].startswith("and Hangzhou?\n\nAnswer with JSON only")
@@ -128,50 +130,56 @@ def test_the_schema_goes_out_in_the_last_question_alone(bailian: BailianEmulator
     assert messages[3].content == "and Hangzhou?"
 
 
-def test_attachments_go_along_also_with_the_second_call(bailian: BailianEmulator, ask: Make) -> None:
+def test_attachments_are_sent_with_the_second_call_too(
+    bailian: BailianEmulator, make_scripted_model: Make
+) -> None:
     url = "https://example.com/a.png"
     question = HumanMessage([{"type": "text", "text": "Where is it?"}, {"type": "image", "url": url}])
-    ask(BAD, GOOD).with_structured_output(Weather).invoke([question])
+    make_scripted_model(BAD, GOOD).with_structured_output(Weather).invoke([question])
 
-    assert [body["image_list"] for body in sent(bailian)] == [[url], [url]]
+    assert [body["image_list"] for body in sent_inputs(bailian)] == [[url], [url]]
 
 
-async def test_a_bad_answer_is_asked_for_once_more(bailian: BailianEmulator, ask: Make) -> None:
-    for schema, problem in (
+async def test_an_invalid_answer_is_retried_once(
+    bailian: BailianEmulator, make_scripted_model: Make
+) -> None:
+    for schema, error in (
         (Weather, "`degrees`: Input should be a valid integer"),
         (WeatherDict, "`degrees` must be of type integer, not string"),
     ):
-        for way in WAYS:
-            got = await last(way, ask(BAD, GOOD).with_structured_output(schema))
+        for call_style in CALL_STYLES:
+            output = await last_output(
+                call_style, make_scripted_model(BAD, GOOD).with_structured_output(schema)
+            )
 
-            first, second = sent(bailian)
-            question, answer, again = second["messages"]
-            assert dict(got) == WEATHER
+            first, second = sent_inputs(bailian)
+            question, answer, retry = second["messages"]
+            assert dict(output) == WEATHER
             assert question == {"role": "user", "content": first["prompt"]}
             assert answer == {"role": "assistant", "content": BAD}
-            assert again["role"] == "user"
-            assert again["content"].startswith(f"上面的回答不符合要求：{problem}")
+            assert retry["role"] == "user"
+            assert retry["content"].startswith(f"上面的回答不符合要求：{error}")
 
 
-async def test_a_second_bad_answer_is_an_error_with_that_answer(
-    bailian: BailianEmulator, ask: Make
+async def test_a_second_invalid_answer_is_an_error_with_that_answer(
+    bailian: BailianEmulator, make_scripted_model: Make
 ) -> None:
-    for way in WAYS:
-        model = ask(BAD, "I cannot.").with_structured_output(Weather)
+    for call_style in CALL_STYLES:
+        model = make_scripted_model(BAD, "I cannot.").with_structured_output(Weather)
         with pytest.raises(OutputParserException, match="there is no JSON in it") as caught:
-            await last(way, model)
+            await last_output(call_style, model)
 
         assert caught.value.llm_output == "I cannot."
         assert len(bailian.requests) == 2
 
 
-def test_an_empty_answer_is_asked_for_once_more(bailian: BailianEmulator, ask: Make) -> None:
-    assert ask("", GOOD).with_structured_output(WeatherDict).invoke(QUESTION) == WEATHER
-    assert [message["role"] for message in sent(bailian)[1]["messages"]] == ["user", "user"]
+def test_an_empty_answer_is_retried_once(bailian: BailianEmulator, make_scripted_model: Make) -> None:
+    assert make_scripted_model("", GOOD).with_structured_output(WeatherDict).invoke(QUESTION) == WEATHER
+    assert [message["role"] for message in sent_inputs(bailian)[1]["messages"]] == ["user", "user"]
 
 
-async def test_include_raw_gives_the_message_that_was_read(ask: Make) -> None:
-    model = ask(BAD, GOOD).with_structured_output(Weather, include_raw=True)
+async def test_include_raw_returns_the_parsed_message(make_scripted_model: Make) -> None:
+    model = make_scripted_model(BAD, GOOD).with_structured_output(Weather, include_raw=True)
     result: Any = model.invoke(QUESTION)
 
     assert isinstance(result["raw"], AIMessage)
@@ -180,7 +188,7 @@ async def test_include_raw_gives_the_message_that_was_read(ask: Make) -> None:
     assert result["parsed"] == Weather(**WEATHER)
     assert result["parsing_error"] is None
 
-    model = ask(BAD, "{}").with_structured_output(Weather, include_raw=True)
+    model = make_scripted_model(BAD, "{}").with_structured_output(Weather, include_raw=True)
     for result in (await model.ainvoke(QUESTION), list(model.stream(QUESTION))[-1]):
         assert result["raw"].text == "{}"
         assert result["parsed"] is None
@@ -188,35 +196,37 @@ async def test_include_raw_gives_the_message_that_was_read(ask: Make) -> None:
         assert result["parsing_error"].llm_output == "{}"
 
 
-async def test_a_stream_shows_the_object_as_it_grows(ask: Make) -> None:
+async def test_a_stream_shows_the_object_as_it_grows(make_scripted_model: Make) -> None:
     pieces = ["好的：", '{"ci', 'ty": "杭', '州", "deg', 'rees": 2', "1}", "。"]
     answer = Reply("".join(pieces), pieces=pieces)
     parts = [{}, {"city": "杭"}, {"city": "杭州"}, {"city": "杭州", "degrees": 2}, WEATHER]
 
-    plain = ask(answer).with_structured_output(WeatherDict)
+    plain = make_scripted_model(answer).with_structured_output(WeatherDict)
     assert list(plain.stream(QUESTION)) == parts
     assert [part async for part in plain.astream(QUESTION)] == parts
 
-    instances = ask(answer).with_structured_output(Weather)
+    instances = make_scripted_model(answer).with_structured_output(Weather)
     assert list(instances.stream(QUESTION)) == [Weather(city="杭州", degrees=2), Weather(**WEATHER)]
 
-    raw = ask(answer).with_structured_output(WeatherDict, include_raw=True)
-    shown: list[Any] = list(raw.stream(QUESTION))
-    assert [part["parsed"] for part in shown] == [*parts, WEATHER]
-    assert [part["raw"].text for part in shown][:2] == ['好的：{"ci', '好的：{"city": "杭']
-    assert shown[-1]["raw"].response_metadata["finish_reason"] == "stop"
+    raw = make_scripted_model(answer).with_structured_output(WeatherDict, include_raw=True)
+    outputs: list[Any] = list(raw.stream(QUESTION))
+    assert [part["parsed"] for part in outputs] == [*parts, WEATHER]
+    assert [part["raw"].text for part in outputs][:2] == ['好的：{"ci', '好的：{"city": "杭']
+    assert outputs[-1]["raw"].response_metadata["finish_reason"] == "stop"
     assert [part async for part in raw.astream(QUESTION)][-1]["parsed"] == WEATHER
 
 
-def test_a_stream_that_does_not_fit_ends_with_what_does(ask: Make) -> None:
-    parts = list(ask(BAD, GOOD).with_structured_output(WeatherDict).stream(QUESTION))
+def test_an_invalid_stream_ends_with_the_retried_object(make_scripted_model: Make) -> None:
+    parts = list(make_scripted_model(BAD, GOOD).with_structured_output(WeatherDict).stream(QUESTION))
 
     assert str(parts[-2]["degrees"]).startswith("w")
     assert parts[-1] == WEATHER
 
 
-async def test_leaving_a_stream_hangs_up(bailian: BailianEmulator, ask: Make) -> None:
-    model = ask(GOOD + "慢慢地说。" * 100)
+async def test_leaving_a_stream_closes_the_connection(
+    bailian: BailianEmulator, make_scripted_model: Make
+) -> None:
+    model = make_scripted_model(GOOD + "慢慢地说。" * 100)
     bailian.apps[model.app_id].pace = 0.02
     structured = model.with_structured_output(WeatherDict)
     for part in structured.stream(QUESTION):
@@ -233,11 +243,13 @@ async def test_leaving_a_stream_hangs_up(bailian: BailianEmulator, ask: Make) ->
 
 
 @pytest.mark.parametrize("history", ["session", "thread"])
-async def test_no_session_is_continued_nor_can_be(
-    bailian: BailianEmulator, ask: Make, history: str
+async def test_structured_output_uses_no_session(
+    bailian: BailianEmulator, make_scripted_model: Make, history: str
 ) -> None:
     config: RunnableConfig = {"configurable": {"bailian_session_id": "s", "thread_id": "t"}}
-    model = ask(BAD, GOOD, history=history, session_store=InMemorySessionStore(), session_id="mine")
+    model = make_scripted_model(
+        BAD, GOOD, history=history, session_store=InMemorySessionStore(), session_id="mine"
+    )
     structured = model.with_structured_output(WeatherDict, include_raw=True)
     nested = RunnableLambda(structured.invoke)
     for result in (
@@ -250,44 +262,48 @@ async def test_no_session_is_continued_nor_can_be(
         assert result["raw"].response_metadata["history"] == "messages"
         assert "session_digest" not in result["raw"].response_metadata
 
-    assert all("session_id" not in body for body in sent(bailian))
+    assert all("session_id" not in body for body in sent_inputs(bailian))
     # The service makes one of each request without, but nobody asks for it again.
     assert len(bailian.sessions()) == len(bailian.requests)
     assert (model.history, model.session_id) == (history, "mine")
 
 
-def test_a_turn_of_a_conversation_may_be_structured(bailian: BailianEmulator, ask: Make) -> None:
-    model = ask("first", GOOD, "third", history="session")
+def test_a_turn_of_a_conversation_may_be_structured(
+    bailian: BailianEmulator, make_scripted_model: Make
+) -> None:
+    model = make_scripted_model("first", GOOD, "third", history="session")
     first = model.invoke(QUESTION)
     messages = [HumanMessage(QUESTION), first, HumanMessage("?")]
 
     assert model.with_structured_output(WeatherDict).invoke(messages) == WEATHER
     assert model.invoke(messages).text == "third"
-    assert sent(bailian)[2]["session_id"] == first.response_metadata["session_id"]
+    assert sent_inputs(bailian)[2]["session_id"] == first.response_metadata["session_id"]
     assert len(bailian.session(first.response_metadata["session_id"])) == 2
 
 
-def test_markers_and_stop_leave_the_json_whole(ask: Make) -> None:
+def test_markers_and_stop_leave_the_json_intact(make_scripted_model: Make) -> None:
     answer = '{"city": "杭州<ref>[1]</ref>", "degrees": 21}'
-    model = ask(answer, stop=["21"], citation_markers="keep").with_structured_output(WeatherDict)
+    model = make_scripted_model(answer, stop=["21"], citation_markers="keep").with_structured_output(
+        WeatherDict
+    )
 
     assert model.invoke(QUESTION) == WEATHER
 
 
-def test_keywords_reach_every_call(bailian: BailianEmulator, ask: Make) -> None:
-    model = ask(BAD, GOOD).with_structured_output(
+def test_keywords_reach_every_call(bailian: BailianEmulator, make_scripted_model: Make) -> None:
+    model = make_scripted_model(BAD, GOOD).with_structured_output(
         Weather, memory_id="m", strict=True, biz_params={"user_defined_tokens": {"t": "secret"}}
     )
     model.invoke(QUESTION, temperature=0.5)
 
-    assert [body["memory_id"] for body in sent(bailian)] == ["m", "m"]
+    assert [body["memory_id"] for body in sent_inputs(bailian)] == ["m", "m"]
     assert [request.body["parameters"]["temperature"] for request in bailian.requests] == [0.5, 0.5]
     assert "secret" not in repr(model)
 
 
 @pytest.mark.parametrize("name", ["history", "session_id", "session_key", "stop", "citation_markers"])
-def test_keywords_that_would_spoil_it_are_refused(ask: Make, name: str) -> None:
-    model = ask(GOOD)
+def test_forced_options_are_rejected_as_keywords(make_scripted_model: Make, name: str) -> None:
+    model = make_scripted_model(GOOD)
     with pytest.raises(TypeError, match=f"takes no `{name}`"):
         model.with_structured_output(Weather, **{name: "thread"})
     with pytest.raises(TypeError, match=f"takes no `{name}`"):
@@ -295,8 +311,8 @@ def test_keywords_that_would_spoil_it_are_refused(ask: Make, name: str) -> None:
     model.with_structured_output(Weather).invoke(QUESTION, **{name: None})
 
 
-def test_what_no_call_could_do_is_said_at_once(ask: Make) -> None:
-    model = ask(GOOD)
+def test_invalid_arguments_are_rejected_immediately(make_scripted_model: Make) -> None:
+    model = make_scripted_model(GOOD)
     with pytest.raises(TypeError, match="did you mean `memory_id`"):
         model.with_structured_output(Weather, memory="m")
     with pytest.raises(ValueError, match="no method 'magic' for applications, only 'json_schema'"):
@@ -307,28 +323,36 @@ def test_what_no_call_could_do_is_said_at_once(ask: Make) -> None:
         model.with_structured_output(int)
 
 
-def test_in_json_mode_any_object_will_do(bailian: BailianEmulator, ask: Make) -> None:
-    model = ask('[1]: {"a": 1}').with_structured_output(method="json_mode")
+def test_in_json_mode_any_object_will_do(bailian: BailianEmulator, make_scripted_model: Make) -> None:
+    model = make_scripted_model('[1]: {"a": 1}').with_structured_output(method="json_mode")
 
     assert model.invoke(QUESTION) == {"a": 1}
-    assert sent(bailian)[0]["prompt"].endswith("请只用一个 JSON 对象回答，不要代码块，也不要其他文字。")
+    assert sent_inputs(bailian)[0]["prompt"].endswith(
+        "请只用一个 JSON 对象回答，不要代码块，也不要其他文字。"
+    )
 
 
-async def test_it_is_a_step_of_a_chain(ask: Make) -> None:
+async def test_structured_output_works_in_a_chain(make_scripted_model: Make) -> None:
     prompt = ChatPromptTemplate.from_messages([("system", "rules"), ("human", "{city}?")])
-    chain = prompt | ask(GOOD).with_structured_output(Weather) | (lambda weather: weather.degrees)
+    chain = (
+        prompt
+        | make_scripted_model(GOOD).with_structured_output(Weather)
+        | (lambda weather: weather.degrees)
+    )
 
     assert chain.invoke({"city": "杭州"}) == 21
     assert await chain.ainvoke({"city": "杭州"}) == 21
     assert list(chain.stream({"city": "杭州"})) == [21]
 
 
-def test_fallbacks_and_retries_go_around_it(bailian: BailianEmulator, ask: Make) -> None:
-    good = ask(GOOD).with_structured_output(WeatherDict)
-    bad = ask(BAD).with_structured_output(WeatherDict)
+def test_fallbacks_and_retries_wrap_structured_output(
+    bailian: BailianEmulator, make_scripted_model: Make
+) -> None:
+    good = make_scripted_model(GOOD).with_structured_output(WeatherDict)
+    bad = make_scripted_model(BAD).with_structured_output(WeatherDict)
     assert bad.with_fallbacks([good]).invoke(QUESTION) == WEATHER
 
-    third = ask(BAD, BAD, GOOD).with_structured_output(WeatherDict)
+    third = make_scripted_model(BAD, BAD, GOOD).with_structured_output(WeatherDict)
     retried = third.with_retry(
         retry_if_exception_type=(OutputParserException,), wait_exponential_jitter=False
     )
@@ -336,19 +360,21 @@ def test_fallbacks_and_retries_go_around_it(bailian: BailianEmulator, ask: Make)
     assert len(bailian.requests) == 3
 
 
-def test_errors_of_the_service_stay_what_they_are(bailian: BailianEmulator, ask: Make) -> None:
-    model = ask(GOOD)
+def test_errors_of_the_service_are_not_wrapped(
+    bailian: BailianEmulator, make_scripted_model: Make
+) -> None:
+    model = make_scripted_model(GOOD)
     bailian.apps[model.app_id].error = ErrorReply(400, "DataInspectionFailed", "no")
 
     with pytest.raises(BailianError):
         model.with_structured_output(Weather, include_raw=True).invoke(QUESTION)
 
 
-async def test_traces_show_one_run_with_both_calls_and_the_schema(ask: Make) -> None:
-    for way in WAYS:
-        recorder = Recorder()
-        model = ask(BAD, GOOD).with_structured_output(WeatherDict)
-        await last(way, model, {"callbacks": [recorder]})
+async def test_traces_show_one_run_with_both_calls_and_the_schema(make_scripted_model: Make) -> None:
+    for call_style in CALL_STYLES:
+        recorder = RunRecorder()
+        model = make_scripted_model(BAD, GOOD).with_structured_output(WeatherDict)
+        await last_output(call_style, model, {"callbacks": [recorder]})
 
         ((run_id, name),) = recorder.chains
         assert name == "StructuredOutput"
@@ -361,8 +387,8 @@ async def test_traces_show_one_run_with_both_calls_and_the_schema(ask: Make) -> 
             }
 
 
-async def test_events_tell_tokens_and_objects(ask: Make) -> None:
-    model = ask(GOOD).with_structured_output(WeatherDict)
+async def test_events_contain_tokens_and_objects(make_scripted_model: Make) -> None:
+    model = make_scripted_model(GOOD).with_structured_output(WeatherDict)
     events = [event async for event in model.astream_events(QUESTION, version="v2")]
 
     assert any(event["event"] == "on_chat_model_stream" for event in events)
@@ -378,8 +404,8 @@ class TestStandard:
     structured_output_kwargs: ClassVar[dict[str, Any]] = {}
 
     @pytest.fixture
-    def model(self, ask: Make) -> BailianAppChatModel:
-        return ask('{"setup": "Why do cats purr?", "punchline": "They are on."}')
+    def model(self, make_scripted_model: Make) -> BailianAppChatModel:
+        return make_scripted_model('{"setup": "Why do cats purr?", "punchline": "They are on."}')
 
     test_structured_output = ChatModelIntegrationTests.test_structured_output
     test_structured_output_async = ChatModelIntegrationTests.test_structured_output_async

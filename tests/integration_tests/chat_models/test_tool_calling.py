@@ -21,12 +21,12 @@ if TYPE_CHECKING:
 
     Make = Callable[..., BailianAppChatModel]
 
-WAYS = ("invoke", "ainvoke", "stream", "astream")
+CALL_STYLES = ("invoke", "ainvoke", "stream", "astream")
 QUESTION = "一加二是多少？"
 CALL = {"name": "add", "args": {"a": 1, "b": 2}, "type": "tool_call"}
-CALLED = '<tool_call>\n{"name": "add", "arguments": {"a": 1, "b": 2}}\n</tool_call>'
-UNKNOWN = '<tool_call>\n{"name": "plus", "arguments": {"a": 1, "b": 2}}\n</tool_call>'
-BROKEN = '<tool_call>\n{"name": "add", "arguments": {"a": 1, "b": }}\n</tool_call>'
+CALL_TEXT = '<tool_call>\n{"name": "add", "arguments": {"a": 1, "b": 2}}\n</tool_call>'
+UNKNOWN_CALL_TEXT = '<tool_call>\n{"name": "plus", "arguments": {"a": 1, "b": 2}}\n</tool_call>'
+BROKEN_CALL_TEXT = '<tool_call>\n{"name": "add", "arguments": {"a": 1, "b": }}\n</tool_call>'
 
 
 def add(a: int, b: int) -> int:
@@ -34,47 +34,53 @@ def add(a: int, b: int) -> int:
     return a + b
 
 
-async def answer(way: str, model: Any, question: Any = QUESTION, **keywords: Any) -> AIMessage:
+async def call_model(call_style: str, model: Any, question: Any = QUESTION, **kwargs: Any) -> AIMessage:
     """Return the message that the model gives when it is called in this way."""
-    if way == "invoke":
-        return model.invoke(question, **keywords)
-    if way == "ainvoke":
-        return await model.ainvoke(question, **keywords)
-    if way == "stream":
-        chunks = list(model.stream(question, **keywords))
+    if call_style == "invoke":
+        return model.invoke(question, **kwargs)
+    if call_style == "ainvoke":
+        return await model.ainvoke(question, **kwargs)
+    if call_style == "stream":
+        chunks = list(model.stream(question, **kwargs))
     else:
-        chunks = [chunk async for chunk in model.astream(question, **keywords)]
+        chunks = [chunk async for chunk in model.astream(question, **kwargs)]
     first, *others = chunks
     return sum(others, first)
 
 
-def calls_of(message: AIMessage) -> list[dict[str, Any]]:
+def tool_calls_without_ids(message: AIMessage) -> list[dict[str, Any]]:
     return [
         {name: value for name, value in call.items() if name != "id"} for call in message.tool_calls
     ]
 
 
-def sent(bailian: BailianEmulator) -> list[dict[str, Any]]:
+def sent_inputs(bailian: BailianEmulator) -> list[dict[str, Any]]:
     return [request.body["input"] for request in bailian.requests]
 
 
 # -- what comes back ---------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("way", WAYS)
-async def test_calls_come_as_tool_calls_and_the_rest_as_text(ask: Make, way: str) -> None:
-    model = ask(f"我来算。\n\n{CALLED}\n{CALLED}\n", tool_calling="prompt").bind_tools([add])
-    message = await answer(way, model)
+@pytest.mark.parametrize("call_style", CALL_STYLES)
+async def test_calls_come_as_tool_calls_and_the_rest_as_text(
+    make_scripted_model: Make, call_style: str
+) -> None:
+    model = make_scripted_model(
+        f"我来算。\n\n{CALL_TEXT}\n{CALL_TEXT}\n", tool_calling="prompt"
+    ).bind_tools([add])
+    message = await call_model(call_style, model)
 
     assert message.content == "我来算。"
-    assert calls_of(message) == [CALL, CALL]
+    assert tool_calls_without_ids(message) == [CALL, CALL]
     assert len({call["id"] for call in message.tool_calls}) == 2
     assert [block["type"] for block in message.content_blocks] == ["text", "tool_call", "tool_call"]
     assert message.response_metadata["finish_reason"] == "stop"
 
 
-def test_each_call_is_one_chunk_as_soon_as_it_is_whole(ask: Make) -> None:
-    model = ask(f"好。{CALLED}{CALLED}稍等。", tool_calling="prompt").bind_tools([add])
+def test_each_call_is_one_chunk_as_soon_as_it_is_complete(make_scripted_model: Make) -> None:
+    model = make_scripted_model(f"好。{CALL_TEXT}{CALL_TEXT}稍等。", tool_calling="prompt").bind_tools(
+        [add]
+    )
     chunks = [chunk for chunk in model.stream(QUESTION) if chunk.text or chunk.tool_call_chunks]
     kinds = ["text" if chunk.text else chunk.content_blocks[0]["type"] for chunk in chunks]
 
@@ -84,33 +90,38 @@ def test_each_call_is_one_chunk_as_soon_as_it_is_whole(ask: Make) -> None:
     assert json.loads(call["args"] or "") == CALL["args"]
 
 
-@pytest.mark.parametrize("way", WAYS)
-async def test_v1_content_holds_the_calls(ask: Make, way: str) -> None:
-    said = f"好。{CALLED}{UNKNOWN}"
-    model = ask(said, tool_calling="prompt", output_version="v1").bind_tools([add])
-    message = await answer(way, model)
+@pytest.mark.parametrize("call_style", CALL_STYLES)
+async def test_v1_content_contains_the_calls(make_scripted_model: Make, call_style: str) -> None:
+    text = f"好。{CALL_TEXT}{UNKNOWN_CALL_TEXT}"
+    model = make_scripted_model(text, tool_calling="prompt", output_version="v1").bind_tools([add])
+    message = await call_model(call_style, model)
 
     assert [block["type"] for block in message.content] == ["text", "tool_call", "invalid_tool_call"]
     assert message.content[1]["args"] == CALL["args"]
-    assert calls_of(message) == [CALL]
+    assert tool_calls_without_ids(message) == [CALL]
 
 
-def test_v3_events_tell_the_calls(ask: Make) -> None:
-    model = ask(f"好。{CALLED}", tool_calling="prompt").bind_tools([add])
+def test_v3_events_contain_the_calls(make_scripted_model: Make) -> None:
+    model = make_scripted_model(f"好。{CALL_TEXT}", tool_calling="prompt").bind_tools([add])
     stream = model.stream_events(QUESTION, version="v3")
     message = stream.output
 
     assert message.text == "好。"
-    assert calls_of(message) == [CALL]
+    assert tool_calls_without_ids(message) == [CALL]
 
 
-@pytest.mark.parametrize("way", WAYS)
-async def test_what_cannot_be_run_does_not_hide_what_can(ask: Make, way: str) -> None:
-    model = ask(BROKEN + CALLED + UNKNOWN, tool_calling="prompt").bind_tools([add])
-    message = await answer(way, model)
+@pytest.mark.parametrize("call_style", CALL_STYLES)
+async def test_invalid_calls_do_not_hide_valid_ones(make_scripted_model: Make, call_style: str) -> None:
+    model = make_scripted_model(
+        BROKEN_CALL_TEXT + CALL_TEXT + UNKNOWN_CALL_TEXT, tool_calling="prompt"
+    ).bind_tools([add])
+    message = await call_model(call_style, model)
 
-    assert calls_of(message) == [CALL]
-    assert [call["args"] for call in message.invalid_tool_calls] == [BROKEN, UNKNOWN]
+    assert tool_calls_without_ids(message) == [CALL]
+    assert [call["args"] for call in message.invalid_tool_calls] == [
+        BROKEN_CALL_TEXT,
+        UNKNOWN_CALL_TEXT,
+    ]
     assert [call["name"] for call in message.invalid_tool_calls] == [None, "plus"]
     broken, unknown = message.response_metadata["tool_call_problems"]
     assert broken.startswith("a call cannot be read: not valid JSON")
@@ -122,85 +133,95 @@ async def test_what_cannot_be_run_does_not_hide_what_can(ask: Make, way: str) ->
     ]
 
 
-@pytest.mark.parametrize("way", WAYS)
-async def test_a_stop_sequence_cuts_the_calls_behind_it(ask: Make, way: str) -> None:
-    model = ask(f"好。完{CALLED}", tool_calling="prompt").bind_tools([add])
-    message = await answer(way, model, stop=["完"])
+@pytest.mark.parametrize("call_style", CALL_STYLES)
+async def test_a_stop_sequence_removes_the_calls_after_it(
+    make_scripted_model: Make, call_style: str
+) -> None:
+    model = make_scripted_model(f"好。完{CALL_TEXT}", tool_calling="prompt").bind_tools([add])
+    message = await call_model(call_style, model, stop=["完"])
 
     assert (message.content, message.tool_calls) == ("好。", [])
 
 
-def test_without_tools_a_text_that_looks_like_a_call_is_a_text(ask: Make) -> None:
-    model = ask(CALLED, tool_calling="prompt")
+def test_without_tools_text_that_looks_like_a_call_stays_text(make_scripted_model: Make) -> None:
+    model = make_scripted_model(CALL_TEXT, tool_calling="prompt")
 
-    assert model.invoke(QUESTION).content == CALLED
-    assert model.bind_tools([add], tool_choice="none").invoke(QUESTION).content == CALLED
+    assert model.invoke(QUESTION).content == CALL_TEXT
+    assert model.bind_tools([add], tool_choice="none").invoke(QUESTION).content == CALL_TEXT
 
 
 # -- what is asked again -----------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("way", WAYS)
-@pytest.mark.parametrize("bad", [BROKEN, UNKNOWN])
-async def test_calls_that_cannot_be_run_are_asked_for_once_more(
-    bailian: BailianEmulator, ask: Make, way: str, bad: str
+@pytest.mark.parametrize("call_style", CALL_STYLES)
+@pytest.mark.parametrize("invalid_call", [BROKEN_CALL_TEXT, UNKNOWN_CALL_TEXT])
+async def test_invalid_calls_are_retried_once(
+    bailian: BailianEmulator, make_scripted_model: Make, call_style: str, invalid_call: str
 ) -> None:
     usage = [{"model_id": "qwen-plus", "input_tokens": 10, "output_tokens": 5}]
-    first = Reply(f"我来算。{bad}", usage=usage)
-    model = ask(first, Reply(f"更正。{CALLED}", usage=usage), tool_calling="prompt").bind_tools([add])
-    message = await answer(way, model)
+    first = Reply(f"我来算。{invalid_call}", usage=usage)
+    model = make_scripted_model(
+        first, Reply(f"更正。{CALL_TEXT}", usage=usage), tool_calling="prompt"
+    ).bind_tools([add])
+    message = await call_model(call_style, model)
 
     assert message.content == "我来算。\n\n更正。"
-    assert calls_of(message) == [CALL]
+    assert tool_calls_without_ids(message) == [CALL]
     assert message.invalid_tool_calls == []
     assert "tool_call_problems" not in message.response_metadata
     assert message.usage_metadata == {"input_tokens": 20, "output_tokens": 10, "total_tokens": 30}
-    _, again = sent(bailian)
-    *_, said, complaint = again["messages"]
-    assert said == {"role": "assistant", "content": f"我来算。\n{bad}"}
-    assert complaint["content"].startswith("没有执行任何函数：")
+    _, second_input = sent_inputs(bailian)
+    *_, first_reply, retry = second_input["messages"]
+    assert first_reply == {"role": "assistant", "content": f"我来算。\n{invalid_call}"}
+    assert retry["content"].startswith("没有执行任何函数：")
 
 
-@pytest.mark.parametrize("way", WAYS)
-async def test_what_is_bad_twice_stands_in_the_answer(
-    bailian: BailianEmulator, ask: Make, way: str
+@pytest.mark.parametrize("call_style", CALL_STYLES)
+async def test_calls_that_are_invalid_twice_are_in_the_answer(
+    bailian: BailianEmulator, make_scripted_model: Make, call_style: str
 ) -> None:
-    message = await answer(way, ask(BROKEN, tool_calling="prompt").bind_tools([add]))
+    message = await call_model(
+        call_style, make_scripted_model(BROKEN_CALL_TEXT, tool_calling="prompt").bind_tools([add])
+    )
 
     assert message.tool_calls == []
-    assert [call["args"] for call in message.invalid_tool_calls] == [BROKEN]
+    assert [call["args"] for call in message.invalid_tool_calls] == [BROKEN_CALL_TEXT]
     assert len(bailian.requests) == 2
 
 
-@pytest.mark.parametrize("way", WAYS)
-async def test_a_call_that_is_demanded_and_not_made_is_asked_for_once_more(
-    bailian: BailianEmulator, ask: Make, way: str
+@pytest.mark.parametrize("call_style", CALL_STYLES)
+async def test_a_missing_required_call_is_retried_once(
+    bailian: BailianEmulator, make_scripted_model: Make, call_style: str
 ) -> None:
-    model = ask("三。", CALLED, tool_calling="prompt").bind_tools([add], tool_choice="any")
-    message = await answer(way, model)
+    model = make_scripted_model("三。", CALL_TEXT, tool_calling="prompt").bind_tools(
+        [add], tool_choice="any"
+    )
+    message = await call_model(call_style, model)
 
-    assert (message.content, calls_of(message)) == ("三。", [CALL])
-    assert "there is no call of add" in sent(bailian)[1]["messages"][-1]["content"]
+    assert (message.content, tool_calls_without_ids(message)) == ("三。", [CALL])
+    assert "there is no call of add" in sent_inputs(bailian)[1]["messages"][-1]["content"]
 
 
-@pytest.mark.parametrize("way", WAYS)
-async def test_both_replies_make_one_answer(
-    bailian: BailianEmulator, make_model: Make, way: str
+@pytest.mark.parametrize("call_style", CALL_STYLES)
+async def test_both_replies_are_merged_into_one_answer(
+    bailian: BailianEmulator, make_model: Make, call_style: str
 ) -> None:
     """Sources, steps and reasoning of both are told once each, citations stand where they belong."""
-    said = iter([f"滞报金是什么<ref>[1]</ref>。{BROKEN}", f"见上<ref>[1]</ref>。{CALLED}"])
+    replies = iter(
+        [f"滞报金是什么<ref>[1]</ref>。{BROKEN_CALL_TEXT}", f"见上<ref>[1]</ref>。{CALL_TEXT}"]
+    )
     (customs, *_) = bailian.apps.values()
     app_id = bailian.add_app(
         App(
             "both",
-            answer=lambda _: Reply(next(said), reasoning="想一想。"),
+            answer=lambda _: Reply(next(replies), reasoning="想一想。"),
             knowledge_bases=customs.knowledge_bases,
             thinking="on",
             always_thoughts=True,
         )
     )
     model = make_model(app_id, tool_calling="prompt").bind_tools([add])
-    message = await answer(way, model, "什么是滞报金？")
+    message = await call_model(call_style, model, "什么是滞报金？")
     del bailian.apps[app_id]
 
     assert message.content == "滞报金是什么。\n\n见上。"
@@ -208,36 +229,38 @@ async def test_both_replies_make_one_answer(
     kinds = [block["type"] for block in blocks]
     assert kinds.count("reasoning") == kinds.count("text") == 1
     text = next(block for block in blocks if block["type"] == "text")
-    cited = [message.content[a["start_index"] : a["end_index"]] for a in text["annotations"]]
-    assert cited == ["滞报金是什么", "见上"]
+    cited_texts = [message.content[a["start_index"] : a["end_index"]] for a in text["annotations"]]
+    assert cited_texts == ["滞报金是什么", "见上"]
     assert message.additional_kwargs["reasoning_content"] == "想一想。想一想。"
     ids = [block["id"] for block in blocks if block["type"] == "server_tool_call"]
     assert len(ids) == len(set(ids))
 
 
-@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("call_style", CALL_STYLES)
 @pytest.mark.parametrize("version", ["v0", "v1"])
-async def test_nodes_of_both_replies_are_told_apart(
-    bailian: BailianEmulator, make_model: Make, way: str, version: str
+async def test_nodes_of_both_replies_are_kept_separate(
+    bailian: BailianEmulator, make_model: Make, call_style: str, version: str
 ) -> None:
-    said = iter([f"我{BROKEN}", CALLED])
+    replies = iter([f"我{BROKEN_CALL_TEXT}", CALL_TEXT])
     nodes = [Node("开始", "Start"), Node("模型"), Node("结束", "End")]
-    app = App("flow", kind="workflow", answer=lambda _: next(said), nodes=nodes)
+    app = App("flow", kind="workflow", answer=lambda _: next(replies), nodes=nodes)
     app_id = bailian.add_app(app)
     model = make_model(app_id, tool_calling="prompt", answer_node="模型", output_version=version)
-    message = await answer(way, model.bind_tools([add]))
+    message = await call_model(call_style, model.bind_tools([add]))
     del bailian.apps[app_id]
 
-    told = [block["value"] for block in message.content_blocks if block["type"] == "non_standard"]
-    assert {node["name"] for node in told} == {"开始", "模型", "结束"}
-    assert sum(node["name"] == "开始" for node in told) == 2
-    assert calls_of(message) == [CALL]
+    node_entries = [
+        block["value"] for block in message.content_blocks if block["type"] == "non_standard"
+    ]
+    assert {node["name"] for node in node_entries} == {"开始", "模型", "结束"}
+    assert sum(node["name"] == "开始" for node in node_entries) == 2
+    assert tool_calls_without_ids(message) == [CALL]
 
 
-def test_an_error_of_the_second_request_keeps_what_the_first_has_said(
-    bailian: BailianEmulator, ask: Make
+def test_an_error_of_the_second_request_keeps_the_first_answer(
+    bailian: BailianEmulator, make_scripted_model: Make
 ) -> None:
-    model = ask(f"我来算。{BROKEN}", tool_calling="prompt").bind_tools([add])
+    model = make_scripted_model(f"我来算。{BROKEN_CALL_TEXT}", tool_calling="prompt").bind_tools([add])
     app = bailian.apps[model.bound.app_id]  # type: ignore[attr-defined]
     chunks: list[AIMessageChunk] = []
 
@@ -257,8 +280,10 @@ def test_an_error_of_the_second_request_keeps_what_the_first_has_said(
 # -- what is sent ------------------------------------------------------------------------------------
 
 
-def test_calls_and_results_of_the_history_are_sent_as_text(bailian: BailianEmulator, ask: Make) -> None:
-    model = ask("三", tool_calling="prompt")
+def test_calls_and_results_of_the_history_are_sent_as_text(
+    bailian: BailianEmulator, make_scripted_model: Make
+) -> None:
+    model = make_scripted_model("三", tool_calling="prompt")
     history = [
         HumanMessage(QUESTION),
         AIMessage("", tool_calls=[tool_call(name="add", args=CALL["args"], id="1")]),
@@ -267,20 +292,20 @@ def test_calls_and_results_of_the_history_are_sent_as_text(bailian: BailianEmula
     model.bind_tools([add]).invoke(history)
     model.invoke(history)  # without tools too: a summary of what they found, for instance
 
-    with_tools, without = [request["messages"] for request in sent(bailian)]
-    assert with_tools[1:] == without
+    with_tools, without_tools = [request["messages"] for request in sent_inputs(bailian)]
+    assert with_tools[1:] == without_tools
     assert with_tools[0]["role"] == "system"
-    assert [turn["role"] for turn in without] == ["user", "assistant", "user"]
-    assert without[1]["content"] == CALLED
-    assert '"content": "3"' in without[2]["content"]
+    assert [turn["role"] for turn in without_tools] == ["user", "assistant", "user"]
+    assert without_tools[1]["content"] == CALL_TEXT
+    assert '"content": "3"' in without_tools[2]["content"]
 
 
-def test_the_copy_of_the_cloud_is_not_used(bailian: BailianEmulator, ask: Make) -> None:
-    model = ask("三", tool_calling="prompt", history="session").bind_tools([add])
+def test_the_cloud_session_is_not_used(bailian: BailianEmulator, make_scripted_model: Make) -> None:
+    model = make_scripted_model("三", tool_calling="prompt", history="session").bind_tools([add])
     message = model.invoke(QUESTION)
 
     assert message.response_metadata["history"] == "messages"
-    assert not any("session_id" in request for request in sent(bailian))
+    assert not any("session_id" in request for request in sent_inputs(bailian))
 
 
 @pytest.mark.parametrize(
@@ -291,10 +316,13 @@ def test_the_copy_of_the_cloud_is_not_used(bailian: BailianEmulator, ask: Make) 
         ({}, {"bailian_session_id": "s"}),
     ],
 )
-def test_what_only_the_cloud_knows_is_refused_together_with_tools(
-    bailian: BailianEmulator, ask: Make, fields: dict[str, Any], configurable: dict[str, str]
+def test_server_side_history_is_rejected_together_with_tools(
+    bailian: BailianEmulator,
+    make_scripted_model: Make,
+    fields: dict[str, Any],
+    configurable: dict[str, str],
 ) -> None:
-    model = ask("三", tool_calling="prompt", **fields)
+    model = make_scripted_model("三", tool_calling="prompt", **fields)
     with pytest.raises(ValueError, match="a call with tools"):
         model.bind_tools([add]).invoke(QUESTION, {"configurable": configurable})
     assert not bailian.requests
@@ -303,10 +331,10 @@ def test_what_only_the_cloud_knows_is_refused_together_with_tools(
 
 
 @pytest.mark.parametrize("keywords", [{"session_id": "s"}, {"history": "thread", "session_key": "k"}])
-def test_results_of_tools_are_no_question_to_a_session(
-    bailian: BailianEmulator, ask: Make, keywords: dict[str, str]
+def test_results_of_tools_are_rejected_in_a_session(
+    bailian: BailianEmulator, make_scripted_model: Make, keywords: dict[str, str]
 ) -> None:
-    model = ask("三", tool_calling="prompt", session_store=InMemorySessionStore())
+    model = make_scripted_model("三", tool_calling="prompt", session_store=InMemorySessionStore())
     call = tool_call(name="add", args=CALL["args"], id="1")
     history = [
         HumanMessage(QUESTION),
@@ -318,8 +346,10 @@ def test_results_of_tools_are_no_question_to_a_session(
     assert not bailian.requests
 
 
-def test_tools_are_refused_unless_they_are_wanted(bailian: BailianEmulator, ask: Make) -> None:
-    model = ask("三")
+def test_tools_are_rejected_unless_tool_calling_is_enabled(
+    bailian: BailianEmulator, make_scripted_model: Make
+) -> None:
+    model = make_scripted_model("三")
     with pytest.raises(NotImplementedError, match='`tool_calling="prompt"`'):
         model.bind_tools([add])
     with pytest.raises(NotImplementedError, match="BailianAppTool"):
@@ -331,32 +361,32 @@ def test_tools_are_refused_unless_they_are_wanted(bailian: BailianEmulator, ask:
     assert model.profile["tool_calling"] is False
 
 
-def test_keywords_of_other_packages_do_no_harm(ask: Make) -> None:
-    model = ask(CALLED + CALLED, tool_calling="prompt")
+def test_keywords_of_other_packages_do_no_harm(make_scripted_model: Make) -> None:
+    model = make_scripted_model(CALL_TEXT + CALL_TEXT, tool_calling="prompt")
     bound = model.bind_tools([add], strict=True, parallel_tool_calls=False)
     message = bound.invoke(QUESTION)
 
     assert model.profile is not None
     assert model.profile["tool_calling"] is True
-    assert calls_of(message) == [CALL]
+    assert tool_calls_without_ids(message) == [CALL]
     assert message.response_metadata["tool_call_problems"] == [
         "only one function may be called at a time"
     ]
 
 
-def test_a_choice_of_no_tool_is_said_when_tools_are_bound(ask: Make) -> None:
+def test_an_invalid_tool_choice_is_rejected_when_tools_are_bound(make_scripted_model: Make) -> None:
     with pytest.raises(ValueError, match="`tool_choice` is"):
-        ask("三", tool_calling="prompt").bind_tools([add], tool_choice="sub")
+        make_scripted_model("三", tool_calling="prompt").bind_tools([add], tool_choice="sub")
 
 
-def test_a_call_may_ask_for_it_without_the_model(ask: Make) -> None:
-    message = ask(CALLED).invoke(QUESTION, tools=[add], tool_calling="prompt")
+def test_tool_calling_may_be_enabled_for_one_call(make_scripted_model: Make) -> None:
+    message = make_scripted_model(CALL_TEXT).invoke(QUESTION, tools=[add], tool_calling="prompt")
 
-    assert calls_of(message) == [CALL]
+    assert tool_calls_without_ids(message) == [CALL]
 
 
-def test_descriptions_of_tools_count_as_tokens(ask: Make) -> None:
-    model = ask("三", tool_calling="prompt")
+def test_descriptions_of_tools_count_as_tokens(make_scripted_model: Make) -> None:
+    model = make_scripted_model("三", tool_calling="prompt")
     question = [HumanMessage(QUESTION)]
 
     assert (
@@ -365,7 +395,9 @@ def test_descriptions_of_tools_count_as_tokens(ask: Make) -> None:
     )
 
 
-def test_a_tool_of_ours_can_be_given_to_an_application(ask: Make, bailian: BailianEmulator) -> None:
+def test_a_bailian_tool_can_be_bound_to_an_application(
+    make_scripted_model: Make, bailian: BailianEmulator
+) -> None:
     inner = BailianAppTool(
         app_id=bailian.app_id,
         api_key=bailian.api_key,
@@ -373,14 +405,14 @@ def test_a_tool_of_ours_can_be_given_to_an_application(ask: Make, bailian: Baili
         name="customs",
         description="Explains terms of the customs.",
     )
-    called = '<tool_call>{"name": "customs", "arguments": {"query": "什么是滞报金？"}}</tool_call>'
-    message = ask(called, tool_calling="prompt").bind_tools([inner]).invoke(QUESTION)
+    call_text = '<tool_call>{"name": "customs", "arguments": {"query": "什么是滞报金？"}}</tool_call>'
+    message = make_scripted_model(call_text, tool_calling="prompt").bind_tools([inner]).invoke(QUESTION)
 
     assert "滞报金" in inner.invoke(message.tool_calls[0]).content
 
 
-def test_calls_of_the_history_count_as_tokens(ask: Make) -> None:
-    model = ask("三", tool_calling="prompt")
+def test_calls_of_the_history_count_as_tokens(make_scripted_model: Make) -> None:
+    model = make_scripted_model("三", tool_calling="prompt")
     history = [
         HumanMessage(QUESTION),
         AIMessage("", tool_calls=[tool_call(name="a", args={"x": "long " * 99}, id="1")]),
@@ -389,23 +421,25 @@ def test_calls_of_the_history_count_as_tokens(ask: Make) -> None:
     assert model.get_num_tokens_from_messages(history) > 99
 
 
-async def test_fallbacks_take_tools_and_schemas(ask: Make) -> None:
+async def test_fallbacks_accept_tools_and_schemas(make_scripted_model: Make) -> None:
     """LangChain reads the annotations of the methods that it forwards."""
-    model = ask(CALLED, tool_calling="prompt")
-    safe = model.with_fallbacks([model])
+    model = make_scripted_model(CALL_TEXT, tool_calling="prompt")
+    model_with_fallback = model.with_fallbacks([model])
 
-    assert calls_of(safe.bind_tools([add]).invoke(QUESTION)) == [CALL]
+    assert tool_calls_without_ids(model_with_fallback.bind_tools([add]).invoke(QUESTION)) == [CALL]
     schema = {"title": "call", "type": "object", "properties": {"name": {"type": "string"}}}
-    assert safe.with_structured_output(schema).invoke(QUESTION)["name"] == "add"
+    assert model_with_fallback.with_structured_output(schema).invoke(QUESTION)["name"] == "add"
 
 
-def test_a_schema_and_tools_do_not_go_together(ask: Make) -> None:
+def test_a_schema_and_tools_cannot_be_combined(make_scripted_model: Make) -> None:
     with pytest.raises(TypeError, match="takes no `tools`"):
-        ask("三", tool_calling="prompt").with_structured_output({"type": "object"}, tools=[add])
+        make_scripted_model("三", tool_calling="prompt").with_structured_output(
+            {"type": "object"}, tools=[add]
+        )
 
 
-def test_held_text_comes_before_the_call(ask: Make) -> None:
-    model = ask(f"前<re{CALLED}后", tool_calling="prompt").bind_tools([add])
+def test_buffered_text_comes_before_the_call(make_scripted_model: Make) -> None:
+    model = make_scripted_model(f"前<re{CALL_TEXT}后", tool_calling="prompt").bind_tools([add])
     kinds = [
         chunk.text or "call" for chunk in model.stream(QUESTION) if chunk.text or chunk.tool_call_chunks
     ]

@@ -13,13 +13,13 @@ from langchain_bailian_app.emulator._apps.samples import WORKFLOW_APP_ID
 if TYPE_CHECKING:
     from langchain_bailian_app.emulator import BailianEmulator
 
-TOUR = Path(__file__).parents[3] / "examples" / "demo.py"
+SCRIPT = Path(__file__).parents[3] / "examples" / "demo.py"
 
 
-def test_the_tour_runs_on_the_emulator_and_says_so() -> None:
+def test_the_demo_runs_on_the_emulator_and_says_so() -> None:
     proxies = {"http_proxy": "http://127.0.0.1:9", "ALL_PROXY": "socks5://127.0.0.1:9"}
-    done = subprocess.run(
-        [sys.executable, str(TOUR)],
+    result = subprocess.run(
+        [sys.executable, str(SCRIPT)],
         env={**os.environ, **proxies, "PYTHONIOENCODING": "utf-8"},
         capture_output=True,
         text=True,
@@ -27,14 +27,14 @@ def test_the_tour_runs_on_the_emulator_and_says_so() -> None:
         check=True,
     )
 
-    assert done.stderr == ""
-    assert "local emulator" in done.stdout
-    assert "BAILIAN_APP_ID" in done.stdout
+    assert result.stderr == ""
+    assert "local emulator" in result.stdout
+    assert "BAILIAN_APP_ID" in result.stdout
     for part in ("thinking ", "step ", "answer ", "source [1]", "total_tokens"):
-        assert part in done.stdout
+        assert part in result.stdout
 
 
-def test_the_tour_asks_the_application_of_the_environment_as_often_as_it_says(
+def test_the_demo_calls_the_configured_application_as_often_as_it_says(
     bailian: BailianEmulator,
 ) -> None:
     settings = {
@@ -45,18 +45,18 @@ def test_the_tour_asks_the_application_of_the_environment_as_often_as_it_says(
         "TOPIC": "西湖",
         "PYTHONIOENCODING": "utf-8",
     }
-    before = len(bailian.requests)
-    done = subprocess.run(
-        [sys.executable, str(TOUR)],
+    count_before = len(bailian.requests)
+    result = subprocess.run(
+        [sys.executable, str(SCRIPT)],
         env={**os.environ, **settings},
         capture_output=True,
         encoding="utf-8",
         check=True,
     )
 
-    asked = bailian.requests[before:]
-    where = f"{WORKFLOW_APP_ID} at {bailian.base_url}"
-    assert f"Asking application {where}, {len(asked)} times." in done.stdout
-    assert all(request.body["input"]["biz_params"] == {"city": "杭州"} for request in asked)
-    assert "西湖" in str(asked[0].body)
-    assert "found nothing there" in done.stdout
+    requests = bailian.requests[count_before:]
+    target = f"{WORKFLOW_APP_ID} at {bailian.base_url}"
+    assert f"Asking application {target}, {len(requests)} times." in result.stdout
+    assert all(request.body["input"]["biz_params"] == {"city": "杭州"} for request in requests)
+    assert "西湖" in str(requests[0].body)
+    assert "found nothing there" in result.stdout

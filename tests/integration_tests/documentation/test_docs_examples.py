@@ -10,28 +10,28 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.markdown_examples import python_blocks, run
+from tests.markdown_examples import extract_python_blocks, run_python_blocks
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 PAGES = sorted(Path(__file__).parents[3].glob("docs/langchain/*/bailian_app.mdx"))
-OPTIONAL = (".display", ".emulator", ".files", ".llama_index", ".memory", ".rate_limits")
-MODULES = ("", ".errors", ".redis_sessions", *OPTIONAL)
-MODEL = ("Setup", "Instantiate", "Invoke", "Stream", "Async")
-SEARCH = ("Setup", "Instantiate", "Usage")
-THING = ("Setup", "Instantiate", "Use")
+OPTIONAL_MODULES = (".display", ".emulator", ".files", ".llama_index", ".memory", ".rate_limits")
+MODULES = ("", ".errors", ".redis_sessions", *OPTIONAL_MODULES)
+MODEL_SECTIONS = ("Setup", "Instantiate", "Invoke", "Stream", "Async")
+RETRIEVER_SECTIONS = ("Setup", "Instantiate", "Usage")
+HELPER_SECTIONS = ("Setup", "Instantiate", "Use")
 SECTIONS = {
-    "BailianAppChatModel": MODEL,
-    "BailianAppLLM": MODEL,
+    "BailianAppChatModel": MODEL_SECTIONS,
+    "BailianAppLLM": MODEL_SECTIONS,
     "BailianAppTool": ("Setup", "Instantiate", "Invoke", "Use in an agent", "Stream"),
-    "BailianRetriever": SEARCH,
-    "BailianAppRetriever": SEARCH,
-    "AnswerView": THING,
-    "BailianFiles": THING,
-    "BailianMemory": THING,
-    "RedisRateLimiter": THING,
-    "RedisSessionStore": THING,
+    "BailianRetriever": RETRIEVER_SECTIONS,
+    "BailianAppRetriever": RETRIEVER_SECTIONS,
+    "AnswerView": HELPER_SECTIONS,
+    "BailianFiles": HELPER_SECTIONS,
+    "BailianMemory": HELPER_SECTIONS,
+    "RedisRateLimiter": HELPER_SECTIONS,
+    "RedisSessionStore": HELPER_SECTIONS,
     "InMemorySessionStore": ("Instantiate", "Use"),
     "RagOptions": ("Instantiate", "Use"),
     "BizParams": ("Instantiate", "Use"),
@@ -39,14 +39,14 @@ SECTIONS = {
 """What the docstring of a public class has, where LangChain's own packages have it."""
 
 
-def examples() -> Iterator[Any]:
+def docstring_examples() -> Iterator[Any]:
     """Yield each public class or function whose docstring has examples, with the docstring."""
     for module in MODULES:
-        public = importlib.import_module(f"langchain_bailian_app{module}")
-        for name in public.__all__:
-            documented = inspect.getdoc(getattr(public, name)) or ""
-            if not isinstance(getattr(public, name), str) and python_blocks(documented):
-                yield pytest.param(f"langchain_bailian_app{module}", documented, id=name)
+        imported_module = importlib.import_module(f"langchain_bailian_app{module}")
+        for name in imported_module.__all__:
+            docstring = inspect.getdoc(getattr(imported_module, name)) or ""
+            if not isinstance(getattr(imported_module, name), str) and extract_python_blocks(docstring):
+                yield pytest.param(f"langchain_bailian_app{module}", docstring, id=name)
 
 
 def test_there_is_a_page_of_each_kind() -> None:
@@ -58,29 +58,29 @@ def test_there_is_a_page_of_each_kind() -> None:
 def test_a_page_runs(page: Path) -> None:
     text = page.read_text("utf-8")
 
-    assert run(text, str(page)) == text.count("```python") > 0
+    assert run_python_blocks(text, str(page)) == text.count("```python") > 0
 
 
 @pytest.mark.usefixtures("connected_environment")
-@pytest.mark.parametrize(("module", "documented"), [*examples()])
+@pytest.mark.parametrize(("module", "docstring"), [*docstring_examples()])
 def test_a_docstring_runs(
-    module: str, documented: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    module: str, docstring: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.chdir(tmp_path)  # one of them writes a file
     imports = f"```python\nfrom {module} import *\n```\n"
 
-    assert run(imports + documented, module) == documented.count("```python") + 1
+    assert run_python_blocks(imports + docstring, module) == docstring.count("```python") + 1
 
 
-def test_the_docstrings_that_should_have_examples_have_some() -> None:
-    named = {example.id for example in examples()}
+def test_docstrings_have_examples_where_they_should() -> None:
+    names = {example.id for example in docstring_examples()}
 
-    assert named >= {*SECTIONS, "BailianEmulator", "BailianError"}
+    assert names >= {*SECTIONS, "BailianEmulator", "BailianError"}
 
 
 @pytest.mark.parametrize("name", SECTIONS)
-def test_a_class_is_shown_in_the_sections_that_apply_to_it(name: str) -> None:
-    [documented] = [str(example.values[1]) for example in examples() if example.id == name]
+def test_a_docstring_has_the_sections_of_its_kind(name: str) -> None:
+    [docstring] = [str(example.values[1]) for example in docstring_examples() if example.id == name]
 
-    found = re.findall(r"^(\w[\w ]*):$", documented, re.MULTILINE)
-    assert [section for section in found if section in SECTIONS[name]] == [*SECTIONS[name]]
+    headings = re.findall(r"^(\w[\w ]*):$", docstring, re.MULTILINE)
+    assert [section for section in headings if section in SECTIONS[name]] == [*SECTIONS[name]]

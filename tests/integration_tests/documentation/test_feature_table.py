@@ -10,31 +10,31 @@ if TYPE_CHECKING:
     from langchain_bailian_app.emulator import BailianEmulator
 
 
-def test_what_is_documented_works_and_the_readme_says_so(bailian: BailianEmulator) -> None:
-    made = feature_matrix.table(bailian)
-    _, _, after = feature_matrix.README.read_text("utf-8").partition(feature_matrix.BEGIN)
-    written, _, _ = after.partition(feature_matrix.END)
+def test_documented_features_work_and_the_readme_is_up_to_date(bailian: BailianEmulator) -> None:
+    rendered = feature_matrix.render_table(bailian)
+    _, _, after = feature_matrix.README.read_text("utf-8").partition(feature_matrix.BEGIN_MARKER)
+    current, _, _ = after.partition(feature_matrix.END_MARKER)
 
-    assert "| no effect |" not in made
-    assert "| refused |" not in made
-    assert f"{feature_matrix.BEGIN}{written}{feature_matrix.END}" == made, (
+    assert "| no effect |" not in rendered
+    assert "| refused |" not in rendered
+    assert f"{feature_matrix.BEGIN_MARKER}{current}{feature_matrix.END_MARKER}" == rendered, (
         "run `python tests/feature_matrix.py --write`"
     )
 
 
-def test_what_is_unverified_is_not_called_documented() -> None:
+def test_unverified_features_are_not_marked_as_documented() -> None:
     for feature in feature_matrix.FEATURES:
-        marks = f"{feature.documented} {feature.unverified} {feature.senseless}".split()
+        columns = f"{feature.documented} {feature.unverified} {feature.not_applicable}".split()
 
-        assert len(set(marks)) == len(marks), feature.name
-        assert set(marks) <= set(feature_matrix.COLUMNS), feature.name
+        assert len(set(columns)) == len(columns), feature.name
+        assert set(columns) <= set(feature_matrix.COLUMNS), feature.name
 
 
-def test_a_feature_without_effect_is_not_told_to_work(bailian: BailianEmulator) -> None:
+def test_a_feature_without_effect_is_not_reported_as_working(bailian: BailianEmulator) -> None:
     # The emulator's Agent 2.0 does not search what `rag_options` say.
     for feature in feature_matrix.FEATURES:
         if feature.name == "`rag_options`":
             claimed = feature._replace(documented="A1 A2", unverified="")
 
-            assert feature_matrix.cell(claimed, "A1", bailian) == "works"
-            assert feature_matrix.cell(claimed, "A2", bailian) == "no effect"
+            assert feature_matrix.render_cell(claimed, "A1", bailian) == "works"
+            assert feature_matrix.render_cell(claimed, "A2", bailian) == "no effect"

@@ -20,9 +20,9 @@ if TYPE_CHECKING:
 
 PAGE = Path(__file__).parents[3] / "docs" / "migration.md"
 CALL: Any = dashscope.Application.call
-ROUND = [HumanMessage("一"), AIMessage("二"), HumanMessage("三")]
+CONVERSATION = [HumanMessage("一"), AIMessage("二"), HumanMessage("三")]
 
-SAME: list[dict[str, Any]] = [
+SAME_ARGUMENTS: list[dict[str, Any]] = [
     {"session_id": "0123"},
     {"has_thoughts": True},
     {"memory_id": "memory"},
@@ -37,63 +37,69 @@ SAME: list[dict[str, Any]] = [
     {"flow_stream_mode": "message_format", "mcp_servers": ["maps"]},
     {"workspace": "ws1"},
 ]
-RENAMED: list[tuple[dict[str, Any], dict[str, Any]]] = [
+RENAMED_ARGUMENTS: list[tuple[dict[str, Any], dict[str, Any]]] = [
     ({"model_id": "qwen-max"}, {"app_model": "qwen-max"}),
     ({"brand_new": 1}, {"extra_parameters": {"brand_new": 1}}),
 ]
-ELSEWHERE = {"app_id", "api_key", "prompt", "stream", "incremental_output", "messages", "history"}
+OTHER_ARGUMENTS = {"app_id", "api_key", "prompt", "stream", "incremental_output", "messages", "history"}
 
 
-def _workspace(request: Any) -> Any:
+def _workspace_header(request: Any) -> Any:
     return request.headers.get("x-dashscope-workspace")
 
 
 @pytest.fixture
-def sent(
+def send_both_ways(
     bailian: BailianEmulator, make_model: Callable[..., BailianAppChatModel]
 ) -> Iterator[Callable[..., tuple[Any, Any]]]:
     """Return a function that asks both ways, and returns what was sent: body and workspace."""
     app_id = bailian.add_app(App("migration", answer=lambda _: "好"))
 
-    def ask(old: dict[str, Any], new: Any, fields: dict[str, Any]) -> tuple[Any, Any]:
+    def send(old: dict[str, Any], new: Any, fields: dict[str, Any]) -> tuple[Any, Any]:
         bailian.reset()
         connection = {"api_key": bailian.api_key, "base_address": bailian.base_url}
         list(CALL(app_id=app_id, stream=True, incremental_output=True, **connection, **old))
         make_model(app_id, **fields).invoke(new)
         before, after = (r for r in bailian.requests if r.path.endswith("/completion"))
-        was = {name: value for name, value in before.body.items() if name != "model"}
-        return (was, _workspace(before)), (after.body, _workspace(after))
+        old_body = {name: value for name, value in before.body.items() if name != "model"}
+        return (old_body, _workspace_header(before)), (after.body, _workspace_header(after))
 
-    yield ask
+    yield send
     del bailian.apps[app_id]
     dashscope.close_shared_sync_session()
 
 
 @pytest.mark.filterwarnings("ignore")  # hints at what is not documented
-@pytest.mark.parametrize(("old", "new"), [*((same, same) for same in SAME), *RENAMED])
+@pytest.mark.parametrize(
+    ("old", "new"), [*((same, same) for same in SAME_ARGUMENTS), *RENAMED_ARGUMENTS]
+)
 def test_an_argument_and_its_field_send_the_same(
-    sent: Callable[..., tuple[Any, Any]], old: dict[str, Any], new: dict[str, Any]
+    send_both_ways: Callable[..., tuple[Any, Any]], old: dict[str, Any], new: dict[str, Any]
 ) -> None:
-    before, after = sent({"prompt": "你好", **old}, "你好", new)
+    before, after = send_both_ways({"prompt": "你好", **old}, "你好", new)
 
     assert after == before
 
 
 @pytest.mark.parametrize("kind", ["messages", "history"])
-def test_both_tell_a_conversation_in_the_same_way(
-    sent: Callable[..., tuple[Any, Any]], kind: str
+def test_both_send_a_conversation_in_the_same_way(
+    send_both_ways: Callable[..., tuple[Any, Any]], kind: str
 ) -> None:
     turns = [{"role": "user", "content": "一"}, {"role": "assistant", "content": "二"}]
-    given = turns if kind == "messages" else [{"user": "一", "bot": "二"}]
-    before, after = sent({"prompt": "三", kind: given}, ROUND, {"legacy_history": kind == "history"})
+    history = turns if kind == "messages" else [{"user": "一", "bot": "二"}]
+    before, after = send_both_ways(
+        {"prompt": "三", kind: history}, CONVERSATION, {"legacy_history": kind == "history"}
+    )
 
     assert after == before
 
 
-def test_a_session_goes_before_messages(sent: Callable[..., tuple[Any, Any]]) -> None:
+def test_a_session_takes_precedence_over_messages(
+    send_both_ways: Callable[..., tuple[Any, Any]],
+) -> None:
     turns = [{"role": "user", "content": "一"}, {"role": "assistant", "content": "二"}]
-    before, after = sent(
-        {"prompt": "三", "messages": turns, "session_id": "0"}, ROUND, {"session_id": "0"}
+    before, after = send_both_ways(
+        {"prompt": "三", "messages": turns, "session_id": "0"}, CONVERSATION, {"session_id": "0"}
     )
 
     assert before[0]["input"].keys() == {"messages", "session_id"}
@@ -102,13 +108,15 @@ def test_a_session_goes_before_messages(sent: Callable[..., tuple[Any, Any]]) ->
 
 def test_no_argument_is_forgotten() -> None:
     arguments = set(inspect.signature(CALL).parameters) - {"kwargs"}
-    tried = {name for old in SAME for name in old} | {name for old, _ in RENAMED for name in old}
+    tested = {name for old in SAME_ARGUMENTS for name in old} | {
+        name for old, _ in RENAMED_ARGUMENTS for name in old
+    }
     table = PAGE.read_text("utf-8").partition("## From `ChatTongyi`")[0]
-    told = {
+    documented = {
         name
         for row in re.findall(r"^\| (`.*?) \|", table, re.MULTILINE)
         for name in re.findall(r"\w+", row)
     }
 
-    assert arguments - ELSEWHERE <= tried
-    assert arguments <= told
+    assert arguments - OTHER_ARGUMENTS <= tested
+    assert arguments <= documented

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.markdown_examples import run
+from tests.markdown_examples import run_python_blocks
 
 ROOT = Path(__file__).parents[3]
 
@@ -24,5 +24,5 @@ def test_the_page_runs(
     asyncio.set_event_loop(None)  # or LlamaIndex would make a loop here, and leave it open
     text = (ROOT / page).read_text("utf-8")
 
-    assert run(text, page) == text.count("```python")
+    assert run_python_blocks(text, page) == text.count("```python")
     assert "滞报金是进口货物超过规定期限申报时" in capsys.readouterr().out

@@ -10,7 +10,7 @@ import pytest
 
 from langchain_bailian_app.emulator import App, BailianEmulator, Reply
 
-CITED = "一<ref>[2]</ref>，二<ref>[1]</ref>。"
+CITED_TEXT = "一<ref>[2]</ref>，二<ref>[1]</ref>。"
 
 
 @pytest.fixture
@@ -19,9 +19,9 @@ def bailian() -> Iterator[BailianEmulator]:
         yield emulator
 
 
-def ask(
+def call_app(
     bailian: BailianEmulator,
-    given: dict[str, Any] | str,
+    input_or_prompt: dict[str, Any] | str,
     *,
     app_id: str | None = None,
     sse: bool = False,
@@ -30,38 +30,38 @@ def ask(
 ) -> httpx.Response:
     """Send one request; a string is a prompt."""
     body = {
-        "input": {"prompt": given} if isinstance(given, str) else given,
+        "input": {"prompt": input_or_prompt} if isinstance(input_or_prompt, str) else input_or_prompt,
         "parameters": parameters,
     }
-    sent = {"Authorization": f"Bearer {bailian.api_key}"}
+    all_headers = {"Authorization": f"Bearer {bailian.api_key}"}
     if sse:
-        sent["X-DashScope-SSE"] = "enable"
+        all_headers["X-DashScope-SSE"] = "enable"
     url = f"{bailian.base_url}/apps/{app_id or bailian.app_id}/completion"
     # Without TLS contexts to load, a client is made in no time.
     with httpx.Client(trust_env=False, verify=False) as client:  # noqa: S501
-        return client.post(url, json=body, headers=sent | (headers or {}))
+        return client.post(url, json=body, headers=all_headers | (headers or {}))
 
 
-def output(response: httpx.Response) -> dict[str, Any]:
+def get_output(response: httpx.Response) -> dict[str, Any]:
     assert response.status_code == 200, response.text
-    result: dict[str, Any] = response.json()["output"]
-    return result
+    output: dict[str, Any] = response.json()["output"]
+    return output
 
 
-def payloads(response: httpx.Response) -> list[dict[str, Any]]:
+def parse_frames(response: httpx.Response) -> list[dict[str, Any]]:
     """The JSON of each frame, its framing checked."""
-    *frames, rest = response.text.split("\n\n")
-    assert rest == ""
-    found = []
+    *frames, tail = response.text.split("\n\n")
+    assert tail == ""
+    payloads = []
     for number, frame in enumerate(frames, start=1):
         head, data = frame.split("\ndata:")
         assert head == f"id:{number}\nevent:result\n:HTTP_STATUS/200"
-        found.append(json.loads(data))
-    return found
+        payloads.append(json.loads(data))
+    return payloads
 
 
 def test_whole_answer_has_the_recorded_shape(bailian: BailianEmulator) -> None:
-    response = ask(bailian, "什么是滞报金？")
+    response = call_app(bailian, "什么是滞报金？")
 
     body = response.json()
     assert set(body) == {"output", "usage", "request_id"}
@@ -85,7 +85,7 @@ def test_whole_answer_has_the_recorded_shape(bailian: BailianEmulator) -> None:
 
 
 def test_json_is_plain_for_a_client_without_gzip(bailian: BailianEmulator) -> None:
-    response = ask(bailian, "什么是保税？", headers={"Accept-Encoding": "identity"})
+    response = call_app(bailian, "什么是保税？", headers={"Accept-Encoding": "identity"})
 
     assert "content-encoding" not in response.headers
     assert "保税" in response.content.decode()
@@ -93,9 +93,9 @@ def test_json_is_plain_for_a_client_without_gzip(bailian: BailianEmulator) -> No
 
 @pytest.mark.parametrize("header", [{"X-DashScope-SSE": "enable"}, {"Accept": "text/event-stream"}])
 def test_either_header_asks_for_a_stream(bailian: BailianEmulator, header: dict[str, str]) -> None:
-    response = ask(bailian, "什么是申报？", headers=header, incremental_output=True)
+    response = call_app(bailian, "什么是申报？", headers=header, incremental_output=True)
 
-    frames = payloads(response)
+    frames = parse_frames(response)
     headers = response.headers
     assert headers["content-type"] == "text/event-stream;charset=UTF-8"
     assert headers["x-dashscope-finished"] == "false"
@@ -110,25 +110,25 @@ def test_either_header_asks_for_a_stream(bailian: BailianEmulator, header: dict[
     assert all(len(frame["output"]["text"]) <= 16 for frame in frames)
 
 
-def test_stream_and_whole_answer_say_the_same(bailian: BailianEmulator) -> None:
-    whole = ask(bailian, "什么是原产地证？").json()
-    deltas = payloads(ask(bailian, "什么是原产地证？", sse=True, incremental_output=True))
-    repeated = payloads(ask(bailian, "什么是原产地证？", sse=True))
+def test_stream_and_whole_answer_have_the_same_content(bailian: BailianEmulator) -> None:
+    whole = call_app(bailian, "什么是原产地证？").json()
+    deltas = parse_frames(call_app(bailian, "什么是原产地证？", sse=True, incremental_output=True))
+    cumulative = parse_frames(call_app(bailian, "什么是原产地证？", sse=True))
 
     text = whole["output"]["text"]
     assert "".join(frame["output"]["text"] for frame in deltas) == text
-    texts = [frame["output"]["text"] for frame in repeated]
+    texts = [frame["output"]["text"] for frame in cumulative]
     assert all(later.startswith(earlier) for earlier, later in itertools.pairwise(texts))
     assert texts[-1] == texts[-2] == text
-    assert deltas[-1]["usage"] == repeated[-1]["usage"] == whole["usage"]
+    assert deltas[-1]["usage"] == cumulative[-1]["usage"] == whole["usage"]
     assert deltas[-1]["output"]["doc_references"] == whole["output"]["doc_references"]
 
 
 def test_markers_are_split_and_references_accumulate(bailian: BailianEmulator) -> None:
     hits = [{"index_id": "1"}, {"index_id": "2"}, {"index_id": "3"}]
-    app_id = bailian.add_app(App("cites", answer=lambda _: Reply(CITED, references=hits)))
+    app_id = bailian.add_app(App("cites", answer=lambda _: Reply(CITED_TEXT, references=hits)))
 
-    frames = payloads(ask(bailian, "?", app_id=app_id, sse=True, incremental_output=True))
+    frames = parse_frames(call_app(bailian, "?", app_id=app_id, sse=True, incremental_output=True))
 
     texts = [frame["output"]["text"] for frame in frames]
     assert any(text.endswith("</") for text in texts)
@@ -145,9 +145,9 @@ def test_markers_are_split_and_references_accumulate(bailian: BailianEmulator) -
 
 
 def test_thoughts_have_the_recorded_shapes(bailian: BailianEmulator) -> None:
-    given = ask(bailian, "报关单写什么？", has_thoughts=True, enable_thinking=True)
+    response = call_app(bailian, "报关单写什么？", has_thoughts=True, enable_thinking=True)
 
-    retrieval, reasoning = output(given)["thoughts"]
+    retrieval, reasoning = get_output(response)["thoughts"]
     hits = json.loads(retrieval.pop("observation"))
     assert retrieval == {
         "action_input_stream": "{}",
@@ -174,23 +174,25 @@ def test_thoughts_have_the_recorded_shapes(bailian: BailianEmulator) -> None:
 
 
 def test_reasoning_comes_first_and_leaves_empty_entries(bailian: BailianEmulator) -> None:
-    asked: dict[str, Any] = {"has_thoughts": True, "enable_thinking": True}
-    frames = payloads(ask(bailian, "什么是归类？", sse=True, incremental_output=True, **asked))
+    parameters: dict[str, Any] = {"has_thoughts": True, "enable_thinking": True}
+    frames = parse_frames(
+        call_app(bailian, "什么是归类？", sse=True, incremental_output=True, **parameters)
+    )
 
-    first, *rest = [frame["output"] for frame in frames]
+    first, *others = [frame["output"] for frame in frames]
     assert [thought["action"] for thought in first["thoughts"]] == ["rag"]
-    assert all([t["action"] for t in frame["thoughts"]] == ["reasoning"] for frame in rest)
-    thinking = [frame for frame in rest if frame["thoughts"][0]["thought"]]
-    assert rest[: len(thinking)] == thinking
+    assert all([t["action"] for t in frame["thoughts"]] == ["reasoning"] for frame in others)
+    thinking = [frame for frame in others if frame["thoughts"][0]["thought"]]
+    assert others[: len(thinking)] == thinking
     assert {frame["text"] for frame in [first, *thinking]} == {""}
-    whole = output(ask(bailian, "什么是归类？", **asked))["thoughts"][1]["thought"]
+    whole = get_output(call_app(bailian, "什么是归类？", **parameters))["thoughts"][1]["thought"]
     assert "".join(frame["thoughts"][0]["thought"] for frame in thinking) == whole
-    repeated = payloads(ask(bailian, "什么是归类？", sse=True, **asked))
-    assert repeated[-1]["output"]["thoughts"][1]["thought"] == whole
+    cumulative = parse_frames(call_app(bailian, "什么是归类？", sse=True, **parameters))
+    assert cumulative[-1]["output"]["thoughts"][1]["thought"] == whole
 
 
 @pytest.mark.parametrize(
-    ("thinking", "asked", "thinks"),
+    ("thinking", "enable_thinking", "thinks"),
     [
         ("off", True, False),
         ("on", False, True),
@@ -200,29 +202,29 @@ def test_reasoning_comes_first_and_leaves_empty_entries(bailian: BailianEmulator
     ],
 )
 def test_thinking_follows_app_and_request(
-    bailian: BailianEmulator, thinking: Any, asked: bool | None, thinks: bool
+    bailian: BailianEmulator, thinking: Any, enable_thinking: bool | None, thinks: bool
 ) -> None:
     app_id = bailian.add_app(App("thinks", thinking=thinking))
-    parameters: dict[str, Any] = {} if asked is None else {"enable_thinking": asked}
+    parameters: dict[str, Any] = {} if enable_thinking is None else {"enable_thinking": enable_thinking}
 
-    given = output(ask(bailian, "?", app_id=app_id, has_thoughts=True, **parameters))
+    output = get_output(call_app(bailian, "?", app_id=app_id, has_thoughts=True, **parameters))
 
-    assert ("thoughts" in given) == thinks
-    assert "thoughts" not in output(ask(bailian, "?", app_id=app_id, **parameters))
+    assert ("thoughts" in output) == thinks
+    assert "thoughts" not in get_output(call_app(bailian, "?", app_id=app_id, **parameters))
 
 
-def test_thoughts_may_come_though_nobody_asked(bailian: BailianEmulator) -> None:
+def test_thoughts_may_be_sent_without_being_requested(bailian: BailianEmulator) -> None:
     bailian.apps[bailian.app_id].always_thoughts = True
 
-    assert output(ask(bailian, "什么是查验？"))["thoughts"][0]["action"] == "rag"
+    assert get_output(call_app(bailian, "什么是查验？"))["thoughts"][0]["action"] == "rag"
 
 
-def test_switches_for_what_no_source_tells(bailian: BailianEmulator) -> None:
+def test_switches_for_undocumented_behavior(bailian: BailianEmulator) -> None:
     app = bailian.apps[bailian.app_id]
     app.repeat_steps = app.ignores_incremental = True
-    asked: dict[str, Any] = {"sse": True, "incremental_output": True, "has_thoughts": True}
+    options: dict[str, Any] = {"sse": True, "incremental_output": True, "has_thoughts": True}
 
-    frames = payloads(ask(bailian, "什么是放行？", **asked))
+    frames = parse_frames(call_app(bailian, "什么是放行？", **options))
 
     assert all(frame["output"]["thoughts"][0]["action"] == "rag" for frame in frames)
     assert frames[-1]["output"]["text"] == frames[-2]["output"]["text"] != ""
@@ -231,10 +233,10 @@ def test_switches_for_what_no_source_tells(bailian: BailianEmulator) -> None:
 def test_references_need_the_console_switch(bailian: BailianEmulator) -> None:
     bailian.apps[bailian.app_id].show_references = False
 
-    given = output(ask(bailian, "什么是滞报金？"))
+    output = get_output(call_app(bailian, "什么是滞报金？"))
 
-    assert "doc_references" not in given
-    assert "<ref>" not in given["text"]
+    assert "doc_references" not in output
+    assert "<ref>" not in output["text"]
 
 
 def test_scripted_reply_decides_everything(bailian: BailianEmulator) -> None:
@@ -247,7 +249,7 @@ def test_scripted_reply_decides_everything(bailian: BailianEmulator) -> None:
     )
     app_id = bailian.add_app(App("scripted", answer=lambda _: reply, always_thoughts=True))
 
-    frames = payloads(ask(bailian, "?", app_id=app_id, sse=True, incremental_output=True))
+    frames = parse_frames(call_app(bailian, "?", app_id=app_id, sse=True, incremental_output=True))
 
     assert [frame["output"]["text"] for frame in frames] == ["", "一", "二", ""]
     assert frames[0]["output"]["thoughts"] == [{"action": "plugin"}]
@@ -260,17 +262,17 @@ def test_scripted_reply_decides_everything(bailian: BailianEmulator) -> None:
 def test_any_text_survives_the_wire(bailian: BailianEmulator, text: str) -> None:
     app_id = bailian.add_app(App("any", answer=lambda _: text))
 
-    frames = payloads(ask(bailian, "?", app_id=app_id, sse=True, incremental_output=True))
+    frames = parse_frames(call_app(bailian, "?", app_id=app_id, sse=True, incremental_output=True))
 
     assert "".join(frame["output"]["text"] for frame in frames) == text
-    assert output(ask(bailian, "?", app_id=app_id))["text"] == text
+    assert get_output(call_app(bailian, "?", app_id=app_id))["text"] == text
 
 
 def test_requests_are_recorded_without_secrets(bailian: BailianEmulator) -> None:
     tokens = {"tool": {"user_token": "very-secret"}}
-    given = {"prompt": "hi", "biz_params": {"user_defined_tokens": tokens, "x": 1}}
+    input_fields = {"prompt": "hi", "biz_params": {"user_defined_tokens": tokens, "x": 1}}
 
-    ask(bailian, given, sse=True, headers={"X-Extra": "1"})
+    call_app(bailian, input_fields, sse=True, headers={"X-Extra": "1"})
 
     (record,) = bailian.requests
     assert record.wait()
@@ -292,7 +294,7 @@ def test_requests_are_recorded_without_secrets(bailian: BailianEmulator) -> None
 
 @pytest.mark.parametrize("key", ["", "Bearer sk-wrong", "sk-emulator"])
 def test_wrong_key_is_refused_without_content_type(bailian: BailianEmulator, key: str) -> None:
-    response = ask(bailian, "hi", headers={"Authorization": key})
+    response = call_app(bailian, "hi", headers={"Authorization": key})
 
     assert response.status_code == 401
     assert "content-type" not in response.headers
@@ -302,7 +304,7 @@ def test_wrong_key_is_refused_without_content_type(bailian: BailianEmulator, key
 
 
 @pytest.mark.parametrize(
-    ("given", "parameters", "status", "code"),
+    ("input_fields", "parameters", "status", "code"),
     [
         ({}, {}, 400, "BadRequest.EmptyInput"),
         ({"prompt": ""}, {}, 400, "BadRequest.EmptyInput"),
@@ -321,9 +323,9 @@ def test_wrong_key_is_refused_without_content_type(bailian: BailianEmulator, key
     ],
 )
 def test_bad_requests_are_refused(
-    bailian: BailianEmulator, given: Any, parameters: Any, status: int, code: str | None
+    bailian: BailianEmulator, input_fields: Any, parameters: Any, status: int, code: str | None
 ) -> None:
-    response = ask(bailian, given, **parameters)
+    response = call_app(bailian, input_fields, **parameters)
 
     assert response.status_code == status
     assert response.json()["code"] == code or code is None
@@ -341,23 +343,23 @@ def test_body_must_be_a_json_object(bailian: BailianEmulator, content: bytes) ->
     assert bailian.requests[0].size == len(content)
 
 
-def test_incremental_output_message(bailian: BailianEmulator) -> None:
-    response = ask(bailian, "x", incremental_output=True)
+def test_incremental_output_without_a_stream_has_the_recorded_message(bailian: BailianEmulator) -> None:
+    response = call_app(bailian, "x", incremental_output=True)
 
     assert response.json()["message"] == "incremental_output only support stream call"
 
 
-def test_who_may_call_which_app(bailian: BailianEmulator) -> None:
+def test_apps_of_another_workspace_and_unpublished_apps_are_refused(bailian: BailianEmulator) -> None:
     bailian.add_app(App("elsewhere", app_id="b" * 32, workspace="ws1"))
     bailian.add_app(App("draft", app_id="d" * 32, published=False))
 
     codes = [
-        ask(bailian, "x", app_id="0" * 32).json()["code"],
-        ask(bailian, "x", app_id="b" * 32).json()["code"],
-        ask(bailian, "x", app_id="d" * 32).json()["code"],
+        call_app(bailian, "x", app_id="0" * 32).json()["code"],
+        call_app(bailian, "x", app_id="b" * 32).json()["code"],
+        call_app(bailian, "x", app_id="d" * 32).json()["code"],
     ]
     assert codes == ["App.AccessDenied", "App.AccessDenied", "FlowNotPublished"]
-    allowed = ask(bailian, "x", app_id="b" * 32, headers={"X-DashScope-WorkSpace": "ws1"})
+    allowed = call_app(bailian, "x", app_id="b" * 32, headers={"X-DashScope-WorkSpace": "ws1"})
     assert allowed.status_code == 200
 
 

@@ -18,8 +18,8 @@ from langchain_bailian_app.emulator import (
 )
 from langchain_bailian_app.emulator._apps.samples import ECHO_APP_ID
 from tests.fixtures import recording
-from tests.live.harness import Lab
-from tests.live.report import QUESTIONS, Answered, answered, report
+from tests.live.harness import Harness
+from tests.live.report import CHECKS, CheckResult, render_report, run_check
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -35,18 +35,18 @@ GREETING = "什么是滞报金？就是迟了要交的钱。"
 
 
 @pytest.fixture
-def put(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Answered]:
-    """Return a function that puts one question to an application of an emulator."""
+def observe(monkeypatch: pytest.MonkeyPatch) -> Callable[..., CheckResult]:
+    """Return a function that runs one check on an application of an emulator."""
 
-    def ask(name: str, app: App | str, bailian: BailianEmulator, **settings: str) -> Answered:
+    def run(name: str, app: App | str, bailian: BailianEmulator, **settings: str) -> CheckResult:
         app_id = app if isinstance(app, str) else bailian.add_app(app)
         connect(monkeypatch, bailian, app_id)
         for setting, value in settings.items():
             monkeypatch.setenv(f"BAILIAN_LIVE_{setting}", value)
-        (question,) = (question for question in QUESTIONS if question.name == name)
-        return answered(question, Lab())
+        (check,) = (check for check in CHECKS if check.name == name)
+        return run_check(check, Harness())
 
-    return ask
+    return run
 
 
 def connect(monkeypatch: pytest.MonkeyPatch, bailian: BailianEmulator, app_id: str) -> None:
@@ -55,121 +55,127 @@ def connect(monkeypatch: pytest.MonkeyPatch, bailian: BailianEmulator, app_id: s
     monkeypatch.setenv("BAILIAN_APP_ID", app_id)
 
 
-def test_all_questions_run_through_and_the_report_has_them(
+def test_all_checks_run_and_are_in_the_report(
     bailian: BailianEmulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     connect(monkeypatch, bailian, bailian.app_id)
     for name in [name for name in os.environ if name.startswith("BAILIAN_LIVE_")]:
         monkeypatch.delenv(name)
-    lab = Lab()
+    harness = Harness()
 
-    answers = [answered(question, lab) for question in QUESTIONS]
-    written = report(answers, lab)
+    results = [run_check(check, harness) for check in CHECKS]
+    report = render_report(results, harness)
 
-    assert [answer for answer in answers if answer.verdict == "the question broke off"] == []
-    assert [answer.question.name for answer in answers if answer.verdict == "**not as assumed**"] == []
-    assert sum(answer.was_asked for answer in answers) >= 15
-    assert all(question.text in written for question in QUESTIONS)
-    assert written.count("\n| ") == len(QUESTIONS) + 1
+    assert [result for result in results if result.verdict == "the question broke off"] == []
+    assert [result.check.name for result in results if result.verdict == "**not as assumed**"] == []
+    assert sum(result.was_run for result in results) >= 15
+    assert all(check.question in report for check in CHECKS)
+    assert report.count("\n| ") == len(CHECKS) + 1
     for secret in (bailian.api_key, bailian.app_id, *bailian.sessions()):
-        assert secret not in written
+        assert secret not in report
 
 
 @pytest.mark.parametrize(
-    ("unknown", "told", "verdict"),
+    ("unknown_session", "observation", "verdict"),
     [
         ("error", "refused: 400 InvalidParameter, a BailianSessionError", "as assumed"),
         ("new", "answered without what was said, under another id", "as assumed"),
         ("same", "answered without what was said, under the same id", "**not as assumed**"),
     ],
 )
-def test_a_session_that_is_unknown_or_expired_comes_out_each_way(
-    put: Any, clock: Clock, unknown: Any, told: str, verdict: str
+def test_unknown_and_expired_sessions_are_observed_for_each_switch(
+    observe: Any, clock: Clock, unknown_session: Any, observation: str, verdict: str
 ) -> None:
-    with BailianEmulator(unknown_session=unknown, clock=clock) as bailian:
+    with BailianEmulator(unknown_session=unknown_session, clock=clock) as bailian:
         bailian.apps[ECHO_APP_ID].long_term_memory = False
-        assert put("unknown-session", ECHO_APP_ID, bailian)[1:] == (told, verdict)
+        assert observe("unknown-session", ECHO_APP_ID, bailian)[1:] == (observation, verdict)
 
-        assert put("session-is-kept", ECHO_APP_ID, bailian).verdict == "as assumed"
+        assert observe("session-is-kept", ECHO_APP_ID, bailian).verdict == "as assumed"
         *_, session_id = bailian.sessions()
         name = bailian.session(session_id)[0].prompt[2:-1]
-        earlier = f"{name}:{session_id}"
-        answer = put("expired-session", ECHO_APP_ID, bailian, SESSION=earlier)
-        assert answer.told == "it goes on: the name is remembered, under the same id"
+        earlier_session = f"{name}:{session_id}"
+        result = observe("expired-session", ECHO_APP_ID, bailian, SESSION=earlier_session)
+        assert result.observation == "it goes on: the name is remembered, under the same id"
 
         clock.now = 4000.0
-        assert put("expired-session", ECHO_APP_ID, bailian)[1:] == (told, verdict)
+        assert observe("expired-session", ECHO_APP_ID, bailian)[1:] == (observation, verdict)
 
 
 @pytest.mark.parametrize(
-    ("full", "told"),
+    ("full_session", "observation"),
     [("error", "refused: 400"), ("oldest", "under the same id")],
 )
-def test_a_full_session_comes_out_each_way(put: Any, full: Any, told: str) -> None:
-    with BailianEmulator(full_session=full) as bailian:
-        answer = put("full-session", App("short", answer="好。"), bailian, EXPENSIVE="1")
+def test_full_sessions_are_observed_for_each_switch(
+    observe: Any, full_session: Any, observation: str
+) -> None:
+    with BailianEmulator(full_session=full_session) as bailian:
+        result = observe("full-session", App("short", answer="好。"), bailian, EXPENSIVE="1")
 
-    assert told in answer.told
+    assert observation in result.observation
 
 
-@pytest.mark.parametrize(("keep", "told"), [(True, "kept"), (False, "dropped")])
-def test_an_aborted_turn_comes_out_both_ways(put: Any, keep: bool, told: str) -> None:
-    with BailianEmulator(keep_aborted=keep) as bailian:
+@pytest.mark.parametrize(("keep_aborted", "observation"), [(True, "kept"), (False, "dropped")])
+def test_aborted_turns_are_observed_for_each_switch(
+    observe: Any, keep_aborted: bool, observation: str
+) -> None:
+    with BailianEmulator(keep_aborted=keep_aborted) as bailian:
         app = bailian.apps[ECHO_APP_ID]
         app.pace = 0.002
         app.long_term_memory = False
-        answer = put("aborted-turn", ECHO_APP_ID, bailian)
+        result = observe("aborted-turn", ECHO_APP_ID, bailian)
 
-    assert answer.told == f"the question is {told}, under the same id"
-
-
-def thoughts(**app: Any) -> App:
-    return App("thoughts", knowledge_bases=[TEAS], thinking="hybrid", **app)
+    assert result.observation == f"the question is {observation}, under the same id"
 
 
-def workflow(**app: Any) -> App:
-    return App("workflow", kind="workflow", **app)
+def make_thoughts_app(**fields: Any) -> App:
+    return App("thoughts", knowledge_bases=[TEAS], thinking="hybrid", **fields)
 
 
-def agent2(**app: Any) -> App:
-    return App("agent 2.0", kind="agent2", **app)
+def make_workflow(**fields: Any) -> App:
+    return App("workflow", kind="workflow", **fields)
+
+
+def make_agent2(**fields: Any) -> App:
+    return App("agent 2.0", kind="agent2", **fields)
 
 
 @pytest.mark.parametrize(
-    ("name", "app", "told"),
+    ("name", "app", "observation"),
     [
-        ("unasked-thoughts", thoughts(), "they do not"),
-        ("unasked-thoughts", thoughts(always_thoughts=True), "they do"),
-        ("repeated-steps", thoughts(answer=GREETING), "1 of "),
-        ("repeated-steps", thoughts(answer=GREETING, repeat_steps=True), " frames have steps"),
-        ("repeated-steps", thoughts(never_thoughts=True), "this application tells no steps"),
+        ("unrequested-thoughts", make_thoughts_app(), "they do not"),
+        ("unrequested-thoughts", make_thoughts_app(always_thoughts=True), "they do"),
+        ("repeated-steps", make_thoughts_app(answer=GREETING), "1 of "),
+        ("repeated-steps", make_thoughts_app(answer=GREETING, repeat_steps=True), " frames have steps"),
+        ("repeated-steps", make_thoughts_app(never_thoughts=True), "this application tells no steps"),
         ("missing-stop", App("stop"), "finish_reason 'stop'"),
         ("missing-stop", App("length", faults=Faults.always("finish-length")), "'length'"),
         ("missing-stop", App("none", faults=Faults.always("no-finish-reason")), "no finish reason"),
         ("line-separator", App("repeats", answer="甲\u2028乙"), "; 0 comment(s)"),
         ("line-separator", App("does not", answer="甲乙"), "did not repeat"),
-        ("data-url-of-a-file", App("reads", answer="蓝鲸"), "it is read"),
-        ("data-url-of-a-file", App("does not", answer="好"), "not read"),
+        ("file-data-url", App("reads", answer="蓝鲸"), "it is read"),
+        ("file-data-url", App("does not", answer="好"), "not read"),
         ("session-is-kept", App("says nothing", answer="好"), "does not repeat a name"),
     ],
 )
-def test_a_question_comes_out_as_the_application_is(
-    put: Any, bailian: BailianEmulator, name: str, app: App, told: str
+def test_observations_match_the_behavior_of_the_app(
+    observe: Any, bailian: BailianEmulator, name: str, app: App, observation: str
 ) -> None:
     try:
-        answer = put(name, app, bailian)
+        result = observe(name, app, bailian)
     finally:
         bailian.apps.pop(app.app_id, None)
 
-    assert told in answer.told
+    assert observation in result.observation
 
 
-def test_steps_on_one_frame_and_on_all_are_told_apart(put: Any, bailian: BailianEmulator) -> None:
-    app = thoughts(answer=GREETING)
+def test_steps_on_one_frame_and_on_all_frames_are_distinguished(
+    observe: Any, bailian: BailianEmulator
+) -> None:
+    app = make_thoughts_app(answer=GREETING)
     counts = []
     for app.repeat_steps in (False, True):
-        told = put("repeated-steps", app, bailian).told.split()
-        counts.append((int(told[0]), int(told[2])))
+        words = observe("repeated-steps", app, bailian).observation.split()
+        counts.append((int(words[0]), int(words[2])))
     del bailian.apps[app.app_id]
 
     (once, _), (often, frames) = counts
@@ -178,90 +184,90 @@ def test_steps_on_one_frame_and_on_all_are_told_apart(put: Any, bailian: Bailian
 
 
 @pytest.mark.parametrize(
-    ("name", "setting", "app", "told"),
+    ("name", "setting", "app", "observation"),
     [
-        ("node-is-completed", "WORKFLOW_APP_ID", workflow(), "bool"),
-        ("node-is-completed", "WORKFLOW_APP_ID", workflow(completed_as_text=True), "str"),
-        ("node-types", "WORKFLOW_APP_ID", workflow(), "End success, LLM"),
+        ("node-is-completed", "WORKFLOW_APP_ID", make_workflow(), "bool"),
+        ("node-is-completed", "WORKFLOW_APP_ID", make_workflow(completed_as_text=True), "str"),
+        ("node-types", "WORKFLOW_APP_ID", make_workflow(), "End success, LLM"),
         (
             "node-types",
             "WORKFLOW_APP_ID",
-            workflow(nodes=[Node("问", "Ask", status="paused")]),
+            make_workflow(nodes=[Node("问", "Ask", status="paused")]),
             "Ask paused; not seen before: Ask",
         ),
-        ("messages-of-agent-2", "AGENT2_APP_ID", agent2(), "ignored"),
-        ("messages-of-agent-2", "AGENT2_APP_ID", agent2(messages_in_agent2="refused"), "refused"),
+        ("messages-of-agent-2", "AGENT2_APP_ID", make_agent2(), "ignored"),
+        ("messages-of-agent-2", "AGENT2_APP_ID", make_agent2(messages_in_agent2="refused"), "refused"),
     ],
 )
-def test_a_question_to_another_kind_comes_out_as_the_application_is(
-    put: Any, bailian: BailianEmulator, name: str, setting: str, app: App, told: str
+def test_observations_match_the_behavior_of_other_kinds_of_apps(
+    observe: Any, bailian: BailianEmulator, name: str, setting: str, app: App, observation: str
 ) -> None:
     bailian.add_app(app)
     try:
-        answer = put(name, bailian.app_id, bailian, **{setting: app.app_id})
+        result = observe(name, bailian.app_id, bailian, **{setting: app.app_id})
     finally:
         del bailian.apps[app.app_id]
 
-    assert told in answer.told
+    assert observation in result.observation
 
 
 @pytest.mark.parametrize("remembers", [True, False])
-def test_images_are_asked_for_in_messages_and_in_sessions(
-    put: Any, bailian: BailianEmulator, remembers: bool
+def test_images_are_checked_in_messages_and_in_sessions(
+    observe: Any, bailian: BailianEmulator, remembers: bool
 ) -> None:
-    seen: list[str] = []
+    seen_images: list[str] = []
 
-    def looks(turn: Turn) -> str:
-        seen.extend(turn.images)
-        return "一只猫。" if turn.images or (remembers and seen) else "没有图。"
+    def describe_images(turn: Turn) -> str:
+        seen_images.extend(turn.images)
+        return "一只猫。" if turn.images or (remembers and seen_images) else "没有图。"
 
-    app = App("looks", answer=looks)
-    told = [
-        put(name, app, bailian, CAT_URL="https://files.example/cat.png").told
+    app = App("looks", answer=describe_images)
+    observations = [
+        observe(name, app, bailian, CAT_URL="https://files.example/cat.png").observation
         for name in ("earlier-image", "image-in-a-session")
     ]
     del bailian.apps[app.app_id]
 
-    assert told == ["yes", "yes" if remembers else "no"]
+    assert observations == ["yes", "yes" if remembers else "no"]
 
 
-def test_a_refusal_in_the_stream_is_told_from_one_at_the_door(
-    put: Any, bailian: BailianEmulator
+def test_an_error_in_the_stream_is_distinguished_from_one_before_it(
+    observe: Any, bailian: BailianEmulator
 ) -> None:
-    at_the_door = put("refused-stream", bailian.app_id, bailian)
+    before_stream = observe("refused-stream", bailian.app_id, bailian)
     app_id = bailian.replay(recording("error-event.sse"))
     bailian.apps["0" * 32] = bailian.apps.pop(app_id)
     try:
-        in_stream = put("refused-stream", bailian.app_id, bailian)
+        in_stream = observe("refused-stream", bailian.app_id, bailian)
     finally:
         del bailian.apps["0" * 32]
 
-    assert at_the_door[1:] == ("HTTP 403 `App.AccessDenied`, application/json", "as assumed")
-    assert in_stream.told.startswith("HTTP 200")
+    assert before_stream[1:] == ("HTTP 403 `App.AccessDenied`, application/json", "as assumed")
+    assert in_stream.observation.startswith("HTTP 200")
     assert in_stream.verdict == "**not as assumed**"
 
 
-def test_several_tags_and_direct_search_are_asked_of_a_knowledge_base(
-    put: Any, bailian: BailianEmulator
+def test_several_tags_and_direct_search_are_checked_on_a_knowledge_base(
+    observe: Any, bailian: BailianEmulator
 ) -> None:
     app = App("teas", knowledge_bases=[TEAS])
 
-    any_of_them = put("several-tags", app, bailian, PIPELINE_ID="teas", TAGS="红,绿")
-    none = put("several-tags", app, bailian, TAGS="红,黑")
-    found = put("direct-search", app, bailian)
-    unknown = put("direct-search", app, bailian, PIPELINE_ID="nowhere")
+    any_tag = observe("several-tags", app, bailian, PIPELINE_ID="teas", TAGS="红,绿")
+    no_tag = observe("several-tags", app, bailian, TAGS="红,黑")
+    bound = observe("direct-search", app, bailian)
+    unbound = observe("direct-search", app, bailian, PIPELINE_ID="nowhere")
     del bailian.apps[app.app_id]
 
-    assert any_of_them.told == "any"
-    assert none.verdict == "cannot be asked here"
-    assert found.told.startswith("2 documents with ")
-    assert unknown[1:] == ("refused: 404 NotFound", "**not as assumed**")
+    assert any_tag.observation == "any"
+    assert no_tag.verdict == "cannot be asked here"
+    assert bound.observation.startswith("2 documents with ")
+    assert unbound[1:] == ("refused: 404 NotFound", "**not as assumed**")
 
 
-def test_a_question_that_breaks_off_says_why(put: Any, bailian: BailianEmulator) -> None:
+def test_a_failed_check_reports_its_error(observe: Any, bailian: BailianEmulator) -> None:
     app = App("reset", faults=Faults.always("reset"))
-    answer = put("unasked-thoughts", app, bailian)
+    result = observe("unrequested-thoughts", app, bailian)
     del bailian.apps[app.app_id]
 
-    assert answer.verdict == "the question broke off"
-    assert "RemoteProtocolError" in answer.told
+    assert result.verdict == "the question broke off"
+    assert "RemoteProtocolError" in result.observation

@@ -11,7 +11,7 @@ from langchain_bailian_app.emulator import BailianEmulator, ErrorReply
 
 QUESTION = "什么是滞报金？"
 # What the SDK returns depends on `stream`, which its annotations do not say.
-CALL: Any = dashscope.Application.call
+CALL_APPLICATION: Any = dashscope.Application.call
 
 
 @pytest.fixture
@@ -32,7 +32,7 @@ def client(bailian: BailianEmulator) -> Iterator[Any]:
 
 
 def test_application_call(bailian: BailianEmulator) -> None:
-    response = CALL(
+    response = CALL_APPLICATION(
         app_id=bailian.app_id,
         prompt=QUESTION,
         api_key=bailian.api_key,
@@ -52,7 +52,7 @@ def test_application_call(bailian: BailianEmulator) -> None:
 @pytest.mark.parametrize("incremental", [True, False, None])
 def test_application_call_streaming(bailian: BailianEmulator, incremental: bool | None) -> None:
     responses = list(
-        CALL(
+        CALL_APPLICATION(
             app_id=bailian.app_id,
             prompt=QUESTION,
             api_key=bailian.api_key,
@@ -65,14 +65,14 @@ def test_application_call_streaming(bailian: BailianEmulator, incremental: bool 
     texts = [response.output.text for response in responses]
     assert len(texts) > 20
     assert responses[-1].output.finish_reason == "stop"
-    whole = "".join(texts) if incremental else texts[-1]
-    assert "滞报金" in whole
-    assert "<ref>[1]</ref>" in whole
+    full_text = "".join(texts) if incremental else texts[-1]
+    assert "滞报金" in full_text
+    assert "<ref>[1]</ref>" in full_text
 
 
 def test_application_call_in_a_session(bailian: BailianEmulator) -> None:
     def call(prompt: str, session_id: str | None = None) -> Any:
-        return CALL(
+        return CALL_APPLICATION(
             app_id="c0ffee00000000000000000000000003",
             prompt=prompt,
             session_id=session_id,
@@ -88,7 +88,7 @@ def test_application_call_in_a_session(bailian: BailianEmulator) -> None:
 
 
 def test_application_call_with_a_wrong_key(bailian: BailianEmulator) -> None:
-    response = CALL(
+    response = CALL_APPLICATION(
         app_id=bailian.app_id, prompt="x", api_key="sk-wrong", base_address=bailian.base_url
     )
 

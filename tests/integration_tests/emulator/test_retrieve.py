@@ -9,7 +9,7 @@ import pytest
 
 from langchain_bailian_app.emulator import App, BailianEmulator, Document, ErrorReply, KnowledgeBase
 from langchain_bailian_app.emulator._apps.samples import PHONES_APP_ID
-from tests.integration_tests.emulator.test_completion import ask, output
+from tests.integration_tests.emulator.test_completion import call_app, get_output
 
 BOOKS = "books00001"
 PRICES = "prices0001"
@@ -32,44 +32,46 @@ def bailian() -> Iterator[BailianEmulator]:
         yield emulator
 
 
-def call(
-    bailian: BailianEmulator, method: str, path: str, key: str | None = None, **sent: Any
+def send_request(
+    bailian: BailianEmulator, method: str, path: str, key: str | None = None, **request_args: Any
 ) -> httpx.Response:
     headers = {"Authorization": f"Bearer {key or bailian.api_key}"}
     # Without TLS contexts to load, a client is made in no time.
     with httpx.Client(trust_env=False, verify=False) as client:  # noqa: S501
-        return client.request(method, f"{bailian.base_url}/indices/{path}", headers=headers, **sent)
+        return client.request(
+            method, f"{bailian.base_url}/indices/{path}", headers=headers, **request_args
+        )
 
 
 def retrieve(
     bailian: BailianEmulator, query: Any, pipeline_id: str = BOOKS, **fields: Any
 ) -> httpx.Response:
     body = {"query": query, **fields}
-    return call(bailian, "POST", f"pipeline/{pipeline_id}/retrieve", json=body)
+    return send_request(bailian, "POST", f"pipeline/{pipeline_id}/retrieve", json=body)
 
 
-def nodes(
+def retrieve_nodes(
     bailian: BailianEmulator, query: str, pipeline_id: str = BOOKS, **fields: Any
 ) -> list[dict[str, Any]]:
     response = retrieve(bailian, query, pipeline_id, **fields)
     assert response.status_code == 200, response.text
     body = response.json()
-    found: list[dict[str, Any]] = body["nodes"]
-    assert body["total"] == len(found)
-    return found
+    result: list[dict[str, Any]] = body["nodes"]
+    assert body["total"] == len(result)
+    return result
 
 
-def texts(found: list[dict[str, Any]]) -> list[str]:
-    return [node["node"]["text"] for node in found]
+def node_texts(retrieved_nodes: list[dict[str, Any]]) -> list[str]:
+    return [node["node"]["text"] for node in retrieved_nodes]
 
 
-def observed(bailian: BailianEmulator, query: str, **rag_options: Any) -> list[dict[str, Any]]:
-    given = output(ask(bailian, query, has_thoughts=True, rag_options=rag_options))
-    hits: list[dict[str, Any]] = json.loads(given["thoughts"][0]["observation"])
+def retrieve_with_app(bailian: BailianEmulator, query: str, **rag_options: Any) -> list[dict[str, Any]]:
+    output = get_output(call_app(bailian, query, has_thoughts=True, rag_options=rag_options))
+    hits: list[dict[str, Any]] = json.loads(output["thoughts"][0]["observation"])
     return hits
 
 
-def test_retrieve_replies_as_integrations_read_it(bailian: BailianEmulator) -> None:
+def test_retrieve_returns_what_integrations_read(bailian: BailianEmulator) -> None:
     response = retrieve(bailian, "测试模式")
 
     body = response.json()
@@ -95,8 +97,8 @@ def test_retrieve_replies_as_integrations_read_it(bailian: BailianEmulator) -> N
 
 
 def test_nodes_of_pages_and_of_rows(bailian: BailianEmulator) -> None:
-    (page, *_) = nodes(bailian, "还是测试")
-    (row, *_) = nodes(bailian, "手机3", PRICES, search_filters=[{"价格": 300}])
+    (page, *_) = retrieve_nodes(bailian, "还是测试")
+    (row, *_) = retrieve_nodes(bailian, "手机3", PRICES, search_filters=[{"价格": 300}])
 
     assert page["node"]["metadata"]["page_number"] == [2]
     assert row["node"]["text"] == "型号:手机3\n价格:300"
@@ -106,7 +108,7 @@ def test_nodes_of_pages_and_of_rows(bailian: BailianEmulator) -> None:
 
 def test_retrieve_is_recorded(bailian: BailianEmulator) -> None:
     retrieve(bailian, "测试", rerank_top_n=1)
-    call(bailian, "GET", "pipeline_simple", params={"pipeline_name": "书库"})
+    send_request(bailian, "GET", "pipeline_simple", params={"pipeline_name": "书库"})
 
     first, second = bailian.requests
     assert (first.method, first.path) == ("POST", f"/api/v1/indices/pipeline/{BOOKS}/retrieve")
@@ -134,10 +136,12 @@ def test_retrieve_is_recorded(bailian: BailianEmulator) -> None:
         ([{"无": 1}], set()),
     ],
 )
-def test_search_filters_narrow(bailian: BailianEmulator, filters: Any, names: set[str]) -> None:
-    found = nodes(bailian, "测试的书", search_filters=filters)
+def test_search_filters_restrict_the_nodes(
+    bailian: BailianEmulator, filters: Any, names: set[str]
+) -> None:
+    retrieved = retrieve_nodes(bailian, "测试的书", search_filters=filters)
 
-    assert {node["node"]["metadata"]["doc_name"] for node in found} == names
+    assert {node["node"]["metadata"]["doc_name"] for node in retrieved} == names
 
 
 @pytest.mark.parametrize(
@@ -157,24 +161,26 @@ def test_search_filters_narrow(bailian: BailianEmulator, filters: Any, names: se
         ({"query_history": None, "search_filters": None, "rerank_min_score": None}, 5),
     ],
 )
-def test_bounds_bound_the_nodes(bailian: BailianEmulator, fields: dict[str, Any], count: int) -> None:
-    assert len(nodes(bailian, "价格", PRICES, **fields)) == count
+def test_limits_restrict_the_number_of_nodes(
+    bailian: BailianEmulator, fields: dict[str, Any], count: int
+) -> None:
+    assert len(retrieve_nodes(bailian, "价格", PRICES, **fields)) == count
 
 
-def test_filters_come_after_the_candidates(bailian: BailianEmulator) -> None:
-    asked = {"search_filters": [{"型号": "手机30"}], "sparse_similarity_top_k": 0}
+def test_filters_apply_after_the_candidates_are_chosen(bailian: BailianEmulator) -> None:
+    fields = {"search_filters": [{"型号": "手机30"}], "sparse_similarity_top_k": 0}
 
-    assert nodes(bailian, "价格", PRICES, dense_similarity_top_k=1, **asked) == []
-    assert len(nodes(bailian, "价格", PRICES, dense_similarity_top_k=100, **asked)) == 1
+    assert retrieve_nodes(bailian, "价格", PRICES, dense_similarity_top_k=1, **fields) == []
+    assert len(retrieve_nodes(bailian, "价格", PRICES, dense_similarity_top_k=100, **fields)) == 1
 
 
 def test_low_scores_are_dropped(bailian: BailianEmulator) -> None:
-    best, *others = nodes(bailian, "测试模式")
+    best, *others = retrieve_nodes(bailian, "测试模式")
 
-    kept = nodes(bailian, "测试模式", rerank_min_score=best["score"])
+    remaining = retrieve_nodes(bailian, "测试模式", rerank_min_score=best["score"])
 
     assert others
-    assert kept == [best]
+    assert remaining == [best]
 
 
 @pytest.mark.parametrize(
@@ -194,15 +200,15 @@ def test_queries_that_refer_back_are_rewritten_on_request(
         {"role": "assistant", "content": "手机8"},
     ]
 
-    found = nodes(bailian, "它好吗？", query_history=history, **fields)
+    retrieved = retrieve_nodes(bailian, "它好吗？", query_history=history, **fields)
 
-    assert ("测试模式" in "".join(texts(found))) is rewritten
-    assert nodes(bailian, "好吗？", query_history=history, **fields) == []
-    assert nodes(bailian, "它好吗？", **fields) == []
+    assert ("测试模式" in "".join(node_texts(retrieved))) is rewritten
+    assert retrieve_nodes(bailian, "好吗？", query_history=history, **fields) == []
+    assert retrieve_nodes(bailian, "它好吗？", **fields) == []
 
 
 @pytest.mark.parametrize("query", [None, "", " \n"])
-def test_a_query_must_be_given(bailian: BailianEmulator, query: str | None) -> None:
+def test_a_query_is_required(bailian: BailianEmulator, query: str | None) -> None:
     response = retrieve(bailian, query)
 
     assert response.status_code == 400
@@ -235,28 +241,28 @@ def test_a_query_must_be_given(bailian: BailianEmulator, query: str | None) -> N
         {"search_filters": [{"年": {"between": [1, 2]}}]},
     ],
 )
-def test_wrong_values_are_refused(bailian: BailianEmulator, fields: dict[str, Any]) -> None:
+def test_invalid_values_are_refused(bailian: BailianEmulator, fields: dict[str, Any]) -> None:
     body = {"query": "测试", **fields}
-    response = call(bailian, "POST", f"pipeline/{BOOKS}/retrieve", json=body)
+    response = send_request(bailian, "POST", f"pipeline/{BOOKS}/retrieve", json=body)
 
     assert response.status_code == 400
     assert set(response.json()) == {"code", "message", "request_id"}
     assert response.json()["code"] == "InvalidParameter"
 
 
-def test_retrieve_takes_a_json_object_and_the_key(bailian: BailianEmulator) -> None:
+def test_retrieve_requires_a_json_object_and_the_key(bailian: BailianEmulator) -> None:
     path = f"pipeline/{BOOKS}/retrieve"
 
-    assert call(bailian, "POST", path, content=b"{").json()["code"] == "BadRequest.IllegalInput"
-    for method, place in (("POST", path), ("GET", "pipeline_simple?pipeline_name=x")):
-        response = call(bailian, method, place, key="sk-wrong")
+    assert send_request(bailian, "POST", path, content=b"{").json()["code"] == "BadRequest.IllegalInput"
+    for method, requested_path in (("POST", path), ("GET", "pipeline_simple?pipeline_name=x")):
+        response = send_request(bailian, method, requested_path, key="sk-wrong")
         assert (response.status_code, response.json()["code"]) == (401, "InvalidApiKey")
 
 
 def test_unknown_pipelines_are_not_found(bailian: BailianEmulator) -> None:
     by_id = retrieve(bailian, "测试", "none")
-    by_name = call(bailian, "GET", "pipeline_simple", params={"pipeline_name": "none"})
-    unnamed = call(bailian, "GET", "pipeline_simple")
+    by_name = send_request(bailian, "GET", "pipeline_simple", params={"pipeline_name": "none"})
+    unnamed = send_request(bailian, "GET", "pipeline_simple")
 
     assert [r.status_code for r in (by_id, by_name, unnamed)] == [404, 404, 400]
     assert by_id.json()["code"] == by_name.json()["code"] == "NotFound"
@@ -266,24 +272,24 @@ def test_unknown_pipelines_are_not_found(bailian: BailianEmulator) -> None:
 @pytest.mark.parametrize(
     ("name", "pipeline_id"), [("书库", BOOKS), ("价目", PRICES), ("青禾手机", "phones0001")]
 )
-def test_names_lead_to_ids_and_ids_to_knowledge(
+def test_a_name_resolves_to_the_id_of_a_searchable_knowledge_base(
     bailian: BailianEmulator, name: str, pipeline_id: str
 ) -> None:
-    response = call(bailian, "GET", "pipeline_simple", params={"pipeline_name": name})
+    response = send_request(bailian, "GET", "pipeline_simple", params={"pipeline_name": name})
 
     body = response.json()
     request_id = response.headers["x-request-id"]
-    head = {"status": "SUCCESS", "code": "Success", "message": "", "request_id": request_id}
-    assert body == {**head, "id": pipeline_id, "name": name}
-    assert nodes(bailian, "测试 手机 电池", body["id"]) != []
+    envelope = {"status": "SUCCESS", "code": "Success", "message": "", "request_id": request_id}
+    assert body == {**envelope, "id": pipeline_id, "name": name}
+    assert retrieve_nodes(bailian, "测试 手机 电池", body["id"]) != []
 
 
-def test_errors_can_be_provoked_on_both_routes(bailian: BailianEmulator) -> None:
-    (base,) = bailian.knowledge_bases
-    base.error = ErrorReply.of("Throttling", times=2, headers={"Retry-After": "1"})
+def test_errors_can_be_forced_on_both_routes(bailian: BailianEmulator) -> None:
+    (knowledge_base,) = bailian.knowledge_bases
+    knowledge_base.error = ErrorReply.of("Throttling", times=2, headers={"Retry-After": "1"})
 
     first = retrieve(bailian, "测试")
-    second = call(bailian, "GET", "pipeline_simple", params={"pipeline_name": "书库"})
+    second = send_request(bailian, "GET", "pipeline_simple", params={"pipeline_name": "书库"})
     third = retrieve(bailian, "测试")
 
     assert [r.status_code for r in (first, second, third)] == [429, 429, 200]
@@ -294,57 +300,64 @@ def test_errors_can_be_provoked_on_both_routes(bailian: BailianEmulator) -> None
 def test_document_filters_take_effect_with_pipeline_ids_only(bailian: BailianEmulator) -> None:
     app = bailian.apps[bailian.app_id]
     app.knowledge_bases = bailian.knowledge_bases
-    named = {"pipeline_ids": [BOOKS]}
+    pipeline_options = {"pipeline_ids": [BOOKS]}
 
-    for narrowed in ({"file_ids": ["file_a"]}, {"metadata_filter": {"年": "2020"}}):
-        assert {hit["dataName"] for hit in observed(bailian, "测试的书", **narrowed)} == {"甲", "乙"}
-        with_ids = observed(bailian, "测试的书", **named, **narrowed)
-        assert {hit["dataName"] for hit in with_ids} == {"甲"}
-    for options in ({}, named):
-        tagged = observed(bailian, "测试的书", tags=["热", "冷"], **options)
-        assert {hit["dataName"] for hit in tagged} == {"乙"}
+    for filters in ({"file_ids": ["file_a"]}, {"metadata_filter": {"年": "2020"}}):
+        assert {hit["dataName"] for hit in retrieve_with_app(bailian, "测试的书", **filters)} == {
+            "甲",
+            "乙",
+        }
+        filtered_hits = retrieve_with_app(bailian, "测试的书", **pipeline_options, **filters)
+        assert {hit["dataName"] for hit in filtered_hits} == {"甲"}
+    for options in ({}, pipeline_options):
+        tagged_hits = retrieve_with_app(bailian, "测试的书", tags=["热", "冷"], **options)
+        assert {hit["dataName"] for hit in tagged_hits} == {"乙"}
 
 
 def test_structured_filter_compares_numbers_written_as_text(bailian: BailianEmulator) -> None:
-    named = {"pipeline_ids": [PRICES]}
+    pipeline_options = {"pipeline_ids": [PRICES]}
 
-    (hit,) = observed(bailian, "价格", structured_filter={"价格": "300"}, **named)
+    (hit,) = retrieve_with_app(bailian, "价格", structured_filter={"价格": "300"}, **pipeline_options)
 
     assert hit["content"] == "型号:手机3\n价格:300"
     assert not {"images", "title"} & set(hit)
-    assert observed(bailian, "价格", structured_filter={"颜色": "黑"}, **named) == []
+    assert (
+        retrieve_with_app(bailian, "价格", structured_filter={"颜色": "黑"}, **pipeline_options) == []
+    )
 
 
 @pytest.mark.parametrize("options", [{"file_ids": "x"}, {"metadata_filter": []}])
-def test_filters_without_effect_are_checked_all_the_same(
+def test_filters_without_effect_are_still_validated(
     bailian: BailianEmulator, options: dict[str, Any]
 ) -> None:
-    assert ask(bailian, "x", rag_options=options).json()["code"] == "InvalidParameter"
+    assert call_app(bailian, "x", rag_options=options).json()["code"] == "InvalidParameter"
 
 
-def test_images_and_pages_are_told_by_applications(bailian: BailianEmulator) -> None:
-    named = {"pipeline_ids": [BOOKS]}
+def test_applications_return_images_and_pages(bailian: BailianEmulator) -> None:
+    pipeline_options = {"pipeline_ids": [BOOKS]}
 
-    pictured = output(ask(bailian, "测试模式的书", has_thoughts=True, rag_options=named))
-    paged = output(ask(bailian, "还是测试", rag_options=named))
+    with_images = get_output(
+        call_app(bailian, "测试模式的书", has_thoughts=True, rag_options=pipeline_options)
+    )
+    with_pages = get_output(call_app(bailian, "还是测试", rag_options=pipeline_options))
 
-    hits = json.loads(pictured["thoughts"][0]["observation"])
+    hits = json.loads(with_images["thoughts"][0]["observation"])
     assert [hit["images"] for hit in hits] == [[URL], [], []]
     assert [hit["referenceIndex"] for hit in hits] == [1, 2, 3]
-    reference = pictured["doc_references"][0]
+    reference = with_images["doc_references"][0]
     assert reference["images"] == [URL]
     assert "page_number" not in reference
-    assert paged["doc_references"][0]["page_number"] == [2]
-    assert paged["doc_references"][0]["images"] == []
+    assert with_pages["doc_references"][0]["page_number"] == [2]
+    assert with_pages["doc_references"][0]["images"] == []
 
 
-def test_thoughts_may_stay_away_though_asked_for(bailian: BailianEmulator) -> None:
+def test_thoughts_can_be_missing_although_requested(bailian: BailianEmulator) -> None:
     app = bailian.apps[PHONES_APP_ID]
     app.thinking = "on"
-    assert "thoughts" in output(ask(bailian, "电池", app_id=PHONES_APP_ID, has_thoughts=True))
+    assert "thoughts" in get_output(call_app(bailian, "电池", app_id=PHONES_APP_ID, has_thoughts=True))
 
     app.never_thoughts = True
-    answer = output(ask(bailian, "电池", app_id=PHONES_APP_ID, has_thoughts=True))
+    answer = get_output(call_app(bailian, "电池", app_id=PHONES_APP_ID, has_thoughts=True))
 
     assert "thoughts" not in answer
     assert answer["doc_references"]

@@ -18,7 +18,7 @@ from langchain_bailian_app.emulator import (
 )
 from langchain_bailian_app.emulator._apps.samples import ECHO_APP_ID, PHONES_APP_ID
 from tests.clock import Clock
-from tests.integration_tests.emulator.test_completion import ask, output
+from tests.integration_tests.emulator.test_completion import call_app, get_output
 
 
 @pytest.fixture
@@ -28,25 +28,25 @@ def bailian(clock: Clock) -> Iterator[BailianEmulator]:
         yield emulator
 
 
-def say(bailian: BailianEmulator, prompt: str, session_id: str | None = None) -> dict[str, Any]:
-    given = {"prompt": prompt}
+def send_prompt(bailian: BailianEmulator, prompt: str, session_id: str | None = None) -> dict[str, Any]:
+    input_fields = {"prompt": prompt}
     if session_id:
-        given["session_id"] = session_id
-    return output(ask(bailian, given, app_id=ECHO_APP_ID))
+        input_fields["session_id"] = session_id
+    return get_output(call_app(bailian, input_fields, app_id=ECHO_APP_ID))
 
 
-def found(bailian: BailianEmulator, query: str, **rag_options: Any) -> list[dict[str, Any]]:
+def search(bailian: BailianEmulator, query: str, **rag_options: Any) -> list[dict[str, Any]]:
     """The hits of a search, by way of the retrieval step."""
-    given = output(ask(bailian, query, has_thoughts=True, rag_options=rag_options))
-    hits: list[dict[str, Any]] = json.loads(given["thoughts"][0]["observation"])
+    output = get_output(call_app(bailian, query, has_thoughts=True, rag_options=rag_options))
+    hits: list[dict[str, Any]] = json.loads(output["thoughts"][0]["observation"])
     return hits
 
 
-def test_session_goes_on(bailian: BailianEmulator) -> None:
-    first = say(bailian, "我叫小明。")
+def test_session_continues(bailian: BailianEmulator) -> None:
+    first = send_prompt(bailian, "我叫小明。")
     session_id = first["session_id"]
 
-    second = say(bailian, "我叫什么？", session_id)
+    second = send_prompt(bailian, "我叫什么？", session_id)
 
     assert second["session_id"] == session_id
     assert "你的上一句是：「我叫小明。」" in second["text"]
@@ -59,9 +59,9 @@ def test_session_goes_on(bailian: BailianEmulator) -> None:
 
 
 def test_english_session(bailian: BailianEmulator) -> None:
-    first = say(bailian, "My name is Ann.")
+    first = send_prompt(bailian, "My name is Ann.")
 
-    second = say(bailian, "What is my name?", first["session_id"])
+    second = send_prompt(bailian, "What is my name?", first["session_id"])
 
     assert second["text"].startswith("(local emulator)")
     assert 'Before that you said: "My name is Ann.". ' in second["text"]
@@ -69,52 +69,52 @@ def test_english_session(bailian: BailianEmulator) -> None:
     assert second["text"].isascii()
 
 
-def test_questions_that_refer_back_are_searched_with_the_one_before(
+def test_questions_that_refer_back_are_searched_with_the_previous_one(
     bailian: BailianEmulator,
 ) -> None:
-    first = output(ask(bailian, "什么是滞报金？"))
-    given = {"prompt": "它怎么收？", "session_id": first["session_id"]}
+    first = get_output(call_app(bailian, "什么是滞报金？"))
+    input_fields = {"prompt": "它怎么收？", "session_id": first["session_id"]}
 
-    second = output(ask(bailian, given))
+    second = get_output(call_app(bailian, input_fields))
 
     assert "滞报金" in second["doc_references"][0]["title"]
 
 
-@pytest.mark.parametrize("why", ["unknown", "expired", "of another app"])
-def test_session_that_cannot_go_on(bailian: BailianEmulator, clock: Clock, why: str) -> None:
-    session_id = say(bailian, "一")["session_id"]
-    if why == "unknown":
+@pytest.mark.parametrize("reason", ["unknown", "expired", "of another app"])
+def test_session_that_cannot_continue(bailian: BailianEmulator, clock: Clock, reason: str) -> None:
+    session_id = send_prompt(bailian, "一")["session_id"]
+    if reason == "unknown":
         session_id = "f" * 32
-    elif why == "expired":
+    elif reason == "expired":
         clock.now = 3600
     else:
-        session_id = output(ask(bailian, "一"))["session_id"]
-    given = {"prompt": "二", "session_id": session_id}
+        session_id = get_output(call_app(bailian, "一"))["session_id"]
+    input_fields = {"prompt": "二", "session_id": session_id}
 
     bailian.unknown_session = "error"
-    refused = ask(bailian, given, app_id=ECHO_APP_ID)
+    error_response = call_app(bailian, input_fields, app_id=ECHO_APP_ID)
     bailian.unknown_session = "new"
-    renewed = say(bailian, "二", session_id)
+    new_session = send_prompt(bailian, "二", session_id)
     bailian.unknown_session = "same"
-    emptied = say(bailian, "二", session_id)
+    same_session = send_prompt(bailian, "二", session_id)
 
-    assert refused.status_code == 400
-    assert session_id in refused.json()["message"]
-    assert renewed["session_id"] != session_id
-    assert emptied["session_id"] == session_id
-    assert "上一句" not in renewed["text"] + emptied["text"]
+    assert error_response.status_code == 400
+    assert session_id in error_response.json()["message"]
+    assert new_session["session_id"] != session_id
+    assert same_session["session_id"] == session_id
+    assert "上一句" not in new_session["text"] + same_session["text"]
     assert [r.prompt for r in bailian.session(session_id)] == ["二"]
 
 
 def test_requests_keep_a_session_alive(bailian: BailianEmulator, clock: Clock) -> None:
-    session_id = say(bailian, "一")["session_id"]
+    session_id = send_prompt(bailian, "一")["session_id"]
     for _ in range(3):
         clock.now += 3599
-        assert say(bailian, "二", session_id)["session_id"] == session_id
+        assert send_prompt(bailian, "二", session_id)["session_id"] == session_id
 
 
-def test_messages_win_over_the_session(bailian: BailianEmulator) -> None:
-    session_id = say(bailian, "不要用这句")["session_id"]
+def test_messages_take_precedence_over_the_session(bailian: BailianEmulator) -> None:
+    session_id = send_prompt(bailian, "不要用这句")["session_id"]
     messages = [
         {"role": "system", "content": "说普通话"},
         {"role": "user", "content": "我叫小红。"},
@@ -122,8 +122,8 @@ def test_messages_win_over_the_session(bailian: BailianEmulator) -> None:
         {"role": "user", "content": "我叫什么？"},
     ]
 
-    given = {"messages": messages, "session_id": session_id, "prompt": "ignored"}
-    answer = output(ask(bailian, given, app_id=ECHO_APP_ID))
+    input_fields = {"messages": messages, "session_id": session_id, "prompt": "ignored"}
+    answer = get_output(call_app(bailian, input_fields, app_id=ECHO_APP_ID))
 
     assert answer["session_id"] != session_id
     assert "你叫小红。" in answer["text"]
@@ -133,33 +133,33 @@ def test_messages_win_over_the_session(bailian: BailianEmulator) -> None:
 
 
 def test_dialog_round_limits_the_history(bailian: BailianEmulator) -> None:
-    session_id = say(bailian, "一")["session_id"]
-    say(bailian, "二", session_id)
-    given = {"prompt": "三", "session_id": session_id}
+    session_id = send_prompt(bailian, "一")["session_id"]
+    send_prompt(bailian, "二", session_id)
+    input_fields = {"prompt": "三", "session_id": session_id}
 
-    text = output(ask(bailian, given, app_id=ECHO_APP_ID, dialog_round=1))["text"]
+    text = get_output(call_app(bailian, input_fields, app_id=ECHO_APP_ID, dialog_round=1))["text"]
 
     assert "此前有1轮" in text
 
 
 def test_prompt_variables_are_filled(bailian: BailianEmulator) -> None:
     app_id = bailian.add_app(App("guide", system="说${ city }话，像{{who}}，${left}"))
-    given = {"prompt": "x", "biz_params": {"user_prompt_params": {"city": "杭州", "who": "我"}}}
+    input_fields = {"prompt": "x", "biz_params": {"user_prompt_params": {"city": "杭州", "who": "我"}}}
 
-    text = output(ask(bailian, given, app_id=app_id))["text"]
+    text = get_output(call_app(bailian, input_fields, app_id=app_id))["text"]
 
     assert "说杭州话，像我，${left}" in text
 
 
 def test_long_term_memory(bailian: BailianEmulator) -> None:
-    def recalled(prompt: str, memory_id: str | None) -> dict[str, Any]:
-        given = {"prompt": prompt} | ({"memory_id": memory_id} if memory_id else {})
-        answer = output(ask(bailian, given, app_id=ECHO_APP_ID, has_thoughts=True))
+    def recall(prompt: str, memory_id: str | None) -> dict[str, Any]:
+        input_fields = {"prompt": prompt} | ({"memory_id": memory_id} if memory_id else {})
+        answer = get_output(call_app(bailian, input_fields, app_id=ECHO_APP_ID, has_thoughts=True))
         thought: dict[str, Any] = answer["thoughts"][0]
         return thought
 
-    assert recalled("我喜欢吃面食。", "m1")["observation"] == "[]"
-    thought = recalled("你好", "m1")
+    assert recall("我喜欢吃面食。", "m1")["observation"] == "[]"
+    thought = recall("你好", "m1")
     assert thought == {
         "action_type": "api",
         "action": "memory",
@@ -168,28 +168,28 @@ def test_long_term_memory(bailian: BailianEmulator) -> None:
         "arguments": '{"memory_id":"m1","query":"你好"}',
         "action_input_stream": '{"memory_id":"m1","query":"你好"}',
     }
-    assert recalled("你好", "m2")["observation"] == "[]"
+    assert recall("你好", "m2")["observation"] == "[]"
     # Without an id the app's own memory is used.
-    recalled("I like tea.", None)
-    assert "tea" in recalled("hi", None)["observation"]
+    recall("I like tea.", None)
+    assert "tea" in recall("hi", None)["observation"]
 
 
 def test_images_and_files_are_counted(bailian: BailianEmulator) -> None:
-    given = {"prompt": "看", "image_list": ["https://x/1.png"] * 2, "file_list": ["https://x/a"]}
+    input_fields = {"prompt": "看", "image_list": ["https://x/1.png"] * 2, "file_list": ["https://x/a"]}
 
-    text = output(ask(bailian, given))["text"]
+    text = get_output(call_app(bailian, input_fields))["text"]
 
     assert "2张图片和1个文件" in text
 
 
 def test_a_session_file_that_was_never_uploaded_fails_the_call(bailian: BailianEmulator) -> None:
-    response = ask(bailian, "x", rag_options={"session_file_ids": ["file_session_1"]})
+    response = call_app(bailian, "x", rag_options={"session_file_ids": ["file_session_1"]})
 
     assert (response.status_code, response.json()["code"]) == (400, "InvalidParameter")
 
 
 def test_model_id_is_overridden(bailian: BailianEmulator) -> None:
-    usage = ask(bailian, "x", model_id="qwen-max").json()["usage"]
+    usage = call_app(bailian, "x", model_id="qwen-max").json()["usage"]
 
     assert usage["models"][0]["model_id"] == "qwen-max"
 
@@ -203,12 +203,12 @@ def test_scripted_answer_sees_the_turn(bailian: BailianEmulator) -> None:
 
     app_id = bailian.add_app(App("script", answer=answer, thinking="on"))
 
-    given = output(ask(bailian, "问", app_id=app_id, has_thoughts=True, temperature=0.5))
+    output = get_output(call_app(bailian, "问", app_id=app_id, has_thoughts=True, temperature=0.5))
 
-    assert given["thoughts"][0]["thought"] == "hm"
+    assert output["thoughts"][0]["thought"] == "hm"
     assert turns[0].prompt == "问"
     assert turns[0].parameters["temperature"] == 0.5
-    assert turns[0].session_id == given["session_id"]
+    assert turns[0].session_id == output["session_id"]
 
 
 @pytest.mark.parametrize(
@@ -221,17 +221,17 @@ def test_scripted_answer_sees_the_turn(bailian: BailianEmulator) -> None:
         (PHONES_APP_ID, "Which phone is for gamers?", "惊蛰"),
     ],
 )
-def test_samples_answer_questions(
+def test_sample_apps_answer_questions(
     bailian: BailianEmulator, app_id: str | None, query: str, title: str
 ) -> None:
-    answer = output(ask(bailian, query, app_id=app_id))
+    answer = get_output(call_app(bailian, query, app_id=app_id))
 
     assert title in answer["doc_references"][0]["title"]
     assert "<ref>[1]</ref>" in answer["text"]
 
 
-def test_nothing_found(bailian: BailianEmulator) -> None:
-    answer = output(ask(bailian, "量子纠缠", has_thoughts=True))
+def test_question_without_hits(bailian: BailianEmulator) -> None:
+    answer = get_output(call_app(bailian, "量子纠缠", has_thoughts=True))
 
     assert answer["thoughts"][0]["observation"] == "[]"
     assert "没有找到" in answer["text"]
@@ -253,7 +253,7 @@ def library(bailian: BailianEmulator) -> KnowledgeBase:
 
 
 @pytest.mark.parametrize(
-    ("narrowed", "names"),
+    ("rag_options", "names"),
     [
         ({}, {"甲", "乙"}),
         ({"file_ids": ["file_b"]}, {"乙"}),
@@ -266,25 +266,27 @@ def library(bailian: BailianEmulator) -> KnowledgeBase:
 )
 @pytest.mark.usefixtures("library")
 def test_rag_options_narrow_the_search(
-    bailian: BailianEmulator, narrowed: dict[str, Any], names: set[str]
+    bailian: BailianEmulator, rag_options: dict[str, Any], names: set[str]
 ) -> None:
-    hits = found(bailian, "测试的书", pipeline_ids=["books00001"], **narrowed)
+    hits = search(bailian, "测试的书", pipeline_ids=["books00001"], **rag_options)
 
     assert {hit["dataName"] for hit in hits} == names
 
 
-def test_pipeline_ids_replace_and_the_first_five_count(
+def test_pipeline_ids_replace_the_bound_ones_and_only_five_are_used(
     bailian: BailianEmulator, library: KnowledgeBase
 ) -> None:
-    assert found(bailian, "滞报金", pipeline_ids=[library.pipeline_id]) == []
-    assert found(bailian, "滞报金")[0]["dataName"] == "进出口申报术语"
-    sixth = [*(f"none{n}" for n in range(5)), library.pipeline_id]
-    assert found(bailian, "测试的书", pipeline_ids=sixth) == []
-    assert found(bailian, "测试的书", pipeline_ids=sixth[1:]) != []
+    assert search(bailian, "滞报金", pipeline_ids=[library.pipeline_id]) == []
+    assert search(bailian, "滞报金")[0]["dataName"] == "进出口申报术语"
+    six_ids = [*(f"none{n}" for n in range(5)), library.pipeline_id]
+    assert search(bailian, "测试的书", pipeline_ids=six_ids) == []
+    assert search(bailian, "测试的书", pipeline_ids=six_ids[1:]) != []
 
 
-def test_chunk_ids_name_the_way_to_the_chunk(bailian: BailianEmulator, library: KnowledgeBase) -> None:
-    (hit, _) = found(bailian, "甲测试模式", pipeline_ids=[library.pipeline_id])
+def test_chunk_ids_contain_workspace_pipeline_and_file(
+    bailian: BailianEmulator, library: KnowledgeBase
+) -> None:
+    (hit, _) = search(bailian, "甲测试模式", pipeline_ids=[library.pipeline_id])
 
     assert hit["id"] == "llm-emulator_books00001_file_a_0_0"
     assert hit["content"] == '【文档名】:甲\n【标题】:甲\n类型:["电子书"]\n【正文】:测试模式的书\n'
@@ -295,16 +297,18 @@ def test_rows_of_a_table(bailian: BailianEmulator) -> None:
     table = KnowledgeBase("价目", rows=rows)
     pipeline_id = bailian.add_knowledge_base(table)
 
-    both = found(bailian, "小满和小暑的价格", pipeline_ids=[pipeline_id])
-    one = found(bailian, "价格", pipeline_ids=[pipeline_id], structured_filter={"价格": 1999})
+    all_hits = search(bailian, "小满和小暑的价格", pipeline_ids=[pipeline_id])
+    filtered_hits = search(
+        bailian, "价格", pipeline_ids=[pipeline_id], structured_filter={"价格": 1999}
+    )
 
-    assert len(both) == 2
-    assert [hit["content"] for hit in one] == ["型号:小暑\n价格:1999"]
-    assert one[0]["dataId"].startswith("table_")
-    assert not {"images", "title"} & set(one[0])
+    assert len(all_hits) == 2
+    assert [hit["content"] for hit in filtered_hits] == ["型号:小暑\n价格:1999"]
+    assert filtered_hits[0]["dataId"].startswith("table_")
+    assert not {"images", "title"} & set(filtered_hits[0])
 
 
-def test_long_sections_are_cut_between_paragraphs() -> None:
+def test_long_sections_are_split_between_paragraphs() -> None:
     text = "# 书\n\n" + "\n\n".join("字" * 150 for _ in range(5))
 
     chunks = KnowledgeBase("长", [Document("书", text)]).chunks
@@ -316,4 +320,4 @@ def test_long_sections_are_cut_between_paragraphs() -> None:
 def test_empty_knowledge_base_finds_nothing(bailian: BailianEmulator) -> None:
     app_id = bailian.add_app(App("empty", knowledge_bases=[KnowledgeBase("空")]))
 
-    assert "没有找到" in output(ask(bailian, "问", app_id=app_id))["text"]
+    assert "没有找到" in get_output(call_app(bailian, "问", app_id=app_id))["text"]

@@ -10,7 +10,7 @@ import pytest
 
 from langchain_bailian_app.emulator import App, BailianEmulator, ErrorReply, Faults, Node, Reply, Turn
 from langchain_bailian_app.emulator._apps.samples import WORKFLOW_APP_ID
-from tests.integration_tests.emulator.test_completion import ask, output, payloads
+from tests.integration_tests.emulator.test_completion import call_app, get_output, parse_frames
 
 MODES = ["full_thoughts", "agent_format", "message_format", "message_format_plus"]
 START = Node("开始", "Start", exec_ms=0)
@@ -24,19 +24,25 @@ def bailian() -> Iterator[BailianEmulator]:
         yield emulator
 
 
-def workflow(bailian: BailianEmulator, *nodes: Node, **fields: Any) -> str:
+def add_workflow(bailian: BailianEmulator, *nodes: Node, **fields: Any) -> str:
     return bailian.add_app(App("workflow", kind="workflow", nodes=nodes, **fields))
 
 
-def stream(
-    bailian: BailianEmulator, app_id: str, mode: str | None = None, given: Any = "问", **parameters: Any
+def stream_frames(
+    bailian: BailianEmulator,
+    app_id: str,
+    mode: str | None = None,
+    input_fields: Any = "问",
+    **parameters: Any,
 ) -> list[dict[str, Any]]:
     """The payloads of a stream, in increments."""
-    asked = {"incremental_output": True} | ({"flow_stream_mode": mode} if mode else {}) | parameters
-    return payloads(ask(bailian, given, app_id=app_id, sse=True, **asked))
+    request_parameters = (
+        {"incremental_output": True} | ({"flow_stream_mode": mode} if mode else {}) | parameters
+    )
+    return parse_frames(call_app(bailian, input_fields, app_id=app_id, sse=True, **request_parameters))
 
 
-def listed(payload: dict[str, Any]) -> list[dict[str, Any]]:
+def parse_nodes(payload: dict[str, Any]) -> list[dict[str, Any]]:
     """The nodes in the thoughts of a frame, JSON inside JSON opened."""
     nodes = [json.loads(thought["response"]) for thought in payload["output"]["thoughts"]]
     for node in nodes:
@@ -45,21 +51,21 @@ def listed(payload: dict[str, Any]) -> list[dict[str, Any]]:
     return nodes
 
 
-def told(frames: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def workflow_messages(frames: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """The messages of all frames but the last, which has none."""
-    *before, last = frames
-    assert "workflow_message" not in last["output"]
-    assert all("text" not in frame["output"] for frame in before)
-    return [frame["output"]["workflow_message"] for frame in before]
+    *earlier_frames, last_frame = frames
+    assert "workflow_message" not in last_frame["output"]
+    assert all("text" not in frame["output"] for frame in earlier_frames)
+    return [frame["output"]["workflow_message"] for frame in earlier_frames]
 
 
-def said(messages: list[dict[str, Any]], node_type: str) -> list[str]:
+def message_contents(messages: list[dict[str, Any]], node_type: str) -> list[str]:
     return [m["message"]["content"] for m in messages if m["node_type"] == node_type]
 
 
-def two_models(bailian: BailianEmulator, **fields: Any) -> str:
+def add_two_model_workflow(bailian: BailianEmulator, **fields: Any) -> str:
     """Two models, and an End node with a text of its own."""
-    return workflow(
+    return add_workflow(
         bailian,
         START,
         Node("大模型_1", text=FIRST, node_id="LLM_a", exec_ms=1167),
@@ -71,29 +77,38 @@ def two_models(bailian: BailianEmulator, **fields: Any) -> str:
 
 @pytest.mark.parametrize("incremental", [True, False])
 def test_full_thoughts_list_all_nodes_so_far(bailian: BailianEmulator, incremental: bool) -> None:
-    app_id = two_models(bailian)
+    app_id = add_two_model_workflow(bailian)
 
-    frames = stream(bailian, app_id, "full_thoughts", has_thoughts=True, incremental_output=incremental)
+    frames = stream_frames(
+        bailian, app_id, "full_thoughts", has_thoughts=True, incremental_output=incremental
+    )
 
-    first, *rest, last = frames
-    assert set(first["output"]) == {"session_id", "finish_reason"}
-    assert first["usage"] == {}
-    start = {"nodeName": "开始", "nodeType": "Start", "nodeStatus": "success", "nodeId": "Start_1"}
-    assert listed(rest[0]) == [{**start, "nodeExecTime": "0ms"}]
-    begins = {"nodeName": "LLM_a", "nodeType": "LLM", "nodeStatus": "executing", "nodeId": "LLM_a"}
-    assert listed(rest[1])[1:] == [{**begins, "nodeResult": {"result": ""}}]
-    assert rest[1]["usage"] == {}
+    first_frame, *middle_frames, last_frame = frames
+    assert set(first_frame["output"]) == {"session_id", "finish_reason"}
+    assert first_frame["usage"] == {}
+    start_node = {"nodeName": "开始", "nodeType": "Start", "nodeStatus": "success", "nodeId": "Start_1"}
+    assert parse_nodes(middle_frames[0]) == [{**start_node, "nodeExecTime": "0ms"}]
+    start_of_llm = {
+        "nodeName": "LLM_a",
+        "nodeType": "LLM",
+        "nodeStatus": "executing",
+        "nodeId": "LLM_a",
+    }
+    assert parse_nodes(middle_frames[1])[1:] == [{**start_of_llm, "nodeResult": {"result": ""}}]
+    assert middle_frames[1]["usage"] == {}
     by_node: dict[str, list[dict[str, Any]]] = {}
-    for frame in [*rest, last]:
-        assert [node["nodeId"] for node in listed(frame)][: len(by_node)] == list(by_node)
-        for node in listed(frame):
+    for frame in [*middle_frames, last_frame]:
+        assert [node["nodeId"] for node in parse_nodes(frame)][: len(by_node)] == list(by_node)
+        for node in parse_nodes(frame):
             by_node.setdefault(node["nodeId"], []).append(node)
     assert list(by_node) == ["Start_1", "LLM_a", "LLM_b", "End_4"]
     assert {node["nodeName"] for node in by_node["LLM_a"][1:]} == {"大模型_1"}
     # The recorded frame in which one node ends and the next begins.
-    (both,) = [f for f in rest if len(listed(f)) > 2 and listed(f)[2]["nodeName"] == "LLM_b"]
-    assert listed(both)[1]["nodeStatus"] == "success"
-    assert listed(both)[1]["nodeExecTime"] == "1167ms"
+    (shared_frame,) = [
+        f for f in middle_frames if len(parse_nodes(f)) > 2 and parse_nodes(f)[2]["nodeName"] == "LLM_b"
+    ]
+    assert parse_nodes(shared_frame)[1]["nodeStatus"] == "success"
+    assert parse_nodes(shared_frame)[1]["nodeExecTime"] == "1167ms"
     results = [node["nodeResult"]["result"] for node in by_node["LLM_a"]]
     if incremental:
         assert "".join(results) == FIRST
@@ -101,38 +116,40 @@ def test_full_thoughts_list_all_nodes_so_far(bailian: BailianEmulator, increment
     else:
         assert all(b.startswith(a) for a, b in itertools.pairwise(results))
         assert results[-1] == FIRST
-    thought = [node["nodeResult"]["reasoningContent"] for node in by_node["LLM_b"]]
-    assert ("".join(thought) if incremental else thought[-1]) == "想一想再说话吧"
-    assert last["output"]["text"] == "还满意吗"
-    assert last["output"]["finish_reason"] == "stop"
-    assert listed(last)[3]["nodeResult"] == {"result": "还满意吗"}
-    assert [frame["output"].get("text") for frame in [first, *rest]] == [None] * (1 + len(rest))
-    models = [len(frame["usage"].get("models", [])) for frame in frames]
-    assert models == sorted(models)
-    assert [entry["model_id"] for entry in last["usage"]["models"]] == ["qwen-plus"] * 2
+    reasoning_contents = [node["nodeResult"]["reasoningContent"] for node in by_node["LLM_b"]]
+    assert ("".join(reasoning_contents) if incremental else reasoning_contents[-1]) == "想一想再说话吧"
+    assert last_frame["output"]["text"] == "还满意吗"
+    assert last_frame["output"]["finish_reason"] == "stop"
+    assert parse_nodes(last_frame)[3]["nodeResult"] == {"result": "还满意吗"}
+    assert [frame["output"].get("text") for frame in [first_frame, *middle_frames]] == [None] * (
+        1 + len(middle_frames)
+    )
+    model_counts = [len(frame["usage"].get("models", [])) for frame in frames]
+    assert model_counts == sorted(model_counts)
+    assert [entry["model_id"] for entry in last_frame["usage"]["models"]] == ["qwen-plus"] * 2
 
 
-def test_thoughts_are_for_those_who_ask(bailian: BailianEmulator) -> None:
-    app_id = two_models(bailian)
+def test_thoughts_are_sent_only_on_request(bailian: BailianEmulator) -> None:
+    app_id = add_two_model_workflow(bailian)
 
-    silent = stream(bailian, app_id, "full_thoughts")
-    without_mode = stream(bailian, app_id)
-    with_thoughts = stream(bailian, app_id, has_thoughts=True)
+    without_thoughts = stream_frames(bailian, app_id, "full_thoughts")
+    without_mode = stream_frames(bailian, app_id)
+    with_thoughts = stream_frames(bailian, app_id, has_thoughts=True)
 
-    for frames in (silent, without_mode):
+    for frames in (without_thoughts, without_mode):
         first, last = (frame["output"] for frame in frames)
         assert "text" not in first
         assert last["text"] == "还满意吗"
         assert "thoughts" not in last
-    assert len(listed(with_thoughts[-1])) == 4
+    assert len(parse_nodes(with_thoughts[-1])) == 4
     assert len(with_thoughts) > 10
 
 
 def test_agent_format_is_the_text_of_the_nodes_that_are_returned(bailian: BailianEmulator) -> None:
-    app_id = two_models(bailian)
+    app_id = add_two_model_workflow(bailian)
 
-    frames = stream(bailian, app_id, "agent_format")
-    repeated = stream(bailian, app_id, "agent_format", incremental_output=False)
+    frames = stream_frames(bailian, app_id, "agent_format")
+    cumulative = stream_frames(bailian, app_id, "agent_format", incremental_output=False)
 
     texts = [frame["output"]["text"] for frame in frames]
     assert "".join(texts) == FIRST + "还满意吗"
@@ -141,31 +158,33 @@ def test_agent_format_is_the_text_of_the_nodes_that_are_returned(bailian: Bailia
     assert len(frames[0]["usage"]["models"]) == 1
     assert len(frames[-1]["usage"]["models"]) == 2
     assert all(set(f["output"]) == {"session_id", "finish_reason", "text"} for f in frames)
-    assert repeated[-1]["output"]["text"] == FIRST + "还满意吗"
+    assert cumulative[-1]["output"]["text"] == FIRST + "还满意吗"
 
 
-def test_agent_format_says_nothing_twice_unless_told_to(bailian: BailianEmulator) -> None:
-    app_id = workflow(bailian, answer=FIRST)
+def test_agent_format_repeats_no_text_by_default(bailian: BailianEmulator) -> None:
+    app_id = add_workflow(bailian, answer=FIRST)
 
-    once = stream(bailian, app_id, "agent_format")
+    once = stream_frames(bailian, app_id, "agent_format")
     bailian.apps[app_id].end_repeats = True
-    twice = stream(bailian, app_id, "agent_format")
+    twice = stream_frames(bailian, app_id, "agent_format")
 
     assert "".join(frame["output"]["text"] for frame in once) == FIRST
     assert once[-1]["output"]["text"] != ""
     assert "".join(frame["output"]["text"] for frame in twice) == FIRST * 2
 
 
-def test_agent_format_of_a_hidden_model_has_what_the_end_repeats(bailian: BailianEmulator) -> None:
-    app_id = workflow(bailian, Node("甲", text=FIRST, returns=False), Node("结束", "End"))
+def test_agent_format_has_the_end_text_of_a_model_that_is_not_returned(
+    bailian: BailianEmulator,
+) -> None:
+    app_id = add_workflow(bailian, Node("甲", text=FIRST, returns=False), Node("结束", "End"))
 
-    (only,) = stream(bailian, app_id, "agent_format")
+    (frame,) = stream_frames(bailian, app_id, "agent_format")
 
-    assert only["output"]["text"] == FIRST
+    assert frame["output"]["text"] == FIRST
 
 
-def test_message_format_tells_of_end_and_output_nodes(bailian: BailianEmulator) -> None:
-    app_id = workflow(
+def test_message_format_has_end_and_output_nodes(bailian: BailianEmulator) -> None:
+    app_id = add_workflow(
         bailian,
         START,
         Node("大模型_1", text=FIRST),
@@ -174,8 +193,8 @@ def test_message_format_tells_of_end_and_output_nodes(bailian: BailianEmulator) 
     )
 
     for incremental in (True, False):
-        frames = stream(bailian, app_id, "message_format", incremental_output=incremental)
-        messages = told(frames)
+        frames = stream_frames(bailian, app_id, "message_format", incremental_output=incremental)
+        messages = workflow_messages(frames)
         assert messages[0] == {
             "node_status": "success",
             "node_type": "Output",
@@ -192,13 +211,13 @@ def test_message_format_tells_of_end_and_output_nodes(bailian: BailianEmulator) 
         assert [m["node_msg_seq_id"] for m in ends] == list(range(1, len(ends) + 1))
         assert [m["node_is_completed"] for m in ends] == [False] * (len(ends) - 1) + [True]
         assert [m["node_status"] for m in ends] == ["executing"] * (len(ends) - 1) + ["success"]
-    assert said(ends, "End")[-1] == ""
-    assert "".join(said(ends, "End")) == frames[-1]["output"]["text"] == FIRST
+    assert message_contents(ends, "End")[-1] == ""
+    assert "".join(message_contents(ends, "End")) == frames[-1]["output"]["text"] == FIRST
 
 
-def test_message_format_plus_tells_of_all_nodes(bailian: BailianEmulator) -> None:
-    given = {"prompt": "问", "biz_params": {"city": "杭州", "days": 3}}
-    app_id = workflow(
+def test_message_format_plus_has_all_nodes(bailian: BailianEmulator) -> None:
+    input_fields = {"prompt": "问", "biz_params": {"city": "杭州", "days": 3}}
+    app_id = add_workflow(
         bailian,
         START,
         Node("大模型_1", text=FIRST, reasoning="想一想再说话吧"),
@@ -206,193 +225,216 @@ def test_message_format_plus_tells_of_all_nodes(bailian: BailianEmulator) -> Non
         Node("结束", "End", text="${大模型_1}"),
     )
 
-    frames = stream(bailian, app_id, "message_format_plus", given)
+    frames = stream_frames(bailian, app_id, "message_format_plus", input_fields)
 
-    messages = told(frames)
-    start, *rest = messages
-    assert start["node_is_completed"] is True
-    assert json.loads(start["message"]["content"]) == {"user": {"city": "杭州", "days": 3}}
-    *pieces, done = said(rest, "LLM")
-    assert done == ""
-    opened = [json.loads(piece) for piece in pieces]
-    assert all(set(piece) == {"result", "reasoningContent"} for piece in opened)
-    assert "".join(piece["result"] for piece in opened) == FIRST
-    assert "".join(piece["reasoningContent"] for piece in opened) == "想一想再说话吧"
-    assert said(rest, "Plugin") == ['{"result":"晴"}']
-    assert said(rest, "End") == [""]
+    messages = workflow_messages(frames)
+    start_message, *other_messages = messages
+    assert start_message["node_is_completed"] is True
+    assert json.loads(start_message["message"]["content"]) == {"user": {"city": "杭州", "days": 3}}
+    *pieces, completion_content = message_contents(other_messages, "LLM")
+    assert completion_content == ""
+    parsed_pieces = [json.loads(piece) for piece in pieces]
+    assert all(set(piece) == {"result", "reasoningContent"} for piece in parsed_pieces)
+    assert "".join(piece["result"] for piece in parsed_pieces) == FIRST
+    assert "".join(piece["reasoningContent"] for piece in parsed_pieces) == "想一想再说话吧"
+    assert message_contents(other_messages, "Plugin") == ['{"result":"晴"}']
+    assert message_contents(other_messages, "End") == [""]
     assert frames[-1]["output"]["text"] == FIRST
     usages = [frame["usage"] for frame in frames]
     assert usages[0] == {}
     assert usages[-1]["models"][0]["model_id"] == "qwen-plus"
 
 
-def test_an_end_node_speaks_when_it_has_more_to_say_or_is_told_to(bailian: BailianEmulator) -> None:
-    joins = workflow(bailian, Node("甲", text="一"), Node("结束", "End", text="${甲}！"))
-    repeats = workflow(bailian, Node("甲", text="一"), Node("结束", "End"), end_repeats=True)
+def test_an_end_node_emits_text_when_it_adds_to_the_model_or_may_repeat_it(
+    bailian: BailianEmulator,
+) -> None:
+    extended = add_workflow(bailian, Node("甲", text="一"), Node("结束", "End", text="${甲}！"))
+    repeated = add_workflow(bailian, Node("甲", text="一"), Node("结束", "End"), end_repeats=True)
 
-    assert "".join(said(told(stream(bailian, joins, "message_format_plus")), "End")) == "一！"
-    assert "".join(said(told(stream(bailian, repeats, "message_format_plus")), "End")) == "一"
+    assert (
+        "".join(
+            message_contents(
+                workflow_messages(stream_frames(bailian, extended, "message_format_plus")), "End"
+            )
+        )
+        == "一！"
+    )
+    assert (
+        "".join(
+            message_contents(
+                workflow_messages(stream_frames(bailian, repeated, "message_format_plus")), "End"
+            )
+        )
+        == "一"
+    )
 
 
 def test_a_node_that_does_not_stream_is_one_block(bailian: BailianEmulator) -> None:
-    app_id = workflow(
+    app_id = add_workflow(
         bailian,
         Node("甲", text=FIRST, reasoning="想", streams=False),
         Node("结束", "End", text="《${甲}》", streams=False),
     )
 
-    model, end = told(stream(bailian, app_id, "message_format_plus"))
-    *_, last = stream(bailian, app_id, has_thoughts=True)
+    model, end = workflow_messages(stream_frames(bailian, app_id, "message_format_plus"))
+    *_, last = stream_frames(bailian, app_id, has_thoughts=True)
 
     assert json.loads(model["message"]["content"]) == {"result": FIRST, "reasoningContent": "想"}
     assert model["node_is_completed"] is end["node_is_completed"] is True
     assert end["message"]["content"] == f"《{FIRST}》"
-    assert listed(last)[1]["nodeResult"] == {"result": f"《{FIRST}》"}
+    assert parse_nodes(last)[1]["nodeResult"] == {"result": f"《{FIRST}》"}
 
 
-def test_completed_may_be_a_string(bailian: BailianEmulator) -> None:
-    app_id = workflow(bailian, completed_as_text=True)
+def test_node_is_completed_can_be_a_string(bailian: BailianEmulator) -> None:
+    app_id = add_workflow(bailian, completed_as_text=True)
 
-    flags = [m["node_is_completed"] for m in told(stream(bailian, app_id, "message_format"))]
+    flags = [
+        m["node_is_completed"]
+        for m in workflow_messages(stream_frames(bailian, app_id, "message_format"))
+    ]
 
     assert flags == ["false"] * (len(flags) - 1) + ["true"]
 
 
 def test_parallel_nodes_are_interleaved(bailian: BailianEmulator) -> None:
-    app_id = workflow(
+    app_id = add_workflow(
         bailian, Node("甲", text=FIRST), Node("乙", text=SECOND, parallel=True), Node("结束", "End")
     )
 
-    messages = told(stream(bailian, app_id, "message_format_plus"))
-    thoughts = stream(bailian, app_id, has_thoughts=True)
+    messages = workflow_messages(stream_frames(bailian, app_id, "message_format_plus"))
+    thoughts = stream_frames(bailian, app_id, has_thoughts=True)
 
     ids = [m["node_id"] for m in messages if m["node_type"] == "LLM"]
     assert ids[:4] == ["LLM_1", "LLM_2"] * 2
     for node_id, text in (("LLM_1", FIRST), ("LLM_2", SECOND)):
         pieces = [m["message"]["content"] for m in messages if m["node_id"] == node_id][:-1]
         assert "".join(json.loads(piece)["result"] for piece in pieces) == text
-        entries = [n for f in thoughts[1:] for n in listed(f) if n["nodeId"] == node_id]
+        entries = [n for f in thoughts[1:] for n in parse_nodes(f) if n["nodeId"] == node_id]
         assert "".join(entry["nodeResult"]["result"] for entry in entries) == text
     assert len(thoughts[-1]["usage"]["models"]) == 2
 
 
 @pytest.mark.parametrize(("status", "completed"), [("failed", True), ("paused", False)])
-def test_a_node_that_does_not_succeed_ends_the_reply_without_a_text(
+def test_an_unsuccessful_node_ends_the_reply_without_a_text(
     bailian: BailianEmulator, status: Any, completed: bool
 ) -> None:
-    app_id = workflow(
+    app_id = add_workflow(
         bailian, START, Node("甲", text=FIRST), Node("问", "Ask", status=status), Node("结束", "End")
     )
 
     for mode in MODES:
-        last = stream(bailian, app_id, mode, has_thoughts=True)[-1]["output"]
+        last = stream_frames(bailian, app_id, mode, has_thoughts=True)[-1]["output"]
         assert last["text"] == ""
         assert last["finish_reason"] == "stop"
-    message = told(stream(bailian, app_id, "message_format_plus"))[-1]
+    message = workflow_messages(stream_frames(bailian, app_id, "message_format_plus"))[-1]
     assert (message["node_status"], message["node_is_completed"]) == (status, completed)
-    entry = listed(stream(bailian, app_id, has_thoughts=True)[-1])[-1]
+    entry = parse_nodes(stream_frames(bailian, app_id, has_thoughts=True)[-1])[-1]
     assert entry["nodeStatus"] == status
     assert "nodeExecTime" not in entry
-    assert output(ask(bailian, "问", app_id=app_id))["text"] == ""
+    assert get_output(call_app(bailian, "问", app_id=app_id))["text"] == ""
 
 
 @pytest.mark.parametrize("mode", [None, *MODES])
 def test_the_final_text_may_differ_from_what_was_streamed(
     bailian: BailianEmulator, mode: str | None
 ) -> None:
-    app_id = workflow(bailian, answer=FIRST, final_text=FIRST + SECOND)
+    app_id = add_workflow(bailian, answer=FIRST, final_text=FIRST + SECOND)
 
-    assert stream(bailian, app_id, mode)[-1]["output"]["text"] == FIRST + SECOND
+    assert stream_frames(bailian, app_id, mode)[-1]["output"]["text"] == FIRST + SECOND
 
 
 def test_a_reply_without_a_stream_is_one_json(bailian: BailianEmulator) -> None:
-    app_id = two_models(bailian)
+    app_id = add_two_model_workflow(bailian)
 
-    plain = ask(bailian, "问", app_id=app_id, flow_stream_mode="message_format").json()
-    thoughtful = ask(bailian, "问", app_id=app_id, has_thoughts=True).json()
+    plain = call_app(bailian, "问", app_id=app_id, flow_stream_mode="message_format").json()
+    thoughtful = call_app(bailian, "问", app_id=app_id, has_thoughts=True).json()
 
     assert set(plain["output"]) == {"finish_reason", "session_id", "text"}
     assert plain["output"]["text"] == "还满意吗"
     assert len(plain["usage"]["models"]) == 2
-    nodes = listed(thoughtful)
+    nodes = parse_nodes(thoughtful)
     assert [node["nodeName"] for node in nodes] == ["开始", "大模型_1", "大模型_2", "结束"]
     assert nodes[2]["nodeResult"] == {"result": SECOND, "reasoningContent": "想一想再说话吧"}
 
 
 def test_usage_is_empty_without_a_model_and_names_each_one(bailian: BailianEmulator) -> None:
-    code = workflow(bailian, START, Node("结束", "End", text="${sourceCode}"))
-    models = workflow(bailian, Node("甲", text="一", model_id="qwen-max"), Node("乙", text="二"))
-    spent = [{"model_id": "m", "input_tokens": 1, "output_tokens": 2}]
-    scripted = workflow(bailian, answer=lambda _: Reply("一", usage=spent))
+    without_model = add_workflow(bailian, START, Node("结束", "End", text="${sourceCode}"))
+    two_models = add_workflow(
+        bailian, Node("甲", text="一", model_id="qwen-max"), Node("乙", text="二")
+    )
+    usage = [{"model_id": "m", "input_tokens": 1, "output_tokens": 2}]
+    scripted = add_workflow(bailian, answer=lambda _: Reply("一", usage=usage))
 
-    given = {"prompt": "问", "biz_params": {"sourceCode": "code"}}
-    reply = ask(bailian, given, app_id=code).json()
+    input_fields = {"prompt": "问", "biz_params": {"sourceCode": "code"}}
+    reply = call_app(bailian, input_fields, app_id=without_model).json()
 
     assert reply["usage"] == {}
     assert reply["output"]["text"] == "code"
-    entries = ask(bailian, "问", app_id=models).json()["usage"]["models"]
+    entries = call_app(bailian, "问", app_id=two_models).json()["usage"]["models"]
     assert [entry["model_id"] for entry in entries] == ["qwen-max", "qwen-plus"]
-    assert ask(bailian, "问", app_id=scripted).json()["usage"]["models"] == spent
+    assert call_app(bailian, "问", app_id=scripted).json()["usage"]["models"] == usage
 
 
 def test_inputs_of_a_node_are_json(bailian: BailianEmulator) -> None:
-    app_id = workflow(
+    app_id = add_workflow(
         bailian, Node("甲", "Plugin", inputs={"q": ["问"]}), Node("结束", "End", text="一")
     )
 
-    node = listed(ask(bailian, "问", app_id=app_id, has_thoughts=True).json())[0]
+    node = parse_nodes(call_app(bailian, "问", app_id=app_id, has_thoughts=True).json())[0]
 
     assert json.loads(node["nodeInput"]) == {"q": ["问"]}
 
 
 def test_variables_reach_the_nodes_with_their_types(bailian: BailianEmulator) -> None:
-    seen: list[Any] = []
+    received_params: list[Any] = []
 
-    def note(turn: Turn) -> str:
-        seen.append(turn.biz_params)
+    def record_params(turn: Turn) -> str:
+        received_params.append(turn.biz_params)
         return "一"
 
-    app_id = workflow(
+    app_id = add_workflow(
         bailian,
-        Node("甲", text=note),
+        Node("甲", text=record_params),
         variables={"city": str, "days": int, "file": dict, "files": list},
     )
     file = {"url": "https://files.example/a.png", "type": "image"}
     biz_params = {"city": "杭州", "days": 3, "file": file, "files": [file, file]}
 
-    ask(bailian, {"prompt": "问", "biz_params": biz_params}, app_id=app_id)
+    call_app(bailian, {"prompt": "问", "biz_params": biz_params}, app_id=app_id)
 
-    assert seen == [biz_params]
+    assert received_params == [biz_params]
 
 
-def test_what_a_workflow_refuses(bailian: BailianEmulator) -> None:
-    app_id = workflow(bailian, variables={"city": str})
+def test_a_workflow_refuses_invalid_variables_and_modes(bailian: BailianEmulator) -> None:
+    app_id = add_workflow(bailian, variables={"city": str})
 
-    def refusal(biz_params: Any, **parameters: Any) -> tuple[int, str, str]:
-        response = ask(bailian, {"prompt": "问", "biz_params": biz_params}, app_id=app_id, **parameters)
+    def send_params(biz_params: Any, **parameters: Any) -> tuple[int, str, str]:
+        response = call_app(
+            bailian, {"prompt": "问", "biz_params": biz_params}, app_id=app_id, **parameters
+        )
         return response.status_code, response.json()["code"], response.json()["message"]
 
     no_user = "The input messages do not contain elements with the role of user."
-    assert refusal({"user_prompt_params": {"city": "杭州"}}) == (400, "InvalidParameter", no_user)
+    assert send_params({"user_prompt_params": {"city": "杭州"}}) == (400, "InvalidParameter", no_user)
     for biz_params in ({}, {"city": 1}, None):
-        status, code, message = refusal(biz_params)
+        status, code, message = send_params(biz_params)
         assert (status, code) == (400, "InvalidParameter")
         assert "city" in message
-    status, code, message = refusal({"city": "杭州"}, flow_stream_mode="fast")
+    status, code, message = send_params({"city": "杭州"}, flow_stream_mode="fast")
     assert (status, code) == (400, "InvalidParameter")
     assert "message_format_plus" in message
 
 
-def remembering(bailian: BailianEmulator, **fields: Any) -> str:
-    return workflow(bailian, Node("甲", text="${sys.query}<${historyList}>"), **fields)
+def add_history_workflow(bailian: BailianEmulator, **fields: Any) -> str:
+    return add_workflow(bailian, Node("甲", text="${sys.query}<${historyList}>"), **fields)
 
 
 def test_a_dialog_workflow_remembers_its_session(bailian: BailianEmulator) -> None:
-    app_id = remembering(bailian)
+    app_id = add_history_workflow(bailian)
 
-    first = output(ask(bailian, "一", app_id=app_id))
-    given = {"prompt": "二", "session_id": first["session_id"]}
-    second = output(ask(bailian, given, app_id=app_id))
+    first = get_output(call_app(bailian, "一", app_id=app_id))
+    input_fields = {"prompt": "二", "session_id": first["session_id"]}
+    second = get_output(call_app(bailian, input_fields, app_id=app_id))
 
     assert first["text"] == "一<[]>"
     assert second["session_id"] == first["session_id"]
@@ -400,71 +442,78 @@ def test_a_dialog_workflow_remembers_its_session(bailian: BailianEmulator) -> No
     assert [r.prompt for r in bailian.session(first["session_id"])] == ["一", "二"]
 
 
-def test_a_dialog_workflow_takes_messages(bailian: BailianEmulator) -> None:
-    app_id = remembering(bailian)
+def test_a_dialog_workflow_accepts_messages(bailian: BailianEmulator) -> None:
+    app_id = add_history_workflow(bailian)
     pairs = [("system", "礼貌"), ("user", "一"), ("assistant", "二"), ("user", "三")]
     messages = [{"role": role, "content": content} for role, content in pairs]
 
-    text = output(ask(bailian, {"messages": messages}, app_id=app_id))["text"]
+    text = get_output(call_app(bailian, {"messages": messages}, app_id=app_id))["text"]
 
     assert text == f"三<{json.dumps(messages[:3], ensure_ascii=False)}>"
 
 
 def test_a_task_workflow_remembers_nothing(bailian: BailianEmulator) -> None:
-    app_id = remembering(bailian, dialog=False)
+    app_id = add_history_workflow(bailian, dialog=False)
 
-    first = output(ask(bailian, "一", app_id=app_id))
-    given = {"prompt": "二", "session_id": first["session_id"]}
-    second = output(ask(bailian, given, app_id=app_id))
+    first = get_output(call_app(bailian, "一", app_id=app_id))
+    input_fields = {"prompt": "二", "session_id": first["session_id"]}
+    second = get_output(call_app(bailian, input_fields, app_id=app_id))
 
     assert second["text"] == "二<[]>"
     assert len(second["session_id"]) == 32
     assert bailian.sessions() == {}
 
 
-def test_faults_and_errors_find_workflows_too(bailian: BailianEmulator) -> None:
-    app_id = two_models(bailian)
+def test_faults_and_errors_also_apply_to_workflows(bailian: BailianEmulator) -> None:
+    app_id = add_two_model_workflow(bailian)
     app = bailian.apps[app_id]
-    asked: dict[str, Any] = {"app_id": app_id, "sse": True, "flow_stream_mode": "message_format_plus"}
+    call_args: dict[str, Any] = {
+        "app_id": app_id,
+        "sse": True,
+        "flow_stream_mode": "message_format_plus",
+    }
     app.error = ErrorReply.of("InternalError.Algo", in_stream_after=3)
-    broken = ask(bailian, "问", **asked)
+    with_error = call_app(bailian, "问", **call_args)
     app.error = None
     app.faults = Faults.always("no-finish-reason")
-    endless = ask(bailian, "问", **asked)
+    with_fault = call_app(bailian, "问", **call_args)
 
-    assert "event:error\n:HTTP_STATUS/500" in broken.text
-    assert "InternalError.Algo" in broken.text
-    assert '"finish_reason":"stop"' not in endless.text
+    assert "event:error\n:HTTP_STATUS/500" in with_error.text
+    assert "InternalError.Algo" in with_error.text
+    assert '"finish_reason":"stop"' not in with_fault.text
     assert bailian.requests[-1].frames_sent > 10
 
 
-def test_an_aborted_workflow_leaves_what_its_end_node_has_said(bailian: BailianEmulator) -> None:
+def test_an_aborted_workflow_saves_the_text_of_its_end_node(bailian: BailianEmulator) -> None:
     bailian.keep_aborted = True
-    app_id = workflow(bailian, Node("甲", text="一"), Node("结束", "End", text=FIRST))
+    app_id = add_workflow(bailian, Node("甲", text="一"), Node("结束", "End", text=FIRST))
     bailian.apps[app_id].error = ErrorReply.of("SystemError", in_stream_after=3)
 
-    ask(bailian, "问", app_id=app_id, sse=True, flow_stream_mode="message_format")
+    call_app(bailian, "问", app_id=app_id, sse=True, flow_stream_mode="message_format")
 
-    ((kept,),) = bailian.sessions().values()
-    assert kept.answer != ""
-    assert FIRST.startswith(kept.answer)
-    assert kept.answer != FIRST
+    ((saved_round,),) = bailian.sessions().values()
+    assert saved_round.answer != ""
+    assert FIRST.startswith(saved_round.answer)
+    assert saved_round.answer != FIRST
 
 
 def test_long_term_memory_works_in_a_workflow(bailian: BailianEmulator) -> None:
-    app_id = workflow(bailian, long_term_memory=True)
+    app_id = add_workflow(bailian, long_term_memory=True)
 
-    ask(bailian, {"prompt": "我叫小明", "memory_id": "m"}, app_id=app_id)
+    call_app(bailian, {"prompt": "我叫小明", "memory_id": "m"}, app_id=app_id)
 
-    assert "小明" in output(ask(bailian, {"prompt": "你好", "memory_id": "m"}, app_id=app_id))["text"]
+    assert (
+        "小明"
+        in get_output(call_app(bailian, {"prompt": "你好", "memory_id": "m"}, app_id=app_id))["text"]
+    )
 
 
 @pytest.mark.parametrize("sse", [True, False])
-def test_a_slow_thinker_takes_its_time(bailian: BailianEmulator, sse: bool) -> None:
-    slow = workflow(
+def test_reasoning_delays_the_answer(bailian: BailianEmulator, sse: bool) -> None:
+    scripted_node = add_workflow(
         bailian, Node("甲", text="答", reasoning="想" * 200), Node("结束", "End"), pace=0.002
     )
-    thinks = bailian.add_app(
+    scripted_app = bailian.add_app(
         App(
             "slow",
             kind="workflow",
@@ -474,30 +523,30 @@ def test_a_slow_thinker_takes_its_time(bailian: BailianEmulator, sse: bool) -> N
         )
     )
 
-    for app_id in (slow, thinks):
-        asked: dict[str, Any] = {
+    for app_id in (scripted_node, scripted_app):
+        call_args: dict[str, Any] = {
             "app_id": app_id,
             "flow_stream_mode": "message_format_plus",
             "sse": sse,
         }
-        response = ask(bailian, "问", **asked)
+        response = call_app(bailian, "问", **call_args)
         assert response.elapsed.total_seconds() > 0.1
-        last = payloads(response)[-1] if sse else response.json()
+        last = parse_frames(response)[-1] if sse else response.json()
         assert last["output"]["text"] == "答"
         assert last["usage"]["models"][0]["output_tokens"] == 201
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_the_seed_workflow_plans_a_journey(bailian: BailianEmulator, mode: str) -> None:
-    given = {"prompt": "去玩", "biz_params": {"city": "杭州"}}
+def test_the_sample_workflow_plans_a_trip(bailian: BailianEmulator, mode: str) -> None:
+    input_fields = {"prompt": "去玩", "biz_params": {"city": "杭州"}}
 
-    frames = stream(bailian, WORKFLOW_APP_ID, mode, given, has_thoughts=True)
+    frames = stream_frames(bailian, WORKFLOW_APP_ID, mode, input_fields, has_thoughts=True)
 
     text = frames[-1]["output"]["text"]
     assert "去杭州玩三天" in text
     assert "模拟器" in text
     assert len(frames[-1]["usage"]["models"]) == 2
-    assert text == output(ask(bailian, given, app_id=WORKFLOW_APP_ID))["text"]
+    assert text == get_output(call_app(bailian, input_fields, app_id=WORKFLOW_APP_ID))["text"]
 
 
 @pytest.mark.parametrize("mode", MODES)
@@ -532,7 +581,7 @@ def test_the_official_sdk_of_the_first_generation_reads_all_modes(
         assert message["node_type"] == ("Start" if mode.endswith("plus") else "End")
 
 
-def test_the_second_generation_reads_messages_that_complete_as_text(bailian: BailianEmulator) -> None:
+def test_the_second_generation_sdk_reads_completed_as_text(bailian: BailianEmulator) -> None:
     bailian.apps[WORKFLOW_APP_ID].completed_as_text = True
     with dashscope.Client(api_key=bailian.api_key, base_url=bailian.base_url, max_retries=0) as client:
         completions: Any = client.apps.completions

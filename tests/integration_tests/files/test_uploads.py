@@ -90,13 +90,13 @@ def connect(emulator: BailianEmulator, **fields: Any) -> BailianFiles:
     return BailianFiles(**settings | fields)
 
 
-def upload(files: BailianFiles, how: str, *paths: Path, **options: Any) -> list[SessionFile]:
-    if how == "sync":
+def upload(files: BailianFiles, mode: str, *paths: Path, **options: Any) -> list[SessionFile]:
+    if mode == "sync":
         return files.upload(paths, **options)
     return asyncio.run(files.aupload(paths, **options))
 
 
-def steps(emulator: BailianEmulator) -> collections.Counter[str]:
+def count_requests(emulator: BailianEmulator) -> collections.Counter[str]:
     names = {"POST": "lease", "GET": "describe"}
     return collections.Counter(
         "upload" if record.path.startswith("/storage") else names.get(record.method, "add")
@@ -104,14 +104,14 @@ def steps(emulator: BailianEmulator) -> collections.Counter[str]:
     )
 
 
-both = pytest.mark.parametrize("how", ["sync", "async"])
+sync_and_async = pytest.mark.parametrize("mode", ["sync", "async"])
 
 
-@both
-def test_a_file_is_uploaded_and_the_application_is_asked_about_it(
-    cloud: BailianEmulator, files: BailianFiles, note: Path, how: str
+@sync_and_async
+def test_a_file_is_uploaded_and_an_application_answers_from_it(
+    cloud: BailianEmulator, files: BailianFiles, note: Path, mode: str
 ) -> None:
-    (file,) = upload(files, how, note)
+    (file,) = upload(files, mode, note)
     model = BailianAppChatModel(app_id=cloud.app_id, base_url=cloud.base_url, api_key=cloud.api_key)
     answer = model.invoke("火星公司的保修期？", rag_options=RagOptions(session_file_ids=[file]))
 
@@ -121,34 +121,34 @@ def test_a_file_is_uploaded_and_the_application_is_asked_about_it(
     assert file.kind == "document"
     assert "三年零四个月" in answer.text
     assert cloud.files.added[file.id].md5 == hashlib.md5(NOTE.encode()).hexdigest()
-    assert steps(cloud)["lease"] == 2  # the question is a POST too
+    assert count_requests(cloud)["lease"] == 2  # the question is a POST too
 
 
-@both
+@sync_and_async
 def test_it_waits_through_every_status(
     cloud: BailianEmulator,
     files: BailianFiles,
     note: Path,
     clock: Clock,
-    how: str,
+    mode: str,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     cloud.files.parse_seconds = 70.0
     files.poll_interval = 0.01
-    seen: list[str] = []
-    describe = cloud.files.status_of
+    statuses: list[str] = []
+    original_status_of = cloud.files.status_of
 
     def status_of(file: Any) -> str:
-        seen.append(describe(file))
+        statuses.append(original_status_of(file))
         clock.now += 10.0
-        return seen[-1]
+        return statuses[-1]
 
     # The emulator's, to let time pass with each look.
     monkeypatch.setattr(cloud.files, "status_of", status_of)
-    (file,) = upload(files, how, note)
+    (file,) = upload(files, mode, note)
 
     assert file.is_ready
-    assert seen == [
+    assert statuses == [
         "INIT",
         "IN_PARSE_QUEUE",
         "PARSING",
@@ -160,7 +160,7 @@ def test_it_waits_through_every_status(
     ]
 
 
-@both
+@sync_and_async
 @pytest.mark.parametrize(
     ("fault", "status", "reason"),
     [
@@ -173,7 +173,7 @@ def test_a_failure_of_the_service_is_an_error_with_its_reason(
     cloud: BailianEmulator,
     files: BailianFiles,
     note: Path,
-    how: str,
+    mode: str,
     fault: str,
     status: str,
     reason: str,
@@ -181,13 +181,13 @@ def test_a_failure_of_the_service_is_an_error_with_its_reason(
     cloud.files.faults = FileFaults.always(fault)
 
     with pytest.raises(BailianFileError, match=f"note.md.*{status}.*{reason}") as caught:
-        upload(files, how, note)
+        upload(files, mode, note)
 
     assert (caught.value.name, caught.value.status) == ("note.md", status)
     assert caught.value.file_id in cloud.files.added
 
 
-@both
+@sync_and_async
 @pytest.mark.parametrize(
     ("fault", "repeated"),
     [
@@ -203,37 +203,37 @@ def test_a_failure_of_the_service_is_an_error_with_its_reason(
         ("add_lease_expired", {"lease": 3, "upload": 3, "add": 3}),
     ],
 )
-def test_what_may_be_repeated_is_repeated(
+def test_repeatable_requests_are_retried(
     cloud: BailianEmulator,
     files: BailianFiles,
     note: Path,
-    how: str,
+    mode: str,
     fault: str,
     repeated: dict[str, int],
 ) -> None:
     cloud.files.faults = FileFaults.always(fault, times=2)
-    (file,) = upload(files, how, note)
+    (file,) = upload(files, mode, note)
 
     assert file.is_ready
-    assert steps(cloud) == {"lease": 1, "upload": 1, "add": 1, "describe": 1} | repeated
+    assert count_requests(cloud) == {"lease": 1, "upload": 1, "add": 1, "describe": 1} | repeated
     assert len(cloud.files.added) == 1
 
 
-@both
-def test_a_lost_reply_to_adding_never_gives_the_caller_two_files(
-    cloud: BailianEmulator, files: BailianFiles, note: Path, how: str, caplog: pytest.LogCaptureFixture
+@sync_and_async
+def test_a_lost_reply_to_adding_a_file_never_yields_two_files(
+    cloud: BailianEmulator, files: BailianFiles, note: Path, mode: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     cloud.files.faults = FileFaults.always("add_reply_lost", times=1)
-    (file,) = upload(files, how, note)
+    (file,) = upload(files, mode, note)
 
     assert file.is_ready
     # The lease was used up: tried again, refused, and all over; the first copy will expire.
-    assert steps(cloud) == {"lease": 2, "upload": 2, "add": 3, "describe": 1}
+    assert count_requests(cloud) == {"lease": 2, "upload": 2, "add": 3, "describe": 1}
     assert len(cloud.files.added) == 2
     assert "a reply was lost" in caplog.text
 
 
-def test_a_lease_that_never_holds_is_given_up(
+def test_uploads_whose_leases_always_expire_are_given_up(
     cloud: BailianEmulator, files: BailianFiles, note: Path
 ) -> None:
     cloud.files.faults = FileFaults.always("lease_expired")
@@ -241,58 +241,60 @@ def test_a_lease_that_never_holds_is_given_up(
     with pytest.raises(BailianFileError, match=r"refuses the upload.*AccessDenied"):
         files.upload(note)
 
-    assert steps(cloud) == {"lease": 4, "upload": 4}
+    assert count_requests(cloud) == {"lease": 4, "upload": 4}
 
 
-@both
-def test_the_deadline_ends_the_wait_and_names_what_goes_on(
-    cloud: BailianEmulator, files: BailianFiles, note: Path, clock: Clock, how: str
+@sync_and_async
+def test_a_timeout_ends_the_wait_and_names_how_to_continue(
+    cloud: BailianEmulator, files: BailianFiles, note: Path, clock: Clock, mode: str
 ) -> None:
     cloud.files.parse_seconds = 100.0
 
     with pytest.raises(
         BailianFileError, match=r"not ready within `timeout` \(0.3 s\), but INIT"
     ) as caught:
-        upload(files, how, note, timeout=0.3)
+        upload(files, mode, note, timeout=0.3)
 
     assert isinstance(caught.value.__cause__, BailianTimeoutError)
     (file_id,) = cloud.files.added
     clock.now += 100.0
 
-    assert files.wait(file_id)[0].is_ready
-    assert asyncio.run(files.await_(file_id))[0].is_ready
+    assert files.wait_until_ready(file_id)[0].is_ready
+    assert asyncio.run(files.await_until_ready(file_id))[0].is_ready
     # What was uploaded is not uploaded again.
-    assert upload(files, how, note)[0].id == file_id
-    assert steps(cloud)["upload"] == 1
+    assert upload(files, mode, note)[0].id == file_id
+    assert count_requests(cloud)["upload"] == 1
 
 
-@both
-def test_the_same_bytes_go_up_once(
-    cloud: BailianEmulator, files: BailianFiles, tmp_path: Path, how: str
+@sync_and_async
+def test_the_same_bytes_are_uploaded_once(
+    cloud: BailianEmulator, files: BailianFiles, tmp_path: Path, mode: str
 ) -> None:
     paths = [tmp_path / f"copy{number}.md" for number in range(20)]
     for path in paths:
         path.write_text(NOTE, "utf-8")
     cloud.files.faults = FileFaults.always("describe_error", times=1)
-    found = upload(files, how, *paths)
+    uploaded = upload(files, mode, *paths)
 
-    assert [file.name for file in found] == [path.name for path in paths]
-    assert len({file.id for file in found}) == 1
-    assert steps(cloud)["upload"] == 1
-    assert RagOptions(session_file_ids=found).session_file_ids == [found[0].id]
+    assert [file.name for file in uploaded] == [path.name for path in paths]
+    assert len({file.id for file in uploaded}) == 1
+    assert count_requests(cloud)["upload"] == 1
+    assert RagOptions(session_file_ids=uploaded).session_file_ids == [uploaded[0].id]
 
     # Another ending is another way to read them.
-    other = tmp_path / "copy.txt"
-    other.write_text(NOTE, "utf-8")
-    assert upload(files, how, other)[0].id != found[0].id
+    text_copy = tmp_path / "copy.txt"
+    text_copy.write_text(NOTE, "utf-8")
+    assert upload(files, mode, text_copy)[0].id != uploaded[0].id
 
 
 def test_calls_in_threads_and_on_loops_upload_the_same_bytes_once(
     cloud: BailianEmulator, files: BailianFiles, note: Path
 ) -> None:
-    found: list[SessionFile] = []
-    threads = [threading.Thread(target=lambda: found.extend(files.upload(note))) for _ in range(4)] + [
-        threading.Thread(target=lambda: found.extend(asyncio.run(files.aupload(note))))
+    uploaded: list[SessionFile] = []
+    threads = [
+        threading.Thread(target=lambda: uploaded.extend(files.upload(note))) for _ in range(4)
+    ] + [
+        threading.Thread(target=lambda: uploaded.extend(asyncio.run(files.aupload(note))))
         for _ in range(4)
     ]
     for thread in threads:
@@ -300,22 +302,22 @@ def test_calls_in_threads_and_on_loops_upload_the_same_bytes_once(
     for thread in threads:
         thread.join()
 
-    assert len(found) == 8
-    assert len({file.id for file in found}) == 1
-    assert steps(cloud)["upload"] == 1
+    assert len(uploaded) == 8
+    assert len({file.id for file in uploaded}) == 1
+    assert count_requests(cloud)["upload"] == 1
 
 
-@both
-def test_200_files_with_failures_at_every_step_end_each_in_its_own_way(
-    cloud: BailianEmulator, tmp_path: Path, how: str
+@sync_and_async
+def test_200_files_with_failures_at_every_step_each_get_their_own_result(
+    cloud: BailianEmulator, tmp_path: Path, mode: str
 ) -> None:
     suffixes = ["md", "txt", "png", "mp3", "mp4", "xlsx"]
-    dice = random.Random(8)
+    rng = random.Random(8)
     paths = []
-    count = 200 if how == "sync" else 100
+    count = 200 if mode == "sync" else 100
     for number in range(count):
         path = tmp_path / f"file{number:03}.{suffixes[number % 6]}"
-        path.write_bytes(f"# Datei {number}\n\n".encode() * dice.randint(1, 400))
+        path.write_bytes(f"# Datei {number}\n\n".encode() * rng.randint(1, 400))
         paths.append(path)
     cloud.files.faults = FileFaults(
         {
@@ -336,7 +338,7 @@ def test_200_files_with_failures_at_every_step_end_each_in_its_own_way(
         seed=1,
     )
     with pytest.raises(BailianUploadError, match=f"of {count} files are not ready") as caught:
-        upload(connect(cloud), how, *paths)
+        upload(connect(cloud), mode, *paths)
 
     ready, errors = caught.value.files, caught.value.errors
     assert sorted([file.name for file in ready] + [error.name or "" for error in errors]) == [
@@ -363,13 +365,13 @@ def test_200_files_with_failures_at_every_step_end_each_in_its_own_way(
         ("no_ending", 1, "ends in ''"),
     ],
 )
-@both
-def test_what_the_service_would_not_take_is_refused_before_anything_is_sent(
+@sync_and_async
+def test_unsupported_files_are_refused_before_anything_is_sent(
     cloud: BailianEmulator,
     files: BailianFiles,
     note: Path,
     tmp_path: Path,
-    how: str,
+    mode: str,
     name: str,
     size: int,
     problem: str,
@@ -378,7 +380,7 @@ def test_what_the_service_would_not_take_is_refused_before_anything_is_sent(
         file.truncate(size)
 
     with pytest.raises(ValueError, match=problem):
-        upload(files, how, note, tmp_path / name)
+        upload(files, mode, note, tmp_path / name)
     assert not cloud.requests
 
 
@@ -393,11 +395,11 @@ def test_missing_files_and_folders_are_named_all_at_once(
 def test_a_file_that_changes_while_it_is_uploaded_is_an_error(
     cloud: BailianEmulator, files: BailianFiles, note: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    lease = cloud.files.lease
+    original_lease = cloud.files.lease
 
     def lease_and_grow(*arguments: Any) -> Any:
         note.write_text(NOTE * 2, "utf-8")
-        return lease(*arguments)
+        return original_lease(*arguments)
 
     # The emulator's, which stands for some other program.
     monkeypatch.setattr(cloud.files, "lease", lease_and_grow)
@@ -409,7 +411,7 @@ def test_a_file_that_changes_while_it_is_uploaded_is_an_error(
 # -- interrupted -------------------------------------------------------------------------------------
 
 
-def slow_paths(folder: Path) -> list[Path]:
+def create_files(folder: Path) -> list[Path]:
     paths = [folder / f"slow{number}.md" for number in range(12)]
     for number, path in enumerate(paths):
         path.write_text(f"{NOTE}{number}", "utf-8")
@@ -420,35 +422,35 @@ async def test_a_cancelled_upload_leaves_nothing_behind_and_can_be_started_again
     own_cloud: BailianEmulator, tmp_path: Path
 ) -> None:
     files = connect(own_cloud)
-    paths = slow_paths(tmp_path)
+    paths = create_files(tmp_path)
     own_cloud.files.parse_seconds = 100.0
     task = asyncio.create_task(files.aupload(paths))
-    await asyncio.to_thread(_wait, lambda: len(own_cloud.files.added) >= 5)
+    await asyncio.to_thread(wait_for, lambda: len(own_cloud.files.added) >= 5)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
     # What was on its way comes to its end, and nothing follows.
-    before = len(own_cloud.requests)
+    request_count = len(own_cloud.requests)
     await asyncio.sleep(0.3)
-    assert len(own_cloud.requests) <= before + files.concurrency
+    assert len(own_cloud.requests) <= request_count + files.concurrency
 
     own_cloud.files.parse_seconds = 0.0
-    found = await files.aupload(paths)
+    uploaded = await files.aupload(paths)
 
-    assert [file.name for file in found] == [path.name for path in paths]
+    assert [file.name for file in uploaded] == [path.name for path in paths]
     # A file that was being added may be there twice, if nobody heard its id.
     assert len(own_cloud.files.added) <= 12 + files.concurrency
 
 
-def test_ctrl_c_ends_an_upload_and_the_next_process_goes_on_where_it_was(
+def test_ctrl_c_ends_an_upload_and_the_next_process_resumes_it(
     own_cloud: BailianEmulator, tmp_path: Path
 ) -> None:
-    paths = slow_paths(tmp_path)
+    paths = create_files(tmp_path)
     record = tmp_path / "record.jsonl"
     own_cloud.files.parse_seconds = 100.0
 
     def interrupt() -> None:
-        _wait(lambda: record.exists() and record.read_text("utf-8").count("\n") == len(paths))
+        wait_for(lambda: record.exists() and record.read_text("utf-8").count("\n") == len(paths))
         _thread.interrupt_main()
 
     interrupter = threading.Thread(target=interrupt)
@@ -461,22 +463,22 @@ def test_ctrl_c_ends_an_upload_and_the_next_process_goes_on_where_it_was(
         file.write('{"place": "half of a li')  # a process that died while it wrote
 
     own_cloud.files.parse_seconds = 0.0
-    uploads = steps(own_cloud)["upload"]
-    found = connect(own_cloud, record=record).upload(paths)
+    upload_count = count_requests(own_cloud)["upload"]
+    uploaded = connect(own_cloud, record=record).upload(paths)
 
-    assert [file.id for file in found] == [
+    assert [file.id for file in uploaded] == [
         next(added.file_id for added in own_cloud.files.added.values() if added.name == path.name)
         for path in paths
     ]
-    assert steps(own_cloud)["upload"] == uploads == 12
+    assert count_requests(own_cloud)["upload"] == upload_count == 12
 
 
-def _wait(until: Callable[[], bool]) -> None:
-    while not until():
+def wait_for(condition: Callable[[], bool]) -> None:
+    while not condition():
         time.sleep(0.01)
 
 
-def test_what_is_recorded_but_gone_is_uploaded_again(
+def test_recorded_files_that_are_gone_are_uploaded_again(
     cloud: BailianEmulator, note: Path, tmp_path: Path, clock: Clock
 ) -> None:
     record = tmp_path / "record.jsonl"
@@ -496,7 +498,7 @@ def test_what_is_recorded_but_gone_is_uploaded_again(
 # -- what is known of files --------------------------------------------------------------------------
 
 
-async def test_the_status_is_asked_for(
+async def test_the_status_of_a_file_can_be_queried(
     cloud: BailianEmulator, files: BailianFiles, note: Path, clock: Clock
 ) -> None:
     file = files.upload(note)[0]
@@ -507,9 +509,9 @@ async def test_the_status_is_asked_for(
     with pytest.raises(BailianNotFoundError):
         files.status("file_session_unknown")
     with pytest.raises(BailianFileError, match="it has expired"):
-        files.wait(file)
+        files.wait_until_ready(file)
     with pytest.raises(BailianUploadError, match="2 of 2"):
-        await files.await_([file, "file_session_unknown"])
+        await files.await_until_ready([file, "file_session_unknown"])
 
 
 def test_a_file_that_is_not_ready_cannot_be_asked_about(
@@ -525,7 +527,7 @@ def test_a_file_that_is_not_ready_cannot_be_asked_about(
         model.invoke("?", rag_options=RagOptions(session_file_ids=[file.id]))
 
 
-def test_an_old_file_is_warned_of_once() -> None:
+def test_an_old_file_is_warned_about_once() -> None:
     old = SessionFile("file_session_old", "old.md", 1, "FILE_IS_READY", time.time() - 25 * 3600)
     young = SessionFile("file_session_young", "young.md", 1, "FILE_IS_READY", time.time() - 3600)
 
@@ -552,26 +554,30 @@ def test_signed_urls_and_keys_are_shown_nowhere(
     caplog.set_level(logging.DEBUG)
     cloud.files.faults = FileFaults({fault: 0.9})
     files = connect(cloud, access_key_secret="planted-secret", security_token="planted-token")
-    told = ""
+    error_text = ""
     try:
         files.upload(note)
     except BailianFileError as error:
-        told = f"{error!r} {error} {error.__cause__!r} {error.__cause__} {error.__dict__}"
+        error_text = f"{error!r} {error} {error.__cause__!r} {error.__cause__} {error.__dict__}"
     # The emulator's own server, in this process, logs what it is asked for.
     logs = [record.getMessage() for record in caplog.records if not record.name.startswith("uvicorn")]
-    shown = str(logs) + told + repr(files) + str(files.model_dump()) + str(pickle.dumps(files))
-    shown += str([(r.path, r.query, r.headers, r.body) for r in cloud.requests if "storage" in r.path])
+    visible_text = (
+        str(logs) + error_text + repr(files) + str(files.model_dump()) + str(pickle.dumps(files))
+    )
+    visible_text += str(
+        [(r.path, r.query, r.headers, r.body) for r in cloud.requests if "storage" in r.path]
+    )
 
     assert cloud.files.leases
     for lease in cloud.files.leases.values():
-        assert lease.token not in shown
-        assert lease.extra not in shown
-    assert "planted" not in shown
+        assert lease.token not in visible_text
+        assert lease.extra not in visible_text
+    assert "planted" not in visible_text
 
 
 def test_a_wrong_access_key_ends_the_whole_call(own_cloud: BailianEmulator, tmp_path: Path) -> None:
     with pytest.raises(BailianAuthenticationError, match="access key is not found") as caught:
-        connect(own_cloud, access_key_id="other").upload(slow_paths(tmp_path))
+        connect(own_cloud, access_key_id="other").upload(create_files(tmp_path))
 
     assert caught.value.code == "InvalidAccessKeyId.NotFound"
     assert caught.value.request_id
@@ -580,12 +586,12 @@ def test_a_wrong_access_key_ends_the_whole_call(own_cloud: BailianEmulator, tmp_
 def test_progress_is_shown_without_a_terminal_and_can_be_switched_off(
     cloud: BailianEmulator, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    paths = slow_paths(tmp_path)[:2]
+    paths = create_files(tmp_path)[:2]
     connect(cloud, progress=True).upload(paths)
-    shown = capsys.readouterr().err
-    assert "2 ready" in shown
-    assert "uploading" in shown
-    assert "slow0.md" in shown
+    output = capsys.readouterr().err
+    assert "2 ready" in output
+    assert "uploading" in output
+    assert "slow0.md" in output
 
     connect(cloud).upload(paths)  # nobody watches
     connect(cloud, progress=True).upload(paths, progress=False)
@@ -595,35 +601,35 @@ def test_progress_is_shown_without_a_terminal_and_can_be_switched_off(
 async def test_the_event_loop_is_never_blocked(
     cloud: BailianEmulator, files: BailianFiles, tmp_path: Path
 ) -> None:
-    longest = 0.0
+    max_blocked_seconds = 0.0
 
-    async def watch() -> None:
-        nonlocal longest
+    async def measure_blocking() -> None:
+        nonlocal max_blocked_seconds
         while True:
             before = time.thread_time()
             await asyncio.sleep(0.005)
-            longest = max(longest, time.thread_time() - before)
+            max_blocked_seconds = max(max_blocked_seconds, time.thread_time() - before)
 
-    await files.aupload(slow_paths(tmp_path)[:1])  # imports
+    await files.aupload(create_files(tmp_path)[:1])  # imports
     large = tmp_path / "large.mp4"
     with large.open("wb") as file:
         file.truncate(100 * 1024**2)
-    watcher = asyncio.create_task(watch())
-    await files.aupload([large, *slow_paths(tmp_path)])
-    watcher.cancel()
+    measurement = asyncio.create_task(measure_blocking())
+    await files.aupload([large, *create_files(tmp_path)])
+    measurement.cancel()
 
     # Of this thread alone, whatever else the machine does; the MD5 of 100 MB takes twice as much.
-    assert longest < 0.1
+    assert max_blocked_seconds < 0.1
 
 
-@both
+@sync_and_async
 def test_without_the_official_client_the_first_request_says_what_to_install(
-    files: BailianFiles, note: Path, monkeypatch: pytest.MonkeyPatch, how: str
+    files: BailianFiles, note: Path, monkeypatch: pytest.MonkeyPatch, mode: str
 ) -> None:
     monkeypatch.setitem(sys.modules, "alibabacloud_bailian20231229", None)
 
     with pytest.raises(ImportError, match=r"langchain-bailian-app\[openapi\]"):
-        upload(files, how, note)
+        upload(files, mode, note)
 
 
 def test_settings_are_checked(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -640,15 +646,15 @@ def test_settings_are_checked(monkeypatch: pytest.MonkeyPatch) -> None:
     assert BailianFiles(endpoint="bailian.example").endpoint == "https://bailian.example"
 
 
-def test_copies_share_what_was_uploaded_and_a_pickle_has_its_own(
+def test_copies_share_the_upload_cache_and_a_pickle_has_its_own(
     cloud: BailianEmulator, files: BailianFiles, note: Path
 ) -> None:
     files.upload(note)
     copy.deepcopy(files).upload(note)
-    assert steps(cloud)["upload"] == 1
+    assert count_requests(cloud)["upload"] == 1
 
-    other = pickle.loads(pickle.dumps(files))  # noqa: S301
-    assert other.workspace_id == "ws"
-    assert other.access_key_id is None
-    connect(cloud, client=other.client).upload(note)
-    assert steps(cloud)["upload"] == 2
+    unpickled = pickle.loads(pickle.dumps(files))  # noqa: S301
+    assert unpickled.workspace_id == "ws"
+    assert unpickled.access_key_id is None
+    connect(cloud, client=unpickled.client).upload(note)
+    assert count_requests(cloud)["upload"] == 2

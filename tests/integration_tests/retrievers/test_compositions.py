@@ -34,10 +34,10 @@ PHONES = "phones0001"
 @pytest.fixture(params=["asked", "direct"])
 def customs(request: pytest.FixtureRequest, bailian: BailianEmulator) -> BailianRetriever:
     """Return a retriever for customs terms, of either way."""
-    way: dict[str, Any] = {"app_id": bailian.app_id}
+    fields: dict[str, Any] = {"app_id": bailian.app_id}
     if request.param == "direct":
-        way = {"pipeline_id": "customs001"}
-    return BailianRetriever(base_url=bailian.base_url, api_key=bailian.api_key, k=2, **way)
+        fields = {"pipeline_id": "customs001"}
+    return BailianRetriever(base_url=bailian.base_url, api_key=bailian.api_key, k=2, **fields)
 
 
 @pytest.fixture
@@ -46,7 +46,7 @@ def phones(bailian: BailianEmulator) -> BailianRetriever:
     return BailianRetriever(base_url=bailian.base_url, api_key=bailian.api_key, pipeline_id=PHONES, k=2)
 
 
-def joined(documents: list[Document]) -> str:
+def join_texts(documents: list[Document]) -> str:
     return "\n\n".join(document.page_content for document in documents)
 
 
@@ -57,7 +57,7 @@ async def test_documents_are_the_context_of_another_model(customs: BailianRetrie
         responses=["按日征收。"] * 2
     )
     chain = (
-        {"context": customs | joined, "question": RunnablePassthrough()}
+        {"context": customs | join_texts, "question": RunnablePassthrough()}
         | prompt
         | model
         | StrOutputParser()
@@ -70,10 +70,10 @@ async def test_documents_are_the_context_of_another_model(customs: BailianRetrie
         assert value.to_string().endswith("问题：什么是滞报金？")
 
 
-def test_sources_go_along_with_the_answer(customs: BailianRetriever) -> None:
-    found = RunnablePassthrough.assign(documents=itemgetter("question") | customs)
+def test_documents_are_returned_next_to_the_question(customs: BailianRetriever) -> None:
+    with_documents = RunnablePassthrough.assign(documents=itemgetter("question") | customs)
 
-    result = found.invoke({"question": "什么是滞报金？"})
+    result = with_documents.invoke({"question": "什么是滞报金？"})
 
     assert result["documents"][0].metadata["title"].startswith("滞报金")
 
@@ -89,7 +89,7 @@ async def test_a_retriever_is_a_tool(customs: BailianRetriever) -> None:
         assert message.artifact[0].metadata["score"] > 0
 
 
-def test_a_retriever_stands_in_a_graph(customs: BailianRetriever) -> None:
+def test_a_retriever_works_in_a_graph(customs: BailianRetriever) -> None:
     def answer(state: MessagesState) -> dict[str, Any]:
         (first, *_) = customs.invoke(state["messages"][-1].text)
         return {"messages": [("ai", first.page_content)]}
@@ -104,7 +104,9 @@ def test_a_retriever_stands_in_a_graph(customs: BailianRetriever) -> None:
     assert "千分之零点五" in result["messages"][-1].text
 
 
-async def test_several_retrievers_vote(customs: BailianRetriever, phones: BailianRetriever) -> None:
+async def test_several_retrievers_are_combined_in_an_ensemble(
+    customs: BailianRetriever, phones: BailianRetriever
+) -> None:
     both = EnsembleRetriever(retrievers=[customs, phones], weights=[0.5, 0.5])
 
     documents = both.invoke("滞报金和谷雨5的电池")
@@ -113,7 +115,7 @@ async def test_several_retrievers_vote(customs: BailianRetriever, phones: Bailia
     assert documents == await both.ainvoke("滞报金和谷雨5的电池")
 
 
-async def test_a_model_compresses_what_was_found(customs: BailianRetriever) -> None:
+async def test_a_model_compresses_the_documents(customs: BailianRetriever) -> None:
     extractor = LLMChainExtractor.from_llm(FakeListChatModel(responses=["精华"]))
     compressing = ContextualCompressionRetriever(base_compressor=extractor, base_retriever=customs)
 
@@ -129,10 +131,10 @@ async def test_a_model_asks_in_several_ways(
 ) -> None:
     model = FakeListChatModel(responses=["什么是滞报金？\n什么是保税？\n什么是查验？"])
     multiple = MultiQueryRetriever.from_llm(retriever=customs.model_copy(update={"k": 1}), llm=model)
-    asked = len(bailian.requests)
+    request_count = len(bailian.requests)
 
     documents = multiple.invoke("三个术语")
 
-    assert len(bailian.requests) - asked == 3
+    assert len(bailian.requests) - request_count == 3
     assert len(documents) == 3
     assert documents == await multiple.ainvoke("三个术语")

@@ -49,7 +49,9 @@ def make(bailian: BailianEmulator) -> Make:
     return make
 
 
-async def both_ways(retriever: BailianRetriever, query: str = QUERY, **kwargs: Any) -> list[Document]:
+async def invoke_and_ainvoke(
+    retriever: BailianRetriever, query: str = QUERY, **kwargs: Any
+) -> list[Document]:
     """Return what `invoke` and `ainvoke` both return."""
     documents = await asyncio.to_thread(retriever.invoke, query, **kwargs)
     assert documents == await retriever.ainvoke(query, **kwargs)
@@ -57,7 +59,7 @@ async def both_ways(retriever: BailianRetriever, query: str = QUERY, **kwargs: A
 
 
 @pytest.mark.usefixtures("connected_environment")
-class _Standard(RetrieversIntegrationTests):
+class _StandardTests(RetrieversIntegrationTests):
     @property
     def retriever_constructor(self) -> type[BaseRetriever]:
         return BailianRetriever
@@ -67,11 +69,11 @@ class _Standard(RetrieversIntegrationTests):
         return QUERY
 
 
-class TestThroughAnApplication(_Standard):
+class TestThroughAnApplication(_StandardTests):
     """What LangChain expects of any retriever."""
 
 
-class TestThroughAWholeAnswer(_Standard):
+class TestThroughAWholeAnswer(_StandardTests):
     """What LangChain expects of any retriever."""
 
     @property
@@ -79,7 +81,7 @@ class TestThroughAWholeAnswer(_Standard):
         return {"wait_for_answer": True}
 
 
-class TestDirectly(_Standard):
+class TestDirectly(_StandardTests):
     """What LangChain expects of any retriever."""
 
     @property
@@ -87,7 +89,7 @@ class TestDirectly(_Standard):
         return {"pipeline_id": PIPELINE}
 
 
-class TestDirectlyByName(_Standard):
+class TestDirectlyByName(_StandardTests):
     """What LangChain expects of any retriever."""
 
     @property
@@ -95,17 +97,19 @@ class TestDirectlyByName(_Standard):
         return {"pipeline_name": NAME}
 
 
-async def test_both_ways_find_the_same_documents(make: Make, bailian: BailianEmulator) -> None:
-    asked = await both_ways(make(app_id=bailian.app_id))
-    direct = await both_ways(make(pipeline_id=PIPELINE))
-    by_name = await both_ways(make(pipeline_name=NAME))
+async def test_application_and_direct_search_find_the_same_documents(
+    make: Make, bailian: BailianEmulator
+) -> None:
+    from_app = await invoke_and_ainvoke(make(app_id=bailian.app_id))
+    direct = await invoke_and_ainvoke(make(pipeline_id=PIPELINE))
+    by_name = await invoke_and_ainvoke(make(pipeline_name=NAME))
 
-    assert [(d.id, d.page_content) for d in asked] == [(d.id, d.page_content) for d in direct]
+    assert [(d.id, d.page_content) for d in from_app] == [(d.id, d.page_content) for d in direct]
     assert direct == by_name
-    for one, other in zip(asked, direct, strict=True):
-        ours = {"score", "source", "title", "doc_id", "doc_name", "pipeline_id", "领域"}
-        assert {name: one.metadata[name] for name in ours} == {
-            name: other.metadata[name] for name in ours
+    for app_document, direct_document in zip(from_app, direct, strict=True):
+        common_fields = {"score", "source", "title", "doc_id", "doc_name", "pipeline_id", "领域"}
+        assert {name: app_document.metadata[name] for name in common_fields} == {
+            name: direct_document.metadata[name] for name in common_fields
         }
 
 
@@ -114,45 +118,47 @@ async def test_nobody_waits_for_the_answer(make: Make, bailian: BailianEmulator)
         App("long", knowledge_bases=bailian.apps[bailian.app_id].knowledge_bases, pace=0.02)
     )
     retriever = make(app_id=app_id)
-    asked = len(bailian.requests)
+    request_count = len(bailian.requests)
 
-    documents = await both_ways(retriever)
+    documents = await invoke_and_ainvoke(retriever)
 
     assert len(documents) == 5
-    for request in bailian.requests[asked:]:
+    for request in bailian.requests[request_count:]:
         assert request.wait()
         assert not request.finished
         assert request.frames_sent < 5
 
-    whole = await make(app_id=app_id, wait_for_answer=True).ainvoke(QUERY)
+    complete_documents = await make(app_id=app_id, wait_for_answer=True).ainvoke(QUERY)
 
     assert bailian.requests[-1].wait()
     assert bailian.requests[-1].finished
-    assert {d.id: d.metadata["score"] for d in whole} == {d.id: d.metadata["score"] for d in documents}
-    assert [d.metadata["cited"] for d in whole] == [True, True, False, False, False]
+    assert {d.id: d.metadata["score"] for d in complete_documents} == {
+        d.id: d.metadata["score"] for d in documents
+    }
+    assert [d.metadata["cited"] for d in complete_documents] == [True, True, False, False, False]
 
 
 @pytest.mark.parametrize("name", ["retrieval-with-references.json", "retrieval-observed-later.sse"])
-async def test_steps_come_although_nobody_asked(
-    make: Make, bailian: BailianEmulator, name: str
-) -> None:
+async def test_unrequested_steps_are_read(make: Make, bailian: BailianEmulator, name: str) -> None:
     content_type = "application/json" if name.endswith("json") else "text/event-stream"
     app_id = bailian.replay(recording(name), content_type=content_type)
 
-    documents = await both_ways(make(app_id=app_id, has_thoughts=False))
+    documents = await invoke_and_ainvoke(make(app_id=app_id, has_thoughts=False))
 
     assert documents[0].metadata["score"] in {0.5756, 0.7}
 
 
-async def test_without_steps_there_are_the_sources(make: Make, bailian: BailianEmulator) -> None:
-    documents = await both_ways(make(app_id=bailian.app_id, has_thoughts=False))
+async def test_without_steps_the_sources_are_the_documents(
+    make: Make, bailian: BailianEmulator
+) -> None:
+    documents = await invoke_and_ainvoke(make(app_id=bailian.app_id, has_thoughts=False))
 
     assert len(documents) == 2
     assert all(d.metadata["cited"] and "score" not in d.metadata for d in documents)
     assert bailian.requests[-1].body["parameters"]["has_thoughts"] is False
 
 
-async def test_what_is_sent(make: Make, bailian: BailianEmulator) -> None:
+async def test_the_request_to_an_application(make: Make, bailian: BailianEmulator) -> None:
     retriever = make(
         app_id=bailian.app_id,
         rag_options=RagOptions(pipeline_ids=[PIPELINE], tags=["海关"]),
@@ -160,7 +166,7 @@ async def test_what_is_sent(make: Make, bailian: BailianEmulator) -> None:
         memory_id="m",
     )
 
-    await both_ways(retriever, k=1, memory_id="n")
+    await invoke_and_ainvoke(retriever, k=1, memory_id="n")
 
     assert bailian.requests[-1].body == {
         "input": {
@@ -176,8 +182,8 @@ async def test_what_is_sent(make: Make, bailian: BailianEmulator) -> None:
     }
 
 
-async def test_what_is_sent_to_a_knowledge_base(make: Make, bailian: BailianEmulator) -> None:
-    await both_ways(make(pipeline_id=PIPELINE, rerank_min_score=0.01, workspace="ws"), k=2)
+async def test_the_request_to_a_knowledge_base(make: Make, bailian: BailianEmulator) -> None:
+    await invoke_and_ainvoke(make(pipeline_id=PIPELINE, rerank_min_score=0.01, workspace="ws"), k=2)
 
     request = bailian.requests[-1]
     assert (request.method, request.path) == ("POST", f"/api/v1/indices/pipeline/{PIPELINE}/retrieve")
@@ -185,13 +191,13 @@ async def test_what_is_sent_to_a_knowledge_base(make: Make, bailian: BailianEmul
     assert request.headers["x-dashscope-workspace"] == "ws"
 
 
-async def test_the_id_of_a_named_knowledge_base_is_asked_for_once(
+async def test_the_id_of_a_named_knowledge_base_is_requested_once(
     make: Make, bailian: BailianEmulator
 ) -> None:
     retriever = make(pipeline_name=NAME)
     bailian.requests.clear()
 
-    await both_ways(retriever)
+    await invoke_and_ainvoke(retriever)
     await retriever.ainvoke(QUERY)
 
     paths = [request.path.rpartition("/")[2] for request in bailian.requests]
@@ -199,18 +205,22 @@ async def test_the_id_of_a_named_knowledge_base_is_asked_for_once(
 
 
 async def test_options_of_a_direct_search_take_effect(make: Make) -> None:
-    best, *others = await both_ways(make(pipeline_id=PIPELINE, rerank_top_n=20))
+    best, *rest_of_documents = await invoke_and_ainvoke(make(pipeline_id=PIPELINE, rerank_top_n=20))
 
-    assert len(others) > 5
-    least = best.metadata["score"]
-    assert await both_ways(make(pipeline_id=PIPELINE, rerank_min_score=least)) == [best]
-    named = {"doc_name": best.metadata["doc_name"]}
-    filtered = await both_ways(make(pipeline_id=PIPELINE, rerank_top_n=20, search_filters=[named]))
-    assert filtered == [d for d in (best, *others) if d.metadata["doc_name"] == named["doc_name"]]
-    nothing = {"dense_similarity_top_k": 0, "sparse_similarity_top_k": 0}
-    assert await both_ways(make(pipeline_id=PIPELINE), **nothing) == []
+    assert len(rest_of_documents) > 5
+    min_score = best.metadata["score"]
+    assert await invoke_and_ainvoke(make(pipeline_id=PIPELINE, rerank_min_score=min_score)) == [best]
+    doc_filter = {"doc_name": best.metadata["doc_name"]}
+    filtered = await invoke_and_ainvoke(
+        make(pipeline_id=PIPELINE, rerank_top_n=20, search_filters=[doc_filter])
+    )
+    assert filtered == [
+        d for d in (best, *rest_of_documents) if d.metadata["doc_name"] == doc_filter["doc_name"]
+    ]
+    no_candidates = {"dense_similarity_top_k": 0, "sparse_similarity_top_k": 0}
+    assert await invoke_and_ainvoke(make(pipeline_id=PIPELINE), **no_candidates) == []
     history = [{"role": "user", "content": "什么是滞报金？"}]
-    rewritten = await both_ways(
+    rewritten = await invoke_and_ainvoke(
         make(pipeline_id=PIPELINE, enable_rewrite=True), "它怎么计收？", query_history=history
     )
     assert "滞报金" in rewritten[0].page_content
@@ -221,23 +231,23 @@ async def test_tables_have_rows(make: Make, bailian: BailianEmulator) -> None:
     table = KnowledgeBase("茶价", rows=teas)
     bailian.add_knowledge_base(table)
 
-    asked = await both_ways(
+    from_app = await invoke_and_ainvoke(
         make(app_id=bailian.app_id),
         "龙井和寿眉的价格",
         rag_options=RagOptions(pipeline_ids=[table.pipeline_id], structured_filter={"价格": 90}),
     )
-    direct = await both_ways(make(pipeline_id=table.pipeline_id), "龙井和寿眉的价格")
+    direct = await invoke_and_ainvoke(make(pipeline_id=table.pipeline_id), "龙井和寿眉的价格")
 
-    assert [d.page_content for d in asked] == ["品种:寿眉\n价格:90"]
-    assert asked[0].metadata["doc_id"].startswith("table_")
-    assert "title" not in asked[0].metadata
+    assert [d.page_content for d in from_app] == ["品种:寿眉\n价格:90"]
+    assert from_app[0].metadata["doc_id"].startswith("table_")
+    assert "title" not in from_app[0].metadata
     assert {d.page_content for d in direct} == {"品种:龙井\n价格:380", "品种:寿眉\n价格:90"}
 
 
-async def test_no_hits_are_no_error(make: Make, bailian: BailianEmulator) -> None:
-    assert await both_ways(make(app_id=bailian.app_id), "zzz qqq") == []
-    assert await both_ways(make(app_id=bailian.app_id, wait_for_answer=True), "zzz qqq") == []
-    assert await both_ways(make(pipeline_id=PIPELINE), "zzz qqq") == []
+async def test_an_empty_result_is_no_error(make: Make, bailian: BailianEmulator) -> None:
+    assert await invoke_and_ainvoke(make(app_id=bailian.app_id), "zzz qqq") == []
+    assert await invoke_and_ainvoke(make(app_id=bailian.app_id, wait_for_answer=True), "zzz qqq") == []
+    assert await invoke_and_ainvoke(make(pipeline_id=PIPELINE), "zzz qqq") == []
 
 
 @pytest.mark.parametrize("fields", [{"app_id": "nowhere"}, {"pipeline_id": PIPELINE}])
@@ -260,7 +270,7 @@ async def test_an_unknown_knowledge_base_is_not_found(make: Make, fields: dict[s
         await make(**fields).ainvoke(QUERY)
 
 
-async def test_a_refusal_at_the_door_is_tried_again(make: Make, bailian: BailianEmulator) -> None:
+async def test_a_throttled_request_is_retried(make: Make, bailian: BailianEmulator) -> None:
     knowledge_bases = bailian.apps[bailian.app_id].knowledge_bases
     busy = ErrorReply.of("Throttling", headers={"retry-after": "0"}, times=1)
     app_id = bailian.add_app(App("busy", knowledge_bases=knowledge_bases, error=busy))
@@ -278,33 +288,33 @@ async def test_a_stream_that_breaks_before_the_documents_is_an_error(
     retriever = make(app_id=bailian.replay(sse(reply("茶")), abort=True))
 
     with pytest.raises(BailianStreamError) as caught:
-        await both_ways(retriever)
+        await invoke_and_ainvoke(retriever)
 
     assert caught.value.partial is not None
 
 
-async def test_a_stream_that_breaks_behind_the_documents_is_none(
+async def test_a_stream_that_breaks_after_the_documents_is_no_error(
     make: Make, bailian: BailianEmulator
 ) -> None:
     first = recording("retrieval-with-references.json")
     app_id = bailian.replay(sse(first.decode().replace('"stop"', '"null"')), abort=True)
 
-    assert len(await both_ways(make(app_id=app_id))) == 3
+    assert len(await invoke_and_ainvoke(make(app_id=app_id))) == 3
     with pytest.raises(BailianStreamError):
         await make(app_id=app_id, wait_for_answer=True).ainvoke(QUERY)
 
 
-async def test_many_searches_at_once_keep_apart(make: Make, bailian: BailianEmulator) -> None:
+async def test_concurrent_searches_do_not_mix(make: Make, bailian: BailianEmulator) -> None:
     queries = ["什么是滞报金？", "什么是保税？", "什么是查验？", "什么是放行？"] * 10
     retriever = make(app_id=bailian.app_id, k=1)
 
-    alone = {query: retriever.invoke(query) for query in set(queries)}
+    expected = {query: retriever.invoke(query) for query in set(queries)}
 
-    assert await retriever.abatch(queries) == [alone[query] for query in queries]
-    assert retriever.batch(queries) == [alone[query] for query in queries]
+    assert await retriever.abatch(queries) == [expected[query] for query in queries]
+    assert retriever.batch(queries) == [expected[query] for query in queries]
 
 
-def test_a_chat_model_lends_its_connection(
+def test_a_chat_model_passes_on_its_connection(
     make_model: Callable[..., Any], bailian: BailianEmulator
 ) -> None:
     retriever = BailianRetriever(model=make_model(history="session"), k=1)
@@ -353,29 +363,27 @@ def test_a_dump_has_no_secret(make: Make, bailian: BailianEmulator) -> None:
 
 
 def test_tokens_of_a_call_are_shown_nowhere(make: Make, bailian: BailianEmulator) -> None:
-    tokens = {"user_defined_tokens": {"tool": "planted"}}
+    biz_params = {"user_defined_tokens": {"tool": "planted"}}
 
-    bound = make(app_id=bailian.app_id).bind(biz_params=tokens)
+    bound = make(app_id=bailian.app_id).bind(biz_params=biz_params)
 
     assert "planted" not in repr(bound)
     assert bound.invoke(QUERY)
     assert "user_defined_tokens" in bailian.requests[-1].body["input"]["biz_params"]
 
 
-async def test_a_knowledge_base_that_is_made_anew_is_found_again(
-    make: Make, bailian: BailianEmulator
-) -> None:
+async def test_a_recreated_knowledge_base_is_found_again(make: Make, bailian: BailianEmulator) -> None:
     retriever = make(pipeline_name="新茶")
-    old = KnowledgeBase("新茶", rows=[{"品种": "龙井"}], pipeline_id="old")
-    bailian.add_knowledge_base(old)
-    assert await both_ways(retriever, "龙井")
+    old_knowledge_base = KnowledgeBase("新茶", rows=[{"品种": "龙井"}], pipeline_id="old")
+    bailian.add_knowledge_base(old_knowledge_base)
+    assert await invoke_and_ainvoke(retriever, "龙井")
 
-    bailian.knowledge_bases.remove(old)
+    bailian.knowledge_bases.remove(old_knowledge_base)
     bailian.add_knowledge_base(KnowledgeBase("新茶", rows=[{"品种": "龙井"}], pipeline_id="new"))
     with pytest.raises(BailianNotFoundError):
         await retriever.ainvoke("龙井")
 
-    (document,) = await both_ways(retriever, "龙井")
+    (document,) = await invoke_and_ainvoke(retriever, "龙井")
     assert document.metadata["pipeline_id"] == "new"
 
 

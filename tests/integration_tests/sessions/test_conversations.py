@@ -50,7 +50,7 @@ from langchain_bailian_app.errors import (
     BailianTimeoutError,
 )
 from langchain_bailian_app.sessions import BailianSessionWarning, InMemorySessionStore
-from tests.fixtures import merged
+from tests.fixtures import merge_chunks
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator, Sequence
@@ -60,12 +60,12 @@ if TYPE_CHECKING:
     from langchain_bailian_app import BailianAppChatModel
     from tests.clock import Clock
 
-    Way = Callable[[Any, list[BaseMessage], RunnableConfig], Any]
+    CallStyle = Callable[[Any, list[BaseMessage], RunnableConfig], Any]
 
 HOUR = 3600.0
 STOP = "完"
 ONE, TWO, THREE = HumanMessage("一"), HumanMessage("二"), HumanMessage("三")
-RULES = SystemMessage("简短。")
+SYSTEM = SystemMessage("简短。")
 IN_THREAD: RunnableConfig = {"configurable": {"thread_id": "t"}}
 
 warnings_allowed = pytest.mark.filterwarnings(
@@ -76,7 +76,7 @@ warnings_allowed = pytest.mark.filterwarnings(
 # -- the application, and what is asked of it ------------------------------------------------------
 
 
-class Witness:
+class EchoDigestApp:
     """Answers with a digest of all texts that it sees, in their order, and remembers them.
 
     A system text counts where it stands in front of the first prompt too; markers in the cloud's own
@@ -103,22 +103,22 @@ class Witness:
 def bailian(clock: Clock) -> Iterator[BailianEmulator]:
     """Run an emulator for one test: its switches are turned."""
     with BailianEmulator(seed_apps=False, clock=clock) as emulator:
-        emulator.add_app(App("witness", app_id="witness", answer=Witness()))
+        emulator.add_app(App("digest", app_id="digest", answer=EchoDigestApp()))
         yield emulator
 
 
 @pytest.fixture
 def app(bailian: BailianEmulator) -> App:
-    return bailian.apps["witness"]
+    return bailian.apps["digest"]
 
 
 @pytest.fixture
 def make(make_model: Callable[..., BailianAppChatModel]) -> Callable[..., BailianAppChatModel]:
-    """Return a function that makes models of the witness, with a store of their own."""
+    """Return a function that makes models of the digest application, with a store of their own."""
 
-    def make(app_id: str = "witness", **fields: Any) -> BailianAppChatModel:
-        given = {"history": "session", "session_store": InMemorySessionStore()} | fields
-        return make_model(app_id, **given)
+    def make(app_id: str = "digest", **fields: Any) -> BailianAppChatModel:
+        values = {"history": "session", "session_store": InMemorySessionStore()} | fields
+        return make_model(app_id, **values)
 
     return make
 
@@ -128,15 +128,17 @@ def model(make: Callable[..., BailianAppChatModel]) -> BailianAppChatModel:
     return make()
 
 
-def alone(model: BailianAppChatModel, messages: Sequence[BaseMessage]) -> str:
+def answer_transcript(model: BailianAppChatModel, messages: Sequence[BaseMessage]) -> str:
     """Return the answer that depends on nothing but the messages."""
     return model.invoke(list(messages), history="messages").text
 
 
-def check(model: BailianAppChatModel, messages: Sequence[BaseMessage], **keywords: Any) -> AIMessage:
+def check_answer(
+    model: BailianAppChatModel, messages: Sequence[BaseMessage], **kwargs: Any
+) -> AIMessage:
     """Ask, and hold that the answer is that of the messages."""
-    answer = model.invoke(list(messages), **keywords)
-    assert answer.text == alone(model, messages)
+    answer = model.invoke(list(messages), **kwargs)
+    assert answer.text == answer_transcript(model, messages)
     return answer
 
 
@@ -151,16 +153,16 @@ def converse(
     return messages
 
 
-def inputs(bailian: BailianEmulator, since: int = 0) -> list[dict[str, Any]]:
+def request_inputs(bailian: BailianEmulator, since: int = 0) -> list[dict[str, Any]]:
     """Return what was asked in the requests so far, or since one of them."""
     return [request.body["input"] for request in bailian.requests[since:]]
 
 
-def session_of(answer: BaseMessage) -> str:
+def get_session_id(answer: BaseMessage) -> str:
     return str(answer.response_metadata["session_id"])
 
 
-def aged(messages: Sequence[BaseMessage], seconds: float) -> list[BaseMessage]:
+def age_messages(messages: Sequence[BaseMessage], seconds: float) -> list[BaseMessage]:
     """Return messages whose answers came this much earlier."""
     changed = []
     for message in messages:
@@ -171,31 +173,31 @@ def aged(messages: Sequence[BaseMessage], seconds: float) -> list[BaseMessage]:
     return changed
 
 
-# -- every way of calling --------------------------------------------------------------------------
+# -- every call style ------------------------------------------------------------------------------
 
 
-def graph_of(
-    model: Any, own: RunnableConfig | None = None, checkpointer: InMemorySaver | None = None
+def build_graph(
+    model: Any, node_config: RunnableConfig | None = None, checkpointer: InMemorySaver | None = None
 ) -> Any:
     """Return a graph of one node that asks the model, maybe with a config of its own."""
     graph = StateGraph(MessagesState)
-    graph.add_node("ask", lambda state: {"messages": [model.invoke(state["messages"], own)]})
+    graph.add_node("ask", lambda state: {"messages": [model.invoke(state["messages"], node_config)]})
     graph.add_edge(START, "ask")
     return graph.compile(checkpointer=checkpointer)
 
 
-def in_graph(model: Any, messages: list[BaseMessage], config: RunnableConfig) -> BaseMessage:
-    return graph_of(model).invoke({"messages": messages}, config)["messages"][-1]
+def invoke_in_graph(model: Any, messages: list[BaseMessage], config: RunnableConfig) -> BaseMessage:
+    return build_graph(model).invoke({"messages": messages}, config)["messages"][-1]
 
 
-def in_graph_with_own_config(
+def invoke_in_graph_with_own_config(
     model: Any, messages: list[BaseMessage], config: RunnableConfig
 ) -> BaseMessage:
     outer: RunnableConfig = {"configurable": {"thread_id": "of the graph"}}
-    return graph_of(model, config).invoke({"messages": messages}, outer)["messages"][-1]
+    return build_graph(model, config).invoke({"messages": messages}, outer)["messages"][-1]
 
 
-async def in_async_graph(model: Any, messages: list[BaseMessage], config: RunnableConfig) -> Any:
+async def ainvoke_in_graph(model: Any, messages: list[BaseMessage], config: RunnableConfig) -> Any:
     async def ask(state: MessagesState) -> dict[str, Any]:
         return {"messages": [await model.ainvoke(state["messages"])]}
 
@@ -205,81 +207,84 @@ async def in_async_graph(model: Any, messages: list[BaseMessage], config: Runnab
     return (await graph.compile().ainvoke({"messages": messages}, config))["messages"][-1]
 
 
-def in_lambda(model: Any, messages: list[BaseMessage], config: RunnableConfig) -> BaseMessage:
+def invoke_in_lambda(model: Any, messages: list[BaseMessage], config: RunnableConfig) -> BaseMessage:
     return RunnableLambda(lambda _: model.invoke(messages)).invoke("?", config)
 
 
-def in_lambda_with_own_config(
+def invoke_in_lambda_with_own_config(
     model: Any, messages: list[BaseMessage], config: RunnableConfig
 ) -> BaseMessage:
     outer: RunnableConfig = {"configurable": {"thread_id": "of the lambda"}}
     return RunnableLambda(lambda _: model.invoke(messages, config)).invoke("?", outer)
 
 
-def in_chain(model: Any, messages: list[BaseMessage], config: RunnableConfig) -> BaseMessage:
+def invoke_chain(model: Any, messages: list[BaseMessage], config: RunnableConfig) -> BaseMessage:
     prompt = ChatPromptTemplate([MessagesPlaceholder("messages")])
     return (prompt | model).invoke({"messages": messages}, config)
 
 
-def in_streamed_chain(model: Any, messages: list[BaseMessage], config: RunnableConfig) -> BaseMessage:
-    return merged(list((RunnableLambda(lambda x: x) | model).stream(messages, config)))
+def stream_chain(model: Any, messages: list[BaseMessage], config: RunnableConfig) -> BaseMessage:
+    return merge_chunks(list((RunnableLambda(lambda x: x) | model).stream(messages, config)))
 
 
-def in_batch(model: Any, messages: list[BaseMessage], config: RunnableConfig) -> BaseMessage:
-    others = [{"configurable": {"thread_id": str(uuid4())}} for _ in range(2)]
+def invoke_in_batch(model: Any, messages: list[BaseMessage], config: RunnableConfig) -> BaseMessage:
+    other_configs = [{"configurable": {"thread_id": str(uuid4())}} for _ in range(2)]
     return model.batch(
-        [[HumanMessage("别的")], messages, [HumanMessage("还有")]], [others[0], config, others[1]]
+        [[HumanMessage("别的")], messages, [HumanMessage("还有")]],
+        [other_configs[0], config, other_configs[1]],
     )[1]
 
 
-async def astreamed(model: Any, messages: list[BaseMessage], config: RunnableConfig) -> BaseMessage:
-    return merged([chunk async for chunk in model.astream(messages, config)])
+async def astream_merged(
+    model: Any, messages: list[BaseMessage], config: RunnableConfig
+) -> BaseMessage:
+    return merge_chunks([chunk async for chunk in model.astream(messages, config)])
 
 
-async def events_v2(model: Any, messages: list[BaseMessage], config: RunnableConfig) -> Any:
+async def astream_events_v2(model: Any, messages: list[BaseMessage], config: RunnableConfig) -> Any:
     events = [event async for event in model.astream_events(messages, config, version="v2")]
     return events[-1]["data"]["output"]
 
 
-async def events_v3(model: Any, messages: list[BaseMessage], config: RunnableConfig) -> Any:
+async def astream_events_v3(model: Any, messages: list[BaseMessage], config: RunnableConfig) -> Any:
     return await (await model.astream_events(messages, config, version="v3")).output
 
 
-async def abatched(model: Any, messages: list[BaseMessage], config: RunnableConfig) -> Any:
+async def abatch_one(model: Any, messages: list[BaseMessage], config: RunnableConfig) -> Any:
     return (await model.abatch([messages], [config]))[0]
 
 
-def by_agent(model: Any, messages: list[BaseMessage], config: RunnableConfig) -> BaseMessage:
+def invoke_agent(model: Any, messages: list[BaseMessage], config: RunnableConfig) -> BaseMessage:
     return create_agent(model, tools=[]).invoke({"messages": messages}, config)["messages"][-1]
 
 
-def by_streamed_agent(model: Any, messages: list[BaseMessage], config: RunnableConfig) -> Any:
+def stream_agent(model: Any, messages: list[BaseMessage], config: RunnableConfig) -> Any:
     agent = create_agent(model, tools=[])
     states = agent.stream({"messages": messages}, config, stream_mode=["messages", "values"])
     return [state for mode, state in states if mode == "values"][-1]["messages"][-1]
 
 
-WAYS: dict[str, Way] = {
+CALL_STYLES: dict[str, CallStyle] = {
     "invoke": lambda model, messages, config: model.invoke(messages, config),
     "ainvoke": lambda model, messages, config: model.ainvoke(messages, config),
-    "batch": in_batch,
-    "abatch": abatched,
+    "batch": invoke_in_batch,
+    "abatch": abatch_one,
     "with_config": lambda model, messages, config: model.with_config(config).invoke(messages),
     "bind": lambda model, messages, config: model.bind(temperature=0.5).invoke(messages, config),
-    "chain": in_chain,
-    "streamed chain": in_streamed_chain,
-    "lambda": in_lambda,
-    "lambda with own config": in_lambda_with_own_config,
-    "graph": in_graph,
-    "async graph": in_async_graph,
-    "graph with own config": in_graph_with_own_config,
-    "agent": by_agent,
-    "streamed agent": by_streamed_agent,
-    "stream": lambda model, messages, config: merged(list(model.stream(messages, config))),
-    "astream": astreamed,
-    "events v2": events_v2,
+    "chain": invoke_chain,
+    "streamed chain": stream_chain,
+    "lambda": invoke_in_lambda,
+    "lambda with own config": invoke_in_lambda_with_own_config,
+    "graph": invoke_in_graph,
+    "async graph": ainvoke_in_graph,
+    "graph with own config": invoke_in_graph_with_own_config,
+    "agent": invoke_agent,
+    "streamed agent": stream_agent,
+    "stream": lambda model, messages, config: merge_chunks(list(model.stream(messages, config))),
+    "astream": astream_merged,
+    "events v2": astream_events_v2,
     "events v3": lambda m, messages, config: m.stream_events(messages, config, version="v3").output,
-    "async events v3": events_v3,
+    "async events v3": astream_events_v3,
     "streaming=False": lambda m, messages, config: m.invoke(messages, config, streaming=False),
     "output v1": lambda model, messages, config: model.model_copy(
         update={"output_version": "v1"}
@@ -287,8 +292,10 @@ WAYS: dict[str, Way] = {
 }
 
 
-async def asked(way: str, model: Any, messages: list[BaseMessage], config: RunnableConfig) -> AIMessage:
-    answer = WAYS[way](model, messages, config)
+async def call_model(
+    style: str, model: Any, messages: list[BaseMessage], config: RunnableConfig
+) -> AIMessage:
+    answer = CALL_STYLES[style](model, messages, config)
     if inspect.isawaitable(answer):
         answer = await answer
     assert isinstance(answer, AIMessage)
@@ -296,72 +303,72 @@ async def asked(way: str, model: Any, messages: list[BaseMessage], config: Runna
 
 
 def check_second_turn(
-    bailian: BailianEmulator, messages: list[BaseMessage], second: AIMessage, keeper: str
+    bailian: BailianEmulator, messages: list[BaseMessage], second: AIMessage, history: str
 ) -> None:
-    session_id = session_of(messages[1])
-    alone_in_session = {"prompt": "二", "session_id": session_id}
-    named = [given for given in inputs(bailian) if given.get("session_id")]
+    session_id = get_session_id(messages[1])
+    expected = {"prompt": "二", "session_id": session_id}
+    session_inputs = [
+        request_input for request_input in request_inputs(bailian) if request_input.get("session_id")
+    ]
 
-    assert named == [alone_in_session]
+    assert session_inputs == [expected]
     assert [r.prompt for r in bailian.session(session_id)] == ["一", "二"]
-    assert session_of(second) == session_id
-    assert second.response_metadata["history"] == keeper
+    assert get_session_id(second) == session_id
+    assert second.response_metadata["history"] == history
 
 
-@pytest.mark.parametrize("way", WAYS)
-async def test_the_second_question_goes_alone_into_the_session(
-    bailian: BailianEmulator, model: BailianAppChatModel, way: str
+@pytest.mark.parametrize("style", CALL_STYLES)
+async def test_only_the_second_question_is_sent_to_the_session(
+    bailian: BailianEmulator, model: BailianAppChatModel, style: str
 ) -> None:
-    first = await asked(way, model, [ONE], IN_THREAD)
+    first = await call_model(style, model, [ONE], IN_THREAD)
     messages = [ONE, first, TWO]
-    second = await asked(way, model, messages, IN_THREAD)
+    second = await call_model(style, model, messages, IN_THREAD)
 
     check_second_turn(bailian, messages, second, "session")
     assert first.response_metadata["session_turn"] == 1
     assert second.response_metadata["session_turn"] == 2
-    assert second.text == alone(model, messages)
+    assert second.text == answer_transcript(model, messages)
 
 
-@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("style", CALL_STYLES)
 async def test_a_thread_needs_no_messages_but_the_new_one(
-    bailian: BailianEmulator, make: Callable[..., BailianAppChatModel], way: str
+    bailian: BailianEmulator, make: Callable[..., BailianAppChatModel], style: str
 ) -> None:
     model = make(history="thread")
-    first = await asked(way, model, [ONE], IN_THREAD)
-    second = await asked(way, model, [TWO], IN_THREAD)
+    first = await call_model(style, model, [ONE], IN_THREAD)
+    second = await call_model(style, model, [TWO], IN_THREAD)
 
     check_second_turn(bailian, [ONE, first, TWO], second, "thread")
-    assert second.text == alone(model, [ONE, first, TWO])
+    assert second.text == answer_transcript(model, [ONE, first, TWO])
     assert "session_digest" not in second.response_metadata
 
 
-@pytest.mark.parametrize("asynchronous", [False, True])
-@pytest.mark.parametrize(
-    "keywords", [{"history": "session"}, {"history": "thread", "session_key": "k"}]
-)
+@pytest.mark.parametrize("use_async", [False, True])
+@pytest.mark.parametrize("kwargs", [{"history": "session"}, {"history": "thread", "session_key": "k"}])
 async def test_generate_uses_messages_and_keywords(
     bailian: BailianEmulator,
     make: Callable[..., BailianAppChatModel],
-    keywords: dict[str, Any],
+    kwargs: dict[str, Any],
     *,
-    asynchronous: bool,
+    use_async: bool,
 ) -> None:
     model = make(history="messages")
 
-    async def generated(messages: list[BaseMessage]) -> BaseMessage:
-        if asynchronous:
-            result = await model.agenerate([messages], **keywords)
+    async def generate(messages: list[BaseMessage]) -> BaseMessage:
+        if use_async:
+            result = await model.agenerate([messages], **kwargs)
         else:
-            result = model.generate([messages], **keywords)
+            result = model.generate([messages], **kwargs)
         return result.generations[0][0].message
 
-    first = await generated([ONE])
+    first = await generate([ONE])
     messages = [ONE, first, TWO]
-    second = await generated(messages)
+    second = await generate(messages)
 
     assert isinstance(second, AIMessage)
-    check_second_turn(bailian, messages, second, keywords["history"])
-    assert second.text == alone(model, messages)
+    check_second_turn(bailian, messages, second, kwargs["history"])
+    assert second.text == answer_transcript(model, messages)
 
 
 def test_generate_never_reads_the_config_around_it(
@@ -371,7 +378,7 @@ def test_generate_never_reads_the_config_around_it(
     model, threaded = make(), make(history="thread")
     RunnableLambda(lambda _: model.generate([[ONE]]).generations[0][0].text).invoke("?", config)
 
-    assert inputs(bailian) == [{"prompt": "一"}]
+    assert request_inputs(bailian) == [{"prompt": "一"}]
     with pytest.raises(ValueError, match="session_key"):
         RunnableLambda(lambda _: threaded.generate([[ONE]])).invoke("?", config)
 
@@ -381,11 +388,11 @@ def test_history_is_chosen_by_keyword_bind_or_field(
     bailian: BailianEmulator, make: Callable[..., BailianAppChatModel], by: str
 ) -> None:
     model: Any = make(history="session" if by == "field" else "messages")
-    keywords = {"history": "session"} if by == "keyword" else {}
+    kwargs = {"history": "session"} if by == "keyword" else {}
     if by == "bind":
         model = model.bind(history="session")
-    first = model.invoke([ONE], **keywords)
-    second = model.invoke([ONE, first, TWO], **keywords)
+    first = model.invoke([ONE], **kwargs)
+    second = model.invoke([ONE, first, TWO], **kwargs)
 
     check_second_turn(bailian, [ONE, first, TWO], second, "session")
 
@@ -395,20 +402,20 @@ def test_history_is_chosen_by_keyword_bind_or_field(
 def test_a_runnable_with_message_history_keeps_its_own_session_id(
     bailian: BailianEmulator, make: Callable[..., BailianAppChatModel], history: str
 ) -> None:
-    kept = InMemoryChatMessageHistory()
+    chat_history = InMemoryChatMessageHistory()
     model = make(history=history)
-    runnable = RunnableWithMessageHistory(model, lambda _: kept)
+    runnable = RunnableWithMessageHistory(model, lambda _: chat_history)
     config: RunnableConfig = {"configurable": {"session_id": "theirs", "thread_id": "t"}}
     for question in (ONE, TWO, THREE):
         runnable.invoke([question], config)
 
-    session_id = session_of(kept.messages[1])
-    assert inputs(bailian) == [
+    session_id = get_session_id(chat_history.messages[1])
+    assert request_inputs(bailian) == [
         {"prompt": "一"},
         {"prompt": "二", "session_id": session_id},
         {"prompt": "三", "session_id": session_id},
     ]
-    assert kept.messages[-1].text == alone(model, kept.messages[:-1])
+    assert chat_history.messages[-1].text == answer_transcript(model, chat_history.messages[:-1])
 
 
 def test_models_without_a_store_share_one(
@@ -443,133 +450,170 @@ def test_two_nodes_of_one_thread_never_see_each_other(
     for question in "一二三":
         state = compiled.invoke({"question": question}, IN_THREAD)
 
-    held = [[r.prompt for r in rounds] for rounds in bailian.sessions().values()]
-    assert sorted(held) == [[f"{side}: {q}" for q in "一二三"] for side in ("left", "right")]
+    stored = [[r.prompt for r in rounds] for rounds in bailian.sessions().values()]
+    assert sorted(stored) == [[f"{side}: {q}" for q in "一二三"] for side in ("left", "right")]
     for side in ("left", "right"):
-        assert state[side][-1].text == alone(model, state[side][:-1])
+        assert state[side][-1].text == answer_transcript(model, state[side][:-1])
 
 
 # -- forks -----------------------------------------------------------------------------------------
 
 
-def edited(message: BaseMessage, text: str) -> BaseMessage:
+def edit_message(message: BaseMessage, text: str) -> BaseMessage:
     """Return a message as `PIIMiddleware` leaves it: a copy under the same id."""
     return message.model_copy(update={"content": text})
 
 
-def trimmed(messages: list[BaseMessage]) -> list[BaseMessage]:
+def trim_conversation(messages: list[BaseMessage]) -> list[BaseMessage]:
     return trim_messages(messages, max_tokens=3, token_counter=len, start_on="human")
 
 
 # What is asked next, given a conversation of a system message and three turns.
 FORKS: dict[str, Callable[[list[BaseMessage]], list[BaseMessage]]] = {
-    "continued": lambda said: [*said, HumanMessage("四")],
-    "from the first turn": lambda said: [*said[:3], HumanMessage("四")],
-    "from the second turn": lambda said: [*said[:5], HumanMessage("四")],
-    "from nothing": lambda said: [*said[:1], HumanMessage("四")],
-    "regenerated": lambda said: said[:-1],
-    "first regenerated": lambda said: said[:2],
-    "last question edited": lambda said: [*said[:-2], edited(said[-2], "参")],
-    "first question edited": lambda said: [*said[:1], edited(said[1], "壹"), *said[2:], TWO],
-    "first answer edited": lambda said: [*said[:2], edited(said[2], "答"), *said[3:], TWO],
-    "last answer edited": lambda said: [*said[:-1], edited(said[-1], "答"), TWO],
-    "answer's form changed": lambda said: [
-        *said[:-1],
-        said[-1].model_copy(update={"content": [{"type": "text", "text": said[-1].text}]}),
+    "continued": lambda messages: [*messages, HumanMessage("四")],
+    "from the first turn": lambda messages: [*messages[:3], HumanMessage("四")],
+    "from the second turn": lambda messages: [*messages[:5], HumanMessage("四")],
+    "from nothing": lambda messages: [*messages[:1], HumanMessage("四")],
+    "regenerated": lambda messages: messages[:-1],
+    "first regenerated": lambda messages: messages[:2],
+    "last question edited": lambda messages: [
+        *messages[:-2],
+        edit_message(messages[-2], "参"),
+    ],
+    "first question edited": lambda messages: [
+        *messages[:1],
+        edit_message(messages[1], "壹"),
+        *messages[2:],
         TWO,
     ],
-    "system message changed": lambda said: [SystemMessage("详细。"), *said[1:], TWO],
-    "system message left out": lambda said: [*said[1:], TWO],
-    "another system message": lambda said: [*said, SystemMessage("用英文。"), TWO],
-    "trimmed": lambda said: trimmed([*said, TWO]),
-    "middle left out": lambda said: [*said[:1], *said[3:], TWO],
-    "summarised": lambda said: [SystemMessage("摘要：一、二。"), *said[-2:], TWO],
-    "summarised in a question": lambda said: [HumanMessage("摘要"), AIMessage("好"), *said[-2:], TWO],
-    "two questions": lambda said: [*said, TWO, THREE],
-    "answer of somebody else": lambda said: [*said, TWO, AIMessage("别人的"), THREE],
-    "answers swapped": lambda said: [*said[:2], said[4], said[3], said[2], *said[5:], TWO],
+    "first answer edited": lambda messages: [
+        *messages[:2],
+        edit_message(messages[2], "答"),
+        *messages[3:],
+        TWO,
+    ],
+    "last answer edited": lambda messages: [
+        *messages[:-1],
+        edit_message(messages[-1], "答"),
+        TWO,
+    ],
+    "answer's form changed": lambda messages: [
+        *messages[:-1],
+        messages[-1].model_copy(update={"content": [{"type": "text", "text": messages[-1].text}]}),
+        TWO,
+    ],
+    "system message changed": lambda messages: [SystemMessage("详细。"), *messages[1:], TWO],
+    "system message left out": lambda messages: [*messages[1:], TWO],
+    "another system message": lambda messages: [*messages, SystemMessage("用英文。"), TWO],
+    "trimmed": lambda messages: trim_conversation([*messages, TWO]),
+    "middle left out": lambda messages: [*messages[:1], *messages[3:], TWO],
+    "summarised": lambda messages: [SystemMessage("摘要：一、二。"), *messages[-2:], TWO],
+    "summarised in a question": lambda messages: [
+        HumanMessage("摘要"),
+        AIMessage("好"),
+        *messages[-2:],
+        TWO,
+    ],
+    "two questions": lambda messages: [*messages, TWO, THREE],
+    "answer of somebody else": lambda messages: [*messages, TWO, AIMessage("别人的"), THREE],
+    "answers swapped": lambda messages: [
+        *messages[:2],
+        messages[4],
+        messages[3],
+        messages[2],
+        *messages[5:],
+        TWO,
+    ],
 }
 
 
 @warnings_allowed
 @pytest.mark.parametrize("fork", FORKS)
-def test_a_fork_depends_on_its_messages_and_so_does_the_line_it_left(
+def test_a_fork_and_its_original_depend_on_their_own_messages(
     bailian: BailianEmulator, model: BailianAppChatModel, fork: str
 ) -> None:
-    said = converse(model, "一", "二", "三", after=[RULES])
-    line = FORKS[fork](said)
-    line.append(check(model, line))
-    said = [*said, HumanMessage("五"), check(model, [*said, HumanMessage("五")])]
-    check(model, [*line, HumanMessage("六")])
-    check(model, [*said, HumanMessage("七")])
+    conversation = converse(model, "一", "二", "三", after=[SYSTEM])
+    branch = FORKS[fork](conversation)
+    branch.append(check_answer(model, branch))
+    conversation = [
+        *conversation,
+        HumanMessage("五"),
+        check_answer(model, [*conversation, HumanMessage("五")]),
+    ]
+    check_answer(model, [*branch, HumanMessage("六")])
+    check_answer(model, [*conversation, HumanMessage("七")])
 
 
 @warnings_allowed
-def test_a_fork_takes_nothing_from_the_line_it_left(
+def test_a_fork_takes_nothing_from_its_original(
     bailian: BailianEmulator, model: BailianAppChatModel
 ) -> None:
-    said = converse(model, "一", "二")
-    fork = converse(model, "叉", after=said[:2])
-    last = converse(model, "三", after=said)[-1]
+    conversation = converse(model, "一", "二")
+    fork = converse(model, "叉", after=conversation[:2])
+    last = converse(model, "三", after=conversation)[-1]
 
     assert fork[-1].response_metadata["history"] == "replayed"
-    assert [r.prompt for r in bailian.session(session_of(last))] == ["一", "二", "三"]
+    assert [r.prompt for r in bailian.session(get_session_id(last))] == ["一", "二", "三"]
 
 
 @warnings_allowed
-@pytest.mark.parametrize("place", ["app", "host", "workspace"])
-def test_another_place_is_told_everything(
-    bailian: BailianEmulator, make: Callable[..., BailianAppChatModel], app: App, place: str
+@pytest.mark.parametrize("scope", ["app", "host", "workspace"])
+def test_another_scope_gets_all_messages(
+    bailian: BailianEmulator, make: Callable[..., BailianAppChatModel], app: App, scope: str
 ) -> None:
     store = InMemorySessionStore(trust_unknown=True)
-    here = make(session_store=store)
-    with BailianEmulator(api_key="sk-other") as other:
-        other.add_app(App("witness", app_id="witness", answer=app.answer))
+    model = make(session_store=store)
+    with BailianEmulator(api_key="sk-other") as other_bailian:
+        other_bailian.add_app(App("digest", app_id="digest", answer=app.answer))
         bailian.add_app(App("other", app_id="other", answer=app.answer))
-        there = {
+        other_model = {
             "app": lambda: make("other", session_store=store),
-            "host": lambda: make(session_store=store, base_url=other.base_url, api_key=other.api_key),
+            "host": lambda: make(
+                session_store=store, base_url=other_bailian.base_url, api_key=other_bailian.api_key
+            ),
             "workspace": lambda: make(session_store=store, workspace="ws"),
-        }[place]()
-        said = converse(here, "一", "二")
+        }[scope]()
+        conversation = converse(model, "一", "二")
         since = len(bailian.requests)
-        said += [THREE, check(there, [*said, THREE])]
-        assert not any("session_id" in given for given in inputs(bailian, since))
-        assert not any("session_id" in given for given in inputs(other))
-        check(here, [*said, HumanMessage("四")])
+        conversation += [THREE, check_answer(other_model, [*conversation, THREE])]
+        assert not any(
+            "session_id" in request_input for request_input in request_inputs(bailian, since)
+        )
+        assert not any("session_id" in request_input for request_input in request_inputs(other_bailian))
+        check_answer(model, [*conversation, HumanMessage("四")])
 
 
 @warnings_allowed
-@pytest.mark.parametrize("asynchronous", [False, True])
-async def test_of_a_batch_of_continuations_one_continues_and_all_are_right(
-    bailian: BailianEmulator, model: BailianAppChatModel, app: App, *, asynchronous: bool
+@pytest.mark.parametrize("use_async", [False, True])
+async def test_one_of_a_batch_of_continuations_continues_and_all_are_right(
+    bailian: BailianEmulator, model: BailianAppChatModel, app: App, *, use_async: bool
 ) -> None:
-    said = converse(model, "一")
+    conversation = converse(model, "一")
     app.pace = 0.002
-    batch = [[*said, HumanMessage(str(number))] for number in range(10)]
-    answers = await model.abatch(batch) if asynchronous else model.batch(batch)
+    batch = [[*conversation, HumanMessage(str(number))] for number in range(10)]
+    answers = await model.abatch(batch) if use_async else model.batch(batch)
 
-    assert sum("session_id" in given for given in inputs(bailian)) == 1
-    assert [a.text for a in answers] == [alone(model, messages) for messages in batch]
-    keepers = sorted(answer.response_metadata["history"] for answer in answers)
-    assert keepers == ["replayed"] * 9 + ["session"]
+    assert sum("session_id" in request_input for request_input in request_inputs(bailian)) == 1
+    assert [a.text for a in answers] == [answer_transcript(model, messages) for messages in batch]
+    histories = sorted(answer.response_metadata["history"] for answer in answers)
+    assert histories == ["replayed"] * 9 + ["session"]
     for messages, answer in zip(batch, answers, strict=True):
-        check(model, [*messages, answer, HumanMessage("又")])
+        check_answer(model, [*messages, answer, HumanMessage("又")])
 
 
 @warnings_allowed
-def test_time_travel_in_a_graph_depends_on_the_state_travelled_to(
+def test_time_travel_in_a_graph_depends_on_the_target_state(
     bailian: BailianEmulator, model: BailianAppChatModel
 ) -> None:
-    graph = graph_of(model, checkpointer=InMemorySaver())
+    graph = build_graph(model, checkpointer=InMemorySaver())
 
-    def run(given: Any, config: RunnableConfig) -> None:
-        messages = graph.invoke(given, config)["messages"]
-        assert messages[-1].text == alone(model, messages[:-1])
+    def run(graph_input: Any, config: RunnableConfig) -> None:
+        messages = graph.invoke(graph_input, config)["messages"]
+        assert messages[-1].text == answer_transcript(model, messages[:-1])
 
     for question in "一二三":
         run({"messages": [HumanMessage(question)]}, IN_THREAD)
-    assert sum("session_id" in given for given in inputs(bailian)) == 2
+    assert sum("session_id" in request_input for request_input in request_inputs(bailian)) == 2
 
     past = list(graph.get_state_history(IN_THREAD))
     assert {len(state.values.get("messages", [])) for state in past} >= {2, 4, 6}
@@ -582,54 +626,58 @@ def test_time_travel_in_a_graph_depends_on_the_state_travelled_to(
 
     # An edit of an earlier question, under its id.
     question = past[0].values["messages"][0]
-    changed = graph.update_state(past[0].config, {"messages": [edited(question, "壹")]})
+    changed = graph.update_state(past[0].config, {"messages": [edit_message(question, "壹")]})
     run({"messages": [HumanMessage("改后")]}, changed)
 
 
-# -- broken off ------------------------------------------------------------------------------------
+# -- interruptions ---------------------------------------------------------------------------------
 
 
-def broken_by_break(model: BailianAppChatModel, messages: list[BaseMessage], app: App) -> None:
+def interrupt_by_break(model: BailianAppChatModel, messages: list[BaseMessage], app: App) -> None:
     for _ in model.stream(messages):
         break
 
 
-def broken_by_close(model: BailianAppChatModel, messages: list[BaseMessage], app: App) -> None:
+def interrupt_by_close(model: BailianAppChatModel, messages: list[BaseMessage], app: App) -> None:
     chunks = model.stream(messages)
     next(chunks)
     next(chunks)
     chunks.close()
 
 
-async def broken_by_async_break(
+async def interrupt_by_async_break(
     model: BailianAppChatModel, messages: list[BaseMessage], app: App
 ) -> None:
     async for _ in model.astream(messages):
         break
 
 
-async def broken_by_aclose(model: BailianAppChatModel, messages: list[BaseMessage], app: App) -> None:
+async def interrupt_by_aclose(
+    model: BailianAppChatModel, messages: list[BaseMessage], app: App
+) -> None:
     chunks = model.astream(messages)
     await anext(chunks)
     await chunks.aclose()
 
 
-def broken_by_stop(model: BailianAppChatModel, messages: list[BaseMessage], app: App) -> None:
+def interrupt_by_stop(model: BailianAppChatModel, messages: list[BaseMessage], app: App) -> None:
     assert STOP not in model.invoke(messages, stop=[STOP]).text
 
 
-def broken_by_stop_in_stream(model: BailianAppChatModel, messages: list[BaseMessage], app: App) -> None:
-    assert STOP not in merged(list(model.stream(messages, stop=[STOP]))).text
+def interrupt_by_stop_in_stream(
+    model: BailianAppChatModel, messages: list[BaseMessage], app: App
+) -> None:
+    assert STOP not in merge_chunks(list(model.stream(messages, stop=[STOP]))).text
 
 
-def broken_by_timeout(model: BailianAppChatModel, messages: list[BaseMessage], app: App) -> None:
+def interrupt_by_timeout(model: BailianAppChatModel, messages: list[BaseMessage], app: App) -> None:
     app.stall_after = 3
     with pytest.raises(BailianTimeoutError):
         model.model_copy(update={"total_timeout": 0.3}).invoke(messages)
     app.stall_after = None
 
 
-async def broken_by_async_timeout(
+async def interrupt_by_async_timeout(
     model: BailianAppChatModel, messages: list[BaseMessage], app: App
 ) -> None:
     app.stall_after = 3
@@ -638,39 +686,39 @@ async def broken_by_async_timeout(
     app.stall_after = None
 
 
-async def broken_by_cancellation(
+async def interrupt_by_cancellation(
     model: BailianAppChatModel, messages: list[BaseMessage], app: App
 ) -> None:
     app.stall_after = 3
-    witness = app.answer
-    assert isinstance(witness, Witness)
-    begun, loop = asyncio.Event(), asyncio.get_running_loop()
+    digest_app = app.answer
+    assert isinstance(digest_app, EchoDigestApp)
+    started, loop = asyncio.Event(), asyncio.get_running_loop()
 
-    def begins(turn: Turn) -> Reply:
-        loop.call_soon_threadsafe(begun.set)
-        return witness(turn)
+    def answer_and_signal(turn: Turn) -> Reply:
+        loop.call_soon_threadsafe(started.set)
+        return digest_app(turn)
 
-    app.answer = begins
+    app.answer = answer_and_signal
     task = asyncio.create_task(model.ainvoke(messages))
-    await begun.wait()
+    await started.wait()
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
-    app.stall_after, app.answer = None, witness
+    app.stall_after, app.answer = None, digest_app
 
 
-def broken_by_a_fault(name: str) -> Callable[..., None]:
-    def breaks(model: BailianAppChatModel, messages: list[BaseMessage], app: App) -> None:
+def interrupt_by_fault(name: str) -> Callable[..., None]:
+    def interrupt_call(model: BailianAppChatModel, messages: list[BaseMessage], app: App) -> None:
         app.faults = Faults.always(name)
         with pytest.raises(BailianError) as caught:
             model.invoke(messages)
         assert not caught.value.is_retryable
         app.faults = None
 
-    return breaks
+    return interrupt_call
 
 
-def broken_by_an_error_in_the_stream(
+def interrupt_by_stream_error(
     model: BailianAppChatModel, messages: list[BaseMessage], app: App
 ) -> None:
     app.error = ErrorReply.of("Throttling.RateQuota", times=1, in_stream_after=2)
@@ -678,33 +726,35 @@ def broken_by_an_error_in_the_stream(
         model.invoke(messages)
 
 
-def broken_by_a_failing_handler(
+def interrupt_by_failing_consumer(
     model: BailianAppChatModel, messages: list[BaseMessage], app: App
 ) -> None:
-    def fails(chunks: Iterator[Any]) -> Iterator[Any]:
+    def consume_and_fail(chunks: Iterator[Any]) -> Iterator[Any]:
         next(chunks)
         message = "the caller's own mistake"
         raise RuntimeError(message)
         yield
 
     with pytest.raises(RuntimeError):
-        list(fails(model.stream(messages)))
+        list(consume_and_fail(model.stream(messages)))
 
 
-BREAKS: dict[str, Callable[[BailianAppChatModel, list[BaseMessage], App], Awaitable[None] | None]] = {
-    "break": broken_by_break,
-    "async break": broken_by_async_break,
-    "close": broken_by_close,
-    "aclose": broken_by_aclose,
-    "stop": broken_by_stop,
-    "stop in a stream": broken_by_stop_in_stream,
-    "timeout": broken_by_timeout,
-    "async timeout": broken_by_async_timeout,
-    "cancellation": broken_by_cancellation,
-    "error in the stream": broken_by_an_error_in_the_stream,
-    "caller's error": broken_by_a_failing_handler,
+INTERRUPTIONS: dict[
+    str, Callable[[BailianAppChatModel, list[BaseMessage], App], Awaitable[None] | None]
+] = {
+    "break": interrupt_by_break,
+    "async break": interrupt_by_async_break,
+    "close": interrupt_by_close,
+    "aclose": interrupt_by_aclose,
+    "stop": interrupt_by_stop,
+    "stop in a stream": interrupt_by_stop_in_stream,
+    "timeout": interrupt_by_timeout,
+    "async timeout": interrupt_by_async_timeout,
+    "cancellation": interrupt_by_cancellation,
+    "error in the stream": interrupt_by_stream_error,
+    "caller's error": interrupt_by_failing_consumer,
 } | {
-    fault: broken_by_a_fault(fault)
+    fault: interrupt_by_fault(fault)
     for fault in (
         "cut-mid-frame",
         "end-mid-frame",
@@ -716,15 +766,15 @@ BREAKS: dict[str, Callable[[BailianAppChatModel, list[BaseMessage], App], Awaita
 }
 
 
-async def break_off(
-    how: str, model: BailianAppChatModel, messages: list[BaseMessage], bailian: BailianEmulator
+async def interrupt(
+    interruption: str, model: BailianAppChatModel, messages: list[BaseMessage], bailian: BailianEmulator
 ) -> None:
     """Ask, break the answer off, and wait until the service has noticed."""
-    app = bailian.apps["witness"]
+    app = bailian.apps["digest"]
     app.pace = 0.003
-    broken = BREAKS[how](model, messages, app)
-    if broken is not None:
-        await broken
+    result = INTERRUPTIONS[interruption](model, messages, app)
+    if result is not None:
+        await result
         await asyncio.sleep(0)
     assert await asyncio.to_thread(bailian.requests[-1].wait, 2)
     app.pace = None
@@ -732,36 +782,44 @@ async def break_off(
 
 @pytest.mark.parametrize("keep", [False, True], ids=["dropped", "kept"])
 @pytest.mark.parametrize("question", ["二", "另"])
-@pytest.mark.parametrize("how", BREAKS)
-async def test_after_an_answer_that_broke_off_the_next_is_told_all(
-    bailian: BailianEmulator, model: BailianAppChatModel, how: str, question: str, *, keep: bool
+@pytest.mark.parametrize("interruption", INTERRUPTIONS)
+async def test_after_an_interrupted_answer_the_next_call_sends_all_messages(
+    bailian: BailianEmulator,
+    model: BailianAppChatModel,
+    interruption: str,
+    question: str,
+    *,
+    keep: bool,
 ) -> None:
     bailian.keep_aborted = keep
-    said = converse(model, "一")
-    await break_off(how, model, [*said, TWO], bailian)
-    assert inputs(bailian)[-1] == {"prompt": "二", "session_id": session_of(said[-1])}
-    assert not keep or len(bailian.session(session_of(said[-1]))) == 2
+    conversation = converse(model, "一")
+    await interrupt(interruption, model, [*conversation, TWO], bailian)
+    assert request_inputs(bailian)[-1] == {
+        "prompt": "二",
+        "session_id": get_session_id(conversation[-1]),
+    }
+    assert not keep or len(bailian.session(get_session_id(conversation[-1]))) == 2
 
-    messages = [*said, HumanMessage(question)]
+    messages = [*conversation, HumanMessage(question)]
     with pytest.warns(BailianSessionWarning) as caught:
-        answer = check(model, messages)
+        answer = check_answer(model, messages)
     assert len(caught) == 1
     assert answer.response_metadata["history"] == "replayed"
 
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        check(model, [*messages, answer, THREE])
+        check_answer(model, [*messages, answer, THREE])
 
 
 @pytest.mark.parametrize("keep", [False, True], ids=["dropped", "kept"])
-@pytest.mark.parametrize("how", BREAKS)
-async def test_after_a_first_answer_that_broke_off_a_session_begins(
-    bailian: BailianEmulator, model: BailianAppChatModel, how: str, *, keep: bool
+@pytest.mark.parametrize("interruption", INTERRUPTIONS)
+async def test_after_an_interrupted_first_answer_a_session_starts(
+    bailian: BailianEmulator, model: BailianAppChatModel, interruption: str, *, keep: bool
 ) -> None:
     bailian.keep_aborted = keep
-    await break_off(how, model, [ONE], bailian)
-    said = converse(model, "一")
-    answer = check(model, [*said, TWO])
+    await interrupt(interruption, model, [ONE], bailian)
+    conversation = converse(model, "一")
+    answer = check_answer(model, [*conversation, TWO])
 
     assert answer.response_metadata["session_turn"] == 2
 
@@ -771,21 +829,21 @@ def test_an_answer_cut_by_stop_may_stay_in_the_messages(
     bailian: BailianEmulator, model: BailianAppChatModel, *, keep: bool
 ) -> None:
     bailian.keep_aborted = keep
-    said = converse(model, "一")
-    cut = model.invoke([*said, TWO], stop=[STOP])
-    assert "session_digest" not in cut.response_metadata
+    conversation = converse(model, "一")
+    cut_answer = model.invoke([*conversation, TWO], stop=[STOP])
+    assert "session_digest" not in cut_answer.response_metadata
     since = len(bailian.requests)
-    check(model, [*said, TWO, cut, THREE])
+    check_answer(model, [*conversation, TWO, cut_answer, THREE])
 
-    assert "messages" in inputs(bailian)[since]
+    assert "messages" in request_inputs(bailian)[since]
 
 
-def test_a_stop_text_that_does_not_come_breaks_nothing_off(
+def test_a_stop_text_that_does_not_occur_interrupts_nothing(
     bailian: BailianEmulator, model: BailianAppChatModel
 ) -> None:
-    said = converse(model, "一")
-    second = model.invoke([*said, TWO], stop=["从来不说"])
-    third = check(model, [*said, TWO, second, THREE])
+    conversation = converse(model, "一")
+    second = model.invoke([*conversation, TWO], stop=["从来不说"])
+    third = check_answer(model, [*conversation, TWO, second, THREE])
 
     assert third.response_metadata["session_turn"] == 3
 
@@ -793,24 +851,24 @@ def test_a_stop_text_that_does_not_come_breaks_nothing_off(
 def test_a_partial_answer_is_not_continued(
     bailian: BailianEmulator, model: BailianAppChatModel, app: App
 ) -> None:
-    said = converse(model, "一")
+    conversation = converse(model, "一")
     app.faults = Faults.always("end-mid-frame")
     with pytest.raises(BailianError) as caught:
-        model.invoke([*said, TWO])
+        model.invoke([*conversation, TWO])
     app.faults = None
     partial = caught.value.partial
     assert partial is not None
-    check(model, [*said, TWO, partial, THREE])
+    check_answer(model, [*conversation, TWO, partial, THREE])
 
 
-KILLED = """
+KILLED_PROCESS_SCRIPT = """
 import json, sys, time
 from langchain_core.messages import HumanMessage, messages_to_dict
 from langchain_bailian_app import BailianAppChatModel
 
 base_url, api_key = sys.argv[1:]
 model = BailianAppChatModel(
-    app_id="witness", base_url=base_url, api_key=api_key, history="session"
+    app_id="digest", base_url=base_url, api_key=api_key, history="session"
 )
 messages = [HumanMessage("一")]
 messages.append(model.invoke(messages))
@@ -822,66 +880,66 @@ for _ in model.stream([*messages, HumanMessage("二")]):
 
 
 @pytest.mark.parametrize("keep", [False, True], ids=["dropped", "kept"])
-def test_after_a_process_was_killed_another_goes_on(
+def test_after_a_process_was_killed_another_continues(
     bailian: BailianEmulator, model: BailianAppChatModel, app: App, *, keep: bool
 ) -> None:
     bailian.keep_aborted = keep
     app.pace = 0.02
-    command = [sys.executable, "-c", KILLED, bailian.base_url, bailian.api_key]
+    command = [sys.executable, "-c", KILLED_PROCESS_SCRIPT, bailian.base_url, bailian.api_key]
     with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
         assert process.stdout is not None
-        said = messages_from_dict(json.loads(process.stdout.readline()))
+        conversation = messages_from_dict(json.loads(process.stdout.readline()))
         assert process.stdout.readline() == b"answering\n"
         process.send_signal(signal.SIGKILL)
     assert bailian.requests[-1].wait(2)
     app.pace = None
-    assert "session_id" in inputs(bailian)[-1]
+    assert "session_id" in request_inputs(bailian)[-1]
 
     for question in ("二", "另"):
         with pytest.warns(BailianSessionWarning) as caught:
-            check(model, [*said, HumanMessage(question)])
+            check_answer(model, [*conversation, HumanMessage(question)])
         assert len(caught) == 1
 
 
 # -- recovery before the first token ---------------------------------------------------------------
 
 
-def streamed(model: BailianAppChatModel, messages: list[BaseMessage]) -> AIMessage:
-    return merged(list(model.stream(messages)))
+def stream_merged(model: BailianAppChatModel, messages: list[BaseMessage]) -> AIMessage:
+    return merge_chunks(list(model.stream(messages)))
 
 
-def invoked(model: BailianAppChatModel, messages: list[BaseMessage]) -> AIMessage:
+def invoke(model: BailianAppChatModel, messages: list[BaseMessage]) -> AIMessage:
     return model.invoke(messages)
 
 
-def posted(model: BailianAppChatModel, messages: list[BaseMessage]) -> AIMessage:
+def post(model: BailianAppChatModel, messages: list[BaseMessage]) -> AIMessage:
     return model.invoke(messages, streaming=False)
 
 
-def ainvoked(model: BailianAppChatModel, messages: list[BaseMessage]) -> AIMessage:
+def ainvoke(model: BailianAppChatModel, messages: list[BaseMessage]) -> AIMessage:
     return asyncio.run(model.ainvoke(messages))
 
 
-def astreamed_in_a_loop(model: BailianAppChatModel, messages: list[BaseMessage]) -> AIMessage:
+def astream_in_new_loop(model: BailianAppChatModel, messages: list[BaseMessage]) -> AIMessage:
     async def run() -> AIMessage:
-        return merged([chunk async for chunk in model.astream(messages)])
+        return merge_chunks([chunk async for chunk in model.astream(messages)])
 
     return asyncio.run(run())
 
 
-ASKING = [streamed, invoked, posted, ainvoked, astreamed_in_a_loop]
+CALLS = [stream_merged, invoke, post, ainvoke, astream_in_new_loop]
 
 
-def forget(bailian: BailianEmulator, clock: Clock) -> None:
+def reset_sessions(bailian: BailianEmulator, clock: Clock) -> None:
     bailian.reset()
 
 
-def let_expire(bailian: BailianEmulator, clock: Clock) -> None:
+def expire_sessions(bailian: BailianEmulator, clock: Clock) -> None:
     clock.now += HOUR
 
 
-def refuse_in_the_stream(bailian: BailianEmulator, clock: Clock) -> None:
-    bailian.apps["witness"].error = ErrorReply.of(
+def reject_in_stream(bailian: BailianEmulator, clock: Clock) -> None:
+    bailian.apps["digest"].error = ErrorReply.of(
         "InvalidParameter", message="The session has expired.", times=1, in_stream_after=0
     )
 
@@ -889,20 +947,22 @@ def refuse_in_the_stream(bailian: BailianEmulator, clock: Clock) -> None:
 def check_recovered(
     bailian: BailianEmulator,
     model: BailianAppChatModel,
-    ask: Callable[..., AIMessage],
+    call: Callable[..., AIMessage],
     messages: list[BaseMessage],
-    posts: int,
+    request_count: int,
 ) -> None:
     """Hold that there is one replay, one warning, and nothing of another answer."""
     since = len(bailian.requests)
     with pytest.warns(BailianSessionWarning) as caught:
-        answer = ask(model, messages)
+        answer = call(model, messages)
 
     assert len(caught) == 1
-    told = inputs(bailian, since)
-    assert len(told) == posts
-    assert ["messages" in given for given in told] == [False] * (posts - 1) + [True]
-    assert answer.text == alone(model, messages)
+    sent = request_inputs(bailian, since)
+    assert len(sent) == request_count
+    assert ["messages" in request_input for request_input in sent] == [False] * (request_count - 1) + [
+        True
+    ]
+    assert answer.text == answer_transcript(model, messages)
     assert answer.response_metadata["history"] == "replayed"
     assert "session_digest" not in answer.response_metadata
 
@@ -910,154 +970,158 @@ def check_recovered(
         warnings.simplefilter("error")
         since = len(bailian.requests)
         messages = [*messages, answer, HumanMessage("然后")]
-        after = ask(model, messages)
-    assert ["messages" in given for given in inputs(bailian, since)] == [True]
-    assert after.text == alone(model, messages)
-    assert after.response_metadata["history"] == "replayed"
+        next_answer = call(model, messages)
+    assert ["messages" in request_input for request_input in request_inputs(bailian, since)] == [True]
+    assert next_answer.text == answer_transcript(model, messages)
+    assert next_answer.response_metadata["history"] == "replayed"
 
 
-@pytest.mark.parametrize("ask", ASKING)
+@pytest.mark.parametrize("call", CALLS)
 @pytest.mark.parametrize("switch", ["error", "new"])
-@pytest.mark.parametrize("lose", [forget, let_expire])
-def test_a_session_that_the_service_does_not_know_is_told_anew(
+@pytest.mark.parametrize("lose_sessions", [reset_sessions, expire_sessions])
+def test_a_session_that_the_service_does_not_know_is_replayed(
     bailian: BailianEmulator,
     model: BailianAppChatModel,
     clock: Clock,
-    ask: Callable[..., AIMessage],
+    call: Callable[..., AIMessage],
     switch: Any,
-    lose: Callable[..., None],
+    lose_sessions: Callable[..., None],
 ) -> None:
-    said = converse(model, "一", "二")
+    conversation = converse(model, "一", "二")
     bailian.unknown_session = switch
-    lose(bailian, clock)
+    lose_sessions(bailian, clock)
 
-    check_recovered(bailian, model, ask, [*said, THREE], posts=2)
+    check_recovered(bailian, model, call, [*conversation, THREE], request_count=2)
 
 
-@pytest.mark.parametrize("ask", ASKING)
-def test_a_session_refused_in_the_stream_is_told_anew(
-    bailian: BailianEmulator, model: BailianAppChatModel, clock: Clock, ask: Callable[..., AIMessage]
+@pytest.mark.parametrize("call", CALLS)
+def test_a_session_rejected_in_the_stream_is_replayed(
+    bailian: BailianEmulator, model: BailianAppChatModel, clock: Clock, call: Callable[..., AIMessage]
 ) -> None:
-    said = converse(model, "一")
-    refuse_in_the_stream(bailian, clock)
+    conversation = converse(model, "一")
+    reject_in_stream(bailian, clock)
 
-    check_recovered(bailian, model, ask, [*said, TWO], posts=2)
+    check_recovered(bailian, model, call, [*conversation, TWO], request_count=2)
 
 
-def test_a_session_refused_after_the_first_token_is_an_error(
+def test_a_session_rejected_after_the_first_token_is_an_error(
     bailian: BailianEmulator, model: BailianAppChatModel, app: App
 ) -> None:
-    said = converse(model, "一")
+    conversation = converse(model, "一")
     app.error = ErrorReply.of(
         "InvalidParameter", message="The session has expired.", times=1, in_stream_after=2
     )
     since = len(bailian.requests)
     with pytest.raises(BailianSessionError):
-        streamed(model, [*said, TWO])
-    assert len(inputs(bailian, since)) == 1
+        stream_merged(model, [*conversation, TWO])
+    assert len(request_inputs(bailian, since)) == 1
 
-    check_recovered(bailian, model, streamed, [*said, TWO], posts=1)
+    check_recovered(bailian, model, stream_merged, [*conversation, TWO], request_count=1)
 
 
 def test_nothing_of_the_wrong_answer_is_shown(
     bailian: BailianEmulator, model: BailianAppChatModel, app: App
 ) -> None:
-    said = converse(model, "一", "二")
-    witness = app.answer
+    conversation = converse(model, "一", "二")
+    digest_app = app.answer
     bailian.reset()
-    shown: list[str] = []
+    texts: list[str] = []
     with pytest.warns(BailianSessionWarning):
-        shown.extend(chunk.text for chunk in model.stream([*said, THREE]))
+        texts.extend(chunk.text for chunk in model.stream([*conversation, THREE]))
 
-    assert isinstance(witness, Witness)
-    wrong, right = witness.seen[-2:]
+    assert isinstance(digest_app, EchoDigestApp)
+    wrong, right = digest_app.seen[-2:]
     assert wrong == ("三",)
-    assert right == ("一", said[1].text, "二", said[3].text, "三")
-    assert "".join(shown).startswith("第3答")
+    assert right == ("一", conversation[1].text, "二", conversation[3].text, "三")
+    assert "".join(texts).startswith("第3答")
     assert bailian.requests[0].wait(1)
 
 
-def test_the_stream_of_another_session_is_hung_up(
+def test_the_stream_of_another_session_is_closed(
     bailian: BailianEmulator, model: BailianAppChatModel, app: App
 ) -> None:
-    said = converse(model, "一")
+    conversation = converse(model, "一")
     bailian.reset()
     app.pace = 0.01
     with pytest.warns(BailianSessionWarning):
-        streamed(model, [*said, TWO])
+        stream_merged(model, [*conversation, TWO])
     wrong = bailian.requests[0]
 
     assert wrong.wait(1)
     assert not wrong.finished
 
 
-def test_of_a_plain_post_the_warning_says_that_the_first_has_run(
+def test_the_warning_about_a_plain_post_mentions_that_it_has_run(
     bailian: BailianEmulator, model: BailianAppChatModel
 ) -> None:
-    said = converse(model, "一")
+    conversation = converse(model, "一")
     bailian.reset()
     with pytest.warns(BailianSessionWarning, match="the first request has run"):
-        posted(model, [*said, TWO])
+        post(model, [*conversation, TWO])
 
 
-@pytest.mark.parametrize("ask", [streamed, ainvoked])
+@pytest.mark.parametrize("call", [stream_merged, ainvoke])
 @pytest.mark.parametrize("switch", ["error", "new", "oldest"])
-def test_after_fifty_turns_all_is_told_beforehand(
+def test_after_fifty_turns_all_messages_are_sent_without_trying_the_session(
     bailian: BailianEmulator,
     model: BailianAppChatModel,
     switch: Any,
-    ask: Callable[..., AIMessage],
+    call: Callable[..., AIMessage],
 ) -> None:
     bailian.full_session = switch
-    said = converse(model, *map(str, range(50)))
-    assert said[-1].response_metadata["session_turn"] == 50
-    assert len(bailian.session(session_of(said[-1]))) == 50
+    conversation = converse(model, *map(str, range(50)))
+    assert conversation[-1].response_metadata["session_turn"] == 50
+    assert len(bailian.session(get_session_id(conversation[-1]))) == 50
 
-    check_recovered(bailian, model, ask, [*said, TWO], posts=1)
+    check_recovered(bailian, model, call, [*conversation, TWO], request_count=1)
 
 
 @pytest.mark.parametrize("switch", ["error", "new", "same"])
 @pytest.mark.parametrize("minutes", [55, 59, 61, 600])
-def test_after_fiftyfive_idle_minutes_all_is_told_beforehand(
+def test_after_fiftyfive_idle_minutes_all_messages_are_sent_without_trying_the_session(
     bailian: BailianEmulator, model: BailianAppChatModel, clock: Clock, switch: Any, minutes: int
 ) -> None:
     bailian.unknown_session = switch
-    said = aged(converse(model, "一"), minutes * 60)
+    conversation = age_messages(converse(model, "一"), minutes * 60)
     clock.now += minutes * 60
 
-    check_recovered(bailian, model, streamed, [*said, TWO], posts=1)
+    check_recovered(bailian, model, stream_merged, [*conversation, TWO], request_count=1)
 
 
 @pytest.mark.parametrize("switch", ["error", "new", "same"])
-def test_before_fiftyfive_idle_minutes_the_session_goes_on(
+def test_before_fiftyfive_idle_minutes_the_session_continues(
     bailian: BailianEmulator, model: BailianAppChatModel, clock: Clock, switch: Any
 ) -> None:
     bailian.unknown_session = switch
-    said = converse(model, "一")
+    conversation = converse(model, "一")
     for question in "二三四":
         clock.now += 54 * 60
-        said = aged(said, 54 * 60)
-        said = [*said, HumanMessage(question), check(model, [*said, HumanMessage(question)])]
+        conversation = age_messages(conversation, 54 * 60)
+        conversation = [
+            *conversation,
+            HumanMessage(question),
+            check_answer(model, [*conversation, HumanMessage(question)]),
+        ]
 
-    assert said[-1].response_metadata["session_turn"] == 4
+    assert conversation[-1].response_metadata["session_turn"] == 4
 
 
 # -- refusals --------------------------------------------------------------------------------------
 
 
-def refused_at_the_door(model: BailianAppChatModel, messages: list[BaseMessage], app: App) -> None:
+def reject_with_throttling(model: BailianAppChatModel, messages: list[BaseMessage], app: App) -> None:
     app.error = ErrorReply.of("Throttling.RateQuota", times=1)
     with pytest.raises(BailianRateLimitError):
         model.invoke(messages)
 
 
-def unavailable_at_the_door(model: BailianAppChatModel, messages: list[BaseMessage], app: App) -> None:
+def reject_as_unavailable(model: BailianAppChatModel, messages: list[BaseMessage], app: App) -> None:
     app.error = ErrorReply.of("ModelUnavailable", times=1)
     with pytest.raises(BailianError):
-        streamed(model, messages)
+        stream_merged(model, messages)
 
 
-def never_connected(model: BailianAppChatModel, messages: list[BaseMessage], app: App) -> None:
+def fail_to_connect(model: BailianAppChatModel, messages: list[BaseMessage], app: App) -> None:
     with socket.socket() as closed:
         closed.bind(("127.0.0.1", 0))
         address = f"http://127.0.0.1:{closed.getsockname()[1]}"
@@ -1065,61 +1129,61 @@ def never_connected(model: BailianAppChatModel, messages: list[BaseMessage], app
         model.model_copy(update={"http_client": client}).invoke(messages)
 
 
-@pytest.mark.parametrize("refuse", [refused_at_the_door, unavailable_at_the_door, never_connected])
+@pytest.mark.parametrize("reject", [reject_with_throttling, reject_as_unavailable, fail_to_connect])
 def test_a_request_that_did_not_run_leaves_the_session_free(
     bailian: BailianEmulator,
     make: Callable[..., BailianAppChatModel],
     app: App,
-    refuse: Callable[..., None],
+    reject: Callable[..., None],
 ) -> None:
     model = make(max_retries=0)
-    said = converse(model, "一")
+    conversation = converse(model, "一")
     for question in (TWO, THREE):
-        messages = [*said, question]
-        refuse(model, messages, app)
-        said = [*messages, check(model, messages)]
+        messages = [*conversation, question]
+        reject(model, messages, app)
+        conversation = [*messages, check_answer(model, messages)]
 
-    assert said[-1].response_metadata["session_turn"] == 3
+    assert conversation[-1].response_metadata["session_turn"] == 3
 
 
-def test_a_refusal_that_is_overcome_is_not_noticed(
+def test_a_rejection_that_a_retry_overcomes_goes_unnoticed(
     bailian: BailianEmulator, model: BailianAppChatModel, app: App
 ) -> None:
-    said = converse(model, "一")
+    conversation = converse(model, "一")
     app.error = ErrorReply.of("Throttling.RateQuota", times=1, headers={"Retry-After": "0"})
-    answer = check(model, [*said, TWO])
+    answer = check_answer(model, [*conversation, TWO])
 
     assert answer.response_metadata["session_turn"] == 2
 
 
 @pytest.mark.parametrize("code", ["InternalError", "InvalidParameter", "DataInspectionFailed"])
-def test_any_other_refusal_leaves_it_in_doubt(
+def test_any_other_rejection_leaves_the_session_in_doubt(
     bailian: BailianEmulator, model: BailianAppChatModel, app: App, code: str
 ) -> None:
-    said = converse(model, "一")
+    conversation = converse(model, "一")
     app.error = ErrorReply.of(code, times=1)
     with pytest.raises(BailianError):
-        model.invoke([*said, TWO])
+        model.invoke([*conversation, TWO])
 
-    check_recovered(bailian, model, invoked, [*said, TWO], posts=1)
+    check_recovered(bailian, model, invoke, [*conversation, TWO], request_count=1)
 
 
-def test_a_replay_refused_at_the_door_is_not_said_to_be_without_effect(
+def test_a_rejected_replay_is_not_retryable(
     bailian: BailianEmulator, make: Callable[..., BailianAppChatModel], app: App
 ) -> None:
     model = make(max_retries=0, streaming=False)
-    said = converse(model, "一")
+    conversation = converse(model, "一")
     bailian.reset()
-    witness = app.answer
-    assert witness is not None
+    digest_app = app.answer
+    assert digest_app is not None
 
     def runs_once(turn: Turn) -> Any:
         app.error = ErrorReply.of("Throttling.RateQuota", times=1)
-        return witness(turn)
+        return digest_app(turn)
 
     app.answer = runs_once
     with pytest.warns(BailianSessionWarning), pytest.raises(BailianRateLimitError) as caught:
-        model.invoke([*said, TWO])
+        model.invoke([*conversation, TWO])
 
     assert not caught.value.is_retryable
 
@@ -1134,14 +1198,14 @@ def llm_cache() -> Iterator[None]:
     set_llm_cache(None)
 
 
-BY_HAND: RunnableConfig = {"configurable": {"bailian_session_id": "s1"}}
+EXPLICIT_SESSION: RunnableConfig = {"configurable": {"bailian_session_id": "s1"}}
 
 
 @pytest.mark.usefixtures("llm_cache")
-@pytest.mark.parametrize("asynchronous", [False, True])
+@pytest.mark.parametrize("use_async", [False, True])
 @pytest.mark.parametrize("cache", [True, None, InMemoryCache()], ids=["global", "default", "own"])
 @pytest.mark.parametrize(
-    ("fields", "config", "keywords", "calls"),
+    ("fields", "config", "kwargs", "calls"),
     [
         ({"history": "messages"}, {}, {}, 1),
         ({"history": "messages"}, IN_THREAD, {}, 1),
@@ -1150,7 +1214,7 @@ BY_HAND: RunnableConfig = {"configurable": {"bailian_session_id": "s1"}}
         ({"history": "messages"}, {}, {"history": "session"}, 3),
         ({"history": "messages", "session_id": "s1"}, {}, {}, 3),
         ({"history": "messages"}, {}, {"session_id": "s1"}, 3),
-        ({"history": "messages"}, BY_HAND, {}, 3),
+        ({"history": "messages"}, EXPLICIT_SESSION, {}, 3),
         ({"history": "thread"}, IN_THREAD, {}, 3),
         ({"history": "messages"}, {}, {"history": "thread", "session_key": "k"}, 3),
     ],
@@ -1160,19 +1224,19 @@ async def test_the_cache_never_answers_for_a_session(
     make: Callable[..., BailianAppChatModel],
     fields: dict[str, Any],
     config: RunnableConfig,
-    keywords: dict[str, Any],
+    kwargs: dict[str, Any],
     calls: int,
     cache: Any,
     *,
-    asynchronous: bool,
+    use_async: bool,
 ) -> None:
     bailian.unknown_session = "same"
-    model = make(cache=cache, workspace=f"ws{asynchronous}-{calls}", **fields)
+    model = make(cache=cache, workspace=f"ws{use_async}-{calls}", **fields)
     for _ in range(3):
-        if asynchronous:
-            await model.ainvoke([ONE], config, **keywords)
+        if use_async:
+            await model.ainvoke([ONE], config, **kwargs)
         else:
-            model.invoke([ONE], config, **keywords)
+            model.invoke([ONE], config, **kwargs)
 
     assert len(bailian.requests) == calls
 
@@ -1182,8 +1246,8 @@ def test_generate_with_a_session_is_not_cached_either(
     bailian: BailianEmulator, make: Callable[..., BailianAppChatModel]
 ) -> None:
     model = make(history="messages", cache=True)
-    for keywords in ({"session_id": "s1"}, {"session_id": "s1"}, {}, {}, {"history": "session"}):
-        model.generate([[ONE]], **keywords)
+    for kwargs in ({"session_id": "s1"}, {"session_id": "s1"}, {}, {}, {"history": "session"}):
+        model.generate([[ONE]], **kwargs)
 
     assert len(bailian.requests) == 4
 
@@ -1193,24 +1257,26 @@ def test_generate_with_a_session_is_not_cached_either(
 CONVERSATIONS, TURNS = 200, 10
 
 
-def question_of(number: int, turn: int) -> str:
+def question_text(number: int, turn: int) -> str:
     return f"{number:03}.{turn:02}"
 
 
 @pytest.fixture
-def brief(bailian: BailianEmulator, make: Callable[..., BailianAppChatModel]) -> BailianAppChatModel:
+def brief_model(
+    bailian: BailianEmulator, make: Callable[..., BailianAppChatModel]
+) -> BailianAppChatModel:
     """Return a model of an application that answers at once, in one frame."""
-    return make(bailian.add_app(App("brief", app_id="brief", answer=Witness(brief=True))))
+    return make(bailian.add_app(App("brief", app_id="brief", answer=EchoDigestApp(brief=True))))
 
 
-def check_every_conversation(bailian: BailianEmulator, said: list[list[BaseMessage]]) -> None:
-    """Hold that each session has the turns of its conversation, each once, and no other's."""
+def check_every_conversation(bailian: BailianEmulator, conversations: list[list[BaseMessage]]) -> None:
+    """Hold that each session has the turns of its conversations, each once, and no other's."""
     assert len(bailian.requests) == CONVERSATIONS * TURNS
-    held = {key: [tuple(r) for r in rounds] for key, rounds in bailian.sessions().items()}
-    assert len(held) == CONVERSATIONS
-    for number, messages in enumerate(said):
-        questions = [question_of(number, turn) for turn in range(TURNS)]
-        rounds = held[session_of(messages[-1])]
+    stored = {key: [tuple(r) for r in rounds] for key, rounds in bailian.sessions().items()}
+    assert len(stored) == CONVERSATIONS
+    for number, messages in enumerate(conversations):
+        questions = [question_text(number, turn) for turn in range(TURNS)]
+        rounds = stored[get_session_id(messages[-1])]
         assert [prompt for prompt, _ in rounds] == questions
         assert [m.text for m in messages[::2]] == questions
         answers = [re.sub(r"<ref>\[1]</ref>", "", answer) for _, answer in rounds]
@@ -1223,82 +1289,89 @@ def check_every_conversation(bailian: BailianEmulator, said: list[list[BaseMessa
 
 @pytest.mark.no_cover
 async def test_two_hundred_conversations_on_one_loop(
-    bailian: BailianEmulator, brief: BailianAppChatModel
+    bailian: BailianEmulator, brief_model: BailianAppChatModel
 ) -> None:
     async def converse_alone(number: int) -> list[BaseMessage]:
         messages: list[BaseMessage] = []
         for turn in range(TURNS):
-            messages.append(HumanMessage(question_of(number, turn)))
-            messages.append(await brief.ainvoke(messages))
+            messages.append(HumanMessage(question_text(number, turn)))
+            messages.append(await brief_model.ainvoke(messages))
         return messages
 
-    said = await asyncio.gather(*map(converse_alone, range(CONVERSATIONS)))
+    conversations = await asyncio.gather(*map(converse_alone, range(CONVERSATIONS)))
 
-    check_every_conversation(bailian, said)
+    check_every_conversation(bailian, conversations)
 
 
 @pytest.mark.no_cover
 def test_two_hundred_conversations_in_threads(
-    bailian: BailianEmulator, brief: BailianAppChatModel
+    bailian: BailianEmulator, brief_model: BailianAppChatModel
 ) -> None:
     def converse_alone(number: int) -> list[BaseMessage]:
-        return converse(brief, *(question_of(number, turn) for turn in range(TURNS)))
+        return converse(brief_model, *(question_text(number, turn) for turn in range(TURNS)))
 
     with ThreadPoolExecutor(CONVERSATIONS) as pool:
-        said = list(pool.map(converse_alone, range(CONVERSATIONS)))
+        conversations = list(pool.map(converse_alone, range(CONVERSATIONS)))
 
-    check_every_conversation(bailian, said)
+    check_every_conversation(bailian, conversations)
 
 
 # -- other processes -------------------------------------------------------------------------------
 
 
-def in_json(messages: list[BaseMessage]) -> list[BaseMessage]:
+def roundtrip_json(messages: list[BaseMessage]) -> list[BaseMessage]:
     return messages_from_dict(json.loads(json.dumps(messages_to_dict(messages))))
 
 
 @pytest.mark.parametrize("trust", [False, True])
-def test_a_serialised_history_goes_on_in_a_fresh_process(
+def test_a_serialised_history_continues_in_a_new_process(
     bailian: BailianEmulator, make: Callable[..., BailianAppChatModel], *, trust: bool
 ) -> None:
-    said = in_json(converse(make(), "一", "二", after=[RULES]))
+    conversation = roundtrip_json(converse(make(), "一", "二", after=[SYSTEM]))
     model = make(session_store=InMemorySessionStore(trust_unknown=trust))
     if not trust:
-        check_recovered(bailian, model, streamed, [*said, THREE], posts=1)
+        check_recovered(bailian, model, stream_merged, [*conversation, THREE], request_count=1)
         return
     since = len(bailian.requests)
-    said = in_json([*said, THREE, check(model, [*said, THREE])])
-    said = [*said, HumanMessage("四"), check(model, [*said, HumanMessage("四")])]
+    conversation = roundtrip_json([*conversation, THREE, check_answer(model, [*conversation, THREE])])
+    conversation = [
+        *conversation,
+        HumanMessage("四"),
+        check_answer(model, [*conversation, HumanMessage("四")]),
+    ]
 
-    sent = inputs(bailian, since)
-    assert [given.get("prompt") for given in sent if "session_id" in given] == ["三", "四"]
-    assert said[-1].response_metadata["session_turn"] == 4
+    sent = request_inputs(bailian, since)
+    assert [request_input.get("prompt") for request_input in sent if "session_id" in request_input] == [
+        "三",
+        "四",
+    ]
+    assert conversation[-1].response_metadata["session_turn"] == 4
 
 
 @warnings_allowed
 @pytest.mark.parametrize("trust", [False, True])
-def test_a_checkpointed_thread_goes_on_in_a_fresh_process(
+def test_a_checkpointed_thread_continues_in_a_new_process(
     bailian: BailianEmulator, make: Callable[..., BailianAppChatModel], *, trust: bool
 ) -> None:
     saver = InMemorySaver()
     for question, continued in [("一", False), ("二", trust), ("三", trust)]:
         model = make(session_store=InMemorySessionStore(trust_unknown=trust))
-        graph = graph_of(model, checkpointer=saver)
+        graph = build_graph(model, checkpointer=saver)
         messages = graph.invoke({"messages": [HumanMessage(question)]}, IN_THREAD)["messages"]
 
-        assert ("session_id" in inputs(bailian)[-1]) == continued
-        assert messages[-1].text == alone(model, messages[:-1])
+        assert ("session_id" in request_inputs(bailian)[-1]) == continued
+        assert messages[-1].text == answer_transcript(model, messages[:-1])
 
 
-def test_trust_notices_what_happened_here(
+def test_trust_does_not_cover_interruptions_in_this_process(
     bailian: BailianEmulator, make: Callable[..., BailianAppChatModel]
 ) -> None:
     model = make(session_store=InMemorySessionStore(trust_unknown=True))
-    said = converse(make(), "一")
-    broken_by_close(model, [*said, TWO], bailian.apps["witness"])
+    conversation = converse(make(), "一")
+    interrupt_by_close(model, [*conversation, TWO], bailian.apps["digest"])
     with pytest.warns(BailianSessionWarning):
-        said = [*said, THREE, check(model, [*said, THREE])]
-    check(model, [*said, TWO])
+        conversation = [*conversation, THREE, check_answer(model, [*conversation, THREE])]
+    check_answer(model, [*conversation, TWO])
 
 
 # -- threads ---------------------------------------------------------------------------------------
@@ -1317,7 +1390,7 @@ def test_a_thread_needs_a_store_and_a_key(
     assert bailian.requests == []
 
 
-def test_a_keyword_names_the_thread_before_the_config(
+def test_a_keyword_takes_precedence_over_the_thread_of_the_config(
     bailian: BailianEmulator, make: Callable[..., BailianAppChatModel]
 ) -> None:
     model = make(history="thread")
@@ -1325,21 +1398,21 @@ def test_a_keyword_names_the_thread_before_the_config(
     model.invoke([TWO], IN_THREAD, session_key="other")
     model.invoke([THREE], session_key="t")
 
-    assert [r.prompt for r in bailian.session(session_of(first))] == ["一", "三"]
+    assert [r.prompt for r in bailian.session(get_session_id(first))] == ["一", "三"]
 
 
-def test_threads_of_applications_are_their_own(
+def test_applications_do_not_share_threads(
     bailian: BailianEmulator, make: Callable[..., BailianAppChatModel], app: App
 ) -> None:
     store = InMemorySessionStore()
     bailian.add_app(App("other", app_id="other", answer=app.answer))
-    for app_id in ("witness", "other", "witness", "other"):
+    for app_id in ("digest", "other", "digest", "other"):
         make(app_id, history="thread", session_store=store).invoke([ONE], IN_THREAD)
 
     assert [len(rounds) for rounds in bailian.sessions().values()] == [2, 2]
 
 
-def test_a_second_call_of_a_thread_at_once_is_not_stored(
+def test_a_concurrent_call_of_a_thread_is_not_stored(
     bailian: BailianEmulator, make: Callable[..., BailianAppChatModel], app: App
 ) -> None:
     model = make(history="thread")
@@ -1347,23 +1420,23 @@ def test_a_second_call_of_a_thread_at_once_is_not_stored(
     app.pace = 0.01
     chunks = model.stream([TWO], IN_THREAD)
     next(chunks)
-    others = model.stream([THREE], IN_THREAD)
+    other_chunks = model.stream([THREE], IN_THREAD)
     with pytest.warns(BailianSessionWarning, match="stands alone"):
-        begun = next(others)
+        first_chunk = next(other_chunks)
     for _ in chunks:
         pass
-    second = merged([begun, *others])  # ends last, and is not remembered all the same
+    second = merge_chunks([first_chunk, *other_chunks])  # ends last, and is not remembered all the same
     model.invoke([HumanMessage("四")], IN_THREAD)
 
-    assert session_of(second) != session_of(first)
-    assert [r.prompt for r in bailian.session(session_of(second))] == ["三"]
-    assert [r.prompt for r in bailian.session(session_of(first))] == ["一", "二", "四"]
+    assert get_session_id(second) != get_session_id(first)
+    assert [r.prompt for r in bailian.session(get_session_id(second))] == ["三"]
+    assert [r.prompt for r in bailian.session(get_session_id(first))] == ["一", "二", "四"]
 
 
 @pytest.mark.parametrize("switch", ["error", "new"])
-@pytest.mark.parametrize("ask", ["invoke", "stream", "ainvoke"])
-def test_a_thread_whose_session_is_gone_says_that_it_begins_anew(
-    bailian: BailianEmulator, make: Callable[..., BailianAppChatModel], switch: Any, ask: str
+@pytest.mark.parametrize("call", ["invoke", "stream", "ainvoke"])
+def test_a_thread_whose_session_is_gone_warns_that_it_restarts(
+    bailian: BailianEmulator, make: Callable[..., BailianAppChatModel], switch: Any, call: str
 ) -> None:
     model = make(history="thread")
     model.invoke([ONE], IN_THREAD)
@@ -1372,19 +1445,19 @@ def test_a_thread_whose_session_is_gone_says_that_it_begins_anew(
     with pytest.warns(BailianSessionWarning) as caught:
         answer: AIMessage = {
             "invoke": lambda: model.invoke([TWO], IN_THREAD),
-            "stream": lambda: merged(list(model.stream([TWO], IN_THREAD))),
+            "stream": lambda: merge_chunks(list(model.stream([TWO], IN_THREAD))),
             "ainvoke": lambda: asyncio.run(model.ainvoke([TWO], IN_THREAD)),
-        }[ask]()
+        }[call]()
 
     assert len(caught) == 1
     assert answer.response_metadata["session_restarted"] is True
-    assert answer.text == alone(model, [TWO])
+    assert answer.text == answer_transcript(model, [TWO])
     third = model.invoke([THREE], IN_THREAD)
     assert "session_restarted" not in third.response_metadata
-    assert [r.prompt for r in bailian.session(session_of(answer))] == ["二", "三"]
+    assert [r.prompt for r in bailian.session(get_session_id(answer))] == ["二", "三"]
 
 
-def test_a_thread_that_was_idle_for_an_hour_says_that_it_begins_anew(
+def test_a_thread_that_was_idle_for_an_hour_warns_that_it_restarts(
     bailian: BailianEmulator, make: Callable[..., BailianAppChatModel], clock: Clock
 ) -> None:
     model = make(history="thread", session_store=InMemorySessionStore(clock=clock))
@@ -1397,7 +1470,7 @@ def test_a_thread_that_was_idle_for_an_hour_says_that_it_begins_anew(
 
 
 @pytest.mark.parametrize("switch", ["error", "new"])
-def test_a_thread_of_fifty_turns_begins_anew(
+def test_a_thread_of_fifty_turns_restarts(
     bailian: BailianEmulator, make: Callable[..., BailianAppChatModel], switch: Any
 ) -> None:
     model = make(history="thread")
@@ -1408,10 +1481,10 @@ def test_a_thread_of_fifty_turns_begins_anew(
         answer = model.invoke([ONE], IN_THREAD)
 
     assert answer.response_metadata["session_restarted"] is True
-    assert answer.text == alone(model, [ONE])
+    assert answer.text == answer_transcript(model, [ONE])
 
 
-async def test_a_thread_goes_on_after_an_asynchronous_break(
+async def test_a_thread_continues_after_an_asynchronous_break(
     bailian: BailianEmulator, make: Callable[..., BailianAppChatModel], app: App
 ) -> None:
     model = make(history="thread")
@@ -1422,7 +1495,7 @@ async def test_a_thread_goes_on_after_an_asynchronous_break(
     await asyncio.sleep(0.1)  # the loop closes what was left, soon but not at once
     third = await model.ainvoke([THREE], IN_THREAD)
 
-    assert session_of(third) == session_of(first)
+    assert get_session_id(third) == get_session_id(first)
 
 
 @pytest.mark.parametrize("thread_id", [1, "uuid"])
@@ -1441,7 +1514,7 @@ def test_a_thread_id_need_not_be_a_string(
 # -- what else was found ---------------------------------------------------------------------------
 
 
-def test_a_store_that_is_false_is_a_store_all_the_same(
+def test_a_falsy_store_is_used(
     make: Callable[..., BailianAppChatModel],
 ) -> None:
     class Counting(InMemorySessionStore):
@@ -1461,6 +1534,6 @@ def test_an_earlier_image_is_seen_as_with_messages(
     model = make("eyes")
     picture = HumanMessage(["看图", {"type": "image", "url": "https://pictures.example/1.png"}])
     messages = [picture, model.invoke([picture]), TWO]
-    answers = [model.invoke(messages, history=way).text for way in ("session", "messages")]
+    answers = [model.invoke(messages, history=history).text for history in ("session", "messages")]
 
     assert answers == ["看到('https://pictures.example/1.png',)"] * 2

@@ -51,13 +51,13 @@ if TYPE_CHECKING:
 
     Make = Callable[..., BailianAppChatModel]
 
-PLACE = "https://dashscope.example/api/v1\nworkspace\napp"
-SESSION, OTHER = f"{PLACE}\nsession-1", f"{PLACE}\nsession-2"
-THREAD = f"{PLACE}\nthread Alice"
+SCOPE = "https://dashscope.example/api/v1\nworkspace\napp"
+SESSION, OTHER_SESSION = f"{SCOPE}\nsession-1", f"{SCOPE}\nsession-2"
+THREAD = f"{SCOPE}\nthread Alice"
 PROCESSES, CONVERSATIONS, TURNS = 4, 100, 10
 # Processes that share nothing with this one, but import everything only once for all of them.
-FRESH = multiprocessing.get_context("forkserver")
-FRESH.set_forkserver_preload([__name__])
+FORKSERVER = multiprocessing.get_context("forkserver")
+FORKSERVER.set_forkserver_preload([__name__])
 
 
 @pytest.fixture(scope="module")
@@ -78,34 +78,34 @@ def admin(server: str) -> Iterator[redis.Redis]:
 @pytest.fixture
 def store(server: str, admin: redis.Redis) -> Iterator[RedisSessionStore]:
     """Return a store on an empty server."""
-    made = RedisSessionStore.from_url(server)
-    yield made
-    made.close()
+    session_store = RedisSessionStore.from_url(server)
+    yield session_store
+    session_store.close()
 
 
 # -- the contract ------------------------------------------------------------------------------------
 
 
 @dataclass
-class Tried:
+class StoreAdapter:
     """A store, called by its methods for threads or by those for event loops."""
 
     store: SessionStore
     prefix: str
     pass_time: Callable[[float], None]
 
-    async def do(self, step: str, *arguments: str | int) -> Any:
-        result = getattr(self.store, self.prefix + step)(*arguments)
+    async def call(self, method: str, *arguments: str | int) -> Any:
+        result = getattr(self.store, self.prefix + method)(*arguments)
         return await result if self.prefix else result
 
 
 @pytest.fixture(params=["memory", "memory, async", "redis", "redis, async"])
-async def tried(request: pytest.FixtureRequest) -> AsyncIterator[Tried]:
-    kind, _, flavour = request.param.partition(", ")
-    prefix = "a" if flavour else ""
+async def adapter(request: pytest.FixtureRequest) -> AsyncIterator[StoreAdapter]:
+    kind, _, is_async = request.param.partition(", ")
+    prefix = "a" if is_async else ""
     if kind == "memory":
         now = [0.0]
-        yield Tried(
+        yield StoreAdapter(
             InMemorySessionStore(clock=lambda: now[0]),
             prefix,
             lambda seconds: now.append(now.pop() + seconds),
@@ -118,153 +118,153 @@ async def tried(request: pytest.FixtureRequest) -> AsyncIterator[Tried]:
             client.pexpire(key, client.pttl(key) - int(seconds * 1000))
 
     store = RedisSessionStore.from_url(request.getfixturevalue("server"))
-    yield Tried(store, prefix, pass_time)
+    yield StoreAdapter(store, prefix, pass_time)
     store.close()
     await store.aclose()
 
 
-async def test_a_known_session_is_not_opened_again(tried: Tried) -> None:
-    await tried.do("open", SESSION, "first")
-    await tried.do("open", SESSION, "again")
+async def test_a_known_session_is_not_opened_again(adapter: StoreAdapter) -> None:
+    await adapter.call("open", SESSION, "first")
+    await adapter.call("open", SESSION, "again")
 
-    assert await tried.do("claim", SESSION, 1, "again") is None
-    assert await tried.do("claim", SESSION, 1, "first")
+    assert await adapter.call("claim", SESSION, 1, "again") is None
+    assert await adapter.call("claim", SESSION, 1, "first")
 
 
-async def test_an_open_does_not_touch_a_session_that_moved_on_or_is_claimed(tried: Tried) -> None:
-    await tried.do("open", SESSION, "first")
-    token = await tried.do("claim", SESSION, 1, "first")
-    await tried.do("open", SESSION, "first")
-    assert await tried.do("claim", SESSION, 1, "first") is None
-    assert await tried.do("complete", token, 2, "second")
-    await tried.do("open", SESSION, "first")
+async def test_open_changes_no_session_that_has_advanced_or_is_claimed(adapter: StoreAdapter) -> None:
+    await adapter.call("open", SESSION, "first")
+    token = await adapter.call("claim", SESSION, 1, "first")
+    await adapter.call("open", SESSION, "first")
+    assert await adapter.call("claim", SESSION, 1, "first") is None
+    assert await adapter.call("complete", token, 2, "second")
+    await adapter.call("open", SESSION, "first")
 
-    assert await tried.do("claim", SESSION, 1, "first") is None
-    assert await tried.do("claim", SESSION, 2, "second")
+    assert await adapter.call("claim", SESSION, 1, "first") is None
+    assert await adapter.call("claim", SESSION, 2, "second")
 
 
 @pytest.mark.parametrize(
     ("session", "turn", "digest"),
-    [(OTHER, 1, "first"), (SESSION, 2, "first"), (SESSION, 0, "first"), (SESSION, 1, "other")],
+    [(OTHER_SESSION, 1, "first"), (SESSION, 2, "first"), (SESSION, 0, "first"), (SESSION, 1, "other")],
 )
-async def test_a_claim_needs_the_exact_position(
-    tried: Tried, session: str, turn: int, digest: str
+async def test_a_claim_needs_the_exact_turn_and_digest(
+    adapter: StoreAdapter, session: str, turn: int, digest: str
 ) -> None:
-    await tried.do("open", SESSION, "first")
+    await adapter.call("open", SESSION, "first")
 
-    assert await tried.do("claim", session, turn, digest) is None
-    assert await tried.do("claim", SESSION, 1, "first")
-
-
-async def test_a_second_claim_is_refused_until_the_first_is_completed(tried: Tried) -> None:
-    await tried.do("open", SESSION, "first")
-    token = await tried.do("claim", SESSION, 1, "first")
-
-    assert await tried.do("claim", SESSION, 1, "first") is None
-    assert await tried.do("complete", token, 2, "second") is True
-    assert await tried.do("claim", SESSION, 1, "first") is None
-    assert await tried.do("claim", SESSION, 2, "second")
+    assert await adapter.call("claim", session, turn, digest) is None
+    assert await adapter.call("claim", SESSION, 1, "first")
 
 
-async def test_a_released_session_stays_where_it_was(tried: Tried) -> None:
-    await tried.do("open", SESSION, "first")
-    token = await tried.do("claim", SESSION, 1, "first")
-    await tried.do("release", token)
+async def test_a_second_claim_is_refused_until_the_first_is_completed(adapter: StoreAdapter) -> None:
+    await adapter.call("open", SESSION, "first")
+    token = await adapter.call("claim", SESSION, 1, "first")
 
-    assert await tried.do("complete", token, 2, "second") is False
-    assert await tried.do("claim", SESSION, 1, "first") not in (None, token)
+    assert await adapter.call("claim", SESSION, 1, "first") is None
+    assert await adapter.call("complete", token, 2, "second") is True
+    assert await adapter.call("claim", SESSION, 1, "first") is None
+    assert await adapter.call("claim", SESSION, 2, "second")
 
 
-async def test_only_the_token_of_the_claim_ends_it(tried: Tried) -> None:
-    await tried.do("open", SESSION, "first")
-    old = await tried.do("claim", SESSION, 1, "first")
-    await tried.do("release", old)
-    token = await tried.do("claim", SESSION, 1, "first")
+async def test_a_released_session_stays_where_it_was(adapter: StoreAdapter) -> None:
+    await adapter.call("open", SESSION, "first")
+    token = await adapter.call("claim", SESSION, 1, "first")
+    await adapter.call("release", token)
+
+    assert await adapter.call("complete", token, 2, "second") is False
+    assert await adapter.call("claim", SESSION, 1, "first") not in (None, token)
+
+
+async def test_only_the_token_of_the_claim_ends_it(adapter: StoreAdapter) -> None:
+    await adapter.call("open", SESSION, "first")
+    old = await adapter.call("claim", SESSION, 1, "first")
+    await adapter.call("release", old)
+    token = await adapter.call("claim", SESSION, 1, "first")
     for foreign in (old, old.partition(":")[0], "", "?", f"{token}?"):
-        await tried.do("release", foreign)
+        await adapter.call("release", foreign)
 
-        assert await tried.do("complete", foreign, 2, "second") is False
-    assert await tried.do("claim", SESSION, 1, "first") is None
-    assert await tried.do("complete", token, 2, "second") is True
-    assert await tried.do("complete", token, 3, "third") is False
-
-
-async def test_a_session_is_forgotten_an_hour_after_its_last_step(tried: Tried) -> None:
-    most = SESSION_LIFETIME - 60
-    await tried.do("open", SESSION, "first")
-    tried.pass_time(most)
-    token = await tried.do("claim", SESSION, 1, "first")
-    tried.pass_time(most)
-    assert await tried.do("complete", token, 2, "second")
-    tried.pass_time(most)
-    token = await tried.do("claim", SESSION, 2, "second")
-    tried.pass_time(most)
-    await tried.do("release", token)
-    tried.pass_time(most)
-    assert await tried.do("claim", SESSION, 2, "second")
-    tried.pass_time(SESSION_LIFETIME + 1)
-
-    assert await tried.do("claim", SESSION, 2, "second") is None
+        assert await adapter.call("complete", foreign, 2, "second") is False
+    assert await adapter.call("claim", SESSION, 1, "first") is None
+    assert await adapter.call("complete", token, 2, "second") is True
+    assert await adapter.call("complete", token, 3, "third") is False
 
 
-async def test_a_claim_ends_with_its_session_an_hour_after_it_was_made(tried: Tried) -> None:
-    await tried.do("open", SESSION, "first")
-    token = await tried.do("claim", SESSION, 1, "first")
-    tried.pass_time(SESSION_LIFETIME - 60)
-    await tried.do("open", SESSION, "anew")  # known still: nothing happens
-    assert await tried.do("claim", SESSION, 1, "first") is None
-    tried.pass_time(61)
+async def test_a_session_is_forgotten_an_hour_after_its_last_use(adapter: StoreAdapter) -> None:
+    almost_lifetime = SESSION_LIFETIME - 60
+    await adapter.call("open", SESSION, "first")
+    adapter.pass_time(almost_lifetime)
+    token = await adapter.call("claim", SESSION, 1, "first")
+    adapter.pass_time(almost_lifetime)
+    assert await adapter.call("complete", token, 2, "second")
+    adapter.pass_time(almost_lifetime)
+    token = await adapter.call("claim", SESSION, 2, "second")
+    adapter.pass_time(almost_lifetime)
+    await adapter.call("release", token)
+    adapter.pass_time(almost_lifetime)
+    assert await adapter.call("claim", SESSION, 2, "second")
+    adapter.pass_time(SESSION_LIFETIME + 1)
 
-    assert await tried.do("complete", token, 2, "second") is False
-    await tried.do("release", token)
-    await tried.do("open", SESSION, "anew")
-    assert await tried.do("complete", token, 2, "second") is False
-    assert await tried.do("claim", SESSION, 1, "anew")
-
-
-async def test_a_refused_claim_does_not_lengthen_a_life(tried: Tried) -> None:
-    await tried.do("open", SESSION, "first")
-    await tried.do("claim", SESSION, 1, "first")
-    tried.pass_time(SESSION_LIFETIME - 60)
-    assert await tried.do("claim", SESSION, 1, "first") is None
-    tried.pass_time(61)
-    await tried.do("open", SESSION, "anew")
-
-    assert await tried.do("claim", SESSION, 1, "anew")
+    assert await adapter.call("claim", SESSION, 2, "second") is None
 
 
-async def test_the_session_of_a_key_is_remembered_for_a_day(tried: Tried) -> None:
-    assert await tried.do("get", THREAD) is None
-    await tried.do("put", THREAD, "会话-1")
-    tried.pass_time(KEY_LIFETIME - 60)
-    assert await tried.do("get", THREAD) == "会话-1"
-    await tried.do("put", THREAD, "会话-2")
-    tried.pass_time(KEY_LIFETIME - 60)
+async def test_a_claim_ends_with_its_session_an_hour_after_it_was_made(adapter: StoreAdapter) -> None:
+    await adapter.call("open", SESSION, "first")
+    token = await adapter.call("claim", SESSION, 1, "first")
+    adapter.pass_time(SESSION_LIFETIME - 60)
+    await adapter.call("open", SESSION, "anew")  # known still: nothing happens
+    assert await adapter.call("claim", SESSION, 1, "first") is None
+    adapter.pass_time(61)
 
-    assert await tried.do("get", THREAD) == "会话-2"
-    assert await tried.do("get", f"{THREAD}a") is None
-    tried.pass_time(61)
-    assert await tried.do("get", THREAD) is None
-
-
-async def test_keys_and_sessions_of_one_name_are_apart(tried: Tried) -> None:
-    await tried.do("put", THREAD, "session")
-    assert await tried.do("claim", THREAD, 1, "thread") is None
-    await tried.do("open", THREAD, "thread")
-
-    assert await tried.do("claim", THREAD, 1, "thread")
-    assert await tried.do("get", THREAD) == "session"
+    assert await adapter.call("complete", token, 2, "second") is False
+    await adapter.call("release", token)
+    await adapter.call("open", SESSION, "anew")
+    assert await adapter.call("complete", token, 2, "second") is False
+    assert await adapter.call("claim", SESSION, 1, "anew")
 
 
-async def test_of_fifty_tasks_one_claims(tried: Tried) -> None:
-    await tried.do("open", SESSION, "first")
-    tokens = await asyncio.gather(*(tried.do("claim", SESSION, 1, "first") for _ in range(50)))
+async def test_a_refused_claim_does_not_extend_the_lifetime(adapter: StoreAdapter) -> None:
+    await adapter.call("open", SESSION, "first")
+    await adapter.call("claim", SESSION, 1, "first")
+    adapter.pass_time(SESSION_LIFETIME - 60)
+    assert await adapter.call("claim", SESSION, 1, "first") is None
+    adapter.pass_time(61)
+    await adapter.call("open", SESSION, "anew")
+
+    assert await adapter.call("claim", SESSION, 1, "anew")
+
+
+async def test_the_session_of_a_key_is_remembered_for_a_day(adapter: StoreAdapter) -> None:
+    assert await adapter.call("get", THREAD) is None
+    await adapter.call("put", THREAD, "会话-1")
+    adapter.pass_time(KEY_LIFETIME - 60)
+    assert await adapter.call("get", THREAD) == "会话-1"
+    await adapter.call("put", THREAD, "会话-2")
+    adapter.pass_time(KEY_LIFETIME - 60)
+
+    assert await adapter.call("get", THREAD) == "会话-2"
+    assert await adapter.call("get", f"{THREAD}a") is None
+    adapter.pass_time(61)
+    assert await adapter.call("get", THREAD) is None
+
+
+async def test_keys_and_sessions_of_the_same_name_are_separate(adapter: StoreAdapter) -> None:
+    await adapter.call("put", THREAD, "session")
+    assert await adapter.call("claim", THREAD, 1, "thread") is None
+    await adapter.call("open", THREAD, "thread")
+
+    assert await adapter.call("claim", THREAD, 1, "thread")
+    assert await adapter.call("get", THREAD) == "session"
+
+
+async def test_one_of_fifty_tasks_gets_the_claim(adapter: StoreAdapter) -> None:
+    await adapter.call("open", SESSION, "first")
+    tokens = await asyncio.gather(*(adapter.call("claim", SESSION, 1, "first") for _ in range(50)))
 
     assert sum(token is not None for token in tokens) == 1
 
 
 @pytest.mark.parametrize("kind", ["memory", "redis"])
-def test_of_fifty_threads_one_claims(request: pytest.FixtureRequest, kind: str) -> None:
+def test_one_of_fifty_threads_gets_the_claim(request: pytest.FixtureRequest, kind: str) -> None:
     store = InMemorySessionStore() if kind == "memory" else request.getfixturevalue("store")
     with ThreadPoolExecutor(50) as pool:
         for number in range(10):
@@ -279,7 +279,7 @@ def test_of_fifty_threads_one_claims(request: pytest.FixtureRequest, kind: str) 
 # -- what is Redis' own ------------------------------------------------------------------------------
 
 
-def all_steps(store: SessionStore, session: str = SESSION) -> None:
+def use_every_method(store: SessionStore, session: str = SESSION) -> None:
     store.open(session, "first")
     token = store.claim(session, 1, "first")
     assert token
@@ -291,7 +291,7 @@ def all_steps(store: SessionStore, session: str = SESSION) -> None:
     assert store.get(session) == "s"
 
 
-async def all_asteps(store: SessionStore, session: str = SESSION) -> None:
+async def ause_every_method(store: SessionStore, session: str = SESSION) -> None:
     await store.aopen(session, "first")
     token = await store.aclaim(session, 1, "first")
     assert token
@@ -303,24 +303,26 @@ async def all_asteps(store: SessionStore, session: str = SESSION) -> None:
     assert await store.aget(session) == "s"
 
 
-async def test_each_step_is_one_round_trip(store: RedisSessionStore, admin: redis.Redis) -> None:
-    all_steps(store, OTHER)
-    await all_asteps(store, THREAD)
+async def test_each_method_is_one_round_trip(store: RedisSessionStore, admin: redis.Redis) -> None:
+    use_every_method(store, OTHER_SESSION)
+    await ause_every_method(store, THREAD)
     admin.config_resetstat()
-    all_steps(store)
-    await all_asteps(store, f"{SESSION} again")
-    called = admin.info("commandstats")
+    use_every_method(store)
+    await ause_every_method(store, f"{SESSION} again")
+    command_stats = admin.info("commandstats")
     within_scripts = {"cmdstat_exists", "cmdstat_hset", "cmdstat_hdel", "cmdstat_pexpire"}
     within_scripts |= {"cmdstat_hget", "cmdstat_hmget", "cmdstat_config|resetstat", "cmdstat_info"}
-    sent = {name: numbers["calls"] for name, numbers in called.items() if name not in within_scripts}
+    sent = {
+        name: numbers["calls"] for name, numbers in command_stats.items() if name not in within_scripts
+    }
 
     assert sent == {"cmdstat_evalsha": 10, "cmdstat_get": 2, "cmdstat_set": 2}
 
 
-def test_nothing_in_redis_tells_of_services_and_threads(
+def test_nothing_in_redis_reveals_services_or_threads(
     store: RedisSessionStore, admin: redis.Redis
 ) -> None:
-    all_steps(store)
+    use_every_method(store)
     store.claim(SESSION, 2, "second")
     store.put(THREAD, "session-id")
     sessions, threads = admin.keys("bailian:session:*"), admin.keys("bailian:thread:*")
@@ -335,24 +337,24 @@ def test_nothing_in_redis_tells_of_services_and_threads(
 
 
 def test_prefixes_keep_stores_apart(server: str, store: RedisSessionStore, admin: redis.Redis) -> None:
-    other = RedisSessionStore.from_url(server, prefix="another:")
+    other_store = RedisSessionStore.from_url(server, prefix="another:")
     store.open(SESSION, "first")
     store.put(THREAD, "s")
 
-    assert other.claim(SESSION, 1, "first") is None
-    assert other.get(THREAD) is None
-    all_steps(other)
-    other.close()
+    assert other_store.claim(SESSION, 1, "first") is None
+    assert other_store.get(THREAD) is None
+    use_every_method(other_store)
+    other_store.close()
     assert store.claim(SESSION, 1, "first")
 
 
 def test_a_store_survives_a_server_that_forgot_its_scripts(
     store: RedisSessionStore, admin: redis.Redis
 ) -> None:
-    all_steps(store)
+    use_every_method(store)
     admin.script_flush()
 
-    all_steps(store, OTHER)
+    use_every_method(store, OTHER_SESSION)
 
 
 def test_a_claim_sent_again_after_a_lost_reply_holds(server: str, admin: redis.Redis) -> None:
@@ -376,17 +378,17 @@ async def test_clients_of_the_caller_are_used_and_left_open(
     with redis.Redis.from_url(server, decode_responses=decode_responses) as client:
         async with aioredis.from_url(server, decode_responses=decode_responses) as async_client:
             store = RedisSessionStore(client=client, async_client=async_client)
-            all_steps(store)
-            await all_asteps(store, OTHER)
-            connected = admin.info("clients")["connected_clients"]
+            use_every_method(store)
+            await ause_every_method(store, OTHER_SESSION)
+            connected_clients = admin.info("clients")["connected_clients"]
             store.close()
             await store.aclose()
 
-            assert admin.info("clients")["connected_clients"] == connected
+            assert admin.info("clients")["connected_clients"] == connected_clients
             assert isinstance(store, SessionStore)
 
 
-async def test_a_store_without_a_client_of_the_kind_says_so(server: str) -> None:
+async def test_a_missing_client_is_an_error(server: str) -> None:
     with (
         redis.Redis.from_url(server) as client,
         pytest.raises(ValueError, match="no `async_client`"),
@@ -399,7 +401,7 @@ async def test_a_store_without_a_client_of_the_kind_says_so(server: str) -> None
         RedisSessionStore()
 
 
-def test_a_store_shows_no_password_and_goes_into_no_pickle(make_model: Make) -> None:
+def test_a_store_shows_no_password_and_cannot_be_pickled(make_model: Make) -> None:
     store = RedisSessionStore.from_url("redis://user:planted@127.0.0.1")
     model = make_model(session_store=store)
 
@@ -411,43 +413,45 @@ def test_a_store_shows_no_password_and_goes_into_no_pickle(make_model: Make) -> 
 
 def test_one_store_on_many_loops_at_once_leaves_no_connection(server: str, admin: redis.Redis) -> None:
     store = RedisSessionStore.from_url(server)
-    connected = admin.info("clients")["connected_clients"]
+    connected_clients = admin.info("clients")["connected_clients"]
 
-    async def many(loop: int) -> None:
-        await asyncio.gather(*(all_asteps(store, f"{SESSION} {loop} {n}") for n in range(60)))
+    async def use_concurrently(loop: int) -> None:
+        await asyncio.gather(*(ause_every_method(store, f"{SESSION} {loop} {n}") for n in range(60)))
 
     for _ in range(2):
         with ThreadPoolExecutor(4) as pool:
-            list(pool.map(lambda loop: asyncio.run(many(loop)), range(4)))
+            list(pool.map(lambda loop: asyncio.run(use_concurrently(loop)), range(4)))
         admin.flushall()
     for _ in range(2):  # closed, it opens again
-        all_steps(store)
+        use_every_method(store)
         store.close()
         admin.flushall()
     deadline = time.monotonic() + 5
-    while admin.info("clients")["connected_clients"] > connected and time.monotonic() < deadline:
+    while (
+        admin.info("clients")["connected_clients"] > connected_clients and time.monotonic() < deadline
+    ):
         time.sleep(0.01)
 
-    assert admin.info("clients")["connected_clients"] == connected
+    assert admin.info("clients")["connected_clients"] == connected_clients
 
 
 @pytest.mark.parametrize("closing", [True, False])
 @pytest.mark.filterwarnings("ignore::ResourceWarning")  # where nobody closes
-async def test_a_loop_closed_by_hand_is_forgotten(
+async def test_a_manually_closed_loop_is_forgotten(
     server: str, admin: redis.Redis, *, closing: bool
 ) -> None:
     store = RedisSessionStore.from_url(server)
 
-    def by_hand() -> None:
+    def run_loop() -> None:
         loop = asyncio.new_event_loop()
-        loop.run_until_complete(all_asteps(store))
+        loop.run_until_complete(ause_every_method(store))
         if closing:
             loop.run_until_complete(store.aclose())
             loop.run_until_complete(store.aclose())  # has nothing to do
         loop.close()
 
-    await asyncio.to_thread(by_hand)
-    await all_asteps(store, OTHER)
+    await asyncio.to_thread(run_loop)
+    await ause_every_method(store, OTHER_SESSION)
     await store.aclose()
     gc.collect()  # here, where the warning is expected
 
@@ -457,11 +461,11 @@ async def test_a_cluster() -> None:
         async with aioredis.RedisCluster.from_url(url) as async_client:
             store = RedisSessionStore(client=client, async_client=async_client)
             for number in range(10):  # in as many slots
-                all_steps(store, f"{SESSION}{number}")
-                await all_asteps(store, f"{OTHER}{number}")
+                use_every_method(store, f"{SESSION}{number}")
+                await ause_every_method(store, f"{OTHER_SESSION}{number}")
 
 
-def test_without_the_package_the_import_says_what_to_install() -> None:
+def test_without_the_package_the_import_error_names_what_to_install() -> None:
     script = """
 import sys
 sys.modules["redis"] = None
@@ -471,9 +475,9 @@ try:
 except ImportError as error:
     print(error)
 """
-    said = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
 
-    assert "pip install 'langchain-bailian-app[redis]'" in said.stdout
+    assert "pip install 'langchain-bailian-app[redis]'" in result.stdout
 
 
 async def test_an_unreachable_server_fails_a_call_before_anything_is_sent(
@@ -482,7 +486,9 @@ async def test_an_unreachable_server_fails_a_call_before_anything_is_sent(
     with redis_server() as url:
         pass  # it is gone
     store = RedisSessionStore.from_url(url)
-    model = make_model(app_of(bailian), history="thread", session_key="key", session_store=store)
+    model = make_model(
+        add_hashing_app(bailian), history="thread", session_key="key", session_store=store
+    )
     sent = len(bailian.requests)
     with pytest.raises(redis.ConnectionError):
         model.invoke("?")
@@ -492,7 +498,7 @@ async def test_an_unreachable_server_fails_a_call_before_anything_is_sent(
     assert len(bailian.requests) == sent
 
 
-async def test_a_claim_cancelled_before_its_reply_came_is_given_back(
+async def test_a_claim_cancelled_before_its_reply_came_is_released(
     server: str, admin: redis.Redis
 ) -> None:
     done = asyncio.Event()
@@ -507,7 +513,7 @@ async def test_a_claim_cancelled_before_its_reply_came_is_given_back(
 
     async with Slow.from_url(server) as slow, aioredis.from_url(server) as quick:
         store = RedisSessionStore(async_client=quick)
-        await all_asteps(store)  # the server knows the scripts
+        await ause_every_method(store)  # the server knows the scripts
         task = asyncio.create_task(RedisSessionStore(async_client=slow).aclaim(SESSION, 2, "second"))
         await done.wait()
         assert await store.aclaim(SESSION, 2, "second") is None
@@ -518,11 +524,11 @@ async def test_a_claim_cancelled_before_its_reply_came_is_given_back(
         assert await store.aclaim(SESSION, 2, "second")
 
 
-async def test_a_thread_goes_on_after_a_web_framework_cancelled_its_call(
+async def test_a_thread_continues_after_a_web_framework_cancelled_its_call(
     bailian: BailianEmulator, make_model: Make, store: RedisSessionStore
 ) -> None:
     """Starlette cancels by anyio, which lets a task that ends wait for nothing more."""
-    app_id = app_of(bailian, pace=0.01)
+    app_id = add_hashing_app(bailian, pace=0.01)
     model = make_model(app_id, history="thread", session_key="key", session_store=store)
     first = await model.ainvoke("一")
 
@@ -534,31 +540,31 @@ async def test_a_thread_goes_on_after_a_web_framework_cancelled_its_call(
     async with anyio.create_task_group() as group:
         group.start_soon(until_the_first_chunk)
     await asyncio.sleep(0.1)
-    again = await model.ainvoke("三")
+    third = await model.ainvoke("三")
     await store.aclose()
 
-    assert again.response_metadata["session_id"] == first.response_metadata["session_id"]
+    assert third.response_metadata["session_id"] == first.response_metadata["session_id"]
 
 
 # -- conversations across processes ------------------------------------------------------------------
 
 
-def answer_to(history: list[Round], question: str) -> str:
+def expected_answer(history: list[Round], question: str) -> str:
     """Return an answer that tells by a hash all that was said before it."""
-    told = json.dumps([*history, question], ensure_ascii=False)
-    return f"{len(history) + 1}：{hashlib.sha256(told.encode()).hexdigest()}"
+    transcript = json.dumps([*history, question], ensure_ascii=False)
+    return f"{len(history) + 1}：{hashlib.sha256(transcript.encode()).hexdigest()}"
 
 
 def answer(turn: Turn) -> Reply:
-    text = answer_to(list(turn.history), turn.prompt)
+    text = expected_answer(list(turn.history), turn.prompt)
     return Reply(text, pieces=[text[:2], text[2:40], text[40:]])
 
 
-def app_of(bailian: BailianEmulator, **fields: Any) -> str:
+def add_hashing_app(bailian: BailianEmulator, **fields: Any) -> str:
     return bailian.add_app(App("hashing", answer=answer, **fields))
 
 
-def rounds_of(messages: list[BaseMessage]) -> list[Round]:
+def rounds_from_messages(messages: list[BaseMessage]) -> list[Round]:
     texts = [message.text for message in messages]
     return [Round(*pair) for pair in zip(texts[::2], texts[1::2], strict=True)]
 
@@ -583,28 +589,28 @@ class Settings:
         )
 
 
-def go_on(settings: Settings, transcripts: list[str], *, on_a_loop: bool) -> list[str]:
+def continue_conversations(settings: Settings, transcripts: list[str], *, on_a_loop: bool) -> list[str]:
     """Answer conversations that came as JSON, all at once, by threads or on an event loop."""
     warnings.simplefilter("ignore", BailianSessionWarning)
     model = settings.model()
     inputs = [messages_from_dict(json.loads(transcript)) for transcript in transcripts]
 
-    async def answers() -> list[AIMessage]:
+    async def ainvoke_all() -> list[AIMessage]:
         return list(await asyncio.gather(*map(model.ainvoke, inputs)))
 
     if on_a_loop:
-        answered = asyncio.run(answers())
+        answers = asyncio.run(ainvoke_all())
     else:
         with ThreadPoolExecutor(25) as pool:
-            answered = list(pool.map(model.invoke, inputs))
+            answers = list(pool.map(model.invoke, inputs))
     return [
         json.dumps(messages_to_dict([*messages, message]))
-        for messages, message in zip(inputs, answered, strict=True)
+        for messages, message in zip(inputs, answers, strict=True)
     ]
 
 
 @pytest.fixture(scope="module")
-def unmeasured() -> Iterator[None]:
+def without_coverage() -> Iterator[None]:
     """Let further processes not measure which lines they run: it would take too long."""
     with pytest.MonkeyPatch.context() as environment:
         environment.delenv("COVERAGE_PROCESS_CONFIG", raising=False)
@@ -612,26 +618,28 @@ def unmeasured() -> Iterator[None]:
 
 
 @pytest.fixture
-def settings(bailian: BailianEmulator, server: str, admin: redis.Redis, unmeasured: None) -> Settings:
+def settings(
+    bailian: BailianEmulator, server: str, admin: redis.Redis, without_coverage: None
+) -> Settings:
     """Return what further processes need to know."""
-    return Settings(bailian.base_url, bailian.api_key, app_of(bailian), server)
+    return Settings(bailian.base_url, bailian.api_key, add_hashing_app(bailian), server)
 
 
 @pytest.fixture(scope="module")
-def processes(unmeasured: None) -> Iterator[list[ProcessPoolExecutor]]:
+def processes(without_coverage: None) -> Iterator[list[ProcessPoolExecutor]]:
     """Run processes, each a pool of its own, so that a test can choose."""
-    pools = [ProcessPoolExecutor(1, mp_context=FRESH) for _ in range(PROCESSES)]
+    pools = [ProcessPoolExecutor(1, mp_context=FORKSERVER) for _ in range(PROCESSES)]
     yield pools
     for pool in pools:
         pool.shutdown()
 
 
-def asked(transcript: str, question: str) -> str:
+def append_question(transcript: str, question: str) -> str:
     messages = messages_from_dict(json.loads(transcript))
     return json.dumps(messages_to_dict([*messages, HumanMessage(question)]))
 
 
-def ask_everywhere(
+def run_shares(
     processes: list[ProcessPoolExecutor],
     settings: Settings,
     shares: list[dict[int, str]],
@@ -640,7 +648,7 @@ def ask_everywhere(
 ) -> list[dict[int, list[BaseMessage]]]:
     """Let each process go on with its share of the conversations."""
     futures = [
-        pool.submit(go_on, settings, list(share.values()), on_a_loop=on_a_loop)
+        pool.submit(continue_conversations, settings, list(share.values()), on_a_loop=on_a_loop)
         for pool, share in zip(processes, shares, strict=True)
     ]
     return [
@@ -653,7 +661,7 @@ def ask_everywhere(
 
 
 @pytest.mark.no_cover  # measuring lines would take longer than the conversations
-def test_conversations_go_round_four_processes_and_are_raced_for(
+def test_conversations_move_between_four_processes_that_race_for_them(
     bailian: BailianEmulator, settings: Settings, processes: list[ProcessPoolExecutor]
 ) -> None:
     """In every third turn two processes ask at once; of some conversations the loser goes on."""
@@ -665,16 +673,16 @@ def test_conversations_go_round_four_processes_and_are_raced_for(
         raced = turn % 3 == 0
         for number, transcript in transcripts.items():
             process = (number + turn) % PROCESSES
-            shares[process][number] = asked(transcript, f"对话{number}的第{turn}问")
+            shares[process][number] = append_question(transcript, f"对话{number}的第{turn}问")
             if raced:
                 rival = (process + 1) % PROCESSES
-                shares[rival][number] = asked(transcript, f"对话{number}的第{turn}问，另问")
-        answers = ask_everywhere(processes, settings, shares, on_a_loop=turn % 2 == 0)
+                shares[rival][number] = append_question(transcript, f"对话{number}的第{turn}问，另问")
+        answered_shares = run_shares(processes, settings, shares, on_a_loop=turn % 2 == 0)
         for number in transcripts:
-            results = [share[number] for share in answers if number in share]
+            results = [share[number] for share in answered_shares if number in share]
             for messages in results:
-                rounds = rounds_of(messages)
-                assert rounds[-1].answer == answer_to(rounds[:-1], rounds[-1].prompt)
+                rounds = rounds_from_messages(messages)
+                assert rounds[-1].answer == expected_answer(rounds[:-1], rounds[-1].prompt)
             results.sort(key=lambda messages: messages[-1].response_metadata["history"])
             histories = [messages[-1].response_metadata["history"] for messages in results]
             if number in sessions and sessions[number] == "left":
@@ -685,56 +693,64 @@ def test_conversations_go_round_four_processes_and_are_raced_for(
                 metadata = results[-1][-1].response_metadata
                 assert metadata["session_turn"] == turn
                 assert sessions.setdefault(number, metadata["session_id"]) == metadata["session_id"]
-                expected[number] = rounds_of(results[-1])
+                expected[number] = rounds_from_messages(results[-1])
                 if raced and number % 10 == 0 and turn > 5:
                     assert bailian.session(sessions[number]) == expected[number]
                     sessions[number] = "left"
                     results.reverse()
             transcripts[number] = json.dumps(messages_to_dict(results[-1]))
-    going_on = {number: session for number, session in sessions.items() if session != "left"}
+    continued_sessions = {number: session for number, session in sessions.items() if session != "left"}
 
-    assert len(going_on) == len(set(going_on.values())) == CONVERSATIONS - CONVERSATIONS // 10
-    for number, session_id in going_on.items():
+    assert (
+        len(continued_sessions)
+        == len(set(continued_sessions.values()))
+        == CONVERSATIONS - CONVERSATIONS // 10
+    )
+    for number, session_id in continued_sessions.items():
         assert bailian.session(session_id) == expected[number]
         assert [f"对话{number}的第{turn}问" for turn in range(1, TURNS + 1)] == [
             round_.prompt.removesuffix("，另问") for round_ in expected[number]
         ]
 
 
-async def test_another_model_with_another_store_goes_on(
+async def test_another_model_with_another_store_continues_the_session(
     bailian: BailianEmulator, make_model: Make, settings: Settings
 ) -> None:
     stores = [RedisSessionStore.from_url(settings.redis_url) for _ in range(2)]
-    one, other = (
+    first_model, other_model = (
         make_model(settings.app_id, history="session", session_store=store) for store in stores
     )
     messages: list[BaseMessage] = [SystemMessage("只用中文。"), HumanMessage("一")]
-    messages += [one.invoke(messages), HumanMessage("二")]
-    messages += [await other.ainvoke(messages), HumanMessage("三")]
-    messages.append(one.invoke(messages))
+    messages += [first_model.invoke(messages), HumanMessage("二")]
+    messages += [await other_model.ainvoke(messages), HumanMessage("三")]
+    messages.append(first_model.invoke(messages))
     for store in stores:
         store.close()
         await store.aclose()
     metadata = messages[-1].response_metadata
 
     assert (metadata["history"], metadata["session_turn"]) == ("session", 3)
-    held = bailian.session(metadata["session_id"])
-    assert [round_.prompt for round_ in held] == ["只用中文。\n\n一", "二", "三"]
-    assert [round_.answer for round_ in held] == [message.text for message in messages[2::2]]
+    rounds = bailian.session(metadata["session_id"])
+    assert [round_.prompt for round_ in rounds] == ["只用中文。\n\n一", "二", "三"]
+    assert [round_.answer for round_ in rounds] == [message.text for message in messages[2::2]]
 
 
-def test_a_dumped_conversation_goes_on_in_a_new_process(
+def test_a_dumped_conversation_continues_in_a_new_process(
     bailian: BailianEmulator, settings: Settings
 ) -> None:
-    transcript = asked(go_on(settings, [asked("[]", "一")], on_a_loop=False)[0], "二")
+    transcript = append_question(
+        continue_conversations(settings, [append_question("[]", "一")], on_a_loop=False)[0], "二"
+    )
     settings.model().session_store.close()
-    with ProcessPoolExecutor(1, mp_context=FRESH) as new:
-        [dumped] = new.submit(go_on, settings, [transcript], on_a_loop=False).result(60)
+    with ProcessPoolExecutor(1, mp_context=FORKSERVER) as new:
+        [dumped] = new.submit(continue_conversations, settings, [transcript], on_a_loop=False).result(
+            60
+        )
     messages = messages_from_dict(json.loads(dumped))
     metadata = messages[-1].response_metadata
 
     assert (metadata["history"], metadata["session_turn"]) == ("session", 2)
-    assert bailian.session(metadata["session_id"]) == rounds_of(messages)
+    assert bailian.session(metadata["session_id"]) == rounds_from_messages(messages)
 
 
 def stream_and_stall(settings: Settings, transcript: str, parent: Connection) -> None:
@@ -745,32 +761,32 @@ def stream_and_stall(settings: Settings, transcript: str, parent: Connection) ->
 
 
 @pytest.mark.parametrize("next_question", ["二", "三"], ids=["the same", "another"])
-def test_a_killed_process_leaves_its_claim_and_the_next_call_is_told_anew(
+def test_a_killed_process_leaves_its_claim_and_the_next_call_is_replayed(
     bailian: BailianEmulator, settings: Settings, store: RedisSessionStore, next_question: str
 ) -> None:
     model = settings.model().model_copy(update={"session_store": store})
     first = model.invoke("一")
     transcript = json.dumps(messages_to_dict([HumanMessage("一"), first, HumanMessage("二")]))
     bailian.apps[settings.app_id].pace = 0.2
-    here, there = FRESH.Pipe()
-    process = FRESH.Process(target=stream_and_stall, args=(settings, transcript, there))
+    parent_end, child_end = FORKSERVER.Pipe()
+    process = FORKSERVER.Process(target=stream_and_stall, args=(settings, transcript, child_end))
     process.start()
-    assert here.poll(60)
-    shown = here.recv()
+    assert parent_end.poll(60)
+    partial_text = parent_end.recv()
     process.kill()
     process.join()
-    for end in (here, there):
+    for end in (parent_end, child_end):
         end.close()
     process.close()
     bailian.apps[settings.app_id].pace = 0
     messages = [HumanMessage("一"), first, HumanMessage(next_question)]
-    with pytest.warns(BailianSessionWarning, match="a call to it broke off") as warned:
-        answered = model.invoke(messages)
+    with pytest.warns(BailianSessionWarning, match="a call to it broke off") as caught:
+        second = model.invoke(messages)
 
-    assert len(warned) == 1
-    assert answer_to([Round("一", first.text)], "二").startswith(shown)
-    assert answered.text == answer_to([Round("一", first.text)], next_question)
-    assert answered.response_metadata["history"] == "replayed"
+    assert len(caught) == 1
+    assert expected_answer([Round("一", first.text)], "二").startswith(partial_text)
+    assert second.text == expected_answer([Round("一", first.text)], next_question)
+    assert second.response_metadata["history"] == "replayed"
     with warnings.catch_warnings(action="error"):
-        again = model.invoke([*messages, answered, HumanMessage("四")])
-    assert again.text == answer_to(rounds_of([*messages, answered]), "四")
+        third = model.invoke([*messages, second, HumanMessage("四")])
+    assert third.text == expected_answer(rounds_from_messages([*messages, second]), "四")

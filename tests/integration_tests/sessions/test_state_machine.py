@@ -30,7 +30,7 @@ from langchain_bailian_app.emulator import App, BailianEmulator, ErrorReply, Fau
 from langchain_bailian_app.errors import BailianError
 from langchain_bailian_app.sessions import BailianSessionWarning, InMemorySessionStore
 from tests.clock import Clock
-from tests.integration_tests.sessions.test_conversations import STOP, Witness, aged
+from tests.integration_tests.sessions.test_conversations import STOP, EchoDigestApp, age_messages
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 QUESTIONS = st.sampled_from(["一", "二", "三"])  # few, so that histories are nearly alike
 PROCESSES = st.integers(0, 1)
 APPS = st.sampled_from(["a", "a", "a", "b"])
-WAYS = st.sampled_from(["invoke", "stream", "post", "ainvoke", "astream"])
+CALL_STYLES = st.sampled_from(["invoke", "stream", "post", "ainvoke", "astream"])
 # From the first frame on, frames until the service falls silent; the first shows text.
 FRAMES = st.integers(3, 6)
 FAILURES: dict[str, Callable[[], dict[str, Any]]] = {
@@ -52,14 +52,14 @@ FAILURES: dict[str, Callable[[], dict[str, Any]]] = {
         for name in ("cut-mid-frame", "end-mid-frame", "no-finish-reason", "reset", "html-502")
     },
 }
-HEALTHY = {"error": None, "faults": None, "stall_after": None}
+NO_FAULTS = {"error": None, "faults": None, "stall_after": None}
 
 
-def texts_of(messages: list[BaseMessage]) -> tuple[str, ...]:
+def session_texts(messages: list[BaseMessage]) -> tuple[str, ...]:
     """Return what a session holds of messages: the system text in front of the first question."""
     system = "".join(m.text for m in messages if isinstance(m, SystemMessage))
-    spoken = [m.text for m in messages if not isinstance(m, SystemMessage)]
-    return (system + spoken[0], *spoken[1:])
+    texts = [m.text for m in messages if not isinstance(m, SystemMessage)]
+    return (system + texts[0], *texts[1:])
 
 
 class Conversations(RuleBasedStateMachine):
@@ -71,10 +71,10 @@ class Conversations(RuleBasedStateMachine):
         super().__init__()
         bailian.reset()
         self.bailian, self.clock, self.runner = bailian, clock, runner
-        self.witness = Witness()
+        self.digest_app = EchoDigestApp()
         for app_id in "ab":
-            bailian.add_app(App(app_id, app_id=app_id, answer=self.witness))
-        self.said: list[list[BaseMessage]] = []
+            bailian.add_app(App(app_id, app_id=app_id, answer=self.digest_app))
+        self.conversations: list[list[BaseMessage]] = []
         # In the first process time never passes for the store, so that the age of answers must do.
         stores = [InMemorySessionStore(), InMemorySessionStore(clock=clock)]
         self.models = {
@@ -97,78 +97,78 @@ class Conversations(RuleBasedStateMachine):
         self.bailian.full_session = full
         self.bailian.keep_aborted = keep
 
-    @initialize(target=lines, turns=st.sampled_from([0, 1, 1, 2, 50]), ruled=st.booleans())
-    def begin(self, turns: int, *, ruled: bool) -> int:
-        messages: list[BaseMessage] = [SystemMessage("简短。")] if ruled else []
+    @initialize(target=lines, turns=st.sampled_from([0, 1, 1, 2, 50]), with_system=st.booleans())
+    def start_line(self, turns: int, *, with_system: bool) -> int:
+        messages: list[BaseMessage] = [SystemMessage("简短。")] if with_system else []
         for _ in range(turns):
             messages.append(HumanMessage("一"))
             messages.append(self.models[0, "a"].invoke(messages))
-        return self.note(messages)
+        return self.add_line(messages)
 
-    @rule(target=lines, ruled=st.booleans())
-    def begin_another(self, *, ruled: bool) -> int:
-        return self.note([SystemMessage("详细。")] if ruled else [])
+    @rule(target=lines, with_system=st.booleans())
+    def start_empty_line(self, *, with_system: bool) -> int:
+        return self.add_line([SystemMessage("详细。")] if with_system else [])
 
-    @rule(target=lines, line=lines, question=QUESTIONS, process=PROCESSES, app=APPS, way=WAYS)
-    def turn(self, line: int, question: str, process: int, app: str, way: str) -> int:
-        messages = [*self.said[line], HumanMessage(question)]
-        return self.note([*messages, self.ask(messages, process, app, way)])
+    @rule(target=lines, line=lines, question=QUESTIONS, process=PROCESSES, app=APPS, style=CALL_STYLES)
+    def turn(self, line: int, question: str, process: int, app: str, style: str) -> int:
+        messages = [*self.conversations[line], HumanMessage(question)]
+        return self.add_line([*messages, self.ask_and_check(messages, process, app, style)])
 
     @rule(
         target=lines,
         fresh=st.booleans(),
         questions=st.lists(QUESTIONS, min_size=1, max_size=3),
-        way=WAYS,
+        style=CALL_STYLES,
     )
-    def go_on(self, questions: list[str], way: str, *, fresh: bool) -> int:
-        line = self.standing(fresh=fresh)
+    def continue_line(self, questions: list[str], style: str, *, fresh: bool) -> int:
+        line = self.find_open_line(fresh=fresh)
         for question in questions:
-            line = self.turn(line, question, 0, "a", way)
+            line = self.turn(line, question, 0, "a", style)
         return line
 
-    @rule(target=lines, line=lines, question=QUESTIONS, ruled=st.booleans(), way=WAYS)
-    def two_new_messages(self, line: int, question: str, way: str, *, ruled: bool) -> int:
-        before = SystemMessage("换个说法。") if ruled else HumanMessage("等等")
-        messages = [*self.said[line], before, HumanMessage(question)]
-        return self.note([*messages, self.ask(messages, 0, "a", way)])
+    @rule(target=lines, line=lines, question=QUESTIONS, with_system=st.booleans(), style=CALL_STYLES)
+    def two_new_messages(self, line: int, question: str, style: str, *, with_system: bool) -> int:
+        before = SystemMessage("换个说法。") if with_system else HumanMessage("等等")
+        messages = [*self.conversations[line], before, HumanMessage(question)]
+        return self.add_line([*messages, self.ask_and_check(messages, 0, "a", style)])
 
-    @rule(target=lines, line=lines, way=WAYS, process=PROCESSES)
-    def regenerate(self, line: int, way: str, process: int) -> int:
-        messages = self.said[line]
+    @rule(target=lines, line=lines, style=CALL_STYLES, process=PROCESSES)
+    def regenerate(self, line: int, style: str, process: int) -> int:
+        messages = self.conversations[line]
         if not messages or not isinstance(messages[-1], AIMessage):
             return line
-        return self.note([*messages[:-1], self.ask(messages[:-1], process, "a", way)])
+        return self.add_line([*messages[:-1], self.ask_and_check(messages[:-1], process, "a", style)])
 
-    @rule(target=lines, line=lines, place=st.integers(0, 5), question=QUESTIONS, way=WAYS)
-    def edit(self, line: int, place: int, question: str, way: str) -> int:
-        messages = list(self.said[line])
+    @rule(target=lines, line=lines, index=st.integers(0, 5), question=QUESTIONS, style=CALL_STYLES)
+    def edit(self, line: int, index: int, question: str, style: str) -> int:
+        messages = list(self.conversations[line])
         if messages:
-            place %= len(messages)
-            messages[place] = messages[place].model_copy(update={"content": f"改{question}"})
-        return self.turn(self.note(messages), question, 0, "a", way)
+            index %= len(messages)
+            messages[index] = messages[index].model_copy(update={"content": f"改{question}"})
+        return self.turn(self.add_line(messages), question, 0, "a", style)
 
-    @rule(target=lines, line=lines, count=st.integers(1, 3), question=QUESTIONS, way=WAYS)
-    def trim(self, line: int, count: int, question: str, way: str) -> int:
-        messages = self.said[line][2 * count :]
-        return self.turn(self.note(messages), question, 0, "a", way)
+    @rule(target=lines, line=lines, count=st.integers(1, 3), question=QUESTIONS, style=CALL_STYLES)
+    def trim(self, line: int, count: int, question: str, style: str) -> int:
+        messages = self.conversations[line][2 * count :]
+        return self.turn(self.add_line(messages), question, 0, "a", style)
 
     @rule(line=lines, questions=st.lists(QUESTIONS, min_size=2, max_size=3))
-    def continue_in_many_ways(self, line: int, questions: list[str]) -> None:
-        batch = [[*self.said[line], HumanMessage(question)] for question in questions]
+    def continue_in_parallel(self, line: int, questions: list[str]) -> None:
+        batch = [[*self.conversations[line], HumanMessage(question)] for question in questions]
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", BailianSessionWarning)
             # One after another, so that a failure comes again when its course is taken again.
             answers = self.models[0, "a"].batch(batch, {"max_concurrency": 1})
         for messages, answer in zip(batch, answers, strict=True):
-            self.check(messages, "a", answer.text, last=False)
+            self.check_answer(messages, "a", answer.text, check_seen=False)
 
     @rule(line=lines, question=QUESTIONS, process=PROCESSES, frames=FRAMES, on_loop=st.booleans())
     def abort(self, line: int, question: str, process: int, frames: int, *, on_loop: bool) -> None:
-        messages = [*self.said[line], HumanMessage(question)]
+        messages = [*self.conversations[line], HumanMessage(question)]
         model = self.models[process, "a"]
         self.bailian.apps["a"].stall_after = frames
 
-        async def abreak() -> str:
+        async def astream_first_chunk() -> str:
             chunks = model.astream(messages)
             text = (await anext(chunks)).text
             await chunks.aclose()
@@ -177,158 +177,158 @@ class Conversations(RuleBasedStateMachine):
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", BailianSessionWarning)
             if on_loop:
-                shown = self.runner.run(abreak())
+                text = self.runner.run(astream_first_chunk())
             else:
                 chunks = model.stream(messages)
-                shown = next(chunks).text
+                text = next(chunks).text
                 chunks.close()
-        assert shown
-        self.check(messages, "a", shown, whole=False)
+        assert text
+        self.check_answer(messages, "a", text, complete=False)
 
-    @rule(target=lines, line=lines, question=QUESTIONS, process=PROCESSES, kept=st.booleans())
-    def cut_by_stop(self, line: int, question: str, process: int, *, kept: bool) -> int:
-        messages = [*self.said[line], HumanMessage(question)]
-        answer = self.ask(messages, process, "a", "stream", stop=[STOP])
-        return self.note([*messages, answer]) if kept else line
+    @rule(target=lines, line=lines, question=QUESTIONS, process=PROCESSES, keep_answer=st.booleans())
+    def cut_by_stop(self, line: int, question: str, process: int, *, keep_answer: bool) -> int:
+        messages = [*self.conversations[line], HumanMessage(question)]
+        answer = self.ask_and_check(messages, process, "a", "stream", stop=[STOP])
+        return self.add_line([*messages, answer]) if keep_answer else line
 
-    @rule(line=lines, question=QUESTIONS, way=WAYS, failure=st.sampled_from(sorted(FAILURES)))
-    def fail(self, line: int, question: str, way: str, failure: str) -> None:
-        messages = [*self.said[line], HumanMessage(question)]
+    @rule(line=lines, question=QUESTIONS, style=CALL_STYLES, failure=st.sampled_from(sorted(FAILURES)))
+    def fail(self, line: int, question: str, style: str, failure: str) -> None:
+        messages = [*self.conversations[line], HumanMessage(question)]
         vars(self.bailian.apps["a"]).update(FAILURES[failure]())
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", BailianSessionWarning)
             try:
-                answer = self.call(messages, 0, "a", way)
+                answer = self.call(messages, 0, "a", style)
             except BailianError as error:
-                shown = error.partial.text if error.partial else ""
+                text = error.partial.text if error.partial else ""
             else:
                 # What breaks streams only does nothing to a plain POST.
-                shown = answer.text
+                text = answer.text
         # Where a session was replaced and then the answer broke off, nothing is shown.
-        self.check(messages, "a", shown, whole=False, last=bool(shown))
+        self.check_answer(messages, "a", text, complete=False, check_seen=bool(text))
 
     @rule(
         target=lines,
         fresh=st.booleans(),
         minutes=st.sampled_from([20, 54, 56, 61]),
         question=QUESTIONS,
-        way=WAYS,
+        style=CALL_STYLES,
     )
-    def pass_time(self, minutes: int, question: str, way: str, *, fresh: bool) -> int:
-        line = self.standing(fresh=fresh)
+    def pass_time(self, minutes: int, question: str, style: str, *, fresh: bool) -> int:
+        line = self.find_open_line(fresh=fresh)
         self.clock.now += minutes * 60
-        self.said = [aged(messages, minutes * 60) for messages in self.said]
-        return self.turn(line, question, 0, "a", way)
+        self.conversations = [age_messages(messages, minutes * 60) for messages in self.conversations]
+        return self.turn(line, question, 0, "a", style)
 
     @precondition(lambda self: self.bailian.unknown_session != "same")
-    @rule(target=lines, fresh=st.booleans(), question=QUESTIONS, way=WAYS)
-    def lose_sessions(self, question: str, way: str, *, fresh: bool) -> int:
-        line = self.standing(fresh=fresh)
-        self.heal()
+    @rule(target=lines, fresh=st.booleans(), question=QUESTIONS, style=CALL_STYLES)
+    def lose_sessions(self, question: str, style: str, *, fresh: bool) -> int:
+        line = self.find_open_line(fresh=fresh)
+        self.remove_faults()
         self.bailian.reset()
-        return self.turn(line, question, 0, "a", way)
+        return self.turn(line, question, 0, "a", style)
 
     # -- how it is done ----------------------------------------------------------------------------
 
-    def note(self, messages: list[BaseMessage]) -> int:
-        self.said.append(messages)
-        return len(self.said) - 1
+    def add_line(self, messages: list[BaseMessage]) -> int:
+        self.conversations.append(messages)
+        return len(self.conversations) - 1
 
-    def standing(self, *, fresh: bool) -> int:
+    def find_open_line(self, *, fresh: bool) -> int:
         """Return a line whose session stands, a fresh one or the newest that seems to."""
-        for number in reversed(range(0 if fresh else len(self.said))):
-            messages = self.said[number]
+        for number in reversed(range(0 if fresh else len(self.conversations))):
+            messages = self.conversations[number]
             if messages and "session_digest" in messages[-1].response_metadata:
                 return number
-        return self.turn(self.note([]), "一", 0, "a", "invoke")
+        return self.turn(self.add_line([]), "一", 0, "a", "invoke")
 
-    def heal(self) -> None:
+    def remove_faults(self) -> None:
         for request in self.bailian.requests[-3:]:
             assert request.wait(5)
         for app in self.bailian.apps.values():
-            vars(app).update(HEALTHY)
+            vars(app).update(NO_FAULTS)
 
     def call(
-        self, messages: list[BaseMessage], process: int, app: str, way: str, **keywords: Any
+        self, messages: list[BaseMessage], process: int, app: str, style: str, **kwargs: Any
     ) -> AIMessage:
         model = self.models[process, app]
 
-        async def astreamed() -> AIMessage:
-            chunks = [chunk async for chunk in model.astream(messages, **keywords)]
+        async def astream_merged() -> AIMessage:
+            chunks = [chunk async for chunk in model.astream(messages, **kwargs)]
             return sum(chunks[1:], chunks[0])
 
-        match way:
+        match style:
             case "invoke":
-                return model.invoke(messages, **keywords)
+                return model.invoke(messages, **kwargs)
             case "post":
-                return model.invoke(messages, streaming=False, **keywords)
+                return model.invoke(messages, streaming=False, **kwargs)
             case "ainvoke":
-                return self.runner.run(model.ainvoke(messages, **keywords))
+                return self.runner.run(model.ainvoke(messages, **kwargs))
             case "astream":
-                return self.runner.run(astreamed())
-        chunks = list(model.stream(messages, **keywords))
+                return self.runner.run(astream_merged())
+        chunks = list(model.stream(messages, **kwargs))
         return sum(chunks[1:], chunks[0])
 
-    def ask(
-        self, messages: list[BaseMessage], process: int, app: str, way: str, **keywords: Any
+    def ask_and_check(
+        self, messages: list[BaseMessage], process: int, app: str, style: str, **kwargs: Any
     ) -> AIMessage:
         """Ask, and hold what the design says of requests, warnings and what is remembered."""
         since = len(self.bailian.requests)
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
-            answer = self.call(messages, process, app, way, **keywords)
-        told = [request.body["input"] for request in self.bailian.requests[since:]]
-        warned = [w for w in caught if w.category is BailianSessionWarning]
+            answer = self.call(messages, process, app, style, **kwargs)
+        inputs = [request.body["input"] for request in self.bailian.requests[since:]]
+        session_warnings = [w for w in caught if w.category is BailianSessionWarning]
 
-        assert len(warned) <= 1
-        assert len(told) in {1, 2}
-        if len(told) == 2:
-            assert len(warned) == 1
-            assert "session_id" in told[0]
-            assert "messages" in told[1]
-        keeper = answer.response_metadata["history"]
-        assert keeper in {"session", "replayed", "messages"}
-        assert ("messages" in told[-1]) == (keeper != "session")
-        if warned:
-            assert keeper == "replayed"
-        self.check(messages, app, answer.text, stopped="stop" in keywords)
+        assert len(session_warnings) <= 1
+        assert len(inputs) in {1, 2}
+        if len(inputs) == 2:
+            assert len(session_warnings) == 1
+            assert "session_id" in inputs[0]
+            assert "messages" in inputs[1]
+        history = answer.response_metadata["history"]
+        assert history in {"session", "replayed", "messages"}
+        assert ("messages" in inputs[-1]) == (history != "session")
+        if session_warnings:
+            assert history == "replayed"
+        self.check_answer(messages, app, answer.text, stopped="stop" in kwargs)
         if "session_digest" in answer.response_metadata:
             self.check_session(messages, answer)
         return answer
 
-    def check(
+    def check_answer(
         self,
         messages: list[BaseMessage],
         app: str,
-        shown: str,
+        text: str,
         *,
-        whole: bool = True,
-        last: bool = True,
+        complete: bool = True,
+        check_seen: bool = True,
         stopped: bool = False,
     ) -> None:
         """Hold that the application saw the messages, and that what is shown is its answer."""
-        self.heal()
-        saw = self.witness.seen[-1:]
-        alone = self.models[0, app].invoke(messages, history="messages").text
-        if last:
-            assert saw == self.witness.seen[-1:]
+        self.remove_faults()
+        seen = self.digest_app.seen[-1:]
+        expected = self.models[0, app].invoke(messages, history="messages").text
+        if check_seen:
+            assert seen == self.digest_app.seen[-1:]
         if stopped:
-            alone = alone.partition(STOP)[0]
-        assert shown == alone if whole else alone.startswith(shown)
+            expected = expected.partition(STOP)[0]
+        assert text == expected if complete else expected.startswith(text)
 
     def check_session(self, messages: list[BaseMessage], answer: AIMessage) -> None:
         """Hold that a session that may be continued holds the messages, and nothing else."""
         rounds = self.bailian.session(answer.response_metadata["session_id"])
-        held = [re.sub(r"\s|<ref>\[\d+]</ref>", "", text) for r in rounds for text in r]
-        assert tuple(held) == texts_of([*messages, answer])
+        texts = [re.sub(r"\s|<ref>\[\d+]</ref>", "", text) for r in rounds for text in r]
+        assert tuple(texts) == session_texts([*messages, answer])
         assert answer.response_metadata["session_turn"] == len(rounds) <= 50
 
 
 @pytest.mark.no_cover  # thousands of calls, whose lines other tests cover
-@pytest.mark.parametrize("unknown", ["error", "new", "same"])
-def test_any_course_of_conversations_shows_what_the_messages_say(unknown: Any) -> None:
+@pytest.mark.parametrize("unknown_session", ["error", "new", "same"])
+def test_any_course_of_conversations_shows_what_the_messages_say(unknown_session: Any) -> None:
     clock = Clock()
-    emulator = BailianEmulator(seed_apps=False, clock=clock, unknown_session=unknown)
+    emulator = BailianEmulator(seed_apps=False, clock=clock, unknown_session=unknown_session)
     with emulator as bailian, asyncio.Runner() as runner:
         run_state_machine_as_test(
             lambda: Conversations(bailian, clock, runner),

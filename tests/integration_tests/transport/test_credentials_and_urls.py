@@ -17,7 +17,7 @@ from pydantic import ValidationError
 from langchain_bailian_app import BailianAppChatModel
 from langchain_bailian_app._settings.connection import ConnectionFields
 from langchain_bailian_app._transport import client_pool
-from langchain_bailian_app._transport.credentials import resolve
+from langchain_bailian_app._transport.credentials import resolve_connection
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -25,10 +25,10 @@ if TYPE_CHECKING:
     from langchain_bailian_app.emulator import BailianEmulator
 
 
-def resolved(**fields: Any) -> dict[str, Any]:
+def resolve_fields(**fields: Any) -> dict[str, Any]:
     with warnings.catch_warnings():
         warnings.simplefilter("error")  # dashscope's about the workspace must not reach anybody
-        connection = resolve(ConnectionFields(**fields))
+        connection = resolve_connection(ConnectionFields(**fields))
     return {
         "base_url": connection.base_url,
         "workspace": connection.workspace,
@@ -57,7 +57,7 @@ INTERNATIONAL = "https://dashscope-intl.aliyuncs.com/api/v1"
     ],
 )
 def test_the_host_follows_from_the_fields(fields: dict[str, str], base_url: str) -> None:
-    assert resolved(api_key="k", **fields)["base_url"] == base_url
+    assert resolve_fields(api_key="k", **fields)["base_url"] == base_url
 
 
 @pytest.mark.parametrize(
@@ -86,7 +86,7 @@ def test_the_environment_completes_the_fields(
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
 
-    assert resolved(api_key="k") == expected | {"api_key": "k"}
+    assert resolve_fields(api_key="k") == expected | {"api_key": "k"}
 
 
 def test_the_configuration_file_completes_the_fields(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -96,11 +96,11 @@ def test_the_configuration_file_completes_the_fields(monkeypatch: pytest.MonkeyP
         'api_key = "from-config"\nworkspace = "ws"\nregion = "ap-southeast-1"\n'
     )
 
-    assert resolved() == {"api_key": "from-config", "workspace": "ws", "base_url": INTERNATIONAL}
+    assert resolve_fields() == {"api_key": "from-config", "workspace": "ws", "base_url": INTERNATIONAL}
 
     monkeypatch.setenv("DASHSCOPE_API_KEY", "from-env")
 
-    assert resolved()["api_key"] == "from-env"
+    assert resolve_fields()["api_key"] == "from-env"
 
 
 def test_the_key_file_is_read() -> None:
@@ -108,7 +108,7 @@ def test_the_key_file_is_read() -> None:
     folder.mkdir()
     (folder / "api_key").write_text("from-key-file\n")
 
-    assert resolved()["api_key"] == "from-key-file"
+    assert resolve_fields()["api_key"] == "from-key-file"
 
 
 def test_without_a_key_nothing_is_sent() -> None:
@@ -128,7 +128,7 @@ def test_a_key_may_come_from_a_function(
 
 
 @pytest.mark.parametrize("key", ["two words", "钥匙", "a\nb"])
-def test_a_key_that_fits_no_header_is_not_shown(key: str) -> None:
+def test_an_invalid_key_is_not_shown(key: str) -> None:
     model = BailianAppChatModel(app_id="app", api_key=key)
     with pytest.raises(ValueError, match="API key") as caught:
         model.invoke("?")
@@ -159,11 +159,11 @@ def test_a_wrong_base_url_is_explained_at_once(
 def test_insecure_http_can_be_allowed() -> None:
     url = "http://service.example/api/v1"
 
-    assert resolved(api_key="k", base_url=url, allow_insecure_http=True)["base_url"] == url
+    assert resolve_fields(api_key="k", base_url=url, allow_insecure_http=True)["base_url"] == url
 
 
 @pytest.mark.parametrize("app_id", ["a/../../x", "a?b=1", "..", "", "a b", "应用", "x" * 129])
-def test_an_app_id_cannot_lead_elsewhere(app_id: str) -> None:
+def test_an_app_id_cannot_change_the_path(app_id: str) -> None:
     with pytest.raises(ValidationError, match="app_id"):
         BailianAppChatModel(app_id=app_id, api_key="k")
 
@@ -197,7 +197,7 @@ def test_models_share_connections_but_not_credentials(
     second.invoke("?")
     headers = [request.headers for request in bailian.requests[-2:]]
 
-    shared = [client_pool.transport(loopback=True, max_connections=1000) for _ in range(2)]
+    shared = [client_pool.get_transport(loopback=True, max_connections=1000) for _ in range(2)]
 
     assert shared[0] is shared[1]
     assert [header.get("x-dashscope-workspace") for header in headers] == ["ws1", None]
@@ -233,7 +233,7 @@ def test_an_injected_client_may_not_follow_redirects() -> None:
         BailianAppChatModel(app_id="app", api_key="k", http_client=client)
 
 
-def test_one_model_serves_one_event_loop_after_the_other_without_a_trace(
+def test_one_model_serves_successive_event_loops_without_warnings(
     bailian: BailianEmulator,
 ) -> None:
     script = """
@@ -253,7 +253,7 @@ print(model.invoke("?").text[:3])
         "DASHSCOPE_API_KEY": bailian.api_key,
         "DASHSCOPE_BASE_URL": bailian.base_url,
     }
-    done = subprocess.run(
+    completed = subprocess.run(
         [sys.executable, "-X", "dev", "-W", "ignore::DeprecationWarning", "-c", script],
         env=os.environ | variables,
         capture_output=True,
@@ -261,5 +261,5 @@ print(model.invoke("?").text[:3])
         check=True,
     )
 
-    assert done.stderr == ""
-    assert len(done.stdout.split()) == 3
+    assert completed.stderr == ""
+    assert len(completed.stdout.split()) == 3

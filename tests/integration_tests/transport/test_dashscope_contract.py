@@ -16,13 +16,15 @@ if TYPE_CHECKING:
 BASE_URL = "https://service.example/api/v1"
 
 
-def transport(handler: Callable[[httpx.Request], httpx.Response], base_url: str = "unused:") -> object:
+def make_transport(
+    handler: Callable[[httpx.Request], httpx.Response], base_url: str = "unused:"
+) -> object:
     client = httpx.Client(transport=httpx.MockTransport(handler))
     return dashscope.Client(base_url=base_url, http_client=client, max_retries=0).transport
 
 
-def call(sender: object, **arguments: object) -> httpx.Response:
-    response: httpx.Response = sender.open_stream(
+def open_stream(transport: object, **arguments: object) -> httpx.Response:
+    response: httpx.Response = transport.open_stream(
         **{"method": "POST", "path": "apps/a/completion", "json": {}, "base_url": BASE_URL} | arguments
     )
     return response
@@ -35,9 +37,9 @@ def test_credentials_and_url_are_taken_from_the_call_alone() -> None:
         requests.append(request)
         return httpx.Response(200)
 
-    sender = transport(handler)
-    call(sender, api_key="k1", workspace="ws1", headers={"User-Agent": "ours"})
-    call(sender, api_key="k2", workspace=None)
+    transport = make_transport(handler)
+    open_stream(transport, api_key="k1", workspace="ws1", headers={"User-Agent": "ours"})
+    open_stream(transport, api_key="k2", workspace=None)
 
     assert [str(request.url) for request in requests] == [f"{BASE_URL}/apps/a/completion"] * 2
     assert [request.headers["authorization"] for request in requests] == ["Bearer k1", "Bearer k2"]
@@ -54,20 +56,20 @@ def test_a_stream_is_opened_once_and_failures_keep_their_cause() -> None:
         raise httpx.ConnectError(msg)
 
     with pytest.raises(ds.APIConnectionError) as caught:
-        call(transport(handler))
+        open_stream(make_transport(handler))
 
     assert isinstance(caught.value.__cause__, httpx.ConnectError)
     assert len(attempts) == 1
 
 
-def test_an_error_status_is_raised_with_what_was_said() -> None:
+def test_an_error_status_is_raised_with_the_fields_of_the_response() -> None:
     body = {"code": "Throttling", "message": "slow down", "request_id": "r"}
 
     def handler(_: httpx.Request) -> httpx.Response:
         return httpx.Response(429, json=body, headers={"Retry-After": "7"})
 
     with pytest.raises(ds.APIStatusError) as caught:
-        call(transport(handler))
+        open_stream(make_transport(handler))
     error = caught.value
 
     assert (error.code, error.message, error.status_code) == ("Throttling", "slow down", 429)
@@ -76,7 +78,9 @@ def test_an_error_status_is_raised_with_what_was_said() -> None:
 
 
 def test_a_redirect_is_returned_not_followed() -> None:
-    response = call(transport(lambda _: httpx.Response(302, headers={"location": "https://x.example"})))
+    response = open_stream(
+        make_transport(lambda _: httpx.Response(302, headers={"location": "https://x.example"}))
+    )
 
     assert response.status_code == 302
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from langchain_bailian_app import BailianAppChatModel
     from langchain_bailian_app.emulator import BailianEmulator
 
-AT_ONCE = 0.1  # seconds
+MAX_CLOSE_SECONDS = 0.1  # seconds
 
 
 @pytest.fixture
@@ -28,53 +28,55 @@ def model(
     return make_model(app_id)
 
 
-def check_hung_up(request: RecordedRequest, since: float) -> None:
+def check_closed_early(request: RecordedRequest, stopped_at: float) -> None:
     assert request.wait(1)
     assert not request.finished
     assert request.closed_at is not None
-    assert request.closed_at - since < AT_ONCE
+    assert request.closed_at - stopped_at < MAX_CLOSE_SECONDS
 
 
 def test_break(model: BailianAppChatModel, bailian: BailianEmulator) -> None:
     for _ in model.stream("?"):
         break
-    since = time.monotonic()
+    stopped_at = time.monotonic()
 
-    check_hung_up(bailian.requests[-1], since)
+    check_closed_early(bailian.requests[-1], stopped_at)
 
 
 def test_close(model: BailianAppChatModel, bailian: BailianEmulator) -> None:
     chunks = model.stream("?")
     next(chunks)
-    since = time.monotonic()
+    stopped_at = time.monotonic()
     chunks.close()
 
-    check_hung_up(bailian.requests[-1], since)
+    check_closed_early(bailian.requests[-1], stopped_at)
 
 
 async def test_asynchronous_break(model: BailianAppChatModel, bailian: BailianEmulator) -> None:
     async for _ in model.astream("?"):
         break
-    since = time.monotonic()
-    await asyncio.sleep(AT_ONCE)
+    stopped_at = time.monotonic()
+    await asyncio.sleep(MAX_CLOSE_SECONDS)
 
-    check_hung_up(bailian.requests[-1], since)
+    check_closed_early(bailian.requests[-1], stopped_at)
 
 
 async def test_asynchronous_close(model: BailianAppChatModel, bailian: BailianEmulator) -> None:
     chunks = model.astream("?")
     await anext(chunks)
-    since = time.monotonic()
+    stopped_at = time.monotonic()
     await chunks.aclose()
-    await asyncio.sleep(AT_ONCE)
+    await asyncio.sleep(MAX_CLOSE_SECONDS)
 
-    check_hung_up(bailian.requests[-1], since)
+    check_closed_early(bailian.requests[-1], stopped_at)
 
 
-@pytest.mark.parametrize("way", ["ainvoke", "astream"])
-async def test_cancelled_task(model: BailianAppChatModel, bailian: BailianEmulator, way: str) -> None:
+@pytest.mark.parametrize("method", ["ainvoke", "astream"])
+async def test_cancelled_task(
+    model: BailianAppChatModel, bailian: BailianEmulator, method: str
+) -> None:
     async def read() -> None:
-        if way == "ainvoke":
+        if method == "ainvoke":
             await model.ainvoke("?")
         else:
             async for _ in model.astream("?"):
@@ -82,21 +84,21 @@ async def test_cancelled_task(model: BailianAppChatModel, bailian: BailianEmulat
 
     task = asyncio.create_task(read())
     await asyncio.sleep(0.2)
-    since = time.monotonic()
+    stopped_at = time.monotonic()
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
 
-    check_hung_up(bailian.requests[-1], since)
+    check_closed_early(bailian.requests[-1], stopped_at)
 
 
-@pytest.mark.parametrize("way", ["invoke", "stream"])
-def test_stop_sequence(model: BailianAppChatModel, bailian: BailianEmulator, way: str) -> None:
-    if way == "invoke":
+@pytest.mark.parametrize("method", ["invoke", "stream"])
+def test_stop_sequence(model: BailianAppChatModel, bailian: BailianEmulator, method: str) -> None:
+    if method == "invoke":
         text = model.invoke("?", stop=["说"]).text
     else:
         text = "".join(chunk.text for chunk in model.stream("?", stop=["说"]))
-    since = time.monotonic()
+    stopped_at = time.monotonic()
 
     assert text == "慢慢地"
-    check_hung_up(bailian.requests[-1], since)
+    check_closed_early(bailian.requests[-1], stopped_at)

@@ -22,131 +22,148 @@ if TYPE_CHECKING:
     from langchain_bailian_app.emulator import BailianEmulator
 
 ANSWER = "你好，世界。" * 5
-NOW = {"Retry-After": "0"}
+RETRY_NOW = {"Retry-After": "0"}
 
 
 @dataclass(frozen=True)
-class Fault:
+class FaultCase:
     """What is wrong, and what is to come of it."""
 
     name: str
-    app: dict[str, Any]
+    app_options: dict[str, Any]
     error: type[errors.BailianError] | None
     code: str | None = None
     status: int | None = None
     partial: bool = False
-    posts: int = 1
+    request_count: int = 1
     retryable: bool = False
     request_id: bool = True
     finish_reason: str = "stop"
 
 
-def refusal(code: str, **settings: Any) -> dict[str, Any]:
+def error_reply(code: str, **settings: Any) -> dict[str, Any]:
     return {"error": ErrorReply.of(code, **settings)}
 
 
-def broken(name: str) -> dict[str, Any]:
+def permanent_fault(name: str) -> dict[str, Any]:
     return {"faults": Faults.always(name)}
 
 
-def soon() -> str:
+def current_http_date() -> str:
     return email.utils.formatdate(time.time(), usegmt=True)
 
 
-NO_FINISH = errors.BailianStreamError
+STREAM_ERROR = errors.BailianStreamError
 MATRIX = [
-    Fault("401", refusal("InvalidApiKey"), errors.BailianAuthenticationError, "InvalidApiKey", 401),
-    Fault("400", refusal("InvalidParameter"), errors.BailianRequestError, "InvalidParameter", 400),
-    Fault("403", refusal("App.AccessDenied"), errors.BailianPermissionError, "App.AccessDenied", 403),
-    Fault("404", refusal("ModelNotFound"), errors.BailianNotFoundError, "ModelNotFound", 404),
-    Fault(
+    FaultCase(
+        "401", error_reply("InvalidApiKey"), errors.BailianAuthenticationError, "InvalidApiKey", 401
+    ),
+    FaultCase(
+        "400", error_reply("InvalidParameter"), errors.BailianRequestError, "InvalidParameter", 400
+    ),
+    FaultCase(
+        "403", error_reply("App.AccessDenied"), errors.BailianPermissionError, "App.AccessDenied", 403
+    ),
+    FaultCase("404", error_reply("ModelNotFound"), errors.BailianNotFoundError, "ModelNotFound", 404),
+    FaultCase(
         "429",
-        refusal("Throttling", headers=NOW),
+        error_reply("Throttling", headers=RETRY_NOW),
         errors.BailianRateLimitError,
         "Throttling",
         429,
-        posts=3,
+        request_count=3,
         retryable=True,
     ),
-    Fault("429, once", refusal("Throttling", times=1), None, posts=2),
-    Fault("429, Retry-After 0 s", refusal("Throttling", times=2, headers=NOW), None, posts=3),
-    Fault(
-        "429, Retry-After a date",
-        refusal("Throttling", times=1, headers={"Retry-After": soon()}),
+    FaultCase("429, once", error_reply("Throttling", times=1), None, request_count=2),
+    FaultCase(
+        "429, Retry-After 0 s",
+        error_reply("Throttling", times=2, headers=RETRY_NOW),
         None,
-        posts=2,
+        request_count=3,
     ),
-    Fault(
+    FaultCase(
+        "429, Retry-After a date",
+        error_reply("Throttling", times=1, headers={"Retry-After": current_http_date()}),
+        None,
+        request_count=2,
+    ),
+    FaultCase(
         "429, Retry-After too long",
-        refusal("Throttling", headers={"Retry-After": "61"}),
+        error_reply("Throttling", headers={"Retry-After": "61"}),
         errors.BailianRateLimitError,
         "Throttling",
         429,
         retryable=True,
     ),
-    Fault(
+    FaultCase(
         "429, a bill",
-        refusal("PostpaidBillOverdue"),
+        error_reply("PostpaidBillOverdue"),
         errors.BailianPermissionError,
         "PostpaidBillOverdue",
         429,
     ),
-    Fault("500", refusal("AppProcessFailed"), errors.BailianServerError, "AppProcessFailed", 500),
-    Fault("502, HTML", broken("html-502"), errors.BailianServerError, None, 502),
-    Fault("503, once", refusal("ModelUnavailable", times=1, headers=NOW), None, posts=2),
-    Fault("302", broken("redirect"), errors.BailianConnectionError, None, 302),
-    Fault("reset", broken("reset"), errors.BailianConnectionError, request_id=False),
-    Fault("cut mid-frame", broken("cut-mid-frame"), NO_FINISH, partial=True),
-    Fault("end mid-frame", broken("end-mid-frame"), NO_FINISH, partial=True),
-    Fault("no finish reason", broken("no-finish-reason"), NO_FINISH, partial=True),
-    Fault("finish length", broken("finish-length"), None, finish_reason="length"),
-    Fault(
+    FaultCase(
+        "500", error_reply("AppProcessFailed"), errors.BailianServerError, "AppProcessFailed", 500
+    ),
+    FaultCase("502, HTML", permanent_fault("html-502"), errors.BailianServerError, None, 502),
+    FaultCase(
+        "503, once", error_reply("ModelUnavailable", times=1, headers=RETRY_NOW), None, request_count=2
+    ),
+    FaultCase("302", permanent_fault("redirect"), errors.BailianConnectionError, None, 302),
+    FaultCase("reset", permanent_fault("reset"), errors.BailianConnectionError, request_id=False),
+    FaultCase("cut mid-frame", permanent_fault("cut-mid-frame"), STREAM_ERROR, partial=True),
+    FaultCase("end mid-frame", permanent_fault("end-mid-frame"), STREAM_ERROR, partial=True),
+    FaultCase("no finish reason", permanent_fault("no-finish-reason"), STREAM_ERROR, partial=True),
+    FaultCase("finish length", permanent_fault("finish-length"), None, finish_reason="length"),
+    FaultCase(
         "error frame",
-        broken("error-frame"),
+        permanent_fault("error-frame"),
         errors.BailianServerError,
         "InternalError.Algo",
         500,
         partial=True,
     ),
-    Fault(
+    FaultCase(
         "error frame with a space",
-        broken("error-frame-with-space"),
+        permanent_fault("error-frame-with-space"),
         errors.BailianServerError,
         "InternalError.Algo",
         500,
         partial=True,
     ),
-    Fault(
+    FaultCase(
         "throttled in the stream",
-        refusal("Throttling", in_stream_after=3),
+        error_reply("Throttling", in_stream_after=3),
         errors.BailianRateLimitError,
         "Throttling",
         429,
         partial=True,
     ),
-    Fault(
+    FaultCase(
         "code in an ordinary frame",
-        broken("code-in-frame"),
+        permanent_fault("code-in-frame"),
         errors.BailianServerError,
         "InternalError.Algo",
         200,
         partial=True,
     ),
-    Fault(
+    FaultCase(
         "error with status 200",
-        broken("error-on-200"),
+        permanent_fault("error-on-200"),
         errors.BailianServerError,
         "InternalError.Algo",
         200,
     ),
-    Fault("output null", broken("output-null"), NO_FINISH),
-    Fault("garbage frame", broken("garbage-frame"), NO_FINISH, partial=True),
-    Fault("gzip", broken("gzip"), None),
-    Fault("stall before the first frame", broken("stall-first"), errors.BailianTimeoutError),
-    Fault("stall later", broken("stall-later"), errors.BailianTimeoutError, partial=True),
+    FaultCase("output null", permanent_fault("output-null"), STREAM_ERROR),
+    FaultCase("garbage frame", permanent_fault("garbage-frame"), STREAM_ERROR, partial=True),
+    FaultCase("gzip", permanent_fault("gzip"), None),
+    FaultCase(
+        "stall before the first frame", permanent_fault("stall-first"), errors.BailianTimeoutError
+    ),
+    FaultCase("stall later", permanent_fault("stall-later"), errors.BailianTimeoutError, partial=True),
 ]
 
-Call = "Callable[[BailianAppChatModel], Any]"
+CallStyle = "Callable[[BailianAppChatModel], Any]"
 
 
 async def invoke(model: BailianAppChatModel) -> tuple[str, str]:
@@ -181,42 +198,46 @@ async def astream_over_httpx(model: BailianAppChatModel) -> tuple[str, str]:
         return await astream(model.model_copy(update={"http_async_client": client}))
 
 
-async def astream_over_an_aiohttp_client_of_ones_own(model: BailianAppChatModel) -> tuple[str, str]:
+async def astream_over_injected_aiohttp_client(model: BailianAppChatModel) -> tuple[str, str]:
     async with HttpxAiohttpClient(trust_env=False) as client:
         return await astream(model.model_copy(update={"http_async_client": client}))
 
 
-WAYS = [
+CALL_STYLES = [
     invoke,
     stream,
     ainvoke,
     astream,
     stream_over_httpx,
     astream_over_httpx,
-    astream_over_an_aiohttp_client_of_ones_own,
+    astream_over_injected_aiohttp_client,
 ]
-every_way = pytest.mark.parametrize("way", WAYS, ids=lambda way: way.__name__)
-own_way = pytest.mark.parametrize("way", WAYS[:4], ids=lambda way: way.__name__)
+every_call_style = pytest.mark.parametrize(
+    "call_style", CALL_STYLES, ids=lambda call_style: call_style.__name__
+)
+own_client_call_style = pytest.mark.parametrize(
+    "call_style", CALL_STYLES[:4], ids=lambda call_style: call_style.__name__
+)
 
 
-@every_way
+@every_call_style
 @pytest.mark.parametrize("fault", MATRIX, ids=lambda fault: fault.name)
 async def test_fault(
     bailian: BailianEmulator,
     make_model: Callable[..., BailianAppChatModel],
-    fault: Fault,
-    way: Callable[[BailianAppChatModel], Any],
+    fault: FaultCase,
+    call_style: Callable[[BailianAppChatModel], Any],
 ) -> None:
-    if "error" in fault.app:
-        fault.app["error"].given = 0
-    app_id = bailian.add_app(App("f", answer=lambda _: ANSWER, **fault.app))
+    if "error" in fault.app_options:
+        fault.app_options["error"].given = 0
+    app_id = bailian.add_app(App("f", answer=lambda _: ANSWER, **fault.app_options))
     model = make_model(app_id, timeout=0.25 if "stall" in fault.name else 30)
     before = len(bailian.requests)
     if fault.error is None:
-        assert await way(model) == (ANSWER, fault.finish_reason)
+        assert await call_style(model) == (ANSWER, fault.finish_reason)
     else:
         with pytest.raises(errors.BailianError) as caught:
-            await way(model)
+            await call_style(model)
         error = caught.value
         text = error.partial.text if error.partial else ""
 
@@ -226,28 +247,28 @@ async def test_fault(
         assert ANSWER.startswith(text)
         assert bool(text) == fault.partial
         assert error.partial is None or "finish_reason" not in error.partial.response_metadata
-    assert len(bailian.requests) - before == fault.posts
+    assert len(bailian.requests) - before == fault.request_count
 
 
-@every_way
+@every_call_style
 async def test_connection_refused(
-    make_model: Callable[..., BailianAppChatModel], way: Callable[[BailianAppChatModel], Any]
+    make_model: Callable[..., BailianAppChatModel], call_style: Callable[[BailianAppChatModel], Any]
 ) -> None:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    with socket.socket() as unused_socket:
+        unused_socket.bind(("127.0.0.1", 0))
+        port = unused_socket.getsockname()[1]
     model = make_model(base_url=f"http://127.0.0.1:{port}/api/v1", max_retries=1)
     with pytest.raises(errors.BailianConnectionError, match=r"no connection to.*emulator") as caught:
-        await way(model)
+        await call_style(model)
 
     assert caught.value.is_retryable
 
 
-@own_way
+@own_client_call_style
 async def test_full_pool(
     bailian: BailianEmulator,
     make_model: Callable[..., BailianAppChatModel],
-    way: Callable[[BailianAppChatModel], Any],
+    call_style: Callable[[BailianAppChatModel], Any],
 ) -> None:
     slow = bailian.add_app(App("slow", answer=lambda _: ANSWER, pace=0.2))
     limits = httpx.Limits(max_connections=1)
@@ -263,7 +284,7 @@ async def test_full_pool(
             await anext(chunks)
             started = time.monotonic()
             with pytest.raises(errors.BailianTimeoutError, match="too many calls at once") as caught:
-                await way(second)
+                await call_style(second)
             assert time.monotonic() - started < 0.7  # it waits only once
             sync_chunks.close()
             await chunks.aclose()

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from langchain_bailian_app.emulator import BailianEmulator
 
-    Make = Callable[..., BailianAppChatModel]
+    MakeModel = Callable[..., BailianAppChatModel]
 
 HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n"
 FINISHED = (
@@ -38,21 +38,21 @@ FINISHED = (
 )
 
 
-THE_LAST = HEAD.replace(b"\r\n\r\n", b"\r\nconnection: close\r\n\r\n")
+HEAD_WITH_CLOSE = HEAD.replace(b"\r\n\r\n", b"\r\nconnection: close\r\n\r\n")
 
 
-def chunk(data: bytes) -> bytes:
+def encode_chunk(data: bytes) -> bytes:
     return b"%x\r\n%s\r\n" % (len(data), data)
 
 
 @contextmanager
-def server(*pieces: bytes, pause: float = 0.0, hold: float = 3.0) -> Iterator[str]:
+def run_server(*chunks: bytes, pause: float = 0.0, hold: float = 3.0) -> Iterator[str]:
     """Answer each connection with these pieces, then keep it open."""
     listener = socket.create_server(("127.0.0.1", 0))
-    over = threading.Event()
+    stopped = threading.Event()
 
     def serve() -> None:
-        while not over.is_set():
+        while not stopped.is_set():
             try:
                 connection, _ = listener.accept()
             except OSError:
@@ -63,62 +63,68 @@ def server(*pieces: bytes, pause: float = 0.0, hold: float = 3.0) -> Iterator[st
         with connection:
             connection.recv(65536)
             try:
-                for piece in pieces:
-                    connection.sendall(piece)
-                    over.wait(pause)
+                for chunk in chunks:
+                    connection.sendall(chunk)
+                    stopped.wait(pause)
             except OSError:
                 return  # the client has gone
-            over.wait(hold)
+            stopped.wait(hold)
 
     threading.Thread(target=serve, daemon=True).start()
     yield f"http://127.0.0.1:{listener.getsockname()[1]}/api/v1"
-    over.set()
+    stopped.set()
     listener.shutdown(socket.SHUT_RDWR)
     listener.close()
 
 
-def model_at(base_url: str, **fields: Any) -> BailianAppChatModel:
+def make_model_at(base_url: str, **fields: Any) -> BailianAppChatModel:
     return BailianAppChatModel(app_id="app", api_key="k", base_url=base_url, max_retries=0, **fields)
 
 
-@pytest.mark.parametrize("head", [HEAD, THE_LAST], ids=["kept", "closed after it"])
-@pytest.mark.parametrize("way", ["invoke", "ainvoke"])
-async def test_a_finished_answer_waits_for_no_end_of_the_connection(way: str, head: bytes) -> None:
-    with server(head, chunk(FINISHED)) as base_url:
-        model = model_at(base_url)
-        since = time.monotonic()
-        answer = await model.ainvoke("?") if way == "ainvoke" else model.invoke("?")
+@pytest.mark.parametrize("head", [HEAD, HEAD_WITH_CLOSE], ids=["kept", "closed after it"])
+@pytest.mark.parametrize("method", ["invoke", "ainvoke"])
+async def test_a_finished_answer_does_not_wait_for_the_end_of_the_connection(
+    method: str, head: bytes
+) -> None:
+    with run_server(head, encode_chunk(FINISHED)) as base_url:
+        model = make_model_at(base_url)
+        started_at = time.monotonic()
+        answer = await model.ainvoke("?") if method == "ainvoke" else model.invoke("?")
 
         assert answer.text == "好"
-        assert time.monotonic() - since < 1.5
+        assert time.monotonic() - started_at < 1.5
 
 
-@pytest.mark.parametrize("way", ["invoke", "ainvoke"])
-async def test_total_timeout_ends_a_silence_that_began_late(way: str) -> None:
-    with server(HEAD, chunk(b":ping\n"), pause=0.6) as base_url:
-        model = model_at(base_url, total_timeout=0.8)
-        since = time.monotonic()
+@pytest.mark.parametrize("method", ["invoke", "ainvoke"])
+async def test_total_timeout_applies_to_a_late_silence(method: str) -> None:
+    with run_server(HEAD, encode_chunk(b":ping\n"), pause=0.6) as base_url:
+        model = make_model_at(base_url, total_timeout=0.8)
+        started_at = time.monotonic()
         with pytest.raises(BailianTimeoutError, match="total_timeout"):
-            await model.ainvoke("?") if way == "ainvoke" else model.invoke("?")
+            await model.ainvoke("?") if method == "ainvoke" else model.invoke("?")
 
-        assert time.monotonic() - since < 1.3
+        assert time.monotonic() - started_at < 1.3
 
 
-async def test_what_comes_behind_a_finished_answer_takes_nothing_away() -> None:
+async def test_data_after_a_finished_answer_is_ignored() -> None:
     error = b'event:error\n:HTTP_STATUS/500\ndata:{"code":"SystemError","message":"late"}\n\n'
-    with server(
-        HEAD, chunk(FINISHED), chunk(error), chunk(b"data:garbage\n\n"), b"0\r\n\r\n"
+    with run_server(
+        HEAD,
+        encode_chunk(FINISHED),
+        encode_chunk(error),
+        encode_chunk(b"data:garbage\n\n"),
+        b"0\r\n\r\n",
     ) as base_url:
-        model = model_at(base_url, timeout=1, total_timeout=1)
+        model = make_model_at(base_url, timeout=1, total_timeout=1)
 
         assert model.invoke("?").text == "好"
         assert (await model.ainvoke("?")).text == "好"
 
 
-MANY = FINISHED[: FINISHED.index(b"\n\n") + 2] * 20 + FINISHED
+MANY_FRAMES = FINISHED[: FINISHED.index(b"\n\n") + 2] * 20 + FINISHED
 
 
-async def turns_of_others(base_url: str) -> list[int]:
+async def count_other_turns(base_url: str) -> list[int]:
     """Stream an answer, return how often another task had its turn before each chunk."""
     turns = 0
 
@@ -128,70 +134,70 @@ async def turns_of_others(base_url: str) -> list[int]:
             turns += 1
             await asyncio.sleep(0)
 
-    counting = asyncio.create_task(count())
-    seen = [turns async for _ in model_at(base_url).astream("?")]
-    counting.cancel()
-    return seen
+    counter_task = asyncio.create_task(count())
+    turns_per_chunk = [turns async for _ in make_model_at(base_url).astream("?")]
+    counter_task.cancel()
+    return turns_per_chunk
 
 
-async def test_calls_that_begin_go_before_those_that_catch_up() -> None:
-    with server(HEAD, chunk(MANY)) as fast, server(HEAD) as slow:
-        alone = await turns_of_others(fast)
-        beginning = asyncio.create_task(model_at(slow).ainvoke("?"))
+async def test_starting_calls_go_before_buffered_frames() -> None:
+    with run_server(HEAD, encode_chunk(MANY_FRAMES)) as fast, run_server(HEAD) as slow:
+        alone = await count_other_turns(fast)
+        starting_call = asyncio.create_task(make_model_at(slow).ainvoke("?"))
         await asyncio.sleep(0.05)
-        in_company = await turns_of_others(fast)
-        beginning.cancel()
+        with_other_call = await count_other_turns(fast)
+        starting_call.cancel()
         with pytest.raises(asyncio.CancelledError):
-            await beginning
+            await starting_call
 
         assert len(set(alone[:20])) == 1
-        assert len(set(in_company[:20])) == 6
-        assert len(set((await turns_of_others(fast))[:20])) == 1
+        assert len(set(with_other_call[:20])) == 6
+        assert len(set((await count_other_turns(fast))[:20])) == 1
 
 
-@pytest.mark.parametrize("way", ["invoke", "ainvoke"])
-async def test_heartbeats_are_no_frames(way: str) -> None:
-    with server(HEAD, *[chunk(b":ping\n")] * 40, pause=0.05) as base_url:
-        model = model_at(base_url, timeout=0.3)
+@pytest.mark.parametrize("method", ["invoke", "ainvoke"])
+async def test_heartbeats_are_no_frames(method: str) -> None:
+    with run_server(HEAD, *[encode_chunk(b":ping\n")] * 40, pause=0.05) as base_url:
+        model = make_model_at(base_url, timeout=0.3)
         with pytest.raises(BailianTimeoutError, match=r"silent for 0\.3 s"):
-            await model.ainvoke("?") if way == "ainvoke" else model.invoke("?")
+            await model.ainvoke("?") if method == "ainvoke" else model.invoke("?")
 
 
-@pytest.mark.parametrize("way", ["invoke", "ainvoke"])
-async def test_total_timeout_before_the_reply_begins(way: str) -> None:
-    with server() as base_url:
-        model = model_at(base_url, total_timeout=0.3)
+@pytest.mark.parametrize("method", ["invoke", "ainvoke"])
+async def test_total_timeout_before_the_reply_begins(method: str) -> None:
+    with run_server() as base_url:
+        model = make_model_at(base_url, total_timeout=0.3)
         with pytest.raises(BailianTimeoutError, match=r"total_timeout") as caught:
-            await model.ainvoke("?") if way == "ainvoke" else model.invoke("?")
+            await model.ainvoke("?") if method == "ainvoke" else model.invoke("?")
 
     assert not caught.value.is_retryable
 
 
-def test_whoever_reads_may_take_its_time(make_model: Make) -> None:
+def test_a_slow_reader_causes_no_timeout(make_model: MakeModel) -> None:
     text = ""
-    for piece in make_model(timeout=0.2).stream("什么是滞报金？"):
+    for chunk in make_model(timeout=0.2).stream("什么是滞报金？"):
         if not text:
             time.sleep(0.5)
-        text += piece.text
+        text += chunk.text
 
     assert text.endswith("。")
 
 
 @pytest.mark.parametrize(
-    ("status", "body", "error", "tries"),
+    ("status", "body", "error", "attempts"),
     [
         (429, b'{"code":"QuotaExhausted","message":"m"}', BailianRateLimitError, 1),
         (503, b'{"code":"Arrearage","message":"m"}', BailianError, 1),
         (400, b'{"code":400,"message":{"a":1},"request_id":7}', BailianRequestError, 1),
     ],
 )
-def test_odd_refusals(
+def test_unusual_error_responses(
     bailian: BailianEmulator,
-    make_model: Make,
+    make_model: MakeModel,
     status: int,
     body: bytes,
     error: type[BailianError],
-    tries: int,
+    attempts: int,
 ) -> None:
     app_id = bailian.replay(body, status=status, content_type="application/json")
     before = len(bailian.requests)
@@ -199,12 +205,12 @@ def test_odd_refusals(
         make_model(app_id).invoke("?")
 
     assert not caught.value.is_retryable
-    assert len(bailian.requests) - before == tries
+    assert len(bailian.requests) - before == attempts
 
 
 @pytest.mark.parametrize("count", [b"NaN", b"Infinity", b'"3"', b"3.5", b'"x"', b"[]", b"1" * 400])
-def test_odd_counts_of_tokens_end_no_answer(
-    bailian: BailianEmulator, make_model: Make, count: bytes
+def test_invalid_token_counts_do_not_break_the_answer(
+    bailian: BailianEmulator, make_model: MakeModel, count: bytes
 ) -> None:
     body = (
         b'{"output":{"text":"a","finish_reason":"stop"},"request_id":"r",'
@@ -227,17 +233,19 @@ def test_odd_counts_of_tokens_end_no_answer(
     ],
 )
 @pytest.mark.parametrize("as_field", [True, False])
-def test_the_cache_answers_for_nobody_else(
-    bailian: BailianEmulator, make_model: Make, first: Any, second: Any, *, as_field: bool
+def test_the_cache_distinguishes_calls_with_different_options(
+    bailian: BailianEmulator, make_model: MakeModel, first: Any, second: Any, *, as_field: bool
 ) -> None:
     app_id = bailian.add_app(App("counts", answer=lambda _: f"第{len(bailian.requests)}次"))
     set_llm_cache(InMemoryCache())
     try:
         if as_field:
-            answers = [make_model(app_id, cache=True, **given).invoke("?") for given in (first, second)]
+            answers = [
+                make_model(app_id, cache=True, **options).invoke("?") for options in (first, second)
+            ]
         else:
             model = make_model(app_id, cache=True)
-            answers = [model.invoke("?", **given) for given in (first, second)]
+            answers = [model.invoke("?", **options) for options in (first, second)]
         plain = [make_model(app_id, cache=True).invoke("!").text for _ in range(2)]
     finally:
         set_llm_cache(None)
@@ -265,7 +273,7 @@ def test_wrong_settings_are_explained(fields: dict[str, Any], text: str) -> None
     assert "hidden" not in str(caught.value)
 
 
-def test_what_steers_a_model_is_traced_also_if_it_is_nothing(make_model: Make) -> None:
+def test_falsy_settings_are_traced(make_model: MakeModel) -> None:
     traced = make_model(temperature=0, seed=0, enable_thinking=False, streaming=False).asdict()
 
     assert {name: traced[name] for name in ("temperature", "seed", "enable_thinking", "streaming")} == {
@@ -276,8 +284,8 @@ def test_what_steers_a_model_is_traced_also_if_it_is_nothing(make_model: Make) -
     }
 
 
-def test_a_last_frame_that_says_it_all_again_says_nothing(
-    bailian: BailianEmulator, make_model: Make
+def test_a_last_frame_that_repeats_the_answer_adds_nothing(
+    bailian: BailianEmulator, make_model: MakeModel
 ) -> None:
     frames = [
         ("我是来自云端的助手", "null"),
@@ -292,7 +300,7 @@ def test_a_last_frame_that_says_it_all_again_says_nothing(
     assert make_model(bailian.replay(body.encode())).invoke("?").text == "我是来自云端的助手，你好。"
 
 
-def test_a_plugin_call_keeps_its_arguments(bailian: BailianEmulator, make_model: Make) -> None:
+def test_a_plugin_call_keeps_its_arguments(bailian: BailianEmulator, make_model: MakeModel) -> None:
     body = (
         '{"output":{"text":"a","finish_reason":"stop","thoughts":[{"action":"p","action_name":"天气",'
         '"arguments":"{}","action_input":{"city":"杭州"},"observation":"晴"}]},"request_id":"r"}'

@@ -40,7 +40,7 @@ def cloud(server: BailianEmulator) -> BailianEmulator:
     return server.start()
 
 
-def client_of(cloud: BailianEmulator, **settings: Any) -> Client:
+def make_client(cloud: BailianEmulator, **settings: Any) -> Client:
     """Make a client as the official guide does, but for the host."""
     config = Config(
         access_key_id=cloud.access_key_id, access_key_secret=cloud.access_key_secret, **settings
@@ -59,10 +59,10 @@ def lease_request(name: str = "note.md") -> models.ApplyFileUploadLeaseRequest:
     )
 
 
-def put(lease: Any, **changed: str) -> httpx.Response:
+def upload_file(lease: Any, **extra_headers: str) -> httpx.Response:
     param = lease.body.data.param
     return httpx.request(
-        param.method, param.url, headers=param.headers | changed, content=CONTENT, trust_env=False
+        param.method, param.url, headers=param.headers | extra_headers, content=CONTENT, trust_env=False
     )
 
 
@@ -76,18 +76,20 @@ def add_request(lease: Any) -> models.AddFileRequest:
 
 
 def test_the_official_client_uploads_a_file_unchanged(cloud: BailianEmulator) -> None:
-    client = client_of(cloud)
+    client = make_client(cloud)
     lease = client.apply_file_upload_lease("default", "ws", lease_request())
-    assert put(lease).status_code == 200
-    added = client.add_file("ws", add_request(lease))
-    described = client.describe_file("ws", added.body.data.file_id, models.DescribeFileRequest())
+    assert upload_file(lease).status_code == 200
+    add_response = client.add_file("ws", add_request(lease))
+    describe_response = client.describe_file(
+        "ws", add_response.body.data.file_id, models.DescribeFileRequest()
+    )
 
     assert lease.body.success is True
     assert lease.body.data.type == "HTTP"
-    assert added.body.success == "true"  # this action alone says so in words
-    assert described.body.data.status == "FILE_IS_READY"
-    assert described.body.data.file_name == "note.md"
-    assert described.body.data.size_in_bytes == len(CONTENT)
+    assert add_response.body.success == "true"  # this action alone says so in words
+    assert describe_response.body.data.status == "FILE_IS_READY"
+    assert describe_response.body.data.file_name == "note.md"
+    assert describe_response.body.data.size_in_bytes == len(CONTENT)
     assert [
         (record.method, record.path.partition("/file_session")[0]) for record in cloud.requests
     ] == [
@@ -98,25 +100,25 @@ def test_the_official_client_uploads_a_file_unchanged(cloud: BailianEmulator) ->
     ]
 
 
-async def test_so_does_its_asynchronous_side(cloud: BailianEmulator) -> None:
-    client = client_of(cloud)
+async def test_the_asynchronous_client_uploads_a_file_too(cloud: BailianEmulator) -> None:
+    client = make_client(cloud)
     lease = await client.apply_file_upload_lease_async("default", "ws", lease_request())
-    assert (await asyncio.to_thread(put, lease)).status_code == 200
-    added = await client.add_file_async("ws", add_request(lease))
-    described = await client.describe_file_async(
-        "ws", added.body.data.file_id, models.DescribeFileRequest()
+    assert (await asyncio.to_thread(upload_file, lease)).status_code == 200
+    add_response = await client.add_file_async("ws", add_request(lease))
+    describe_response = await client.describe_file_async(
+        "ws", add_response.body.data.file_id, models.DescribeFileRequest()
     )
 
-    assert described.body.data.status == "FILE_IS_READY"
+    assert describe_response.body.data.status == "FILE_IS_READY"
 
 
-def test_the_storage_takes_the_headers_of_the_lease_and_no_others(cloud: BailianEmulator) -> None:
-    client = client_of(cloud)
+def test_the_storage_accepts_only_the_headers_of_the_lease(cloud: BailianEmulator) -> None:
+    client = make_client(cloud)
     lease = client.apply_file_upload_lease("default", "ws", lease_request())
 
-    assert put(lease, **{"X-bailian-extra": "other"}).status_code == 403
-    assert put(lease, **{"Content-Type": "text/markdown"}).status_code == 403
-    assert put(lease).status_code == 200
+    assert upload_file(lease, **{"X-bailian-extra": "other"}).status_code == 403
+    assert upload_file(lease, **{"Content-Type": "text/markdown"}).status_code == 403
+    assert upload_file(lease).status_code == 200
 
 
 @pytest.mark.parametrize(
@@ -130,15 +132,15 @@ def test_the_storage_takes_the_headers_of_the_lease_and_no_others(cloud: Bailian
         (lease_request("x" * 129), "4 to 128"),
     ],
 )
-def test_leases_that_are_wrong_are_refused(
+def test_invalid_lease_requests_are_rejected(
     cloud: BailianEmulator, request_: models.ApplyFileUploadLeaseRequest, message: str
 ) -> None:
     with pytest.raises(ClientException, match=message):
-        client_of(cloud).apply_file_upload_lease("default", "ws", request_)
+        make_client(cloud).apply_file_upload_lease("default", "ws", request_)
 
 
 def test_memories_and_their_nodes_over_the_official_client(cloud: BailianEmulator) -> None:
-    client = client_of(cloud)
+    client = make_client(cloud)
     memory_id = client.create_memory(
         "ws", models.CreateMemoryRequest(description="小明")
     ).body.memory_id
@@ -147,9 +149,16 @@ def test_memories_and_their_nodes_over_the_official_client(cloud: BailianEmulato
     for n in range(11):
         client.create_memory("ws", models.CreateMemoryRequest(description=f"m{n}"))
 
-    first = client.list_memories("ws", models.ListMemoriesRequest()).body
-    rest = client.list_memories("ws", models.ListMemoriesRequest(next_token=first.next_token)).body
-    assert (len(first.memories), len(rest.memories), rest.next_token, first.total_count) == (
+    first_page = client.list_memories("ws", models.ListMemoriesRequest()).body
+    second_page = client.list_memories(
+        "ws", models.ListMemoriesRequest(next_token=first_page.next_token)
+    ).body
+    assert (
+        len(first_page.memories),
+        len(second_page.memories),
+        second_page.next_token,
+        first_page.total_count,
+    ) == (
         10,
         2,
         None,
@@ -157,11 +166,11 @@ def test_memories_and_their_nodes_over_the_official_client(cloud: BailianEmulato
     )
     assert client.get_memory("ws", memory_id, models.GetMemoryRequest()).body.description == "小明"
 
-    changed = models.UpdateMemoryNodeRequest(content="用户喜欢吃米饭")
-    client.update_memory_node("ws", memory_id, node_id, changed)
+    update = models.UpdateMemoryNodeRequest(content="用户喜欢吃米饭")
+    client.update_memory_node("ws", memory_id, node_id, update)
     client.update_memory("ws", memory_id, models.UpdateMemoryRequest(description="小明2"))
-    got = client.get_memory_node("ws", memory_id, node_id, models.GetMemoryNodeRequest()).body
-    assert got.content == "用户喜欢吃米饭"
+    updated_node = client.get_memory_node("ws", memory_id, node_id, models.GetMemoryNodeRequest()).body
+    assert updated_node.content == "用户喜欢吃米饭"
     turns = []
     app_id = cloud.add_app(
         App("m", long_term_memory=True, answer=lambda turn: turns.append(turn) or "好")
@@ -189,39 +198,39 @@ def describe(client: Client) -> Any:
     return client.describe_file("ws", "file_session_x", models.DescribeFileRequest())
 
 
-def test_refusals_carry_code_status_body_and_the_time_to_wait(cloud: BailianEmulator) -> None:
+def test_errors_carry_code_status_body_and_retry_after(cloud: BailianEmulator) -> None:
     with pytest.raises(ClientException) as caught:
-        describe(client_of(cloud))
+        describe(make_client(cloud))
     assert caught.value.status_code == 404
     assert caught.value.data["Code"] == "NotFound"
     assert caught.value.data["RequestId"]
 
     cloud.files.faults = FileFaults({"describe_error": 1.0, "lease_throttled": 1.0})
     with pytest.raises(ServerException) as broken:
-        describe(client_of(cloud))
+        describe(make_client(cloud))
     assert broken.value.status_code == 500
     with pytest.raises(ThrottlingException) as throttled:
-        client_of(cloud).apply_file_upload_lease("default", "ws", lease_request())
+        make_client(cloud).apply_file_upload_lease("default", "ws", lease_request())
     assert throttled.value.retry_after == 50  # milliseconds
 
 
-def test_nothing_is_repeated_by_the_client(cloud: BailianEmulator) -> None:
+def test_the_client_sends_nothing_twice(cloud: BailianEmulator) -> None:
     cloud.files.faults = FileFaults({"describe_cut": 1.0})
     with pytest.raises(Exception, match="Connection aborted"):
-        describe(client_of(cloud))
+        describe(make_client(cloud))
     assert len(cloud.requests) == 1
 
 
-def test_failures_of_the_network_are_told_by_the_context_of_the_inner_exception(
+def test_network_errors_are_in_the_context_of_the_inner_exception(
     cloud: BailianEmulator,
 ) -> None:
     cloud.files.faults = FileFaults({"describe_cut": 1.0})
     with pytest.raises(Exception) as cut:  # noqa: PT011
-        describe(client_of(cloud))
+        describe(make_client(cloud))
     assert type(cut.value.inner_exception) is RetryError
     assert isinstance(cut.value.inner_exception.__context__, rq.ConnectionError)
 
-    client = client_of(cloud)
+    client = make_client(cloud)
     cloud.stop()
     with pytest.raises(Exception) as refused:  # noqa: PT011
         describe(client)
@@ -229,7 +238,7 @@ def test_failures_of_the_network_are_told_by_the_context_of_the_inner_exception(
     assert type(reason).__name__ == "NewConnectionError"
 
 
-PROGRAM = """
+SCRIPT = """
 import sys, langchain_bailian_app, langchain_bailian_app.files, langchain_bailian_app.memory
 files = langchain_bailian_app.files.BailianFiles(workspace_id="ws")
 print([m for m in sys.modules if m.startswith(("alibabacloud", "darabonba", "Tea", "tqdm"))])
@@ -242,10 +251,10 @@ except Exception as error:
 
 def test_the_client_is_imported_at_the_first_request_and_a_missing_access_key_is_named() -> None:
     environment = {**os.environ, "ALIBABA_CLOUD_ECS_METADATA_DISABLED": "true"}
-    found = subprocess.run(
-        [sys.executable, "-c", PROGRAM], capture_output=True, text=True, check=True, env=environment
+    completed = subprocess.run(
+        [sys.executable, "-c", SCRIPT], capture_output=True, text=True, check=True, env=environment
     )
-    imported, error = found.stdout.splitlines()
+    imported, error = completed.stdout.splitlines()
 
     assert imported == "[]"
     assert error.startswith("BailianAuthenticationError")

@@ -12,7 +12,7 @@ import pytest
 import trustme
 
 from langchain_bailian_app.errors import BailianConnectionError
-from tests.proxy_server import Forwarder
+from tests.proxy_server import ProxyServer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -21,12 +21,12 @@ if TYPE_CHECKING:
     from langchain_bailian_app import BailianAppChatModel
     from langchain_bailian_app.emulator import BailianEmulator
 
-    Make = Callable[..., BailianAppChatModel]
+    MakeModel = Callable[..., BailianAppChatModel]
 
 ORIGIN = "http://service.example"
 
 
-def port_of(bailian: BailianEmulator) -> int:
+def get_port(bailian: BailianEmulator) -> int:
     port = urlsplit(bailian.base_url).port
     assert port is not None
     return port
@@ -35,40 +35,40 @@ def port_of(bailian: BailianEmulator) -> int:
 @pytest.mark.parametrize(("variable", "scheme"), [("http_proxy", "http"), ("ALL_PROXY", "socks5")])
 def test_the_proxy_of_the_environment_is_used_for_other_hosts(
     bailian: BailianEmulator,
-    make_model: Make,
+    make_model: MakeModel,
     monkeypatch: pytest.MonkeyPatch,
     variable: str,
     scheme: str,
 ) -> None:
-    with Forwarder(port_of(bailian), origin=ORIGIN, socks=scheme == "socks5") as proxy:
+    with ProxyServer(get_port(bailian), origin=ORIGIN, socks=scheme == "socks5") as proxy:
         monkeypatch.setenv(variable, f"{scheme}://127.0.0.1:{proxy.port}")
         model = make_model(base_url=f"{ORIGIN}/api/v1", allow_insecure_http=True)
 
         assert model.invoke("?").text
-        assert proxy.connections == 1
+        assert proxy.connection_count == 1
         assert asyncio.run(model.ainvoke("?")).text
-        assert proxy.connections == 2
+        assert proxy.connection_count == 2
         make_model().invoke("?")  # loopback itself
-        assert proxy.connections == 2
+        assert proxy.connection_count == 2
 
 
-@pytest.mark.parametrize("way", ["in threads", "on an event loop"])
+@pytest.mark.parametrize("mode", ["in threads", "on an event loop"])
 def test_the_proxy_gets_its_credentials(
-    bailian: BailianEmulator, make_model: Make, monkeypatch: pytest.MonkeyPatch, way: str
+    bailian: BailianEmulator, make_model: MakeModel, monkeypatch: pytest.MonkeyPatch, mode: str
 ) -> None:
-    with Forwarder(port_of(bailian), origin=ORIGIN) as proxy:
+    with ProxyServer(get_port(bailian), origin=ORIGIN) as proxy:
         monkeypatch.setenv("http_proxy", f"http://user:secret@127.0.0.1:{proxy.port}")
         model = make_model(base_url=f"{ORIGIN}/api/v1", allow_insecure_http=True)
 
-        assert (model.invoke("?") if way == "in threads" else asyncio.run(model.ainvoke("?"))).text
+        assert (model.invoke("?") if mode == "in threads" else asyncio.run(model.ainvoke("?"))).text
     assert "proxy-authorization" in bailian.requests[-1].headers
     assert bailian.requests[-1].headers["authorization"] == "[removed]"
 
 
-def test_a_host_without_proxy_goes_straight(
-    bailian: BailianEmulator, make_model: Make, monkeypatch: pytest.MonkeyPatch
+def test_a_host_in_no_proxy_is_called_directly(
+    bailian: BailianEmulator, make_model: MakeModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with Forwarder(port_of(bailian), origin=ORIGIN) as proxy:
+    with ProxyServer(get_port(bailian), origin=ORIGIN) as proxy:
         monkeypatch.setenv("http_proxy", f"http://127.0.0.1:{proxy.port}")
         monkeypatch.setenv("no_proxy", "service.example")
         model = make_model(base_url=f"{ORIGIN}/api/v1", allow_insecure_http=True, max_retries=0)
@@ -77,15 +77,17 @@ def test_a_host_without_proxy_goes_straight(
         with pytest.raises(BailianConnectionError, match="no connection to"):
             asyncio.run(model.ainvoke("?"))
 
-        assert proxy.connections == 0
+        assert proxy.connection_count == 0
 
 
-@pytest.mark.parametrize("way", ["in threads", "on an event loop"])
-def test_a_dead_proxy_is_named(make_model: Make, monkeypatch: pytest.MonkeyPatch, way: str) -> None:
+@pytest.mark.parametrize("mode", ["in threads", "on an event loop"])
+def test_an_unreachable_proxy_is_named(
+    make_model: MakeModel, monkeypatch: pytest.MonkeyPatch, mode: str
+) -> None:
     monkeypatch.setenv("HTTP_PROXY", "http://user:secret@127.0.0.1:9")
     model = make_model(base_url=f"{ORIGIN}/api/v1", allow_insecure_http=True, max_retries=0)
     with pytest.raises(BailianConnectionError, match="the proxy of the variable http_proxy") as caught:
-        model.invoke("?") if way == "in threads" else asyncio.run(model.ainvoke("?"))
+        model.invoke("?") if mode == "in threads" else asyncio.run(model.ainvoke("?"))
 
     assert caught.value.is_retryable
     assert "secret" not in str(caught.value)
@@ -97,35 +99,37 @@ def authority() -> trustme.CA:
 
 
 @pytest.fixture
-def secure(bailian: BailianEmulator, authority: trustme.CA) -> Iterator[str]:
+def tls_base_url(bailian: BailianEmulator, authority: trustme.CA) -> Iterator[str]:
     """Serve the emulator over TLS, under a certificate of an authority of our own."""
-    server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    authority.issue_cert("localhost").configure_cert(server)
-    with Forwarder(port_of(bailian), tls=server) as front:
-        yield f"https://localhost:{front.port}/api/v1"
+    server_context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("localhost").configure_cert(server_context)
+    with ProxyServer(get_port(bailian), tls=server_context) as proxy:
+        yield f"https://localhost:{proxy.port}/api/v1"
 
 
 async def test_tls_with_an_authority_of_your_own(
-    make_model: Make, authority: trustme.CA, secure: str
+    make_model: MakeModel, authority: trustme.CA, tls_base_url: str
 ) -> None:
-    trusting = ssl.create_default_context()
-    authority.configure_trust(trusting)
-    with httpx.Client(verify=trusting) as client:
-        async with httpx.AsyncClient(verify=trusting) as async_client:
-            model = make_model(base_url=secure, http_client=client, http_async_client=async_client)
+    trusting_context = ssl.create_default_context()
+    authority.configure_trust(trusting_context)
+    with httpx.Client(verify=trusting_context) as client:
+        async with httpx.AsyncClient(verify=trusting_context) as async_client:
+            model = make_model(
+                base_url=tls_base_url, http_client=client, http_async_client=async_client
+            )
 
             assert model.invoke("?").text
             assert (await model.ainvoke("?")).text
 
 
 async def test_tls_with_an_authority_of_the_environment(
-    make_model: Make,
+    make_model: MakeModel,
     authority: trustme.CA,
-    secure: str,
+    tls_base_url: str,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    model = make_model(base_url=secure, max_retries=0)
+    model = make_model(base_url=tls_base_url, max_retries=0)
     with pytest.raises(BailianConnectionError, match="certificate"):
         model.invoke("?")
     with pytest.raises(BailianConnectionError, match="certificate"):
@@ -138,9 +142,9 @@ async def test_tls_with_an_authority_of_the_environment(
 
 
 async def test_an_unknown_authority_is_an_error_before_anything_is_sent(
-    bailian: BailianEmulator, make_model: Make, secure: str
+    bailian: BailianEmulator, make_model: MakeModel, tls_base_url: str
 ) -> None:
-    model = make_model(base_url=secure, max_retries=0)
+    model = make_model(base_url=tls_base_url, max_retries=0)
     before = len(bailian.requests)
     with pytest.raises(BailianConnectionError, match="certificate"):
         model.invoke("?")
@@ -152,38 +156,42 @@ async def test_an_unknown_authority_is_an_error_before_anything_is_sent(
 
 async def test_tls_goes_through_a_proxy(
     bailian: BailianEmulator,
-    make_model: Make,
+    make_model: MakeModel,
     authority: trustme.CA,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    authority.issue_cert("service.example").configure_cert(server)
+    server_context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("service.example").configure_cert(server_context)
     authority.cert_pem.write_to_path(str(tmp_path / "authority.pem"))
     monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "authority.pem"))
     with (
-        Forwarder(port_of(bailian), tls=server) as service,
-        Forwarder(service.port, tunnel=200) as proxy,
+        ProxyServer(get_port(bailian), tls=server_context) as service,
+        ProxyServer(service.port, connect_status=200) as proxy,
     ):
         monkeypatch.setenv("https_proxy", f"http://127.0.0.1:{proxy.port}")
         model = make_model(base_url="https://service.example/api/v1")
 
         assert model.invoke("?").text
         assert model.invoke("?").text
-        assert proxy.connections == 1
+        assert proxy.connection_count == 1
         assert (await model.ainvoke("?")).text
         assert (await model.ainvoke("?")).text
-        assert proxy.connections == 2
+        assert proxy.connection_count == 2
 
 
-async def test_a_proxy_that_refuses_is_named(make_model: Make, monkeypatch: pytest.MonkeyPatch) -> None:
-    with Forwarder(9, tunnel=407) as proxy:
+async def test_a_proxy_that_refuses_is_named(
+    make_model: MakeModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with ProxyServer(9, connect_status=407) as proxy:
         monkeypatch.setenv("https_proxy", f"http://user:secret@127.0.0.1:{proxy.port}")
         model = make_model(base_url="https://service.example/api/v1", max_retries=2)
         with pytest.raises(BailianConnectionError, match=r"the variable https_proxy: .*407") as caught:
             model.invoke("?")
-        with pytest.raises(BailianConnectionError, match=r"the variable https_proxy: .*407") as acaught:
+        with pytest.raises(
+            BailianConnectionError, match=r"the variable https_proxy: .*407"
+        ) as async_caught:
             await model.ainvoke("?")
 
-        assert proxy.connections == 2  # asking again would not help
-    assert "secret" not in f"{caught.value} {acaught.value}"
+        assert proxy.connection_count == 2  # asking again would not help
+    assert "secret" not in f"{caught.value} {async_caught.value}"

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from langchain_bailian_app._answer.assembler import Answer, AnswerReader
+from langchain_bailian_app._answer.assembler import Answer, AnswerAssembler
 from langchain_bailian_app._answer.citations import MarkerMode
 from langchain_bailian_app._answer.events import (
     Delta,
@@ -19,24 +19,24 @@ from langchain_bailian_app._answer.events import (
     ToolCall,
 )
 from langchain_bailian_app._answer.frames import Frame
-from langchain_bailian_app._answer.tool_calls import CallReader
+from langchain_bailian_app._answer.tool_calls import ToolCallParser
 from tests.fixtures import (
-    ANSWERS,
-    answer_of,
-    chunks_of,
-    frames_of,
-    pieces_of,
-    read,
+    ANSWER_RECORDINGS,
+    assemble,
+    join_text,
+    make_chunks,
+    parse_answer,
+    parse_frames,
     recording,
     reply,
-    shown,
+    split_at,
     sse,
     text_frames,
 )
 
 
-def thinking(text: str, **more: str) -> dict[str, Any]:
-    return {"action_type": "reasoning", "thought": text, "response": text} | more
+def reasoning_thought(text: str, **fields: str) -> dict[str, Any]:
+    return {"action_type": "reasoning", "thought": text, "response": text} | fields
 
 
 # -- text and reasoning ------------------------------------------------------------------------------
@@ -68,21 +68,26 @@ def thinking(text: str, **more: str) -> dict[str, Any]:
     ],
 )
 def test_the_text_of_an_answer(name: str, text: str) -> None:
-    deltas, answer = read(frames_of(recording(name)))
+    deltas, answer = assemble(parse_frames(recording(name)))
 
     assert text == answer.text
-    assert text == shown(deltas)
+    assert text == join_text(deltas)
 
 
 def test_a_frame_shows_what_it_adds_at_once() -> None:
-    reader = AnswerReader()
-    frames = frames_of(recording("incremental.sse"))
+    assembler = AnswerAssembler()
+    frames = parse_frames(recording("incremental.sse"))
 
-    assert [shown(reader.feed(frame)) for frame in frames[:4]] == ["茶馆", "上午", "九点", "开门"]
+    assert [join_text(assembler.feed(frame)) for frame in frames[:4]] == [
+        "茶馆",
+        "上午",
+        "九点",
+        "开门",
+    ]
 
 
-def test_reasoning_is_told_once_and_empty_entries_make_nothing() -> None:
-    deltas, answer = read(frames_of(recording("reasoning-then-text.sse")))
+def test_reasoning_is_emitted_once_and_empty_entries_add_nothing() -> None:
+    deltas, answer = assemble(parse_frames(recording("reasoning-then-text.sse")))
 
     assert [*map(ReasoningDelta, ["客人", "问的是", "水温", "。"])] == deltas[:4]
     assert [*map(TextDelta, ["八十", "五度", "。"])] == deltas[4:]
@@ -98,17 +103,17 @@ def test_reasoning_is_told_once_and_empty_entries_make_nothing() -> None:
         {"thought": None, "response": "想"},
     ],
 )
-def test_reasoning_stands_in_thought_or_in_response(entry: dict[str, Any]) -> None:
+def test_reasoning_is_read_from_thought_or_response(entry: dict[str, Any]) -> None:
     body = reply("茶", "stop", thoughts=[{"action_type": "reasoning"} | entry])
 
-    assert answer_of(sse(body)).reasoning == "想"
+    assert parse_answer(sse(body)).reasoning == "想"
 
 
-def test_cumulative_reasoning_is_told_once() -> None:
+def test_cumulative_reasoning_is_emitted_once() -> None:
     texts = ["先想水温", "先想水温，再想茶", "先想水温，再想茶叶。"]
-    bodies = [reply(thoughts=[thinking(text)]) for text in texts]
+    bodies = [reply(thoughts=[reasoning_thought(text)]) for text in texts]
 
-    assert texts[-1] == answer_of(sse(*bodies, reply("茶", "stop"))).reasoning
+    assert texts[-1] == parse_answer(sse(*bodies, reply("茶", "stop"))).reasoning
 
 
 @pytest.mark.parametrize(
@@ -120,66 +125,73 @@ def test_cumulative_reasoning_is_told_once() -> None:
         pytest.param(None, "茶茶", id="none"),
     ],
 )
-def test_the_same_again_is_a_repetition_if_usage_says_that_nothing_was_generated(
+def test_an_equal_text_is_a_repetition_if_usage_shows_that_nothing_was_generated(
     usage: Any, text: str
 ) -> None:
-    spoken = [Frame(text="茶", usage=usage)] * 2
-    thought = [Frame(thoughts=[thinking("茶")], usage=usage)] * 2
+    answer_frames = [Frame(text="茶", usage=usage)] * 2
+    reasoning_frames = [Frame(thoughts=[reasoning_thought("茶")], usage=usage)] * 2
 
-    assert read([*spoken, Frame(finish_reason="stop")])[1].text == text
-    assert read([*thought, Frame(finish_reason="stop")])[1].reasoning == text
+    assert assemble([*answer_frames, Frame(finish_reason="stop")])[1].text == text
+    assert assemble([*reasoning_frames, Frame(finish_reason="stop")])[1].reasoning == text
 
 
-def test_a_last_frame_that_says_all_again_adds_nothing() -> None:
+def test_a_last_frame_that_repeats_everything_adds_nothing() -> None:
     pieces = ["春眠不觉晓，", "处处闻啼鸟。"]
-    whole = "".join(pieces)
-    bodies = [*(reply(piece, thoughts=[thinking(piece)]) for piece in pieces)]
+    full_text = "".join(pieces)
+    bodies = [*(reply(piece, thoughts=[reasoning_thought(piece)]) for piece in pieces)]
 
-    answer = answer_of(sse(*bodies, reply(whole, "stop", thoughts=[thinking(whole)])))
+    answer = parse_answer(
+        sse(*bodies, reply(full_text, "stop", thoughts=[reasoning_thought(full_text)]))
+    )
 
-    assert (answer.text, answer.reasoning) == (whole, whole)
+    assert (answer.text, answer.reasoning) == (full_text, full_text)
 
 
 def test_the_entries_of_reasoning_in_one_frame_are_joined() -> None:
-    assert answer_of(sse(reply(thoughts=[thinking("先想"), thinking("再想")]))).reasoning == "先想再想"
+    assert (
+        parse_answer(
+            sse(reply(thoughts=[reasoning_thought("先想"), reasoning_thought("再想")]))
+        ).reasoning
+        == "先想再想"
+    )
 
 
-def test_reasoning_in_doubt_at_the_end_is_not_lost() -> None:
-    deltas, answer = read([Frame(thoughts=[thinking(text)]) for text in ("嗯", "嗯嗯")])
+def test_ambiguous_reasoning_at_the_end_is_not_lost() -> None:
+    deltas, answer = assemble([Frame(thoughts=[reasoning_thought(text)]) for text in ("嗯", "嗯嗯")])
 
     assert deltas == [ReasoningDelta("嗯"), ReasoningDelta("嗯嗯")]
     assert answer.reasoning == "嗯嗯嗯"
 
 
-def test_a_frame_that_says_nothing_settles_no_doubt() -> None:
+def test_a_frame_without_reasoning_does_not_decide_the_mode() -> None:
     texts = ["先", "先想", "", "先想水温"]
-    bodies = [reply(thoughts=[thinking(text)] if text else []) for text in texts]
+    bodies = [reply(thoughts=[reasoning_thought(text)] if text else []) for text in texts]
 
-    assert answer_of(sse(*bodies, reply("茶", "stop"))).reasoning == "先想水温"
-
-
-def test_reasoning_in_doubt_is_told_with_a_last_frame_that_has_text() -> None:
-    bodies = [reply(thoughts=[thinking(text)]) for text in ("嗯", "嗯嗯")]
-
-    assert answer_of(sse(*bodies, reply("茶", "stop"))).reasoning == "嗯嗯嗯"
+    assert parse_answer(sse(*bodies, reply("茶", "stop"))).reasoning == "先想水温"
 
 
-def test_reasoning_in_doubt_comes_before_the_text_that_follows_it() -> None:
+def test_ambiguous_reasoning_is_emitted_with_a_last_frame_that_has_text() -> None:
+    bodies = [reply(thoughts=[reasoning_thought(text)]) for text in ("嗯", "嗯嗯")]
+
+    assert parse_answer(sse(*bodies, reply("茶", "stop"))).reasoning == "嗯嗯嗯"
+
+
+def test_ambiguous_reasoning_is_emitted_before_the_text_that_follows_it() -> None:
     frames = [
-        Frame(thoughts=[thinking("嗯")]),
-        Frame(thoughts=[thinking("嗯嗯")]),
-        Frame(text="茶", thoughts=[thinking("")]),
+        Frame(thoughts=[reasoning_thought("嗯")]),
+        Frame(thoughts=[reasoning_thought("嗯嗯")]),
+        Frame(text="茶", thoughts=[reasoning_thought("")]),
         Frame(text="馆", finish_reason="stop"),
     ]
-    deltas, _ = read(frames)
+    deltas, _ = assemble(frames)
 
     assert [ReasoningDelta("嗯"), ReasoningDelta("嗯嗯"), TextDelta("茶"), TextDelta("馆")] == deltas
 
 
-def test_half_a_character_of_reasoning_finds_its_other_half() -> None:
-    frames = [Frame(thoughts=[thinking(half)]) for half in ("茶\ud83c", "\udf75")]
+def test_surrogate_halves_in_reasoning_are_joined() -> None:
+    frames = [Frame(thoughts=[reasoning_thought(half)]) for half in ("茶\ud83c", "\udf75")]
 
-    assert read(frames)[1].reasoning == "茶🍵"
+    assert assemble(frames)[1].reasoning == "茶🍵"
 
 
 # -- the end -----------------------------------------------------------------------------------------
@@ -197,43 +209,43 @@ def test_half_a_character_of_reasoning_finds_its_other_half() -> None:
     ],
 )
 def test_only_a_finish_reason_makes_an_answer_complete(name: str, expected: str | None) -> None:
-    assert expected == answer_of(recording(name)).finish_reason
+    assert expected == parse_answer(recording(name)).finish_reason
 
 
 def test_a_missing_finish_reason_may_be_accepted() -> None:
-    reader = AnswerReader()
-    for frame in frames_of(recording("ends-without-finish-reason.sse")):
-        reader.feed(frame)
-    assert reader.answer().finish_reason is None
+    assembler = AnswerAssembler()
+    for frame in parse_frames(recording("ends-without-finish-reason.sse")):
+        assembler.feed(frame)
+    assert assembler.answer().finish_reason is None
 
-    reader.end(accept_missing_stop=True)
+    assembler.end(accept_missing_stop=True)
 
-    assert (reader.answer().finish_reason, reader.answer().text) == ("unknown", "说到一半就停")
-
-
-def test_accepting_a_missing_finish_reason_changes_no_other() -> None:
-    reader = AnswerReader()
-    reader.feed(Frame(text="茶", finish_reason="length"))
-    reader.end(accept_missing_stop=True)
-
-    assert reader.answer().finish_reason == "length"
+    assert (assembler.answer().finish_reason, assembler.answer().text) == ("unknown", "说到一半就停")
 
 
-def test_what_is_in_doubt_at_the_end_is_not_lost() -> None:
-    reader = AnswerReader(stop=["END"])
-    added = [shown(reader.feed(Frame(text=text))) for text in ("哈", "哈哈<re", "")]
+def test_accepting_a_missing_finish_reason_does_not_change_another_one() -> None:
+    assembler = AnswerAssembler()
+    assembler.feed(Frame(text="茶", finish_reason="length"))
+    assembler.end(accept_missing_stop=True)
 
-    assert added == ["哈", "", ""]
-    assert shown(reader.end()) == "哈哈<re"
+    assert assembler.answer().finish_reason == "length"
 
 
-def test_nothing_behind_the_end_belongs_to_the_answer() -> None:
-    reader = AnswerReader()
-    reader.feed(Frame(text="茶", finish_reason="stop"))
+def test_ambiguous_text_at_the_end_is_not_lost() -> None:
+    assembler = AnswerAssembler(stop=["END"])
+    emitted = [join_text(assembler.feed(Frame(text=text))) for text in ("哈", "哈哈<re", "")]
 
-    assert reader.feed(Frame(text="馆", session_id="other")) == []
-    assert reader.end() == []
-    assert Answer(text="茶", order=["text"], finish_reason="stop") == reader.answer()
+    assert emitted == ["哈", "", ""]
+    assert join_text(assembler.end()) == "哈哈<re"
+
+
+def test_frames_after_the_end_do_not_change_the_answer() -> None:
+    assembler = AnswerAssembler()
+    assembler.feed(Frame(text="茶", finish_reason="stop"))
+
+    assert assembler.feed(Frame(text="馆", session_id="other")) == []
+    assert assembler.end() == []
+    assert Answer(text="茶", order=["text"], finish_reason="stop") == assembler.answer()
 
 
 # -- stop sequences ----------------------------------------------------------------------------------
@@ -256,57 +268,57 @@ def test_stop_is_matched_on_the_emitted_text_wherever_it_is_cut(
 ) -> None:
     text = "绿茶<ref>[1]</ref>红茶<ref>[2]</ref>。"
     for size in range(1, len(text) + 1):
-        pieces = [text[place : place + size] for place in range(0, len(text), size)]
-        deltas, answer = read(text_frames(["", *pieces]), markers=markers, stop=[stop])
+        pieces = [text[start : start + size] for start in range(0, len(text), size)]
+        deltas, answer = assemble(text_frames(["", *pieces]), markers=markers, stop=[stop])
 
-        assert (expected, expected) == (answer.text, shown(deltas))
+        assert (expected, expected) == (answer.text, join_text(deltas))
 
 
 def test_a_stop_sequence_ends_the_answer() -> None:
-    reader = AnswerReader(stop=["馆"])
-    reader.feed(Frame(text="茶"))
-    assert not reader.cut
+    assembler = AnswerAssembler(stop=["馆"])
+    assembler.feed(Frame(text="茶"))
+    assert not assembler.stopped
 
-    reader.feed(Frame(text="馆开门", session_id="s"))
+    assembler.feed(Frame(text="馆开门", session_id="s"))
 
-    assert reader.cut
+    assert assembler.stopped
     assert (
-        reader.answer().text,
-        reader.answer().finish_reason,
-        reader.answer().session_id,
+        assembler.answer().text,
+        assembler.answer().finish_reason,
+        assembler.answer().session_id,
     ) == ("茶", "stop", "s")
 
 
-def test_a_stop_sequence_in_what_is_held_back_at_the_end_is_found() -> None:
-    reader = AnswerReader(stop=["bc", "abcd"])
-    added = shown(reader.feed(Frame(text="xabc")))
-    added += shown(reader.end())
+def test_a_stop_sequence_in_text_held_back_at_the_end_is_found() -> None:
+    assembler = AnswerAssembler(stop=["bc", "abcd"])
+    emitted = join_text(assembler.feed(Frame(text="xabc")))
+    emitted += join_text(assembler.end())
 
-    assert added == "xa"
-    assert reader.cut
-    assert reader.answer().finish_reason == "stop"
+    assert emitted == "xa"
+    assert assembler.stopped
+    assert assembler.answer().finish_reason == "stop"
 
 
-def test_a_marker_behind_the_cut_cites_nothing() -> None:
+def test_a_marker_after_the_cut_cites_nothing() -> None:
     references = [{"index_id": "1"}, {"index_id": "2"}]
     body = reply("绿茶<ref>[1]</ref>。红茶<ref>[2]</ref>", "stop", doc_references=references)
 
-    answer = answer_of(sse(body), stop=["红"])
+    answer = parse_answer(sse(body), stop=["红"])
 
     assert [citation["extras"]["reference_index"] for citation in answer.citations] == [1]
 
 
-def test_where_a_stop_sequence_cuts_the_missing_references_may_only_be_late() -> None:
+def test_references_are_not_reported_missing_after_a_stop_sequence() -> None:
     frames = [Frame(text="绿茶<ref>[1]</ref>，红茶")]
 
-    assert not read(frames, stop=["红"])[1].references_missing
+    assert not assemble(frames, stop=["红"])[1].references_missing
 
 
 # -- steps -------------------------------------------------------------------------------------------
 
 
 def test_reasoning_and_steps_come_in_the_order_of_the_frames() -> None:
-    deltas, answer = read(frames_of(recording("step-between-reasoning.sse")))
+    deltas, answer = assemble(parse_frames(recording("step-between-reasoning.sse")))
 
     assert [StepCall, StepResult, ReasoningDelta, ReasoningDelta, TextDelta, TextDelta] == [
         type(delta) for delta in deltas
@@ -314,17 +326,17 @@ def test_reasoning_and_steps_come_in_the_order_of_the_frames() -> None:
     assert answer.order == ["call:bailian_0", "result:bailian_0", "reasoning", "text"]
 
 
-def test_steps_before_and_behind_reasoning_in_one_frame_keep_their_places() -> None:
+def test_steps_before_and_after_reasoning_in_one_frame_keep_their_order() -> None:
     first, second = {"action": "a", "observation": "1"}, {"action": "b", "observation": "2"}
-    (frame,) = frames_of(sse(reply("茶", "stop", thoughts=[first, thinking("想"), second])))
-    deltas, _ = read([frame])
+    (frame,) = parse_frames(sse(reply("茶", "stop", thoughts=[first, reasoning_thought("想"), second])))
+    deltas, _ = assemble([frame])
 
     kinds = [StepCall, StepResult, ReasoningDelta, StepCall, StepResult, TextDelta]
     assert kinds == [type(delta) for delta in deltas]
 
 
-def test_empty_hits_are_told_before_the_answer_begins() -> None:
-    deltas, _ = read(frames_of(recording("markers-without-references.sse")))
+def test_empty_hits_are_reported_before_the_answer_begins() -> None:
+    deltas, _ = assemble(parse_frames(recording("markers-without-references.sse")))
 
     assert [StepCall, StepResult, TextDelta] == [type(delta) for delta in deltas]
 
@@ -337,79 +349,77 @@ def test_hits_that_come_after_the_answer_has_begun_are_awaited() -> None:
         Frame(thoughts=[step | {"observation": "[1]"}], finish_reason="stop"),
     ]
 
-    assert [entry["observation"] for entry in read(frames)[1].thoughts] == ["[1]"]
+    assert [entry["observation"] for entry in assemble(frames)[1].thoughts] == ["[1]"]
 
 
-def test_a_second_reply_to_a_call_tells_no_step_again_and_its_nodes_apart() -> None:
+def test_a_second_reply_repeats_no_steps_and_has_its_own_node_keys() -> None:
     step = {"action": "rag", "observation": "[1]"}
-    first = AnswerReader()
-    told = first.feed(Frame(thoughts=[step], workflow_message={"node_id": "n"}))
-    second = AnswerReader(steps=first.steps)
-    told_again = second.feed(Frame(thoughts=[step], workflow_message={"node_id": "n"}))
+    first = AnswerAssembler()
+    first_deltas = first.feed(Frame(thoughts=[step], workflow_message={"node_id": "n"}))
+    second = AnswerAssembler(step_reader=first.step_reader)
+    second_deltas = second.feed(Frame(thoughts=[step], workflow_message={"node_id": "n"}))
 
-    assert [type(delta) for delta in told] == [StepCall, StepResult, NodeEvent]
-    assert [type(delta) for delta in told_again] == [NodeEvent]
+    assert [type(delta) for delta in first_deltas] == [StepCall, StepResult, NodeEvent]
+    assert [type(delta) for delta in second_deltas] == [NodeEvent]
     assert [node.key for node in first.answer().nodes] == ["n:1"]
     assert [node.key for node in second.answer().nodes] == ["again:n:1"]
 
 
-def test_a_node_beside_steps_that_are_repeated_is_told() -> None:
+def test_a_node_beside_repeated_steps_is_reported() -> None:
     steps = [{"action": "rag", "observation": "[1]"}]
     frames = [
         Frame(thoughts=steps),
         Frame(thoughts=list(steps), workflow_message={"node_id": "n"}, finish_reason="stop"),
     ]
 
-    assert [event.value for event in read(frames)[1].nodes] == [{"node_id": "n"}]
+    assert [event.value for event in assemble(frames)[1].nodes] == [{"node_id": "n"}]
 
 
 # -- calls of the caller's tools ---------------------------------------------------------------------
 
 CALL = '<tool_call>{"name": "add", "arguments": {"a": 1}}</tool_call>'
-UNKNOWN = '<tool_call>{"name": "mul", "arguments": {}}</tool_call>'
+UNKNOWN_CALL = '<tool_call>{"name": "mul", "arguments": {}}</tool_call>'
 
 
-def called(*pieces: str, **kwargs: Any) -> tuple[list[Delta], Answer]:
+def assemble_with_tool(*pieces: str, **kwargs: Any) -> tuple[list[Delta], Answer]:
     """Return what a stream shows, and what it adds up to, if there is a tool `add`."""
-    reader = AnswerReader(calls=CallReader(["add"]), **kwargs)
-    deltas = [delta for piece in pieces for delta in reader.feed(Frame(text=piece))]
-    deltas += reader.end()
-    return deltas, reader.answer()
+    assembler = AnswerAssembler(tool_call_parser=ToolCallParser(["add"]), **kwargs)
+    deltas = [delta for piece in pieces for delta in assembler.feed(Frame(text=piece))]
+    deltas += assembler.end()
+    return deltas, assembler.answer()
 
 
 @pytest.mark.parametrize(
-    ("pieces", "shown_as"),
+    ("pieces", "expected"),
     [
         pytest.param(["一", CALL, "二"], ["一", "add", "二"], id="apart"),
         pytest.param([f"一{CALL}二"], ["一", "add", "二"], id="in one frame"),
         pytest.param(["一", "，", CALL[:30], CALL[30:]], ["一", "，", "add"], id="cut"),
         pytest.param(["一", CALL.removesuffix("</tool_call>")], ["一", "add"], id="not closed"),
-        pytest.param([f"一{UNKNOWN}二"], ["一", "二"], id="of another tool"),
+        pytest.param([f"一{UNKNOWN_CALL}二"], ["一", "二"], id="of another tool"),
         pytest.param([f"一<ref>[1{CALL}"], ["一", "<ref>[1", "add"], id="behind no marker"),
         pytest.param(["一", "二<tool_c"], ["一", "二", "<tool_c"], id="only begun"),
         pytest.param(["一", "一二", "<tool_c"], ["一", "一二", "<tool_c"], id="behind doubt"),
         pytest.param(["一", "一<tool_c"], ["一", "一", "<tool_c"], id="in doubt"),
     ],
 )
-def test_calls_stand_between_the_text_where_the_answer_makes_them(
-    pieces: list[str], shown_as: list[str]
-) -> None:
-    deltas, answer = called(*pieces)
+def test_tool_calls_keep_their_position_in_the_text(pieces: list[str], expected: list[str]) -> None:
+    deltas, answer = assemble_with_tool(*pieces)
 
-    told = [delta.name if isinstance(delta, ToolCall) else shown([delta]) for delta in deltas]
-    assert told == shown_as
-    assert answer.text == shown(deltas)
+    parts = [delta.name if isinstance(delta, ToolCall) else join_text([delta]) for delta in deltas]
+    assert parts == expected
+    assert answer.text == join_text(deltas)
 
 
-def test_a_call_with_a_problem_belongs_to_the_answer_but_is_not_shown() -> None:
-    deltas, answer = called(UNKNOWN + CALL)
+def test_a_call_with_a_problem_is_in_the_answer_but_not_streamed() -> None:
+    deltas, answer = assemble_with_tool(UNKNOWN_CALL + CALL)
 
     assert [call.name for call in answer.tool_calls] == ["mul", "add"]
     assert deltas == answer.tool_calls[1:]
 
 
-def test_a_call_behind_a_stop_sequence_is_not_made() -> None:
-    deltas, answer = called(f"一{CALL}二三{CALL}", stop=["三"])
+def test_a_call_after_a_stop_sequence_is_dropped() -> None:
+    deltas, answer = assemble_with_tool(f"一{CALL}二三{CALL}", stop=["三"])
 
     assert [call.name for call in answer.tool_calls] == ["add"]
     assert deltas == [TextDelta("一"), *answer.tool_calls, TextDelta("二")]
@@ -428,13 +438,13 @@ def test_a_call_behind_a_stop_sequence_is_not_made() -> None:
         ("whole-answer.json", False),
     ],
 )
-def test_an_answer_from_documents_without_references_is_noticed(name: str, expected: bool) -> None:
-    assert expected is answer_of(recording(name)).references_missing
+def test_an_answer_from_documents_without_references_is_detected(name: str, expected: bool) -> None:
+    assert expected is parse_answer(recording(name)).references_missing
 
 
-def test_the_newest_references_and_usage_count() -> None:
-    frames = frames_of(recording("markers-split.sse"))
-    answer = answer_of(recording("markers-split.sse"))
+def test_the_latest_references_and_usage_are_kept() -> None:
+    frames = parse_frames(recording("markers-split.sse"))
+    answer = parse_answer(recording("markers-split.sse"))
 
     assert frames[-1].doc_references == answer.doc_references
     assert frames[-1].usage == answer.usage
@@ -443,16 +453,16 @@ def test_the_newest_references_and_usage_count() -> None:
 def test_references_stay_when_a_later_frame_has_none() -> None:
     bodies = [reply("茶", doc_references=[{"index_id": "1"}]), reply("馆"), reply("", "stop")]
 
-    assert answer_of(sse(*bodies)).doc_references == [{"index_id": "1"}]
+    assert parse_answer(sse(*bodies)).doc_references == [{"index_id": "1"}]
 
 
 def test_unknown_fields_are_kept_with_their_newest_value() -> None:
-    answer = answer_of(recording("nulls-and-unknown-fields.sse"))
+    answer = parse_answer(recording("nulls-and-unknown-fields.sse"))
 
     assert answer.extra == {"trace": {"hop": 2}, "output": {"mood": "calm", "tier": 2}}
 
 
-def test_unknown_fields_of_all_frames_are_gathered() -> None:
+def test_unknown_fields_of_all_frames_are_merged() -> None:
     bodies = [
         reply("茶", mood="calm") | {"trace": 1},
         reply("馆", tier=2) | {"span": 2},
@@ -460,11 +470,11 @@ def test_unknown_fields_of_all_frames_are_gathered() -> None:
     ]
 
     extra = {"trace": 1, "span": 2, "output": {"mood": "calm", "tier": 2}}
-    assert answer_of(sse(*bodies)).extra == extra
+    assert parse_answer(sse(*bodies)).extra == extra
 
 
 def test_ids_are_kept_where_a_frame_lacks_them() -> None:
-    answer = answer_of(recording("nulls-and-unknown-fields.sse"))
+    answer = parse_answer(recording("nulls-and-unknown-fields.sse"))
 
     assert (answer.session_id, answer.request_id) == ("session-tea", "request-tea")
 
@@ -472,15 +482,15 @@ def test_ids_are_kept_where_a_frame_lacks_them() -> None:
 # -- properties --------------------------------------------------------------------------------------
 
 
-@given(st.data(), st.sampled_from(ANSWERS), st.sampled_from(["strip", "bracket", "keep"]))
+@given(st.data(), st.sampled_from(ANSWER_RECORDINGS), st.sampled_from(["strip", "bracket", "keep"]))
 def test_the_same_answer_however_the_bytes_are_cut(
     data: st.DataObject, name: str, markers: MarkerMode
 ) -> None:
     stream = recording(name)
     cuts = data.draw(st.lists(st.integers(0, len(stream)), max_size=12))
 
-    expected = read(frames_of(stream), markers=markers)
-    assert expected == read(frames_of(stream, cuts), markers=markers)
+    expected = assemble(parse_frames(stream), markers=markers)
+    assert expected == assemble(parse_frames(stream, cuts), markers=markers)
 
 
 PARTS = st.sampled_from(
@@ -500,14 +510,14 @@ def test_the_same_answer_however_the_text_is_cut_into_frames(
     cuts = data.draw(st.lists(st.integers(0, len(text)), max_size=8, unique=True))
     references = [{"index_id": "1", "title": "一"}, {"index_id": "2", "title": "二"}]
 
-    def answered(pieces: list[str]) -> tuple[str, list[dict[str, Any]], str | None]:
+    def assemble_pieces(pieces: list[str]) -> tuple[str, list[dict[str, Any]], str | None]:
         # Nothing begins with the first frame, so that the stream is known to be incremental.
         frames = text_frames(["答", *pieces])
         frames[0].doc_references = references
-        answer = read(frames, markers=markers, stop=stop)[1]
+        answer = assemble(frames, markers=markers, stop=stop)[1]
         return answer.text, answer.citations, answer.finish_reason
 
-    assert answered([text]) == answered(pieces_of(text, cuts))
+    assert assemble_pieces([text]) == assemble_pieces(split_at(text, cuts))
 
 
 THOUGHTS = st.fixed_dictionaries(
@@ -546,19 +556,19 @@ USAGES = st.sampled_from(
 
 
 @given(st.lists(st.tuples(OUTPUTS, USAGES), max_size=5))
-def test_nulls_and_odd_fields_stop_no_answer(bodies: list[tuple[Any, Any]]) -> None:
+def test_nulls_and_odd_fields_are_tolerated(bodies: list[tuple[Any, Any]]) -> None:
     texts = [json.dumps({"output": output, "usage": usage}) for output, usage in bodies]
-    deltas, answer = read(frames_of(sse(*texts)))
+    deltas, answer = assemble(parse_frames(sse(*texts)))
 
-    chunks = chunks_of(deltas, answer)
+    chunks = make_chunks(deltas, answer)
 
     assert answer.text == "".join(chunk.text for chunk in chunks)
     assert len(answer.thoughts) == sum(isinstance(delta, StepCall) for delta in deltas)
 
 
 def test_every_step_has_one_call_and_then_one_result() -> None:
-    for name in ANSWERS:
-        deltas: list[Delta] = read(frames_of(recording(name)))[0]
+    for name in ANSWER_RECORDINGS:
+        deltas: list[Delta] = assemble(parse_frames(recording(name)))[0]
         calls = [delta.id for delta in deltas if isinstance(delta, StepCall)]
         results = [delta.call_id for delta in deltas if isinstance(delta, StepResult)]
 

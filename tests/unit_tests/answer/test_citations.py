@@ -7,31 +7,31 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from langchain_bailian_app._answer.citations import Marker, MarkerFilter, MarkerMode, citations
+from langchain_bailian_app._answer.citations import Marker, MarkerFilter, MarkerMode, build_citations
 from langchain_bailian_app._answer.passages import Passage
-from tests.fixtures import answer_of, pieces_of, recording, reply, sse
+from tests.fixtures import parse_answer, recording, reply, split_at, sse
 
 MODES: tuple[MarkerMode, ...] = get_args(MarkerMode)
-SOURCES = {
+PASSAGES = {
     number: Passage(index=number, text=f"正文{number}", title=f"第{number}章") for number in (1, 2, 3)
 }
 
 
-def filtered(pieces: Iterable[str], mode: MarkerMode) -> tuple[str, list[Marker]]:
+def filter_markers(pieces: Iterable[str], mode: MarkerMode) -> tuple[str, list[Marker]]:
     marker_filter = MarkerFilter(mode)
     text = "".join(map(marker_filter.feed, pieces))
     return text + marker_filter.end(), marker_filter.markers
 
 
-def cited(text: str, mode: MarkerMode) -> list[tuple[int, str]]:
+def cited_sentences(text: str, mode: MarkerMode) -> list[tuple[int, str]]:
     """Return the number and the sentence of each citation."""
-    emitted, markers = filtered([text], mode)
+    emitted, markers = filter_markers([text], mode)
     return [
         (
             citation["extras"]["reference_index"],
             emitted[citation["start_index"] : citation["end_index"]],
         )
-        for citation in citations(emitted, markers, SOURCES)
+        for citation in build_citations(emitted, markers, PASSAGES)
     ]
 
 
@@ -49,7 +49,7 @@ def cited(text: str, mode: MarkerMode) -> list[tuple[int, str]]:
 def test_markers_are_removed_rewritten_or_kept(mode: MarkerMode, expected: str) -> None:
     text = "绿茶<ref>[2]</ref>，红茶<ref>[13]</ref>。"
 
-    assert expected == filtered([text], mode)[0]
+    assert expected == filter_markers([text], mode)[0]
 
 
 @pytest.mark.parametrize("mode", MODES)
@@ -74,19 +74,19 @@ def test_markers_are_removed_rewritten_or_kept(mode: MarkerMode, expected: str) 
     ],
 )
 def test_anything_else_is_text(text: str, mode: MarkerMode) -> None:
-    assert (text, []) == filtered([text], mode)
-    assert (text, []) == filtered(text, mode)
+    assert (text, []) == filter_markers([text], mode)
+    assert (text, []) == filter_markers(text, mode)
 
 
 @pytest.mark.parametrize(
-    ("piece", "shown"),
+    ("piece", "emitted"),
     [("茶<", "茶"), ("茶<ref>[1", "茶"), ("茶<ref>[1]</ref", "茶"), ("茶<b", "茶<b"), ("<<r", "<")],
 )
-def test_only_the_beginning_of_a_marker_is_held_back(piece: str, shown: str) -> None:
-    assert shown == MarkerFilter("strip").feed(piece)
+def test_only_the_beginning_of_a_marker_is_held_back(piece: str, emitted: str) -> None:
+    assert emitted == MarkerFilter("strip").feed(piece)
 
 
-def test_what_is_held_back_comes_as_soon_as_it_is_no_marker() -> None:
+def test_held_back_text_is_emitted_once_it_cannot_be_a_marker() -> None:
     marker_filter = MarkerFilter("strip")
 
     assert marker_filter.feed("<re") == ""
@@ -103,16 +103,16 @@ def test_what_is_held_back_comes_as_soon_as_it_is_no_marker() -> None:
         ("keep", [(2, 2, 14), (1, 19, 14), (3, 33, 14)]),
     ],
 )
-def test_a_marker_stands_where_the_passage_ends(
+def test_a_marker_is_positioned_at_the_end_of_the_passage(
     mode: MarkerMode, expected: list[tuple[int, int, int]]
 ) -> None:
-    _, markers = filtered(["绿茶<ref>[2]</ref>，红茶<ref>[1]</ref><ref>[3]</ref>。"], mode)
+    _, markers = filter_markers(["绿茶<ref>[2]</ref>，红茶<ref>[1]</ref><ref>[3]</ref>。"], mode)
 
     assert expected == markers
 
 
 def test_positions_count_code_points() -> None:
-    assert filtered(["🍵茶<ref>[1]</ref>"], "strip")[1] == [(1, 2, 0)]
+    assert filter_markers(["🍵茶<ref>[1]</ref>"], "strip")[1] == [(1, 2, 0)]
 
 
 PARTS = st.sampled_from(
@@ -136,17 +136,17 @@ PARTS = st.sampled_from(
 def test_cuts_do_not_matter(text: str, mode: MarkerMode, data: st.DataObject) -> None:
     cuts = data.draw(st.lists(st.integers(0, len(text)), max_size=12))
 
-    assert filtered([text], mode) == filtered(pieces_of(text, cuts), mode)
-    assert filtered([text], mode) == filtered(text, mode)
+    assert filter_markers([text], mode) == filter_markers(split_at(text, cuts), mode)
+    assert filter_markers([text], mode) == filter_markers(text, mode)
 
 
 @given(st.lists(PARTS, max_size=8).map("".join))
 def test_keeping_markers_changes_nothing_and_finds_the_same(text: str) -> None:
-    kept, markers = filtered([text], "keep")
+    kept, markers = filter_markers([text], "keep")
 
     assert text == kept
-    assert [m.number for m in markers] == [m.number for m in filtered([text], "strip")[1]]
-    assert all(text[m.at : m.at + m.width] == f"<ref>[{m.number}]</ref>" for m in markers)
+    assert [m.number for m in markers] == [m.number for m in filter_markers([text], "strip")[1]]
+    assert all(text[m.position : m.position + m.width] == f"<ref>[{m.number}]</ref>" for m in markers)
 
 
 # -- the citations -----------------------------------------------------------------------------------
@@ -180,56 +180,59 @@ def test_keeping_markers_changes_nothing_and_finds_the_same(text: str) -> None:
         pytest.param("<ref>[1]</ref>一", [(1, "")], id="at the beginning"),
     ],
 )
-def test_the_text_of_the_indices_reads_as_the_cited_sentence(
+def test_the_indices_delimit_the_cited_sentence(
     text: str, expected: list[tuple[int, str]] | None, mode: MarkerMode
 ) -> None:
-    assert (expected if expected is not None else [(2, "二")]) == cited(text, mode)
+    assert (expected if expected is not None else [(2, "二")]) == cited_sentences(text, mode)
 
 
 @pytest.mark.parametrize(
     "sentence", ["他说：“茶好。”", "（喝茶。）", "「喝茶。」", "**喝茶。**", '"Tea is good."', "(Tea.)"]
 )
-def test_quotes_behind_the_full_stop_belong_to_the_sentence(sentence: str) -> None:
-    assert [(1, sentence)] == cited(f"一。{sentence}<ref>[1]</ref>", "strip")
+def test_quotes_after_the_full_stop_belong_to_the_sentence(sentence: str) -> None:
+    assert [(1, sentence)] == cited_sentences(f"一。{sentence}<ref>[1]</ref>", "strip")
 
 
 @pytest.mark.parametrize("mode", MODES)
 def test_adjacent_markers_share_their_sentence(mode: MarkerMode) -> None:
-    emitted, markers = filtered(["一。二<ref>[1]</ref><ref>[2]</ref> <ref>[3]</ref>。"], mode)
-    first, second, third = citations(emitted, markers, SOURCES)
+    emitted, markers = filter_markers(["一。二<ref>[1]</ref><ref>[2]</ref> <ref>[3]</ref>。"], mode)
+    first, second, third = build_citations(emitted, markers, PASSAGES)
 
     assert 2 == first["start_index"] == second["start_index"] == third["start_index"]
-    assert [marker.at for marker in markers] == [c["end_index"] for c in (first, second, third)]
+    assert [marker.position for marker in markers] == [c["end_index"] for c in (first, second, third)]
 
 
-def test_adjacent_markers_behind_the_full_stop_share_their_sentence() -> None:
+def test_adjacent_markers_after_the_full_stop_share_their_sentence() -> None:
     expected = [(1, "二。"), (2, "二。")]
 
-    assert expected == cited("一。二。<ref>[1]</ref><ref>[2]</ref>三。", "strip")
+    assert expected == cited_sentences("一。二。<ref>[1]</ref><ref>[2]</ref>三。", "strip")
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_an_unknown_number_between_two_others_separates_nothing(mode: MarkerMode) -> None:
-    emitted, markers = filtered(["一。二<ref>[1]</ref><ref>[9]</ref><ref>[2]</ref>。"], mode)
+def test_an_unknown_number_between_two_others_does_not_separate_them(mode: MarkerMode) -> None:
+    emitted, markers = filter_markers(["一。二<ref>[1]</ref><ref>[9]</ref><ref>[2]</ref>。"], mode)
 
-    assert [citation["start_index"] for citation in citations(emitted, markers, SOURCES)] == [2, 2]
+    assert [citation["start_index"] for citation in build_citations(emitted, markers, PASSAGES)] == [
+        2,
+        2,
+    ]
 
 
 @pytest.mark.parametrize("mode", ["bracket", "keep"])
-def test_a_marker_behind_a_full_stop_is_no_part_of_the_next_sentence(mode: MarkerMode) -> None:
+def test_a_marker_after_a_full_stop_is_not_part_of_the_next_sentence(mode: MarkerMode) -> None:
     expected = [(1, "一。"), (2, "二。")]
 
-    assert expected == cited("一。<ref>[1]</ref>二。<ref>[2]</ref>", mode)
+    assert expected == cited_sentences("一。<ref>[1]</ref>二。<ref>[2]</ref>", mode)
 
 
-def test_a_marker_behind_the_end_of_a_text_that_was_cut_cites_nothing() -> None:
+def test_a_marker_beyond_the_end_of_a_cut_text_cites_nothing() -> None:
     markers = [Marker(1, 1, 0), Marker(2, 5, 0)]
 
-    assert [c["extras"]["reference_index"] for c in citations("茶馆", markers, SOURCES)] == [1]
+    assert [c["extras"]["reference_index"] for c in build_citations("茶馆", markers, PASSAGES)] == [1]
 
 
-def test_a_citation_says_what_is_known_of_its_source() -> None:
-    source = Passage(
+def test_a_citation_contains_what_is_known_of_its_source() -> None:
+    passage = Passage(
         index=4,
         text="正" * 600,
         title="第四章",
@@ -257,17 +260,17 @@ def test_a_citation_says_what_is_known_of_its_source() -> None:
         },
     }
 
-    assert [expected] == citations("茶", [Marker(4, 1, 0)], {4: source})
+    assert [expected] == build_citations("茶", [Marker(4, 1, 0)], {4: passage})
 
 
-def test_what_is_not_known_of_a_source_is_left_out() -> None:
+def test_unknown_details_of_a_source_are_omitted() -> None:
     expected = {"type": "citation", "start_index": 0, "end_index": 1, "extras": {"reference_index": 4}}
 
-    assert [expected] == citations("茶", [Marker(4, 1, 0)], {4: Passage(index=4)})
+    assert [expected] == build_citations("茶", [Marker(4, 1, 0)], {4: Passage(index=4)})
 
 
-def test_the_document_is_the_title_where_there_is_none() -> None:
-    (citation,) = citations("茶", [Marker(4, 1, 0)], {4: Passage(index=4, doc_name="茶书")})
+def test_the_document_name_replaces_a_missing_title() -> None:
+    (citation,) = build_citations("茶", [Marker(4, 1, 0)], {4: Passage(index=4, doc_name="茶书")})
 
     assert citation["title"] == "茶书"
 
@@ -282,16 +285,16 @@ def test_each_marker_before_a_sentence_end_cites_its_own_sentence(
     sentences = [f"甲{sentence}乙" for sentence in sentences]
     text = "".join(f"{sentence}<ref>[1]</ref>{end}" for sentence in sentences)
 
-    assert sentences == [sentence.lstrip() for _, sentence in cited(text, mode)]
+    assert sentences == [sentence.lstrip() for _, sentence in cited_sentences(text, mode)]
 
 
 # -- in an answer ------------------------------------------------------------------------------------
 
 
-def test_references_come_before_hits_and_unknown_numbers_cite_nothing() -> None:
-    answer = answer_of(recording("markers-split.sse"))
+def test_references_take_precedence_over_hits_and_unknown_numbers_cite_nothing() -> None:
+    answer = parse_answer(recording("markers-split.sse"))
 
-    found = [
+    cited_passages = [
         (
             c["extras"]["reference_index"],
             c["cited_text"],
@@ -300,7 +303,7 @@ def test_references_come_before_hits_and_unknown_numbers_cite_nothing() -> None:
         for c in answer.citations
     ]
     assert answer.text == "绿茶不发酵，红茶全发酵。黑茶后发酵。"
-    assert found == [
+    assert cited_passages == [
         (2, "正文2", "绿茶不发酵"),
         (1, "正文1", "绿茶不发酵，红茶全发酵"),
         (3, "命中3", "绿茶不发酵，红茶全发酵"),
@@ -310,7 +313,7 @@ def test_references_come_before_hits_and_unknown_numbers_cite_nothing() -> None:
 @pytest.mark.parametrize("index_id", ["4", "[4]", 4])
 def test_the_number_of_a_reference_may_be_written_in_three_ways(index_id: Any) -> None:
     body = reply("茶<ref>[4]</ref>", "stop", doc_references=[{"index_id": index_id, "title": "茶书"}])
-    (citation,) = answer_of(sse(body)).citations
+    (citation,) = parse_answer(sse(body)).citations
 
     assert (citation["extras"]["reference_index"], citation["title"]) == (4, "茶书")
 
@@ -319,7 +322,7 @@ def test_markers_are_found_in_a_cumulative_stream() -> None:
     texts = ["绿茶<ref>[1]</r", "绿茶<ref>[1]</ref>，红", "绿茶<ref>[1]</ref>，红茶<ref>[2]</ref>"]
     references = [{"index_id": "1", "title": "一"}, {"index_id": "2", "title": "二"}]
     bodies = [reply(text, doc_references=references) for text in texts]
-    answer = answer_of(sse(*bodies, reply(texts[-1], "stop")))
+    answer = parse_answer(sse(*bodies, reply(texts[-1], "stop")))
 
     assert answer.text == "绿茶，红茶"
     assert [(c["start_index"], c["end_index"]) for c in answer.citations] == [(0, 2), (0, 5)]
@@ -334,7 +337,7 @@ def test_markers_are_found_in_a_cumulative_stream() -> None:
         ("\n<ref>[1]</ref>）<ref>[2]</ref>", "bracket", [(1, "\n"), (2, "）")]),
     ],
 )
-def test_markers_with_no_words_before_them_share_a_start_only_if_nothing_is_between(
+def test_markers_with_no_words_before_them_share_a_start_only_if_nothing_is_between_them(
     text: str, mode: MarkerMode, expected: list[tuple[int, str]]
 ) -> None:
-    assert cited(text, mode) == expected
+    assert cited_sentences(text, mode) == expected

@@ -8,16 +8,16 @@ import pytest
 from langchain_bailian_app._answer.passages import (
     Passage,
     passage_from_reference,
+    passages_by_marker,
     passages_from_nodes,
     passages_from_observation,
-    sources,
 )
 
 TEXT = '【文档名】:茶书\n【标题】:第一章\n文档类型:["书"]\n【正文】:茶是\n一片叶子。\n'
 
 
-def hit(index: Any = 1, content: str = TEXT, **more: Any) -> dict[str, Any]:
-    return {"content": content, "referenceIndex": index, **more}
+def hit(index: Any = 1, content: str = TEXT, **fields: Any) -> dict[str, Any]:
+    return {"content": content, "referenceIndex": index, **fields}
 
 
 def observation(*hits: Any) -> str:
@@ -61,18 +61,18 @@ def test_a_hit_is_a_passage_with_a_score() -> None:
         score=0.5,
         extra={"文档类型": ["书"]},
     )
-    found = hit(
+    raw_hit = hit(
         2, dataId="file_1", dataName="茶书", id="ws_kb_file_1_0", images=[], score=0.5, title="第一章"
     )
 
-    assert [expected] == passages_from_observation(observation(found))
+    assert [expected] == passages_from_observation(observation(raw_hit))
 
 
 def test_the_row_of_a_table_has_neither_images_nor_title() -> None:
-    found = hit(1, "name:龙井", dataId="table_1", score=1)
+    raw_hit = hit(1, "name:龙井", dataId="table_1", score=1)
 
     expected = Passage(index=1, text="name:龙井", doc_id="table_1", score=1.0)
-    assert [expected] == passages_from_observation(observation(found))
+    assert [expected] == passages_from_observation(observation(raw_hit))
 
 
 @pytest.mark.parametrize(
@@ -102,30 +102,30 @@ def test_the_header_of_a_chunk_becomes_fields(text: Any, expected: tuple[Any, ..
     assert expected == (passage.doc_name, passage.title, passage.text)
 
 
-def test_fields_come_before_the_header() -> None:
+def test_fields_take_precedence_over_the_header() -> None:
     fields = {"title": "题", "doc_name": "名"}
-    (node,) = passages_from_nodes([{"text": TEXT, "metadata": fields}])
-    (found,) = passages_from_observation([hit(title="题", dataName="名")])
+    (from_node,) = passages_from_nodes([{"text": TEXT, "metadata": fields}])
+    (from_hit,) = passages_from_observation([hit(title="题", dataName="名")])
 
-    for passage in (passage_from_reference({"text": TEXT} | fields), node, found):
+    for passage in (passage_from_reference({"text": TEXT} | fields), from_node, from_hit):
         assert (passage.title, passage.doc_name) == ("题", "名")
 
 
 def test_without_fields_the_header_names_title_and_document() -> None:
-    (node,) = passages_from_nodes([{"text": TEXT}])
-    (found,) = passages_from_observation([hit()])
+    (from_node,) = passages_from_nodes([{"text": TEXT}])
+    (from_hit,) = passages_from_observation([hit()])
 
-    for passage in (passage_from_reference({"text": TEXT}), node, found):
+    for passage in (passage_from_reference({"text": TEXT}), from_node, from_hit):
         assert (passage.title, passage.doc_name) == ("第一章", "茶书")
         assert passage.extra == {"文档类型": ["书"]}
 
 
-def test_where_a_passage_stands_is_told_by_every_source() -> None:
-    places = {"images": "https://example.com/1.png", "page_number": [3, 4]}
-    node = {"text": "茶", "metadata": places | {"doc_url": "https://example.com/tea"}}
+def test_the_location_of_a_passage_is_read_from_every_source() -> None:
+    location = {"images": "https://example.com/1.png", "page_number": [3, 4]}
+    node = {"text": "茶", "metadata": location | {"doc_url": "https://example.com/tea"}}
     passages = [
-        passage_from_reference({"doc_url": "https://example.com/tea"} | places),
-        *passages_from_observation([hit(webSearchUrl="https://example.com/tea", **places)]),
+        passage_from_reference({"doc_url": "https://example.com/tea"} | location),
+        *passages_from_observation([hit(webSearchUrl="https://example.com/tea", **location)]),
         *passages_from_nodes([node]),
     ]
 
@@ -145,7 +145,7 @@ def test_numbers_come_in_several_spellings(index: Any, expected: int | None) -> 
 
 
 @pytest.mark.parametrize(
-    "nothing",
+    "value",
     [
         None,
         "",
@@ -159,11 +159,11 @@ def test_numbers_come_in_several_spellings(index: Any, expected: int | None) -> 
         7,
     ],
 )
-def test_what_is_no_list_of_hits_has_no_passages(nothing: Any) -> None:
-    assert passages_from_observation(nothing) == []
+def test_anything_but_a_list_of_hits_has_no_passages(value: Any) -> None:
+    assert passages_from_observation(value) == []
 
 
-def test_an_observation_that_is_no_string_is_read_too() -> None:
+def test_an_observation_that_is_not_a_string_is_read_too() -> None:
     assert [Passage(index=1, text="茶")] == passages_from_observation([hit(1, "茶")])
 
 
@@ -171,11 +171,11 @@ def test_an_observation_that_is_no_string_is_read_too() -> None:
     ("value", "images", "score"),
     [(None, [], None), ("x", ["x"], None), ("0.5", ["0.5"], 0.5), ("", [], None), ([], [], None)],
 )
-def test_odd_values_stop_nothing(value: Any, images: list[str], score: float | None) -> None:
-    found = hit(1, "茶", images=value, score=value)
+def test_odd_values_are_tolerated(value: Any, images: list[str], score: float | None) -> None:
+    raw_hit = hit(1, "茶", images=value, score=value)
 
     expected = Passage(index=1, text="茶", images=images, score=score)
-    assert [expected] == passages_from_observation(observation(found))
+    assert [expected] == passages_from_observation(observation(raw_hit))
 
 
 def test_a_header_may_have_any_lines() -> None:
@@ -232,18 +232,18 @@ def test_a_node_may_have_another_shape(node: dict[str, Any]) -> None:
     assert [Passage(text="茶", chunk_id="7", score=1.0)] == passages_from_nodes([node])
 
 
-def test_metadata_that_is_called_as_the_text_is_kept_beside_it() -> None:
+def test_metadata_named_like_the_text_field_is_kept() -> None:
     (passage,) = passages_from_nodes([{"text": "茶", "metadata": {"content": "目录"}}])
 
     assert (passage.text, passage.extra) == ("茶", {"content": "目录"})
 
 
 @pytest.mark.parametrize("nodes", [None, {}, "x", [], [None, 1]])
-def test_what_is_no_list_of_nodes_holds_no_passages(nodes: Any) -> None:
+def test_anything_but_a_list_of_nodes_has_no_passages(nodes: Any) -> None:
     assert passages_from_nodes(nodes) == []
 
 
-def test_a_reference_comes_before_a_hit_of_the_same_number() -> None:
+def test_a_reference_takes_precedence_over_a_hit_with_the_same_number() -> None:
     thoughts = [
         {"observation": observation(hit(1, "命中一"), hit(2, "命中二"))},
         {"observation": None},
@@ -251,10 +251,10 @@ def test_a_reference_comes_before_a_hit_of_the_same_number() -> None:
     ]
     references = [{"index_id": "1", "text": "正文一"}, {"text": "没有编号"}]
 
-    found = sources(references, thoughts)
+    passages = passages_by_marker(references, thoughts)
 
-    assert {number: passage.text for number, passage in found.items()} == {1: "正文一", 2: "命中二"}
+    assert {number: passage.text for number, passage in passages.items()} == {1: "正文一", 2: "命中二"}
 
 
-def test_without_references_and_hits_there_are_no_sources() -> None:
-    assert sources(None, []) == {}
+def test_without_references_and_hits_there_are_no_passages() -> None:
+    assert passages_by_marker(None, []) == {}

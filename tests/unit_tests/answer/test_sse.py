@@ -5,12 +5,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from langchain_bailian_app._answer.sse import BOM, ServerSentEvent, SSEDecoder
-from tests.fixtures import NAMES, pieces_of, recording
+from tests.fixtures import RECORDINGS, recording, split_at
 
 
 def decode(data: bytes, cuts: list[int] | None = None) -> list[ServerSentEvent]:
     decoder = SSEDecoder()
-    events = [event for piece in pieces_of(data, cuts or []) for event in decoder.feed(piece)]
+    events = [event for piece in split_at(data, cuts or []) for event in decoder.feed(piece)]
     last = decoder.flush()
     return events if last is None else [*events, last]
 
@@ -84,7 +84,7 @@ def test_flush_ends_the_event() -> None:
     assert decoder.flush() is None
 
 
-@given(data=st.data(), name=st.sampled_from(NAMES))
+@given(data=st.data(), name=st.sampled_from(RECORDINGS))
 def test_cuts_do_not_matter(data: st.DataObject, name: str) -> None:
     stream = recording(name)
     cuts = data.draw(st.lists(st.integers(0, len(stream)), max_size=20))
@@ -92,7 +92,7 @@ def test_cuts_do_not_matter(data: st.DataObject, name: str) -> None:
     assert decode(stream) == decode(stream, cuts)
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", RECORDINGS)
 def test_byte_by_byte_is_the_same(name: str) -> None:
     stream = recording(name)
 
@@ -127,7 +127,7 @@ def test_cuts_do_not_matter_for_any_lines(
     assert decode(stream) == decode(stream, cuts)
 
 
-def test_a_carriage_return_at_the_end_of_the_body_is_no_data() -> None:
+def test_a_carriage_return_at_the_end_of_the_body_is_not_data() -> None:
     decoder = SSEDecoder()
     assert decoder.feed(b"data:a\r") == []
 
@@ -140,7 +140,7 @@ def test_a_byte_order_mark_is_skipped_at_the_start_only() -> None:
     ]
 
 
-def test_a_name_that_is_no_utf_8_is_a_name_like_any_other() -> None:
+def test_an_event_name_that_is_not_utf_8_is_decoded_with_replacement() -> None:
     (event,) = SSEDecoder().feed(b"event:\xff\ndata:a\n\n")
 
     assert event == ServerSentEvent("\ufffd", b"a", None)

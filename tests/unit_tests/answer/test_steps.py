@@ -1,4 +1,4 @@
-"""Each step is told once, although frames repeat it."""
+"""Each step is reported once, although frames repeat it."""
 
 import json
 from typing import Any
@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 
 from langchain_bailian_app._answer.events import StepCall, StepResult, TextDelta
-from langchain_bailian_app._answer.steps import Steps
-from tests.fixtures import frames_of, read, recording, reply, sse
+from langchain_bailian_app._answer.steps import StepReader
+from tests.fixtures import assemble, parse_frames, recording, reply, sse
 
 Entry = dict[str, Any]
 
@@ -20,66 +20,71 @@ SEARCH: Entry = {
 PLUGIN: Entry = {"action_type": "api", "action": "weather", "action_name": "天气"}
 
 
-def told(*frames: list[Entry], answer_begins_before: int | None = None) -> list[list[str]]:
-    """Return for each frame what it told, and at last what the end did."""
-    steps = Steps()
-    lines = []
-    for place, frame in enumerate(frames):
-        steps.next_frame()
-        events = [event for entry in frame for event in steps.feed(entry)]
-        if place == answer_begins_before:
-            events += steps.answer_begins()
-        lines.append(list(map(written, events)))
-    return [*lines, list(map(written, steps.end()))]
+def report_frames(*frames: list[Entry], flush_at: int | None = None) -> list[list[str]]:
+    """Return for each frame what it reported, and at last what the end did."""
+    reader = StepReader()
+    reports = []
+    for index, frame in enumerate(frames):
+        reader.next_frame()
+        events = [event for entry in frame for event in reader.feed(entry)]
+        if index == flush_at:
+            events += reader.flush_empty_results()
+        reports.append(list(map(format_event, events)))
+    return [*reports, list(map(format_event, reader.end()))]
 
 
-def written(event: StepCall | StepResult) -> str:
+def format_event(event: StepCall | StepResult) -> str:
     if isinstance(event, StepCall):
         return f"call {event.id}"
     return f"result {event.call_id} {event.entry.get('observation')!r}"
 
 
-def test_a_step_that_frames_repeat_is_told_once() -> None:
+def test_a_step_that_frames_repeat_is_reported_once() -> None:
     done = PLUGIN | {"observation": "晴"}
 
-    assert told([done], [done], [done]) == [["call bailian_0", "result bailian_0 '晴'"], [], [], []]
-
-
-@pytest.mark.parametrize("nothing", [{}, {"observation": ""}, {"observation": None}])
-def test_the_call_comes_when_first_seen_and_the_result_with_its_observation(nothing: Entry) -> None:
-    frames = [
-        [PLUGIN | nothing],
-        [PLUGIN | nothing],
-        [PLUGIN | {"observation": "晴"}],
-        [PLUGIN | nothing],
+    assert report_frames([done], [done], [done]) == [
+        ["call bailian_0", "result bailian_0 '晴'"],
+        [],
+        [],
+        [],
     ]
 
-    assert told(*frames) == [["call bailian_0"], [], ["result bailian_0 '晴'"], [], []]
+
+@pytest.mark.parametrize("empty", [{}, {"observation": ""}, {"observation": None}])
+def test_the_call_comes_when_first_seen_and_the_result_with_its_observation(empty: Entry) -> None:
+    frames = [
+        [PLUGIN | empty],
+        [PLUGIN | empty],
+        [PLUGIN | {"observation": "晴"}],
+        [PLUGIN | empty],
+    ]
+
+    assert report_frames(*frames) == [["call bailian_0"], [], ["result bailian_0 '晴'"], [], []]
 
 
-def test_an_observation_that_never_comes_is_told_at_the_end() -> None:
-    assert told([PLUGIN]) == [["call bailian_0"], ["result bailian_0 None"]]
+def test_a_step_that_never_gets_an_observation_is_reported_at_the_end() -> None:
+    assert report_frames([PLUGIN]) == [["call bailian_0"], ["result bailian_0 None"]]
 
 
 @pytest.mark.parametrize("empty", ["[]", []])
 def test_an_empty_list_of_hits_may_be_filled_in_until_the_answer_begins(empty: Any) -> None:
     nothing, something = SEARCH | {"observation": empty}, SEARCH | {"observation": "[1]"}
 
-    assert told([nothing], [something]) == [["call bailian_0"], ["result bailian_0 '[1]'"], []]
+    assert report_frames([nothing], [something]) == [["call bailian_0"], ["result bailian_0 '[1]'"], []]
     expected = [["call bailian_0"], [f"result bailian_0 {empty!r}"], [], []]
-    assert expected == told([nothing], [nothing], [nothing], answer_begins_before=1)
+    assert expected == report_frames([nothing], [nothing], [nothing], flush_at=1)
 
 
-def test_a_step_without_an_observation_waits_beyond_the_beginning_of_the_answer() -> None:
+def test_a_step_without_an_observation_is_not_flushed_when_the_answer_begins() -> None:
     expected = [["call bailian_0"], ["result bailian_0 '晴'"], []]
 
-    assert expected == told([PLUGIN], [PLUGIN | {"observation": "晴"}], answer_begins_before=0)
+    assert expected == report_frames([PLUGIN], [PLUGIN | {"observation": "晴"}], flush_at=0)
 
 
 def test_equal_calls_in_one_frame_are_two_steps() -> None:
     one, two = PLUGIN | {"observation": "晴"}, PLUGIN | {"observation": "雨"}
 
-    assert told([PLUGIN, PLUGIN], [one, two], [one, two]) == [
+    assert report_frames([PLUGIN, PLUGIN], [one, two], [one, two]) == [
         ["call bailian_0", "call bailian_1"],
         ["result bailian_0 '晴'", "result bailian_1 '雨'"],
         [],
@@ -91,13 +96,13 @@ def test_equal_calls_with_equal_observations_in_one_frame_are_two_steps() -> Non
     done = PLUGIN | {"observation": "晴"}
     first = ["call bailian_0", "result bailian_0 '晴'", "call bailian_1", "result bailian_1 '晴'"]
 
-    assert [first, [], []] == told([done, done], [done, done])
+    assert [first, [], []] == report_frames([done, done], [done, done])
 
 
 def test_an_equal_call_with_another_observation_is_another_step() -> None:
     frames = [[PLUGIN | {"observation": "晴"}], [PLUGIN | {"observation": "雨"}]]
 
-    assert told(*frames) == [
+    assert report_frames(*frames) == [
         ["call bailian_0", "result bailian_0 '晴'"],
         ["call bailian_1", "result bailian_1 '雨'"],
         [],
@@ -105,14 +110,12 @@ def test_an_equal_call_with_another_observation_is_another_step() -> None:
 
 
 @pytest.mark.parametrize(
-    ("again", "is_another"), [({"b": 2, "a": 1}, False), ({"a": 1, "b": 3}, True), (["a", "b"], True)]
+    ("second", "is_another"), [({"b": 2, "a": 1}, False), ({"a": 1, "b": 3}, True), (["a", "b"], True)]
 )
-def test_observations_that_are_objects_are_compared_by_what_they_hold(
-    again: Any, is_another: bool
-) -> None:
-    frames = [[PLUGIN | {"observation": observation}] for observation in ({"a": 1, "b": 2}, again)]
+def test_observations_that_are_objects_are_compared_by_value(second: Any, is_another: bool) -> None:
+    frames = [[PLUGIN | {"observation": observation}] for observation in ({"a": 1, "b": 2}, second)]
 
-    assert bool(told(*frames)[1]) == is_another
+    assert bool(report_frames(*frames)[1]) == is_another
 
 
 @pytest.mark.parametrize(
@@ -125,16 +128,19 @@ def test_observations_that_are_objects_are_compared_by_what_they_hold(
     ],
 )
 def test_another_action_name_or_argument_is_another_step(change: Entry) -> None:
-    assert told([PLUGIN], [PLUGIN | change])[:2] == [["call bailian_0"], ["call bailian_1"]]
+    assert report_frames([PLUGIN], [PLUGIN | change])[:2] == [["call bailian_0"], ["call bailian_1"]]
 
 
-def test_steps_that_are_no_longer_repeated_are_told_at_the_end_in_their_order() -> None:
-    assert told([PLUGIN], [SEARCH], [])[-1] == ["result bailian_0 None", "result bailian_1 None"]
+def test_steps_that_are_no_longer_repeated_are_reported_at_the_end_in_order() -> None:
+    assert report_frames([PLUGIN], [SEARCH], [])[-1] == [
+        "result bailian_0 None",
+        "result bailian_1 None",
+    ]
 
 
 @pytest.mark.parametrize("empty", [{}, {"thought": "", "action": None}, {"observation": []}])
-def test_an_empty_entry_is_no_step(empty: Entry) -> None:
-    assert told([empty]) == [[], []]
+def test_an_empty_entry_is_not_a_step(empty: Entry) -> None:
+    assert report_frames([empty]) == [[], []]
 
 
 @pytest.mark.parametrize(
@@ -164,15 +170,15 @@ def test_an_empty_entry_is_no_step(empty: Entry) -> None:
     ],
 )
 def test_arguments_are_read_from_either_field_in_either_type(arguments: Entry, args: Entry) -> None:
-    (call,) = Steps().feed(PLUGIN | arguments)
+    (call,) = StepReader().feed(PLUGIN | arguments)
 
     assert StepCall("bailian_0", "天气", args, "plugin") == call
 
 
 @pytest.mark.parametrize("arguments", ["\ud83d", "a\ud83d", {"a": "\ud83d"}, '{"a": "\ud83d"}'])
-def test_half_a_surrogate_pair_in_the_arguments_is_no_obstacle(arguments: Any) -> None:
+def test_a_lone_surrogate_in_the_arguments_is_tolerated(arguments: Any) -> None:
     body = reply("茶", "stop", thoughts=[PLUGIN | {"arguments": arguments, "observation": "\ud83d"}])
-    deltas, _ = read(frames_of(sse(json.dumps(body))))
+    deltas, _ = assemble(parse_frames(sse(json.dumps(body))))
 
     assert [StepCall, StepResult, TextDelta] == [type(delta) for delta in deltas]
 
@@ -186,26 +192,26 @@ def test_half_a_surrogate_pair_in_the_arguments_is_no_obstacle(arguments: Any) -
         ({"response": "{}"}, "step"),
     ],
 )
-def test_a_step_has_the_best_name_that_there_is(entry: Entry, name: str) -> None:
-    (call,) = Steps().feed(entry)
+def test_a_step_has_the_best_available_name(entry: Entry, name: str) -> None:
+    (call,) = StepReader().feed(entry)
 
     assert isinstance(call, StepCall)
     assert name == call.name
 
 
 def test_entries_of_any_kind_are_kept_verbatim() -> None:
-    frames = frames_of(recording("steps-observed-later.sse"))
-    _, answer = read(frames)
-    memory, plugin, odd = frames[-1].thoughts
+    frames = parse_frames(recording("steps-observed-later.sse"))
+    _, answer = assemble(frames)
+    memory, plugin, unknown = frames[-1].thoughts
 
-    assert odd == {"action_type": "teleport", "index": 3, "beam": {"up": True}}
-    assert [memory, plugin, odd] == answer.thoughts
+    assert unknown == {"action_type": "teleport", "index": 3, "beam": {"up": True}}
+    assert [memory, plugin, unknown] == answer.thoughts
 
 
-def test_the_steps_of_an_answer_come_in_the_order_of_what_was_seen() -> None:
-    _, answer = read(frames_of(recording("steps-observed-later.sse")))
+def test_steps_and_results_are_kept_in_order_of_appearance() -> None:
+    _, answer = assemble(parse_frames(recording("steps-observed-later.sse")))
 
-    assert [written(step) for step in answer.steps] == [
+    assert [format_event(step) for step in answer.steps] == [
         "call bailian_0",
         """result bailian_0 '["[2025-1-2] 客人喝淡茶。"]'""",
         "call bailian_1",
@@ -226,8 +232,8 @@ def test_the_steps_of_an_answer_come_in_the_order_of_what_was_seen() -> None:
         ({"response": "{}"}, None),
     ],
 )
-def test_the_kinds_of_steps_that_are_known(entry: Entry, kind: str | None) -> None:
-    (call, *_) = Steps().feed(entry)
+def test_the_known_kinds_of_steps(entry: Entry, kind: str | None) -> None:
+    (call, *_) = StepReader().feed(entry)
 
     assert isinstance(call, StepCall)
     assert call.kind == kind

@@ -9,37 +9,37 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from langchain_bailian_app._answer.text_delta import StopFilter, TextChannel
-from tests.fixtures import pieces_of
+from langchain_bailian_app._answer.text_delta import StopFilter, TextDeltaReader
+from tests.fixtures import split_at
 
-SAME = {"models": [{"output_tokens": 1}]}
+SAME_USAGE = {"models": [{"output_tokens": 1}]}
 
 
-def channel(frames: Iterable[tuple[str, Any]], *, stop_frame: str | None = "") -> list[str]:
+def read_deltas(frames: Iterable[tuple[str, Any]], *, stop_frame: str | None = "") -> list[str]:
     """Return what each frame adds; the usage of the stop frame is new."""
-    text_channel = TextChannel()
-    added = [text_channel.feed(text, usage=usage) for text, usage in frames]
+    reader = TextDeltaReader()
+    deltas = [reader.feed(text, usage=usage) for text, usage in frames]
     if stop_frame is not None:
-        added.append(text_channel.feed(stop_frame, usage={"models": "last"}, last=True))
-    return [*added, text_channel.end()]
+        deltas.append(reader.feed(stop_frame, usage={"models": "last"}, last=True))
+    return [*deltas, reader.end()]
 
 
-def moving(texts: Iterable[str]) -> list[tuple[str, Any]]:
+def changing_usage(texts: Iterable[str]) -> list[tuple[str, Any]]:
     return [(text, {"models": [{"output_tokens": n}]}) for n, text in enumerate(texts)]
 
 
-def without_usage(texts: Iterable[str]) -> list[tuple[str, Any]]:
+def no_usage(texts: Iterable[str]) -> list[tuple[str, Any]]:
     return [(text, None) for text in texts]
 
 
-def standing(texts: Iterable[str]) -> list[tuple[str, Any]]:
-    return [(text, SAME) for text in texts]
+def constant_usage(texts: Iterable[str]) -> list[tuple[str, Any]]:
+    return [(text, SAME_USAGE) for text in texts]
 
 
 # -- the rule, case by case --------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("frames", [moving, without_usage])
+@pytest.mark.parametrize("frames", [changing_usage, no_usage])
 @pytest.mark.parametrize(
     ("texts", "expected"),
     [
@@ -56,10 +56,10 @@ def standing(texts: Iterable[str]) -> list[tuple[str, Any]]:
     ],
 )
 def test_increments_are_added_up(texts: list[str], expected: str, frames: Any) -> None:
-    assert expected == "".join(channel(frames(texts)))
+    assert expected == "".join(read_deltas(frames(texts)))
 
 
-@pytest.mark.parametrize("frames", [moving, without_usage, standing])
+@pytest.mark.parametrize("frames", [changing_usage, no_usage, constant_usage])
 @pytest.mark.parametrize(
     ("texts", "expected"),
     [
@@ -71,37 +71,37 @@ def test_increments_are_added_up(texts: list[str], expected: str, frames: Any) -
     ],
 )
 def test_repetitions_are_left_out(texts: list[str], expected: str, frames: Any) -> None:
-    assert expected == "".join(channel(frames(texts)))
+    assert expected == "".join(read_deltas(frames(texts)))
 
 
-def test_seven_characters_may_begin_alike_by_chance_eight_may_not() -> None:
-    assert "".join(channel(moving(["1234567", "12345678"]))) == "1234567" + "12345678"
-    assert "".join(channel(moving(["12345678", "123456789"]))) == "123456789"
+def test_a_prefix_of_eight_characters_is_a_repetition_seven_are_not() -> None:
+    assert "".join(read_deltas(changing_usage(["1234567", "12345678"]))) == "1234567" + "12345678"
+    assert "".join(read_deltas(changing_usage(["12345678", "123456789"]))) == "123456789"
 
 
-def test_an_equal_text_with_the_same_usage_brings_nothing() -> None:
-    assert channel(standing(["茶", "茶"])) == ["茶", "", "", ""]
+def test_an_equal_text_with_the_same_usage_adds_nothing() -> None:
+    assert read_deltas(constant_usage(["茶", "茶"])) == ["茶", "", "", ""]
 
 
-def test_an_equal_text_with_the_same_usage_settles_nothing() -> None:
-    assert "".join(channel(standing(["哈", "哈", "哈哈", "哈哈", "哈哈哈"]))) == "哈哈哈"
-    assert "".join(channel([("茶", SAME), ("茶", SAME), ("1", None)])) == "茶1"
+def test_an_equal_text_with_the_same_usage_does_not_decide_the_mode() -> None:
+    assert "".join(read_deltas(constant_usage(["哈", "哈", "哈哈", "哈哈", "哈哈哈"]))) == "哈哈哈"
+    assert "".join(read_deltas([("茶", SAME_USAGE), ("茶", SAME_USAGE), ("1", None)])) == "茶1"
 
 
 @pytest.mark.parametrize("empty", [{}, {"models": []}, {"models": None}])
-def test_an_empty_usage_does_not_say_that_nothing_moved(empty: dict[str, Any]) -> None:
-    assert "".join(channel([("茶", empty), ("茶", empty)])) == "茶茶"
+def test_an_empty_usage_is_not_an_unchanged_usage(empty: dict[str, Any]) -> None:
+    assert "".join(read_deltas([("茶", empty), ("茶", empty)])) == "茶茶"
 
 
 def test_usage_is_compared_with_that_of_the_text_frame_before() -> None:
     frames = [("茶", {"n": 1}), ("", {"n": 2}), ("茶", {"n": 2})]
 
-    assert "".join(channel(frames)) == "茶茶"
+    assert "".join(read_deltas(frames)) == "茶茶"
 
 
-def test_a_stream_that_ends_in_doubt_is_incremental() -> None:
-    assert channel(moving(["哈", "哈哈"])) == ["哈", "", "哈哈", ""]
-    assert channel(moving(["哈", "哈哈"]), stop_frame=None) == ["哈", "", "哈哈"]
+def test_a_stream_that_ends_undecided_is_incremental() -> None:
+    assert read_deltas(changing_usage(["哈", "哈哈"])) == ["哈", "", "哈哈", ""]
+    assert read_deltas(changing_usage(["哈", "哈哈"]), stop_frame=None) == ["哈", "", "哈哈"]
 
 
 @pytest.mark.parametrize(
@@ -115,40 +115,47 @@ def test_a_stream_that_ends_in_doubt_is_incremental() -> None:
         ([], "你好", "你好"),
     ],
 )
-def test_a_stop_frame_that_repeats_and_extends_all_before_it_settles_cumulative(
+def test_a_stop_frame_that_repeats_and_extends_all_before_it_means_cumulative(
     texts: list[str], stop_frame: str, expected: str
 ) -> None:
-    assert expected == "".join(channel(moving(texts), stop_frame=stop_frame))
+    assert expected == "".join(read_deltas(changing_usage(texts), stop_frame=stop_frame))
 
 
-def test_a_stop_frame_that_repeats_a_cumulative_text_brings_nothing() -> None:
+def test_a_stop_frame_that_repeats_a_cumulative_text_adds_nothing() -> None:
     texts = ["茶馆", "茶馆九点", "茶馆九点开门"]
 
-    assert "".join(channel(moving(texts), stop_frame="茶馆九点开门")) == "茶馆九点开门"
+    assert "".join(read_deltas(changing_usage(texts), stop_frame="茶馆九点开门")) == "茶馆九点开门"
 
 
 def test_the_first_frame_is_never_held_back() -> None:
-    assert TextChannel().feed("茶") == "茶"
+    assert TextDeltaReader().feed("茶") == "茶"
 
 
-def test_what_was_held_back_comes_with_the_frame_that_settles() -> None:
-    assert channel(moving(["1", "1.", " 第", "一"])) == ["1", "", "1. 第", "一", "", ""]
-    assert channel(moving(["哈", "哈哈", "哈哈哈", "哈哈哈哈"])) == ["哈", "", "哈哈", "哈", "", ""]
+def test_held_back_text_is_emitted_with_the_frame_that_decides() -> None:
+    assert read_deltas(changing_usage(["1", "1.", " 第", "一"])) == ["1", "", "1. 第", "一", "", ""]
+    assert read_deltas(changing_usage(["哈", "哈哈", "哈哈哈", "哈哈哈哈"])) == [
+        "哈",
+        "",
+        "哈哈",
+        "哈",
+        "",
+        "",
+    ]
 
 
-def test_what_is_settled_stays() -> None:
+def test_the_mode_does_not_change_once_decided() -> None:
     incremental = ["a", "b", "bc", "bcdefghijk", "bcdefghijklm"]
-    assert "".join(incremental) == "".join(channel(moving(incremental)))
+    assert "".join(incremental) == "".join(read_deltas(changing_usage(incremental)))
 
     incremental = ["a", "b", "b", "b"]
-    assert "".join(channel(standing(incremental))) == "abbb"
+    assert "".join(read_deltas(constant_usage(incremental))) == "abbb"
 
 
 CUMULATIVE = ["一二三四五六七八", "一二三四五六七八九"]
 
 
 @pytest.mark.parametrize(
-    ("next_text", "added"),
+    ("next_text", "delta"),
     [
         pytest.param("一二三四五六七八九", "", id="again"),
         pytest.param("一二三四五六七八九十", "十", id="grown"),
@@ -157,16 +164,16 @@ CUMULATIVE = ["一二三四五六七八", "一二三四五六七八九"]
         pytest.param("一二三四五六七八", "", id="trimmed"),
     ],
 )
-def test_once_cumulative_the_new_text_is_what_is_behind_the_text_before(
-    next_text: str, added: str
+def test_in_cumulative_mode_the_delta_is_what_follows_the_previous_text(
+    next_text: str, delta: str
 ) -> None:
-    assert added == channel(moving([*CUMULATIVE, next_text]))[2]
+    assert delta == read_deltas(changing_usage([*CUMULATIVE, next_text]))[2]
 
 
-def test_a_cumulative_text_that_is_trimmed_at_the_end_is_not_said_twice() -> None:
+def test_a_cumulative_text_that_is_trimmed_at_the_end_is_not_repeated() -> None:
     texts = ["茶馆上午九点", "茶馆上午九点开门", "茶馆上午九点开门。\n"]
 
-    assert texts[-1] == "".join(channel(moving(texts), stop_frame=texts[-1].strip()))
+    assert texts[-1] == "".join(read_deltas(changing_usage(texts), stop_frame=texts[-1].strip()))
 
 
 # -- properties --------------------------------------------------------------------------------------
@@ -174,11 +181,14 @@ def test_a_cumulative_text_that_is_trimmed_at_the_end_is_not_said_twice() -> Non
 HOSTILE = st.text("哈1. ", min_size=1, max_size=4)
 
 
-@given(st.lists(HOSTILE, min_size=3, max_size=12), st.sampled_from([moving, without_usage, standing]))
+@given(
+    st.lists(HOSTILE, min_size=3, max_size=12),
+    st.sampled_from([changing_usage, no_usage, constant_usage]),
+)
 def test_a_text_that_grows_three_times_is_always_right(pieces: list[str], frames: Any) -> None:
     texts = list(accumulate(pieces))
 
-    assert texts[-1] == "".join(channel(frames(texts)))
+    assert texts[-1] == "".join(read_deltas(frames(texts)))
 
 
 @given(st.text("哈1. 茶", min_size=8, max_size=20), st.lists(HOSTILE, min_size=1, max_size=12))
@@ -187,54 +197,54 @@ def test_a_text_that_begins_with_a_phrase_and_grows_is_always_right(
 ) -> None:
     texts = list(accumulate([first, *pieces]))
 
-    assert texts[-1] == "".join(channel(moving(texts)))
+    assert texts[-1] == "".join(read_deltas(changing_usage(texts)))
 
 
 @given(st.lists(HOSTILE, min_size=2, max_size=4))
 def test_a_short_text_whose_stop_frame_has_all_of_it_is_always_right(pieces: list[str]) -> None:
     *texts, stop_frame = accumulate(pieces)
 
-    assert stop_frame == "".join(channel(moving(texts), stop_frame=stop_frame))
+    assert stop_frame == "".join(read_deltas(changing_usage(texts), stop_frame=stop_frame))
 
 
 @given(st.text(min_size=2, max_size=60), st.data())
-def test_increments_of_which_none_begins_with_the_one_before_are_always_right(
+def test_increments_that_never_extend_the_previous_one_are_always_right(
     text: str, data: st.DataObject
 ) -> None:
     cuts = data.draw(st.lists(st.integers(1, len(text) - 1), min_size=1, max_size=20, unique=True))
-    pieces = pieces_of(text, cuts)
-    if any(after.startswith(before) for before, after in pairwise(pieces)):
+    pieces = split_at(text, cuts)
+    if any(following.startswith(previous) for previous, following in pairwise(pieces)):
         pieces = ["\0", *pieces]  # nothing begins with it: the stream is settled at once
 
-    assert "".join(pieces) == "".join(channel(moving(pieces)))
+    assert "".join(pieces) == "".join(read_deltas(changing_usage(pieces)))
 
 
 @given(st.lists(HOSTILE, min_size=1, max_size=12))
-def test_increments_behind_a_frame_that_nothing_begins_with_are_always_right(
+def test_increments_after_a_frame_that_none_extends_are_always_right(
     pieces: list[str],
 ) -> None:
-    assert "答" + "".join(pieces) == "".join(channel(moving(["答", *pieces])))
+    assert "答" + "".join(pieces) == "".join(read_deltas(changing_usage(["答", *pieces])))
 
 
-def by_the_rule(frames: Sequence[tuple[str, Any]], stop_frame: str) -> str:
+def expected_by_rule(frames: Sequence[tuple[str, Any]], stop_frame: str) -> str:
     """Return the text by the rule as it is written down, with all frames at hand."""
     texts = [(text, usage) for text, usage in [*frames, (stop_frame, {"models": "last"})] if text]
-    kept = [texts[0][0]] if texts else []
+    emitted = [texts[0][0]] if texts else []
     growths = 0
-    for place, ((before, used), (text, usage)) in enumerate(pairwise(texts), 1):
-        is_stop = bool(stop_frame) and place == len(texts) - 1
-        if text == before and usage is not None and usage == used:
+    for index, ((previous, previous_usage), (text, usage)) in enumerate(pairwise(texts), 1):
+        is_stop = bool(stop_frame) and index == len(texts) - 1
+        if text == previous and usage is not None and usage == previous_usage:
             continue
-        if text == before or not text.startswith(before):
-            return "".join((*kept, *(later for later, _ in texts[place:])))
+        if text == previous or not text.startswith(previous):
+            return "".join((*emitted, *(later for later, _ in texts[index:])))
         growths += 1
-        if len(before) >= 8 or growths == 2 or is_stop:
-            whole = text
-            for later, _ in texts[place + 1 :]:
-                whole += later[len(whole) :]
-            return whole
-        kept.append(text)
-    return "".join(kept)
+        if len(previous) >= 8 or growths == 2 or is_stop:
+            full_text = text
+            for later, _ in texts[index + 1 :]:
+                full_text += later[len(full_text) :]
+            return full_text
+        emitted.append(text)
+    return "".join(emitted)
 
 
 @given(
@@ -247,19 +257,19 @@ def by_the_rule(frames: Sequence[tuple[str, Any]], stop_frame: str) -> str:
     ),
     st.booleans(),
 )
-def test_growing_and_standing_texts_are_read_by_the_rule(
+def test_growing_and_repeated_texts_are_read_by_the_rule(
     steps: list[tuple[str, str, int]], stop_repeats: bool
 ) -> None:
     frames: list[tuple[str, Any]] = []
     text = ""
-    for kind, piece, moved in steps:
+    for kind, piece, usage_changed in steps:
         text = text if kind == "=" and text else text + piece
-        frames.append((text, {"n": 1 + len(frames) if moved else 1}))
+        frames.append((text, {"n": 1 + len(frames) if usage_changed else 1}))
     stop_frame = text + "。" if stop_repeats else ""
 
-    added = channel(frames, stop_frame=stop_frame)
+    deltas = read_deltas(frames, stop_frame=stop_frame)
 
-    assert by_the_rule(frames, stop_frame) == "".join(added)
+    assert expected_by_rule(frames, stop_frame) == "".join(deltas)
 
 
 USAGE = st.fixed_dictionaries({"n": st.integers(1, 3)}) | st.none()
@@ -267,16 +277,16 @@ USAGE = st.fixed_dictionaries({"n": st.integers(1, 3)}) | st.none()
 
 @given(st.lists(st.tuples(HOSTILE, USAGE), min_size=1, max_size=8))
 def test_any_texts_are_read_by_the_rule(frames: list[tuple[str, dict[str, int] | None]]) -> None:
-    assert by_the_rule(frames, "") == "".join(channel(frames))
+    assert expected_by_rule(frames, "") == "".join(read_deltas(frames))
 
 
 def test_hostile_increments_are_misread_in_less_than_one_stream_of_five_hundred() -> None:
-    dice = random.Random(7)
+    rng = random.Random(7)
     wrong = 0
     for _ in range(4000):
-        text = "".join(dice.choices("1. -*#哈第一", k=dice.randint(4, 40)))
-        cuts = [place for place in range(1, len(text)) if dice.random() < 0.5] or [1]
-        wrong += text != "".join(channel(moving(pieces_of(text, cuts))))
+        text = "".join(rng.choices("1. -*#哈第一", k=rng.randint(4, 40)))
+        cuts = [position for position in range(1, len(text)) if rng.random() < 0.5] or [1]
+        wrong += text != "".join(read_deltas(changing_usage(split_at(text, cuts))))
 
     assert wrong < 4000 / 500
 
@@ -306,10 +316,8 @@ def test_hostile_increments_are_misread_in_less_than_one_stream_of_five_hundred(
         pytest.param(["\udf75", "茶"], "\ufffd茶", id="second half alone"),
     ],
 )
-def test_halves_of_a_character_that_two_frames_share_are_joined(
-    texts: list[str], expected: str
-) -> None:
-    assert expected == "".join(channel(moving(texts)))
+def test_surrogate_halves_split_across_frames_are_joined(texts: list[str], expected: str) -> None:
+    assert expected == "".join(read_deltas(changing_usage(texts)))
 
 
 @given(st.text(st.sampled_from("茶🍵😀a"), min_size=1, max_size=12), st.data())
@@ -318,32 +326,32 @@ def test_text_cut_inside_its_characters_comes_out_whole(text: str, data: st.Data
     cuts = data.draw(st.lists(st.integers(1, len(units) // 2), max_size=8, unique=True))
     pieces = [
         piece.decode("utf-16-le", "surrogatepass")
-        for piece in pieces_of(units, [2 * cut for cut in cuts])
+        for piece in split_at(units, [2 * cut for cut in cuts])
         if piece
     ]
 
-    added = channel(moving(["答", *pieces]))
+    deltas = read_deltas(changing_usage(["答", *pieces]))
 
-    assert "答" + text == "".join(added)
-    assert all(piece.encode() is not None for piece in added)
+    assert "答" + text == "".join(deltas)
+    assert all(piece.encode() is not None for piece in deltas)
 
 
 # -- stop sequences ----------------------------------------------------------------------------------
 
 
-def cut_at(stop: list[str], pieces: Iterable[str]) -> tuple[str, bool]:
+def apply_stop(stop: list[str], pieces: Iterable[str]) -> tuple[str, bool]:
     stop_filter = StopFilter(stop)
-    shown = ""
+    emitted = ""
     for piece in pieces:
-        shown += stop_filter.feed(piece)
+        emitted += stop_filter.feed(piece)
         if stop_filter.hit:
-            return shown, True
-    return shown + stop_filter.end(), stop_filter.hit
+            return emitted, True
+    return emitted + stop_filter.end(), stop_filter.hit
 
 
-def first_stop(text: str, stop: list[str]) -> tuple[str, bool]:
-    places = [place for sequence in stop if (place := text.find(sequence)) >= 0]
-    return (text[: min(places)], True) if places else (text, False)
+def cut_before_first_stop(text: str, stop: list[str]) -> tuple[str, bool]:
+    positions = [position for sequence in stop if (position := text.find(sequence)) >= 0]
+    return (text[: min(positions)], True) if positions else (text, False)
 
 
 @pytest.mark.parametrize(
@@ -365,8 +373,8 @@ def first_stop(text: str, stop: list[str]) -> tuple[str, bool]:
 def test_a_text_is_cut_before_the_first_stop_sequence(
     text: str, stop: list[str], expected: tuple[str, bool]
 ) -> None:
-    assert expected == cut_at(stop, [text])
-    assert expected == cut_at(stop, text)
+    assert expected == apply_stop(stop, [text])
+    assert expected == apply_stop(stop, text)
 
 
 @given(
@@ -379,7 +387,7 @@ def test_a_stop_sequence_cuts_alike_wherever_the_text_is_cut(
 ) -> None:
     cuts = data.draw(st.lists(st.integers(0, len(text)), max_size=8))
 
-    assert first_stop(text, stop) == cut_at(stop, pieces_of(text, cuts))
+    assert cut_before_first_stop(text, stop) == apply_stop(stop, split_at(text, cuts))
 
 
 def test_only_the_beginning_of_a_stop_sequence_is_held_back() -> None:
@@ -391,17 +399,17 @@ def test_only_the_beginning_of_a_stop_sequence_is_held_back() -> None:
     assert stop_filter.end() == "EN"
 
 
-def test_a_stop_sequence_that_a_longer_one_begins_with_cuts_at_once() -> None:
+def test_a_stop_sequence_that_is_a_prefix_of_a_longer_one_cuts_at_once() -> None:
     stop_filter = StopFilter(["ab", "abc"])
 
     assert stop_filter.feed("xab") == "x"
     assert stop_filter.hit
 
 
-def test_what_is_shown_of_a_misread_stream_is_not_shown_again() -> None:
+def test_text_emitted_from_a_misread_stream_is_not_repeated() -> None:
     frames = ["一二三四五六七八", "一二三四五六七八九", "另一段", "一二三四五六七八九另一段十"]
 
-    assert channel(moving(frames)) == ["一二三四五六七八", "九", "另一段", "十", "", ""]
+    assert read_deltas(changing_usage(frames)) == ["一二三四五六七八", "九", "另一段", "十", "", ""]
 
 
 @pytest.mark.parametrize(
@@ -414,7 +422,7 @@ def test_what_is_shown_of_a_misread_stream_is_not_shown_again() -> None:
         (["一二三"], "一二三", ["一二三", "一二三", ""]),
     ],
 )
-def test_a_last_frame_that_says_all_again_adds_what_is_missing_if_that_is_a_phrase(
+def test_a_last_frame_that_repeats_a_long_enough_text_adds_what_is_missing(
     frames: list[str], last: str, expected: list[str]
 ) -> None:
-    assert channel(moving(frames), stop_frame=last) == expected
+    assert read_deltas(changing_usage(frames), stop_frame=last) == expected

@@ -6,7 +6,12 @@ from typing import Any
 
 import pytest
 
-from langchain_bailian_app._answer.text_json import complete, end_of, ends_in_string, find
+from langchain_bailian_app._answer.text_json import (
+    ends_in_string,
+    extract_json,
+    find_end,
+    parse_incomplete,
+)
 
 
 @pytest.mark.parametrize(
@@ -19,12 +24,12 @@ from langchain_bailian_app._answer.text_json import complete, end_of, ends_in_st
         ('{"a": {"b": 1}} {"c": [2]}', [{"a": {"b": 1}}, {"c": [2]}]),
     ],
 )
-def test_line_breaks_in_strings_and_a_comma_too_many_are_let_pass(text: str, values: list[Any]) -> None:
-    assert find(text).values == values
+def test_line_breaks_in_strings_and_trailing_commas_are_accepted(text: str, values: list[Any]) -> None:
+    assert extract_json(text).values == values
 
 
 @pytest.mark.parametrize(
-    ("text", "problem"),
+    ("text", "error"),
     [
         ('{"a": no}', "not valid JSON: Expecting value: "),
         ('{"a": no,}', "not valid JSON: Expecting value: "),
@@ -35,38 +40,38 @@ def test_line_breaks_in_strings_and_a_comma_too_many_are_let_pass(text: str, val
         ),
     ],
 )
-def test_of_what_is_no_json_the_reason_is_told(text: str, problem: str) -> None:
-    found = find(text)
+def test_invalid_json_is_reported_with_a_reason(text: str, error: str) -> None:
+    extracted = extract_json(text)
 
-    assert (found.values, found.begun) == ([], "")
-    assert found.broken.startswith(problem)
+    assert (extracted.values, extracted.incomplete) == ([], "")
+    assert extracted.error.startswith(error)
 
 
 @pytest.mark.parametrize(
-    "begun", ['{"a": "两\n行', '{"a": "两\n行", "b": tru', '{"a": [1, {"b": "c\\', "[", "{ "]
+    "incomplete", ['{"a": "两\n行', '{"a": "两\n行", "b": tru', '{"a": [1, {"b": "c\\', "[", "{ "]
 )
-def test_what_breaks_off_is_kept_as_it_has_come(begun: str) -> None:
-    found = find(f'好：{{"x": 1}} {begun}')
+def test_incomplete_json_is_kept_verbatim(incomplete: str) -> None:
+    extracted = extract_json(f'好：{{"x": 1}} {incomplete}')
 
-    assert (found.values, found.begun, found.broken) == ([{"x": 1}], begun, "")
-
-
-def test_what_is_broken_is_told_beside_what_breaks_off() -> None:
-    found = find('{"a": no} {"b": 1')
-
-    assert (found.values, found.begun) == ([], '{"b": 1')
-    assert found.broken.startswith("not valid JSON: ")
+    assert (extracted.values, extracted.incomplete, extracted.error) == ([{"x": 1}], incomplete, "")
 
 
-def test_after_twenty_open_brackets_of_prose_nothing_is_looked_for_any_more() -> None:
+def test_an_error_is_reported_beside_incomplete_json() -> None:
+    extracted = extract_json('{"a": no} {"b": 1')
+
+    assert (extracted.values, extracted.incomplete) == ([], '{"b": 1')
+    assert extracted.error.startswith("not valid JSON: ")
+
+
+def test_the_search_stops_after_twenty_unclosed_brackets() -> None:
     value = '{"a": 1}'
 
-    assert find("[0, 1) " * 20 + value).values == [{"a": 1}]
-    assert find("[0, 1) " * 21 + value).values == []
+    assert extract_json("[0, 1) " * 20 + value).values == [{"a": 1}]
+    assert extract_json("[0, 1) " * 21 + value).values == []
 
 
 @pytest.mark.parametrize(
-    ("begun", "value"),
+    ("incomplete", "value"),
     [
         ('{"a": "两\n行', {"a": "两\n行"}),
         ('{"a": "b\\', {"a": "b"}),
@@ -76,8 +81,8 @@ def test_after_twenty_open_brackets_of_prose_nothing_is_looked_for_any_more() ->
         ("", None),
     ],
 )
-def test_a_value_is_completed_without_the_character_that_is_cut(begun: str, value: Any) -> None:
-    assert complete(begun) == value
+def test_incomplete_json_is_parsed_without_the_cut_escape(incomplete: str, value: Any) -> None:
+    assert parse_incomplete(incomplete) == value
 
 
 @pytest.mark.parametrize(
@@ -90,10 +95,8 @@ def test_a_value_is_completed_without_the_character_that_is_cut(begun: str, valu
         ("[[1]", 0, None),
     ],
 )
-def test_the_end_of_a_value_is_no_bracket_inside_a_string(
-    text: str, start: int, end: int | None
-) -> None:
-    assert end_of(text, start) == end
+def test_brackets_inside_strings_do_not_end_a_value(text: str, start: int, end: int | None) -> None:
+    assert find_end(text, start) == end
 
 
 @pytest.mark.parametrize(
@@ -111,5 +114,5 @@ def test_the_end_of_a_value_is_no_bracket_inside_a_string(
         pytest.param("1" * 5000, False, id="a number too long"),
     ],
 )
-def test_a_string_that_breaks_off_is_told_from_all_else(text: str, ends: bool) -> None:
+def test_an_unterminated_string_is_detected(text: str, ends: bool) -> None:
     assert ends_in_string(text) is ends

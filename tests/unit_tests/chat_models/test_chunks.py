@@ -14,7 +14,7 @@ from langchain_core.outputs import ChatGenerationChunk
 
 from langchain_bailian_app._answer.events import Delta, ReasoningDelta, TextDelta, ToolCall
 from langchain_bailian_app.chat_models import _chunks
-from langchain_bailian_app.chat_models._chunks import generation_chunk
+from langchain_bailian_app.chat_models._chunks import generation_chunk_from_delta
 from langchain_bailian_app.chat_models._messages import chunk_from_delta
 
 if TYPE_CHECKING:
@@ -23,11 +23,11 @@ if TYPE_CHECKING:
 deltas = st.builds(TextDelta, st.text()) | st.builds(ReasoningDelta, st.text())
 
 
-def constructed(delta: Delta) -> ChatGenerationChunk:
+def construct_chunk(delta: Delta) -> ChatGenerationChunk:
     return ChatGenerationChunk(message=chunk_from_delta(delta))
 
 
-def everything(chunk: ChatGenerationChunk) -> list[Any]:
+def observable_state(chunk: ChatGenerationChunk) -> list[Any]:
     """Return what can be seen of a chunk."""
     message = chunk.message
     return [
@@ -49,27 +49,29 @@ def everything(chunk: ChatGenerationChunk) -> list[Any]:
 
 
 @given(deltas)
-def test_a_copied_chunk_is_the_constructed_one(delta: Delta) -> None:
-    copied, made = generation_chunk(delta), constructed(delta)
+def test_a_copied_chunk_equals_the_constructed_one(delta: Delta) -> None:
+    copied, expected = generation_chunk_from_delta(delta), construct_chunk(delta)
 
-    assert copied == made
-    assert everything(copied) == everything(made)
-    assert everything(pickle.loads(pickle.dumps(copied))) == everything(made)  # noqa: S301
-    assert everything(copied.model_copy(deep=True)) == everything(made)
+    assert copied == expected
+    assert observable_state(copied) == observable_state(expected)
+    assert observable_state(pickle.loads(pickle.dumps(copied))) == observable_state(expected)  # noqa: S301
+    assert observable_state(copied.model_copy(deep=True)) == observable_state(expected)
 
 
 @given(st.lists(deltas, min_size=1, max_size=5))
-def test_copied_chunks_add_up_as_constructed_ones(several: list[Delta]) -> None:
-    def total(make: Callable[[Delta], ChatGenerationChunk]) -> ChatGenerationChunk:
-        first, *others = map(make, several)
+def test_copied_chunks_merge_like_constructed_ones(delta_list: list[Delta]) -> None:
+    def merge_all(make: Callable[[Delta], ChatGenerationChunk]) -> ChatGenerationChunk:
+        first, *others = map(make, delta_list)
         return first + others if others else first
 
-    assert everything(total(generation_chunk)) == everything(total(constructed))
+    assert observable_state(merge_all(generation_chunk_from_delta)) == observable_state(
+        merge_all(construct_chunk)
+    )
 
 
 @pytest.mark.parametrize("delta", [TextDelta("茶"), ReasoningDelta("想")], ids=["text", "reasoning"])
-def test_a_change_to_one_chunk_is_none_to_another(delta: Delta) -> None:
-    first = generation_chunk(delta)
+def test_a_change_to_one_chunk_does_not_affect_another(delta: Delta) -> None:
+    first = generation_chunk_from_delta(delta)
     first.message.id = "1"
     first.message.additional_kwargs["a"] = 1
     first.message.response_metadata["a"] = 1
@@ -77,7 +79,9 @@ def test_a_change_to_one_chunk_is_none_to_another(delta: Delta) -> None:
     for name in ("tool_calls", "invalid_tool_calls", "tool_call_chunks"):
         getattr(first.message, name).append({})
 
-    assert everything(generation_chunk(delta)) == everything(constructed(delta))
+    assert observable_state(generation_chunk_from_delta(delta)) == observable_state(
+        construct_chunk(delta)
+    )
 
 
 @pytest.mark.parametrize(
@@ -85,22 +89,24 @@ def test_a_change_to_one_chunk_is_none_to_another(delta: Delta) -> None:
     [(TextDelta("茶"), "茶", {}), (ReasoningDelta("想"), "", {"reasoning_content": "想"})],
     ids=["text", "reasoning"],
 )
-def test_a_chunk_that_is_filled_with_what_it_had_stays_the_same(
+def test_a_copy_with_the_same_content_equals_the_constructed_chunk(
     delta: Delta, text: str, kwargs: dict[str, Any]
 ) -> None:
-    copied, made = _chunks._Template(delta).filled(text, kwargs), constructed(delta)
+    copied, expected = _chunks._Template(delta).copy_with(text, kwargs), construct_chunk(delta)
 
-    assert everything(copied) == everything(made)
-    assert _chunks._state(copied) == _chunks._state(made)
+    assert observable_state(copied) == observable_state(expected)
+    assert _chunks._model_state(copied) == _chunks._model_state(expected)
 
 
-def test_what_is_neither_text_nor_reasoning_is_constructed() -> None:
+def test_chunks_other_than_text_and_reasoning_are_constructed() -> None:
     call = ToolCall("add", {"a": 1}, "<tool_call>…</tool_call>", "call_1", 0)
 
-    assert everything(generation_chunk(call)) == everything(constructed(call))
+    assert observable_state(generation_chunk_from_delta(call)) == observable_state(
+        construct_chunk(call)
+    )
 
 
-class Other(AIMessageChunk):
+class AIMessageChunkSubclass(AIMessageChunk):
     """A message that differs in nothing but its class."""
 
 
@@ -109,7 +115,7 @@ class Other(AIMessageChunk):
     [
         lambda chunk: setattr(chunk, "text", "水"),
         lambda chunk: setattr(chunk, "generation_info", {}),
-        lambda chunk: setattr(chunk.message, "__class__", Other),
+        lambda chunk: setattr(chunk.message, "__class__", AIMessageChunkSubclass),
         lambda chunk: setattr(chunk.message, "content", chunk.text),
         lambda chunk: chunk.message.tool_calls.append({}),
         lambda chunk: chunk.message.__dict__.update(tool_calls=()),
@@ -119,13 +125,13 @@ class Other(AIMessageChunk):
     ],
     ids=["text", "value", "class", "type of text", "list", "type of list", "set", "unset", "extra"],
 )
-def test_a_copy_that_is_not_exact_is_known_for_one(change: Callable[[Any], None]) -> None:
-    copied, made = constructed(TextDelta("茶")), constructed(TextDelta("茶"))
-    assert _chunks._state(copied) == _chunks._state(made)
+def test_an_inexact_copy_is_detected(change: Callable[[Any], None]) -> None:
+    copied, original = construct_chunk(TextDelta("茶")), construct_chunk(TextDelta("茶"))
+    assert _chunks._model_state(copied) == _chunks._model_state(original)
 
     change(copied)
 
-    assert _chunks._state(copied) != _chunks._state(made)
+    assert _chunks._model_state(copied) != _chunks._model_state(original)
 
 
 def test_copies_are_used_with_the_versions_installed() -> None:

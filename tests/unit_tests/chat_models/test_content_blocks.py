@@ -7,35 +7,48 @@ from langchain_core.language_models._utils import _update_message_content_to_blo
 from langchain_core.messages import AIMessage, AIMessageChunk
 
 from langchain_bailian_app._answer.citations import MarkerMode
-from langchain_bailian_app.chat_models._content_blocks import content_blocks, default_order
+from langchain_bailian_app.chat_models._content_blocks import (
+    content_blocks_from_message,
+    default_block_order,
+)
 from langchain_bailian_app.chat_models._messages import message_from_answer
-from tests.fixtures import ANSWERS, answer_of, chunks_of, frames_of, merged, read, recording
+from tests.fixtures import (
+    ANSWER_RECORDINGS,
+    assemble,
+    make_chunks,
+    merge_chunks,
+    parse_answer,
+    parse_frames,
+    recording,
+)
 
 METADATA = {"model_provider": "bailian"}
 
 
-def blocks_of(name: str) -> list[dict[str, Any]]:
+def blocks_from_recording(name: str) -> list[dict[str, Any]]:
     return [
         dict(block)
-        for block in message_from_answer(answer_of(recording(name)), "app", {}).content_blocks
+        for block in message_from_answer(parse_answer(recording(name)), "app", {}).content_blocks
     ]
 
 
 def test_an_answer_is_one_text_block() -> None:
     text = "茶馆上午九点开门，晚上十点关门。"
 
-    assert [{"type": "text", "text": text, "index": "lc_text"}] == blocks_of("incremental.sse")
+    assert [{"type": "text", "text": text, "index": "lc_text"}] == blocks_from_recording(
+        "incremental.sse"
+    )
 
 
 def test_reasoning_comes_before_the_text() -> None:
-    assert blocks_of("reasoning-then-text.sse") == [
+    assert blocks_from_recording("reasoning-then-text.sse") == [
         {"type": "reasoning", "reasoning": "客人问的是水温。", "index": "lc_reasoning"},
         {"type": "text", "text": "八十五度。", "index": "lc_text"},
     ]
 
 
 def test_steps_are_pairs_of_a_call_and_a_result() -> None:
-    blocks = blocks_of("steps-observed-later.sse")
+    blocks = blocks_from_recording("steps-observed-later.sse")
 
     assert blocks[:4] == [
         {
@@ -82,8 +95,8 @@ def test_steps_are_pairs_of_a_call_and_a_result() -> None:
     ]
 
 
-def test_blocks_stand_in_the_order_in_which_they_came() -> None:
-    assert [block["type"] for block in blocks_of("step-between-reasoning.sse")] == [
+def test_blocks_are_in_the_order_of_arrival() -> None:
+    assert [block["type"] for block in blocks_from_recording("step-between-reasoning.sse")] == [
         "server_tool_call",
         "server_tool_result",
         "reasoning",
@@ -92,29 +105,29 @@ def test_blocks_stand_in_the_order_in_which_they_came() -> None:
 
 
 def test_citations_annotate_the_text() -> None:
-    *_, text = blocks_of("markers-split.sse")
+    *_, text = blocks_from_recording("markers-split.sse")
 
     assert text["type"] == "text"
     assert [annotation["type"] for annotation in text["annotations"]] == ["citation"] * 3
-    cited = [text["text"][a["start_index"] : a["end_index"]] for a in text["annotations"]]
-    assert cited == ["绿茶不发酵", "绿茶不发酵，红茶全发酵", "绿茶不发酵，红茶全发酵"]
+    cited_texts = [text["text"][a["start_index"] : a["end_index"]] for a in text["annotations"]]
+    assert cited_texts == ["绿茶不发酵", "绿茶不发酵，红茶全发酵", "绿茶不发酵，红茶全发酵"]
 
 
 @pytest.mark.parametrize("markers", ["strip", "bracket", "keep"])
-@pytest.mark.parametrize("name", ANSWERS)
-def test_chunks_as_blocks_sum_up_to_the_blocks_of_the_message(name: str, markers: MarkerMode) -> None:
-    deltas, answer = read(frames_of(recording(name)), markers=markers)
+@pytest.mark.parametrize("name", ANSWER_RECORDINGS)
+def test_merged_chunks_have_the_blocks_of_the_message(name: str, markers: MarkerMode) -> None:
+    deltas, answer = assemble(parse_frames(recording(name)), markers=markers)
     message = message_from_answer(answer, "app", {})
-    chunks = [_update_message_content_to_blocks(chunk, "v1") for chunk in chunks_of(deltas, answer)]
+    chunks = [_update_message_content_to_blocks(chunk, "v1") for chunk in make_chunks(deltas, answer)]
 
-    total = merged(chunks)
+    merged = merge_chunks(chunks)
 
-    assert message.content_blocks == total.content
-    assert message.content_blocks == total.content_blocks
+    assert message.content_blocks == merged.content
+    assert message.content_blocks == merged.content_blocks
     assert bool(answer.text) == (
-        [block["type"] for block in total.content_blocks if block["type"] == "text"] == ["text"]
+        [block["type"] for block in merged.content_blocks if block["type"] == "text"] == ["text"]
     )
-    assert message.text == total.text
+    assert message.text == merged.text
 
 
 @pytest.mark.parametrize(
@@ -129,10 +142,10 @@ def test_chunks_as_blocks_sum_up_to_the_blocks_of_the_message(name: str, markers
 def test_by_default_reasoning_comes_first_and_the_text_last(
     order: list[str], expected: list[str]
 ) -> None:
-    assert expected == default_order(order)
+    assert expected == default_block_order(order)
 
 
-def test_the_order_of_a_message_is_that_of_its_blocks_and_what_it_leaves_out_comes_last() -> None:
+def test_blocks_follow_the_block_order_and_unlisted_ones_come_last() -> None:
     node = {"event": "n:1", "node_id": "n", "status": "success"}
     call = {"type": "server_tool_call", "id": "1", "name": "rag", "args": {}}
     kwargs = {
@@ -142,8 +155,10 @@ def test_the_order_of_a_message_is_that_of_its_blocks_and_what_it_leaves_out_com
         "nodes": [node],
     }
 
-    def ordered(*order: str) -> list[Any]:
-        return content_blocks(AIMessage("茶", additional_kwargs=kwargs | {"block_order": list(order)}))
+    def blocks_in_order(*order: str) -> list[Any]:
+        return content_blocks_from_message(
+            AIMessage("茶", additional_kwargs=kwargs | {"block_order": list(order)})
+        )
 
     blocks = {
         "reasoning": {"type": "reasoning", "reasoning": "想"},
@@ -156,39 +171,41 @@ def test_the_order_of_a_message_is_that_of_its_blocks_and_what_it_leaves_out_com
         ["reasoning", "call:1", "result:1", "node:n:1", "text"],
         ["node:n:1", "text", "result:1", "call:1", "reasoning"],
     ):
-        assert ordered(*order) == [blocks[part] | {"index": f"lc_{part}"} for part in order]
+        assert blocks_in_order(*order) == [blocks[part] | {"index": f"lc_{part}"} for part in order]
     kinds = ["text", "reasoning", "server_tool_call", "server_tool_result", "non_standard"]
-    assert [block["type"] for block in ordered("text")] == kinds
+    assert [block["type"] for block in blocks_in_order("text")] == kinds
 
 
-def test_calls_of_the_callers_tools_are_blocks_behind_the_text() -> None:
+def test_calls_of_the_callers_tools_are_blocks_after_the_text() -> None:
     call = {"name": "add", "args": {"a": 1}, "id": "c1"}
     invalid = {"name": "mul", "args": "{", "id": "c2", "error": "no such tool"}
     message = AIMessage("算。", tool_calls=[call], invalid_tool_calls=[invalid])
 
-    assert content_blocks(message) == [
+    assert content_blocks_from_message(message) == [
         {"type": "text", "text": "算。", "index": "lc_text"},
         {**call, "type": "tool_call", "index": "lc_tool:c1"},
         {**invalid, "type": "invalid_tool_call", "index": "lc_tool:c2"},
     ]
 
 
-def test_a_chunk_has_pieces_of_calls_and_the_last_one_the_calls() -> None:
-    piece = {"name": "add", "args": '{"a": 1}', "id": "c1", "index": 0}
+def test_a_chunk_has_call_chunks_and_the_last_one_the_calls() -> None:
+    call_chunk = {"name": "add", "args": '{"a": 1}', "id": "c1", "index": 0}
 
-    (begun,) = content_blocks(AIMessageChunk("", tool_call_chunks=[piece]))
-    (whole,) = content_blocks(AIMessageChunk("", tool_call_chunks=[piece], chunk_position="last"))
+    (chunk_block,) = content_blocks_from_message(AIMessageChunk("", tool_call_chunks=[call_chunk]))
+    (last_block,) = content_blocks_from_message(
+        AIMessageChunk("", tool_call_chunks=[call_chunk], chunk_position="last")
+    )
 
-    assert begun == {**piece, "type": "tool_call_chunk", "index": "lc_tool:c1"}
+    assert chunk_block == {**call_chunk, "type": "tool_call_chunk", "index": "lc_tool:c1"}
     call = {"type": "tool_call", "name": "add", "args": {"a": 1}, "id": "c1"}
-    assert whole == {**call, "index": "lc_tool:c1"}
+    assert last_block == {**call, "index": "lc_tool:c1"}
 
 
-def test_a_chunk_that_has_nothing_but_citations_has_an_empty_text_for_them() -> None:
-    notes = [{"type": "citation", "title": "茶书"}]
-    (block,) = content_blocks(AIMessage("", additional_kwargs={"citations": notes}))
+def test_a_chunk_with_only_citations_has_an_empty_text_block() -> None:
+    citations = [{"type": "citation", "title": "茶书"}]
+    (block,) = content_blocks_from_message(AIMessage("", additional_kwargs={"citations": citations}))
 
-    assert block == {"type": "text", "text": "", "annotations": notes, "index": "lc_text"}
+    assert block == {"type": "text", "text": "", "annotations": citations, "index": "lc_text"}
 
 
 def test_an_empty_message_has_no_blocks() -> None:
@@ -196,10 +213,10 @@ def test_an_empty_message_has_no_blocks() -> None:
 
 
 def test_reading_blocks_does_not_change_the_message() -> None:
-    message = message_from_answer(answer_of(recording("markers-split.sse")), "app", {})
+    message = message_from_answer(parse_answer(recording("markers-split.sse")), "app", {})
     before = message.model_dump_json()
 
-    assert content_blocks(message) == content_blocks(message)
+    assert content_blocks_from_message(message) == content_blocks_from_message(message)
     assert before == message.model_dump_json()
 
 
@@ -213,9 +230,9 @@ def test_reading_blocks_does_not_change_the_message() -> None:
     ],
 )
 def test_content_that_is_a_list_is_left_to_langchain(content: list[Any]) -> None:
-    ours = AIMessage(content, response_metadata=METADATA)
+    message = AIMessage(content, response_metadata=METADATA)
 
-    assert AIMessage(content).content_blocks == ours.content_blocks
+    assert AIMessage(content).content_blocks == message.content_blocks
 
 
 @pytest.mark.parametrize(
@@ -241,7 +258,7 @@ def test_content_that_is_a_list_is_left_to_langchain(content: list[Any]) -> None
         {"block_order": 7},
     ],
 )
-def test_odd_messages_have_blocks_too(additional_kwargs: dict[str, Any]) -> None:
+def test_malformed_messages_have_blocks_too(additional_kwargs: dict[str, Any]) -> None:
     message = AIMessage("茶", additional_kwargs=additional_kwargs, response_metadata=METADATA)
 
     assert {"type": "text", "text": "茶", "index": "lc_text"} in message.content_blocks

@@ -1,12 +1,13 @@
-"""What is wrong with a value is told with its place; more is in `test_structured_output`."""
+"""What is wrong with a value is told with its place."""
 
 from __future__ import annotations
 
 from typing import Any
 
 import pytest
+from pydantic import BaseModel
 
-from langchain_bailian_app.chat_models._json_schema import problems
+from langchain_bailian_app.chat_models._json_schema import iter_errors
 
 TREE = {
     "type": "object",
@@ -14,10 +15,16 @@ TREE = {
     "required": ["name"],
 }
 CHOICE = {"anyOf": [{"$ref": "#/$defs/City"}, {"type": "null"}], "$defs": {"City": {"type": "string"}}}
+ANY_OF = {"anyOf": [{"type": "string"}, {"type": "null"}]}
+
+
+class Node(BaseModel):
+    name: str
+    children: list[Node] = []
 
 
 @pytest.mark.parametrize(
-    ("member", "value", "problem"),
+    ("member", "value", "error"),
     [
         ({"type": "string"}, 1, "must be of type string, not integer"),
         ({"type": "array"}, {}, "must be of type array, not object"),
@@ -31,14 +38,14 @@ CHOICE = {"anyOf": [{"$ref": "#/$defs/City"}, {"type": "null"}], "$defs": {"City
         ({"oneOf": [{"type": "string"}, {"type": "array"}]}, 1, "fits none of the alternatives"),
     ],
 )
-def test_each_problem_is_told_once_with_its_place(member: Any, value: Any, problem: str) -> None:
+def test_each_error_is_reported_once_with_its_path(member: Any, value: Any, error: str) -> None:
     schema = {"properties": {"a": {"items": {"properties": {"b": member}}}}}
 
-    assert list(problems({"a": [{}, {"b": value}]}, schema, schema)) == [f"`a.1.b` {problem}"]
+    assert list(iter_errors({"a": [{}, {"b": value}]}, schema, schema)) == [f"`a.1.b` {error}"]
 
 
 @pytest.mark.parametrize(
-    ("schema", "value", "told"),
+    ("schema", "value", "error_count"),
     [
         # A reference leads into the whole schema, from any depth and inside of alternatives.
         (TREE, {"name": "a", "children": [{"name": "b", "children": [{}]}]}, 1),
@@ -66,5 +73,46 @@ def test_each_problem_is_told_once_with_its_place(member: Any, value: Any, probl
         ({"properties": {"a": {"type": "string"}}, "required": ["a"]}, {"a": None}, 1),
     ],
 )
-def test_as_much_is_told_as_is_wrong(schema: Any, value: Any, told: int) -> None:
-    assert len(list(problems(value, schema, schema))) == told
+def test_every_error_is_reported(schema: Any, value: Any, error_count: int) -> None:
+    assert len(list(iter_errors(value, schema, schema))) == error_count
+
+
+@pytest.mark.parametrize(
+    ("schema", "value", "expected"),
+    [
+        ({"type": "integer"}, 3, []),
+        ({"type": "integer"}, 3.0, []),
+        ({"type": "integer"}, True, ["it must be of type integer, not boolean"]),
+        ({"type": "number"}, 3, []),
+        ({"type": "number"}, "3", ["it must be of type number, not string"]),
+        ({"type": ["string", "null"]}, None, []),
+        ({"type": ["string", "null"]}, 1.5, ["it must be of type string or null, not number"]),
+        ({"enum": ["C", "F"]}, "K", ["it must be one of ['C', 'F']"]),
+        ({"const": 1}, 2, ["it must be 1"]),
+        (ANY_OF, None, []),
+        (ANY_OF, 1, ["it fits none of the alternatives"]),
+        ({"allOf": [{"type": "string"}, {"const": "a"}]}, "b", ["it must be 'a'"]),
+        ({"items": {"type": "string"}}, ["a", 1], ["`1` must be of type string, not integer"]),
+        ({"required": ["a", "b"]}, {"a": None}, ["`b` is missing"]),
+        ({"properties": {"a": {"type": "string"}}}, {"a": None, "b": 1}, []),
+        ({"properties": {"a": {"type": "string"}}, "required": ["a"]}, {"a": None}, ["`a` must be of"]),
+        ({"properties": {"a": True}, "additionalProperties": False}, {"b": 1}, ["`b` is not in"]),
+        ({"additionalProperties": {"type": "string"}}, {"b": 1}, ["`b` must be of type string"]),
+        ({"$ref": "#/$defs/missing/too"}, 1, []),
+        ({"$ref": "https://example.com/schema"}, 1, []),
+        (
+            {
+                "$ref": "#/$defs/N",
+                "$defs": {"N": {"properties": {"n": {"$ref": "#/$defs/N"}, "v": False}}},
+            },
+            {"n": {"n": {"v": 1}}},
+            [],
+        ),
+        (Node.model_json_schema(), {"name": "a", "children": [{}]}, ["`children.0.name` is missing"]),
+    ],
+)
+def test_a_value_is_checked_by_a_json_schema(schema: Any, value: Any, expected: list[str]) -> None:
+    errors = list(iter_errors(value, schema, schema))
+
+    assert len(errors) == len(expected)
+    assert all(text.startswith(begin) for text, begin in zip(errors, expected, strict=True))

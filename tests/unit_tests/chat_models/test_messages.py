@@ -25,10 +25,20 @@ from langchain_bailian_app.chat_models._messages import (
     last_chunk,
     message_from_answer,
 )
-from tests.fixtures import ANSWERS, answer_of, chunks_of, frames_of, merged, read, recording, reply, sse
+from tests.fixtures import (
+    ANSWER_RECORDINGS,
+    assemble,
+    make_chunks,
+    merge_chunks,
+    parse_answer,
+    parse_frames,
+    recording,
+    reply,
+    sse,
+)
 
 
-def facets(message: AIMessage) -> dict[str, Any]:
+def comparable_fields(message: AIMessage) -> dict[str, Any]:
     """Return what a whole message and the sum of its chunks have in common."""
     return {
         "content": message.content,
@@ -39,12 +49,12 @@ def facets(message: AIMessage) -> dict[str, Any]:
     }
 
 
-def message_of(data: bytes, **options: Any) -> AIMessage:
-    return message_from_answer(answer_of(data, **options), "app", {})
+def message_from_body(data: bytes, **options: Any) -> AIMessage:
+    return message_from_answer(parse_answer(data, **options), "app", {})
 
 
-def test_a_message_has_all_that_the_service_said() -> None:
-    message = message_of(recording("whole-answer.json"))
+def test_a_message_has_everything_the_service_returned() -> None:
+    message = message_from_body(recording("whole-answer.json"))
     body = json.loads(recording("whole-answer.json"))
     search = body["output"]["thoughts"][0]
 
@@ -87,8 +97,8 @@ def test_a_message_has_all_that_the_service_said() -> None:
     assert message.usage_metadata == {"input_tokens": 80, "output_tokens": 9, "total_tokens": 89}
 
 
-def test_what_the_service_did_not_say_is_absent() -> None:
-    message = message_of(recording("smallest-answer.json"))
+def test_fields_the_service_did_not_return_are_absent() -> None:
+    message = message_from_body(recording("smallest-answer.json"))
 
     assert message.additional_kwargs == {}
     assert message.usage_metadata is None
@@ -103,12 +113,12 @@ def test_what_the_service_did_not_say_is_absent() -> None:
 
 
 def test_an_answer_without_a_model_has_the_name_of_the_application() -> None:
-    assert message_of(recording("smallest-answer.json")).response_metadata["model_name"] == "app"
+    assert message_from_body(recording("smallest-answer.json")).response_metadata["model_name"] == "app"
 
 
 def test_content_is_a_plain_string_and_steps_are_no_tool_calls() -> None:
-    for name in ANSWERS:
-        message = message_of(recording(name))
+    for name in ANSWER_RECORDINGS:
+        message = message_from_body(recording(name))
 
         assert isinstance(message.content, str)
         assert message.tool_calls == []
@@ -134,20 +144,20 @@ def test_content_is_a_plain_string_and_steps_are_no_tool_calls() -> None:
 def test_usage_is_summed_over_the_models_of_the_last_snapshot(
     usage: dict[str, Any], expected: tuple[int, int, int] | None
 ) -> None:
-    found = message_from_answer(Answer(usage=usage), "app", {}).usage_metadata
+    metadata = message_from_answer(Answer(usage=usage), "app", {}).usage_metadata
 
-    assert expected == (tuple(found.values()) if found else None)
+    assert expected == (tuple(metadata.values()) if metadata else None)
 
 
 def test_the_last_usage_counts_once() -> None:
-    message = message_of(recording("workflow-two-models.sse"))
+    message = message_from_body(recording("workflow-two-models.sse"))
 
     assert message.usage_metadata == {"input_tokens": 55, "output_tokens": 10, "total_tokens": 65}
     assert [model["output_tokens"] for model in message.response_metadata["model_usage"]] == [6, 4]
 
 
 def test_unknown_fields_end_up_in_extra() -> None:
-    message = message_of(recording("nulls-and-unknown-fields.sse"))
+    message = message_from_body(recording("nulls-and-unknown-fields.sse"))
 
     assert message.response_metadata["extra"] == {
         "trace": {"hop": 2},
@@ -156,14 +166,14 @@ def test_unknown_fields_end_up_in_extra() -> None:
     }
 
 
-def test_models_that_are_none_end_up_in_extra() -> None:
+def test_models_of_the_wrong_type_end_up_in_extra() -> None:
     message = message_from_answer(Answer(usage={"models": "qwen", "credits": 5}), "app", {})
 
     assert message.response_metadata["extra"] == {"usage": {"credits": 5, "models": "qwen"}}
     assert "model_usage" not in message.response_metadata
 
 
-def test_what_a_workflow_says_in_the_end_and_what_a_memory_told_are_metadata() -> None:
+def test_the_final_text_of_a_workflow_and_recalled_memories_are_metadata() -> None:
     entry = {"action_type": "api", "action": "memory", "observation": '["喜欢面食"]'}
     answer = Answer(final_text="完", steps=[StepResult("bailian_0", entry)])
     metadata = message_from_answer(answer, "app", {}).response_metadata
@@ -220,13 +230,15 @@ def test_a_chunk_has_one_kind_of_content(
     assert expected == chunk_from_delta(delta)
 
 
-RIGHT = ToolCall("天气", {"city": "杭州"}, "<tool_call>…</tool_call>", "call_1", 0)
-WRONG = ToolCall("sub", {}, "<tool_call>{…}</tool_call>", "call_2", 1, "there is no function 'sub'")
+VALID_CALL = ToolCall("天气", {"city": "杭州"}, "<tool_call>…</tool_call>", "call_1", 0)
+INVALID_CALL = ToolCall(
+    "sub", {}, "<tool_call>{…}</tool_call>", "call_2", 1, "there is no function 'sub'"
+)
 
 
-def test_a_call_that_can_be_run_streams_whole_and_others_are_told_at_the_end() -> None:
-    chunk = chunk_from_delta(RIGHT)
-    last = last_chunk(Answer(tool_calls=[RIGHT, WRONG], finish_reason="stop"), "app", {})
+def test_a_valid_call_streams_whole_and_invalid_ones_come_with_the_last_chunk() -> None:
+    chunk = chunk_from_delta(VALID_CALL)
+    last = last_chunk(Answer(tool_calls=[VALID_CALL, INVALID_CALL], finish_reason="stop"), "app", {})
 
     assert chunk == AIMessageChunk(
         content="",
@@ -239,28 +251,28 @@ def test_a_call_that_can_be_run_streams_whole_and_others_are_told_at_the_end() -
 
 
 def test_calls_of_chunks_and_message_are_the_same() -> None:
-    answer = Answer(tool_calls=[RIGHT, WRONG], finish_reason="stop")
-    whole = message_from_answer(answer, "app", {})
-    chunks = merged([chunk_from_delta(RIGHT), last_chunk(answer, "app", {})])
+    answer = Answer(tool_calls=[VALID_CALL, INVALID_CALL], finish_reason="stop")
+    message = message_from_answer(answer, "app", {})
+    chunks = merge_chunks([chunk_from_delta(VALID_CALL), last_chunk(answer, "app", {})])
 
-    assert whole.tool_calls == chunks.tool_calls
-    assert whole.tool_calls == [tool_call(name="天气", args={"city": "杭州"}, id="call_1")]
-    assert [call | {"error": None} for call in chunks.invalid_tool_calls] == whole.invalid_tool_calls
-    assert whole.invalid_tool_calls == [
+    assert message.tool_calls == chunks.tool_calls
+    assert message.tool_calls == [tool_call(name="天气", args={"city": "杭州"}, id="call_1")]
+    assert [call | {"error": None} for call in chunks.invalid_tool_calls] == message.invalid_tool_calls
+    assert message.invalid_tool_calls == [
         invalid_tool_call(name="sub", args="<tool_call>{…}</tool_call>", id="call_2", error=None)
     ]
-    assert whole.response_metadata["tool_call_problems"] == ["there is no function 'sub'"]
+    assert message.response_metadata["tool_call_problems"] == ["there is no function 'sub'"]
 
 
-@pytest.mark.parametrize("name", ANSWERS)
+@pytest.mark.parametrize("name", ANSWER_RECORDINGS)
 def test_each_chunk_has_one_kind_of_block(name: str) -> None:
-    for chunk in chunks_of(*read(frames_of(recording(name)))):
+    for chunk in make_chunks(*assemble(parse_frames(recording(name)))):
         assert len(chunk.content_blocks) <= 1
 
 
-@pytest.mark.parametrize("name", ANSWERS)
-def test_what_is_said_once_stands_on_the_last_chunk_only(name: str) -> None:
-    *chunks, last = chunks_of(*read(frames_of(recording(name))))
+@pytest.mark.parametrize("name", ANSWER_RECORDINGS)
+def test_metadata_and_usage_are_on_the_last_chunk_only(name: str) -> None:
+    *chunks, last = make_chunks(*assemble(parse_frames(recording(name))))
 
     assert last.chunk_position == "last"
     assert last.content == ""
@@ -271,30 +283,32 @@ def test_what_is_said_once_stands_on_the_last_chunk_only(name: str) -> None:
 
 
 @pytest.mark.parametrize("markers", ["strip", "bracket", "keep"])
-@pytest.mark.parametrize("name", ANSWERS)
+@pytest.mark.parametrize("name", ANSWER_RECORDINGS)
 def test_the_sum_of_the_chunks_is_the_message(name: str, markers: MarkerMode) -> None:
-    deltas, answer = read(frames_of(recording(name)), markers=markers)
+    deltas, answer = assemble(parse_frames(recording(name)), markers=markers)
 
-    expected = facets(message_from_answer(answer, "app", {}))
-    assert expected == facets(merged(chunks_of(deltas, answer)))
+    expected = comparable_fields(message_from_answer(answer, "app", {}))
+    assert expected == comparable_fields(merge_chunks(make_chunks(deltas, answer)))
 
 
-@given(st.sampled_from(ANSWERS), st.integers(1, 5))
+@given(st.sampled_from(ANSWER_RECORDINGS), st.integers(1, 5))
 def test_the_order_in_which_chunks_are_summed_does_not_matter(name: str, size: int) -> None:
-    deltas, answer = read(frames_of(recording(name)))
-    chunks = chunks_of(deltas, answer)
-    groups = [merged(chunks[place : place + size]) for place in range(0, len(chunks), size)]
+    deltas, answer = assemble(parse_frames(recording(name)))
+    chunks = make_chunks(deltas, answer)
+    groups = [merge_chunks(chunks[start : start + size]) for start in range(0, len(chunks), size)]
 
-    assert facets(merged(chunks)) == facets(functools.reduce(operator.add, groups))
+    assert comparable_fields(merge_chunks(chunks)) == comparable_fields(
+        functools.reduce(operator.add, groups)
+    )
 
 
-def test_an_entry_with_an_index_stays_by_itself() -> None:
+def test_entries_with_an_index_are_not_merged() -> None:
     bodies = [
         reply(thoughts=[{"action": "a", "index": 0, "n": 1}, {"action": "b", "index": 0, "n": 1}])
     ]
-    deltas, answer = read(frames_of(sse(*bodies, reply("茶", "stop"))))
+    deltas, answer = assemble(parse_frames(sse(*bodies, reply("茶", "stop"))))
 
-    message = merged(chunks_of(deltas, answer))
+    message = merge_chunks(make_chunks(deltas, answer))
 
     assert [entry["action"] for entry in message.additional_kwargs["thoughts"]] == ["a", "b"]
     assert [entry["n"] for entry in message.additional_kwargs["thoughts"]] == [1, 1]
@@ -302,54 +316,59 @@ def test_an_entry_with_an_index_stays_by_itself() -> None:
     assert not any("index" in entry for entry in message.additional_kwargs["thoughts"])
 
 
-def test_65_frames_with_repeated_references_say_each_of_them_once() -> None:
+def test_65_frames_with_repeated_references_contain_each_of_them_once() -> None:
     def stream(frames: int) -> tuple[AIMessageChunk, list[AIMessageChunk]]:
         numbers = (4, 2, 3, 5)
         bodies = []
         for n in range(1, frames):
-            seen = sorted(numbers[: n * 5 // frames])
-            references = [{"index_id": str(i), "title": f"第{i}章", "text": "正文" * 50} for i in seen]
+            reference_numbers = sorted(numbers[: n * 5 // frames])
+            references = [
+                {"index_id": str(i), "title": f"第{i}章", "text": "正文" * 50}
+                for i in reference_numbers
+            ]
             thoughts = [{"action": "rag", "observation": '[{"content": "茶", "referenceIndex": 4}]'}]
             body = reply(
-                f"句{n}", thoughts=thoughts, **({"doc_references": references} if seen else {})
+                f"句{n}",
+                thoughts=thoughts,
+                **({"doc_references": references} if reference_numbers else {}),
             )
             body["usage"] = {"models": [{"model_id": "m", "input_tokens": 9, "output_tokens": n}]}
             bodies.append(body)
         bodies.append(
             {**bodies[-1], "output": {**bodies[-1]["output"], "text": "", "finish_reason": "stop"}}
         )
-        deltas, answer = read(frames_of(sse(*bodies)))
-        chunks = chunks_of(deltas, answer)
-        return merged(chunks), chunks
+        deltas, answer = assemble(parse_frames(sse(*bodies)))
+        chunks = make_chunks(deltas, answer)
+        return merge_chunks(chunks), chunks
 
-    def size(chunks: list[AIMessageChunk]) -> int:
-        told = [(chunk.additional_kwargs, chunk.response_metadata) for chunk in chunks]
-        return len(json.dumps(told))
+    def json_size(chunks: list[AIMessageChunk]) -> int:
+        payloads = [(chunk.additional_kwargs, chunk.response_metadata) for chunk in chunks]
+        return len(json.dumps(payloads))
 
     message, chunks = stream(65)
-    twice, twice_as_many = stream(130)
-    more = len(twice_as_many) - len(chunks)
+    longer_message, longer_chunks = stream(130)
+    extra_chunk_count = len(longer_chunks) - len(chunks)
 
-    told = [ref for chunk in chunks for ref in chunk.additional_kwargs.get("doc_references", [])]
-    assert [reference["index_id"] for reference in told] == ["2", "3", "4", "5"]
-    assert told == message.additional_kwargs["doc_references"]
+    references = [ref for chunk in chunks for ref in chunk.additional_kwargs.get("doc_references", [])]
+    assert [reference["index_id"] for reference in references] == ["2", "3", "4", "5"]
+    assert references == message.additional_kwargs["doc_references"]
     assert sum(len(chunk.additional_kwargs.get("thoughts", [])) for chunk in chunks) == 1
-    assert message.additional_kwargs == twice.additional_kwargs
+    assert message.additional_kwargs == longer_message.additional_kwargs
     assert {**message.response_metadata, "model_usage": 0} == {
-        **twice.response_metadata,
+        **longer_message.response_metadata,
         "model_usage": 0,
     }
     # Each further chunk costs the name of the provider; the token count has a digit more.
     per_chunk = len(json.dumps([({}, {"model_provider": "bailian"})] * 2)) - len(
         json.dumps([({}, {"model_provider": "bailian"})])
     )
-    assert size(twice_as_many) - size(chunks) == more * per_chunk + 1
+    assert json_size(longer_chunks) - json_size(chunks) == extra_chunk_count * per_chunk + 1
     assert message.usage_metadata == {"input_tokens": 9, "output_tokens": 64, "total_tokens": 73}
 
 
-def test_a_message_survives_json_also_with_half_a_character() -> None:
+def test_a_message_with_a_lone_surrogate_survives_json() -> None:
     body = reply("茶\ud83d", "stop", mood="\ud83d", thoughts=[{"action": "a", "observation": "\udf75"}])
-    message = message_of(sse(json.dumps(body)))
+    message = message_from_body(sse(json.dumps(body)))
 
     assert message.model_dump_json().encode()
 
@@ -363,14 +382,14 @@ def test_a_message_survives_json_also_with_half_a_character() -> None:
     st.lists(st.sampled_from(["。", "茶茶"]), max_size=1),
 )
 def test_the_sum_of_the_chunks_of_any_text_is_the_message(
-    pieces: list[str], markers: MarkerMode, stop: list[str]
+    texts: list[str], markers: MarkerMode, stop: list[str]
 ) -> None:
     hits = '[{"content": "茶", "referenceIndex": 1}]'
-    bodies = [reply(piece, thoughts=[{"action": "rag", "observation": hits}]) for piece in pieces]
+    bodies = [reply(text, thoughts=[{"action": "rag", "observation": hits}]) for text in texts]
     stream = sse(*map(json.dumps, [*bodies, reply("", "stop")]))
-    deltas, answer = read(frames_of(stream), markers=markers, stop=stop)
+    deltas, answer = assemble(parse_frames(stream), markers=markers, stop=stop)
 
-    whole = message_from_answer(answer, "app", {})
+    message = message_from_answer(answer, "app", {})
 
-    assert facets(whole) == facets(merged(chunks_of(deltas, answer)))
-    assert whole.model_dump_json()
+    assert comparable_fields(message) == comparable_fields(merge_chunks(make_chunks(deltas, answer)))
+    assert message.model_dump_json()

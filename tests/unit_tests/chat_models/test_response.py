@@ -8,7 +8,7 @@ import pytest
 
 from langchain_bailian_app._answer.assembler import Answer
 from langchain_bailian_app._answer.events import NodeEvent, StepCall, ToolCall
-from langchain_bailian_app.chat_models._response import joined
+from langchain_bailian_app.chat_models._response import merge_answers
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -50,8 +50,8 @@ SECOND = Answer(
 )
 
 
-def test_lists_go_on_scalars_are_the_second_s_and_its_citations_move_with_its_text() -> None:
-    assert joined(FIRST, SECOND) == Answer(
+def test_lists_are_joined_scalars_come_from_the_second_and_its_citations_shift_with_its_text() -> None:
+    assert merge_answers(FIRST, SECOND) == Answer(
         text="我来算。\n\n更正。",
         reasoning="想。再想。",
         steps=[*FIRST.steps, *SECOND.steps],
@@ -76,35 +76,37 @@ def test_lists_go_on_scalars_are_the_second_s_and_its_citations_move_with_its_te
     )
 
 
-@pytest.mark.parametrize("part", ["session_id", "request_id", "doc_references", "final_text"])
-def test_what_only_the_first_reply_says_holds(part: str) -> None:
-    assert getattr(joined(FIRST, Answer(text="更正。")), part) == getattr(FIRST, part)
+@pytest.mark.parametrize("field", ["session_id", "request_id", "doc_references", "final_text"])
+def test_values_only_the_first_reply_has_are_kept(field: str) -> None:
+    assert getattr(merge_answers(FIRST, Answer(text="更正。")), field) == getattr(FIRST, field)
 
 
-def test_what_only_the_second_reply_says_holds() -> None:
+def test_values_only_the_second_reply_has_are_kept() -> None:
     expected = Answer(**{name: getattr(SECOND, name) for name in SECOND.__slots__})
 
-    assert joined(Answer(), SECOND) == expected
+    assert merge_answers(Answer(), SECOND) == expected
 
 
-def test_what_neither_says_is_not_made_up() -> None:
-    assert joined(Answer(), Answer()).doc_references is None
+def test_values_neither_reply_has_stay_absent() -> None:
+    assert merge_answers(Answer(), Answer()).doc_references is None
 
 
-@pytest.mark.parametrize(("one", "other", "text"), [("a", "", "a"), ("", "b", "b"), ("", "", "")])
-def test_a_reply_without_text_leaves_no_gap(one: str, other: str, text: str) -> None:
-    assert joined(Answer(text=one), Answer(text=other)).text == text
+@pytest.mark.parametrize(("first", "second", "text"), [("a", "", "a"), ("", "b", "b"), ("", "", "")])
+def test_a_reply_without_text_leaves_no_gap(first: str, second: str, text: str) -> None:
+    assert merge_answers(Answer(text=first), Answer(text=second)).text == text
 
 
-@pytest.mark.parametrize("has", [lambda answer: (answer, Answer()), lambda answer: (Answer(), answer)])
-def test_documents_are_missing_if_either_reply_lacks_them(
-    has: Callable[[Answer], tuple[Answer, Answer]],
+@pytest.mark.parametrize(
+    "make_pair", [lambda answer: (answer, Answer()), lambda answer: (Answer(), answer)]
+)
+def test_references_are_missing_if_either_reply_lacks_them(
+    make_pair: Callable[[Answer], tuple[Answer, Answer]],
 ) -> None:
-    assert joined(*has(Answer(references_missing=True))).references_missing
+    assert merge_answers(*make_pair(Answer(references_missing=True))).references_missing
 
 
-def test_a_citation_without_a_place_has_none_afterwards() -> None:
-    (citation,) = joined(FIRST, Answer(text="更正。", citations=[{"title": "书"}])).citations[1:]
+def test_a_citation_without_indices_gets_none() -> None:
+    (citation,) = merge_answers(FIRST, Answer(text="更正。", citations=[{"title": "书"}])).citations[1:]
 
     assert citation == {"title": "书"}
 
@@ -118,10 +120,10 @@ def test_a_citation_without_a_place_has_none_afterwards() -> None:
         ({}, []),
     ],
 )
-def test_tokens_of_both_are_counted_however_they_are_told(
+def test_tokens_of_both_replies_are_counted_in_every_usage_format(
     usage: dict[str, Any], counts: list[Any]
 ) -> None:
-    one = Answer(usage={"models": [{"output_tokens": 1}]})
+    answer = Answer(usage={"models": [{"output_tokens": 1}]})
 
-    assert joined(Answer(usage=usage), one).usage["models"] == [*counts, {"output_tokens": 1}]
-    assert joined(one, Answer(usage=usage)).usage["models"] == [{"output_tokens": 1}, *counts]
+    assert merge_answers(Answer(usage=usage), answer).usage["models"] == [*counts, {"output_tokens": 1}]
+    assert merge_answers(answer, Answer(usage=usage)).usage["models"] == [{"output_tokens": 1}, *counts]

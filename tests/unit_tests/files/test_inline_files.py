@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from langchain_core.messages import AIMessage, BaseMessage, ChatMessage, HumanMessage, SystemMessage
 
-from langchain_bailian_app.files._inline_files import LocalBlocks
+from langchain_bailian_app.files._inline_files import InlineFiles
 from langchain_bailian_app.options._session_files import LocalFile, SessionFile
 
 BYTES = "火星公司".encode()
@@ -19,15 +19,15 @@ NOTE = {"type": "file", "base64": DATA, "mime_type": "text/markdown", "filename"
 TEXT = {"type": "text", "text": "这是什么？"}
 
 
-def files_of(*blocks: Any) -> list[LocalFile]:
-    return LocalBlocks([HumanMessage(list(blocks))]).files
+def extract_files(*blocks: Any) -> list[LocalFile]:
+    return InlineFiles([HumanMessage(list(blocks))]).files
 
 
-def names_of(*blocks: dict[str, Any]) -> list[str]:
-    return [file.name for file in files_of(*blocks)]
+def extract_file_names(*blocks: dict[str, Any]) -> list[str]:
+    return [file.name for file in extract_files(*blocks)]
 
 
-def uploaded(number: int) -> SessionFile:
+def session_file(number: int) -> SessionFile:
     return SessionFile(f"file_session_{number}", "note.md", 1, "FILE_IS_READY")
 
 
@@ -35,7 +35,7 @@ def uploaded(number: int) -> SessionFile:
 
 
 @pytest.mark.parametrize(
-    ("block", "ending"),
+    ("block", "suffix"),
     [
         # LangChain, since 1.0 and before.
         ({"type": "file", "base64": DATA, "mime_type": "application/pdf"}, ".pdf"),
@@ -59,10 +59,10 @@ def uploaded(number: int) -> SessionFile:
         ({"type": "file", "url": f"data:text/plain;charset=utf-8;base64,{DATA}"}, ".txt"),
     ],
 )
-def test_data_in_every_shape_of_block_is_a_file_named_after_its_bytes_and_type(
-    block: dict[str, Any], ending: str
+def test_data_in_any_shape_of_block_becomes_a_file_named_after_its_bytes_and_type(
+    block: dict[str, Any], suffix: str
 ) -> None:
-    assert files_of(block) == [LocalFile(f"{DIGEST}{ending}", len(BYTES), data=BYTES)]
+    assert extract_files(block) == [LocalFile(f"{DIGEST}{suffix}", len(BYTES), data=BYTES)]
 
 
 @pytest.mark.parametrize(
@@ -73,7 +73,7 @@ def test_data_in_every_shape_of_block_is_a_file_named_after_its_bytes_and_type(
         TEXT | {"base64": DATA, "mime_type": "text/plain"},
         TEXT | {"url": f"data:text/plain;base64,{DATA}"},
         {"type": "file", "file_id": "file_session_1"},
-        {"type": "file", "base64": DATA},  # `_attachments` says what is missing
+        {"type": "file", "base64": DATA},  # `_request.attachments` says what is missing
         {"type": "image", "url": "https://files.example/a.png"},
         {"type": "image", "url": "https://files.example/a.png;base64,b"},
         {"type": "image_url", "image_url": {"url": "https://files.example/a.png"}},
@@ -81,24 +81,24 @@ def test_data_in_every_shape_of_block_is_a_file_named_after_its_bytes_and_type(
         {"type": "file", "url": "data:text/plain;base64"},
     ],
 )
-def test_what_has_no_data_of_its_own_is_left_where_it_is(block: Any) -> None:
-    blocks = LocalBlocks([HumanMessage([block])])
+def test_content_without_inline_data_is_left_unchanged(block: Any) -> None:
+    inline_files = InlineFiles([HumanMessage([block])])
 
-    assert blocks.files == []
-    assert blocks.replaced_by([]) == [HumanMessage([block])]
+    assert inline_files.files == []
+    assert inline_files.replace_with([]) == [HumanMessage([block])]
 
 
 def test_data_may_be_broken_into_lines() -> None:
     lines = f"{DATA[:4]}\n {DATA[4:]}\r\n"
 
-    assert files_of(NOTE | {"base64": lines}) == [LocalFile("note.md", len(BYTES), data=BYTES)]
+    assert extract_files(NOTE | {"base64": lines}) == [LocalFile("note.md", len(BYTES), data=BYTES)]
 
 
 # -- their names -------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
-    "naming",
+    "name_fields",
     [
         {"filename": "保修.docx"},
         {"name": "保修.docx"},
@@ -110,26 +110,26 @@ def test_data_may_be_broken_into_lines() -> None:
         {"extras": "保修.docx", "metadata": {"filename": "保修.docx"}},
     ],
 )
-def test_a_file_has_the_name_that_its_block_gives_if_its_ending_says_how_to_read_it(
-    naming: dict[str, Any],
+def test_a_file_takes_the_name_in_its_block_if_the_suffix_is_supported(
+    name_fields: dict[str, Any],
 ) -> None:
-    block = {"type": "file", "base64": DATA, "mime_type": "application/octet-stream"} | naming
+    block = {"type": "file", "base64": DATA, "mime_type": "application/octet-stream"} | name_fields
 
-    assert names_of(block) == ["保修.docx"]
+    assert extract_file_names(block) == ["保修.docx"]
 
 
 @pytest.mark.parametrize(
-    ("mime_type", "ending"),
+    ("mime_type", "suffix"),
     [
-        ("audio/amr", ".amr"),  # the standard library knows no ending of this type
+        ("audio/amr", ".amr"),  # the standard library knows no suffix of this type
         ("audio/flv", ".flv"),
         ("pdf", ".pdf"),
     ],
 )
-def test_a_type_that_is_not_registered_is_taken_for_an_ending(mime_type: str, ending: str) -> None:
+def test_an_unregistered_mime_subtype_is_used_as_the_suffix(mime_type: str, suffix: str) -> None:
     block = {"type": "file", "base64": DATA, "mime_type": mime_type}
 
-    assert names_of(block) == [f"{DIGEST}{ending}"]
+    assert extract_file_names(block) == [f"{DIGEST}{suffix}"]
 
 
 # -- what is wrong with them -------------------------------------------------------------------------
@@ -148,34 +148,34 @@ def test_a_type_that_is_not_registered_is_taken_for_an_ending(mime_type: str, en
         ),
     ],
 )
-def test_a_block_that_cannot_be_uploaded_is_an_error_that_says_why(
+def test_a_block_that_cannot_be_uploaded_raises_an_error_that_explains_why(
     change: dict[str, Any], problem: str
 ) -> None:
     with pytest.raises(ValueError, match=problem):
-        files_of(NOTE | change)
+        extract_files(NOTE | change)
 
 
-def test_a_comma_ends_only_the_head_of_a_data_url() -> None:
+def test_only_the_first_comma_of_a_data_url_ends_its_header() -> None:
     with pytest.raises(ValueError, match="no valid base64"):
-        files_of({"type": "image", "url": f"data:image/png;base64,{DATA},{DATA}"})
+        extract_files({"type": "image", "url": f"data:image/png;base64,{DATA},{DATA}"})
 
 
 # -- what takes their place --------------------------------------------------------------------------
 
 
-def test_uploaded_files_stand_where_their_data_stood() -> None:
-    other = NOTE | {"filename": "other.md"}
+def test_uploaded_files_replace_their_data_in_place() -> None:
+    other_note = NOTE | {"filename": "other.md"}
     messages: list[BaseMessage] = [
-        HumanMessage([TEXT, NOTE, other], id="1"),
+        HumanMessage([TEXT, NOTE, other_note], id="1"),
         AIMessage("好"),
         HumanMessage("再看"),
         HumanMessage(["还有", NOTE], name="小王"),
     ]
     before = [message.model_copy(deep=True) for message in messages]
-    blocks = LocalBlocks(messages)
+    inline_files = InlineFiles(messages)
 
-    assert [file.name for file in blocks.files] == ["note.md", "other.md", "note.md"]
-    assert blocks.replaced_by([uploaded(1), uploaded(2), uploaded(1)]) == [
+    assert [file.name for file in inline_files.files] == ["note.md", "other.md", "note.md"]
+    assert inline_files.replace_with([session_file(1), session_file(2), session_file(1)]) == [
         HumanMessage(
             [
                 TEXT,
@@ -191,19 +191,19 @@ def test_uploaded_files_stand_where_their_data_stood() -> None:
     assert messages == before
 
 
-def test_only_what_people_give_is_uploaded() -> None:
+def test_only_files_in_human_messages_are_uploaded() -> None:
     messages: list[BaseMessage] = [
         SystemMessage([NOTE]),
         AIMessage([NOTE]),
         ChatMessage([NOTE], role="user"),
     ]
-    *others, question = LocalBlocks(messages).replaced_by([uploaded(1)])
+    *others, question = InlineFiles(messages).replace_with([session_file(1)])
 
     assert others == messages[:2]
     assert question.content == [{"type": "file", "file_id": "file_session_1"}]
 
 
 @pytest.mark.parametrize("count", [0, 1, 3])
-def test_every_block_has_one_file(count: int) -> None:
+def test_each_block_needs_exactly_one_uploaded_file(count: int) -> None:
     with pytest.raises(ValueError, match="zip"):
-        LocalBlocks([HumanMessage([NOTE, NOTE])]).replaced_by([uploaded(1)] * count)
+        InlineFiles([HumanMessage([NOTE, NOTE])]).replace_with([session_file(1)] * count)

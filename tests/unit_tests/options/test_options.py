@@ -14,7 +14,7 @@ from langchain_bailian_app import BizParams, RagOptions, workflow_file
 TOKEN = "planted-token"
 
 
-def loaded(dumped: Any) -> Any:
+def load_dump(dumped: Any) -> Any:
     return load(
         dumped,
         allowed_objects=[RagOptions, BizParams],
@@ -82,11 +82,14 @@ def test_options_cannot_be_changed(options: RagOptions | BizParams) -> None:
         options.tags = ["b"]
 
 
-@pytest.mark.parametrize("copied", [copy.copy, copy.deepcopy, lambda x: pickle.loads(pickle.dumps(x))])  # noqa: S301
+@pytest.mark.parametrize(
+    "make_copy",
+    [copy.copy, copy.deepcopy, lambda x: pickle.loads(pickle.dumps(x))],  # noqa: S301
+)
 @pytest.mark.parametrize("options", [RagOptions(pipeline_ids=["kb"]), BizParams(city="杭州")])
-def test_options_without_secrets_can_be_copied_and_pickled(options: Any, copied: Any) -> None:
-    assert options == copied(options)
-    assert options.to_wire() == copied(options).to_wire()
+def test_options_without_secrets_can_be_copied_and_pickled(options: Any, make_copy: Any) -> None:
+    assert options == make_copy(options)
+    assert options.to_wire() == make_copy(options).to_wire()
 
 
 @pytest.mark.parametrize(
@@ -102,16 +105,16 @@ def test_options_survive_the_dump_of_langchain(options: Any) -> None:
     dumped = json.loads(dumps(options))
 
     assert dumpd(options) == dumped
-    assert options == loaded(dumped)
+    assert options == load_dump(dumped)
 
 
 def test_unknown_keys_survive_the_dump_of_langchain() -> None:
     with pytest.warns(UserWarning, match="rerank"):
         options = RagOptions(rerank=True)
     with pytest.warns(UserWarning, match="rerank"):
-        again = loaded(dumpd(options))
+        reloaded = load_dump(dumpd(options))
 
-    assert again.to_wire() == {"rerank": True}
+    assert reloaded.to_wire() == {"rerank": True}
 
 
 # -- BizParams ---------------------------------------------------------------------------------------
@@ -150,7 +153,7 @@ def test_a_token_may_be_written_in_several_ways(token: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    "shown",
+    "render",
     [
         repr,
         str,
@@ -167,10 +170,10 @@ def test_a_token_may_be_written_in_several_ways(token: Any) -> None:
         lambda x: repr([*x.__rich_repr__()]),
     ],
 )
-def test_tokens_are_shown_nowhere(shown: Any) -> None:
+def test_tokens_are_shown_nowhere(render: Any) -> None:
     options = BizParams(city="杭州", user_defined_tokens={"tool": TOKEN})
 
-    assert TOKEN not in shown(options)
+    assert TOKEN not in render(options)
 
 
 @pytest.mark.parametrize(
@@ -198,26 +201,26 @@ def test_tokens_are_not_pickled() -> None:
 
 
 @pytest.mark.parametrize(
-    "copied", [copy.copy, copy.deepcopy, lambda x: x.model_copy(), lambda x: x.model_copy(deep=True)]
+    "make_copy", [copy.copy, copy.deepcopy, lambda x: x.model_copy(), lambda x: x.model_copy(deep=True)]
 )
-def test_copies_keep_the_tokens(copied: Any) -> None:
+def test_copies_keep_the_tokens(make_copy: Any) -> None:
     options = BizParams(city="杭州", user_defined_tokens={"tool": TOKEN})
 
-    assert options.to_wire() == copied(options).to_wire()
+    assert options.to_wire() == make_copy(options).to_wire()
 
 
-def test_loading_says_that_tokens_are_left_out() -> None:
+def test_loading_warns_that_tokens_are_missing() -> None:
     options = BizParams(city="杭州", user_defined_tokens={"tool": TOKEN})
     dumped = dumpd(options)
 
     with pytest.warns(UserWarning, match="user_defined_tokens.*tool"):
-        again = loaded(dumped)
+        reloaded = load_dump(dumped)
 
-    assert BizParams(city="杭州") == again
-    assert again.to_wire() == {"city": "杭州"}
+    assert BizParams(city="杭州") == reloaded
+    assert reloaded.to_wire() == {"city": "杭州"}
 
 
-def test_a_wire_without_tokens_has_none() -> None:
+def test_without_tokens_none_are_sent() -> None:
     assert BizParams().to_wire() == {}
     assert BizParams(user_prompt_params={"a": 1}).to_wire() == {"user_prompt_params": {"a": 1}}
 
@@ -236,12 +239,12 @@ def test_a_wire_without_tokens_has_none() -> None:
         ("https://e.com/", {"type": "document"}),
     ],
 )
-def test_what_a_file_of_a_workflow_is_stands_in_its_url(url: str, expected: dict[str, str]) -> None:
+def test_the_type_of_a_workflow_file_is_read_from_its_url(url: str, expected: dict[str, str]) -> None:
     assert workflow_file(url) == {"url": url, "source": "localFile"} | expected
 
 
 @pytest.mark.parametrize(
-    ("given", "expected"),
+    ("arguments", "expected"),
     [
         (
             {"name": "a", "kind": "custom", "mime_type": "x/y", "source": "url"},
@@ -251,26 +254,35 @@ def test_what_a_file_of_a_workflow_is_stands_in_its_url(url: str, expected: dict
         ({"mime_type": "image/webp"}, {"name": "x.pdf", "type": "image", "mimeType": "image/webp"}),
     ],
 )
-def test_what_is_said_of_a_file_counts_more_than_its_url(
-    given: dict[str, Any], expected: dict[str, str]
+def test_arguments_take_precedence_over_the_url_of_a_workflow_file(
+    arguments: dict[str, Any], expected: dict[str, str]
 ) -> None:
     url = "https://e.com/x.pdf"
 
-    assert workflow_file(url, **given) == {"url": url, "source": "localFile"} | expected
+    assert workflow_file(url, **arguments) == {"url": url, "source": "localFile"} | expected
 
 
-NO_URLS = ["a.pdf", "/a.pdf", "file:///a.pdf", "ftp://e.com/a.pdf", "https:///a.pdf", "data:,x", ""]
+INVALID_URLS = [
+    "a.pdf",
+    "/a.pdf",
+    "file:///a.pdf",
+    "ftp://e.com/a.pdf",
+    "https:///a.pdf",
+    "data:,x",
+    "",
+]
 
 
 @pytest.mark.parametrize(
-    ("url", "shown"), [*zip(NO_URLS, NO_URLS, strict=True), ("data:" + "x" * 99, "data:" + "x" * 55)]
+    ("url", "excerpt"),
+    [*zip(INVALID_URLS, INVALID_URLS, strict=True), ("data:" + "x" * 99, "data:" + "x" * 55)],
 )
-def test_a_file_of_a_workflow_has_a_url(url: str, shown: str) -> None:
-    with pytest.raises(ValueError, match=f"^'{shown}' is no URL that a workflow could read$"):
+def test_a_workflow_file_needs_a_url(url: str, excerpt: str) -> None:
+    with pytest.raises(ValueError, match=f"^'{excerpt}' is no URL that a workflow could read$"):
         workflow_file(url)
 
 
-def test_the_signature_of_a_file_is_shown_nowhere_and_sent() -> None:
+def test_the_signature_of_a_file_is_sent_but_never_shown() -> None:
     url = "https://e.com/a.pdf?Signature=planted"
     params = BizParams(report=workflow_file(url), all=[workflow_file(url)])
 

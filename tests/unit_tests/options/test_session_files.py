@@ -12,24 +12,25 @@ from pydantic import ValidationError
 
 from langchain_bailian_app import RagOptions
 from langchain_bailian_app.options._session_files import (
-    FAILED,
-    LARGEST,
-    READY,
-    Kind,
+    FAILURE_REASONS,
+    MAX_FILE_BYTES,
+    READY_STATUS,
+    FileKind,
     SessionFile,
-    check_ids,
-    kind_of,
-    problem_with,
-    read_created,
-    suffix_of,
+    check_session_file_ids,
+    find_problem,
+    kind_from_name,
+    parse_created_at,
+    suffix_from_name,
 )
 
 DAY = 24 * 3600.0
 
 
-def file(number: int = 1, **values: Any) -> SessionFile:
+def session_file(number: int = 1, **values: Any) -> SessionFile:
     return SessionFile(
-        **{"id": f"file_session_{number}", "name": "note.md", "size": 1, "status": READY} | values
+        **{"id": f"file_session_{number}", "name": "note.md", "size": 1, "status": READY_STATUS}
+        | values
     )
 
 
@@ -52,10 +53,14 @@ def file(number: int = 1, **values: Any) -> SessionFile:
         ("", "", None),
     ],
 )
-def test_the_end_of_a_name_says_how_the_service_reads_a_file(
-    name: str, suffix: str, kind: Kind | None
+def test_the_suffix_of_a_name_determines_the_kind_of_the_file(
+    name: str, suffix: str, kind: FileKind | None
 ) -> None:
-    assert (suffix_of(name), kind_of(name), file(name=name).kind) == (suffix, kind, kind)
+    assert (suffix_from_name(name), kind_from_name(name), session_file(name=name).kind) == (
+        suffix,
+        kind,
+        kind,
+    )
 
 
 @pytest.mark.parametrize(
@@ -71,25 +76,25 @@ def test_the_end_of_a_name_says_how_the_service_reads_a_file(
         ("none", 1, "its name ends in '', and the service takes doc, "),
     ],
 )
-def test_what_the_service_would_not_take_has_a_reason(
+def test_a_file_that_the_service_would_reject_has_a_problem(
     name: str, size: int, problem: str | None
 ) -> None:
-    told = problem_with(name, size)
+    reason = find_problem(name, size)
 
-    assert told is problem is None or (told or "").startswith(problem or "-")
+    assert reason is problem is None or (reason or "").startswith(problem or "-")
 
 
 @pytest.mark.parametrize(
     ("name", "megabytes"), [("a.pdf", 100), ("a.png", 20), ("a.mp3", 512), ("a.mp4", 512)]
 )
-def test_each_kind_has_its_own_largest_size(name: str, megabytes: int) -> None:
-    kind, most = kind_of(name), megabytes * 1024**2
+def test_each_kind_has_its_own_size_limit(name: str, megabytes: int) -> None:
+    kind, max_bytes = kind_from_name(name), megabytes * 1024**2
 
     assert kind is not None
-    assert LARGEST[kind] == most
-    assert problem_with(name, most) is None
-    assert problem_with(name, most + 1) == (
-        f"it has {most + 1:,} bytes, and this kind ({kind}) at most {most:,}"
+    assert MAX_FILE_BYTES[kind] == max_bytes
+    assert find_problem(name, max_bytes) is None
+    assert find_problem(name, max_bytes + 1) == (
+        f"it has {max_bytes + 1:,} bytes, and this kind ({kind}) at most {max_bytes:,}"
     )
 
 
@@ -97,7 +102,7 @@ def test_each_kind_has_its_own_largest_size(name: str, megabytes: int) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "created"),
+    ("text", "timestamp"),
     [
         ("2025-01-31 08:00:01", datetime(2025, 1, 31, 0, 0, 1, tzinfo=UTC).timestamp()),
         ("2025-01-31T08:00:01", datetime(2025, 1, 31, 0, 0, 1, tzinfo=UTC).timestamp()),
@@ -106,8 +111,8 @@ def test_each_kind_has_its_own_largest_size(name: str, megabytes: int) -> None:
         (None, None),
     ],
 )
-def test_times_of_the_service_are_those_of_beijing(text: str | None, created: float | None) -> None:
-    assert read_created(text) == created
+def test_times_of_the_service_are_in_beijing_time(text: str | None, timestamp: float | None) -> None:
+    assert parse_created_at(text) == timestamp
 
 
 @pytest.mark.parametrize(
@@ -123,63 +128,71 @@ def test_a_file_of_more_than_a_day_may_have_expired(values: dict[str, Any], expi
     if values["created_at"] is not None:
         values = values | {"created_at": time.time() + values["created_at"]}
 
-    assert file(**values).may_have_expired is expired
+    assert session_file(**values).may_have_expired is expired
 
 
 def test_a_file_without_a_time_has_no_age() -> None:
-    assert file().age is None
-    assert file(created_at=time.time() - 100).age == pytest.approx(100, abs=10)
+    assert session_file().age is None
+    assert session_file(created_at=time.time() - 100).age == pytest.approx(100, abs=10)
 
 
 # -- how a call names them ---------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
-    ("given", "ids"),
+    ("value", "ids"),
     [
         ("file_session_1", ["file_session_1"]),
-        (file(1), ["file_session_1"]),
-        ([file(1), "file_session_2"], ["file_session_1", "file_session_2"]),
-        ((file(2), file(1)), ["file_session_2", "file_session_1"]),
+        (session_file(1), ["file_session_1"]),
+        ([session_file(1), "file_session_2"], ["file_session_1", "file_session_2"]),
+        ((session_file(2), session_file(1)), ["file_session_2", "file_session_1"]),
         # Copies of one file have the id of the one that was uploaded.
-        ([file(1, name="a.md"), file(1, name="b.md")], ["file_session_1"]),
+        ([session_file(1, name="a.md"), session_file(1, name="b.md")], ["file_session_1"]),
         (["file_session_1", "file_session_1"], ["file_session_1", "file_session_1"]),
     ],
 )
-def test_files_are_named_by_themselves_or_by_their_ids(given: Any, ids: list[str]) -> None:
-    assert RagOptions(session_file_ids=given).session_file_ids == ids
+def test_session_files_and_their_ids_are_accepted(value: Any, ids: list[str]) -> None:
+    assert RagOptions(session_file_ids=value).session_file_ids == ids
 
 
 @pytest.mark.parametrize(
-    ("given", "problem"),
+    ("value", "problem"),
     [
         (5, "valid list"),
         ([5], "valid string"),
         ([""], "at least 1 character"),
         ([f"file_session_{number}" for number in range(11)], "at most 10"),
         (["file_1"], "`session_file_ids` has 'file_1', but such ids begin with 'file_session_'"),
-        (file(status="PARSING"), "'note.md', of status PARSING: it is not ready yet: wait for it"),
-        *(([file(status=status)], f"of status {status}: {why}") for status, why in FAILED.items()),
+        (
+            session_file(status="PARSING"),
+            "'note.md', of status PARSING: it is not ready yet: wait for it",
+        ),
+        *(
+            ([session_file(status=status)], f"of status {status}: {reason}")
+            for status, reason in FAILURE_REASONS.items()
+        ),
     ],
 )
-def test_a_call_names_at_most_ten_files_that_are_ready(given: Any, problem: str) -> None:
+def test_a_call_takes_at_most_ten_files_and_all_must_be_ready(value: Any, problem: str) -> None:
     with pytest.raises(ValidationError, match=problem):
-        RagOptions(session_file_ids=given)
+        RagOptions(session_file_ids=value)
 
 
-def test_ids_from_several_places_are_counted_together() -> None:
+def test_ids_from_several_sources_are_counted_together() -> None:
     ids = [f"file_session_{number}" for number in range(11)]
-    check_ids(ids[:10])
+    check_session_file_ids(ids[:10])
 
     with pytest.raises(ValueError, match=r"at most 10 session files \(official guide\), not 11"):
-        check_ids(iter(ids))
+        check_session_file_ids(iter(ids))
 
 
-def test_a_file_that_may_have_expired_is_warned_of_once() -> None:
-    old = file(7, name="old.md", created_at=time.time() - DAY - 60, id=f"file_session_{time.time_ns()}")
+def test_a_file_that_may_have_expired_gives_one_warning() -> None:
+    old_file = session_file(
+        7, name="old.md", created_at=time.time() - DAY - 60, id=f"file_session_{time.time_ns()}"
+    )
 
-    with pytest.warns(UserWarning, match=rf"'old.md' \({old.id}\) is older than 24 hours"):
-        assert RagOptions(session_file_ids=[old]).session_file_ids == [old.id]
+    with pytest.warns(UserWarning, match=rf"'old.md' \({old_file.id}\) is older than 24 hours"):
+        assert RagOptions(session_file_ids=[old_file]).session_file_ids == [old_file.id]
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        RagOptions(session_file_ids=[old])
+        RagOptions(session_file_ids=[old_file])

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from langchain_bailian_app.options._signed_urls import Signed, shown, unsigned
+from langchain_bailian_app.options._signed_urls import SignedUrl, redact, redact_url
 
-URL = Signed("https://files.example/a.pdf?Expires=1&Signature=planted?")
+URL = SignedUrl("https://files.example/a.pdf?Expires=1&Signature=planted?")
 
 
 def test_a_signed_url_is_sent_as_it_is_and_shown_without_its_signature() -> None:
@@ -27,8 +27,8 @@ def test_a_signed_url_is_sent_as_it_is_and_shown_without_its_signature() -> None
         ("data:image/png;base64," + "A" * 1000, "data:image/png;base64," + "A" * 78),
     ],
 )
-def test_of_a_url_the_place_is_shown_and_of_data_its_beginning(url: str, expected: str) -> None:
-    assert unsigned(url) == expected
+def test_a_redacted_url_has_no_query_and_data_urls_are_cut(url: str, expected: str) -> None:
+    assert redact_url(url) == expected
 
 
 @pytest.mark.parametrize(
@@ -40,6 +40,6 @@ def test_of_a_url_the_place_is_shown_and_of_data_its_beginning(url: str, expecte
         (None, None),
     ],
 )
-def test_signatures_are_found_wherever_they_are(value: Any, expected: Any) -> None:
-    assert shown(value) == expected
-    assert not isinstance(shown(value), Signed)
+def test_nested_signatures_are_redacted(value: Any, expected: Any) -> None:
+    assert redact(value) == expected
+    assert not isinstance(redact(value), SignedUrl)

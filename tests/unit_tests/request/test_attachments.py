@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from langchain_bailian_app._request.attachments import check_urls, part_of
+from langchain_bailian_app._request.attachments import check_urls, parse_content_block
 
 DATA = "iVBORw0KGgo="
 PNG = f"data:image/png;base64,{DATA}"
@@ -45,12 +45,15 @@ URL = "https://example.com/a.png"
     ],
 )
 def test_shapes_of_content_blocks(block: Any, expected: tuple[str, str]) -> None:
-    assert expected == part_of(block)
+    assert expected == parse_content_block(block)
 
 
 @pytest.mark.parametrize("kind", ["file", "image", "audio", "video"])
-def test_an_uploaded_file_is_told_by_its_id_whatever_its_kind(kind: str) -> None:
-    assert part_of({"type": kind, "file_id": "file_session_1"}) == ("file", "file_session_1")
+def test_an_uploaded_file_is_named_by_its_id_whatever_its_kind(kind: str) -> None:
+    assert parse_content_block({"type": kind, "file_id": "file_session_1"}) == (
+        "file",
+        "file_session_1",
+    )
 
 
 @pytest.mark.parametrize(
@@ -68,12 +71,12 @@ def test_an_uploaded_file_is_told_by_its_id_whatever_its_kind(kind: str) -> None
 )
 def test_other_blocks_are_errors_that_name_them(block: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=repr(block.get("type"))):
-        part_of(block)
+        parse_content_block(block)
 
 
-def test_the_error_says_what_an_application_takes() -> None:
+def test_the_error_lists_what_an_application_takes() -> None:
     with pytest.raises(ValueError, match="content block of type 'video'") as caught:
-        part_of({"type": "video", "url": URL})
+        parse_content_block({"type": "video", "url": URL})
 
     assert str(caught.value) == (
         "a content block of type 'video' with the keys ['type', 'url'] cannot be put to an "
@@ -100,7 +103,7 @@ def test_the_error_says_what_an_application_takes() -> None:
         ("file_list", "data:application/pdf;base64,abc", "no valid base64"),
     ],
 )
-def test_what_the_service_cannot_read_is_an_error(name: str, url: str, text: str) -> None:
+def test_urls_that_the_service_cannot_read_are_errors(name: str, url: str, text: str) -> None:
     with pytest.raises(ValueError, match=text) as caught:
         check_urls(name, [url])
 
@@ -119,15 +122,19 @@ def test_a_file_has_at_most_10_megabytes() -> None:
     assert len(str(caught.value)) < 200
 
 
-LINES = "data:image/png;base64,iVBORw0K\nGgo="
+PNG_WITH_LINE_BREAKS = "data:image/png;base64,iVBORw0K\nGgo="
 
 
 @pytest.mark.parametrize(
     "url",
     [
         *(URL, "http://e.com/a", "HTTPS://e.com/a", "oss://b/k", PNG, PNG.replace("image", "IMAGE")),
-        *("DATA:image/png;BASE64,iVBORw0KGgo=", "data:image/svg+xml;charset=utf-8;base64,PA==", LINES),
+        *(
+            "DATA:image/png;BASE64,iVBORw0KGgo=",
+            "data:image/svg+xml;charset=utf-8;base64,PA==",
+            PNG_WITH_LINE_BREAKS,
+        ),
     ],
 )
-def test_what_can_be_read_is_let_through(url: str) -> None:
+def test_readable_urls_are_accepted(url: str) -> None:
     check_urls("image_list", [url])

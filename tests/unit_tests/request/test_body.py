@@ -19,32 +19,39 @@ from langchain_core.messages import (
 )
 
 from langchain_bailian_app import BizParams, RagOptions
-from langchain_bailian_app._request.body import ServiceRequest, session_request, turns_of, whole_request
+from langchain_bailian_app._request.body import (
+    ServiceRequest,
+    session_request,
+    transcript_request,
+    turns_from_messages,
+)
 from langchain_bailian_app._settings.application import ApplicationFields
 
 HUMAN, AI, SYSTEM = HumanMessage("喝什么？"), AIMessage("绿茶。"), SystemMessage("简短回答。")
 
 
-def build(app_id: str, messages: list[BaseMessage], options: ApplicationFields) -> ServiceRequest:
+def build_request(
+    app_id: str, messages: list[BaseMessage], options: ApplicationFields
+) -> ServiceRequest:
     """Return the request as it goes out with a session by hand, or with none."""
-    turns = turns_of(messages)
+    turns = turns_from_messages(messages)
     if options.session_id is not None:
         return session_request(app_id, turns, options, options.session_id)
-    return whole_request(app_id, turns, options)
+    return transcript_request(app_id, turns, options)
 
 
-def body_of(*messages: BaseMessage, **options: Any) -> dict[str, Any]:
-    return build("app", [*messages], ApplicationFields(**options)).body
+def build_body(*messages: BaseMessage, **options: Any) -> dict[str, Any]:
+    return build_request("app", [*messages], ApplicationFields(**options)).body
 
 
-def input_of(*messages: BaseMessage, **options: Any) -> dict[str, Any]:
-    found: dict[str, Any] = body_of(*messages, **options)["input"]
-    return found
+def build_input(*messages: BaseMessage, **options: Any) -> dict[str, Any]:
+    result: dict[str, Any] = build_body(*messages, **options)["input"]
+    return result
 
 
-def parameters_of(**options: Any) -> dict[str, Any]:
-    found: dict[str, Any] = body_of(HUMAN, **options)["parameters"]
-    return found
+def build_parameters(**options: Any) -> dict[str, Any]:
+    result: dict[str, Any] = build_body(HUMAN, **options)["parameters"]
+    return result
 
 
 # -- conversations -----------------------------------------------------------------------------------
@@ -57,7 +64,7 @@ def test_a_request_has_nothing_that_was_not_asked_for() -> None:
         stream=True,
     )
 
-    assert expected == build("app", [HUMAN], ApplicationFields())
+    assert expected == build_request("app", [HUMAN], ApplicationFields())
 
 
 @pytest.mark.parametrize(
@@ -124,10 +131,10 @@ def test_a_request_has_nothing_that_was_not_asked_for() -> None:
         ),
     ],
 )
-def test_one_question_is_a_prompt_and_anything_more_are_messages(
+def test_one_question_is_a_prompt_and_anything_else_is_sent_as_messages(
     messages: list[BaseMessage], expected: dict[str, Any]
 ) -> None:
-    assert expected == input_of(*messages)
+    assert expected == build_input(*messages)
 
 
 @pytest.mark.parametrize("messages", [[], [SYSTEM], [AI], [SYSTEM, AI]])
@@ -139,7 +146,7 @@ def test_without_a_question_there_is_no_request(
         "^the messages have no human message" if session_id is None else "^a session takes exactly one"
     )
     with pytest.raises(ValueError, match=text):
-        body_of(*messages, session_id=session_id)
+        build_body(*messages, session_id=session_id)
 
 
 @pytest.mark.parametrize(
@@ -152,11 +159,9 @@ def test_without_a_question_there_is_no_request(
     ],
 )
 def test_a_message_of_another_role_is_refused(message: BaseMessage) -> None:
-    what_to_do = "leave it out, or put its content into a human message$"
-    with pytest.raises(
-        ValueError, match=f"^a {type(message).__name__} cannot be put to .*{what_to_do}"
-    ):
-        body_of(HUMAN, message)
+    advice = "leave it out, or put its content into a human message$"
+    with pytest.raises(ValueError, match=f"^a {type(message).__name__} cannot be put to .*{advice}"):
+        build_body(HUMAN, message)
 
 
 def test_an_answer_that_only_calls_tools_is_refused() -> None:
@@ -165,9 +170,9 @@ def test_an_answer_that_only_calls_tools_is_refused() -> None:
     with pytest.raises(
         ValueError, match=r'^an answer that only calls tools .*`tool_calling="prompt"`$'
     ):
-        body_of(HUMAN, AIMessage("", tool_calls=[call]), HUMAN)
+        build_body(HUMAN, AIMessage("", tool_calls=[call]), HUMAN)
     assert (
-        input_of(HUMAN, AIMessage("绿茶。", tool_calls=[call]), HUMAN)["messages"][1]["content"]
+        build_input(HUMAN, AIMessage("绿茶。", tool_calls=[call]), HUMAN)["messages"][1]["content"]
         == "绿茶。"
     )
 
@@ -180,7 +185,7 @@ def test_only_the_text_of_an_answer_is_sent() -> None:
         {"type": "text", "text": "茶。", "annotations": []},
     ]
 
-    assert input_of(HUMAN, AIMessage(blocks), HUMAN)["messages"][1]["content"] == "绿茶。"
+    assert build_input(HUMAN, AIMessage(blocks), HUMAN)["messages"][1]["content"] == "绿茶。"
 
 
 @pytest.mark.parametrize(
@@ -196,31 +201,34 @@ def test_only_the_text_of_an_answer_is_sent() -> None:
         ([HUMAN, HUMAN, AI, HumanMessage("然后呢？")], "然后呢？"),
     ],
 )
-def test_a_session_by_hand_gets_the_question_behind_the_newest_answer(
+def test_an_explicit_session_gets_the_question_after_the_newest_answer(
     messages: list[BaseMessage], prompt: str
 ) -> None:
-    assert {"prompt": prompt, "session_id": "s"} == input_of(*messages, session_id="s")
+    assert {"prompt": prompt, "session_id": "s"} == build_input(*messages, session_id="s")
 
 
 @pytest.mark.parametrize(
     "messages", [[HUMAN, HUMAN], [HUMAN, AI], [HUMAN, AI, HUMAN, HUMAN], [HUMAN, AI, SYSTEM]]
 )
-def test_a_session_by_hand_takes_exactly_one_question(messages: list[BaseMessage]) -> None:
+def test_an_explicit_session_takes_exactly_one_question(messages: list[BaseMessage]) -> None:
     with pytest.raises(ValueError, match="exactly one new human message"):
-        body_of(*messages, session_id="s")
+        build_body(*messages, session_id="s")
 
 
 @pytest.mark.parametrize("session_id", [None, "s"])
 def test_either_way_the_request_goes_to_the_application(session_id: str | None) -> None:
-    assert build("app", [HUMAN], ApplicationFields(session_id=session_id)).path == "apps/app/completion"
+    assert (
+        build_request("app", [HUMAN], ApplicationFields(session_id=session_id)).path
+        == "apps/app/completion"
+    )
 
 
 @pytest.mark.parametrize("session_id", [None, "s"])
 @pytest.mark.parametrize("messages", [[HUMAN], [SYSTEM, HUMAN], [HUMAN, AI, HUMAN]])
-def test_prompt_messages_and_session_never_meet(
+def test_prompt_messages_and_session_are_never_combined(
     messages: list[BaseMessage], session_id: str | None
 ) -> None:
-    sent = input_of(*messages, session_id=session_id)
+    sent = build_input(*messages, session_id=session_id)
 
     assert ("prompt" in sent) != ("messages" in sent)
     assert not ("session_id" in sent and "messages" in sent)
@@ -253,7 +261,7 @@ A, B, C, F, G = (f"https://example.com/{letter}" for letter in "abcfg")
 def test_images_and_files_go_into_their_lists(block: dict[str, Any], expected: dict[str, Any]) -> None:
     message = HumanMessage([{"type": "text", "text": "看"}, block, "这个"])
 
-    assert {"prompt": "看这个", **expected} == input_of(message)
+    assert {"prompt": "看这个", **expected} == build_input(message)
 
 
 @pytest.mark.parametrize(
@@ -270,7 +278,7 @@ def test_images_and_files_go_into_their_lists(block: dict[str, Any], expected: d
 )
 def test_a_block_that_cannot_be_sent_is_refused_not_dropped(block: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match="content block"):
-        body_of(HumanMessage([block]))
+        build_body(HumanMessage([block]))
 
 
 @pytest.mark.parametrize("kind", ["image", "file"])
@@ -278,18 +286,18 @@ def test_an_attachment_of_a_system_message_is_refused_not_dropped(kind: str) -> 
     message = SystemMessage([{"type": "text", "text": "看"}, {"type": kind, "url": IMAGE}])
 
     with pytest.raises(ValueError, match=r"^images and files can stand in human messages only$"):
-        body_of(message, HUMAN)
+        build_body(message, HUMAN)
 
 
-def test_rules_may_be_blocks_of_text() -> None:
-    rules = SystemMessage([{"type": "text", "text": "简短"}, "回答。"])
+def test_system_messages_may_be_blocks_of_text() -> None:
+    system = SystemMessage([{"type": "text", "text": "简短"}, "回答。"])
 
-    assert input_of(rules, HUMAN) == input_of(SYSTEM, HUMAN)
+    assert build_input(system, HUMAN) == build_input(SYSTEM, HUMAN)
 
 
 def test_the_block_in_the_error_message_is_described_without_its_data() -> None:
     with pytest.raises(ValueError, match="mime_type") as caught:
-        body_of(HumanMessage([{"type": "image", "base64": "c2VjcmV0"}]))
+        build_body(HumanMessage([{"type": "image", "base64": "c2VjcmV0"}]))
 
     assert "c2VjcmV0" not in str(caught.value)
 
@@ -298,7 +306,7 @@ def test_attachments_of_all_messages_and_fields_are_sent_once_oldest_first() -> 
     first = HumanMessage([{"type": "image", "url": A}, {"type": "file", "url": F}, "一"])
     second = HumanMessage([{"type": "image", "url": B}, {"type": "image", "url": A}, "二"])
 
-    sent = input_of(first, AI, second, image_list=[C, B], file_list=G)
+    sent = build_input(first, AI, second, image_list=[C, B], file_list=G)
 
     assert sent["image_list"] == [A, B, C]
     assert sent["file_list"] == [F, G]
@@ -310,30 +318,30 @@ def test_a_session_gets_only_the_attachments_of_the_new_question() -> None:
     second = HumanMessage([{"type": "image", "url": B}, "二"])
 
     expected = {"prompt": "二", "session_id": "s", "image_list": [B, C]}
-    assert expected == input_of(first, AI, second, session_id="s", image_list=[C])
+    assert expected == build_input(first, AI, second, session_id="s", image_list=[C])
 
 
 def test_uploaded_files_in_messages_are_named_before_those_of_the_options() -> None:
     blocks = [{"type": "file", "file_id": f"file_session_{n}"} for n in (1, 2)]
     rag_options = RagOptions(pipeline_ids="kb", session_file_ids=["file_session_3", "file_session_1"])
 
-    body = body_of(HumanMessage([*blocks, "比较"]), rag_options=rag_options)
+    body = build_body(HumanMessage([*blocks, "比较"]), rag_options=rag_options)
 
     assert body["input"] == {"prompt": "比较"}
     assert body["parameters"]["rag_options"] == {
         "pipeline_ids": ["kb"],
         "session_file_ids": ["file_session_1", "file_session_2", "file_session_3"],
     }
-    alone = body_of(HumanMessage([*blocks, "比较"]))["parameters"]["rag_options"]
-    assert alone == {"session_file_ids": ["file_session_1", "file_session_2"]}
+    without_options = build_body(HumanMessage([*blocks, "比较"]))["parameters"]["rag_options"]
+    assert without_options == {"session_file_ids": ["file_session_1", "file_session_2"]}
 
 
 def test_uploaded_files_in_messages_count_among_the_ten_of_a_call() -> None:
     blocks = [{"type": "file", "file_id": f"file_session_{n}"} for n in range(6)]
-    others = [f"file_session_{n}" for n in range(5, 11)]
+    other_ids = [f"file_session_{n}" for n in range(5, 11)]
 
     with pytest.raises(ValueError, match=r"at most 10 session files .*, not 11"):
-        body_of(HumanMessage([*blocks, "看"]), rag_options=RagOptions(session_file_ids=others))
+        build_body(HumanMessage([*blocks, "看"]), rag_options=RagOptions(session_file_ids=other_ids))
 
 
 # -- fields ------------------------------------------------------------------------------------------
@@ -359,7 +367,7 @@ def test_uploaded_files_in_messages_count_among_the_ten_of_a_call() -> None:
     ],
 )
 def test_a_parameter_goes_into_parameters(option: str, value: Any, wire: str) -> None:
-    body = body_of(HUMAN, **{option: value})
+    body = build_body(HUMAN, **{option: value})
 
     assert body == {
         "input": {"prompt": "喝什么？"},
@@ -378,7 +386,7 @@ def test_a_parameter_goes_into_parameters(option: str, value: Any, wire: str) ->
     ],
 )
 def test_an_input_goes_into_input(option: str, value: Any) -> None:
-    body = body_of(HUMAN, **{option: value})
+    body = build_body(HUMAN, **{option: value})
 
     assert body == {
         "input": {"prompt": "喝什么？", option: value},
@@ -425,7 +433,7 @@ def test_no_field_is_forgotten() -> None:
         "session_key",
     }
 
-    sent = body_of(HUMAN, **values)
+    sent = build_body(HUMAN, **values)
 
     assert set(ApplicationFields.model_fields) - not_sent == set(values)
     names = {*sent["input"], *sent["parameters"]} - {"prompt", "incremental_output"}
@@ -450,7 +458,7 @@ def test_no_field_is_forgotten() -> None:
     ],
 )
 def test_thinking_implies_thoughts(options: dict[str, Any], expected: dict[str, Any]) -> None:
-    assert expected | {"incremental_output": True} == parameters_of(**options)
+    assert expected | {"incremental_output": True} == build_parameters(**options)
 
 
 @pytest.mark.parametrize(
@@ -463,17 +471,17 @@ def test_thinking_implies_thoughts(options: dict[str, Any], expected: dict[str, 
         ),
     ],
 )
-def test_the_node_of_an_answer_is_asked_for_as_a_stream_of_nodes(
+def test_an_answer_node_implies_a_stream_of_nodes(
     options: dict[str, Any], expected: dict[str, Any]
 ) -> None:
-    assert parameters_of(**options) == expected | {"incremental_output": True}
+    assert build_parameters(**options) == expected | {"incremental_output": True}
 
 
 def test_rag_options_and_biz_params_are_sent_as_objects() -> None:
     rag_options = RagOptions(pipeline_ids="kb", tags="a", metadata_filter={"year": 2025})
     biz_params = BizParams(city="杭州", user_defined_tokens={"tool": "token"})
 
-    body = body_of(HUMAN, rag_options=rag_options, biz_params=biz_params)
+    body = build_body(HUMAN, rag_options=rag_options, biz_params=biz_params)
 
     expected = {"pipeline_ids": ["kb"], "tags": ["a"], "metadata_filter": {"year": 2025}}
     assert expected == body["parameters"]["rag_options"]
@@ -485,22 +493,22 @@ def test_rag_options_and_biz_params_are_sent_as_objects() -> None:
 
 
 def test_dicts_are_accepted_as_options() -> None:
-    body = body_of(HUMAN, rag_options={"pipeline_ids": ["kb"]}, biz_params={"city": "杭州"})
+    body = build_body(HUMAN, rag_options={"pipeline_ids": ["kb"]}, biz_params={"city": "杭州"})
 
     assert body["parameters"]["rag_options"] == {"pipeline_ids": ["kb"]}
     assert body["input"]["biz_params"] == {"city": "杭州"}
 
 
 @pytest.mark.parametrize(("streaming", "stream"), [(None, True), (True, True), (False, False)])
-def test_increments_are_asked_for_only_when_streaming(*, streaming: bool | None, stream: bool) -> None:
-    request = build("app", [HUMAN], ApplicationFields(streaming=streaming))
+def test_increments_are_requested_only_when_streaming(*, streaming: bool | None, stream: bool) -> None:
+    request = build_request("app", [HUMAN], ApplicationFields(streaming=streaming))
 
     assert stream is request.stream
     assert ({"incremental_output": True} if stream else {}) == request.body["parameters"]
 
 
 def test_extras_are_merged_last() -> None:
-    body = body_of(
+    body = build_body(
         HUMAN,
         memory_id="m",
         temperature=0.5,
@@ -517,7 +525,7 @@ def test_building_a_request_changes_no_message_and_no_option() -> None:
     options = ApplicationFields(image_list=[C], extra_parameters={"a": 1}, rag_options={"tags": ["t"]})
     before = message.model_dump_json(), options.model_dump_json()
 
-    assert build("app", [message], options) == build("app", [message], options)
+    assert build_request("app", [message], options) == build_request("app", [message], options)
     assert before == (message.model_dump_json(), options.model_dump_json())
 
 
@@ -526,15 +534,15 @@ def test_building_a_request_changes_no_message_and_no_option() -> None:
 )
 def test_a_local_path_is_no_url(url: str) -> None:
     with pytest.raises(ValueError, match=r"^`image_list` has .* as base64"):
-        body_of(HUMAN, image_list=[url])
+        build_body(HUMAN, image_list=[url])
     with pytest.raises(ValueError, match="base64"):
-        body_of(HumanMessage([{"type": "image", "url": url}, "看"]))
+        build_body(HumanMessage([{"type": "image", "url": url}, "看"]))
 
 
 @pytest.mark.parametrize("options", [{}, {"session_id": "s"}])
 @pytest.mark.parametrize(
     "message", [HumanMessage(""), HumanMessage(" \n"), HumanMessage([{"type": "image", "url": A}])]
 )
-def test_a_question_has_words(message: BaseMessage, options: dict[str, Any]) -> None:
+def test_a_question_needs_text(message: BaseMessage, options: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=r"^the question has no text"):
-        body_of(message, **options)
+        build_body(message, **options)

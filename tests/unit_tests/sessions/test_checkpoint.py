@@ -17,154 +17,172 @@ from langchain_core.messages import (
 )
 
 from langchain_bailian_app._answer.frames import Frame
-from langchain_bailian_app._request.body import Turn, turns_of
+from langchain_bailian_app._request.body import Turn, turns_from_messages
 from langchain_bailian_app.sessions._checkpoint import (
-    LONGEST_IDLE,
-    MOST_TURNS,
-    Admission,
-    Digest,
-    Plan,
-    Position,
+    MAX_IDLE_SECONDS,
+    MAX_TURNS,
+    ConversationDigest,
+    SessionCheckpoint,
+    SessionGuard,
+    SessionPlan,
     SessionReplacedError,
-    metadata,
-    plan,
-    position_of,
+    checkpoint_from_message,
+    plan_session,
+    session_metadata,
 )
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 NOW = 1_000_000.0
-DIGEST = Digest("key", ("https://host.example/api/v1", None, "app"))
+DIGEST = ConversationDigest("key", ("https://host.example/api/v1", None, "app"))
 
 
-def answer_to(
-    *before: BaseMessage,
+def make_answer(
+    *messages: BaseMessage,
     text: str = "答一",
-    digest: Digest = DIGEST,
+    digest: ConversationDigest = DIGEST,
     app_id: str = "app",
     turn: int = 1,
-    at: float = NOW,
+    timestamp: float = NOW,
 ) -> AIMessage:
     """Return the complete answer to these messages, as a session gives it."""
-    said = metadata(
+    metadata = session_metadata(
         "session",
-        Position("s", turn, at, digest.of([*turns_of(before), Turn("assistant", text)], "s", turn)),
+        SessionCheckpoint(
+            "s",
+            turn,
+            timestamp,
+            digest.compute([*turns_from_messages(messages), Turn("assistant", text)], "s", turn),
+        ),
     )
-    return AIMessage(text, response_metadata={"app_id": app_id, "session_id": "s"} | said)
+    return AIMessage(text, response_metadata={"app_id": app_id, "session_id": "s"} | metadata)
 
 
-def planned(messages: list[BaseMessage], now: float = NOW) -> Plan:
+def make_plan(messages: list[BaseMessage], now: float = NOW) -> SessionPlan:
     """Return what is planned for messages."""
-    return plan(messages, turns_of(messages), DIGEST, app_id="app", now=now)
+    return plan_session(messages, turns_from_messages(messages), DIGEST, app_id="app", now=now)
 
 
 SYSTEM, ONE, TWO = SystemMessage("简短。"), HumanMessage("一"), HumanMessage("二")
-FIRST = answer_to(ONE)
-TAUGHT = answer_to(SYSTEM, ONE)
+FIRST_ANSWER = make_answer(ONE)
+ANSWER_AFTER_SYSTEM = make_answer(SYSTEM, ONE)
 
 
-# -- plan ------------------------------------------------------------------------------------------
+# -- plan_session ----------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
     ("messages", "kind"),
     [
-        ([ONE], "first"),
-        ([SYSTEM, ONE], "first"),
-        ([ONE, SYSTEM], "first"),
-        ([SYSTEM, SYSTEM, ONE], "first"),
-        ([ChatMessage("一", role="user")], "first"),
-        ([ONE, TWO], "whole"),
-        ([SYSTEM], "whole"),
-        ([ONE, FIRST, TWO], "continue"),
-        ([SYSTEM, ONE, TAUGHT, TWO], "continue"),
-        ([ONE, FIRST], "whole"),
-        ([ONE, FIRST, TWO, TWO], "whole"),
-        ([ONE, FIRST, SYSTEM, TWO], "whole"),
-        ([ONE, FIRST, TWO, SYSTEM], "whole"),
-        ([ONE, AIMessage("答一"), TWO], "whole"),
-        ([ONE, FIRST, TWO, AIMessage("答二"), HumanMessage("三")], "whole"),
-        ([ONE, ChatMessage("答一", role="assistant"), TWO], "whole"),
-        ([AIMessage("你好"), ONE], "whole"),
+        ([ONE], "new"),
+        ([SYSTEM, ONE], "new"),
+        ([ONE, SYSTEM], "new"),
+        ([SYSTEM, SYSTEM, ONE], "new"),
+        ([ChatMessage("一", role="user")], "new"),
+        ([ONE, TWO], "transcript"),
+        ([SYSTEM], "transcript"),
+        ([ONE, FIRST_ANSWER, TWO], "continue"),
+        ([SYSTEM, ONE, ANSWER_AFTER_SYSTEM, TWO], "continue"),
+        ([ONE, FIRST_ANSWER], "transcript"),
+        ([ONE, FIRST_ANSWER, TWO, TWO], "transcript"),
+        ([ONE, FIRST_ANSWER, SYSTEM, TWO], "transcript"),
+        ([ONE, FIRST_ANSWER, TWO, SYSTEM], "transcript"),
+        ([ONE, AIMessage("答一"), TWO], "transcript"),
+        ([ONE, FIRST_ANSWER, TWO, AIMessage("答二"), HumanMessage("三")], "transcript"),
+        ([ONE, ChatMessage("答一", role="assistant"), TWO], "transcript"),
+        ([AIMessage("你好"), ONE], "transcript"),
     ],
 )
 def test_only_one_new_question_after_the_newest_answer_continues_its_session(
     messages: list[BaseMessage], kind: str
 ) -> None:
-    assert planned(messages).kind == kind
+    assert make_plan(messages).kind == kind
 
 
 @pytest.mark.parametrize(
     "messages",
     [
-        pytest.param([HumanMessage("壹"), FIRST, TWO], id="question edited"),
-        pytest.param([ONE, FIRST.model_copy(update={"content": "答"}), TWO], id="answer edited"),
-        pytest.param([SYSTEM, ONE, FIRST, TWO], id="system message added"),
-        pytest.param([ONE, TAUGHT, TWO], id="system message removed"),
-        pytest.param([SystemMessage("详细。"), ONE, TAUGHT, TWO], id="system message changed"),
-        pytest.param([SYSTEM, SYSTEM, ONE, TAUGHT, TWO], id="system message doubled"),
-        pytest.param([ONE, SYSTEM, TAUGHT, TWO], id="system message moved"),
-        pytest.param([FIRST, TWO], id="trimmed"),
-        pytest.param([TWO, ONE, FIRST, TWO], id="more in front"),
-        pytest.param([ONE, answer_to(ONE, app_id="other"), TWO], id="another app"),
-        pytest.param([ONE, answer_to(ONE, digest=Digest("x", DIGEST.place)), TWO], id="another key"),
-        pytest.param([ONE, answer_to(ONE, digest=Digest("key", ("x", None, "app"))), TWO], id="host"),
+        pytest.param([HumanMessage("壹"), FIRST_ANSWER, TWO], id="question edited"),
+        pytest.param([ONE, FIRST_ANSWER.model_copy(update={"content": "答"}), TWO], id="answer edited"),
+        pytest.param([SYSTEM, ONE, FIRST_ANSWER, TWO], id="system message added"),
+        pytest.param([ONE, ANSWER_AFTER_SYSTEM, TWO], id="system message removed"),
         pytest.param(
-            [HumanMessage(["一", {"type": "image", "url": "https://x.example/1.png"}]), FIRST, TWO],
+            [SystemMessage("详细。"), ONE, ANSWER_AFTER_SYSTEM, TWO], id="system message changed"
+        ),
+        pytest.param([SYSTEM, SYSTEM, ONE, ANSWER_AFTER_SYSTEM, TWO], id="system message doubled"),
+        pytest.param([ONE, SYSTEM, ANSWER_AFTER_SYSTEM, TWO], id="system message moved"),
+        pytest.param([FIRST_ANSWER, TWO], id="trimmed"),
+        pytest.param([TWO, ONE, FIRST_ANSWER, TWO], id="more in front"),
+        pytest.param([ONE, make_answer(ONE, app_id="other"), TWO], id="another app"),
+        pytest.param(
+            [ONE, make_answer(ONE, digest=ConversationDigest("x", DIGEST.scope)), TWO], id="another key"
+        ),
+        pytest.param(
+            [ONE, make_answer(ONE, digest=ConversationDigest("key", ("x", None, "app"))), TWO],
+            id="host",
+        ),
+        pytest.param(
+            [
+                HumanMessage(["一", {"type": "image", "url": "https://x.example/1.png"}]),
+                FIRST_ANSWER,
+                TWO,
+            ],
             id="image added",
         ),
         # Nobody knows whether the cloud keeps these, also where nothing has changed.
         *(
-            pytest.param([question, answer_to(question), TWO], id=f"{kind} kept")
+            pytest.param([question, make_answer(question), TWO], id=f"{kind} kept")
             for kind in ("image", "file")
             for question in [HumanMessage(["一", {"type": kind, "url": "https://x.example/1"}])]
         ),
     ],
 )
-def test_anything_else_than_what_was_said_is_told_whole_and_without_a_warning(
+def test_changed_messages_are_sent_as_a_transcript_without_a_warning(
     messages: list[BaseMessage],
 ) -> None:
-    assert planned(messages) == Plan("whole")
+    assert make_plan(messages) == SessionPlan("transcript")
 
 
 @pytest.mark.parametrize("forged", [{"session_id": "t"}, {"session_turn": 2}, {"session_digest": ""}])
-def test_metadata_that_was_changed_continues_nothing(forged: dict[str, Any]) -> None:
-    answer = FIRST.model_copy(update={"response_metadata": FIRST.response_metadata | forged})
+def test_forged_metadata_continues_no_session(forged: dict[str, Any]) -> None:
+    answer = FIRST_ANSWER.model_copy(
+        update={"response_metadata": FIRST_ANSWER.response_metadata | forged}
+    )
 
-    assert planned([ONE, answer, TWO]) == Plan("whole")
+    assert make_plan([ONE, answer, TWO]) == SessionPlan("transcript")
 
 
 @pytest.mark.parametrize(
-    ("turn", "after", "kind"),
+    ("turn", "idle", "kind"),
     [
-        (MOST_TURNS - 1, 0.0, "continue"),
-        (MOST_TURNS, 0.0, "whole"),
-        (1, LONGEST_IDLE - 1, "continue"),
-        (1, LONGEST_IDLE, "whole"),
-        (1, 3600.0, "whole"),
+        (MAX_TURNS - 1, 0.0, "continue"),
+        (MAX_TURNS, 0.0, "transcript"),
+        (1, MAX_IDLE_SECONDS - 1, "continue"),
+        (1, MAX_IDLE_SECONDS, "transcript"),
+        (1, 3600.0, "transcript"),
         (1, -60.0, "continue"),  # by a clock that is a little behind
-        (1, -60.5, "whole"),
+        (1, -60.5, "transcript"),
     ],
 )
-def test_a_session_that_may_be_at_its_end_is_told_whole_and_says_why(
-    turn: int, after: float, kind: str
+def test_a_session_near_its_limits_is_sent_as_a_transcript_with_a_reason(
+    turn: int, idle: float, kind: str
 ) -> None:
-    decided = planned([ONE, answer_to(ONE, turn=turn), TWO], NOW + after)
+    plan = make_plan([ONE, make_answer(ONE, turn=turn), TWO], NOW + idle)
 
-    assert decided.kind == kind
-    assert (decided.reason is None) == (kind == "continue")
+    assert plan.kind == kind
+    assert (plan.reason is None) == (kind == "continue")
 
 
-def test_the_reason_says_which_end() -> None:
-    full = planned([ONE, answer_to(ONE, turn=MOST_TURNS), TWO])
-    old = planned([ONE, FIRST, TWO], NOW + LONGEST_IDLE)
+def test_the_reason_names_the_limit() -> None:
+    full_session = make_plan([ONE, make_answer(ONE, turn=MAX_TURNS), TWO])
+    idle_session = make_plan([ONE, FIRST_ANSWER, TWO], NOW + MAX_IDLE_SECONDS)
 
-    assert (full.reason, old.reason) == ("it has 50 turns", "it may have expired")
+    assert (full_session.reason, idle_session.reason) == ("it has 50 turns", "it may have expired")
 
 
 def test_the_margins_are_those_of_the_design() -> None:
-    assert (MOST_TURNS, LONGEST_IDLE) == (50, 55 * 60)
+    assert (MAX_TURNS, MAX_IDLE_SECONDS) == (50, 55 * 60)
 
 
 @pytest.mark.parametrize(
@@ -180,14 +198,16 @@ def test_the_margins_are_those_of_the_design() -> None:
     ids=["blocks", "reasoning", "chunk", "named"],
 )
 def test_the_form_of_an_answer_does_not_matter(change: Callable[[AIMessage], AIMessage]) -> None:
-    changed = change(FIRST).model_copy(update={"response_metadata": FIRST.response_metadata})
+    changed = change(FIRST_ANSWER).model_copy(
+        update={"response_metadata": FIRST_ANSWER.response_metadata}
+    )
 
-    assert planned([ONE, changed, TWO]).kind == "continue"
+    assert make_plan([ONE, changed, TWO]).kind == "continue"
 
 
-# -- position_of -----------------------------------------------------------------------------------
+# -- checkpoint_from_message -----------------------------------------------------------------------
 
-WHOLE: dict[str, Any] = {
+METADATA: dict[str, Any] = {
     "app_id": "app",
     "session_id": "s",
     "session_turn": 2,
@@ -199,18 +219,21 @@ WHOLE: dict[str, Any] = {
 @pytest.mark.parametrize(
     ("message", "expected"),
     [
-        (AIMessage("", response_metadata=WHOLE), Position("s", 2, 3.5, "d")),
-        (AIMessage("", response_metadata=WHOLE | {"session_at": 3}), Position("s", 2, 3.0, "d")),
-        (AIMessageChunk("", response_metadata=WHOLE), Position("s", 2, 3.5, "d")),
-        (HumanMessage("", response_metadata=WHOLE), None),
+        (AIMessage("", response_metadata=METADATA), SessionCheckpoint("s", 2, 3.5, "d")),
+        (
+            AIMessage("", response_metadata=METADATA | {"session_at": 3}),
+            SessionCheckpoint("s", 2, 3.0, "d"),
+        ),
+        (AIMessageChunk("", response_metadata=METADATA), SessionCheckpoint("s", 2, 3.5, "d")),
+        (HumanMessage("", response_metadata=METADATA), None),
         (AIMessage(""), None),
-        (AIMessage("", response_metadata=WHOLE | {"app_id": "other"}), None),
+        (AIMessage("", response_metadata=METADATA | {"app_id": "other"}), None),
         *(
-            (AIMessage("", response_metadata={k: v for k, v in WHOLE.items() if k != name}), None)
-            for name in WHOLE
+            (AIMessage("", response_metadata={k: v for k, v in METADATA.items() if k != name}), None)
+            for name in METADATA
         ),
         *(
-            (AIMessage("", response_metadata=WHOLE | {name: value}), None)
+            (AIMessage("", response_metadata=METADATA | {name: value}), None)
             for name, value in [
                 ("session_id", 1),
                 ("session_turn", "2"),
@@ -222,15 +245,15 @@ WHOLE: dict[str, Any] = {
         ),
     ],
 )
-def test_a_position_is_read_from_complete_metadata_only(
-    message: BaseMessage, expected: Position | None
+def test_a_checkpoint_is_read_from_complete_metadata_only(
+    message: BaseMessage, expected: SessionCheckpoint | None
 ) -> None:
-    assert position_of(message, "app") == expected
+    assert checkpoint_from_message(message, "app") == expected
 
 
-def test_an_answer_without_a_position_says_only_who_keeps_the_conversation() -> None:
-    assert metadata("replayed") == {"history": "replayed"}
-    assert metadata("session", Position("s", 2, 3.5, "d")) == {
+def test_without_a_checkpoint_the_metadata_has_only_the_history() -> None:
+    assert session_metadata("replayed") == {"history": "replayed"}
+    assert session_metadata("session", SessionCheckpoint("s", 2, 3.5, "d")) == {
         "history": "session",
         "session_turn": 2,
         "session_at": 3.5,
@@ -238,7 +261,7 @@ def test_an_answer_without_a_position_says_only_who_keeps_the_conversation() -> 
     }
 
 
-# -- Digest ----------------------------------------------------------------------------------------
+# -- ConversationDigest ----------------------------------------------------------------------------
 
 TURNS = [Turn("user", "一"), Turn("assistant", "答")]
 
@@ -246,10 +269,10 @@ TURNS = [Turn("user", "一"), Turn("assistant", "答")]
 @pytest.mark.parametrize(
     ("digest", "turns"),
     [
-        (Digest("other", DIGEST.place), TURNS),
-        (Digest("key", ("https://other.example/api/v1", None, "app")), TURNS),
-        (Digest("key", ("https://host.example/api/v1", "ws", "app")), TURNS),
-        (Digest("key", ("https://host.example/api/v1", None, "other")), TURNS),
+        (ConversationDigest("other", DIGEST.scope), TURNS),
+        (ConversationDigest("key", ("https://other.example/api/v1", None, "app")), TURNS),
+        (ConversationDigest("key", ("https://host.example/api/v1", "ws", "app")), TURNS),
+        (ConversationDigest("key", ("https://host.example/api/v1", None, "other")), TURNS),
         (DIGEST, TURNS[:1]),
         (DIGEST, TURNS[::-1]),
         (DIGEST, [Turn("system", "一"), TURNS[1]]),
@@ -260,14 +283,14 @@ TURNS = [Turn("user", "一"), Turn("assistant", "答")]
         (DIGEST, [*TURNS, Turn("user", "")]),
     ],
 )
-def test_a_digest_names_key_place_and_every_part_of_every_turn(
-    digest: Digest, turns: list[Turn]
+def test_a_digest_depends_on_key_scope_and_every_part_of_every_turn(
+    digest: ConversationDigest, turns: list[Turn]
 ) -> None:
-    assert digest.of(turns, "s", 1) != DIGEST.of(TURNS, "s", 1)
+    assert digest.compute(turns, "s", 1) != DIGEST.compute(TURNS, "s", 1)
 
 
 def test_images_and_files_are_not_mistaken_for_each_other() -> None:
-    assert DIGEST.of([Turn("user", "", ("u",))], "s", 1) != DIGEST.of(
+    assert DIGEST.compute([Turn("user", "", ("u",))], "s", 1) != DIGEST.compute(
         [Turn("user", "", (), ("u",))], "s", 1
     )
 
@@ -285,47 +308,49 @@ turns = st.lists(
 
 @given(turns, turns)
 def test_different_conversations_have_different_digests(one: list[Turn], other: list[Turn]) -> None:
-    assert (DIGEST.of(one, "s", 1) == DIGEST.of(other, "s", 1)) == (one == other)
+    assert (DIGEST.compute(one, "s", 1) == DIGEST.compute(other, "s", 1)) == (one == other)
 
 
 def test_half_a_surrogate_pair_has_a_digest() -> None:
-    assert DIGEST.of([Turn("user", "\ud83d")], "s", 1) != DIGEST.of([Turn("user", "\ude00")], "s", 1)
+    assert DIGEST.compute([Turn("user", "\ud83d")], "s", 1) != DIGEST.compute(
+        [Turn("user", "\ude00")], "s", 1
+    )
 
 
-# -- Admission -------------------------------------------------------------------------------------
+# -- SessionGuard ----------------------------------------------------------------------------------
 
 
-def test_frames_are_held_until_one_shows_the_session() -> None:
-    admission = Admission("s")
-    early, late, rest = Frame(text="a"), Frame(text="b", session_id="s"), Frame(text="c")
+def test_frames_are_buffered_until_one_names_the_session() -> None:
+    guard = SessionGuard("s")
+    first, second, third = Frame(text="a"), Frame(text="b", session_id="s"), Frame(text="c")
 
-    assert admission.admit([early]) == []
-    assert not admission.admitted
-    assert admission.admit([late]) == [early, late]
-    assert admission.admitted
-    assert admission.admit([rest]) == [rest]
-    assert admission.end() == []
+    assert guard.check([first]) == []
+    assert not guard.verified
+    assert guard.check([second]) == [first, second]
+    assert guard.verified
+    assert guard.check([third]) == [third]
+    assert guard.flush() == []
 
 
-def test_nothing_is_shown_of_another_session() -> None:
-    admission = Admission("s")
-    admission.admit([Frame(text="a")])
+def test_nothing_of_another_session_is_returned() -> None:
+    guard = SessionGuard("s")
+    guard.check([Frame(text="a")])
 
     with pytest.raises(SessionReplacedError):
-        admission.admit([Frame(text="b", session_id="t")])
-    assert not admission.admitted
+        guard.check([Frame(text="b", session_id="t")])
+    assert not guard.verified
 
 
-def test_frames_that_never_show_a_session_are_shown_in_the_end() -> None:
-    admission = Admission("s")
+def test_frames_without_a_session_are_flushed_at_the_end() -> None:
+    guard = SessionGuard("s")
     frame = Frame(text="a", finish_reason="stop")
 
-    assert admission.admit([frame]) == []
-    assert admission.end() == [frame]
-    assert admission.admitted
+    assert guard.check([frame]) == []
+    assert guard.flush() == [frame]
+    assert guard.verified
 
 
-def test_an_empty_session_id_is_none() -> None:
-    admission = Admission("s")
+def test_an_empty_session_id_counts_as_none() -> None:
+    guard = SessionGuard("s")
 
-    assert admission.admit([Frame(text="a", session_id="")]) == []
+    assert guard.check([Frame(text="a", session_id="")]) == []

@@ -24,7 +24,7 @@ def store(clock: Clock) -> InMemorySessionStore:
     return InMemorySessionStore(clock=clock)
 
 
-def claimed(
+def claim_session(
     store: InMemorySessionStore, session_id: str = "s", turn: int = 1, digest: str = "d1"
 ) -> str:
     token = store.claim(session_id, turn, digest)
@@ -40,32 +40,32 @@ def test_it_is_a_session_store() -> None:
 # -- claims ----------------------------------------------------------------------------------------
 
 
-def test_a_session_is_claimed_where_it_stands_and_nowhere_else(store: InMemorySessionStore) -> None:
+def test_a_session_is_claimed_at_its_exact_turn_and_digest_only(store: InMemorySessionStore) -> None:
     store.open("s", "d1")
-    wrong = [("s", 1, "d0"), ("s", 0, "d1"), ("s", 2, "d1"), ("t", 1, "d1")]
+    mismatches = [("s", 1, "d0"), ("s", 0, "d1"), ("s", 2, "d1"), ("t", 1, "d1")]
 
-    assert [store.claim(*place) for place in wrong] == [None] * 4
+    assert [store.claim(*arguments) for arguments in mismatches] == [None] * 4
     assert store.claim("s", 1, "d1")
 
 
-def test_a_whole_answer_moves_the_session_on(store: InMemorySessionStore) -> None:
+def test_a_complete_answer_advances_the_session(store: InMemorySessionStore) -> None:
     store.open("s", "d1")
 
-    assert store.complete(claimed(store), 2, "d2")
+    assert store.complete(claim_session(store), 2, "d2")
     assert store.claim("s", 1, "d1") is None
     assert store.claim("s", 2, "d2")
 
 
-def test_a_released_session_stands_where_it_stood(store: InMemorySessionStore) -> None:
+def test_a_released_session_can_be_claimed_again(store: InMemorySessionStore) -> None:
     store.open("s", "d1")
-    store.release(claimed(store))
+    store.release(claim_session(store))
 
     assert store.claim("s", 1, "d1")
 
 
 def test_a_claim_is_never_taken_over(store: InMemorySessionStore, clock: Clock) -> None:
     store.open("s", "d1")
-    claimed(store)
+    claim_session(store)
     clock.now += SESSION_LIFETIME - 1
 
     assert store.claim("s", 1, "d1") is None
@@ -77,20 +77,20 @@ def test_a_claim_is_never_taken_over(store: InMemorySessionStore, clock: Clock) 
 @pytest.mark.parametrize("token", ["", "nonsense"])
 def test_an_unknown_token_ends_nothing(store: InMemorySessionStore, token: str) -> None:
     store.open("s", "d1")
-    claimed(store)
+    claim_session(store)
     store.release(token)
 
     assert not store.complete(token, 2, "d2")
     assert store.claim("s", 1, "d1") is None
 
 
-@pytest.mark.parametrize("end", ["complete", "release"])
-def test_a_claim_ends_once(store: InMemorySessionStore, end: str) -> None:
+@pytest.mark.parametrize("method", ["complete", "release"])
+def test_a_claim_ends_once(store: InMemorySessionStore, method: str) -> None:
     store.open("s", "d1")
-    first = claimed(store)
+    first = claim_session(store)
     store.release(first)
-    second = claimed(store)
-    if end == "complete":
+    second = claim_session(store)
+    if method == "complete":
         assert not store.complete(first, 2, "d2")
     else:
         store.release(first)
@@ -102,7 +102,7 @@ def test_a_claim_ends_once(store: InMemorySessionStore, end: str) -> None:
 
 def test_opening_a_known_session_changes_nothing(store: InMemorySessionStore) -> None:
     store.open("s", "d1")
-    token = claimed(store)
+    token = claim_session(store)
     store.open("s", "other")
 
     assert store.claim("s", 1, "other") is None
@@ -111,11 +111,11 @@ def test_opening_a_known_session_changes_nothing(store: InMemorySessionStore) ->
     assert store.claim("s", 1, "other") is None
 
 
-def test_tokens_tell_nothing_and_differ(store: InMemorySessionStore) -> None:
+def test_tokens_are_unique(store: InMemorySessionStore) -> None:
     tokens = set()
     for number in range(50):
         store.open(f"s{number}", "d1")
-        tokens.add(claimed(store, f"s{number}"))
+        tokens.add(claim_session(store, f"s{number}"))
 
     assert len(tokens) == 50
 
@@ -130,31 +130,29 @@ def test_a_session_is_forgotten_an_hour_after_its_last_use(
     store.open("s", "d1")
     if last != "open":
         clock.now += SESSION_LIFETIME - 1
-        token = claimed(store)
+        token = claim_session(store)
         clock.now += SESSION_LIFETIME - 1
         if last == "complete":
             assert store.complete(token, 1, "d1")
         else:
             store.release(token)
     clock.now += SESSION_LIFETIME - 1
-    token = claimed(store)
+    token = claim_session(store)
     store.release(token)
     clock.now += SESSION_LIFETIME
 
     assert store.claim("s", 1, "d1") is None
 
 
-def test_a_claim_older_than_the_session_is_worth_nothing(
-    store: InMemorySessionStore, clock: Clock
-) -> None:
+def test_a_claim_older_than_its_session_is_void(store: InMemorySessionStore, clock: Clock) -> None:
     store.open("s", "d1")
-    token = claimed(store)
+    token = claim_session(store)
     clock.now += SESSION_LIFETIME
     store.open("s", "d1")
-    other = claimed(store)
+    new_token = claim_session(store)
 
     assert not store.complete(token, 2, "d2")
-    assert store.complete(other, 2, "d2")
+    assert store.complete(new_token, 2, "d2")
 
 
 # -- bounds ----------------------------------------------------------------------------------------
@@ -164,7 +162,7 @@ def test_the_session_unused_for_the_longest_time_is_forgotten_first(clock: Clock
     store = InMemorySessionStore(max_sessions=3, clock=clock)
     for name in "abc":
         store.open(name, "d1")
-    store.release(claimed(store, "a"))
+    store.release(claim_session(store, "a"))
     store.open("d", "d1")
 
     assert {name for name in "abcd" if store.claim(name, 1, "d1")} == {"a", "c", "d"}
@@ -175,7 +173,7 @@ def test_no_session_that_is_claimed_is_forgotten(clock: Clock) -> None:
     tokens = []
     for name in "abc":
         store.open(name, "d1")
-        tokens.append(claimed(store, name))
+        tokens.append(claim_session(store, name))
     for name in "def":
         store.open(name, "d1")
 
@@ -187,13 +185,13 @@ def test_it_returns_to_its_bound_when_abandoned_claims_expire(clock: Clock) -> N
     store = InMemorySessionStore(max_sessions=10, clock=clock)
     for number in range(40):
         store.open(f"abandoned {number}", "d1")
-        claimed(store, f"abandoned {number}")
+        claim_session(store, f"abandoned {number}")
     clock.now += SESSION_LIFETIME
     for number in range(60):
         store.open(f"later {number}", "d1")
-    still_known = [n for n in range(60) if store.claim(f"later {n}", 1, "d1")]
+    remembered = [n for n in range(60) if store.claim(f"later {n}", 1, "d1")]
 
-    assert still_known == list(range(50, 60))
+    assert remembered == list(range(50, 60))
 
 
 def test_keys_are_bounded_and_expire(clock: Clock) -> None:
@@ -215,18 +213,18 @@ def test_a_key_is_remembered_longer_than_its_session_so_that_its_end_is_noticed(
 # -- trust -----------------------------------------------------------------------------------------
 
 
-def test_an_unknown_session_is_trusted_only_if_told_so(clock: Clock) -> None:
+def test_an_unknown_session_is_trusted_only_on_request(clock: Clock) -> None:
     assert InMemorySessionStore(clock=clock).claim("s", 7, "d7") is None
 
     store = InMemorySessionStore(trust_unknown=True, clock=clock)
-    token = claimed(store, "s", 7, "d7")
+    token = claim_session(store, "s", 7, "d7")
     assert store.claim("s", 7, "d7") is None
     assert store.complete(token, 8, "d8")
     assert store.claim("s", 7, "d7") is None
     assert store.claim("s", 8, "d8")
 
 
-def test_trust_ends_where_it_knows_better() -> None:
+def test_trust_does_not_extend_to_known_sessions() -> None:
     store = InMemorySessionStore(trust_unknown=True)
     store.open("s", "d1")
 
@@ -236,7 +234,7 @@ def test_trust_ends_where_it_knows_better() -> None:
 # -- threads and processes -------------------------------------------------------------------------
 
 
-def test_of_threads_that_race_one_gets_the_claim() -> None:
+def test_one_of_several_racing_threads_gets_the_claim() -> None:
     store = InMemorySessionStore()
     with ThreadPoolExecutor(8) as pool:
         for turn in range(1, 201):
@@ -247,23 +245,23 @@ def test_of_threads_that_race_one_gets_the_claim() -> None:
             assert store.complete(winner, turn + 1, str(turn + 1))
 
 
-def test_threads_that_open_evict_and_complete_lose_nothing_claimed() -> None:
+def test_threads_that_open_evict_and_complete_lose_no_claim() -> None:
     store = InMemorySessionStore(max_sessions=4)
 
-    def converse(number: int) -> int:
-        done = 0
+    def complete_turns(number: int) -> int:
+        completed = 0
         for turn in range(1, 101):
             name = f"{number}.{turn}"
             store.open(name, "d1")
             token = store.claim(name, 1, "d1")  # None if another thread's session pushed it out
-            done += token is None or store.complete(token, 2, "d2")
-        return done
+            completed += token is None or store.complete(token, 2, "d2")
+        return completed
 
     with ThreadPoolExecutor(8) as pool:
-        assert list(pool.map(converse, range(8))) == [100] * 8
+        assert list(pool.map(complete_turns, range(8))) == [100] * 8
 
 
-async def test_the_twins_for_event_loops_do_the_same() -> None:
+async def test_the_async_methods_do_the_same() -> None:
     store = InMemorySessionStore()
     await store.aopen("s", "d1")
     token = await store.aclaim("s", 1, "d1")
@@ -279,7 +277,9 @@ async def test_the_twins_for_event_loops_do_the_same() -> None:
 
 
 @pytest.mark.parametrize("trust", [False, True])
-def test_a_pickled_store_is_empty_and_as_trusting(store: InMemorySessionStore, *, trust: bool) -> None:
+def test_a_pickled_store_is_empty_and_keeps_its_trust_setting(
+    store: InMemorySessionStore, *, trust: bool
+) -> None:
     store = InMemorySessionStore(max_sessions=1, trust_unknown=trust)
     store.open("s", "d1")
     store.put("k", "s")
@@ -299,17 +299,17 @@ from langchain_bailian_app.sessions import InMemorySessionStore
 store = InMemorySessionStore()
 store.open("s", "d1")
 store.put("k", "s")
-held = store._lock
+lock = store._lock
 if {locked}:
-    held.acquire()
+    lock.acquire()
 pid = os.fork()
 if pid == 0:
-    known = [store.claim("s", 1, "d1"), store.get("k")]
+    results = [store.claim("s", 1, "d1"), store.get("k")]
     store.open("t", "d1")
-    known.append(store.claim("t", 1, "d1") is not None)
-    os._exit(0 if known == [None, None, True] else 1)
+    results.append(store.claim("t", 1, "d1") is not None)
+    os._exit(0 if results == [None, None, True] else 1)
 if {locked}:
-    held.release()
+    lock.release()
 _, status = os.waitpid(pid, 0)
 assert os.waitstatus_to_exitcode(status) == 0, "the child"
 assert store.claim("s", 1, "d1"), "the parent"
@@ -321,20 +321,22 @@ assert store.get("k") == "s"
 @pytest.mark.parametrize("locked", [False, True])
 def test_a_forked_child_forgets_and_the_parent_goes_on(*, locked: bool) -> None:
     script = FORK.format(locked=locked)
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, timeout=20, check=False)
+    result = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, timeout=20, check=False
+    )
 
-    assert (done.returncode, done.stderr.decode()) == (0, "")
+    assert (result.returncode, result.stderr.decode()) == (0, "")
 
 
 @pytest.mark.parametrize(
-    "step",
+    "call_method",
     [
         lambda store: store.open("s", "d1"),
         lambda store: store.release("t"),
         lambda store: store.put("k", "s"),
     ],
 )
-def test_steps_without_a_result_return_none(
-    store: InMemorySessionStore, step: Callable[[InMemorySessionStore], object]
+def test_methods_without_a_result_return_none(
+    store: InMemorySessionStore, call_method: Callable[[InMemorySessionStore], object]
 ) -> None:
-    assert step(store) is None
+    assert call_method(store) is None

@@ -17,72 +17,79 @@ from langchain_bailian_app._transport.credentials import Connection
 from langchain_bailian_app.errors import BailianRateLimitError, BailianSessionError, BailianStreamError
 from langchain_bailian_app.sessions import BailianSessionWarning, InMemorySessionStore
 from langchain_bailian_app.sessions._checkpoint import (
-    Admission,
-    Digest,
-    Position,
+    ConversationDigest,
+    SessionCheckpoint,
+    SessionGuard,
     SessionReplacedError,
-    metadata,
+    session_metadata,
 )
-from langchain_bailian_app.sessions._tracker import Exchange, Steps, aperform, perform
+from langchain_bailian_app.sessions._tracker import (
+    SessionTracker,
+    StoreOps,
+    arun_store_ops,
+    run_store_ops,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
 HOST = "https://host.example/api/v1"
 CONNECTION = Connection(HOST, None, lambda: "key")
-REFERENCE = f"{HOST}\n\napp\ns"
+SESSION_KEY = f"{HOST}\n\napp\ns"
 ONE, TWO = HumanMessage("一"), HumanMessage("二")
 # What a store says of a claim that is completed.
-KEPT, LOST = True, False
-ANSWERED = Answer(text="答一", finish_reason="stop", session_id="s")
+CLAIM_COMPLETED, CLAIM_LOST = True, False
+ANSWER = Answer(text="答一", finish_reason="stop", session_id="s")
 
 
-def exchange_of(
+def make_tracker(
     *messages: BaseMessage, connection: Connection = CONNECTION, **options: Any
-) -> Exchange:
+) -> SessionTracker:
     """Return a call's exchange; `history` is "session" unless something else is said."""
     fields = ApplicationFields(**{"history": "session"} | options)
-    return Exchange(messages, fields, app_id="app", connection=connection)
+    return SessionTracker(messages, fields, app_id="app", connection=connection)
 
 
-def walk(steps: Steps[Any], *results: Any) -> tuple[list[tuple[Any, ...]], Any]:
+def run_ops(ops: StoreOps[Any], *results: Any) -> tuple[list[tuple[Any, ...]], Any]:
     """Take steps, answer each with the next result; return what was asked, and the end's value."""
-    asked: list[tuple[Any, ...]] = []
-    answers: list[Any] = [None, *results]
+    calls: list[tuple[Any, ...]] = []
+    results_to_send: list[Any] = [None, *results]
     try:
         while True:
-            name, arguments = steps.send(answers.pop(0))
-            asked.append((name, *arguments))
+            method, arguments = ops.send(results_to_send.pop(0))
+            calls.append((method, *arguments))
     except StopIteration as stop:
-        assert answers == [], "more results than questions"
-        return asked, stop.value
+        assert results_to_send == [], "more results than questions"
+        return calls, stop.value
 
 
-def quietly(steps: Steps[Any], *results: Any) -> tuple[list[tuple[Any, ...]], Any]:
-    """Do what `walk` does, and hold that nobody is warned."""
+def run_quietly(ops: StoreOps[Any], *results: Any) -> tuple[list[tuple[Any, ...]], Any]:
+    """Do what `run_ops` does, and hold that nobody is warned."""
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        return walk(steps, *results)
+        return run_ops(ops, *results)
 
 
-def first_answer(*, turn: int = 1, at: float | None = None, **changes: Any) -> AIMessage:
+def first_answer(*, turn: int = 1, timestamp: float | None = None, **changes: Any) -> AIMessage:
     """Return the answer to the question ONE, with changed metadata."""
-    told = [Turn("user", "一"), Turn("assistant", "答一")]
-    digest = Digest("key", (HOST, None, "app")).of(told, "s", turn)
-    position = Position("s", turn, time.time() if at is None else at, digest)
-    said = metadata("session", position)
-    return AIMessage("答一", response_metadata={"app_id": "app", "session_id": "s"} | said | changes)
+    turns = [Turn("user", "一"), Turn("assistant", "答一")]
+    digest = ConversationDigest("key", (HOST, None, "app")).compute(turns, "s", turn)
+    checkpoint = SessionCheckpoint("s", turn, time.time() if timestamp is None else timestamp, digest)
+    metadata = session_metadata("session", checkpoint)
+    return AIMessage(
+        "答一", response_metadata={"app_id": "app", "session_id": "s"} | metadata | changes
+    )
 
 
-def claimed(*messages: BaseMessage, **options: Any) -> Exchange:
+def make_claimed_tracker(*messages: BaseMessage, **options: Any) -> SessionTracker:
     """Return an exchange that continues the session of a first answer."""
-    exchange = exchange_of(*(messages or (ONE, first_answer(), TWO)), **options)
-    (asked, _) = quietly(exchange.begin(), "token")
-    assert [name for name, *_ in asked] == ["claim"]
-    return exchange
+    tracker = make_tracker(*(messages or (ONE, first_answer(), TWO)), **options)
+    (calls, _) = run_quietly(tracker.start(), "token")
+    assert [method for method, *_ in calls] == ["claim"]
+    return tracker
 
 
-WHOLE = {
+TRANSCRIPT = {
     "messages": [
         {"role": "user", "content": "一"},
         {"role": "assistant", "content": "答一"},
@@ -91,54 +98,54 @@ WHOLE = {
 }
 
 
-# -- begin -----------------------------------------------------------------------------------------
+# -- start -----------------------------------------------------------------------------------------
 
 
-def test_a_first_question_asks_no_store_and_names_no_session() -> None:
-    exchange = exchange_of(SystemMessage("简短。"), ONE)
+def test_a_first_question_calls_no_store_and_names_no_session() -> None:
+    tracker = make_tracker(SystemMessage("简短。"), ONE)
 
-    assert quietly(exchange.begin()) == ([], None)
-    assert exchange.request.body["input"] == {"prompt": "简短。\n\n一"}
-    assert (exchange.history, exchange.admission) == ("session", None)
+    assert run_quietly(tracker.start()) == ([], None)
+    assert tracker.request.body["input"] == {"prompt": "简短。\n\n一"}
+    assert (tracker.history, tracker.guard) == ("session", None)
 
 
-def test_the_next_question_claims_the_session_where_it_stands() -> None:
+def test_the_next_question_claims_the_session_at_its_checkpoint() -> None:
     answer = first_answer()
-    exchange = exchange_of(ONE, answer, TWO)
-    asked, _ = quietly(exchange.begin(), "token")
+    tracker = make_tracker(ONE, answer, TWO)
+    calls, _ = run_quietly(tracker.start(), "token")
 
-    assert asked == [("claim", REFERENCE, 1, answer.response_metadata["session_digest"])]
-    assert exchange.request.body["input"] == {"prompt": "二", "session_id": "s"}
-    assert exchange.history == "session"
-    assert isinstance(exchange.admission, Admission)
+    assert calls == [("claim", SESSION_KEY, 1, answer.response_metadata["session_digest"])]
+    assert tracker.request.body["input"] == {"prompt": "二", "session_id": "s"}
+    assert tracker.history == "session"
+    assert isinstance(tracker.guard, SessionGuard)
 
 
-def test_a_refused_claim_tells_all_and_warns_once() -> None:
-    exchange = exchange_of(ONE, first_answer(), TWO)
+def test_a_refused_claim_sends_all_messages_and_warns_once() -> None:
+    tracker = make_tracker(ONE, first_answer(), TWO)
     with pytest.warns(BailianSessionWarning, match="so all messages are sent") as caught:
-        walk(exchange.begin(), None)
+        run_ops(tracker.start(), None)
 
     assert len(caught) == 1
-    assert exchange.request.body["input"] == WHOLE
-    assert (exchange.history, exchange.admission) == ("replayed", None)
+    assert tracker.request.body["input"] == TRANSCRIPT
+    assert (tracker.history, tracker.guard) == ("replayed", None)
 
 
 @pytest.mark.parametrize(
     ("changes", "reason"),
     [
         ({"turn": 50}, "50 turns"),
-        ({"at": time.time() - 3400}, "expired"),
-        ({"at": time.time() + 3400}, "expired"),
+        ({"timestamp": time.time() - 3400}, "expired"),
+        ({"timestamp": time.time() + 3400}, "expired"),
     ],
 )
-def test_a_session_at_its_end_is_not_claimed(changes: dict[str, Any], reason: str) -> None:
-    exchange = exchange_of(ONE, first_answer(**changes), TWO)
+def test_a_session_at_its_limits_is_not_claimed(changes: dict[str, Any], reason: str) -> None:
+    tracker = make_tracker(ONE, first_answer(**changes), TWO)
     with pytest.warns(BailianSessionWarning, match=reason) as caught:
-        assert walk(exchange.begin()) == ([], None)
+        assert run_ops(tracker.start()) == ([], None)
 
     assert len(caught) == 1
-    assert exchange.request.body["input"] == WHOLE
-    assert exchange.history == "replayed"
+    assert tracker.request.body["input"] == TRANSCRIPT
+    assert tracker.history == "replayed"
 
 
 @pytest.mark.parametrize(
@@ -152,18 +159,18 @@ def test_a_session_at_its_end_is_not_claimed(changes: dict[str, Any], reason: st
         ([ONE, TWO], "messages"),
     ],
 )
-def test_messages_that_no_session_holds_are_told_without_a_warning(
+def test_messages_that_no_session_has_are_sent_without_a_warning(
     messages: Sequence[BaseMessage], history: str
 ) -> None:
-    exchange = exchange_of(*messages)
+    tracker = make_tracker(*messages)
 
-    assert quietly(exchange.begin()) == ([], None)
-    assert len(exchange.request.body["input"]["messages"]) == len(messages)
-    assert (exchange.history, exchange.admission) == (history, None)
+    assert run_quietly(tracker.start()) == ([], None)
+    assert len(tracker.request.body["input"]["messages"]) == len(messages)
+    assert (tracker.history, tracker.guard) == (history, None)
 
 
 @pytest.mark.parametrize(
-    "other",
+    "connection",
     [
         Connection(HOST, "ws", lambda: "key"),
         Connection("https://other.example/api/v1", None, lambda: "key"),
@@ -171,93 +178,96 @@ def test_messages_that_no_session_holds_are_told_without_a_warning(
     ],
     ids=["workspace", "host", "key"],
 )
-def test_another_place_is_another_conversation(other: Connection) -> None:
-    exchange = exchange_of(ONE, first_answer(), TWO, connection=other)
+def test_another_scope_is_another_conversation(connection: Connection) -> None:
+    tracker = make_tracker(ONE, first_answer(), TWO, connection=connection)
 
-    assert quietly(exchange.begin()) == ([], None)
-    assert exchange.request.body["input"] == WHOLE
-
-
-def test_a_session_given_by_hand_is_used_as_it_is() -> None:
-    exchange = exchange_of(ONE, first_answer(), TWO, session_id="mine")
-
-    assert quietly(exchange.begin()) == ([], None)
-    assert exchange.request.body["input"] == {"prompt": "二", "session_id": "mine"}
-    assert (exchange.history, exchange.admission) == ("given", None)
-    assert quietly(exchange.settle(ANSWERED, whole=True)) == ([], {"history": "given"})
-    assert quietly(exchange.close()) == ([], None)
+    assert run_quietly(tracker.start()) == ([], None)
+    assert tracker.request.body["input"] == TRANSCRIPT
 
 
-def test_history_in_messages_asks_no_store() -> None:
-    exchange = exchange_of(ONE, first_answer(), TWO, history="messages")
+def test_an_explicit_session_is_used_as_it_is() -> None:
+    tracker = make_tracker(ONE, first_answer(), TWO, session_id="mine")
 
-    assert quietly(exchange.begin()) == ([], None)
-    assert exchange.request.body["input"] == WHOLE
-    assert quietly(exchange.settle(ANSWERED, whole=True)) == ([], {"history": "messages"})
+    assert run_quietly(tracker.start()) == ([], None)
+    assert tracker.request.body["input"] == {"prompt": "二", "session_id": "mine"}
+    assert (tracker.history, tracker.guard) == ("given", None)
+    assert run_quietly(tracker.commit(ANSWER, complete=True)) == ([], {"history": "given"})
+    assert run_quietly(tracker.release()) == ([], None)
 
 
-# -- settle ----------------------------------------------------------------------------------------
+def test_history_in_messages_calls_no_store() -> None:
+    tracker = make_tracker(ONE, first_answer(), TWO, history="messages")
+
+    assert run_quietly(tracker.start()) == ([], None)
+    assert tracker.request.body["input"] == TRANSCRIPT
+    assert run_quietly(tracker.commit(ANSWER, complete=True)) == ([], {"history": "messages"})
+
+
+# -- commit ----------------------------------------------------------------------------------------
 
 
 def test_a_first_answer_opens_its_session() -> None:
-    exchange = exchange_of(ONE)
-    walk(exchange.begin())
+    tracker = make_tracker(ONE)
+    run_ops(tracker.start())
     before = time.time()
-    asked, said = quietly(exchange.settle(ANSWERED, whole=True), None)
+    calls, metadata = run_quietly(tracker.commit(ANSWER, complete=True), None)
 
-    assert asked == [("open", REFERENCE, said["session_digest"])]
-    assert before <= said.pop("session_at") <= time.time()
-    assert set(said) == {"history", "session_turn", "session_digest"}
-    assert (said["history"], said["session_turn"]) == ("session", 1)
+    assert calls == [("open", SESSION_KEY, metadata["session_digest"])]
+    assert before <= metadata.pop("session_at") <= time.time()
+    assert set(metadata) == {"history", "session_turn", "session_digest"}
+    assert (metadata["history"], metadata["session_turn"]) == ("session", 1)
 
 
-def test_the_next_answer_moves_the_session_on_by_one_turn() -> None:
-    exchange = claimed()
-    asked, said = quietly(exchange.settle(ANSWERED, whole=True), KEPT)
+def test_the_next_answer_advances_the_session_by_one_turn() -> None:
+    tracker = make_claimed_tracker()
+    calls, metadata = run_quietly(tracker.commit(ANSWER, complete=True), CLAIM_COMPLETED)
 
-    assert asked == [("complete", "token", 2, said["session_digest"])]
-    assert said["session_turn"] == 2
-    assert quietly(exchange.close()) == ([], None)
+    assert calls == [("complete", "token", 2, metadata["session_digest"])]
+    assert metadata["session_turn"] == 2
+    assert run_quietly(tracker.release()) == ([], None)
 
 
 def test_an_answer_whose_claim_is_lost_carries_no_digest() -> None:
-    _, said = quietly(claimed().settle(ANSWERED, whole=True), LOST)
+    _, metadata = run_quietly(make_claimed_tracker().commit(ANSWER, complete=True), CLAIM_LOST)
 
-    assert said == {"history": "session"}
+    assert metadata == {"history": "session"}
 
 
-@pytest.mark.parametrize("again", [False, True])
+@pytest.mark.parametrize("continued", [False, True])
 @pytest.mark.parametrize(
-    ("answer", "whole"),
-    [(ANSWERED, False), (Answer(text="答一", finish_reason="stop"), True)],
+    ("answer", "complete"),
+    [(ANSWER, False), (Answer(text="答一", finish_reason="stop"), True)],
     ids=["cut by us", "without a session"],
 )
-def test_an_answer_that_is_not_whole_carries_no_digest_and_ends_no_claim(
-    answer: Answer, *, whole: bool, again: bool
+def test_an_incomplete_answer_carries_no_digest_and_ends_no_claim(
+    answer: Answer, *, complete: bool, continued: bool
 ) -> None:
-    exchange = claimed() if again else exchange_of(ONE)
-    if not again:
-        walk(exchange.begin())
+    tracker = make_claimed_tracker() if continued else make_tracker(ONE)
+    if not continued:
+        run_ops(tracker.start())
 
-    assert quietly(exchange.settle(answer, whole=whole)) == ([], {"history": "session"})
-    assert quietly(exchange.close()) == ([], None)
+    assert run_quietly(tracker.commit(answer, complete=complete)) == ([], {"history": "session"})
+    assert run_quietly(tracker.release()) == ([], None)
 
 
 def test_a_replayed_answer_carries_no_digest() -> None:
-    exchange = exchange_of(HumanMessage("壹"), first_answer(), TWO)
-    walk(exchange.begin())
+    tracker = make_tracker(HumanMessage("壹"), first_answer(), TWO)
+    run_ops(tracker.start())
 
-    assert quietly(exchange.settle(ANSWERED, whole=True)) == ([], {"history": "replayed"})
-
-
-# -- close -----------------------------------------------------------------------------------------
+    assert run_quietly(tracker.commit(ANSWER, complete=True)) == ([], {"history": "replayed"})
 
 
-def test_a_claim_is_given_back_if_the_request_certainly_did_not_run() -> None:
+# -- release ---------------------------------------------------------------------------------------
+
+
+def test_a_claim_is_released_if_the_request_certainly_did_not_run() -> None:
     error = BailianRateLimitError("later")
     error.is_retryable = True
 
-    assert quietly(claimed().close(error), None) == ([("release", "token")], None)
+    assert run_quietly(make_claimed_tracker().release(error), None) == (
+        [("release", "token")],
+        None,
+    )
 
 
 @pytest.mark.parametrize(
@@ -270,141 +280,141 @@ def test_a_claim_is_given_back_if_the_request_certainly_did_not_run() -> None:
         OSError(),
     ],
 )
-def test_any_other_end_gives_nothing_back(error: BaseException | None) -> None:
-    assert quietly(claimed().close(error)) == ([], None)
+def test_any_other_end_releases_nothing(error: BaseException | None) -> None:
+    assert run_quietly(make_claimed_tracker().release(error)) == ([], None)
 
 
-def test_a_claim_is_given_back_once() -> None:
+def test_a_claim_is_released_once() -> None:
     error = BailianRateLimitError("later")
     error.is_retryable = True
-    exchange = claimed()
-    walk(exchange.close(error), None)
+    tracker = make_claimed_tracker()
+    run_ops(tracker.release(error), None)
 
-    assert quietly(exchange.close(error)) == ([], None)
-
-
-# -- fall back -------------------------------------------------------------------------------------
-
-GONE = (BailianSessionError("unknown"), SessionReplacedError())
+    assert run_quietly(tracker.release(error)) == ([], None)
 
 
-@pytest.mark.parametrize("cause", GONE)
-def test_a_session_that_is_gone_is_told_anew_with_one_warning(cause: Exception) -> None:
-    exchange = claimed()
+# -- retry without session -------------------------------------------------------------------------
+
+SESSION_GONE_ERRORS = (BailianSessionError("unknown"), SessionReplacedError())
+
+
+@pytest.mark.parametrize("cause", SESSION_GONE_ERRORS)
+def test_a_session_that_is_gone_is_replayed_with_one_warning(cause: Exception) -> None:
+    tracker = make_claimed_tracker()
     with pytest.warns(BailianSessionWarning, match="does not know it") as caught:
-        exchange.fall_back(cause)
+        tracker.retry_without_session(cause)
 
     assert len(caught) == 1
     assert "has run" not in str(caught[0].message)
-    assert exchange.request.body["input"] == WHOLE
-    assert (exchange.history, exchange.admission) == ("replayed", None)
-    assert quietly(exchange.settle(ANSWERED, whole=True)) == ([], {"history": "replayed"})
-    assert quietly(exchange.close()) == ([], None)
+    assert tracker.request.body["input"] == TRANSCRIPT
+    assert (tracker.history, tracker.guard) == ("replayed", None)
+    assert run_quietly(tracker.commit(ANSWER, complete=True)) == ([], {"history": "replayed"})
+    assert run_quietly(tracker.release()) == ([], None)
 
 
-def test_of_a_plain_post_the_warning_says_that_it_has_run() -> None:
-    exchange = claimed(streaming=False)
+def test_the_warning_about_a_plain_post_mentions_that_it_has_run() -> None:
+    tracker = make_claimed_tracker(streaming=False)
     with pytest.warns(BailianSessionWarning, match="the first request has run"):
-        exchange.fall_back(SessionReplacedError())
+        tracker.retry_without_session(SessionReplacedError())
 
-    assert exchange.request.stream is False
+    assert tracker.request.stream is False
 
 
-@pytest.mark.parametrize("cause", GONE)
-def test_nothing_is_told_anew_once_the_answer_is_shown(cause: Exception) -> None:
-    exchange = claimed()
-    assert exchange.admission is not None
-    exchange.admission.admit([Frame(session_id="s")])
+@pytest.mark.parametrize("cause", SESSION_GONE_ERRORS)
+def test_nothing_is_replayed_once_the_answer_is_shown(cause: Exception) -> None:
+    tracker = make_claimed_tracker()
+    assert tracker.guard is not None
+    tracker.guard.check([Frame(session_id="s")])
 
     with pytest.raises(type(cause)):
-        exchange.fall_back(cause)
+        tracker.retry_without_session(cause)
 
 
-def test_nothing_is_told_anew_twice() -> None:
-    exchange = claimed()
+def test_nothing_is_replayed_twice() -> None:
+    tracker = make_claimed_tracker()
     with pytest.warns(BailianSessionWarning):
-        exchange.fall_back(SessionReplacedError())
+        tracker.retry_without_session(SessionReplacedError())
 
     with pytest.raises(BailianSessionError):
-        exchange.fall_back(BailianSessionError("unknown"))
+        tracker.retry_without_session(BailianSessionError("unknown"))
 
 
-def test_a_replay_that_is_refused_gives_no_claim_back() -> None:
-    exchange = claimed()
+def test_a_rejected_replay_releases_no_claim() -> None:
+    tracker = make_claimed_tracker()
     with pytest.warns(BailianSessionWarning):
-        exchange.fall_back(SessionReplacedError())
+        tracker.retry_without_session(SessionReplacedError())
     error = BailianRateLimitError("later")
     error.is_retryable = True
 
-    assert quietly(exchange.close(error)) == ([], None)
+    assert run_quietly(tracker.release(error)) == ([], None)
 
 
 # -- threads ---------------------------------------------------------------------------------------
 
-THREAD = f"{HOST}\n\napp\nthread t"
+THREAD_KEY = f"{HOST}\n\napp\nthread t"
 
 
-def in_thread(*messages: BaseMessage, **options: Any) -> Exchange:
+def make_thread_tracker(*messages: BaseMessage, **options: Any) -> SessionTracker:
     """Return the exchange of a call in a thread."""
-    return exchange_of(*messages, **{"history": "thread", "session_key": "t"} | options)
+    return make_tracker(*messages, **{"history": "thread", "session_key": "t"} | options)
 
 
-def test_the_first_call_of_a_thread_notes_its_session() -> None:
-    exchange = in_thread(ONE)
-    asked, _ = quietly(exchange.begin(), None, "token", None)
+def test_the_first_call_of_a_thread_stores_its_session() -> None:
+    tracker = make_thread_tracker(ONE)
+    calls, _ = run_quietly(tracker.start(), None, "token", None)
 
-    assert asked == [
-        ("open", THREAD, "thread"),
-        ("claim", THREAD, 1, "thread"),
-        ("get", THREAD),
+    assert calls == [
+        ("open", THREAD_KEY, "thread"),
+        ("claim", THREAD_KEY, 1, "thread"),
+        ("get", THREAD_KEY),
     ]
-    assert exchange.request.body["input"] == {"prompt": "一"}
-    assert exchange.admission is None
-    settled = quietly(exchange.settle(ANSWERED, whole=True), None)
-    assert settled == ([("put", THREAD, "s")], {"history": "thread"})
-    assert quietly(exchange.close(), None) == ([("release", "token")], None)
+    assert tracker.request.body["input"] == {"prompt": "一"}
+    assert tracker.guard is None
+    committed = run_quietly(tracker.commit(ANSWER, complete=True), None)
+    assert committed == ([("put", THREAD_KEY, "s")], {"history": "thread"})
+    assert run_quietly(tracker.release(), None) == ([("release", "token")], None)
 
 
-def test_the_next_call_of_a_thread_continues_it_whatever_the_messages_say() -> None:
-    exchange = in_thread(ONE, AIMessage("任意"), TWO)
-    quietly(exchange.begin(), None, "token", "s")
+def test_the_next_call_of_a_thread_continues_it_whatever_the_messages() -> None:
+    tracker = make_thread_tracker(ONE, AIMessage("任意"), TWO)
+    run_quietly(tracker.start(), None, "token", "s")
 
-    assert exchange.request.body["input"] == {"prompt": "二", "session_id": "s"}
-    assert isinstance(exchange.admission, Admission)
+    assert tracker.request.body["input"] == {"prompt": "二", "session_id": "s"}
+    assert isinstance(tracker.guard, SessionGuard)
 
 
-def test_a_second_call_at_once_has_a_session_of_its_own_that_is_not_noted() -> None:
-    exchange = in_thread(TWO)
+def test_a_concurrent_call_has_its_own_session_which_is_not_stored() -> None:
+    tracker = make_thread_tracker(TWO)
     with pytest.warns(BailianSessionWarning, match="stands alone"):
-        asked, _ = walk(exchange.begin(), None, None)
+        calls, _ = run_ops(tracker.start(), None, None)
 
-    assert [name for name, *_ in asked] == ["open", "claim"]
-    assert exchange.request.body["input"] == {"prompt": "二"}
-    told = {"history": "thread", "session_restarted": True}
-    assert quietly(exchange.settle(ANSWERED, whole=True)) == ([], told)
-    assert quietly(exchange.close()) == ([], None)
+    assert [method for method, *_ in calls] == ["open", "claim"]
+    assert tracker.request.body["input"] == {"prompt": "二"}
+    metadata = {"history": "thread", "session_restarted": True}
+    assert run_quietly(tracker.commit(ANSWER, complete=True)) == ([], metadata)
+    assert run_quietly(tracker.release()) == ([], None)
 
 
-@pytest.mark.parametrize("cause", GONE)
-def test_a_thread_whose_session_is_gone_begins_anew_and_says_so(cause: Exception) -> None:
-    exchange = in_thread(SystemMessage("简短。"), TWO)
-    quietly(exchange.begin(), None, "token", "s")
+@pytest.mark.parametrize("cause", SESSION_GONE_ERRORS)
+def test_a_thread_whose_session_is_gone_starts_a_new_one_with_a_warning(cause: Exception) -> None:
+    tracker = make_thread_tracker(SystemMessage("简短。"), TWO)
+    run_quietly(tracker.start(), None, "token", "s")
     with pytest.warns(BailianSessionWarning, match="a new one begins") as caught:
-        exchange.fall_back(cause)
+        tracker.retry_without_session(cause)
 
     assert len(caught) == 1
-    assert exchange.request.body["input"] == {"prompt": "简短。\n\n二"}
-    asked, said = quietly(exchange.settle(ANSWERED, whole=True), None)
-    assert asked == [("put", THREAD, "s")]
-    assert said == {"history": "thread", "session_restarted": True}
+    assert tracker.request.body["input"] == {"prompt": "简短。\n\n二"}
+    calls, metadata = run_quietly(tracker.commit(ANSWER, complete=True), None)
+    assert calls == [("put", THREAD_KEY, "s")]
+    assert metadata == {"history": "thread", "session_restarted": True}
 
 
 @pytest.mark.parametrize("error", [None, BailianStreamError("cut"), GeneratorExit()])
-def test_a_thread_is_free_after_any_end(error: BaseException | None) -> None:
-    exchange = in_thread(TWO)
-    quietly(exchange.begin(), None, "token", "s")
+def test_a_thread_is_released_after_any_end(error: BaseException | None) -> None:
+    tracker = make_thread_tracker(TWO)
+    run_quietly(tracker.start(), None, "token", "s")
 
-    assert quietly(exchange.close(error), None) == ([("release", "token")], None)
+    assert run_quietly(tracker.release(error), None) == ([("release", "token")], None)
 
 
 @pytest.mark.parametrize(
@@ -416,35 +426,35 @@ def test_a_thread_is_free_after_any_end(error: BaseException | None) -> None:
         ([ONE, AIMessage("答")], {}, "exactly one new human message"),
     ],
 )
-def test_a_thread_without_a_name_or_a_question_is_refused_before_it_is_claimed(
+def test_a_thread_without_a_name_or_a_question_is_rejected_before_it_is_claimed(
     messages: list[BaseMessage], options: dict[str, Any], text: str
 ) -> None:
-    exchange = in_thread(*messages, **options)
+    tracker = make_thread_tracker(*messages, **options)
 
     with pytest.raises(ValueError, match=text):
-        walk(exchange.begin())
+        run_ops(tracker.start())
 
 
-# -- perform ---------------------------------------------------------------------------------------
+# -- run_store_ops ---------------------------------------------------------------------------------
 
 
-async def test_steps_are_the_same_in_threads_and_on_event_loops() -> None:
+async def test_store_ops_do_the_same_in_threads_and_on_event_loops() -> None:
     answer = first_answer()
     digest = answer.response_metadata["session_digest"]
     stores = InMemorySessionStore(), InMemorySessionStore()
     turns = []
     for store in stores:
-        store.open(REFERENCE, digest)
+        store.open(SESSION_KEY, digest)
     for store, on_loop in zip(stores, (False, True), strict=True):
-        exchange = exchange_of(ONE, answer, TWO)
+        tracker = make_tracker(ONE, answer, TWO)
         if on_loop:
-            await aperform(store, exchange.begin())
-            said = await aperform(store, exchange.settle(ANSWERED, whole=True))
+            await arun_store_ops(store, tracker.start())
+            metadata = await arun_store_ops(store, tracker.commit(ANSWER, complete=True))
         else:
-            perform(store, exchange.begin())
-            said = perform(store, exchange.settle(ANSWERED, whole=True))
-        turns.append((said["session_turn"], said["session_digest"]))
-        assert store.claim(REFERENCE, 1, digest) is None
-        assert store.claim(REFERENCE, *turns[-1])
+            run_store_ops(store, tracker.start())
+            metadata = run_store_ops(store, tracker.commit(ANSWER, complete=True))
+        turns.append((metadata["session_turn"], metadata["session_digest"]))
+        assert store.claim(SESSION_KEY, 1, digest) is None
+        assert store.claim(SESSION_KEY, *turns[-1])
 
     assert turns[0] == turns[1]

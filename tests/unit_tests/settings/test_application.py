@@ -1,15 +1,12 @@
 """The fields that users set: what is checked before anything is sent."""
 
-import math
 from typing import Any
 
-import httpx
 import pytest
-from pydantic import SecretStr, ValidationError
+from pydantic import ValidationError
 
 from langchain_bailian_app import BailianAppChatModel, BizParams, RagOptions
-from langchain_bailian_app._settings.application import ApplicationFields, hide_secrets
-from langchain_bailian_app._settings.connection import ConnectionFields
+from langchain_bailian_app._settings.application import ApplicationFields, wrap_secrets
 
 
 @pytest.fixture(autouse=True)
@@ -37,7 +34,7 @@ def test_the_application_may_come_from_the_environment(monkeypatch: pytest.Monke
     assert BailianAppChatModel().app_id == "from-environment"
 
 
-def test_the_application_of_the_environment_is_checked_too(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_application_from_the_environment_is_checked_too(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("BAILIAN_APP_ID", "../x")
 
     with pytest.raises(ValidationError, match="is no id of the service"):
@@ -49,95 +46,13 @@ def test_without_an_application_the_error_names_the_variable() -> None:
         BailianAppChatModel()
 
 
-def test_the_key_may_come_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("DASHSCOPE_API_KEY", "sk-planted")
-
-    assert SecretStr("sk-planted") == ConnectionFields().api_key
-
-
-def test_without_a_key_there_is_none() -> None:
-    assert ConnectionFields().api_key is None
-
-
-def test_a_key_is_shown_nowhere() -> None:
-    fields = ConnectionFields(api_key="sk-planted")
-
-    for text in (repr(fields), str(fields), repr(fields.model_dump()), fields.model_dump_json()):
-        assert "sk-planted" not in text
-
-
-def test_a_key_may_be_a_function() -> None:
-    def key() -> str:
-        return "sk-planted"
-
-    assert key is ConnectionFields(api_key=key).api_key
-
-
-def test_timeouts_and_retries_have_the_defaults_that_are_promised() -> None:
-    fields = ConnectionFields()
-
-    assert (
-        fields.timeout,
-        fields.connect_timeout,
-        fields.total_timeout,
-        fields.max_retries,
-        fields.gateway,
-    ) == (300.0, 5.0, None, 2, "shared")
-
-
-@pytest.mark.parametrize(
-    "values",
-    [
-        {"timeout": 0},
-        {"timeout": -1},
-        {"timeout": math.inf},
-        {"timeout": math.nan},
-        {"connect_timeout": 2_000_001},
-        {"connect_timeout": 0},
-        {"total_timeout": 0},
-        {"max_retries": -1},
-        {"workspace": "a/b"},
-        {"workspace": "a.b"},
-        {"workspace": "ws\n"},
-        {"workspace": ""},
-        {"region": "mars"},
-        {"gateway": "other"},
-        {"base_url": "https://example.com"},
-        {"base_url": "http://example.com/api/v1"},
-        {"http_client": httpx.Client(follow_redirects=True)},
-        {"http_async_client": httpx.AsyncClient(follow_redirects=True)},
-    ],
-)
-def test_a_wrong_connection_is_refused_before_anything_is_sent(values: dict[str, Any]) -> None:
-    with pytest.raises(ValidationError, match=next(iter(values))):
-        ConnectionFields(**values)
-
-
-@pytest.mark.parametrize(
-    "values",
-    [
-        {"base_url": "https://example.com/api/v1"},
-        {"base_url": "http://127.0.0.1:8000/api/v1"},
-        {"base_url": "http://example.com/api/v1", "allow_insecure_http": True},
-        {"http_client": httpx.Client()},
-        {"total_timeout": 0.5},
-        {"max_retries": 0},
-        {"workspace": "llm-x_1"},
-    ],
-)
-def test_a_right_connection_is_taken(values: dict[str, Any]) -> None:
-    fields = ConnectionFields(**values)
-
-    assert values == {name: getattr(fields, name) for name in values}
-
-
-def test_the_defaults_ask_for_nothing() -> None:
+def test_the_defaults_set_no_option() -> None:
     fields = ApplicationFields()
-    rest = {"history": "messages", "citation_markers": "strip", "accept_missing_stop": False} | {
+    expected = {"history": "messages", "citation_markers": "strip", "accept_missing_stop": False} | {
         "legacy_history": False
     }
 
-    assert rest == fields.model_dump(exclude_none=True)
+    assert expected == fields.model_dump(exclude_none=True)
 
 
 @pytest.mark.parametrize("name", ["stop", "mcp_servers", "image_list", "file_list", "doc_tag_codes"])
@@ -159,7 +74,7 @@ def test_a_bare_string_is_a_list_of_one(name: str) -> None:
         {"biz_params": "杭州"},
     ],
 )
-def test_a_wrong_option_is_refused_before_anything_is_sent(values: dict[str, Any]) -> None:
+def test_an_invalid_option_is_rejected_before_anything_is_sent(values: dict[str, Any]) -> None:
     with pytest.raises(ValidationError, match=next(iter(values))):
         ApplicationFields(**values)
 
@@ -174,22 +89,22 @@ def test_dicts_become_options() -> None:
 # -- keywords of a call ------------------------------------------------------------------------------
 
 
-def test_keywords_of_a_call_are_laid_over_the_fields() -> None:
+def test_keywords_of_a_call_override_the_fields() -> None:
     fields = ApplicationFields(memory_id="m", temperature=0.5, stop="。")
 
-    assert fields.overlaid({"temperature": 0, "seed": 1, "stop": None}) == ApplicationFields(
+    assert fields.with_overrides({"temperature": 0, "seed": 1, "stop": None}) == ApplicationFields(
         memory_id="m", temperature=0, seed=1, stop="。"
     )
     assert fields == ApplicationFields(memory_id="m", temperature=0.5, stop="。")
     with pytest.raises(ValidationError, match="max_tokens"):
-        fields.overlaid({"max_tokens": 0})
+        fields.with_overrides({"max_tokens": 0})
 
 
 @pytest.mark.parametrize("name", ["stream", "stream_usage", "ls_structured_output_format", "model"])
-def test_what_langchain_adds_for_itself_is_let_pass(name: str) -> None:
+def test_keywords_that_langchain_adds_are_ignored(name: str) -> None:
     fields = ApplicationFields(memory_id="m")
 
-    assert fields.overlaid({name: "x", "unknown": None}) is fields
+    assert fields.with_overrides({name: "x", "unknown": None}) is fields
 
 
 @pytest.mark.parametrize(
@@ -213,41 +128,41 @@ def test_what_langchain_adds_for_itself_is_let_pass(name: str) -> None:
         ({"response_format": {}}, NotImplementedError, "^the service .*: use `with_structured_output`"),
     ],
 )
-def test_a_keyword_that_a_call_does_not_take_is_refused_with_advice(
+def test_an_unsupported_keyword_is_rejected_with_a_hint(
     keywords: dict[str, Any], error: type[Exception], text: str
 ) -> None:
     with pytest.raises(error, match=text):
-        ApplicationFields().overlaid(keywords)
+        ApplicationFields().with_overrides(keywords)
 
 
-def test_where_tools_are_told_in_words_their_keywords_are_no_fields() -> None:
+def test_with_prompted_tool_calling_the_keywords_of_tools_are_ignored() -> None:
     tools: dict[str, Any] = {"tools": [{}], "tool_choice": "any", "strict": True}
     fields = ApplicationFields(tool_calling="prompt")
 
-    assert fields.overlaid(tools) is fields
-    assert ApplicationFields().overlaid(tools | {"tool_calling": "prompt"}) == fields
+    assert fields.with_overrides(tools) is fields
+    assert ApplicationFields().with_overrides(tools | {"tool_calling": "prompt"}) == fields
     with pytest.raises(TypeError, match="no argument `toolz`"):
-        fields.overlaid({"toolz": []})
+        fields.with_overrides({"toolz": []})
 
 
-def test_keywords_that_are_kept_show_no_secret() -> None:
+def test_wrapped_keywords_show_no_secret() -> None:
     url = "https://example.com/a.png?Signature=planted"
-    given: dict[str, Any] = {
+    keywords: dict[str, Any] = {
         "biz_params": {"city": "杭州", "user_defined_tokens": {"tool": "planted"}},
         "image_list": [url, url],
         "file_list": url,
         "memory_id": "m",
     }
-    kept = hide_secrets(given)
+    wrapped = wrap_secrets(keywords)
 
-    assert "planted" not in repr(kept)
-    assert ApplicationFields(**kept) == ApplicationFields(**given)
-    assert kept["biz_params"].to_wire()["user_defined_tokens"] == {"tool": {"user_token": "planted"}}
-    assert (kept["image_list"], kept["file_list"]) == ([url, url], [url])
-    assert given["file_list"] == url
+    assert "planted" not in repr(wrapped)
+    assert ApplicationFields(**wrapped) == ApplicationFields(**keywords)
+    assert wrapped["biz_params"].to_wire()["user_defined_tokens"] == {"tool": {"user_token": "planted"}}
+    assert (wrapped["image_list"], wrapped["file_list"]) == ([url, url], [url])
+    assert keywords["file_list"] == url
 
 
-def test_keywords_without_secrets_are_kept_as_they_are() -> None:
-    given = {"memory_id": "m", "image_list": None, "biz_params": BizParams(city="杭州")}
+def test_keywords_without_secrets_are_unchanged() -> None:
+    keywords = {"memory_id": "m", "image_list": None, "biz_params": BizParams(city="杭州")}
 
-    assert hide_secrets(given) == given
+    assert wrap_secrets(keywords) == keywords

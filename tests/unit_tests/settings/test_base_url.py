@@ -7,7 +7,7 @@ import pytest
 from langchain_bailian_app._settings.base_url import (
     check_base_url,
     default_base_url,
-    host_of,
+    extract_host,
     is_loopback,
 )
 
@@ -27,16 +27,16 @@ from langchain_bailian_app._settings.base_url import (
         "http://[::1]:80/api/v1",
     ],
 )
-def test_a_base_url_is_taken_without_its_last_slash(base_url: str) -> None:
+def test_a_base_url_loses_its_trailing_slash(base_url: str) -> None:
     assert base_url == check_base_url(base_url, allow_insecure_http=False)
     assert base_url == check_base_url(base_url + "/", allow_insecure_http=False)
 
 
-OF_MODELS = "is the OpenAI-compatible route for models, which serves no applications"
+OPENAI_ROUTE_PROBLEM = "is the OpenAI-compatible route for models, which serves no applications"
 
 
 @pytest.mark.parametrize(
-    ("base_url", "problem", "should_be"),
+    ("base_url", "problem", "example"),
     [
         ("https://example.com", "does not end in /api/v1", "https://example.com/api/v1"),
         ("https://example.com/", "does not end in /api/v1", "https://example.com/api/v1"),
@@ -46,31 +46,29 @@ OF_MODELS = "is the OpenAI-compatible route for models, which serves no applicat
         ("https://example.com/api/v1?key=1", "does not end in /api/v1", "https://example.com/api/v1"),
         ("https://example.com/api/v1#a", "does not end in /api/v1", "https://example.com/api/v1"),
         ("http://localhost:8000", "does not end in /api/v1", "http://localhost:8000/api/v1"),
-        ("https://example.com/compatible-mode/v1", OF_MODELS, "https://example.com/api/v1"),
-        ("https://example.com/compatible-mode/v1/", OF_MODELS, "https://example.com/api/v1"),
+        ("https://example.com/compatible-mode/v1", OPENAI_ROUTE_PROBLEM, "https://example.com/api/v1"),
+        ("https://example.com/compatible-mode/v1/", OPENAI_ROUTE_PROBLEM, "https://example.com/api/v1"),
         ("ftp://example.com/api/v1", "is no http(s) URL", "https://example.com/api/v1"),
         ("example.com/api/v1", "is no http(s) URL", "https://host/api/v1"),
         ("https:///api/v1", "is no http(s) URL", "https://host/api/v1"),
         ("", "is no http(s) URL", "https://host/api/v1"),
     ],
 )
-def test_any_other_url_is_an_error_that_says_what_it_should_be(
-    base_url: str, problem: str, should_be: str
-) -> None:
+def test_any_other_url_is_an_error_with_an_example(base_url: str, problem: str, example: str) -> None:
     with pytest.raises(ValueError, match="base_url") as caught:
         check_base_url(base_url, allow_insecure_http=True)
 
-    assert str(caught.value) == f"`base_url` {base_url!r} {problem}: it should look like {should_be!r}"
+    assert str(caught.value) == f"`base_url` {base_url!r} {problem}: it should look like {example!r}"
 
 
 @pytest.mark.parametrize("host", ["a..example", ".example", f"{'a' * 64}.example"])
-def test_a_host_can_be_looked_up(host: str) -> None:
+def test_an_invalid_host_is_rejected(host: str) -> None:
     with pytest.raises(ValueError, match=re.escape(f"'https://{host}/api/v1' has no valid host")):
         check_base_url(f"https://{host}/api/v1", allow_insecure_http=True)
 
 
 @pytest.mark.parametrize("port", ["port", "65536", "-1"])
-def test_a_port_is_a_number(port: str) -> None:
+def test_an_invalid_port_is_rejected(port: str) -> None:
     url = f"https://example.com:{port}/api/v1"
 
     with pytest.raises(ValueError, match=f"`base_url` '{url}' has no valid port: "):
@@ -140,10 +138,10 @@ def test_the_gateway_of_a_workspace_needs_a_workspace() -> None:
         ("http://[fe80::1]/api/v1", False),
     ],
 )
-def test_this_machine_is_known_by_its_names(*, base_url: str, expected: bool) -> None:
+def test_loopback_hosts_are_recognized(*, base_url: str, expected: bool) -> None:
     assert expected is is_loopback(base_url)
 
 
-def test_the_host_is_named_without_port_and_path() -> None:
-    assert host_of("https://example.com:8443/api/v1") == "example.com"
-    assert host_of("nonsense") == "nonsense"
+def test_the_host_is_extracted_without_port_and_path() -> None:
+    assert extract_host("https://example.com:8443/api/v1") == "example.com"
+    assert extract_host("nonsense") == "nonsense"

@@ -21,7 +21,7 @@ def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv(name, raising=False)
 
 
-def fields(**values: Any) -> OpenApiFields:
+def make_fields(**values: Any) -> OpenApiFields:
     return OpenApiFields(**{"workspace_id": "ws"} | values)
 
 
@@ -39,7 +39,7 @@ def fields(**values: Any) -> OpenApiFields:
 def test_an_endpoint_is_a_host_and_https_unless_it_says_otherwise(
     endpoint: str | None, expected: str | None
 ) -> None:
-    assert fields(endpoint=endpoint).endpoint == expected
+    assert make_fields(endpoint=endpoint).endpoint == expected
 
 
 @pytest.mark.parametrize(
@@ -57,21 +57,22 @@ def test_an_endpoint_is_a_host_and_https_unless_it_says_otherwise(
         ("http://bailian.example:80", "unencrypted"),
     ],
 )
-def test_any_other_endpoint_is_an_error_that_shows_it_but_no_password(
-    endpoint: str, problem: str
-) -> None:
+def test_any_other_endpoint_is_an_error_without_the_password(endpoint: str, problem: str) -> None:
     with pytest.raises(ValidationError, match=problem) as caught:
-        fields(endpoint=endpoint)
+        make_fields(endpoint=endpoint)
     assert "pass@" not in str(caught.value)
 
 
 def test_workspace_and_endpoint_may_come_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DASHSCOPE_WORKSPACE_ID", "old-name")
     monkeypatch.setenv("BAILIAN_OPENAPI_ENDPOINT", "bailian.example")
-    found = OpenApiFields()
+    from_environment = OpenApiFields()
     monkeypatch.setenv("DASHSCOPE_WORKSPACE", "new-name")
 
-    assert (found.workspace_id, found.endpoint) == ("old-name", "https://bailian.example")
+    assert (from_environment.workspace_id, from_environment.endpoint) == (
+        "old-name",
+        "https://bailian.example",
+    )
     assert OpenApiFields().workspace_id == "new-name"
 
 
@@ -79,41 +80,46 @@ def test_an_endpoint_of_the_environment_is_checked_too(monkeypatch: pytest.Monke
     monkeypatch.setenv("BAILIAN_OPENAPI_ENDPOINT", "http://bailian.example")
 
     with pytest.raises(ValidationError, match="unencrypted"):
-        fields()
+        make_fields()
 
 
-@pytest.mark.parametrize("given", [{}, {"workspace_id": ""}, {"workspace_id": None}])
-def test_without_a_workspace_the_error_says_how_to_give_one(given: dict[str, Any]) -> None:
+@pytest.mark.parametrize("values", [{}, {"workspace_id": ""}, {"workspace_id": None}])
+def test_without_a_workspace_the_error_explains_how_to_set_one(values: dict[str, Any]) -> None:
     with pytest.raises(
         ValidationError, match=r"give `workspace_id` or set the variable DASHSCOPE_WORKSPACE.*业务空间"
     ):
-        OpenApiFields(**given)
+        OpenApiFields(**values)
 
 
 @pytest.mark.parametrize("workspace_id", ["a/b", "ws\n", "x" * 129])
-def test_a_workspace_leads_to_no_other_path(workspace_id: str) -> None:
+def test_an_invalid_workspace_id_is_rejected(workspace_id: str) -> None:
     with pytest.raises(ValidationError, match="is no id of the service"):
-        fields(workspace_id=workspace_id)
+        make_fields(workspace_id=workspace_id)
 
 
-@pytest.mark.parametrize("half", ["access_key_id", "access_key_secret"])
-def test_half_an_access_key_is_an_error(half: str) -> None:
+@pytest.mark.parametrize("field", ["access_key_id", "access_key_secret"])
+def test_half_an_access_key_is_an_error(field: str) -> None:
     with pytest.raises(ValidationError, match="belong together: give both or none"):
-        fields(**{half: "planted"})
+        make_fields(**{field: "planted"})
 
 
 def test_secrets_are_in_no_dump_no_repr_and_no_error() -> None:
     secrets = {"access_key_secret": "planted-secret", "security_token": "planted-token"}
-    whole = fields(access_key_id="id", client="planted-client", **secrets)
+    original = make_fields(access_key_id="id", client="planted-client", **secrets)
     with pytest.raises(ValidationError) as caught:
-        fields(**secrets)
+        make_fields(**secrets)
 
-    shown = (repr(whole), str(whole.model_dump()), whole.model_dump_json(), str(caught.value))
-    assert "planted" not in "".join(shown)
+    representations = (
+        repr(original),
+        str(original.model_dump()),
+        original.model_dump_json(),
+        str(caught.value),
+    )
+    assert "planted" not in "".join(representations)
 
 
 def test_a_pickle_has_the_settings_but_no_access_key_and_no_connection() -> None:
-    whole = BailianMemory(
+    original = BailianMemory(
         workspace_id="ws",
         read_timeout=7,
         access_key_id="planted-id",
@@ -121,15 +127,15 @@ def test_a_pickle_has_the_settings_but_no_access_key_and_no_connection() -> None
         security_token="planted-token",
         client="planted-client",
     )
-    data = pickle.dumps(whole)
-    other = pickle.loads(data)  # noqa: S301
+    data = pickle.dumps(original)
+    unpickled = pickle.loads(data)  # noqa: S301
 
     assert b"planted" not in data
-    assert dict(other) == dict(BailianMemory(workspace_id="ws", read_timeout=7))
-    assert other.model_fields_set == whole.model_fields_set
+    assert dict(unpickled) == dict(BailianMemory(workspace_id="ws", read_timeout=7))
+    assert unpickled.model_fields_set == original.model_fields_set
 
 
 def test_a_copy_in_this_process_can_still_sign_its_requests() -> None:
     secrets = {"access_key_id": "id", "access_key_secret": "planted"}
 
-    assert dict(copy.deepcopy(fields(**secrets))) == dict(fields(**secrets))
+    assert dict(copy.deepcopy(make_fields(**secrets))) == dict(make_fields(**secrets))

@@ -6,82 +6,81 @@ import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 
-from langchain_bailian_app._transport.fair_semaphore import Turns
+from langchain_bailian_app._transport.fair_semaphore import FairSemaphore
 
 
-def wait_for_waiting(turns: Turns, number: int) -> None:
-    while len(turns._waiting) < number:
+def wait_for_waiters(semaphore: FairSemaphore, number: int) -> None:
+    while len(semaphore._waiters) < number:
         time.sleep(0.001)
 
 
-def test_there_are_so_many_places_and_no_more() -> None:
-    turns = Turns(2)
+def test_no_more_than_the_limit_can_be_acquired() -> None:
+    semaphore = FairSemaphore(2)
 
-    assert turns.acquire(0)
-    assert turns.acquire(0)
-    assert not turns.acquire(0.01)
-    turns.release()
-    assert turns.acquire(0)
+    assert semaphore.acquire(0)
+    assert semaphore.acquire(0)
+    assert not semaphore.acquire(0.01)
+    semaphore.release()
+    assert semaphore.acquire(0)
 
 
-def test_who_waits_longest_comes_next() -> None:
-    came: list[int] = []
-    turns = Turns(1)
-    turns.acquire(0)
+def test_the_longest_waiter_is_served_next() -> None:
+    order: list[int] = []
+    semaphore = FairSemaphore(1)
+    semaphore.acquire(0)
 
     def take(number: int) -> None:
-        assert turns.acquire(10)
-        came.append(number)
-        turns.release()
+        assert semaphore.acquire(10)
+        order.append(number)
+        semaphore.release()
 
     with ThreadPoolExecutor(5) as threads:
         for number in range(5):
             threads.submit(take, number)
-            wait_for_waiting(turns, number + 1)
-        turns.release()
-        assert not turns.acquire(0) or len(came) == 5  # nobody gets in before them
+            wait_for_waiters(semaphore, number + 1)
+        semaphore.release()
+        assert not semaphore.acquire(0) or len(order) == 5  # nobody gets in before them
 
-    assert came == [0, 1, 2, 3, 4]
+    assert order == [0, 1, 2, 3, 4]
 
 
-def test_who_gave_up_gets_no_place() -> None:
-    turns = Turns(1)
-    turns.acquire(0)
+def test_a_waiter_that_timed_out_takes_no_slot() -> None:
+    semaphore = FairSemaphore(1)
+    semaphore.acquire(0)
     with ThreadPoolExecutor(1) as threads:
-        assert not threads.submit(turns.acquire, 0.01).result()
-    turns.release()
+        assert not threads.submit(semaphore.acquire, 0.01).result()
+    semaphore.release()
 
-    assert turns.acquire(0)
+    assert semaphore.acquire(0)
 
 
-def test_a_place_that_comes_at_the_last_moment_goes_on() -> None:
-    turns = Turns(1)
-    turns.acquire(0)
+def test_a_slot_granted_during_a_timeout_is_passed_on() -> None:
+    semaphore = FairSemaphore(1)
+    semaphore.acquire(0)
     with ThreadPoolExecutor(1) as threads:
-        waits = threads.submit(turns.acquire, 0.05)
-        wait_for_waiting(turns, 1)
-        turn = (
-            turns._waiting.popleft()
-        )  # the place is given, but before the thread wakes its time is up
-        assert not waits.result()
-    turns._give_up(turn)
+        pending = threads.submit(semaphore.acquire, 0.05)
+        wait_for_waiters(semaphore, 1)
+        # The slot is granted, but before the thread wakes its time is up.
+        waiter = semaphore._waiters.popleft()
+        assert not pending.result()
+    semaphore._cancel_wait(waiter)
 
-    assert turns.acquire(0)
+    assert semaphore.acquire(0)
 
 
-def test_a_place_comes_back_also_in_the_thread_that_asks_for_one() -> None:
+def test_a_slot_can_be_released_in_the_thread_that_acquires_one() -> None:
     """The garbage collector closes a dropped stream wherever its thread is."""
-    came: list[bool] = []
-    turns = Turns(1)
-    turns.acquire(0)
+    results: list[bool] = []
+    semaphore = FairSemaphore(1)
+    semaphore.acquire(0)
 
-    def ask() -> None:
-        with turns._lock:
-            turns.release()
-        came.append(turns.acquire(0))
+    def release_and_acquire() -> None:
+        with semaphore._lock:
+            semaphore.release()
+        results.append(semaphore.acquire(0))
 
-    thread = threading.Thread(target=ask, daemon=True)
+    thread = threading.Thread(target=release_and_acquire, daemon=True)
     thread.start()
     thread.join(5)
 
-    assert came == [True]
+    assert results == [True]

@@ -19,37 +19,36 @@ if TYPE_CHECKING:
 F = TypeVar("F", bound="Callable[..., Any]")
 
 # User tokens, and URLs of private files.
-_SECRET = ("biz_params", "image_list", "file_list")
+_SECRET_KWARGS = ("biz_params", "image_list", "file_list")
 
 dispatcher = get_dispatcher(__name__)
 
 
-class Hidden(BaseModel):
+class Redacted(BaseModel):
     """A keyword of which no trace shows the value."""
 
     _value: Any = PrivateAttr()
 
     @classmethod
-    def around(cls, value: Any) -> Hidden:
+    def wrap(cls, value: Any) -> Redacted:
         """Hide a value."""
-        hidden = cls()
-        hidden._value = value
-        return hidden
+        redacted = cls()
+        redacted._value = value
+        return redacted
 
-    def revealed(self) -> Any:
+    def unwrap(self) -> Any:
         """Return the value."""
         return self._value
 
 
-def revealed(keywords: dict[str, Any]) -> dict[str, Any]:
+def unwrap_kwargs(kwargs: dict[str, Any]) -> dict[str, Any]:
     """Return the keywords of a call as they were given."""
     return {
-        name: value.revealed() if isinstance(value, Hidden) else value
-        for name, value in keywords.items()
+        name: value.unwrap() if isinstance(value, Redacted) else value for name, value in kwargs.items()
     }
 
 
-def traced(*callbacks: Callable[[], Any]) -> Callable[[F], F]:
+def trace_without_secrets(*callbacks: Callable[[], Any]) -> Callable[[F], F]:
     """Return a decorator for methods that listeners see, but not the secrets among their keywords.
 
     Keywords of a call are those that the method takes as `kwargs` or `llm_kwargs`.
@@ -60,20 +59,20 @@ def traced(*callbacks: Callable[[], Any]) -> Callable[[F], F]:
 
     def decorate(method: F) -> F:
         signature = inspect.signature(method)
-        seen: Any = method
+        instrumented: Any = method
         for callback in callbacks:
-            seen = callback()(seen)
-        seen = dispatcher.span(seen)
+            instrumented = callback()(instrumented)
+        instrumented = dispatcher.span(instrumented)
 
-        def call(self: Any, *args: Any, **keywords: Any) -> Any:
-            bound = signature.bind(self, *args, **keywords)
+        def call(self: Any, *args: Any, **kwargs: Any) -> Any:
+            bound = signature.bind(self, *args, **kwargs)
             for name in ("kwargs", "llm_kwargs"):
-                if given := bound.arguments.get(name):
-                    bound.arguments[name] = _hidden(given)
-            return seen.__get__(self)(*bound.args[1:], **bound.kwargs)
+                if call_kwargs := bound.arguments.get(name):
+                    bound.arguments[name] = _redact_kwargs(call_kwargs)
+            return instrumented.__get__(self)(*bound.args[1:], **bound.kwargs)
 
-        async def acall(self: Any, *args: Any, **keywords: Any) -> Any:
-            return await call(self, *args, **keywords)
+        async def acall(self: Any, *args: Any, **kwargs: Any) -> Any:
+            return await call(self, *args, **kwargs)
 
         wrapper: Any = acall if inspect.iscoroutinefunction(method) else call
         functools.update_wrapper(wrapper, method)
@@ -84,8 +83,10 @@ def traced(*callbacks: Callable[[], Any]) -> Callable[[F], F]:
     return decorate
 
 
-def _hidden(keywords: dict[str, Any]) -> dict[str, Any]:
+def _redact_kwargs(kwargs: dict[str, Any]) -> dict[str, Any]:
     return {
-        name: Hidden.around(value) if name in _SECRET and not isinstance(value, Hidden) else value
-        for name, value in keywords.items()
+        name: Redacted.wrap(value)
+        if name in _SECRET_KWARGS and not isinstance(value, Redacted)
+        else value
+        for name, value in kwargs.items()
     }

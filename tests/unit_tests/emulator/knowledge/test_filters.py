@@ -10,7 +10,12 @@ from hypothesis import strategies as st
 from langchain_bailian_app.emulator import Document, ErrorReply, KnowledgeBase
 from langchain_bailian_app.emulator._http.errors import RequestRefused
 from langchain_bailian_app.emulator._knowledge.documents import Chunk
-from langchain_bailian_app.emulator._knowledge.filters import Narrowing, matches, same, search_filters
+from langchain_bailian_app.emulator._knowledge.filters import (
+    RagFilters,
+    is_equal,
+    matches_any,
+    parse_search_filters,
+)
 
 LEAF = st.one_of(st.text("0123456789.ab", max_size=4), st.integers(-20, 20), st.floats(-20, 20))
 ROW = st.dictionaries(st.sampled_from(["a", "b", "c"]), LEAF, max_size=3)
@@ -24,23 +29,23 @@ CONDITION = st.one_of(
 GROUPS = st.lists(st.dictionaries(st.sampled_from(["a", "b", "z"]), CONDITION, max_size=2), max_size=3)
 
 
-def row_chunk(row: Mapping[str, Any]) -> Chunk:
+def make_row_chunk(row: Mapping[str, Any]) -> Chunk:
     (chunk,) = KnowledgeBase("表", rows=[row]).chunks
     return chunk
 
 
-def document_chunk(metadata: Mapping[str, Any], tags: list[str] | None = None) -> Chunk:
+def make_document_chunk(metadata: Mapping[str, Any], tags: list[str] | None = None) -> Chunk:
     document = Document("手册", "正文。", "file_1", metadata, tags or [])
     (chunk,) = KnowledgeBase("书", [document]).chunks
     return chunk
 
 
-def passes(chunk: Chunk, *groups: Any) -> bool:
-    return search_filters(list(groups)).let_pass(chunk)
+def is_match(chunk: Chunk, *groups: Any) -> bool:
+    return parse_search_filters(list(groups)).matches(chunk)
 
 
 @pytest.mark.parametrize(
-    ("asked", "held", "equal"),
+    ("expected", "actual", "equal"),
     [
         (12, 12, True),
         (12, 12.0, True),
@@ -66,20 +71,22 @@ def passes(chunk: Chunk, *groups: Any) -> bool:
         ({"a": 1}, {"a": 1}, True),
     ],
 )
-def test_numbers_are_compared_by_value_and_texts_exactly(asked: Any, held: Any, equal: bool) -> None:
-    assert same(asked, held) is equal
+def test_numbers_are_compared_by_value_and_texts_exactly(
+    expected: Any, actual: Any, equal: bool
+) -> None:
+    assert is_equal(expected, actual) is equal
 
 
 def test_lists_match_if_any_value_does() -> None:
-    assert matches("a", ["b", "a"])
-    assert matches(["1", "x"], 1)
-    assert matches(["1"], [3, 1])
-    assert not matches([], "a")
-    assert not matches("a", [])
+    assert matches_any("a", ["b", "a"])
+    assert matches_any(["1", "x"], 1)
+    assert matches_any(["1"], [3, 1])
+    assert not matches_any([], "a")
+    assert not matches_any("a", [])
 
 
 @pytest.mark.parametrize(
-    ("columns", "found"),
+    ("columns", "expected"),
     [
         ({}, True),
         ({"价格": 1999}, True),
@@ -93,41 +100,41 @@ def test_lists_match_if_any_value_does() -> None:
     ],
 )
 def test_structured_filter_narrows_rows_and_leaves_documents_alone(
-    columns: dict[str, Any], found: bool
+    columns: dict[str, Any], expected: bool
 ) -> None:
-    narrowing = Narrowing(columns=columns)
+    filters = RagFilters(columns=columns)
 
-    assert narrowing.lets_pass(row_chunk({"型号": "小暑", "价格": 1999})) is found
-    assert narrowing.lets_pass(document_chunk({}))
+    assert filters.matches(make_row_chunk({"型号": "小暑", "价格": 1999})) is expected
+    assert filters.matches(make_document_chunk({}))
 
 
 @pytest.mark.parametrize(
-    ("narrowing", "found"),
+    ("filters", "expected"),
     [
-        (Narrowing(file_ids=["file_1", "file_2"]), True),
-        (Narrowing(file_ids=["file_2"]), False),
-        (Narrowing(tags=["新", "旧"]), True),
-        (Narrowing(tags=["旧"]), False),
-        (Narrowing(metadata={"年": "2024"}), True),
-        (Narrowing(metadata={"年": 2025}), False),
-        (Narrowing(metadata={"作者": "乙"}), True),
-        (Narrowing(metadata={"作者": ["丙", "甲"]}), True),
-        (Narrowing(metadata={"作者": "丙"}), False),
-        (Narrowing(metadata={"作者": "乙", "年": 1}), False),
-        (Narrowing(metadata={"无": "x"}), False),
+        (RagFilters(file_ids=["file_1", "file_2"]), True),
+        (RagFilters(file_ids=["file_2"]), False),
+        (RagFilters(tags=["新", "旧"]), True),
+        (RagFilters(tags=["旧"]), False),
+        (RagFilters(metadata={"年": "2024"}), True),
+        (RagFilters(metadata={"年": 2025}), False),
+        (RagFilters(metadata={"作者": "乙"}), True),
+        (RagFilters(metadata={"作者": ["丙", "甲"]}), True),
+        (RagFilters(metadata={"作者": "丙"}), False),
+        (RagFilters(metadata={"作者": "乙", "年": 1}), False),
+        (RagFilters(metadata={"无": "x"}), False),
     ],
 )
 def test_document_filters_narrow_documents_and_leave_rows_alone(
-    narrowing: Narrowing, found: bool
+    filters: RagFilters, expected: bool
 ) -> None:
-    chunk = document_chunk({"年": 2024, "作者": ["甲", "乙"]}, ["新"])
+    chunk = make_document_chunk({"年": 2024, "作者": ["甲", "乙"]}, ["新"])
 
-    assert narrowing.lets_pass(chunk) is found
-    assert narrowing.lets_pass(row_chunk({"型号": "小暑"}))
+    assert filters.matches(chunk) is expected
+    assert filters.matches(make_row_chunk({"型号": "小暑"}))
 
 
 @pytest.mark.parametrize(
-    ("groups", "found"),
+    ("groups", "expected"),
     [
         ([], True),
         ([{}], True),
@@ -168,12 +175,12 @@ def test_document_filters_narrow_documents_and_leave_rows_alone(
         ([{"tags": "x"}], False),
     ],
 )
-def test_search_filters_on_the_columns_of_a_row(groups: list[Any], found: bool) -> None:
-    assert passes(row_chunk({"姓名": "张三", "年龄": 30}), *groups) is found
+def test_search_filters_on_the_columns_of_a_row(groups: list[Any], expected: bool) -> None:
+    assert is_match(make_row_chunk({"姓名": "张三", "年龄": 30}), *groups) is expected
 
 
 @pytest.mark.parametrize(
-    ("groups", "found"),
+    ("groups", "expected"),
     [
         ([{"作者": "乙"}], True),
         ([{"作者": {"neq": "乙"}}], False),
@@ -190,8 +197,8 @@ def test_search_filters_on_the_columns_of_a_row(groups: list[Any], found: bool) 
         ([{"tags": '["旧"]'}], False),
     ],
 )
-def test_search_filters_on_a_document(groups: list[Any], found: bool) -> None:
-    assert passes(document_chunk({"作者": ["甲", "乙"]}, ["新"]), *groups) is found
+def test_search_filters_on_a_document(groups: list[Any], expected: bool) -> None:
+    assert is_match(make_document_chunk({"作者": ["甲", "乙"]}, ["新"]), *groups) is expected
 
 
 @pytest.mark.parametrize(
@@ -212,29 +219,33 @@ def test_search_filters_on_a_document(groups: list[Any], found: bool) -> None:
         [{"a": {"like": 1}}],
     ],
 )
-def test_search_filters_that_mean_nothing_are_refused(filters: Any) -> None:
+def test_invalid_search_filters_are_refused(filters: Any) -> None:
     with pytest.raises(RequestRefused) as refused:
-        search_filters(filters)
+        parse_search_filters(filters)
 
     assert refused.value.reply.code == ErrorReply.of("InvalidParameter").code
 
 
 @given(ROW, GROUPS)
-def test_filters_never_invent(row: dict[str, Any], groups: list[Any]) -> None:
-    chunk = row_chunk(row)
+def test_search_filters_never_match_a_row_without_their_columns(
+    row: dict[str, Any], groups: list[Any]
+) -> None:
+    chunk = make_row_chunk(row)
     names = {name for group in groups for name in group}
 
-    if passes(chunk, *groups):
+    if is_match(chunk, *groups):
         assert names <= set(row)
         # What passes all subgroups passes each, and whatever else is left out of them.
-        assert all(passes(chunk, {name: value}) for group in groups for name, value in group.items())
+        assert all(is_match(chunk, {name: value}) for group in groups for name, value in group.items())
     else:
-        assert not passes(chunk, *groups, {})
+        assert not is_match(chunk, *groups, {})
 
 
 @given(ROW, ROW)
-def test_structured_filter_never_invents(row: dict[str, Any], columns: dict[str, Any]) -> None:
-    passed = Narrowing(columns=columns).lets_pass(row_chunk(row))
+def test_structured_filter_matches_only_rows_that_have_all_values(
+    row: dict[str, Any], columns: dict[str, Any]
+) -> None:
+    result = RagFilters(columns=columns).matches(make_row_chunk(row))
 
-    assert passed == all(name in row and same(columns[name], row[name]) for name in columns)
-    assert Narrowing(columns=row).lets_pass(row_chunk(row))
+    assert result == all(name in row and is_equal(columns[name], row[name]) for name in columns)
+    assert RagFilters(columns=row).matches(make_row_chunk(row))

@@ -1,0 +1,80 @@
+"""Checks of the retriever before anything is sent, and the settings that it takes from a model."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from langchain_core.messages import HumanMessage
+from pydantic import ValidationError
+
+from langchain_bailian_app import BailianAppChatModel, BailianRetriever, RagOptions
+
+
+@pytest.mark.parametrize("query", ["", " \n"])
+def test_a_query_needs_text(query: str) -> None:
+    for fields in ({"app_id": "app"}, {"pipeline_id": "kb"}):
+        with pytest.raises(ValueError, match="no text"):
+            BailianRetriever(api_key="k", **fields).invoke(query)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "error", "message"),
+    [
+        ({"top_n": 3}, TypeError, "did you mean `k`"),
+        ({"session_id": "s"}, TypeError, "no argument `session_id`"),
+        ({"api_key": "k"}, TypeError, "for the constructor"),
+        ({"k": 0}, ValueError, "k"),
+        ({"rerank_top_n": 3}, ValueError, "direct search"),
+    ],
+)
+def test_wrong_keywords_of_a_call_are_errors(
+    overrides: dict[str, Any], error: type[Exception], message: str
+) -> None:
+    with pytest.raises(error, match=message):
+        BailianRetriever(app_id="app", api_key="k").invoke("茶", **overrides)
+
+
+def test_without_anything_to_search_the_error_names_what_to_give() -> None:
+    with pytest.raises(ValidationError, match="BAILIAN_APP_ID"):
+        BailianRetriever()
+
+
+def test_a_model_passes_on_its_settings() -> None:
+    model = BailianAppChatModel(
+        app_id="app", api_key="k", timeout=7, rag_options=RagOptions(tags=["a"]), history="session"
+    )
+
+    retriever = BailianRetriever(model=model, timeout=9)
+
+    assert retriever.app_id == "app"
+    assert retriever.rag_options == RagOptions(tags=["a"])
+    assert retriever.timeout == 9
+
+
+def test_a_model_passes_on_only_its_connection_to_a_direct_search() -> None:
+    model = BailianAppChatModel(app_id="app", timeout=7, rag_options=RagOptions(tags=["a"]))
+
+    retriever = BailianRetriever(model=model, pipeline_id="kb")
+
+    assert (retriever.timeout, retriever.rag_options) == (7, None)
+
+
+@pytest.mark.parametrize("query", [None, 5, [HumanMessage("茶")]])
+def test_a_query_is_a_string(query: Any) -> None:
+    with pytest.raises(ValueError, match="no text"):
+        BailianRetriever(app_id="app", api_key="k").invoke(query)
+
+
+def test_an_empty_variable_names_no_application(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BAILIAN_APP_ID", "")
+
+    assert BailianRetriever(pipeline_id="kb").app_id is None
+
+
+def test_a_model_does_not_pass_on_how_its_own_calls_are_streamed() -> None:
+    model = BailianAppChatModel(app_id="app", has_thoughts=False, streaming=False)
+
+    retriever = BailianRetriever(model=model)
+
+    assert (retriever.has_thoughts, retriever.streaming) == (None, None)

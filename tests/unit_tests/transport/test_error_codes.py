@@ -1,0 +1,179 @@
+"""Which error a reply of the service stands for."""
+
+import pytest
+
+from langchain_bailian_app import errors
+from langchain_bailian_app._transport.error_codes import (
+    error_from_response,
+    was_rejected_before_running,
+)
+from langchain_bailian_app.errors import BailianError
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "cls"),
+    [
+        (400, "InvalidParameter", errors.BailianRequestError),
+        (400, "BadRequest.EmptyInput", errors.BailianRequestError),
+        (400, "BadRequest.EmptyParameters", errors.BailianRequestError),
+        (400, "FlowNotPublished", errors.BailianRequestError),
+        (400, "Arrearage", errors.BailianPermissionError),
+        (400, "DataInspectionFailed", errors.BailianContentFilterError),
+        (400, "data_inspection_failed", errors.BailianContentFilterError),
+        (400, "FaqRuleBlocked", errors.BailianContentFilterError),
+        (400, "CustomRoleBlocked", errors.BailianContentFilterError),
+        (400, "IPInfringementSuspect", errors.BailianContentFilterError),
+        (401, "InvalidApiKey", errors.BailianAuthenticationError),
+        (401, "invalid_api_key", errors.BailianAuthenticationError),
+        (401, "NOT AUTHORIZED", errors.BailianAuthenticationError),
+        (403, "App.AccessDenied", errors.BailianPermissionError),
+        (403, "Workspace.AccessDenied", errors.BailianPermissionError),
+        (403, "Model.AccessDenied", errors.BailianPermissionError),
+        (403, "AccessDenied", errors.BailianPermissionError),
+        (403, "AccessDenied.Unpurchased", errors.BailianPermissionError),
+        (403, "AllocationQuota.FreeTierOnly", errors.BailianPermissionError),
+        (404, "WorkSpaceNotFound", errors.BailianNotFoundError),
+        (404, "ModelNotFound", errors.BailianNotFoundError),
+        (404, "NotFound", errors.BailianNotFoundError),
+        (429, "Throttling", errors.BailianRateLimitError),
+        (429, "Throttling.RateQuota", errors.BailianRateLimitError),
+        (429, "Throttling.BurstRate", errors.BailianRateLimitError),
+        (429, "Throttling.AllocationQuota", errors.BailianRateLimitError),
+        (429, "CommodityNotPurchased", errors.BailianPermissionError),
+        (429, "PrepaidBillOverdue", errors.BailianPermissionError),
+        (429, "PostpaidBillOverdue", errors.BailianPermissionError),
+        (500, "InternalError", errors.BailianServerError),
+        (500, "InternalError.Algo", errors.BailianServerError),
+        (500, "SystemError", errors.BailianServerError),
+        (500, "ModelServiceFailed", errors.BailianServerError),
+        (500, "AppProcessFailed", errors.BailianServerError),
+        (500, "InvokePluginFailed", errors.BailianServerError),
+        (500, "RewriteFailed", errors.BailianServerError),
+        (500, "RetrivalFailed", errors.BailianServerError),
+        (500, "RequestTimeOut", errors.BailianTimeoutError),
+        (500, "ModelServingError", errors.BailianServerError),
+        (503, "ModelUnavailable", errors.BailianServerError),
+    ],
+)
+def test_the_code_decides_before_the_status(status: int, code: str, cls: type[BailianError]) -> None:
+    for reported_status in (status, 200, 418, 500):
+        assert cls is type(error_from_response(code=code, message="x", status=reported_status))
+
+
+@pytest.mark.parametrize(
+    ("status", "cls"),
+    [
+        (400, errors.BailianRequestError),
+        (401, errors.BailianAuthenticationError),
+        (402, errors.BailianPermissionError),
+        (403, errors.BailianPermissionError),
+        (404, errors.BailianNotFoundError),
+        (408, errors.BailianTimeoutError),
+        (413, errors.BailianContextOverflowError),
+        (422, errors.BailianRequestError),
+        (429, errors.BailianRateLimitError),
+        (500, errors.BailianServerError),
+        (502, errors.BailianServerError),
+        (503, errors.BailianServerError),
+        (200, errors.BailianRequestError),
+    ],
+)
+@pytest.mark.parametrize("code", ["", "NeverHeardOf", "NeverHeardOf.This"])
+def test_the_status_decides_where_the_code_is_unknown(
+    status: int, cls: type[BailianError], code: str
+) -> None:
+    assert cls is type(error_from_response(code=code, message="x", status=status))
+
+
+@pytest.mark.parametrize(
+    ("code", "message", "cls"),
+    [
+        ("InvalidParameter", "The session_id is invalid.", errors.BailianSessionError),
+        ("InvalidParameter", "session abc does not exist", errors.BailianSessionError),
+        ("InvalidParameter", "Session expired", errors.BailianSessionError),
+        ("InvalidParameter", "session not found", errors.BailianSessionError),
+        ("InvalidParameter", "Invalid session_id: abc", errors.BailianSessionError),
+        ("InvalidParameter", "unknown session", errors.BailianSessionError),
+        ("SessionNotFound", "x", errors.BailianSessionError),
+        ("NotFound", "session not found", errors.BailianSessionError),
+        ("InvalidParameter", "file_session_1 does not exist", errors.BailianRequestError),
+        (
+            "InvalidParameter",
+            "Range of input length should be [1, 6000]",
+            errors.BailianContextOverflowError,
+        ),
+        ("InvalidParameter", "The session goes well.", errors.BailianRequestError),
+        ("Throttling", "session expired", errors.BailianRateLimitError),
+        ("InternalError", "session not found", errors.BailianServerError),
+    ],
+)
+def test_some_errors_are_recognized_by_their_message(
+    code: str, message: str, cls: type[BailianError]
+) -> None:
+    assert cls is type(error_from_response(code=code, message=message, status=400))
+
+
+@pytest.mark.parametrize(
+    ("code", "hint"),
+    [
+        ("InvalidApiKey", "DASHSCOPE_API_KEY"),
+        ("App.AccessDenied", "app_id"),
+        ("Workspace.AccessDenied", "DASHSCOPE_WORKSPACE"),
+        ("WorkSpaceNotFound", "DASHSCOPE_WORKSPACE"),
+        ("NOT AUTHORIZED", "DASHSCOPE_WORKSPACE"),
+        ("FlowNotPublished", "publish"),
+        ("Arrearage", "balance"),
+    ],
+)
+def test_the_message_contains_a_hint(code: str, hint: str) -> None:
+    text = str(error_from_response(code=code, message="Refused.", status=400))
+
+    assert "Refused." in text
+    assert hint in text
+    assert code in text
+
+
+def test_a_response_without_a_message_gets_a_default_message() -> None:
+    error = error_from_response(code="", message="", status=502)
+
+    assert "502" in error.message
+    assert error.code is None
+
+
+def test_a_long_message_is_truncated_but_complete_in_the_body() -> None:
+    error = error_from_response(code="X", message="x" * 9000, status=400, body={"message": "x" * 9000})
+
+    assert len(str(error)) < 1000
+    assert error.body == {"message": "x" * 9000}
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "expected"),
+    [
+        (429, "Throttling", True),
+        (429, "Throttling.RateQuota", True),
+        (429, "", False),
+        (429, "PrepaidBillOverdue", False),
+        (503, "", True),
+        (503, "ModelUnavailable", True),
+        (500, "InternalError", False),
+        (200, "Throttling", False),
+        (400, "InvalidParameter", False),
+        (408, "", False),
+    ],
+)
+def test_only_throttling_and_503_mean_that_nothing_ran(
+    *, status: int, code: str, expected: bool
+) -> None:
+    assert expected is was_rejected_before_running(
+        error_from_response(code=code, message="x", status=status)
+    )
+
+
+def test_variables_in_the_format_of_agents_get_a_hint() -> None:
+    message = "The input messages do not contain elements with the role of user."
+
+    error = error_from_response(code="InvalidParameter", message=message, status=400)
+
+    assert error.message.startswith(message)
+    assert "takes its variables flat" in str(error)
