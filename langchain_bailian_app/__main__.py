@@ -10,7 +10,7 @@ from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
 from langchain_bailian_app._doctor.run import MAX_CALLS, run_checks
-from langchain_bailian_app.options._options import BizParams
+from langchain_bailian_app.options._biz_params import BizParams
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

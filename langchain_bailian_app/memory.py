@@ -11,7 +11,7 @@ from pydantic import Field, PrivateAttr
 
 from langchain_bailian_app._answer.recalled_memory import RecalledMemory
 from langchain_bailian_app._settings.openapi import OpenApiFields
-from langchain_bailian_app._transport.openapi import OpenApiClient
+from langchain_bailian_app._transport.openapi_client import OpenApiClient
 from langchain_bailian_app.errors import (
     BailianConnectionError,
     BailianError,

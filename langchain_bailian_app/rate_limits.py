@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from langchain_core.rate_limiters import BaseRateLimiter
 
-from langchain_bailian_app._transport.redis import RedisClientMixin, RedisClients
+from langchain_bailian_app._transport.redis_clients import RedisClientMixin, RedisClients
 
 try:
     import redis

@@ -19,7 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field, create_model, model_validator
 
 from langchain_bailian_app.chat_models._model import BailianAppChatModel
 from langchain_bailian_app.chat_models._runnable import drop_session
-from langchain_bailian_app.options._options import BizParams
+from langchain_bailian_app.options._biz_params import BizParams
 from langchain_bailian_app.sessions._store import SessionStore
 
 if TYPE_CHECKING:

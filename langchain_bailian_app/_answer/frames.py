@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from langchain_bailian_app._answer.repeated_fields import RepeatedFieldCache
+from langchain_bailian_app._answer.repeated_field_cache import RepeatedFieldCache
 from langchain_bailian_app._answer.sse import BOM, ServerSentEvent, SSEDecoder
 
 if TYPE_CHECKING:

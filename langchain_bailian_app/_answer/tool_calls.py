@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from langchain_bailian_app._answer import wire_json
 from langchain_bailian_app._answer.citations import strip_markers
 from langchain_bailian_app._answer.events import ToolCall
-from langchain_bailian_app._answer.text_json import ends_in_string, extract_json, find_end
+from langchain_bailian_app._answer.json_extraction import ends_in_string, extract_json, find_end
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -25,7 +25,7 @@ from langchain_bailian_app.options._session_files import SESSION_FILE_PREFIX, ch
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from langchain_bailian_app._settings.application import ApplicationFields
+    from langchain_bailian_app._request.fields import CompletionFields
 
 _ROLES = {"system": "system", "user": "user", "human": "user", "assistant": "assistant"}
 _INPUT_FIELDS = ("memory_id", "doc_tag_codes", "doc_reference_type")
@@ -89,7 +89,7 @@ def turns_from_messages(messages: Sequence[BaseMessage]) -> list[Turn]:
     return [_turn_from_message(message) for message in messages]
 
 
-def transcript_request(app_id: str, turns: list[Turn], options: ApplicationFields) -> ServiceRequest:
+def transcript_request(app_id: str, turns: list[Turn], options: CompletionFields) -> ServiceRequest:
     """Return the request that tells the whole conversation.
 
     Raises:
@@ -99,7 +99,7 @@ def transcript_request(app_id: str, turns: list[Turn], options: ApplicationField
 
 
 def session_request(
-    app_id: str, turns: list[Turn], options: ApplicationFields, session_id: str | None
+    app_id: str, turns: list[Turn], options: CompletionFields, session_id: str | None
 ) -> ServiceRequest:
     """Return the request that puts the new question to a session, or to a new one.
 
@@ -114,7 +114,7 @@ def session_request(
 
 
 def _build_request(
-    app_id: str, conversation: dict[str, Any], turns: list[Turn], options: ApplicationFields
+    app_id: str, conversation: dict[str, Any], turns: list[Turn], options: CompletionFields
 ) -> ServiceRequest:
     stream = options.streaming is not False
     if options.agent_version == "2.0":
@@ -131,7 +131,7 @@ def _build_request(
     )
 
 
-def _collect_attachments(turns: list[Turn], options: ApplicationFields) -> dict[str, Any]:
+def _collect_attachments(turns: list[Turn], options: CompletionFields) -> dict[str, Any]:
     """Collect images and files, oldest first: the service has no place for them in a message."""
     images = [*(url for turn in turns for url in turn.images), *(options.image_list or ())]
     message_files = [
@@ -150,7 +150,7 @@ def _warn_about_undocumented(app_id: str, name: str) -> None:
     warnings.warn(message, stacklevel=2)
 
 
-def _build_input(options: ApplicationFields) -> dict[str, Any]:
+def _build_input(options: CompletionFields) -> dict[str, Any]:
     fields = {name: getattr(options, name) for name in _INPUT_FIELDS}
     if options.biz_params is not None:
         fields["biz_params"] = options.biz_params.to_wire()
@@ -158,7 +158,7 @@ def _build_input(options: ApplicationFields) -> dict[str, Any]:
     return values | (options.extra_input or {})
 
 
-def _build_rag_options(turns: list[Turn], options: ApplicationFields) -> dict[str, Any] | None:
+def _build_rag_options(turns: list[Turn], options: CompletionFields) -> dict[str, Any] | None:
     """Return which knowledge to search, session files in the messages included.
 
     Raises:
@@ -176,7 +176,7 @@ def _build_rag_options(turns: list[Turn], options: ApplicationFields) -> dict[st
     return None if options.rag_options is None else rag_options
 
 
-def _build_parameters(turns: list[Turn], options: ApplicationFields, *, stream: bool) -> dict[str, Any]:
+def _build_parameters(turns: list[Turn], options: CompletionFields, *, stream: bool) -> dict[str, Any]:
     fields = {wire: getattr(options, name) for name, wire in _PARAMETER_NAMES.items()}
     # Unasked, an application may think without telling.
     if options.has_thoughts is None and options.enable_thinking:

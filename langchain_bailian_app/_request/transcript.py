@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from langchain_core.messages import BaseMessage
 
-    from langchain_bailian_app._settings.application import ApplicationFields
+    from langchain_bailian_app._request.fields import CompletionFields
 
 _CHINESE_CHARACTER = re.compile("[\u4e00-\u9fff]")
 _ROLE_LABELS = {
@@ -35,7 +35,7 @@ class Turn:
     files: tuple[str, ...] = ()
 
 
-def conversation_body(turns: list[Turn], options: ApplicationFields) -> dict[str, Any]:
+def conversation_body(turns: list[Turn], options: CompletionFields) -> dict[str, Any]:
     """Return what a request says of all turns: a prompt for one, else a transcript, rules first.
 
     Raises:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from pydantic import ConfigDict, PrivateAttr, model_validator
 
-from langchain_bailian_app._settings.application import SIGNED_URL_FIELDS, did_you_mean
+from langchain_bailian_app._request.fields import SIGNED_URL_FIELDS, did_you_mean
 from langchain_bailian_app._settings.connection import ConnectionFields
 
 if TYPE_CHECKING:

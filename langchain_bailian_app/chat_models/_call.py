@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from langchain_core.messages import ToolMessage
 
-from langchain_bailian_app.chat_models._response import ResponseBuilder
+from langchain_bailian_app.chat_models._response_builder import ResponseBuilder
 from langchain_bailian_app.chat_models._runnable import RunnableMethods, memory_id_for_user
 from langchain_bailian_app.chat_models._tool_prompt import (
     ToolPrompt,
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from langchain_core.messages import BaseMessage
 
-    from langchain_bailian_app._settings.application import ApplicationFields
+    from langchain_bailian_app._request.fields import CompletionFields
     from langchain_bailian_app._transport.credentials import Connection
     from langchain_bailian_app.sessions._store import SessionStore
 
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 class PreparedCall:
     """The options of a call, checked."""
 
-    options: ApplicationFields
+    options: CompletionFields
     tool_prompt: ToolPrompt | None
     store: SessionStore
     """Who may continue which session."""
@@ -81,7 +81,7 @@ def prepare_call(
     return PreparedCall(options, tool_prompt, SHARED_STORE if store is None else store)
 
 
-def _check_no_session(options: ApplicationFields) -> None:
+def _check_no_session(options: CompletionFields) -> None:
     if options.session_id is not None:
         message = (
             "a call with tools takes no session, in which the description of the tools would stay: "
@@ -96,7 +96,7 @@ def _check_no_session(options: ApplicationFields) -> None:
         raise ValueError(message)
 
 
-def _check_no_tool_results(messages: Sequence[BaseMessage], options: ApplicationFields) -> None:
+def _check_no_tool_results(messages: Sequence[BaseMessage], options: CompletionFields) -> None:
     has_server_history = options.session_id is not None or options.history == "thread"
     if has_server_history and any(isinstance(message, ToolMessage) for message in messages):
         message = "a session takes a question of a human, not the results of tools: give all messages"

@@ -11,7 +11,7 @@ from contextlib import aclosing, closing, contextmanager
 from typing import TYPE_CHECKING
 
 from langchain_bailian_app.errors import BailianSessionError
-from langchain_bailian_app.sessions._checkpoint import (
+from langchain_bailian_app.sessions._plan import (
     SessionGuard,
     SessionReplacedError,
     session_metadata,
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from langchain_bailian_app._answer.frames import Frame
     from langchain_bailian_app._transport.transport import Transport
-    from langchain_bailian_app.chat_models._response import ResponseBuilder
+    from langchain_bailian_app.chat_models._response_builder import ResponseBuilder
     from langchain_bailian_app.sessions._store import SessionStore
 
 _logger = logging.getLogger("langchain_bailian_app")

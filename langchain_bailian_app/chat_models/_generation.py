@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from langchain_bailian_app._answer.frames import Frame
     from langchain_bailian_app.chat_models._call import PreparedCall
-    from langchain_bailian_app.chat_models._response import ResponseBuilder
+    from langchain_bailian_app.chat_models._response_builder import ResponseBuilder
 
 
 class GenerationMethods(ServiceClientMixin, RunnableMethods):

@@ -14,7 +14,7 @@ from langchain_core.utils import from_env
 from langchain_core.utils.function_calling import convert_to_openai_tool
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from langchain_bailian_app._settings.application import NO_TOOLS_MESSAGE, ApplicationFields
+from langchain_bailian_app._request.fields import NO_TOOLS_MESSAGE, CompletionFields
 from langchain_bailian_app._settings.connection import Id
 from langchain_bailian_app._version import __version__
 from langchain_bailian_app.chat_models._content_blocks import PROVIDER
@@ -103,7 +103,7 @@ class BailianAppChatModel(GenerationMethods):
 
     @property
     def _identifying_params(self) -> dict[str, Any]:
-        names = {"base_url", "workspace", "region", *ApplicationFields.model_fields}
+        names = {"base_url", "workspace", "region", *CompletionFields.model_fields}
         # Tokens and signed URLs are in no dump.
         non_defaults = self.model_dump(include=names, exclude_none=True, exclude_defaults=True)
         return {"app_id": self.app_id} | non_defaults

@@ -16,7 +16,7 @@ from langchain_core.utils.function_calling import convert_to_json_schema
 from langchain_core.utils.pydantic import is_basemodel_subclass
 from pydantic import BaseModel
 
-from langchain_bailian_app._answer.text_json import extract_json, parse_incomplete
+from langchain_bailian_app._answer.json_extraction import extract_json, parse_incomplete
 from langchain_bailian_app._request.transcript import detect_language, find_last_question
 from langchain_bailian_app.chat_models._json_schema import iter_errors
 

@@ -15,12 +15,12 @@ from langchain_core.load import dumpd
 from langchain_core.runnables import RunnableConfig, ensure_config
 from pydantic import Field, PrivateAttr
 
-from langchain_bailian_app._settings.application import (
+from langchain_bailian_app._request.fields import (
     SIGNED_URL_FIELDS,
-    ApplicationFields,
+    CompletionFields,
     wrap_secrets,
 )
-from langchain_bailian_app.options._options import BizParams
+from langchain_bailian_app.options._biz_params import BizParams
 from langchain_bailian_app.options._signed_urls import redact_url
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ def memory_id_for_user(
     return memory_id
 
 
-class RunnableMethods(ApplicationFields, BaseChatModel):
+class RunnableMethods(CompletionFields, BaseChatModel):
     """Overrides every public way to call a model; `batch` and chains go through these."""
 
     memory_ids: Mapping[str, str] | Callable[[str], str | None] | None = Field(

@@ -18,7 +18,7 @@ from langchain_core.messages import (
 )
 from langchain_core.runnables import Runnable
 
-from langchain_bailian_app._settings.application import wrap_secrets
+from langchain_bailian_app._request.fields import wrap_secrets
 from langchain_bailian_app.chat_models._output_format import OutputSchema, Schema
 from langchain_bailian_app.chat_models._runnable import drop_session
 

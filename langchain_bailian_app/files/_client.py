@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, Self, TypeAlias
 from pydantic import Field, PrivateAttr
 
 from langchain_bailian_app._settings.openapi import OpenApiFields
-from langchain_bailian_app._transport.openapi import OpenApiClient
-from langchain_bailian_app._transport.storage import local_files_from_paths
+from langchain_bailian_app._transport.file_storage import local_files_from_paths
+from langchain_bailian_app._transport.openapi_client import OpenApiClient
 from langchain_bailian_app.errors import BailianError, BailianFileError, BailianUploadError
 from langchain_bailian_app.files._cache import UploadCache
 from langchain_bailian_app.files._executor import UploadContext, UploadExecutor, describe_file

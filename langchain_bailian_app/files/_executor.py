@@ -7,7 +7,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
-from langchain_bailian_app._transport.storage import Storage
+from langchain_bailian_app._transport.file_storage import Storage
 from langchain_bailian_app.errors import BailianServerError
 from langchain_bailian_app.files._actions import (
     Action,
@@ -24,7 +24,7 @@ from langchain_bailian_app.options._session_files import SessionFile, UploadTarg
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from langchain_bailian_app._transport.openapi import OpenApiClient
+    from langchain_bailian_app._transport.openapi_client import OpenApiClient
     from langchain_bailian_app.files._cache import UploadCache
     from langchain_bailian_app.files._progress import Progress
     from langchain_bailian_app.files._tasks import FileTask

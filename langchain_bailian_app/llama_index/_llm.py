@@ -23,7 +23,7 @@ from llama_index.core.llms.callbacks import llm_chat_callback, llm_completion_ca
 from llama_index.core.llms.llm import ToolSelection
 from pydantic import ConfigDict, Field, field_serializer, model_validator
 
-from langchain_bailian_app._settings.application import ApplicationFields
+from langchain_bailian_app._request.fields import CompletionFields
 from langchain_bailian_app._settings.connection import ConnectionFields
 from langchain_bailian_app.chat_models._model import BailianAppChatModel
 from langchain_bailian_app.llama_index._messages import to_langchain
@@ -300,7 +300,7 @@ class BailianAppLLM(StructuredPrediction):
     @field_serializer("model")
     def _dump_model(self, model: BailianAppChatModel) -> dict[str, Any]:
         """Return what is set, without secrets and connections."""
-        names = {*ConnectionFields.model_fields, *ApplicationFields.model_fields} - {"api_key"}
+        names = {*ConnectionFields.model_fields, *CompletionFields.model_fields} - {"api_key"}
         settings = model.model_dump(include=names, exclude_none=True, exclude_defaults=True)
         return {"app_id": model.app_id, **redact(settings)}
 

@@ -1,6 +1,7 @@
 """Options of a call: `RagOptions`, `BizParams` and `workflow_file`."""
 
-from langchain_bailian_app.options._options import BizParams, RagOptions, workflow_file
+from langchain_bailian_app.options._biz_params import BizParams, workflow_file
+from langchain_bailian_app.options._rag_options import RagOptions
 
 __all__ = ["BizParams", "RagOptions", "workflow_file"]
 

@@ -18,10 +18,10 @@ from langchain_bailian_app._answer.events import StepResult
 from langchain_bailian_app._answer.passages import Passage, passages_from_nodes
 from langchain_bailian_app._answer.steps import step_kind
 from langchain_bailian_app._request.body import ServiceRequest, transcript_request
+from langchain_bailian_app._request.fields import CommonCompletionFields, CompletionFields
 from langchain_bailian_app._request.transcript import Turn
-from langchain_bailian_app._settings.application import ApplicationFields, QuestionFields
 from langchain_bailian_app._settings.connection import check_id
-from langchain_bailian_app.chat_models._response import ResponseBuilder
+from langchain_bailian_app.chat_models._response_builder import ResponseBuilder
 from langchain_bailian_app.errors import BailianNotFoundError, BailianServerError
 from langchain_bailian_app.retrievers._documents import (
     RetrievedPassage,
@@ -30,7 +30,7 @@ from langchain_bailian_app.retrievers._documents import (
     passages_from_steps,
     to_documents,
 )
-from langchain_bailian_app.retrievers._fields import DIRECT_FIELDS
+from langchain_bailian_app.retrievers._search_fields import DIRECT_FIELDS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
     from langchain_bailian_app._answer.frames import Frame
     from langchain_bailian_app._answer.passages import Passage
-    from langchain_bailian_app.retrievers._fields import SearchFields
+    from langchain_bailian_app.retrievers._search_fields import SearchFields
 
 _MAX_PASSAGES = 20
 
@@ -110,10 +110,10 @@ class ApplicationQuery(Query):
     """Asks an application, and hangs up when it tells what it has found."""
 
     def __init__(self, app_id: str, query: str, options: SearchFields) -> None:
-        values = {name: getattr(options, name) for name in QuestionFields.model_fields}
+        values = {name: getattr(options, name) for name in CommonCompletionFields.model_fields}
         if options.has_thoughts is None:
             values["has_thoughts"] = True
-        fields = ApplicationFields(**values)
+        fields = CompletionFields(**values)
         self.request = transcript_request(app_id, [Turn("user", query)], fields)
         self._app_id = app_id
         self._options = options

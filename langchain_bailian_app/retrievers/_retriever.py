@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any, Self
 from langchain_core.retrievers import BaseRetriever
 from pydantic import Field, PrivateAttr, model_validator
 
-from langchain_bailian_app._settings.application import QuestionFields, wrap_secrets
+from langchain_bailian_app._request.fields import CommonCompletionFields, wrap_secrets
 from langchain_bailian_app._settings.connection import ConnectionFields, Id
 from langchain_bailian_app._transport.client_mixin import ServiceClientMixin
 from langchain_bailian_app.chat_models._content_blocks import PROVIDER
 from langchain_bailian_app.chat_models._model import BailianAppChatModel
-from langchain_bailian_app.retrievers._fields import SearchFields
+from langchain_bailian_app.retrievers._search_fields import SearchFields
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -188,7 +188,7 @@ class BailianRetriever(ServiceClientMixin, SearchFields, BaseRetriever):
         names = set(ConnectionFields.model_fields)
         if not (values.get("pipeline_id") or values.get("pipeline_name")):
             # How the model's own calls come has no bearing on how documents do.
-            names |= {"app_id", *QuestionFields.model_fields} - {"has_thoughts", "streaming"}
+            names |= {"app_id", *CommonCompletionFields.model_fields} - {"has_thoughts", "streaming"}
         return {name: getattr(model, name) for name in names} | values
 
     @model_validator(mode="after")

@@ -10,7 +10,7 @@ import hashlib
 import uuid
 from typing import TYPE_CHECKING, Any, Self
 
-from langchain_bailian_app._transport.redis import RedisClientMixin, RedisClients
+from langchain_bailian_app._transport.redis_clients import RedisClientMixin, RedisClients
 from langchain_bailian_app.sessions._store import KEY_LIFETIME, SESSION_LIFETIME
 
 if TYPE_CHECKING:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from langchain_bailian_app._request.body import session_request, transcript_request, turns_from_messages
 from langchain_bailian_app._request.transcript import Turn
 from langchain_bailian_app.errors import BailianError
-from langchain_bailian_app.sessions._checkpoint import (
+from langchain_bailian_app.sessions._plan import (
     ConversationDigest,
     SessionCheckpoint,
     SessionGuard,
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
     from langchain_bailian_app._answer.assembler import Answer
     from langchain_bailian_app._request.body import ServiceRequest
-    from langchain_bailian_app._settings.application import ApplicationFields
+    from langchain_bailian_app._request.fields import CompletionFields
     from langchain_bailian_app._transport.credentials import Connection
     from langchain_bailian_app.sessions._store import SessionStore
 
@@ -65,7 +65,7 @@ class SessionTracker:
     def __init__(
         self,
         messages: Sequence[BaseMessage],
-        options: ApplicationFields,
+        options: CompletionFields,
         *,
         app_id: str,
         connection: Connection,

@@ -14,7 +14,7 @@ from langchain_core.utils.function_calling import convert_to_openai_tool
 from pydantic import BaseModel, ConfigDict, Field, RootModel
 from pydantic.v1 import BaseModel as BaseModelV1
 
-from langchain_bailian_app._answer.text_json import extract_json, parse_incomplete
+from langchain_bailian_app._answer.json_extraction import extract_json, parse_incomplete
 from langchain_bailian_app.chat_models._output_format import OutputSchema
 
 

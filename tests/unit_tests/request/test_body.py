@@ -25,13 +25,13 @@ from langchain_bailian_app._request.body import (
     transcript_request,
     turns_from_messages,
 )
-from langchain_bailian_app._settings.application import ApplicationFields
+from langchain_bailian_app._request.fields import CompletionFields
 
 HUMAN, AI, SYSTEM = HumanMessage("喝什么？"), AIMessage("绿茶。"), SystemMessage("简短回答。")
 
 
 def build_request(
-    app_id: str, messages: list[BaseMessage], options: ApplicationFields
+    app_id: str, messages: list[BaseMessage], options: CompletionFields
 ) -> ServiceRequest:
     """Return the request as it goes out with a session by hand, or with none."""
     turns = turns_from_messages(messages)
@@ -41,7 +41,7 @@ def build_request(
 
 
 def build_body(*messages: BaseMessage, **options: Any) -> dict[str, Any]:
-    return build_request("app", [*messages], ApplicationFields(**options)).body
+    return build_request("app", [*messages], CompletionFields(**options)).body
 
 
 def build_input(*messages: BaseMessage, **options: Any) -> dict[str, Any]:
@@ -64,7 +64,7 @@ def test_a_request_has_nothing_that_was_not_asked_for() -> None:
         stream=True,
     )
 
-    assert expected == build_request("app", [HUMAN], ApplicationFields())
+    assert expected == build_request("app", [HUMAN], CompletionFields())
 
 
 @pytest.mark.parametrize(
@@ -218,7 +218,7 @@ def test_an_explicit_session_takes_exactly_one_question(messages: list[BaseMessa
 @pytest.mark.parametrize("session_id", [None, "s"])
 def test_either_way_the_request_goes_to_the_application(session_id: str | None) -> None:
     assert (
-        build_request("app", [HUMAN], ApplicationFields(session_id=session_id)).path
+        build_request("app", [HUMAN], CompletionFields(session_id=session_id)).path
         == "apps/app/completion"
     )
 
@@ -435,7 +435,7 @@ def test_no_field_is_forgotten() -> None:
 
     sent = build_body(HUMAN, **values)
 
-    assert set(ApplicationFields.model_fields) - not_sent == set(values)
+    assert set(CompletionFields.model_fields) - not_sent == set(values)
     names = {*sent["input"], *sent["parameters"]} - {"prompt", "incremental_output"}
     renamed = {"app_model": "model_id", "extra_parameters": "p", "extra_input": "i"}
     assert {renamed.get(name, name) for name in values} == names
@@ -501,7 +501,7 @@ def test_dicts_are_accepted_as_options() -> None:
 
 @pytest.mark.parametrize(("streaming", "stream"), [(None, True), (True, True), (False, False)])
 def test_increments_are_requested_only_when_streaming(*, streaming: bool | None, stream: bool) -> None:
-    request = build_request("app", [HUMAN], ApplicationFields(streaming=streaming))
+    request = build_request("app", [HUMAN], CompletionFields(streaming=streaming))
 
     assert stream is request.stream
     assert ({"incremental_output": True} if stream else {}) == request.body["parameters"]
@@ -522,7 +522,7 @@ def test_extras_are_merged_last() -> None:
 
 def test_building_a_request_changes_no_message_and_no_option() -> None:
     message = HumanMessage([{"type": "image", "url": IMAGE}, "看"])
-    options = ApplicationFields(image_list=[C], extra_parameters={"a": 1}, rag_options={"tags": ["t"]})
+    options = CompletionFields(image_list=[C], extra_parameters={"a": 1}, rag_options={"tags": ["t"]})
     before = message.model_dump_json(), options.model_dump_json()
 
     assert build_request("app", [message], options) == build_request("app", [message], options)

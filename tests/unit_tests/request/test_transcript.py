@@ -11,8 +11,8 @@ from pydantic import ValidationError
 
 from langchain_bailian_app._request import body
 from langchain_bailian_app._request.body import transcript_request, turns_from_messages
+from langchain_bailian_app._request.fields import CompletionFields
 from langchain_bailian_app._request.transcript import find_last_question
-from langchain_bailian_app._settings.application import ApplicationFields
 
 SYSTEM = SystemMessage("简短。")
 ROUND = [HumanMessage("什么是绿茶？"), AIMessage("不发酵的茶。")]
@@ -22,7 +22,7 @@ QUESTION = HumanMessage("红茶呢？")
 def build_input(messages: list[BaseMessage], app_id: str = "app", **fields: Any) -> dict[str, Any]:
     """Return the input of the request."""
     result: dict[str, Any] = transcript_request(
-        app_id, turns_from_messages(messages), ApplicationFields(**fields)
+        app_id, turns_from_messages(messages), CompletionFields(**fields)
     ).body["input"]
     return result
 
@@ -109,7 +109,7 @@ def test_these_transcripts_end_with_a_question(fields: dict[str, Any]) -> None:
 
 def test_an_application_is_one_kind_or_the_other() -> None:
     with pytest.raises(ValidationError, match="legacy RAG applications"):
-        ApplicationFields(legacy_history=True, agent_version="2.0")
+        CompletionFields(legacy_history=True, agent_version="2.0")
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,6 @@ from langchain_bailian_app._answer.passages import Passage
 from langchain_bailian_app._request.body import ServiceRequest
 from langchain_bailian_app.errors import BailianNotFoundError, BailianServerError, BailianStreamError
 from langchain_bailian_app.retrievers import _queries
-from langchain_bailian_app.retrievers._fields import SearchFields
 from langchain_bailian_app.retrievers._queries import (
     ApplicationQuery,
     PipelineLookup,
@@ -26,6 +25,7 @@ from langchain_bailian_app.retrievers._queries import (
     pipeline_id_from_frame,
     retrieve_request,
 )
+from langchain_bailian_app.retrievers._search_fields import SearchFields
 from tests.fixtures import parse_frames, recording, reply, sse
 from tests.unit_tests.retrievers.retrieval_steps import hit, retrieval_step
 

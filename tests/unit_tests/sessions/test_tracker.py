@@ -12,11 +12,11 @@ from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, System
 from langchain_bailian_app._answer.assembler import Answer
 from langchain_bailian_app._answer.frames import Frame
 from langchain_bailian_app._request.body import Turn
-from langchain_bailian_app._settings.application import ApplicationFields
+from langchain_bailian_app._request.fields import CompletionFields
 from langchain_bailian_app._transport.credentials import Connection
 from langchain_bailian_app.errors import BailianRateLimitError, BailianSessionError, BailianStreamError
 from langchain_bailian_app.sessions import BailianSessionWarning, InMemorySessionStore
-from langchain_bailian_app.sessions._checkpoint import (
+from langchain_bailian_app.sessions._plan import (
     ConversationDigest,
     SessionCheckpoint,
     SessionGuard,
@@ -46,7 +46,7 @@ def make_tracker(
     *messages: BaseMessage, connection: Connection = CONNECTION, **options: Any
 ) -> SessionTracker:
     """Return a call's exchange; `history` is "session" unless something else is said."""
-    fields = ApplicationFields(**{"history": "session"} | options)
+    fields = CompletionFields(**{"history": "session"} | options)
     return SessionTracker(messages, fields, app_id="app", connection=connection)
 
 

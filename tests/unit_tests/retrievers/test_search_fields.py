@@ -9,7 +9,7 @@ from langchain_core.messages import AIMessage, HumanMessage
 from pydantic import ValidationError
 
 from langchain_bailian_app import BailianRetriever
-from langchain_bailian_app.retrievers._fields import SearchFields
+from langchain_bailian_app.retrievers._search_fields import SearchFields
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResu
 from langchain_bailian_app import errors
 from langchain_bailian_app._answer.assembler import UNKNOWN_FINISH_REASON, Answer, AnswerAssembler
 from langchain_bailian_app._answer.events import Delta, TextDelta
-from langchain_bailian_app.chat_models._chunks import generation_chunk_from_delta
+from langchain_bailian_app.chat_models._fast_chunks import generation_chunk_from_delta
 from langchain_bailian_app.chat_models._messages import last_chunk, message_from_answer
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from langchain_bailian_app._answer.frames import Frame
     from langchain_bailian_app._answer.steps import StepReader
-    from langchain_bailian_app._settings.application import ApplicationFields
+    from langchain_bailian_app._request.fields import CompletionFields
     from langchain_bailian_app.chat_models._tool_prompt import ToolPrompt
 
 SEPARATOR = "\n\n"
@@ -40,7 +40,7 @@ class ResponseBuilder:
     """Reads the reply to one call."""
 
     def __init__(
-        self, app_id: str, options: ApplicationFields, tool_prompt: ToolPrompt | None = None
+        self, app_id: str, options: CompletionFields, tool_prompt: ToolPrompt | None = None
     ) -> None:
         self._app_id = app_id
         self._accept_missing_stop = options.accept_missing_stop

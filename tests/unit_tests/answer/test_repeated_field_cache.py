@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from langchain_bailian_app._answer.repeated_fields import RepeatedFieldCache
+from langchain_bailian_app._answer.repeated_field_cache import RepeatedFieldCache
 
 LONG = "海关" * 1500
 REFERENCES = [{"index_id": "1", "text": f'【正文】"{LONG}\\]'}, {"index_id": "2", "images": []}]

@@ -12,7 +12,7 @@ from langchain_core.messages import convert_to_messages
 from pydantic import BeforeValidator, ConfigDict, Field, model_validator
 
 from langchain_bailian_app._request.body import turns_from_messages
-from langchain_bailian_app._settings.application import QuestionFields, merge_options
+from langchain_bailian_app._request.fields import CommonCompletionFields, merge_options
 from langchain_bailian_app._settings.connection import Id
 
 DIRECT_FIELDS = (
@@ -49,7 +49,7 @@ def _as_filter_groups(value: Any) -> Any:
     return [value] if isinstance(value, dict) else value
 
 
-class SearchFields(QuestionFields):
+class SearchFields(CommonCompletionFields):
     """What to search, and which of the passages found to return."""
 
     model_config = ConfigDict(title="BailianRetriever")  # what errors of a call name
@@ -126,7 +126,7 @@ class SearchFields(QuestionFields):
             return merge_options(SearchFields, self, overrides)
         # What goes along with a question to an application is not meant for a direct search.
         kept_fields = (
-            set(SearchFields.model_fields) - pipeline_fields - set(QuestionFields.model_fields)
+            set(SearchFields.model_fields) - pipeline_fields - set(CommonCompletionFields.model_fields)
             | _SHARED_FIELDS
         )
         values = {name: getattr(self, name) for name in kept_fields - {"wait_for_answer"}}
@@ -138,7 +138,7 @@ class SearchFields(QuestionFields):
             message = "give `pipeline_id` or `pipeline_name`, not both"
             raise ValueError(message)
         if self.direct:
-            inapplicable = {*QuestionFields.model_fields, "wait_for_answer"} - _SHARED_FIELDS
+            inapplicable = {*CommonCompletionFields.model_fields, "wait_for_answer"} - _SHARED_FIELDS
             reason = "is for applications, but a knowledge base is searched directly"
         else:
             inapplicable = {*DIRECT_FIELDS}

@@ -18,7 +18,7 @@ from langchain_core.messages import (
 
 from langchain_bailian_app._answer.frames import Frame
 from langchain_bailian_app._request.body import Turn, turns_from_messages
-from langchain_bailian_app.sessions._checkpoint import (
+from langchain_bailian_app.sessions._plan import (
     MAX_IDLE_SECONDS,
     MAX_TURNS,
     ConversationDigest,

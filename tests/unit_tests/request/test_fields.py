@@ -6,7 +6,7 @@ import pytest
 from pydantic import ValidationError
 
 from langchain_bailian_app import BailianAppChatModel, BizParams, RagOptions
-from langchain_bailian_app._settings.application import ApplicationFields, wrap_secrets
+from langchain_bailian_app._request.fields import CompletionFields, wrap_secrets
 
 
 @pytest.fixture(autouse=True)
@@ -47,7 +47,7 @@ def test_without_an_application_the_error_names_the_variable() -> None:
 
 
 def test_the_defaults_set_no_option() -> None:
-    fields = ApplicationFields()
+    fields = CompletionFields()
     expected = {"history": "messages", "citation_markers": "strip", "accept_missing_stop": False} | {
         "legacy_history": False
     }
@@ -57,7 +57,7 @@ def test_the_defaults_set_no_option() -> None:
 
 @pytest.mark.parametrize("name", ["stop", "mcp_servers", "image_list", "file_list", "doc_tag_codes"])
 def test_a_bare_string_is_a_list_of_one(name: str) -> None:
-    assert getattr(ApplicationFields(**{name: "x"}), name) == ["x"]
+    assert getattr(CompletionFields(**{name: "x"}), name) == ["x"]
 
 
 @pytest.mark.parametrize(
@@ -76,11 +76,11 @@ def test_a_bare_string_is_a_list_of_one(name: str) -> None:
 )
 def test_an_invalid_option_is_rejected_before_anything_is_sent(values: dict[str, Any]) -> None:
     with pytest.raises(ValidationError, match=next(iter(values))):
-        ApplicationFields(**values)
+        CompletionFields(**values)
 
 
 def test_dicts_become_options() -> None:
-    fields = ApplicationFields(rag_options={"tags": "a"}, biz_params={"city": "杭州"})
+    fields = CompletionFields(rag_options={"tags": "a"}, biz_params={"city": "杭州"})
 
     assert RagOptions(tags=["a"]) == fields.rag_options
     assert BizParams(city="杭州") == fields.biz_params
@@ -90,19 +90,19 @@ def test_dicts_become_options() -> None:
 
 
 def test_keywords_of_a_call_override_the_fields() -> None:
-    fields = ApplicationFields(memory_id="m", temperature=0.5, stop="。")
+    fields = CompletionFields(memory_id="m", temperature=0.5, stop="。")
 
-    assert fields.with_overrides({"temperature": 0, "seed": 1, "stop": None}) == ApplicationFields(
+    assert fields.with_overrides({"temperature": 0, "seed": 1, "stop": None}) == CompletionFields(
         memory_id="m", temperature=0, seed=1, stop="。"
     )
-    assert fields == ApplicationFields(memory_id="m", temperature=0.5, stop="。")
+    assert fields == CompletionFields(memory_id="m", temperature=0.5, stop="。")
     with pytest.raises(ValidationError, match="max_tokens"):
         fields.with_overrides({"max_tokens": 0})
 
 
 @pytest.mark.parametrize("name", ["stream", "stream_usage", "ls_structured_output_format", "model"])
 def test_keywords_that_langchain_adds_are_ignored(name: str) -> None:
-    fields = ApplicationFields(memory_id="m")
+    fields = CompletionFields(memory_id="m")
 
     assert fields.with_overrides({name: "x", "unknown": None}) is fields
 
@@ -132,15 +132,15 @@ def test_an_unsupported_keyword_is_rejected_with_a_hint(
     keywords: dict[str, Any], error: type[Exception], text: str
 ) -> None:
     with pytest.raises(error, match=text):
-        ApplicationFields().with_overrides(keywords)
+        CompletionFields().with_overrides(keywords)
 
 
 def test_with_prompted_tool_calling_the_keywords_of_tools_are_ignored() -> None:
     tools: dict[str, Any] = {"tools": [{}], "tool_choice": "any", "strict": True}
-    fields = ApplicationFields(tool_calling="prompt")
+    fields = CompletionFields(tool_calling="prompt")
 
     assert fields.with_overrides(tools) is fields
-    assert ApplicationFields().with_overrides(tools | {"tool_calling": "prompt"}) == fields
+    assert CompletionFields().with_overrides(tools | {"tool_calling": "prompt"}) == fields
     with pytest.raises(TypeError, match="no argument `toolz`"):
         fields.with_overrides({"toolz": []})
 
@@ -156,7 +156,7 @@ def test_wrapped_keywords_show_no_secret() -> None:
     wrapped = wrap_secrets(keywords)
 
     assert "planted" not in repr(wrapped)
-    assert ApplicationFields(**wrapped) == ApplicationFields(**keywords)
+    assert CompletionFields(**wrapped) == CompletionFields(**keywords)
     assert wrapped["biz_params"].to_wire()["user_defined_tokens"] == {"tool": {"user_token": "planted"}}
     assert (wrapped["image_list"], wrapped["file_list"]) == ([url, url], [url])
     assert keywords["file_list"] == url

@@ -8,7 +8,7 @@ import pytest
 
 from langchain_bailian_app._answer.assembler import Answer
 from langchain_bailian_app._answer.events import NodeEvent, StepCall, ToolCall
-from langchain_bailian_app.chat_models._response import merge_answers
+from langchain_bailian_app.chat_models._response_builder import merge_answers
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from langchain_bailian_app._answer.text_json import (
+from langchain_bailian_app._answer.json_extraction import (
     ends_in_string,
     extract_json,
     find_end,

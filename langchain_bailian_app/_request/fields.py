@@ -1,7 +1,8 @@
 """The fields that say what to ask of an application; each may also be given per call.
 
-`QuestionFields` are all that goes along with a question; `ApplicationFields` add what a conversation
-needs. Everything about a field that can be checked without the network is checked here.
+`CommonCompletionFields` are those that the chat model and the retriever share; `CompletionFields` add
+what a conversation needs. Everything about a field that can be checked without the network is checked
+here.
 """
 
 from __future__ import annotations
@@ -13,7 +14,8 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from langchain_bailian_app._answer.citations import MarkerMode
 from langchain_bailian_app._settings.connection import ConnectionFields
-from langchain_bailian_app.options._options import BizParams, RagOptions, StrList
+from langchain_bailian_app.options._biz_params import BizParams
+from langchain_bailian_app.options._rag_options import RagOptions, StrList
 from langchain_bailian_app.options._signed_urls import SignedUrl
 
 if TYPE_CHECKING:
@@ -59,7 +61,7 @@ _ALIASES_IN_OTHER_PACKAGES = {
 }
 
 
-class QuestionFields(BaseModel):
+class CommonCompletionFields(BaseModel):
     """What goes along with a question. `None` leaves a setting to the application's console."""
 
     # An error message would otherwise show what was given, user tokens included.
@@ -145,7 +147,7 @@ class QuestionFields(BaseModel):
     """Merged into `input` last."""
 
 
-class ApplicationFields(QuestionFields):
+class CompletionFields(CommonCompletionFields):
     """What to ask of an application in a conversation, and what becomes of its answer."""
 
     history: Literal["messages", "session", "thread"] = "messages"
@@ -210,7 +212,7 @@ class ApplicationFields(QuestionFields):
             raise ValueError(message)
         return self
 
-    def with_overrides(self, keywords: dict[str, Any]) -> ApplicationFields:
+    def with_overrides(self, keywords: dict[str, Any]) -> CompletionFields:
         """Return these fields with the keywords of a call laid over them; None changes nothing.
 
         Raises:
@@ -221,7 +223,7 @@ class ApplicationFields(QuestionFields):
         if keywords.get("tool_calling") or self.tool_calling:
             ignored = ignored | TOOL_KEYWORDS
         overrides = {name: value for name, value in keywords.items() if name not in ignored}
-        return merge_options(ApplicationFields, self, overrides)
+        return merge_options(CompletionFields, self, overrides)
 
 
 def merge_options(fields_class: type[T], fields: T, keywords: dict[str, Any]) -> T:
