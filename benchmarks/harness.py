@@ -17,7 +17,7 @@ HERE = Path(__file__).parent
 Metrics = dict[str, float]
 
 
-class Harness:
+class BenchmarkHarness:
     """Asks workers to measure; use it as a context manager."""
 
     def __enter__(self) -> Self:

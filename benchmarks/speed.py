@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from contenders import CONTENDERS
-from harness import Harness, Metrics, compute_medians, run_program
+from harness import BenchmarkHarness, Metrics, compute_medians, run_program
 
 REPEATS = 5
 STREAMS = 1000
@@ -53,7 +53,7 @@ class SpeedResults(NamedTuple):
 def run_benchmarks() -> SpeedResults:
     """Measure; takes some minutes."""
     contenders = ("httpx", "sdk", "baseline", "ours", "tongyi", "openai", "qwen")
-    with Harness() as harness:
+    with BenchmarkHarness() as harness:
         return SpeedResults(
             sync=harness.measure_interleaved(contenders, "cpu", "200x0", 10, repeats=REPEATS),
             asynchronous=harness.measure_interleaved(
@@ -128,7 +128,7 @@ def _measure_imports() -> Table:
     return {name: compute_medians([metrics[name] for metrics in rounds]) for name in names}
 
 
-def _measure_stream_calls(harness: Harness, name: str) -> Metrics:
+def _measure_stream_calls(harness: BenchmarkHarness, name: str) -> Metrics:
     """Return what the SDK pays for a stream read to its end."""
     rounds = [
         {

@@ -29,7 +29,7 @@ _DESCRIPTION_PATTERN = re.compile(r"[\w:.-]{1,50}")
 _MAX_CONTENT_CHARS = 200
 _PAGE_SIZE = 50
 _MAX_RETRY_DELAY = 4.0
-_TRANSIENT = (BailianServerError, BailianConnectionError, BailianTimeoutError)
+_RETRYABLE_ERRORS = (BailianServerError, BailianConnectionError, BailianTimeoutError)
 
 
 class Memory(NamedTuple):
@@ -270,7 +270,7 @@ class BailianMemory(OpenApiFields):
                 raise
             except BailianError as exc:
                 was_rejected = exc.is_retryable or isinstance(exc, BailianRateLimitError)
-                can_retry = was_rejected or (not non_idempotent and isinstance(exc, _TRANSIENT))
+                can_retry = was_rejected or (not non_idempotent and isinstance(exc, _RETRYABLE_ERRORS))
                 if not can_retry or retry == self.max_retries:
                     raise
                 outcome_unknown |= not was_rejected

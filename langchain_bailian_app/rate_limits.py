@@ -27,10 +27,10 @@ try:
     from limits.storage import RedisStorage
     from limits.strategies import MovingWindowRateLimiter as MovingWindow
 except ImportError as exc:
-    _missing = (
+    _MISSING_PACKAGE = (
         "rate limits in Redis need the package limits: pip install 'langchain-bailian-app[redis]'"
     )
-    raise ImportError(_missing) from exc
+    raise ImportError(_MISSING_PACKAGE) from exc
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

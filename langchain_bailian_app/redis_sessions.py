@@ -1,6 +1,6 @@
 """Session store in Redis, for several processes and machines; needs the extra `redis`."""
 
-from langchain_bailian_app.sessions._redis import RedisSessionStore
+from langchain_bailian_app.sessions._redis_store import RedisSessionStore
 
 __all__ = ["RedisSessionStore"]
 

@@ -32,14 +32,14 @@ if TYPE_CHECKING:
 
     from langchain_bailian_app.emulator._apps.app import AppKind
 
-Check: TypeAlias = "Callable[[Harness], bool]"
+Check: TypeAlias = "Callable[[FeatureProbe], bool]"
 
 README = Path(__file__).parents[1] / "README.md"
 BEGIN_MARKER, END_MARKER = "<!-- features -->", "<!-- /features -->"
 
 
 @dataclass(frozen=True)
-class Harness:
+class FeatureProbe:
     """An emulator, and the kind of application that is tried on it."""
 
     bailian: BailianEmulator
@@ -108,29 +108,29 @@ def sends_attachment(kind: str) -> Check:
     return lambda harness: len(getattr(harness.capture_turn([HumanMessage(blocks)]), f"{kind}s")) == 1
 
 
-def check_single_call(harness: Harness) -> bool:
+def check_single_call(harness: FeatureProbe) -> bool:
     return "你好" in harness.make_model().invoke("你好").text
 
 
-def check_async(harness: Harness) -> bool:
+def check_async(harness: FeatureProbe) -> bool:
     return bool(asyncio.run(harness.make_model().ainvoke("？")).text)
 
 
-def check_files(harness: Harness) -> bool:
+def check_files(harness: FeatureProbe) -> bool:
     if harness.kind == "workflow":
         return sends_biz_params(BizParams(report=workflow_file("https://files.example/a.pdf")))(harness)
     return sends_attachment("file")(harness)
 
 
-def check_streaming(harness: Harness) -> bool:
+def check_streaming(harness: FeatureProbe) -> bool:
     return streams(flow_stream_mode="message_format" if harness.kind == "workflow" else None)(harness)
 
 
-def check_transcript(harness: Harness) -> bool:
+def check_transcript(harness: FeatureProbe) -> bool:
     return "小明" in harness.capture_turn(CONVERSATION).prompt
 
 
-def check_session(harness: Harness) -> bool:
+def check_session(harness: FeatureProbe) -> bool:
     model = harness.make_model(
         {"answer": lambda turn: "".join(past.prompt for past in turn.history) or "？"}
     )
@@ -138,12 +138,12 @@ def check_session(harness: Harness) -> bool:
     return "小明" in model.invoke("我叫什么？", session_id=session_id).text
 
 
-def check_system_message(harness: Harness) -> bool:
+def check_system_message(harness: FeatureProbe) -> bool:
     turn = harness.capture_turn([SystemMessage("你是导游。"), *CONVERSATION[:1]])
     return "导游" in turn.system + turn.prompt
 
 
-def check_prompt_variables(harness: Harness) -> bool:
+def check_prompt_variables(harness: FeatureProbe) -> bool:
     variables = BizParams(user_prompt_params={"city": "杭州"})
     return (
         "在杭州"
@@ -151,32 +151,32 @@ def check_prompt_variables(harness: Harness) -> bool:
     )
 
 
-def check_citations(harness: Harness) -> bool:
+def check_citations(harness: FeatureProbe) -> bool:
     blocks = harness.make_model(TEAS).invoke(QUESTION).content_blocks
     return any(block.get("annotations") for block in blocks)
 
 
-def check_documents(harness: Harness) -> bool:
+def check_documents(harness: FeatureProbe) -> bool:
     return bool(BailianRetriever(model=harness.make_model(TEAS)).invoke(QUESTION))
 
 
-def check_steps(harness: Harness) -> bool:
+def check_steps(harness: FeatureProbe) -> bool:
     types = invoke_block_types(harness.make_model(TEAS), has_thoughts=True)
     return not types.isdisjoint({"server_tool_call", "non_standard"})
 
 
-def check_thinking(harness: Harness) -> bool:
+def check_thinking(harness: FeatureProbe) -> bool:
     model = harness.make_model({"thinking": "hybrid"})
     return "reasoning" in invoke_block_types(model, enable_thinking=True) - invoke_block_types(model)
 
 
-def check_memory(harness: Harness) -> bool:
+def check_memory(harness: FeatureProbe) -> bool:
     model = harness.make_model({"long_term_memory": True})
     model.invoke("我叫小明。", memory_id="a")
     return ["小明" in model.invoke("？", memory_id=user).text for user in "ab"] == [True, False]
 
 
-def check_session_files(harness: Harness) -> bool:
+def check_session_files(harness: FeatureProbe) -> bool:
     files = BailianFiles(
         workspace_id="features",
         endpoint=harness.bailian.openapi_endpoint,
@@ -190,7 +190,7 @@ def check_session_files(harness: Harness) -> bool:
     return "三年" in harness.make_model().invoke("火星公司的保修期？", rag_options=options).text
 
 
-def check_app_model(harness: Harness) -> bool:
+def check_app_model(harness: FeatureProbe) -> bool:
     metadata = harness.make_model(app_model="another").invoke("你好").response_metadata
     return [usage["model_id"] for usage in metadata["model_usage"]] == ["another"]
 
@@ -262,7 +262,9 @@ def render_cell(feature: Feature, column: str, bailian: BailianEmulator) -> str:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # hints at what is not documented
         try:
-            result = "works" if feature.check(Harness(bailian, COLUMNS[column][0])) else "no effect"
+            result = (
+                "works" if feature.check(FeatureProbe(bailian, COLUMNS[column][0])) else "no effect"
+            )
         except (BailianRequestError, ValueError):
             result = "refused"
     if column in feature.documented.split():

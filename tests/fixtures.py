@@ -10,11 +10,12 @@ from typing import Any, TypeVar
 
 from langchain_core.messages import AIMessageChunk
 
-from langchain_bailian_app._answer.assembler import Answer, AnswerAssembler
+from langchain_bailian_app._answer.answer import Answer
+from langchain_bailian_app._answer.assembler import AnswerAssembler
 from langchain_bailian_app._answer.citations import MarkerMode
 from langchain_bailian_app._answer.events import Delta, TextDelta
 from langchain_bailian_app._answer.frames import ErrorFrame, Frame, FrameReader, InvalidFrame
-from langchain_bailian_app.chat_models._messages import chunk_from_delta, last_chunk
+from langchain_bailian_app.chat_models._messages import build_last_chunk, chunk_from_delta
 
 T = TypeVar("T", bytes, str)
 
@@ -25,12 +26,12 @@ ERROR_RECORDINGS = [name for name in RECORDINGS if "error" in name]
 ANSWER_RECORDINGS = [name for name in RECORDINGS if name not in ERROR_RECORDINGS]
 
 
-def recording(name: str) -> bytes:
+def read_recording(name: str) -> bytes:
     """Return the bytes of one reply."""
     return (_RECORDINGS / name).read_bytes()
 
 
-def sse(*bodies: dict[str, Any] | str) -> bytes:
+def encode_sse(*bodies: dict[str, Any] | str) -> bytes:
     """Return a stream in the framing of the gateway."""
     events = [
         f"id:{number}\nevent:result\n:HTTP_STATUS/200\ndata:{_to_json(body)}\n\n"
@@ -39,7 +40,7 @@ def sse(*bodies: dict[str, Any] | str) -> bytes:
     return "".join(events).encode()
 
 
-def reply(text: str = "", finish_reason: str | None = "null", **output: Any) -> dict[str, Any]:
+def frame_body(text: str = "", finish_reason: str | None = "null", **output: Any) -> dict[str, Any]:
     """Return the body of one frame."""
     return {
         "output": {"session_id": "s", "finish_reason": finish_reason, "text": text, **output},
@@ -75,7 +76,7 @@ def assemble(
     assembler = AnswerAssembler(markers=markers, stop=stop)
     deltas = [delta for frame in frames for delta in assembler.feed(frame)]
     deltas += assembler.end()
-    return deltas, assembler.answer()
+    return deltas, assembler.build_answer()
 
 
 def parse_answer(
@@ -98,7 +99,7 @@ def join_text(deltas: Iterable[Delta]) -> str:
 
 def make_chunks(deltas: Iterable[Delta], answer: Answer) -> list[AIMessageChunk]:
     """Return the chunks of a stream."""
-    return [*map(chunk_from_delta, deltas), last_chunk(answer, "app", {})]
+    return [*map(chunk_from_delta, deltas), build_last_chunk(answer, "app", {})]
 
 
 def merge_chunks(chunks: Sequence[AIMessageChunk]) -> AIMessageChunk:

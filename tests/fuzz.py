@@ -16,9 +16,9 @@ import tracemalloc
 from langchain_bailian_app._answer.assembler import AnswerAssembler
 from langchain_bailian_app._answer.citations import MarkerFilter
 from langchain_bailian_app._answer.frames import ErrorFrame, Frame, FrameReader, InvalidFrame
-from tests.fixtures import RECORDINGS, recording, split_at
+from tests.fixtures import RECORDINGS, read_recording, split_at
 
-SEEDS = [recording(name) for name in RECORDINGS]
+SEEDS = [read_recording(name) for name in RECORDINGS]
 FRAGMENTS = [
     *(b"\n", b"\r\n", b"\n\n", b"\r", b"data:", b"data: ", b"event:error\n", b":HTTP_STATUS/500\n"),
     *(b"id:", b"\xef\xbb\xbf", b"\xff", b"\x00", b"\xe2\x80\xa8", b"{", b"}", b'"', b"\\", b"\\ud83d"),
@@ -86,7 +86,7 @@ def fuzz_frames(rng: random.Random) -> None:
         if isinstance(frame, Frame):
             assembler.feed(frame)
     assembler.end()
-    assembler.answer()
+    assembler.build_answer()
 
 
 def fuzz_markers(rng: random.Random) -> None:

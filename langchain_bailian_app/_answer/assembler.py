@@ -6,9 +6,9 @@ a stream shows, `AnswerAssembler.answer` what they sum up to.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from langchain_bailian_app._answer.answer import UNKNOWN_FINISH_REASON, Answer
 from langchain_bailian_app._answer.citations import MarkerFilter, MarkerMode, build_citations
 from langchain_bailian_app._answer.events import (
     Delta,
@@ -35,46 +35,6 @@ if TYPE_CHECKING:
     from langchain_bailian_app._answer.events import ToolCall
     from langchain_bailian_app._answer.frames import Frame
     from langchain_bailian_app._answer.tool_calls import ToolCallParser
-
-UNKNOWN_FINISH_REASON = "unknown"
-"""`finish_reason` of a stream that just ended, where `accept_missing_stop` lets that pass."""
-
-
-@dataclass(slots=True)
-class Answer:
-    """A whole answer, or what came of it."""
-
-    text: str = ""
-    reasoning: str = ""
-    steps: list[StepCall | StepResult] = field(default_factory=list)
-    nodes: list[NodeEvent] = field(default_factory=list)
-    tool_calls: list[ToolCall] = field(default_factory=list)
-    """Calls of the caller's tools; those with a problem are in no delta."""
-
-    order: list[str] = field(default_factory=list)
-    """What the answer consists of, in the order in which it first appeared: see `_content_blocks`."""
-
-    finish_reason: str | None = None
-    """None if the answer is not complete."""
-
-    session_id: str | None = None
-    request_id: str | None = None
-    doc_references: list[dict[str, Any]] | None = None
-    citations: list[dict[str, Any]] = field(default_factory=list)
-    usage: dict[str, Any] = field(default_factory=dict)
-    extra: dict[str, Any] = field(default_factory=dict)
-    """Fields of the service that this version does not know, newest value."""
-
-    final_text: str | None = None
-    """What a workflow says in the end, if its nodes have said something else."""
-
-    references_missing: bool = False
-    """The answer rests on documents, but the service does not say which."""
-
-    @property
-    def thoughts(self) -> list[dict[str, Any]]:
-        """The raw entries of the steps, in the order of their results."""
-        return [step.entry for step in self.steps if isinstance(step, StepResult)]
 
 
 class AnswerAssembler:
@@ -147,7 +107,7 @@ class AnswerAssembler:
             self._answer.finish_reason = UNKNOWN_FINISH_REASON
         return self._record_order(deltas)
 
-    def answer(self) -> Answer:
+    def build_answer(self) -> Answer:
         """Return the sum of the deltas and what else the frames told."""
         answer = self._answer
         answer.text = "".join(self._text)

@@ -21,7 +21,7 @@ _MARKER = re.compile(r"<ref>\[([0-9]{1,9})\]</ref>")
 _PARTIAL_MARKER = re.compile(
     r"<(?:r(?:e(?:f(?:>(?:\[(?:[0-9]{1,9}(?:\](?:<(?:/(?:r(?:ef?)?)?)?)?)?)?)?)?)?)?)?\Z"
 )
-_MAX_MARKER_LENGTH = len("<ref>[123456789]</ref>")
+_MAX_MARKER_CHARS = len("<ref>[123456789]</ref>")
 _CLOSING_PUNCTUATION = "”’」』）】》)"
 _SENTENCE_END = re.compile(rf"[。！？!?；][{_CLOSING_PUNCTUATION}]*|\. |[\r\n]")
 # The last four close, or open, so they end nothing.
@@ -56,7 +56,7 @@ class MarkerFilter:
             self._emitted_length += len(text)
             return text
         text, self._pending = self._pending + text, ""
-        partial = _PARTIAL_MARKER.search(text, max(0, len(text) - _MAX_MARKER_LENGTH))
+        partial = _PARTIAL_MARKER.search(text, max(0, len(text) - _MAX_MARKER_CHARS))
         if partial:
             text, self._pending = text[: partial.start()], text[partial.start() :]
         return self._replace_markers(text)

@@ -27,7 +27,7 @@ _SUCCESS_ENVELOPE: dict[str, set[Any]] = {
 _UNFINISHED = (None, "null", "")
 _HTTP_OK = 200
 _MIN_ERROR_STATUS = 400
-_MAX_HEAD_LENGTH = 300
+_MAX_HEAD_CHARS = 300
 
 
 @dataclass(slots=True)
@@ -88,7 +88,7 @@ class FrameReader:
         if self._document is not None:
             self._document += data
             return []
-        if not self._is_stream or len(self._head) < _MAX_HEAD_LENGTH:
+        if not self._is_stream or len(self._head) < _MAX_HEAD_CHARS:
             self._head += data
         if not self._is_stream:
             start = self._head.removeprefix(BOM).lstrip()
@@ -110,7 +110,7 @@ class FrameReader:
     @property
     def head(self) -> str:
         """How the reply begins, for an error message."""
-        return self._head[:_MAX_HEAD_LENGTH].decode("utf-8", "replace").strip()
+        return self._head[:_MAX_HEAD_CHARS].decode("utf-8", "replace").strip()
 
     def _parse_events(self, events: list[ServerSentEvent]) -> list[Frame | ErrorFrame | InvalidFrame]:
         frames: list[Frame | ErrorFrame | InvalidFrame] = []
@@ -134,9 +134,9 @@ class FrameReader:
 def _parse_non_json(event: ServerSentEvent, *, is_error: bool) -> list[ErrorFrame | InvalidFrame]:
     text = event.data.decode("utf-8", "replace")
     if is_error:
-        return [ErrorFrame("", text[:_MAX_HEAD_LENGTH], event.status or _HTTP_OK, None, text)]
+        return [ErrorFrame("", text[:_MAX_HEAD_CHARS], event.status or _HTTP_OK, None, text)]
     # No recording has `[DONE]`, but a gateway between may add it, as OpenAI's protocol has it.
-    return [] if text.strip() in ("", "[DONE]") else [InvalidFrame(text[:_MAX_HEAD_LENGTH])]
+    return [] if text.strip() in ("", "[DONE]") else [InvalidFrame(text[:_MAX_HEAD_CHARS])]
 
 
 def _parse_error(body: dict[str, Any], event: ServerSentEvent, *, is_error: bool) -> ErrorFrame | None:

@@ -26,7 +26,7 @@ class ExtractedJson:
     values: list[Any]
     """Objects and arrays, in order."""
 
-    incomplete: str = ""
+    incomplete_text: str = ""
     """The text of one that does not end."""
 
     error: str = ""
@@ -44,7 +44,7 @@ def extract_json(text: str) -> ExtractedJson:
     unclosed_count = 0
     while match := _VALUE_START.search(text, position):
         start = match.start()
-        end = find_end(text, start)
+        end = find_json_end(text, start)
         if end is None:
             if _is_valid_prefix(text[start:]):
                 return ExtractedJson(values, text[start:], error)
@@ -71,7 +71,7 @@ def parse_incomplete(text: str) -> Any:
         return None
 
 
-def find_end(text: str, start: int) -> int | None:
+def find_json_end(text: str, start: int) -> int | None:
     """Return where the object or array that begins at `start` ends; None if it does not."""
     depth = 0
     for token in _STRING_OR_BRACKET.finditer(text, start):

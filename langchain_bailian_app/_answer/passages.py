@@ -76,10 +76,10 @@ def passage_from_reference(reference: dict[str, Any]) -> Passage:
     return Passage(
         index=_parse_number(reference.get("index_id")),
         text=body,
-        title=_to_text(reference.get("title")) or header.get("标题"),
-        doc_name=_to_text(reference.get("doc_name")) or header.get("文档名"),
-        doc_id=_to_text(reference.get("doc_id")),
-        doc_url=_to_text(reference.get("doc_url")),
+        title=_to_text_or_none(reference.get("title")) or header.get("标题"),
+        doc_name=_to_text_or_none(reference.get("doc_name")) or header.get("文档名"),
+        doc_id=_to_text_or_none(reference.get("doc_id")),
+        doc_url=_to_text_or_none(reference.get("doc_url")),
         images=_to_list(reference.get("images")),
         page_number=_to_list(reference.get("page_number")),
         extra=_extra_fields(header, reference, _REFERENCE_FIELDS),
@@ -106,11 +106,11 @@ def _passage_from_hit(hit: dict[str, Any]) -> Passage:
     return Passage(
         index=_parse_number(hit.get("referenceIndex")),
         text=body,
-        title=_to_text(hit.get("title")) or header.get("标题"),
-        doc_name=_to_text(hit.get("dataName")) or header.get("文档名"),
-        doc_id=_to_text(hit.get("dataId")),
-        doc_url=_to_text(hit.get("webSearchUrl")),
-        chunk_id=_to_text(hit.get("id")),
+        title=_to_text_or_none(hit.get("title")) or header.get("标题"),
+        doc_name=_to_text_or_none(hit.get("dataName")) or header.get("文档名"),
+        doc_id=_to_text_or_none(hit.get("dataId")),
+        doc_url=_to_text_or_none(hit.get("webSearchUrl")),
+        chunk_id=_to_text_or_none(hit.get("id")),
         score=_parse_score(hit.get("score")),
         images=_to_list(hit.get("images")),
         page_number=_to_list(hit.get("page_number")),
@@ -126,11 +126,11 @@ def _passage_from_node(item: dict[str, Any]) -> Passage:
     header, body = _split_header(node.get("text") or metadata.get("content"))
     return Passage(
         text=body,
-        title=_to_text(metadata.get("title")) or header.get("标题"),
-        doc_name=_to_text(metadata.get("doc_name")) or header.get("文档名"),
-        doc_id=_to_text(metadata.get("doc_id")),
-        doc_url=_to_text(metadata.get("doc_url")),
-        chunk_id=_to_text(node.get("id_") or metadata.get("_id")),
+        title=_to_text_or_none(metadata.get("title")) or header.get("标题"),
+        doc_name=_to_text_or_none(metadata.get("doc_name")) or header.get("文档名"),
+        doc_id=_to_text_or_none(metadata.get("doc_id")),
+        doc_url=_to_text_or_none(metadata.get("doc_url")),
+        chunk_id=_to_text_or_none(node.get("id_") or metadata.get("_id")),
         score=_parse_score(item.get("score")),
         images=_to_list(metadata.get("image_url")) or _to_list(metadata.get("images")),
         page_number=_to_list(metadata.get("page_number")),
@@ -142,7 +142,7 @@ def _passage_from_node(item: dict[str, Any]) -> Passage:
 
 def _split_header(text: Any) -> tuple[dict[str, Any], str]:
     """Return the header of a chunk by the names of its lines, and the body."""
-    text = _to_text(text) or ""
+    text = _to_text_or_none(text) or ""
     body_label = _BODY_LABEL.search(text)
     if not body_label or not text.lstrip().startswith("【"):
         return {}, text.strip()
@@ -184,7 +184,7 @@ def _parse_score(value: Any) -> float | None:
     return score if math.isfinite(score) else None
 
 
-def _to_text(value: Any) -> str | None:
+def _to_text_or_none(value: Any) -> str | None:
     """Return a text, also where the service has a number, or something else, in its place."""
     return None if value in (None, "") else str(value)
 

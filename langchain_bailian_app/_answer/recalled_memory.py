@@ -26,7 +26,7 @@ class RecalledMemory(TypedDict):
     """When it was stored, `2025-03-16T20:47:40`, without a zone: the service names none."""
 
 
-def recalled_memories(thoughts: Iterable[dict[str, Any]]) -> list[RecalledMemory]:
+def parse_recalled_memories(thoughts: Iterable[dict[str, Any]]) -> list[RecalledMemory]:
     """Return what was recalled, each fact once, in the order of the service."""
     memories: list[RecalledMemory] = []
     for thought in thoughts:

@@ -49,7 +49,7 @@ class _StepGroup:
         self._unreported.remove(step)
         self._reported.setdefault(_observation_key(step.entry.get("observation")), []).append(step)
 
-    def match(self, observation: Any, excluded: set[_Step]) -> _Step | None:
+    def find_match(self, observation: Any, excluded: set[_Step]) -> _Step | None:
         """Return the first step that an entry with this observation may be, if it is none of these."""
         candidates = (
             self.steps
@@ -78,13 +78,13 @@ class StepReader:
             return []
         events: list[StepCall | StepResult] = []
         group = self._groups.setdefault(_call_key(entry), _StepGroup())
-        step = group.match(entry.get("observation"), self._seen_in_frame)
+        step = group.find_match(entry.get("observation"), self._seen_in_frame)
         if step is None:
             step = _Step(len(self._steps), entry, group)
             self._steps.append(step)
             group.add(step)
             events.append(
-                StepCall(step.id, _step_name(entry), _arguments_as_dict(entry), step_kind(entry))
+                StepCall(step.id, _choose_step_name(entry), _arguments_as_dict(entry), step_kind(entry))
             )
         self._seen_in_frame.add(step)
         if step.reported:
@@ -138,7 +138,7 @@ def _read_arguments(entry: dict[str, Any]) -> Any:
     return None
 
 
-def _step_name(entry: dict[str, Any]) -> str:
+def _choose_step_name(entry: dict[str, Any]) -> str:
     names = (entry.get("action_name"), entry.get("action"), entry.get("action_type"))
     return str(next(filter(None, names), "step"))
 

@@ -15,7 +15,7 @@ from langchain_bailian_app._answer import wire_json
 
 # A frame that begins with so many characters of the one before it repeats it: by chance that happens
 # to `1` and `1.`, to `哈` and `哈哈`, but not to whole phrases.
-_MIN_PREFIX_MATCH = 8
+MIN_PREFIX_CHARS = 8
 
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
@@ -57,7 +57,7 @@ class TextDeltaReader:
         if not (text or last):
             return ""
         if self._mode is _StreamMode.INCREMENTAL:
-            delta = self._remainder(text) if last else text
+            delta = self._strip_emitted_prefix(text) if last else text
         else:
             usage = usage if usage and any(usage.values()) else None
             delta = self._read_delta(text, usage, last=last) if text else ""
@@ -79,7 +79,7 @@ class TextDeltaReader:
 
     def flush(self) -> str:
         """Return what is held when something else begins, so that it does not come behind that."""
-        return self._join_surrogates(self._set_incremental("")) if self._pending else ""
+        return self._join_surrogates(self._switch_to_incremental("")) if self._pending else ""
 
     def end(self) -> str:
         """Return what is still held when no more frames come."""
@@ -93,36 +93,36 @@ class TextDeltaReader:
         if not self._previous_text:
             self._previous_text, self._first_length = text, len(text)
             return text
-        return self._detect_mode(text, usage, last=last)
+        return self._read_undecided(text, usage, last=last)
 
-    def _remainder(self, text: str) -> str:
+    def _strip_emitted_prefix(self, text: str) -> str:
         """Return the rest of a last frame that says all of the answer again."""
         emitted = "".join(self._deltas)
         return (
             text[len(emitted) :]
-            if len(emitted) >= _MIN_PREFIX_MATCH and text.startswith(emitted)
+            if len(emitted) >= MIN_PREFIX_CHARS and text.startswith(emitted)
             else text
         )
 
-    def _detect_mode(self, text: str, usage: Any, *, last: bool) -> str:
+    def _read_undecided(self, text: str, usage: Any, *, last: bool) -> str:
         previous, self._previous_text = self._previous_text, text
         if text == previous:
-            is_repeated = last and len(text) >= _MIN_PREFIX_MATCH
+            is_repeated = last and len(text) >= MIN_PREFIX_CHARS
             if not is_repeated and (usage is None or usage != self._previous_usage):
-                return self._set_incremental(text)
-            return self._set_cumulative(text) if last else ""
+                return self._switch_to_incremental(text)
+            return self._switch_to_cumulative(text) if last else ""
         if not text.startswith(_strip_trailing_surrogate(previous)):
-            return self._set_incremental(text)
-        if last or self._pending or len(previous) >= _MIN_PREFIX_MATCH:
-            return self._set_cumulative(text)
+            return self._switch_to_incremental(text)
+        if last or self._pending or len(previous) >= MIN_PREFIX_CHARS:
+            return self._switch_to_cumulative(text)
         self._pending = text
         return ""
 
-    def _set_incremental(self, text: str) -> str:
+    def _switch_to_incremental(self, text: str) -> str:
         self._mode = _StreamMode.INCREMENTAL
         return self._take_pending() + text
 
-    def _set_cumulative(self, text: str) -> str:
+    def _switch_to_cumulative(self, text: str) -> str:
         self._mode, self._pending = _StreamMode.CUMULATIVE, ""
         # A half that was held back comes again, with its other half.
         emitted_length, self._pending_surrogate = self._first_length - len(self._pending_surrogate), ""
@@ -134,7 +134,7 @@ class TextDeltaReader:
         if len(text) > len(previous):
             self._previous_text = text
             return text[len(previous) :]
-        if text[:_MIN_PREFIX_MATCH] == previous[: len(text)][:_MIN_PREFIX_MATCH]:
+        if text[:MIN_PREFIX_CHARS] == previous[: len(text)][:MIN_PREFIX_CHARS]:
             return ""  # the same again, or with its end revised
         # Not the text so far at all: rather show an increment of a misread stream than lose it.
         self._previous_text += text

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from langchain_bailian_app._answer import wire_json
 from langchain_bailian_app._answer.citations import strip_markers
 from langchain_bailian_app._answer.events import ToolCall
-from langchain_bailian_app._answer.json_extraction import ends_in_string, extract_json, find_end
+from langchain_bailian_app._answer.json_extraction import ends_in_string, extract_json, find_json_end
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -80,7 +80,7 @@ class ToolCallParser:
     def _feed_text(self, text: str, parts: list[str | ToolCall]) -> str | None:
         """Add what is certain; return what stands behind the opening of a call."""
         before, tag, after = (self._pending + text).partition(OPENING_TAG)
-        safe_length = len(before.rstrip()) if tag else _safe_length(before)
+        safe_length = len(before.rstrip()) if tag else _emittable_length(before)
         if safe_length:
             parts.append(before[:safe_length])
         self._pending = before[safe_length:]
@@ -133,7 +133,7 @@ class ToolCallParser:
         calls = [self._add_call(item, text) for item in items]
         if not calls:
             reason = extracted.error or (
-                "the JSON breaks off" if extracted.incomplete else "there is no JSON in it"
+                "the JSON breaks off" if extracted.incomplete_text else "there is no JSON in it"
             )
             calls.append(self._add_call(None, text, f"a call cannot be read: {reason}"))
         return calls
@@ -170,13 +170,13 @@ class ToolCallParser:
 def _find_unclosed_end(body: str) -> tuple[int, int]:
     """Return where a call ends that is not closed, and where what follows it begins."""
     before = _BEFORE_JSON.match(body)
-    if before and (end := find_end(body, before.end())) is not None:
+    if before and (end := find_json_end(body, before.end())) is not None:
         return end, end
     end = body.find(CLOSING_TAG)  # inside a string that does not end
     return (end, end + len(CLOSING_TAG)) if end >= 0 else (len(body), len(body))
 
 
-def _safe_length(text: str) -> int:
+def _emittable_length(text: str) -> int:
     """Return how much of a text is neither the beginning of a call nor space before one."""
     for length in range(min(len(OPENING_TAG) - 1, len(text)), 0, -1):
         if OPENING_TAG.startswith(text[-length:]):

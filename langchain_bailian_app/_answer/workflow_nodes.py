@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from langchain_bailian_app._answer import wire_json
 from langchain_bailian_app._answer.events import NodeEvent
-from langchain_bailian_app._answer.workflow_text import NodeTextReader, StreamMode
+from langchain_bailian_app._answer.workflow_text import NodeTextReader, SharedStreamMode
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -69,7 +69,7 @@ class WorkflowReader:
         self._answer_node = answer_node
         self._key_prefix = key_prefix
         self._nodes: dict[str, _Node] = {}
-        self._stream_mode = StreamMode()
+        self._stream_mode = SharedStreamMode()
         self._reasoning_node: _Node | None = None
 
     @property
@@ -130,7 +130,7 @@ class _ReportedState(NamedTuple):
 
 
 class _Node:
-    def __init__(self, key: str, stream_mode: StreamMode) -> None:
+    def __init__(self, key: str, stream_mode: SharedStreamMode) -> None:
         self._key = key
         self._fields: dict[str, Any] = {}
         self._non_text_result: Any = None  # what there is besides text

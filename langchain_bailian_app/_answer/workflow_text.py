@@ -11,11 +11,10 @@ be ahead, and adds what was not said yet.
 
 from __future__ import annotations
 
-# A text that goes on from so many characters of the one before repeats it.
-_MIN_PREFIX_MATCH = 8
+from langchain_bailian_app._answer.text_delta import MIN_PREFIX_CHARS
 
 
-class StreamMode:
+class SharedStreamMode:
     """Whether the nodes of a stream are told cumulatively; None until that is known."""
 
     is_cumulative: bool | None = None
@@ -24,7 +23,7 @@ class StreamMode:
 class NodeTextReader:
     """The text of a node, and what of it is new. What is in doubt waits until the mode is known."""
 
-    def __init__(self, mode: StreamMode) -> None:
+    def __init__(self, mode: SharedStreamMode) -> None:
         self._mode = mode
         self._increments: list[str] = []
         self._emitted_count = 0  # the first piece that was not passed on
@@ -73,7 +72,7 @@ class NodeTextReader:
             self._mode.is_cumulative = False
         elif text != self._previous_text:
             self._extension_count += 1
-            if self._extension_count > 1 or len(self._previous_text) >= _MIN_PREFIX_MATCH:
+            if self._extension_count > 1 or len(self._previous_text) >= MIN_PREFIX_CHARS:
                 self._mode.is_cumulative = True
 
     def _resolve_pending(self) -> None:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from langchain_bailian_app import errors
-from langchain_bailian_app.retrievers._documents import passages_by_step
+from langchain_bailian_app.retrievers._documents import passages_by_thought
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -205,7 +205,7 @@ def _check_thoughts(message: AIMessage) -> CheckResult:
 def _check_references(message: AIMessage) -> CheckResult:
     references = message.additional_kwargs.get("doc_references")
     citations = message.additional_kwargs.get("citations", ())
-    retrievals = passages_by_step(message.additional_kwargs.get("thoughts", ()))
+    retrievals = passages_by_thought(message.additional_kwargs.get("thoughts", ()))
     passage_count = sum(map(len, retrievals))
     if references:
         text = f"{len(references)} source(s) named, {len(citations)} citation(s)"

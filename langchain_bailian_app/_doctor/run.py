@@ -38,13 +38,13 @@ def run_checks(
         connection: Fields of the model; what is not given comes from the environment.
     """
     results: list[CheckResult] = []
-    for result in _run_checks(question, dict(call_options), dict(connection)):
+    for result in _iter_checks(question, dict(call_options), dict(connection)):
         results.append(result)
         yield result
     yield from checks.skip_remaining(results)
 
 
-def _run_checks(
+def _iter_checks(
     question: str, call_options: dict[str, Any], connection: dict[str, Any]
 ) -> Iterator[CheckResult]:
     failures = list(_check_settings(connection))

@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import warnings
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +18,8 @@ from langchain_core.messages import (
 )
 
 from langchain_bailian_app._request.attachments import check_urls, parse_content_block
-from langchain_bailian_app._request.transcript import Turn, conversation_body, split_new_question
+from langchain_bailian_app._request.service_request import ServiceRequest
+from langchain_bailian_app._request.transcript import Turn, build_conversation, split_new_question
 from langchain_bailian_app.options._session_files import SESSION_FILE_PREFIX, check_session_file_ids
 
 if TYPE_CHECKING:
@@ -64,22 +64,6 @@ _PARAMETER_NAMES = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class ServiceRequest:
-    """One request to the service."""
-
-    path: str
-    """Path below the base URL."""
-
-    body: dict[str, Any] | None = None
-    stream: bool = False
-    """Whether the reply is to come as a stream."""
-
-    method: str = "POST"
-    params: dict[str, str] | None = None
-    """What stands behind the `?` of the URL."""
-
-
 def turns_from_messages(messages: Sequence[BaseMessage]) -> list[Turn]:
     """Return messages in the form in which they would be sent, one turn each.
 
@@ -89,16 +73,18 @@ def turns_from_messages(messages: Sequence[BaseMessage]) -> list[Turn]:
     return [_turn_from_message(message) for message in messages]
 
 
-def transcript_request(app_id: str, turns: list[Turn], options: CompletionFields) -> ServiceRequest:
+def build_transcript_request(
+    app_id: str, turns: list[Turn], options: CompletionFields
+) -> ServiceRequest:
     """Return the request that tells the whole conversation.
 
     Raises:
         ValueError: There is no question in it.
     """
-    return _build_request(app_id, conversation_body(turns, options), turns, options)
+    return _build_request(app_id, build_conversation(turns, options), turns, options)
 
 
-def session_request(
+def build_session_request(
     app_id: str, turns: list[Turn], options: CompletionFields, session_id: str | None
 ) -> ServiceRequest:
     """Return the request that puts the new question to a session, or to a new one.

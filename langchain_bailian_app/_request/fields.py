@@ -32,11 +32,11 @@ _NO_RESPONSE_FORMAT_MESSAGE = (
     "the service has no `response_format`: use `with_structured_output`, or `ToolStrategy` in an agent "
     'whose model has `tool_calling="prompt"`'
 )
-TOOL_KEYWORDS = {"tools", "tool_choice", "parallel_tool_calls", "strict"}
+TOOL_KWARGS = {"tools", "tool_choice", "parallel_tool_calls", "strict"}
 """Keywords of LangChain that say which tools a call has; `strict` is what nobody can promise."""
 
 # LangChain's own, with no meaning to the service; `model` is for tracing.
-_IGNORED_KEYWORDS = {
+_IGNORED_KWARGS = {
     "stream",
     "stream_usage",
     "ls_structured_output_format",
@@ -212,28 +212,28 @@ class CompletionFields(CommonCompletionFields):
             raise ValueError(message)
         return self
 
-    def with_overrides(self, keywords: dict[str, Any]) -> CompletionFields:
+    def with_overrides(self, overrides: dict[str, Any]) -> CompletionFields:
         """Return these fields with the keywords of a call laid over them; None changes nothing.
 
         Raises:
             TypeError: A keyword is no field; the message names the nearest one.
             NotImplementedError: A keyword would give the application tools.
         """
-        ignored = _IGNORED_KEYWORDS
-        if keywords.get("tool_calling") or self.tool_calling:
-            ignored = ignored | TOOL_KEYWORDS
-        overrides = {name: value for name, value in keywords.items() if name not in ignored}
+        ignored = _IGNORED_KWARGS
+        if overrides.get("tool_calling") or self.tool_calling:
+            ignored = ignored | TOOL_KWARGS
+        overrides = {name: value for name, value in overrides.items() if name not in ignored}
         return merge_options(CompletionFields, self, overrides)
 
 
-def merge_options(fields_class: type[T], fields: T, keywords: dict[str, Any]) -> T:
+def merge_options(fields_class: type[T], fields: T, overrides: dict[str, Any]) -> T:
     """Return fields of this kind with the keywords of a call laid over them; None changes nothing.
 
     Raises:
         TypeError: A keyword is no field; the message names the nearest one.
         NotImplementedError: A keyword would give the application tools.
     """
-    overrides = {name: value for name, value in keywords.items() if value is not None}
+    overrides = {name: value for name, value in overrides.items() if value is not None}
     for name in overrides:
         if name not in fields_class.model_fields:
             _raise_unknown_keyword(name, fields_class)
@@ -244,19 +244,19 @@ def merge_options(fields_class: type[T], fields: T, keywords: dict[str, Any]) ->
     )
 
 
-def wrap_secrets(keywords: dict[str, Any]) -> dict[str, Any]:
+def wrap_secrets(kwargs: dict[str, Any]) -> dict[str, Any]:
     """Return keywords whose user tokens and signed URLs no trace and no `repr` shows."""
-    biz_params = keywords.get("biz_params")
+    biz_params = kwargs.get("biz_params")
     if isinstance(biz_params, dict):
-        keywords = keywords | {"biz_params": BizParams(**biz_params)}
+        kwargs = kwargs | {"biz_params": BizParams(**biz_params)}
     for name in SIGNED_URL_FIELDS:
-        if urls := keywords.get(name):
+        if urls := kwargs.get(name):
             urls = [urls] if isinstance(urls, str) else urls
-            keywords = keywords | {name: [SignedUrl(url) for url in urls]}
-    return keywords
+            kwargs = kwargs | {name: [SignedUrl(url) for url in urls]}
+    return kwargs
 
 
-def did_you_mean(name: str, field_names: Iterable[str]) -> str:
+def format_suggestion(name: str, field_names: Iterable[str]) -> str:
     """Return a hint at the field that a wrong name may mean, or nothing."""
     candidates = list(field_names)
     suggestion = _ALIASES_IN_OTHER_PACKAGES.get(name)
@@ -266,13 +266,13 @@ def did_you_mean(name: str, field_names: Iterable[str]) -> str:
 
 
 def _raise_unknown_keyword(keyword: str, fields_class: type[BaseModel]) -> NoReturn:
-    if keyword in TOOL_KEYWORDS:
+    if keyword in TOOL_KWARGS:
         raise NotImplementedError(NO_TOOLS_MESSAGE)
     if keyword == "response_format":
         raise NotImplementedError(_NO_RESPONSE_FORMAT_MESSAGE)
     if keyword in {"app_id", *ConnectionFields.model_fields}:
         message = f"`{keyword}` is for the constructor: make another object, the connections are shared"
         raise TypeError(message)
-    hint = did_you_mean(keyword, fields_class.model_fields)
+    hint = format_suggestion(keyword, fields_class.model_fields)
     message = f"a call has no argument `{keyword}`{hint}"
     raise TypeError(message)

@@ -35,7 +35,7 @@ class Turn:
     files: tuple[str, ...] = ()
 
 
-def conversation_body(turns: list[Turn], options: CompletionFields) -> dict[str, Any]:
+def build_conversation(turns: list[Turn], options: CompletionFields) -> dict[str, Any]:
     """Return what a request says of all turns: a prompt for one, else a transcript, rules first.
 
     Raises:

@@ -37,12 +37,12 @@ _sync_transports: dict[_Key, Any] = {}
 _async_transports: dict[asyncio.AbstractEventLoop, dict[_Key, tuple[Any, AsyncGenerator[None]]]] = {}
 
 
-def get_transport(*, loopback: bool, max_connections: int) -> Any:
+def get_dashscope_transport(*, loopback: bool, max_connections: int) -> Any:
     """Return dashscope's transport for calls from threads."""
     key = _make_key(max_connections, loopback=loopback)
     transport = _sync_transports.get(key)
     if transport is None:
-        new_transport = create_transport(
+        new_transport = create_dashscope_transport(
             _create_client(loopback=loopback, max_connections=max_connections)
         )
         transport = _sync_transports.setdefault(key, new_transport)
@@ -51,7 +51,7 @@ def get_transport(*, loopback: bool, max_connections: int) -> Any:
     return transport
 
 
-async def get_async_transport(*, loopback: bool, max_connections: int) -> Any:
+async def get_async_dashscope_transport(*, loopback: bool, max_connections: int) -> Any:
     """Return dashscope's transport for calls on the running event loop."""
     key = _make_key(max_connections, loopback=loopback)
     loop_transports = _async_transports.setdefault(asyncio.get_running_loop(), {})
@@ -61,7 +61,7 @@ async def get_async_transport(*, loopback: bool, max_connections: int) -> Any:
         _close_loop_clients(loop)  # it was closed without being shut down
     client = _create_async_client(loopback=loopback, max_connections=max_connections)
     closer = _close_with_loop(client)
-    loop_transports[key] = create_async_transport(client), closer
+    loop_transports[key] = create_async_dashscope_transport(client), closer
     # A loop that ends closes its asynchronous generators, this one among them, while it still runs.
     await anext(closer)
     return loop_transports[key][0]
@@ -118,12 +118,12 @@ def _close_clients() -> None:
             _close_loop_clients(loop)
 
 
-def create_transport(client: httpx.Client) -> Any:
+def create_dashscope_transport(client: httpx.Client) -> Any:
     """Return dashscope's transport around a client, without retries of its own."""
     return dashscope.Client(base_url="unused:", http_client=client, max_retries=0).transport
 
 
-def create_async_transport(client: httpx.AsyncClient) -> Any:
+def create_async_dashscope_transport(client: httpx.AsyncClient) -> Any:
     """Return dashscope's asynchronous transport around a client, without retries of its own."""
     return dashscope.AsyncClient(base_url="unused:", http_client=client, max_retries=0).transport
 
@@ -157,7 +157,7 @@ def _load_ssl_context(*_: str | None) -> ssl.SSLContext:
     return httpx.create_ssl_context()
 
 
-def connection_hint(base_url: str) -> str:
+def build_connection_hint(base_url: str) -> str:
     """Return where to look when no connection can be made: at a proxy, or at who is to listen here."""
     if is_loopback(base_url):
         return f" (is the emulator running at {base_url}? Else unset DASHSCOPE_BASE_URL)"

@@ -8,13 +8,13 @@ import httpx
 
 from langchain_bailian_app import errors
 from langchain_bailian_app._settings.base_url import extract_host
-from langchain_bailian_app._transport.client_pool import connection_hint
+from langchain_bailian_app._transport.client_pool import build_connection_hint
 
 if TYPE_CHECKING:
     from langchain_bailian_app._settings.connection import ConnectionFields
 
 
-class TransportErrors:
+class TransportErrorFactory:
     """The errors of one call."""
 
     request_id: str | None = None
@@ -51,7 +51,7 @@ class TransportErrors:
                 return self.total_timeout_error() if deadline_passed else self.read_timeout_error()
         reason = str(cause) or type(cause).__name__
         if isinstance(cause, httpx.ConnectError | httpx.ProxyError):
-            text = f"no connection to {self._host}{connection_hint(self._base_url)}: {reason}"
+            text = f"no connection to {self._host}{build_connection_hint(self._base_url)}: {reason}"
         elif self.request_id is None and not frame_received:
             text = f"the connection to {self._host} was lost before a reply came: {reason}"
         else:

@@ -21,7 +21,7 @@ import httpx
 from langchain_bailian_app import errors
 from langchain_bailian_app._settings.base_url import extract_host, is_loopback
 from langchain_bailian_app._transport.client_pool import find_proxy_variable
-from langchain_bailian_app.options._session_files import LocalFile, find_problem
+from langchain_bailian_app.options._session_files import LocalFile, find_file_problem
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -50,7 +50,7 @@ def local_files_from_paths(
     for path in map(Path, path_list):
         try:
             size = path.stat().st_size
-            problem = find_problem(path.name, size) if path.is_file() else "it is no file"
+            problem = find_file_problem(path.name, size) if path.is_file() else "it is no file"
         except OSError as exc:
             size, problem = 0, exc.strerror or str(exc)
         if problem is not None:
@@ -71,7 +71,7 @@ class InterruptedUploadError(OSError):
     """The call that this step belongs to is over."""
 
 
-class Storage:
+class FileUploader:
     """Reads files and uploads them, until it is told to stop."""
 
     def __init__(self) -> None:
@@ -113,7 +113,7 @@ class Storage:
                 content=self._read_with_progress(file, on_progress),
                 extensions={"timeout": _TIMEOUT},
             )
-            response = _get_transport(_find_proxy(target.url), os.getpid()).handle_request(request)
+            response = _get_http_transport(_find_proxy(target.url), os.getpid()).handle_request(request)
             status, text = (
                 response.status_code,
                 response.read()[:_MAX_RESPONSE_CHARS].decode(errors="replace"),
@@ -171,7 +171,7 @@ def _find_proxy(url: str) -> str | None:
 
 
 @cache
-def _get_transport(proxy: str | None, pid: int) -> httpx.HTTPTransport:
+def _get_http_transport(proxy: str | None, pid: int) -> httpx.HTTPTransport:
     """Return the connections through a proxy, or without; a forked child makes its own."""
     transport = httpx.HTTPTransport(proxy=proxy, limits=_LIMITS)
     atexit.register(lambda: transport.close() if os.getpid() == pid else None)

@@ -132,12 +132,12 @@ def _chunk_body(request: httpx.Request) -> httpx.Request:
         request.method,
         request.url,
         headers=request.headers,
-        stream=_ChunkedBody(request.content),
+        stream=_BodySlices(request.content),
         extensions=request.extensions,
     )
 
 
-class _ChunkedBody(httpx.AsyncByteStream):
+class _BodySlices(httpx.AsyncByteStream):
     def __init__(self, content: bytes) -> None:
         self._content = content
 

@@ -68,7 +68,7 @@ class _Transport(httpx.BaseTransport):
                     request.method,
                     str(request.url),
                     headers={name.decode("ascii"): value for name, value in request.headers.raw},
-                    body=_ChunkedBody(content, timeouts["write"]) if content else None,
+                    body=_BodySlices(content, timeouts["write"]) if content else None,
                     timeout=urllib3.Timeout(connect=timeouts["connect"], read=timeouts["read"]),
                     retries=False,
                     redirect=False,
@@ -128,7 +128,7 @@ class _ResponseBody(httpx.SyncByteStream):
         self.close()
 
 
-class _ChunkedBody:
+class _BodySlices:
     """A body that is sent piece by piece: a timeout of a socket is one for all that is sent at once."""
 
     def __init__(self, content: bytes, timeout: float) -> None:
@@ -148,7 +148,7 @@ class _Response(HTTPResponse):
             super().begin(*args, **kwargs)
 
 
-class _Connection(HTTPConnection):
+class _SocketConnection(HTTPConnection):
     response_class = _Response
     idle_since: float
     response_socket: socket.socket
@@ -167,7 +167,7 @@ class _Connection(HTTPConnection):
 
     def request(self, method: str, url: str, body: Any = None, *args: Any, **kwargs: Any) -> None:
         """Send a request, with as much time for each piece of its body as httpx would give."""
-        if isinstance(body, _ChunkedBody):
+        if isinstance(body, _BodySlices):
             if self.sock is None:
                 self.connect()
             self.timeout = body.timeout
@@ -179,7 +179,7 @@ class _Connection(HTTPConnection):
         return super().getresponse()
 
 
-class _TLSConnection(_Connection, HTTPSConnection):
+class _TLSConnection(_SocketConnection, HTTPSConnection):
     pass
 
 
@@ -191,16 +191,16 @@ class _LockFreeQueue:
     """
 
     def __init__(self, _: int) -> None:
-        self._connections: deque[_Connection] = deque()
+        self._connections: deque[_SocketConnection] = deque()
 
-    def get(self, **_: object) -> _Connection:
+    def get(self, **_: object) -> _SocketConnection:
         self._close_expired()
         try:
             return self._connections.pop()
         except IndexError:
             raise Empty from None
 
-    def put(self, connection: _Connection | None, *_: object, **__: object) -> None:
+    def put(self, connection: _SocketConnection | None, *_: object, **__: object) -> None:
         if connection is not None and not connection.is_closed:
             connection.idle_since = time.monotonic()
             self._connections.append(connection)
@@ -215,7 +215,7 @@ class _LockFreeQueue:
 
 
 class _Pool(urllib3.HTTPConnectionPool):
-    ConnectionCls = _Connection
+    ConnectionCls = _SocketConnection
     QueueCls = _LockFreeQueue  # type: ignore[assignment]  # whatever can get and put
 
 

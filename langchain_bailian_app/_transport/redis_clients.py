@@ -10,11 +10,11 @@ try:
     import redis
     import redis.asyncio as aioredis
 except ImportError as exc:
-    _missing_package = (
+    _MISSING_PACKAGE = (
         "sessions and rate limits in Redis need the package redis: "
         "pip install 'langchain-bailian-app[redis]'"
     )
-    raise ImportError(_missing_package) from exc
+    raise ImportError(_MISSING_PACKAGE) from exc
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator

@@ -21,7 +21,7 @@ from langchain_bailian_app._transport.error_codes import (
     error_from_response,
     was_rejected_before_running,
 )
-from langchain_bailian_app._transport.error_messages import TransportErrors
+from langchain_bailian_app._transport.error_messages import TransportErrorFactory
 from langchain_bailian_app._transport.http_aiohttp import NETWORK_ERRORS, NetworkError, to_httpx_error
 from langchain_bailian_app._version import __version__
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable
 
     from langchain_bailian_app import errors
-    from langchain_bailian_app._request.body import ServiceRequest
+    from langchain_bailian_app._request.service_request import ServiceRequest
     from langchain_bailian_app._settings.connection import ConnectionFields
     from langchain_bailian_app._transport.credentials import Connection
 
@@ -38,7 +38,7 @@ T = TypeVar("T")
 _logger = logging.getLogger("langchain_bailian_app")
 _USER_AGENT = f"langchain-bailian-app/{__version__} dashscope/{dashscope_version}"
 _END_OF_BODY_TIMEOUT = 0.1  # seconds; a connection whose reply has not ended cannot be used again
-_INITIAL_BACKOFF, _MAX_BACKOFF, _MAX_RETRY_AFTER = 0.5, 8.0, 60.0  # seconds
+_INITIAL_RETRY_DELAY, _MAX_RETRY_DELAY, _MAX_RETRY_AFTER = 0.5, 8.0, 60.0  # seconds
 # Raised by httpx itself when a connection was never made: the service has seen nothing.
 _NOT_SENT_ERRORS = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)
 
@@ -52,7 +52,7 @@ class RequestState:
         self._fields = fields
         self._connection = connection
         self._request = request
-        self._transport_errors = TransportErrors(fields, connection.base_url)
+        self._transport_errors = TransportErrorFactory(fields, connection.base_url)
         self._reader = FrameReader()
         self._started_at = time.monotonic()
         self._first_frame_at: float | None = None
@@ -95,7 +95,8 @@ class RequestState:
         error = self._to_bailian_error(exc)
         delay = error.retry_after
         if delay is None:
-            delay = min(_MAX_BACKOFF, _INITIAL_BACKOFF * 2**self._retries) * random.uniform(0.5, 1)  # noqa: S311  # jitter
+            backoff = min(_MAX_RETRY_DELAY, _INITIAL_RETRY_DELAY * 2**self._retries)
+            delay = backoff * random.uniform(0.5, 1)  # noqa: S311  # jitter
         time_left = self._time_left()
         if (
             not error.is_retryable

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Generator
 
     from langchain_bailian_app._answer.frames import Frame
-    from langchain_bailian_app._request.body import ServiceRequest
+    from langchain_bailian_app._request.service_request import ServiceRequest
     from langchain_bailian_app._settings.connection import ConnectionFields
     from langchain_bailian_app._transport.credentials import Connection
 
@@ -114,9 +114,9 @@ class Transport:
 
     def _open(self, state: RequestState) -> httpx.Response:
         if self._fields.http_client is not None:
-            transport: Any = client_pool.create_transport(self._fields.http_client)
+            transport: Any = client_pool.create_dashscope_transport(self._fields.http_client)
         else:
-            transport = client_pool.get_transport(
+            transport = client_pool.get_dashscope_transport(
                 loopback=is_loopback(self._connection.base_url),
                 max_connections=self._fields.max_connections,
             )
@@ -130,9 +130,11 @@ class Transport:
 
     async def _aopen(self, state: RequestState) -> httpx.Response:
         if self._fields.http_async_client is not None:
-            transport: Any = client_pool.create_async_transport(self._fields.http_async_client)
+            transport: Any = client_pool.create_async_dashscope_transport(
+                self._fields.http_async_client
+            )
         else:
-            transport = await client_pool.get_async_transport(
+            transport = await client_pool.get_async_dashscope_transport(
                 loopback=is_loopback(self._connection.base_url),
                 max_connections=self._fields.max_connections,
             )

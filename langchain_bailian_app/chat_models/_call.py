@@ -36,7 +36,7 @@ class PreparedCall:
     store: SessionStore
     """Who may continue which session."""
 
-    def start(
+    def create_tracker_and_builder(
         self, messages: Sequence[BaseMessage], app_id: str, connection: Connection
     ) -> tuple[SessionTracker, ResponseBuilder]:
         """Return what is sent, and what reads the reply.

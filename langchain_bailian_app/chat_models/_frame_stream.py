@@ -14,7 +14,7 @@ from langchain_bailian_app.errors import BailianSessionError
 from langchain_bailian_app.sessions._plan import (
     SessionGuard,
     SessionReplacedError,
-    session_metadata,
+    build_session_metadata,
 )
 from langchain_bailian_app.sessions._tracker import SessionTracker, arun_store_ops, run_store_ops
 
@@ -50,7 +50,7 @@ def stream_frames(
                             break
                 builder.end()
                 request_pending = tracker.continue_with(builder.start_retry(tracker.messages))
-        builder.session_metadata = session_metadata(tracker.history)
+        builder.session_metadata = build_session_metadata(tracker.history)
         with _log_store_errors():
             builder.session_metadata = run_store_ops(
                 store, tracker.commit(builder.answer, complete=builder.complete)
@@ -80,7 +80,7 @@ async def astream_frames(
                             break
                 builder.end()
                 request_pending = tracker.continue_with(builder.start_retry(tracker.messages))
-        builder.session_metadata = session_metadata(tracker.history)
+        builder.session_metadata = build_session_metadata(tracker.history)
         with _log_store_errors():
             builder.session_metadata = await arun_store_ops(
                 store, tracker.commit(builder.answer, complete=builder.complete)

@@ -14,7 +14,7 @@ from langchain_core.language_models.chat_models import agenerate_from_stream, ge
 from pydantic import Field, field_validator
 
 from langchain_bailian_app._settings.connection import Id
-from langchain_bailian_app._transport.client_mixin import ServiceClientMixin
+from langchain_bailian_app._transport.service_client_mixin import ServiceClientMixin
 from langchain_bailian_app.chat_models._runnable import RunnableMethods
 from langchain_bailian_app.sessions._store import SessionStore
 
@@ -62,11 +62,11 @@ class GenerationMethods(ServiceClientMixin, RunnableMethods):
     ) -> ChatResult:
         if _has_token_handler(run_manager):
             return generate_from_stream(self._stream(messages, stop, run_manager, **kwargs))
-        builder, batches = self._start_call(messages, stop, kwargs)
+        builder, batches = self._open_call(messages, stop, kwargs)
         with closing(batches):
             for frames in batches:
                 builder.feed(frames)
-        return builder.result()
+        return builder.build_result()
 
     async def _agenerate(
         self,
@@ -77,11 +77,11 @@ class GenerationMethods(ServiceClientMixin, RunnableMethods):
     ) -> ChatResult:
         if _has_token_handler(run_manager):
             return await agenerate_from_stream(self._astream(messages, stop, run_manager, **kwargs))
-        builder, batches = await self._astart_call(messages, stop, kwargs)
+        builder, batches = await self._aopen_call(messages, stop, kwargs)
         async with aclosing(batches):
             async for frames in batches:
                 builder.feed(frames)
-        return builder.result()
+        return builder.build_result()
 
     def _stream(
         self,
@@ -106,26 +106,26 @@ class GenerationMethods(ServiceClientMixin, RunnableMethods):
     def _iter_chunks(
         self, messages: list[BaseMessage], stop: list[str] | None, kwargs: dict[str, Any]
     ) -> Generator[ChatGenerationChunk]:
-        builder, batches = self._start_call(messages, stop, kwargs)
+        builder, batches = self._open_call(messages, stop, kwargs)
         with closing(batches):
             for frames in batches:
                 yield from builder.chunks_from_frames(frames)
-        yield from builder.last_chunks()
+        yield from builder.build_last_chunks()
 
     async def _aiter_chunks(
         self, messages: list[BaseMessage], stop: list[str] | None, kwargs: dict[str, Any]
     ) -> AsyncGenerator[ChatGenerationChunk]:
-        builder, batches = await self._astart_call(messages, stop, kwargs)
+        builder, batches = await self._aopen_call(messages, stop, kwargs)
         async with aclosing(batches):
             async for frames in batches:
                 for chunk in builder.chunks_from_frames(frames):
                     yield chunk
-        for chunk in builder.last_chunks():
+        for chunk in builder.build_last_chunks():
             yield chunk
 
     # -- what they share -----------------------------------------------------------------------------
 
-    def _start_call(
+    def _open_call(
         self, messages: Sequence[BaseMessage], stop: list[str] | None, kwargs: dict[str, Any]
     ) -> tuple[ResponseBuilder, Generator[list[Frame]]]:
         from langchain_bailian_app.chat_models._frame_stream import stream_frames
@@ -135,10 +135,12 @@ class GenerationMethods(ServiceClientMixin, RunnableMethods):
             from langchain_bailian_app.files._inline_files import upload_inline_files
 
             messages = upload_inline_files(self.files, messages)
-        tracker, builder = call.start(messages, self.app_id, self._resolve_connection())
+        tracker, builder = call.create_tracker_and_builder(
+            messages, self.app_id, self._resolve_connection()
+        )
         return builder, stream_frames(tracker, self._create_transport(), call.store, builder)
 
-    async def _astart_call(
+    async def _aopen_call(
         self, messages: Sequence[BaseMessage], stop: list[str] | None, kwargs: dict[str, Any]
     ) -> tuple[ResponseBuilder, AsyncGenerator[list[Frame]]]:
         from langchain_bailian_app.chat_models._frame_stream import astream_frames
@@ -148,7 +150,9 @@ class GenerationMethods(ServiceClientMixin, RunnableMethods):
             from langchain_bailian_app.files._inline_files import aupload_inline_files
 
             messages = await aupload_inline_files(self.files, messages)
-        tracker, builder = call.start(messages, self.app_id, self._resolve_connection())
+        tracker, builder = call.create_tracker_and_builder(
+            messages, self.app_id, self._resolve_connection()
+        )
         return builder, astream_frames(tracker, self._create_transport(), call.store, builder)
 
     def _prepare_call(self, stop: list[str] | None, kwargs: dict[str, Any]) -> PreparedCall:

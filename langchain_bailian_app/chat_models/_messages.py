@@ -27,11 +27,11 @@ from langchain_bailian_app._answer.events import (
     TextDelta,
     ToolCall,
 )
-from langchain_bailian_app._answer.recalled_memory import recalled_memories
+from langchain_bailian_app._answer.recalled_memory import parse_recalled_memories
 from langchain_bailian_app.chat_models._content_blocks import PROVIDER, default_block_order
 
 if TYPE_CHECKING:
-    from langchain_bailian_app._answer.assembler import Answer
+    from langchain_bailian_app._answer.answer import Answer
 
 
 def chunk_from_delta(delta: Delta) -> AIMessageChunk:
@@ -43,41 +43,43 @@ def chunk_from_delta(delta: Delta) -> AIMessageChunk:
         case ReasoningDelta(text):
             kwargs: dict[str, Any] = {"reasoning_content": text}
         case StepCall() | StepResult():
-            kwargs = _step_kwargs([delta])
+            kwargs = _build_step_kwargs([delta])
         case NodeEvent():
-            kwargs = {"nodes": [_node_entry(delta)]}
+            kwargs = {"nodes": [_build_node_entry(delta)]}
         case ToolCall():
             return AIMessageChunk(
-                content="", tool_call_chunks=[_call_chunk(delta)], response_metadata=metadata
+                content="", tool_call_chunks=[_build_call_chunk(delta)], response_metadata=metadata
             )
     return AIMessageChunk(content="", additional_kwargs=kwargs, response_metadata=metadata)
 
 
-def last_chunk(answer: Answer, app_id: str, session_metadata: dict[str, Any]) -> AIMessageChunk:
+def build_last_chunk(answer: Answer, app_id: str, session_metadata: dict[str, Any]) -> AIMessageChunk:
     """Return the chunk that closes a stream: all that may be said only once."""
     return AIMessageChunk(
         content="",
-        additional_kwargs=_final_kwargs(answer),
-        response_metadata=_response_metadata(answer, app_id) | session_metadata,
-        usage_metadata=_usage_metadata(answer.usage),
+        additional_kwargs=_build_final_kwargs(answer),
+        response_metadata=_build_response_metadata(answer, app_id) | session_metadata,
+        usage_metadata=_build_usage_metadata(answer.usage),
         # Told only now: they might have been asked for again.
-        tool_call_chunks=[_call_chunk(call) for call in answer.tool_calls if call.problem is not None],
+        tool_call_chunks=[
+            _build_call_chunk(call) for call in answer.tool_calls if call.problem is not None
+        ],
         chunk_position="last",
     )
 
 
 def message_from_answer(answer: Answer, app_id: str, session_metadata: dict[str, Any]) -> AIMessage:
     """Return the whole message: what the chunks of the same answer merge to."""
-    kwargs = _step_kwargs(answer.steps) | _final_kwargs(answer)
+    kwargs = _build_step_kwargs(answer.steps) | _build_final_kwargs(answer)
     if answer.reasoning:
         kwargs["reasoning_content"] = answer.reasoning
     if answer.nodes:
-        kwargs["nodes"] = [_node_entry(event) for event in answer.nodes]
+        kwargs["nodes"] = [_build_node_entry(event) for event in answer.nodes]
     return AIMessage(
         content=answer.text,
         additional_kwargs=kwargs,
-        response_metadata=_response_metadata(answer, app_id) | session_metadata,
-        usage_metadata=_usage_metadata(answer.usage),
+        response_metadata=_build_response_metadata(answer, app_id) | session_metadata,
+        usage_metadata=_build_usage_metadata(answer.usage),
         tool_calls=[
             create_tool_call(name=call.name or "", args=call.args, id=call.id)
             for call in answer.tool_calls
@@ -91,7 +93,7 @@ def message_from_answer(answer: Answer, app_id: str, session_metadata: dict[str,
     )
 
 
-def _call_chunk(call: ToolCall) -> ToolCallChunk:
+def _build_call_chunk(call: ToolCall) -> ToolCallChunk:
     """Return the whole of a call: arguments that break off would pass for whole ones in LangChain.
 
     A call with a problem stands as in the answer, tags and all, which LangChain takes for no JSON.
@@ -100,7 +102,7 @@ def _call_chunk(call: ToolCall) -> ToolCallChunk:
     return tool_call_chunk(name=call.name, args=args, id=call.id, index=call.index)
 
 
-def _step_kwargs(steps: list[StepCall | StepResult]) -> dict[str, Any]:
+def _build_step_kwargs(steps: list[StepCall | StepResult]) -> dict[str, Any]:
     """Return `steps`, standard blocks without what `thoughts`, the raw entries, hold already.
 
     The n-th result of `steps` belongs to the n-th entry of `thoughts`, in a chunk as in a message.
@@ -127,7 +129,7 @@ def _step_kwargs(steps: list[StepCall | StepResult]) -> dict[str, Any]:
     return kwargs
 
 
-def _node_entry(event: NodeEvent) -> dict[str, Any]:
+def _build_node_entry(event: NodeEvent) -> dict[str, Any]:
     return {"event": event.key} | _rename_index_key(event.value)
 
 
@@ -136,7 +138,7 @@ def _rename_index_key(entry: dict[str, Any]) -> dict[str, Any]:
     return {("wire_index" if key == "index" else key): value for key, value in entry.items()}
 
 
-def _final_kwargs(answer: Answer) -> dict[str, Any]:
+def _build_final_kwargs(answer: Answer) -> dict[str, Any]:
     kwargs: dict[str, Any] = {}
     if answer.doc_references:
         kwargs["doc_references"] = answer.doc_references
@@ -147,7 +149,7 @@ def _final_kwargs(answer: Answer) -> dict[str, Any]:
     return kwargs
 
 
-def _response_metadata(answer: Answer, app_id: str) -> dict[str, Any]:
+def _build_response_metadata(answer: Answer, app_id: str) -> dict[str, Any]:
     model_usage = _model_usage(answer.usage)
     metadata = {
         "model_provider": PROVIDER,
@@ -160,7 +162,7 @@ def _response_metadata(answer: Answer, app_id: str) -> dict[str, Any]:
         "final_text": answer.final_text,
         "tool_call_problems": [call.problem for call in answer.tool_calls if call.problem] or None,
         "model_usage": model_usage or None,
-        "memories": recalled_memories(answer.thoughts) or None,
+        "memories": parse_recalled_memories(answer.thoughts) or None,
         "extra": _extra_metadata(answer) or None,
     }
     return {name: value for name, value in metadata.items() if value is not None}
@@ -173,7 +175,7 @@ def _extra_metadata(answer: Answer) -> dict[str, Any]:
     return answer.extra | ({"usage": usage} if usage else {})
 
 
-def _usage_metadata(usage: dict[str, Any]) -> UsageMetadata | None:
+def _build_usage_metadata(usage: dict[str, Any]) -> UsageMetadata | None:
     """Sum over the models of the newest snapshot; a model may stand there twice."""
     counts = _model_usage(usage) or [usage]
     if not any("input_tokens" in count or "output_tokens" in count for count in counts):

@@ -20,7 +20,7 @@ from langchain_bailian_app._version import __version__
 from langchain_bailian_app.chat_models._content_blocks import PROVIDER
 from langchain_bailian_app.chat_models._generation import GenerationMethods
 from langchain_bailian_app.chat_models._structured_output import Method, StructuredOutput
-from langchain_bailian_app.chat_models._token_count import count_message_tokens, token_ids
+from langchain_bailian_app.chat_models._token_count import count_message_tokens, encode_tokens
 from langchain_bailian_app.chat_models._tool_prompt import render_tool_messages, tool_prompt_from_kwargs
 
 if TYPE_CHECKING:
@@ -209,7 +209,7 @@ class BailianAppChatModel(GenerationMethods):
 
     def get_token_ids(self, text: str) -> list[int]:
         """Return the tokens of a text by the Qwen tokenizer: an estimate, as the model may differ."""
-        return token_ids(text)
+        return encode_tokens(text)
 
     def get_num_tokens_from_messages(
         self, messages: list[BaseMessage], tools: Sequence[Any] | None = None

@@ -88,7 +88,7 @@ class OutputSchema:
         new_question = question.model_copy(update={"content": content})
         return [*messages[:index], new_question, *messages[index + 1 :]]
 
-    def retry_messages(
+    def append_retry(
         self, messages: Sequence[BaseMessage], answer: str, error: str
     ) -> list[BaseMessage]:
         """Return the messages that ask for the answer once more."""
@@ -107,7 +107,7 @@ class OutputSchema:
             errors.append((len(str(value)), result.error))
         if errors:  # of several, the longest is what was meant
             return ParseResult(error=max(errors)[1])
-        if extracted.incomplete:
+        if extracted.incomplete_text:
             return ParseResult(error="the JSON breaks off before its end")
         return ParseResult(error=extracted.error or "there is no JSON in it")
 
@@ -118,7 +118,7 @@ class OutputSchema:
             result = self._validate(value)
             if result.error is None:
                 return result.parsed
-        value = parse_incomplete(extracted.incomplete)
+        value = parse_incomplete(extracted.incomplete_text)
         if self._model_class is not None and value is not None:
             return self._validate(value).parsed
         expected_type = self._json_schema.get("type")

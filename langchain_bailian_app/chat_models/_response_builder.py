@@ -8,17 +8,22 @@ from __future__ import annotations
 import logging
 import warnings
 from contextlib import contextmanager
-from dataclasses import replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
 
 from langchain_bailian_app import errors
-from langchain_bailian_app._answer.assembler import UNKNOWN_FINISH_REASON, Answer, AnswerAssembler
+from langchain_bailian_app._answer.answer import (
+    TEXT_SEPARATOR,
+    UNKNOWN_FINISH_REASON,
+    Answer,
+    merge_answers,
+)
+from langchain_bailian_app._answer.assembler import AnswerAssembler
 from langchain_bailian_app._answer.events import Delta, TextDelta
-from langchain_bailian_app.chat_models._fast_chunks import generation_chunk_from_delta
-from langchain_bailian_app.chat_models._messages import last_chunk, message_from_answer
+from langchain_bailian_app.chat_models._chunk_templates import generation_chunk_from_delta
+from langchain_bailian_app.chat_models._messages import build_last_chunk, message_from_answer
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -30,8 +35,6 @@ if TYPE_CHECKING:
     from langchain_bailian_app._request.fields import CompletionFields
     from langchain_bailian_app.chat_models._tool_prompt import ToolPrompt
 
-SEPARATOR = "\n\n"
-"""What stands between the texts of two replies, if both have one."""
 
 _logger = logging.getLogger("langchain_bailian_app")
 
@@ -91,7 +94,7 @@ class ResponseBuilder:
         self._pending += self._separate_texts(
             self._assembler.end(accept_missing_stop=self._accept_missing_stop)
         )
-        self.answer = self.current_answer()
+        self.answer = self.build_current_answer()
         if self.answer.finish_reason is None:
             message = (
                 "the stream ended without a finish reason, so the answer may be incomplete: see "
@@ -122,7 +125,7 @@ class ResponseBuilder:
             return []
         self._first_answer = self.answer
         self._assembler = self._new_assembler(self._assembler.step_reader)
-        return self._tool_prompt.retry_messages(messages, self.answer)
+        return self._tool_prompt.build_retry_messages(messages, self.answer)
 
     def _new_assembler(self, step_reader: StepReader | None = None) -> AnswerAssembler:
         return AnswerAssembler(
@@ -140,7 +143,7 @@ class ResponseBuilder:
         for index, delta in enumerate(deltas):
             if isinstance(delta, TextDelta):
                 self._second_text_started = True
-                return [*deltas[:index], TextDelta(SEPARATOR + delta.text), *deltas[index + 1 :]]
+                return [*deltas[:index], TextDelta(TEXT_SEPARATOR + delta.text), *deltas[index + 1 :]]
         return deltas
 
     def _check_answer_node(self, answer_node: str) -> None:
@@ -151,17 +154,17 @@ class ResponseBuilder:
             node_names = {str(node.get("name") or node.get("node_id")): None for node in nodes}
             _warn_about_unknown_node(self._app_id, answer_node, ", ".join(node_names))
 
-    def current_answer(self) -> Answer:
+    def build_current_answer(self) -> Answer:
         """Return what has come of the answer."""
-        answer = self._assembler.answer()
+        answer = self._assembler.build_answer()
         return answer if self._first_answer is None else merge_answers(self._first_answer, answer)
 
-    def last_chunks(self) -> list[ChatGenerationChunk]:
+    def build_last_chunks(self) -> list[ChatGenerationChunk]:
         """Return the chunks that close the stream."""
-        last = last_chunk(self.answer, self._app_id, self.session_metadata)
+        last = build_last_chunk(self.answer, self._app_id, self.session_metadata)
         return [*map(generation_chunk_from_delta, self._pending), ChatGenerationChunk(message=last)]
 
-    def result(self) -> ChatResult:
+    def build_result(self) -> ChatResult:
         """Return the whole message, as LangChain wants it."""
         message = message_from_answer(self.answer, self._app_id, self.session_metadata)
         return ChatResult(generations=[ChatGeneration(message=message)])
@@ -173,7 +176,7 @@ class ResponseBuilder:
             yield
         except errors.BailianError as error:
             self._assembler.end()
-            answer = self.current_answer()
+            answer = self.build_current_answer()
             if answer.session_id or answer.request_id:
                 answer.finish_reason = None
                 error.partial = message_from_answer(answer, self._app_id, {})
@@ -192,42 +195,3 @@ def _warn_about_missing_references(app_id: str) -> None:
         "sources) in the console and publish the application again",
         app_id,
     )
-
-
-def merge_answers(first: Answer, second: Answer) -> Answer:
-    """Return what both replies sum up to, but for the calls of the first, which the second replaces."""
-    prefix = first.text + (SEPARATOR if first.text and second.text else "")
-    offset = len(prefix)
-    return replace(
-        second,
-        text=prefix + second.text,
-        reasoning=first.reasoning + second.reasoning,
-        steps=[*first.steps, *second.steps],
-        nodes=[*first.nodes, *second.nodes],
-        order=list(dict.fromkeys((*first.order, *second.order))),
-        session_id=second.session_id or first.session_id,
-        request_id=second.request_id or first.request_id,
-        doc_references=[*(first.doc_references or ()), *(second.doc_references or ())] or None,
-        citations=[
-            *first.citations,
-            *(_shift_citation(citation, offset) for citation in second.citations),
-        ],
-        usage=second.usage
-        | {"models": [*_usage_by_model(first.usage), *_usage_by_model(second.usage)]},
-        extra=first.extra | second.extra,
-        final_text=second.final_text or first.final_text,
-        references_missing=first.references_missing or second.references_missing,
-    )
-
-
-def _shift_citation(citation: dict[str, Any], offset: int) -> dict[str, Any]:
-    keys = ("start_index", "end_index")
-    return citation | {key: citation[key] + offset for key in keys if key in citation}
-
-
-def _usage_by_model(usage: dict[str, Any]) -> list[Any]:
-    """Return the tokens of each model; of a snapshot that names none, the snapshot."""
-    models = usage.get("models")
-    if isinstance(models, list):
-        return models
-    return [usage] if usage else []

@@ -115,7 +115,7 @@ class StructuredOutput(Runnable[LanguageModelInput, Any]):
         messages, inner_config, call_kwargs = self._prepare(input, config, kwargs)
         outcome = self._parse(self._model.invoke(messages, inner_config, **call_kwargs))
         if outcome.error is not None:
-            retry = self._retry_messages(messages, outcome)
+            retry = self._append_retry(messages, outcome)
             outcome = self._parse(self._model.invoke(retry, inner_config, **call_kwargs))
         return self._to_output(outcome)
 
@@ -123,7 +123,7 @@ class StructuredOutput(Runnable[LanguageModelInput, Any]):
         messages, inner_config, call_kwargs = self._prepare(input, config, kwargs)
         outcome = self._parse(await self._model.ainvoke(messages, inner_config, **call_kwargs))
         if outcome.error is not None:
-            retry = self._retry_messages(messages, outcome)
+            retry = self._append_retry(messages, outcome)
             outcome = self._parse(await self._model.ainvoke(retry, inner_config, **call_kwargs))
         return self._to_output(outcome)
 
@@ -141,7 +141,7 @@ class StructuredOutput(Runnable[LanguageModelInput, Any]):
                     yield self._to_output(partial.outcome())
         outcome = self._parse(partial.message())
         if outcome.error is not None:
-            retry = self._retry_messages(messages, outcome)
+            retry = self._append_retry(messages, outcome)
             outcome = self._parse(self._model.invoke(retry, inner_config, **call_kwargs))
         if self._include_raw or outcome.error is not None or partial.latest != outcome.parsed:
             yield self._to_output(outcome)
@@ -160,7 +160,7 @@ class StructuredOutput(Runnable[LanguageModelInput, Any]):
                     yield self._to_output(partial.outcome())
         outcome = self._parse(partial.message())
         if outcome.error is not None:
-            retry = self._retry_messages(messages, outcome)
+            retry = self._append_retry(messages, outcome)
             outcome = self._parse(await self._model.ainvoke(retry, inner_config, **call_kwargs))
         if self._include_raw or outcome.error is not None or partial.latest != outcome.parsed:
             yield self._to_output(outcome)
@@ -178,8 +178,8 @@ class StructuredOutput(Runnable[LanguageModelInput, Any]):
             self._kwargs | _reject_forced_options(kwargs),
         )
 
-    def _retry_messages(self, messages: list[BaseMessage], outcome: _Outcome) -> list[BaseMessage]:
-        return self._output_schema.retry_messages(messages, outcome.raw.text, outcome.error or "")
+    def _append_retry(self, messages: list[BaseMessage], outcome: _Outcome) -> list[BaseMessage]:
+        return self._output_schema.append_retry(messages, outcome.raw.text, outcome.error or "")
 
     def _parse(self, raw: AIMessage) -> _Outcome:
         result = self._output_schema.parse(raw.text)

@@ -18,19 +18,19 @@ if TYPE_CHECKING:
 _TOKENS_PER_MESSAGE = 5
 
 
-def token_ids(text: str) -> list[int]:
+def encode_tokens(text: str) -> list[int]:
     """Return the tokens of a text."""
-    ids: list[int] = _tokenizer().encode(text)
+    ids: list[int] = _load_tokenizer().encode(text)
     return ids
 
 
 def count_message_tokens(messages: Iterable[BaseMessage]) -> int:
     """Return the number of tokens of the texts of messages, and of what separates them."""
-    return sum(len(token_ids(message.text)) + _TOKENS_PER_MESSAGE for message in messages)
+    return sum(len(encode_tokens(message.text)) + _TOKENS_PER_MESSAGE for message in messages)
 
 
 @cache
-def _tokenizer() -> Any:
+def _load_tokenizer() -> Any:
     import dashscope
 
     return dashscope.get_tokenizer("qwen-plus")

@@ -21,7 +21,7 @@ from langchain_bailian_app._request.transcript import detect_language, find_last
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from langchain_bailian_app._answer.assembler import Answer
+    from langchain_bailian_app._answer.answer import Answer
 
 _CHOICES = {"auto": "auto", "any": "any", "required": "any", "none": "none"}
 _NOT_RUN_TEXT = "not run: the call cannot be read, or there is no such function"
@@ -111,7 +111,9 @@ class ToolPrompt:
             return None
         return f"there is no call of {' or '.join(self.allowed_names)}"
 
-    def retry_messages(self, messages: Sequence[BaseMessage], answer: Answer) -> list[BaseMessage]:
+    def build_retry_messages(
+        self, messages: Sequence[BaseMessage], answer: Answer
+    ) -> list[BaseMessage]:
         """Return what is put behind the messages to ask once more."""
         calls = dict.fromkeys(call.text for call in answer.tool_calls)  # several may share their tags
         answer_text = "\n".join(filter(None, (answer.text, *calls)))

@@ -11,7 +11,7 @@ import re
 from html import escape
 from typing import TYPE_CHECKING
 
-from langchain_bailian_app.display._markdown import (
+from langchain_bailian_app.display._citation_placement import (
     NEW_TAB,
     PLACEHOLDER,
     insert_placeholders,
@@ -102,7 +102,7 @@ def _render_text(text: Text, id_prefix: str, titles: dict[int | None, str]) -> s
     html = re.sub(
         PLACEHOLDER,
         lambda _: render_citations(next(groups)),
-        render(insert_placeholders(text.source, citations)),
+        render(insert_placeholders(text.markdown, citations)),
     )
     below = render_citations(unplaced) and f"<p>{render_citations(unplaced)}</p>"
     return f'<div class="ba-text">{html}{below}</div>'

@@ -52,7 +52,7 @@ class Step:
 class Text:
     """Markdown without citation markers."""
 
-    source: str
+    markdown: str
     citations: dict[int, list[int]]
     """Which sources are cited where, in code points of `source`; in ascending order."""
 

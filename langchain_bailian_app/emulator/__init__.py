@@ -17,8 +17,8 @@ try:
     from langchain_bailian_app.emulator._state.sessions import Round
     from langchain_bailian_app.emulator.server import BailianEmulator
 except ModuleNotFoundError as exc:
-    _missing = f"the emulator needs {exc.name}: pip install 'langchain-bailian-app[emulator]'"
-    raise ImportError(_missing) from exc
+    _MISSING_PACKAGE = f"the emulator needs {exc.name}: pip install 'langchain-bailian-app[emulator]'"
+    raise ImportError(_MISSING_PACKAGE) from exc
 
 __all__ = [
     "ERRORS",

@@ -26,9 +26,9 @@ from langchain_bailian_app.emulator._retrieve.endpoint import PipelineEndpoints
 from langchain_bailian_app.emulator._state.memories import MemoryStore
 from langchain_bailian_app.emulator._state.session_files import FileStore
 from langchain_bailian_app.emulator._state.sessions import (
+    CloudSessions,
     FullSessionPolicy,
     Round,
-    SessionStore,
     UnknownSessionPolicy,
 )
 
@@ -101,7 +101,7 @@ class BailianEmulator:
         self.requests = []
         self._port = port
         self._server: ServerThread | None = None
-        self._sessions = SessionStore(
+        self._sessions = CloudSessions(
             clock, unknown_session=unknown_session, full_session=full_session, keep_aborted=keep_aborted
         )
         self.files = FileStore(clock, now)
@@ -128,8 +128,8 @@ class BailianEmulator:
     def base_url(self) -> str:
         """The base address that clients are given, `http://127.0.0.1:PORT/api/v1`."""
         if self._server is None:
-            msg = "The emulator is not running: use it in a `with` statement, or call `start()`."
-            raise RuntimeError(msg)
+            message = "The emulator is not running: use it in a `with` statement, or call `start()`."
+            raise RuntimeError(message)
         return f"http://127.0.0.1:{self._server.port}/api/v1"
 
     @property
@@ -194,7 +194,7 @@ class BailianEmulator:
     def _build_openapi_routes(self) -> list[Route]:
         openapi = OpenApiRouter(self.access_key_id, self.requests, self._drop_connection)
         memory_actions = MemoryActions(self._completion_endpoint.memories)
-        return [*FileActions(self.files).routes(openapi), *memory_actions.routes(openapi)]
+        return [*FileActions(self.files).build_routes(openapi), *memory_actions.build_routes(openapi)]
 
     def stop(self) -> None:
         """Drop all connections and stop the server. Apps, sessions and records stay."""

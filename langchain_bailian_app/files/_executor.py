@@ -7,7 +7,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
-from langchain_bailian_app._transport.file_storage import Storage
+from langchain_bailian_app._transport.file_storage import FileUploader
 from langchain_bailian_app.errors import BailianServerError
 from langchain_bailian_app.files._actions import (
     Action,
@@ -58,10 +58,10 @@ class UploadExecutor:
         self._context = context
         self._tasks = tasks
         self._progress = progress
-        self._storage = Storage()
+        self._storage = FileUploader()
         self._pool = ThreadPoolExecutor(workers, thread_name_prefix="bailian-files")
         self.scheduler = UploadScheduler(
-            [task.actions() for task in tasks],
+            [task.iter_actions() for task in tasks],
             on_change=self._report_phase,
             lease_interval=lease_interval,
         )

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from langchain_core.messages import ChatMessage, HumanMessage
 
-from langchain_bailian_app.options._session_files import LocalFile, find_problem, kind_from_name
+from langchain_bailian_app.options._session_files import LocalFile, find_file_problem, kind_from_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -124,7 +124,7 @@ def _make_local_file(block: dict[str, Any], mime_type: str, base64: str) -> Loca
         message = f"a content block of type {block['type']!r} has no valid base64: {exc}"
         raise ValueError(message) from exc
     name = _choose_file_name(block, mime_type, data)
-    problem = find_problem(name, len(data))
+    problem = find_file_problem(name, len(data))
     if problem is not None:
         message = f"a content block of type {block['type']!r} cannot be uploaded as {name!r}: {problem}"
         raise ValueError(message)

@@ -32,7 +32,7 @@ from langchain_bailian_app.files._actions import (
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from langchain_bailian_app.files._tasks import Actions
+    from langchain_bailian_app.files._tasks import ActionGenerator
     from langchain_bailian_app.options._session_files import SessionFile
 
 # What is nearly done comes first: a lease lives for minutes, so the upload follows it at once.
@@ -60,14 +60,14 @@ class UploadScheduler:
 
     def __init__(
         self,
-        tasks: Sequence[Actions[SessionFile]],
+        action_generators: Sequence[ActionGenerator[SessionFile]],
         *,
         on_change: Callable[[int], None],
         clock: Callable[[], float] = time.monotonic,
         lease_interval: float = 0.0,
     ) -> None:
-        self.outcomes: list[Any] = [None] * len(tasks)
-        self._tasks = tasks
+        self.outcomes: list[Any] = [None] * len(action_generators)
+        self._action_generators = action_generators
         self._on_change = on_change
         self._clock = clock
         self._lease_interval = lease_interval
@@ -75,8 +75,8 @@ class UploadScheduler:
         self._sequence = itertools.count()
         self._runnable: list[tuple[int, int, ScheduledAction]] = []
         self._delayed: list[tuple[float, int, ScheduledAction]] = []
-        self._unfinished_count = len(tasks)
-        for task_index in range(len(tasks)):
+        self._unfinished_count = len(action_generators)
+        for task_index in range(len(action_generators)):
             self._advance(task_index)
 
     @property
@@ -118,13 +118,13 @@ class UploadScheduler:
 
     def close(self) -> None:
         """Break off what has not ended."""
-        for task in self._tasks:
+        for task in self._action_generators:
             task.close()
 
     def _advance(
         self, task_index: int, result: Any = None, *, error: BaseException | None = None
     ) -> None:
-        task = self._tasks[task_index]
+        task = self._action_generators[task_index]
         try:
             action = task.send(result) if error is None else task.throw(error)
         except StopIteration as stop:

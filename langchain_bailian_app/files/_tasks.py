@@ -52,10 +52,10 @@ if TYPE_CHECKING:
     from langchain_bailian_app.files._cache import UploadCache
 
 T = TypeVar("T")
-Actions = Generator["Action", Any, T]
+ActionGenerator = Generator["Action", Any, T]
 
 _logger = logging.getLogger("langchain_bailian_app")
-_TRANSIENT = (
+_TRANSIENT_ERRORS = (
     BailianRateLimitError,
     BailianServerError,
     BailianConnectionError,
@@ -110,7 +110,7 @@ class FileTask(ABC):
         self._add_outcome_unknown = False
 
     @abstractmethod
-    def actions(self) -> Actions[SessionFile]:
+    def iter_actions(self) -> ActionGenerator[SessionFile]:
         """Go the whole way; end with the file, which is ready.
 
         Raises:
@@ -118,14 +118,14 @@ class FileTask(ABC):
             OSError: The file cannot be read, or changed meanwhile.
         """
 
-    def _retry(self, action: Action) -> Actions[Any]:
+    def _retry(self, action: Action) -> ActionGenerator[Any]:
         """Do a step until it works, as long as its failures are such that pass."""
         retries = 0
         while True:
             self._deadline.check(self.phase)
             try:
                 return (yield action)
-            except _TRANSIENT as exc:
+            except _TRANSIENT_ERRORS as exc:
                 delay = _compute_retry_delay(exc, retries, self._deadline.poll_interval / 4)
                 throttled = isinstance(exc, BailianRateLimitError)
                 if (retries >= _MAX_RETRIES and not throttled) or not self._deadline.has_time_for(
@@ -138,7 +138,7 @@ class FileTask(ABC):
             retries += 1
             yield Sleep(delay)
 
-    def wait_until_ready(self, file_id: str) -> Actions[SessionFile]:
+    def wait_until_ready(self, file_id: str) -> ActionGenerator[SessionFile]:
         """Look at the status until the file is ready.
 
         Raises:
@@ -173,7 +173,7 @@ class UploadTask(FileTask):
         self._file = file
         self._cache = cache
 
-    def actions(self) -> Actions[SessionFile]:
+    def iter_actions(self) -> ActionGenerator[SessionFile]:
         md5: str = yield ComputeMd5(self._file)
         # The ending belongs to it: it says how the service reads the bytes.
         key = f"{md5}-{self._file.size}.{suffix_from_name(self._file.name)}"
@@ -196,7 +196,7 @@ class UploadTask(FileTask):
         self._cache.release(key, session_file)
         return replace(session_file, name=self._file.name)
 
-    def _upload_or_reuse(self, key: str, md5: str, file_id: str | None) -> Actions[SessionFile]:
+    def _upload_or_reuse(self, key: str, md5: str, file_id: str | None) -> ActionGenerator[SessionFile]:
         if file_id is not None:
             try:
                 return (yield from self.wait_until_ready(file_id))
@@ -207,7 +207,7 @@ class UploadTask(FileTask):
         self.phase = "parsing"
         return (yield from self.wait_until_ready(file_id))
 
-    def _upload(self, key: str, md5: str) -> Actions[str]:
+    def _upload(self, key: str, md5: str) -> ActionGenerator[str]:
         """Bring the bytes in; end with the id of the file."""
         lease_count = 0
         while True:
@@ -246,7 +246,7 @@ class WaitTask(FileTask):
         super().__init__(deadline)
         self._file_id = file_id
 
-    def actions(self) -> Actions[SessionFile]:
+    def iter_actions(self) -> ActionGenerator[SessionFile]:
         return (yield from self.wait_until_ready(self._file_id))
 
 

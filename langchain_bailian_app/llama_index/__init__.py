@@ -6,11 +6,11 @@ An LLM and a retriever around `BailianAppChatModel` and `BailianRetriever`, whic
 try:
     import llama_index.core  # noqa: F401
 except ImportError as exc:
-    _missing = (
+    _MISSING_PACKAGE = (
         "applications in LlamaIndex need the package llama-index-core: "
         "pip install 'langchain-bailian-app[llama-index]'"
     )
-    raise ImportError(_missing) from exc
+    raise ImportError(_MISSING_PACKAGE) from exc
 
 from langchain_bailian_app.llama_index._llm import BailianAppLLM
 from langchain_bailian_app.llama_index._retriever import BailianAppRetriever

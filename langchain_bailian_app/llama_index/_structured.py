@@ -119,7 +119,7 @@ class StructuredPrediction(FunctionCallingLLM):
     def _stream_objects(
         self, output_cls: type[M], messages: list[BaseMessage], llm_kwargs: dict[str, Any] | None
     ) -> Generator[BaseModel]:
-        partial_object = _PartialObject(output_cls)
+        partial_object = _FlexibleObject(output_cls)
         stream = self._make_structured_model(output_cls.model_json_schema(), llm_kwargs).stream(
             messages
         )
@@ -131,7 +131,7 @@ class StructuredPrediction(FunctionCallingLLM):
     async def _astream_objects(
         self, output_cls: type[M], messages: list[BaseMessage], llm_kwargs: dict[str, Any] | None
     ) -> AsyncGenerator[BaseModel]:
-        partial_object = _PartialObject(output_cls)
+        partial_object = _FlexibleObject(output_cls)
         stream = self._make_structured_model(output_cls.model_json_schema(), llm_kwargs).astream(
             messages
         )
@@ -151,7 +151,7 @@ class StructuredPrediction(FunctionCallingLLM):
         return to_langchain(self._extend_messages(prompt.format_messages(llm=self, **values)))
 
 
-class _PartialObject:
+class _FlexibleObject:
     """What has come of an object in a stream."""
 
     def __init__(self, output_cls: type[BaseModel]) -> None:

@@ -136,7 +136,7 @@ def kind_from_name(name: str) -> FileKind | None:
     return next((kind for kind, suffixes in SUFFIXES.items() if suffix in suffixes.split()), None)
 
 
-def find_problem(name: str, size: int) -> str | None:
+def find_file_problem(name: str, size: int) -> str | None:
     """Return why the service would not take a file, or None if it would."""
     kind = kind_from_name(name)
     if kind is None:

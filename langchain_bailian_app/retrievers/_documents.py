@@ -18,7 +18,7 @@ from langchain_bailian_app._answer.steps import step_kind
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from langchain_bailian_app._answer.assembler import Answer
+    from langchain_bailian_app._answer.answer import Answer
 
 
 class RetrievedPassage(NamedTuple):
@@ -28,33 +28,33 @@ class RetrievedPassage(NamedTuple):
     cited: bool | None = None
 
 
-def passages_from_step(step: dict[str, Any]) -> list[Passage] | None:
+def passages_from_thought(thought: dict[str, Any]) -> list[Passage] | None:
     """Return what a retrieval step found; None for another step, and for an unreadable observation."""
-    observation = wire_json.parse_nested(step.get("observation"))
+    observation = wire_json.parse_nested(thought.get("observation"))
     if not isinstance(observation, list):
         return None
     hits = passages_from_observation(observation)
     if observation and not hits:
         return None
     # A kind of search that nobody has recorded yet shows in its numbered hits.
-    if step_kind(step) == "retrieval" or any(hit.index is not None for hit in hits):
+    if step_kind(thought) == "retrieval" or any(hit.index is not None for hit in hits):
         return hits
     return None
 
 
-def passages_by_step(steps: Iterable[dict[str, Any]]) -> list[list[Passage]]:
+def passages_by_thought(thoughts: Iterable[dict[str, Any]]) -> list[list[Passage]]:
     """Return what each retrieval step found."""
-    return [hits for hits in map(passages_from_step, steps) if hits is not None]
+    return [hits for hits in map(passages_from_thought, thoughts) if hits is not None]
 
 
-def passages_from_steps(steps: Iterable[dict[str, Any]]) -> list[RetrievedPassage]:
+def passages_from_thoughts(thoughts: Iterable[dict[str, Any]]) -> list[RetrievedPassage]:
     """Return what the steps found, while the answer is not known."""
-    return [RetrievedPassage(passage) for passage in _merge_hits(passages_by_step(steps))]
+    return [RetrievedPassage(passage) for passage in _merge_hits(passages_by_thought(thoughts))]
 
 
 def passages_from_answer(answer: Answer) -> list[RetrievedPassage]:
     """Return what the steps found and what only the references have, of an answer that is complete."""
-    hits = _merge_hits(passages_by_step(answer.thoughts))
+    hits = _merge_hits(passages_by_thought(answer.thoughts))
     references = [passage_from_reference(reference) for reference in answer.doc_references or []]
     # References name passages, markers only numbers, which several steps may have given anew.
     marked_numbers = {citation["extras"].get("reference_index") for citation in answer.citations}

@@ -17,8 +17,9 @@ from langchain_bailian_app._answer import wire_json
 from langchain_bailian_app._answer.events import StepResult
 from langchain_bailian_app._answer.passages import Passage, passages_from_nodes
 from langchain_bailian_app._answer.steps import step_kind
-from langchain_bailian_app._request.body import ServiceRequest, transcript_request
+from langchain_bailian_app._request.body import build_transcript_request
 from langchain_bailian_app._request.fields import CommonCompletionFields, CompletionFields
+from langchain_bailian_app._request.service_request import ServiceRequest
 from langchain_bailian_app._request.transcript import Turn
 from langchain_bailian_app._settings.connection import check_id
 from langchain_bailian_app.chat_models._response_builder import ResponseBuilder
@@ -26,8 +27,8 @@ from langchain_bailian_app.errors import BailianNotFoundError, BailianServerErro
 from langchain_bailian_app.retrievers._documents import (
     RetrievedPassage,
     passages_from_answer,
-    passages_from_step,
-    passages_from_steps,
+    passages_from_thought,
+    passages_from_thoughts,
     to_documents,
 )
 from langchain_bailian_app.retrievers._search_fields import DIRECT_FIELDS
@@ -46,7 +47,7 @@ _MAX_PASSAGES = 20
 _logger = logging.getLogger("langchain_bailian_app")
 
 
-def lookup_request(name: str) -> ServiceRequest:
+def build_lookup_request(name: str) -> ServiceRequest:
     """Return the request that asks for the id of a knowledge base."""
     return ServiceRequest(path="indices/pipeline_simple", method="GET", params={"pipeline_name": name})
 
@@ -57,7 +58,7 @@ def pipeline_id_from_frame(frame: Frame) -> str | None:
     return str(pipeline_id) if pipeline_id else None
 
 
-def retrieve_request(pipeline_id: str, query: str, options: SearchFields) -> ServiceRequest:
+def build_retrieve_request(pipeline_id: str, query: str, options: SearchFields) -> ServiceRequest:
     """Return the request that searches a knowledge base."""
     fields = {name: getattr(options, name) for name in DIRECT_FIELDS}
     if options.rerank_top_n is None and options.k is not None:
@@ -80,7 +81,7 @@ def passages_from_frame(frame: Frame) -> list[Passage] | None:
     return passages_from_nodes(nodes) if isinstance(nodes, list | None) else None
 
 
-class Query(ABC):
+class SearchQuery(ABC):
     """Something to ask the service, once."""
 
     request: ServiceRequest
@@ -97,7 +98,7 @@ class Query(ABC):
             BailianError: Not enough has come.
         """
 
-    def on_error(self) -> AbstractContextManager[None]:
+    def handle_errors(self) -> AbstractContextManager[None]:
         """Do what is to be done if an error ends the query."""
         return nullcontext()
 
@@ -106,7 +107,7 @@ class Query(ABC):
         return []
 
 
-class ApplicationQuery(Query):
+class ApplicationQuery(SearchQuery):
     """Asks an application, and hangs up when it tells what it has found."""
 
     def __init__(self, app_id: str, query: str, options: SearchFields) -> None:
@@ -114,7 +115,7 @@ class ApplicationQuery(Query):
         if options.has_thoughts is None:
             values["has_thoughts"] = True
         fields = CompletionFields(**values)
-        self.request = transcript_request(app_id, [Turn("user", query)], fields)
+        self.request = build_transcript_request(app_id, [Turn("user", query)], fields)
         self._app_id = app_id
         self._options = options
         self._response = ResponseBuilder(app_id, fields)
@@ -123,14 +124,14 @@ class ApplicationQuery(Query):
     def feed(self, frame: Frame) -> bool:
         steps = [delta.entry for delta in self._response.feed([frame]) if isinstance(delta, StepResult)]
         return not self._options.wait_for_answer and any(
-            passages_from_step(step) is not None for step in steps
+            passages_from_thought(step) is not None for step in steps
         )
 
     def end(self) -> None:
         self._response.end(warn_missing_references=False)  # the steps tell what was found
         self._is_complete = True
 
-    def on_error(self) -> AbstractContextManager[None]:
+    def handle_errors(self) -> AbstractContextManager[None]:
         return self._response.partial_on_error()
 
     def documents(self) -> list[Document]:
@@ -140,10 +141,10 @@ class ApplicationQuery(Query):
 
     def _collect_passages(self) -> list[RetrievedPassage]:
         if not self._is_complete:
-            return passages_from_steps(self._response.current_answer().thoughts)
+            return passages_from_thoughts(self._response.build_current_answer().thoughts)
         answer = self._response.answer
         retrieval_steps = [step for step in answer.thoughts if step_kind(step) == "retrieval"]
-        if any(passages_from_step(step) is None for step in retrieval_steps):
+        if any(passages_from_thought(step) is None for step in retrieval_steps):
             message = (
                 f"application {self._app_id} told what it found in a form that cannot be read: the "
                 "documents are those that its answer names as sources"
@@ -155,7 +156,7 @@ class ApplicationQuery(Query):
         return passages
 
 
-class PipelineQuery(Query):
+class PipelineQuery(SearchQuery):
     """Searches a knowledge base directly."""
 
     def __init__(
@@ -166,7 +167,7 @@ class PipelineQuery(Query):
         *,
         on_not_found: Callable[[], None] = lambda: None,
     ) -> None:
-        self.request = retrieve_request(pipeline_id, query, options)
+        self.request = build_retrieve_request(pipeline_id, query, options)
         self._pipeline_id = pipeline_id
         self._on_not_found = on_not_found
         self._options = options
@@ -180,7 +181,7 @@ class PipelineQuery(Query):
         return True
 
     @contextmanager
-    def on_error(self) -> Iterator[None]:
+    def handle_errors(self) -> Iterator[None]:
         try:
             yield
         except BailianNotFoundError:
@@ -196,13 +197,13 @@ class PipelineQuery(Query):
         )
 
 
-class PipelineLookup(Query):
+class PipelineLookup(SearchQuery):
     """Asks for the id of a knowledge base."""
 
     pipeline_id = ""
 
     def __init__(self, name: str) -> None:
-        self.request = lookup_request(name)
+        self.request = build_lookup_request(name)
         self._name = name
 
     def feed(self, frame: Frame) -> bool:

@@ -12,7 +12,7 @@ from pydantic import Field, PrivateAttr, model_validator
 
 from langchain_bailian_app._request.fields import CommonCompletionFields, wrap_secrets
 from langchain_bailian_app._settings.connection import ConnectionFields, Id
-from langchain_bailian_app._transport.client_mixin import ServiceClientMixin
+from langchain_bailian_app._transport.service_client_mixin import ServiceClientMixin
 from langchain_bailian_app.chat_models._content_blocks import PROVIDER
 from langchain_bailian_app.chat_models._model import BailianAppChatModel
 from langchain_bailian_app.retrievers._search_fields import SearchFields
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from langchain_core.retrievers import LangSmithRetrieverParams
     from langchain_core.runnables import Runnable
 
-    from langchain_bailian_app.retrievers._queries import Query
+    from langchain_bailian_app.retrievers._queries import SearchQuery
 
 _MAX_CACHED_IDS = 100
 
@@ -106,8 +106,11 @@ class BailianRetriever(ServiceClientMixin, SearchFields, BaseRetriever):
         **kwargs: Any,
     ) -> list[Document]:
         transport = self._create_transport()
-        for search_query in self._queries(query, kwargs):
-            with search_query.on_error(), closing(transport.stream(search_query.request)) as batches:
+        for search_query in self._iter_queries(query, kwargs):
+            with (
+                search_query.handle_errors(),
+                closing(transport.stream(search_query.request)) as batches,
+            ):
                 for frames in batches:
                     if any(map(search_query.feed, frames)):
                         break
@@ -123,8 +126,8 @@ class BailianRetriever(ServiceClientMixin, SearchFields, BaseRetriever):
         **kwargs: Any,
     ) -> list[Document]:
         transport = self._create_transport()
-        for search_query in self._queries(query, kwargs):
-            with search_query.on_error():
+        for search_query in self._iter_queries(query, kwargs):
+            with search_query.handle_errors():
                 async with aclosing(transport.astream(search_query.request)) as batches:
                     async for frames in batches:
                         if any(map(search_query.feed, frames)):
@@ -133,7 +136,7 @@ class BailianRetriever(ServiceClientMixin, SearchFields, BaseRetriever):
                         search_query.end()
         return search_query.documents()
 
-    def _queries(self, query: str, kwargs: dict[str, Any]) -> Iterator[Query]:
+    def _iter_queries(self, query: str, kwargs: dict[str, Any]) -> Iterator[SearchQuery]:
         """Yield what to ask the service, one after the other; the last one has the documents."""
         from langchain_bailian_app.retrievers._queries import (
             ApplicationQuery,

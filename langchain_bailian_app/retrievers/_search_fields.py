@@ -113,7 +113,7 @@ class SearchFields(CommonCompletionFields):
         """Whether a knowledge base is searched directly."""
         return self.pipeline_id is not None or self.pipeline_name is not None
 
-    def with_overrides(self, keywords: dict[str, Any]) -> SearchFields:
+    def with_overrides(self, overrides: dict[str, Any]) -> SearchFields:
         """Return these fields with the keywords of a call laid over them; None changes nothing.
 
         Raises:
@@ -121,7 +121,7 @@ class SearchFields(CommonCompletionFields):
         """
         pipeline_fields = {"pipeline_id", "pipeline_name"}
         ignored = {"verbose"}  # LangChain's own
-        overrides = {name: value for name, value in keywords.items() if name not in ignored}
+        overrides = {name: value for name, value in overrides.items() if name not in ignored}
         if not any(overrides.get(name) is not None for name in pipeline_fields):
             return merge_options(SearchFields, self, overrides)
         # What goes along with a question to an application is not meant for a direct search.

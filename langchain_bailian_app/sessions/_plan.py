@@ -151,7 +151,7 @@ class SessionGuard:
         return frames
 
 
-def session_metadata(history: str, checkpoint: SessionCheckpoint | None = None) -> dict[str, Any]:
+def build_session_metadata(history: str, checkpoint: SessionCheckpoint | None = None) -> dict[str, Any]:
     """Return what an answer says of its conversation in `response_metadata`."""
     fields: dict[str, Any] = {"history": history}
     if checkpoint is not None:

@@ -13,7 +13,11 @@ from collections.abc import Generator
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from langchain_bailian_app._request.body import session_request, transcript_request, turns_from_messages
+from langchain_bailian_app._request.body import (
+    build_session_request,
+    build_transcript_request,
+    turns_from_messages,
+)
 from langchain_bailian_app._request.transcript import Turn
 from langchain_bailian_app.errors import BailianError
 from langchain_bailian_app.sessions._plan import (
@@ -21,9 +25,9 @@ from langchain_bailian_app.sessions._plan import (
     SessionCheckpoint,
     SessionGuard,
     SessionPlan,
+    build_session_metadata,
     checkpoint_from_message,
     plan_session,
-    session_metadata,
 )
 from langchain_bailian_app.sessions._store import BailianSessionWarning
 
@@ -32,9 +36,9 @@ if TYPE_CHECKING:
 
     from langchain_core.messages import BaseMessage
 
-    from langchain_bailian_app._answer.assembler import Answer
-    from langchain_bailian_app._request.body import ServiceRequest
+    from langchain_bailian_app._answer.answer import Answer
     from langchain_bailian_app._request.fields import CompletionFields
+    from langchain_bailian_app._request.service_request import ServiceRequest
     from langchain_bailian_app._transport.credentials import Connection
     from langchain_bailian_app.sessions._store import SessionStore
 
@@ -91,13 +95,13 @@ class SessionTracker:
         options = self._options
         if options.session_id is not None:
             self.history = "given"
-            self.request = self._session_request(options.session_id)
+            self.request = self._build_session_request(options.session_id)
         elif options.history == "session":
             yield from self._start_session()
         elif options.history == "thread":
             yield from self._start_thread()
         else:
-            self.request = self._transcript_request()
+            self.request = self._build_transcript_request()
 
     def retry_without_session(self, cause: Exception) -> None:
         """Prepare to ask again without the session, of whose answer nothing was shown.
@@ -112,14 +116,14 @@ class SessionTracker:
         if self.history == "thread":
             self._warn("it is gone, and a new one begins without what was said before")
             self._was_restarted = True
-            self.request = self._session_request(None)
+            self.request = self._build_session_request(None)
             return
         detail = "" if self.request.stream else "; the first request has run, but is not shown"
         self._warn(f"the service does not know it any more{detail}")
         self.history = "replayed"
         # The claim stays: what the first request has left in that session nobody knows.
         self._checkpoint = self._token = None
-        self.request = self._transcript_request()
+        self.request = self._build_transcript_request()
 
     def continue_with(self, new_messages: Sequence[BaseMessage]) -> bool:
         """Prepare to ask with more messages behind those that were asked; False if there are none."""
@@ -128,7 +132,7 @@ class SessionTracker:
         self._was_retried = True
         self.messages = [*self.messages, *new_messages]
         self._turns += turns_from_messages(new_messages)
-        self.request = self._transcript_request()
+        self.request = self._build_transcript_request()
         return True
 
     def commit(self, answer: Answer, *, complete: bool) -> StoreOps[dict[str, Any]]:
@@ -141,21 +145,21 @@ class SessionTracker:
         if self.history == "thread":
             if self._token is not None and answer.session_id is not None:
                 yield "put", (self._thread_key, answer.session_id)
-            return session_metadata("thread") | (
+            return build_session_metadata("thread") | (
                 {"session_restarted": True} if self._was_restarted else {}
             )
         if self.history != "session" or not complete or answer.session_id is None:
-            return session_metadata(self.history)
+            return build_session_metadata(self.history)
         turn = 1 if self._checkpoint is None else self._checkpoint.turn + 1
         turns = [*self._turns, Turn("assistant", answer.text)]
         digest = self._digest.compute(turns, answer.session_id, turn)
         if self._token is None:
-            yield "open", (self._store_key(answer.session_id), digest)
+            yield "open", (self._build_store_key(answer.session_id), digest)
         else:
             token, self._token = self._token, None
             if not (yield "complete", (token, turn, digest)):
-                return session_metadata("session")
-        return session_metadata(
+                return build_session_metadata("session")
+        return build_session_metadata(
             "session", SessionCheckpoint(answer.session_id, turn, time.time(), digest)
         )
 
@@ -178,23 +182,27 @@ class SessionTracker:
         )
         if plan.checkpoint is not None:
             checkpoint = plan.checkpoint
-            arguments = (self._store_key(checkpoint.session_id), checkpoint.turn, checkpoint.digest)
+            arguments = (
+                self._build_store_key(checkpoint.session_id),
+                checkpoint.turn,
+                checkpoint.digest,
+            )
             self._token = yield "claim", arguments
             if self._token is not None:
                 self.history, self._checkpoint = "session", checkpoint
                 self.guard = SessionGuard(checkpoint.session_id)
-                self.request = self._session_request(checkpoint.session_id)
+                self.request = self._build_session_request(checkpoint.session_id)
                 return
             plan = SessionPlan("transcript", reason=_NOT_CLAIMED_REASON)
         if plan.kind == "new":
             self.history = "session"
-            self.request = self._session_request(None)
+            self.request = self._build_session_request(None)
             return
         if plan.reason is not None:
             self._warn(plan.reason)
         if any(checkpoint_from_message(message, self._app_id) for message in self.messages):
             self.history = "replayed"
-        self.request = self._transcript_request()
+        self.request = self._build_transcript_request()
 
     def _start_thread(self) -> StoreOps[None]:
         if not self._options.session_key:
@@ -205,7 +213,7 @@ class SessionTracker:
             raise ValueError(message)
         self.history = "thread"
         # Before anything is claimed: raises if there is not exactly one new question.
-        self.request = self._session_request(None)
+        self.request = self._build_session_request(None)
         yield "open", (self._thread_key, _THREAD_CLAIM[1])
         self._token = yield "claim", (self._thread_key, *_THREAD_CLAIM)
         if self._token is None:
@@ -215,7 +223,7 @@ class SessionTracker:
         session_id = yield "get", (self._thread_key,)
         if session_id is not None:
             self.guard = SessionGuard(session_id)
-            self.request = self._session_request(session_id)
+            self.request = self._build_session_request(session_id)
 
     @cached_property
     def _digest(self) -> ConversationDigest:
@@ -224,17 +232,17 @@ class SessionTracker:
 
     @property
     def _thread_key(self) -> str:
-        return self._store_key(f"thread {self._options.session_key}")
+        return self._build_store_key(f"thread {self._options.session_key}")
 
-    def _store_key(self, name: str) -> str:
+    def _build_store_key(self, name: str) -> str:
         """Name a session or a thread among those of all services and applications."""
         return "\n".join(part or "" for part in (*self._scope, name))
 
-    def _session_request(self, session_id: str | None) -> ServiceRequest:
-        return session_request(self._app_id, self._turns, self._options, session_id)
+    def _build_session_request(self, session_id: str | None) -> ServiceRequest:
+        return build_session_request(self._app_id, self._turns, self._options, session_id)
 
-    def _transcript_request(self) -> ServiceRequest:
-        return transcript_request(self._app_id, self._turns, self._options)
+    def _build_transcript_request(self) -> ServiceRequest:
+        return build_transcript_request(self._app_id, self._turns, self._options)
 
     def _warn(self, reason: str) -> None:
         consequence = "" if self.history == "thread" else ", so all messages are sent"

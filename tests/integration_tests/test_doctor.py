@@ -15,7 +15,7 @@ from langchain_bailian_app.__main__ import main
 from langchain_bailian_app._doctor import checks
 from langchain_bailian_app.emulator import App, BailianEmulator, ErrorReply, Faults
 from langchain_bailian_app.emulator._apps.samples import WORKFLOW_APP_ID
-from tests.fixtures import reply
+from tests.fixtures import frame_body
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -192,7 +192,7 @@ def test_strict_treats_warnings_as_failures(bailian: BailianEmulator, doctor: An
 
 def test_an_answer_that_is_not_streamed_is_noticed(doctor: Any, bailian: BailianEmulator) -> None:
     app_id = bailian.replay(
-        json.dumps(reply("一二三四五六七八九十", "stop")).encode(), content_type="application/json"
+        json.dumps(frame_body("一二三四五六七八九十", "stop")).encode(), content_type="application/json"
     )
 
     assert "one piece" in find_warnings(doctor(app_id))["streaming"]

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from langchain_bailian_app import BailianAppChatModel
     from langchain_bailian_app.emulator import BailianEmulator
 
-    Make = Callable[..., BailianAppChatModel]
+    MakeModel = Callable[..., BailianAppChatModel]
 
 PER_SECOND = 100
 PER_MINUTE = PER_SECOND * 60
@@ -162,7 +162,7 @@ async def test_the_clock_of_the_server_counts_where_that_of_the_machine_is_wrong
 
 
 async def test_a_model_waits_for_its_limiter(
-    make_model: Make, make_limiter: Callable[..., RedisRateLimiter], admin: redis.Redis
+    make_model: MakeModel, make_limiter: Callable[..., RedisRateLimiter], admin: redis.Redis
 ) -> None:
     limiter = make_limiter(per_minute=120)
     model = make_model(rate_limiter=limiter)
@@ -178,7 +178,7 @@ async def test_a_model_waits_for_its_limiter(
 
 
 async def test_an_unreachable_server_fails_a_call_before_anything_is_sent(
-    bailian: BailianEmulator, make_model: Make
+    bailian: BailianEmulator, make_model: MakeModel
 ) -> None:
     with redis_server() as url:
         pass  # it is gone
@@ -263,7 +263,7 @@ def test_one_limiter_serves_one_loop_after_the_other_and_leaves_no_connection(
     assert admin.info("clients")["connected_clients"] == connected_clients
 
 
-def test_a_limiter_shows_no_password_and_cannot_be_pickled(make_model: Make) -> None:
+def test_a_limiter_shows_no_password_and_cannot_be_pickled(make_model: MakeModel) -> None:
     limiter = RedisRateLimiter.from_url(
         "redis://user:planted@127.0.0.1", key="app", requests_per_minute=60
     )

@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.live.harness import Harness
-from tests.live.report import CheckResult, render_report
+from tests.live.harness import LiveHarness
+from tests.live.report import LiveCheckResult, render_report
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-_harness, _results = Harness(), list[CheckResult]()
+_harness, _results = LiveHarness(), list[LiveCheckResult]()
 
 
 @pytest.fixture(autouse=True)
@@ -21,13 +21,13 @@ def clean_environment() -> None:
 
 
 @pytest.fixture
-def harness() -> Harness:
+def harness() -> LiveHarness:
     """Return what questions may use."""
     return _harness
 
 
 @pytest.fixture
-def record_result() -> Callable[[CheckResult], None]:
+def record_result() -> Callable[[LiveCheckResult], None]:
     """Return what puts an answer into the report."""
     return _results.append
 

@@ -35,7 +35,7 @@ class Outcome(NamedTuple):
     """Whether this package works on that; None if it works either way."""
 
 
-CheckFunction: TypeAlias = "Callable[[Harness], Outcome]"
+CheckFunction: TypeAlias = "Callable[[LiveHarness], Outcome]"
 
 
 class LiveCheck(NamedTuple):
@@ -101,7 +101,7 @@ def _shuffled_names() -> Iterator[str]:
 
 
 @dataclass
-class Harness:
+class LiveHarness:
     """The application of the environment, and how to ask it."""
 
     expiry_hint: str = ""

@@ -14,14 +14,14 @@ from langchain_bailian_app._settings.connection import ConnectionFields
 from langchain_bailian_app._transport.credentials import resolve_connection
 from langchain_bailian_app.errors import BailianError
 from tests.live import sessions, wire, workflows
-from tests.live.harness import CheckSkipped, Harness, LiveCheck, Outcome
+from tests.live.harness import CheckSkipped, LiveCheck, LiveHarness, Outcome
 
-CHECKS = [*sessions.CHECKS, *wire.CHECKS, *workflows.CHECKS]
+LIVE_CHECKS = [*sessions.CHECKS, *wire.CHECKS, *workflows.CHECKS]
 _VERDICTS = {True: "as assumed", False: "**not as assumed**", None: "works either way"}
 _SKIPPED, _FAILED = "cannot be asked here", "the question broke off"
 
 
-class CheckResult(NamedTuple):
+class LiveCheckResult(NamedTuple):
     """What became of a question."""
 
     check: LiveCheck
@@ -34,18 +34,18 @@ class CheckResult(NamedTuple):
         return self.verdict not in {_SKIPPED, _FAILED}
 
 
-def run_check(check: LiveCheck, harness: Harness) -> CheckResult:
+def run_check(check: LiveCheck, harness: LiveHarness) -> LiveCheckResult:
     """Ask a question; whatever comes of it is an answer, or the reason why there is none."""
     try:
         outcome: Outcome = check.run(harness)
     except CheckSkipped as reason:
-        return CheckResult(check, str(reason), _SKIPPED)
+        return LiveCheckResult(check, str(reason), _SKIPPED)
     except (BailianError, httpx.HTTPError, ValueError) as error:
-        return CheckResult(check, f"{type(error).__name__}: {error}", _FAILED)
-    return CheckResult(check, outcome.observation, _VERDICTS[outcome.matches_assumption])
+        return LiveCheckResult(check, f"{type(error).__name__}: {error}", _FAILED)
+    return LiveCheckResult(check, outcome.observation, _VERDICTS[outcome.matches_assumption])
 
 
-def render_report(results: list[CheckResult], harness: Harness) -> str:
+def render_report(results: list[LiveCheckResult], harness: LiveHarness) -> str:
     """Return the report as Markdown, without keys and ids, to be pasted into an issue."""
     host = urlsplit(resolve_connection(ConnectionFields()).base_url).hostname
     today = dt.datetime.now(dt.UTC).date().isoformat()

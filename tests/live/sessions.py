@@ -9,7 +9,7 @@ from tests.live.harness import (
     NAME_QUESTION,
     CheckRegistry,
     CheckSkipped,
-    Harness,
+    LiveHarness,
     Outcome,
     format_introduction,
 )
@@ -22,7 +22,7 @@ _ANIMAL_QUESTION, _CAT = "图里是什么动物？", "猫"
 @CHECKS.register(
     "Does a session hold what was said in it?", assumption="yes, and the id comes back unchanged"
 )
-def session_is_kept(harness: Harness) -> Outcome:
+def session_is_kept(harness: LiveHarness) -> Outcome:
     harness.require_recall()
     name, session_id = _start_session(harness)
     text, is_same_id = _ask_name(harness, session_id)
@@ -37,7 +37,7 @@ def session_is_kept(harness: Harness) -> Outcome:
     assumption="an error that names the session, or an answer under another id; the same id, empty, "
     "goes unnoticed",
 )
-def unknown_session(harness: Harness) -> Outcome:
+def unknown_session(harness: LiveHarness) -> Outcome:
     return _resume_session(harness, "0" * 32, None)
 
 
@@ -45,7 +45,7 @@ def unknown_session(harness: Harness) -> Outcome:
     "What becomes of a session after an hour without a request?",
     assumption="as for an unknown one; `history='session'` does not ask after 55 minutes",
 )
-def expired_session(harness: Harness) -> Outcome:
+def expired_session(harness: LiveHarness) -> Outcome:
     name, session_id = _start_session(harness)
     harness.expiry_hint = f"BAILIAN_LIVE_SESSION={name}:{session_id} make live   # in more than an hour"
     previous_session = harness.require_setting(
@@ -59,7 +59,7 @@ def expired_session(harness: Harness) -> Outcome:
     f"What becomes of a session after {_ROUNDS} rounds?",
     assumption="not asked: `history='session'` begins anew after 50 turns",
 )
-def full_session(harness: Harness) -> Outcome:
+def full_session(harness: LiveHarness) -> Outcome:
     harness.require_setting("EXPENSIVE", f"1, as this takes {_ROUNDS + 1} calls")
     name, session_id = _start_session(harness)
     for number in range(2, _ROUNDS + 1):
@@ -71,7 +71,7 @@ def full_session(harness: Harness) -> Outcome:
     "Does a session keep the question of an answer that was broken off?",
     assumption="unknown: `history='session'` tells all messages after a call that broke off",
 )
-def aborted_turn(harness: Harness) -> Outcome:
+def aborted_turn(harness: LiveHarness) -> Outcome:
     harness.require_recall()
     _, session_id = _start_session(harness)
     name = harness.next_name()
@@ -91,7 +91,7 @@ def aborted_turn(harness: Harness) -> Outcome:
     "Does the session that a reply to `messages` names hold these messages?",
     assumption="unknown: such a conversation stays on messages",
 )
-def session_of_messages(harness: Harness) -> Outcome:
+def session_of_messages(harness: LiveHarness) -> Outcome:
     harness.require_recall()
     name = harness.next_name()
     conversation = [("human", format_introduction(name)), ("ai", "你好。"), ("human", "今天星期几？")]
@@ -106,7 +106,7 @@ def session_of_messages(harness: Harness) -> Outcome:
     "Which one wins, `messages` or `session_id`?",
     assumption="the two are never sent together; documents say `messages`",
 )
-def messages_and_session(harness: Harness) -> Outcome:
+def messages_and_session(harness: LiveHarness) -> Outcome:
     harness.require_recall()
     name_in_session, session_id = _start_session(harness)
     name_in_messages = harness.next_name()
@@ -130,7 +130,7 @@ def messages_and_session(harness: Harness) -> Outcome:
     "What becomes of `prompt` beside `messages`?",
     assumption="the two are never sent together; documents contradict each other",
 )
-def prompt_and_messages(harness: Harness) -> Outcome:
+def prompt_and_messages(harness: LiveHarness) -> Outcome:
     harness.require_recall()
     name = harness.next_name()
     messages = [
@@ -147,7 +147,7 @@ def prompt_and_messages(harness: Harness) -> Outcome:
 @CHECKS.register(
     "Is an image of an earlier message seen?", assumption="it is sent with the newest one; unverified"
 )
-def earlier_image(harness: Harness) -> Outcome:
+def earlier_image(harness: LiveHarness) -> Outcome:
     conversation = [_cat_picture_message(harness), AIMessage("好的。"), HumanMessage(_ANIMAL_QUESTION)]
     is_recognized = _CAT in harness.make_model().invoke(conversation).text
     return Outcome("yes" if is_recognized else "no", matches_assumption=is_recognized)
@@ -156,14 +156,14 @@ def earlier_image(harness: Harness) -> Outcome:
 @CHECKS.register(
     "Does a session remember an image?", assumption="unknown: all messages are sent after one"
 )
-def image_in_a_session(harness: Harness) -> Outcome:
+def image_in_a_session(harness: LiveHarness) -> Outcome:
     first_answer = harness.make_model().invoke([_cat_picture_message(harness)])
     session_id = first_answer.response_metadata.get("session_id")
     is_recognized = _CAT in harness.make_model().invoke(_ANIMAL_QUESTION, session_id=session_id).text
     return Outcome("yes" if is_recognized else "no")
 
 
-def _cat_picture_message(harness: Harness) -> HumanMessage:
+def _cat_picture_message(harness: LiveHarness) -> HumanMessage:
     url = harness.require_setting(
         "CAT_URL", "URL of a picture of a cat, for an application that sees pictures"
     )
@@ -174,7 +174,7 @@ def _user_message(text: str) -> dict[str, str]:
     return {"role": "user", "content": text}
 
 
-def _start_session(harness: Harness) -> tuple[str, str]:
+def _start_session(harness: LiveHarness) -> tuple[str, str]:
     """Begin a session with a name; return the name and the id."""
     name = harness.next_name()
     session_id = (
@@ -186,13 +186,13 @@ def _start_session(harness: Harness) -> tuple[str, str]:
     return name, session_id
 
 
-def _ask_name(harness: Harness, session_id: str) -> tuple[str, bool]:
+def _ask_name(harness: LiveHarness, session_id: str) -> tuple[str, bool]:
     """Ask a session for the name; return the answer, and whether it came under the same id."""
     message = harness.make_model().invoke(NAME_QUESTION, session_id=session_id)
     return message.text, message.response_metadata.get("session_id") == session_id
 
 
-def _resume_session(harness: Harness, session_id: str, name: str | None) -> Outcome:
+def _resume_session(harness: LiveHarness, session_id: str, name: str | None) -> Outcome:
     try:
         text, is_same_id = _ask_name(harness, session_id)
     except BailianError as error:

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.live.harness import REQUIRED_VARIABLES, Harness
-from tests.live.report import CHECKS, CheckResult, run_check
+from tests.live.harness import REQUIRED_VARIABLES, LiveHarness
+from tests.live.report import LIVE_CHECKS, LiveCheckResult, run_check
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -25,9 +25,9 @@ pytestmark = [
 
 
 @pytest.mark.filterwarnings("default")
-@pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.name)
+@pytest.mark.parametrize("check", LIVE_CHECKS, ids=lambda check: check.name)
 def test_the_live_service_answers(
-    check: LiveCheck, harness: Harness, record_result: Callable[[CheckResult], None]
+    check: LiveCheck, harness: LiveHarness, record_result: Callable[[LiveCheckResult], None]
 ) -> None:
     result = run_check(check, harness)
     record_result(result)

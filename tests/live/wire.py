@@ -7,7 +7,7 @@ from typing import Any
 
 from langchain_bailian_app import BailianRetriever, RagOptions
 from langchain_bailian_app.errors import BailianError
-from tests.live.harness import CheckRegistry, CheckSkipped, Harness, Outcome, RawResponse
+from tests.live.harness import CheckRegistry, CheckSkipped, LiveHarness, Outcome, RawResponse
 
 CHECKS = CheckRegistry()
 _QUESTION = "什么是滞报金？"
@@ -16,7 +16,7 @@ _DATA_URL = "data:text/plain;base64,5pqX5Y+35piv6JOd6bK444CC"  # 暗号是蓝鲸
 
 
 @CHECKS.register("Do `thoughts` come unasked?", assumption="they may; they are passed on")
-def unrequested_thoughts(harness: Harness) -> Outcome:
+def unrequested_thoughts(harness: LiveHarness) -> Outcome:
     response = _require_success(harness.post({"prompt": _QUESTION}))
     return Outcome("they do" if response.output_values("thoughts") else "they do not")
 
@@ -24,7 +24,7 @@ def unrequested_thoughts(harness: Harness) -> Outcome:
 @CHECKS.register(
     "Do later frames of an incremental stream repeat the steps?", assumption="either; each is told once"
 )
-def repeated_steps(harness: Harness) -> Outcome:
+def repeated_steps(harness: LiveHarness) -> Outcome:
     response = _require_success(harness.post({"prompt": _QUESTION}, {"has_thoughts": True}))
     thoughts = response.output_values("thoughts")
     steps = [[t for t in entries if t.get("action_type") != "reasoning"] for entries in thoughts]
@@ -38,7 +38,7 @@ def repeated_steps(harness: Harness) -> Outcome:
     "Without `incremental_output`: is the text whole on each frame, and the reasoning?",
     assumption="increments are always asked for; a text that grows as a whole is noticed",
 )
-def cumulative_stream(harness: Harness) -> Outcome:
+def cumulative_stream(harness: LiveHarness) -> Outcome:
     parameters = {"incremental_output": False, "has_thoughts": True, "enable_thinking": True}
     response = _require_success(harness.post({"prompt": _QUESTION}, parameters))
     observations = [f"text {_describe_growth(response.output_values('text'))}"]
@@ -54,7 +54,7 @@ def cumulative_stream(harness: Harness) -> Outcome:
     "How does a stream end that reaches `max_tokens`, and has the field an effect at all?",
     assumption="with any finish reason; one that ends without is an error unless `accept_missing_stop`",
 )
-def missing_stop(harness: Harness) -> Outcome:
+def missing_stop(harness: LiveHarness) -> Outcome:
     response = _require_success(harness.post({"prompt": "请写一篇两百字的短文。"}, {"max_tokens": 8}))
     reasons = [r for r in response.output_values("finish_reason") if r != "null"]
     ending = f"finish_reason {reasons[-1]!r}" if reasons else "no finish reason"
@@ -65,7 +65,7 @@ def missing_stop(harness: Harness) -> Outcome:
     "How is a stream of an application that does not exist refused?",
     assumption="403 `App.AccessDenied` as HTTP status; an error in the stream is read too",
 )
-def refused_stream(harness: Harness) -> Outcome:
+def refused_stream(harness: LiveHarness) -> Outcome:
     response = harness.post({"prompt": "你好"}, app_id="0" * 32)
     content_type = response.headers.get("content-type", "no content type")
     is_as_expected = (response.status, response.error_code) == (403, "App.AccessDenied")
@@ -76,7 +76,7 @@ def refused_stream(harness: Harness) -> Outcome:
 
 
 @CHECKS.register("Is U+2028 escaped in frames? Are there comments?", assumption="either; both are read")
-def line_separator(harness: Harness) -> Outcome:
+def line_separator(harness: LiveHarness) -> Outcome:
     response = _require_success(harness.post({"prompt": "请原样重复引号里的文字：“甲\u2028乙”"}))
     is_raw, is_escaped = "\u2028".encode() in response.content, b"\\u2028" in response.content
     if not (is_raw or is_escaped):
@@ -87,7 +87,7 @@ def line_separator(harness: Harness) -> Outcome:
 
 
 @CHECKS.register("Which headers does a reply have?", assumption="`x-request-id`; none for idempotency")
-def reply_headers(harness: Harness) -> Outcome:
+def reply_headers(harness: LiveHarness) -> Outcome:
     names = sorted(_require_success(harness.post({"prompt": "你好"})).headers)
     return Outcome(", ".join(names), matches_assumption="x-request-id" in names)
 
@@ -95,46 +95,46 @@ def reply_headers(harness: Harness) -> Outcome:
 @CHECKS.register(
     "More than 5 `pipeline_ids`: refused?", assumption="no, the rest is ignored; here more is an error"
 )
-def too_many_pipelines(harness: Harness) -> Outcome:
+def too_many_pipelines(harness: LiveHarness) -> Outcome:
     ids = [f"pipeline{number}" for number in range(_MAX_PIPELINES + 1)]
     response = harness.post({"prompt": "你好"}, {"rag_options": {"pipeline_ids": ids}})
-    return _judge_acceptance(response, assumes_acceptance=True)
+    return _classify_response(response, assumes_acceptance=True)
 
 
 @CHECKS.register("More than 5 `file_ids`: refused?", assumption="no, 100 may be given")
-def too_many_files(harness: Harness) -> Outcome:
+def too_many_files(harness: LiveHarness) -> Outcome:
     pipeline_id = harness.require_setting("PIPELINE_ID", "id of a knowledge base (知识库)")
     options = {"pipeline_ids": [pipeline_id], "file_ids": [f"file_{n}" for n in range(6)]}
-    return _judge_acceptance(
+    return _classify_response(
         harness.post({"prompt": _QUESTION}, {"rag_options": options}), assumes_acceptance=True
     )
 
 
 @CHECKS.register("Is a data URL in `file_list` read?", assumption="it is sent; unverified")
-def file_data_url(harness: Harness) -> Outcome:
+def file_data_url(harness: LiveHarness) -> Outcome:
     response = harness.post({"prompt": "文件里的暗号是什么？", "file_list": [_DATA_URL]})
     if response.error_code:
-        return _judge_acceptance(response, assumes_acceptance=True)
+        return _classify_response(response, assumes_acceptance=True)
     return Outcome("it is read" if "蓝鲸" in response.text else "accepted, and not read")
 
 
 @CHECKS.register("Is an MCP server that does not exist refused?", assumption="unknown: it is sent")
-def mcp_servers(harness: Harness) -> Outcome:
-    return _judge_acceptance(harness.post({"prompt": "你好"}, {"mcp_servers": ["no-such-server"]}))
+def mcp_servers(harness: LiveHarness) -> Outcome:
+    return _classify_response(harness.post({"prompt": "你好"}, {"mcp_servers": ["no-such-server"]}))
 
 
 @CHECKS.register(
     "Is an odd `cip_service_codes` refused?", assumption="unknown: `extra_parameters` has it"
 )
-def cip_service_codes(harness: Harness) -> Outcome:
+def cip_service_codes(harness: LiveHarness) -> Outcome:
     codes = {"text": {"input": "no-such-code", "output": "no-such-code"}}
-    return _judge_acceptance(harness.post({"prompt": "你好"}, {"cip_service_codes": codes}))
+    return _classify_response(harness.post({"prompt": "你好"}, {"cip_service_codes": codes}))
 
 
 @CHECKS.register(
     "Does Agent 2.0 take `messages`?", assumption='no: with `agent_version="2.0"` it gets one prompt'
 )
-def messages_of_agent_2(harness: Harness) -> Outcome:
+def messages_of_agent_2(harness: LiveHarness) -> Outcome:
     app_id = harness.require_setting("AGENT2_APP_ID", "id of an application of the kind Agent 2.0")
     name = harness.next_name()
     history = [{"role": "user", "content": f"我叫{name}。"}, {"role": "assistant", "content": "你好。"}]
@@ -143,21 +143,21 @@ def messages_of_agent_2(harness: Harness) -> Outcome:
         {"prompt": "我叫什么名字？", "messages": [*history, question]}, app_id=app_id
     )
     if response.error_code:
-        return _judge_acceptance(response)
+        return _classify_response(response)
     return Outcome("they are read" if name in response.text else "they are ignored")
 
 
 @CHECKS.register(
     "Does Agent 2.0 refuse `rag_options` and `memory_id`?", assumption="no; it may ignore them"
 )
-def knowledge_of_agent_2(harness: Harness) -> Outcome:
+def knowledge_of_agent_2(harness: LiveHarness) -> Outcome:
     app_id = harness.require_setting("AGENT2_APP_ID", "id of an application of the kind Agent 2.0")
     parameters = {"rag_options": {"tags": ["无"]}, "has_thoughts": True}
     response = harness.post({"prompt": _QUESTION, "memory_id": "0" * 32}, parameters, app_id=app_id)
     sources_note = (
         "; it names sources" if response.output_values("doc_references") else "; it names no sources"
     )
-    outcome = _judge_acceptance(response, assumes_acceptance=True)
+    outcome = _classify_response(response, assumes_acceptance=True)
     return Outcome(
         f"{outcome.observation}{'' if response.error_code else sources_note}",
         outcome.matches_assumption,
@@ -167,7 +167,7 @@ def knowledge_of_agent_2(harness: Harness) -> Outcome:
 @CHECKS.register(
     "Must any or all of several `tags` match?", assumption="unknown; the emulator says any"
 )
-def several_tags(harness: Harness) -> Outcome:
+def several_tags(harness: LiveHarness) -> Outcome:
     pipeline_id = harness.require_setting("PIPELINE_ID", "id of a knowledge base (知识库)")
     tags = harness.require_setting(
         "TAGS", "two tags of its documents, like `a,b`, of which no document has both"
@@ -186,7 +186,7 @@ def several_tags(harness: Harness) -> Outcome:
 @CHECKS.register(
     "Does direct search work with this key?", assumption="yes, by the official integrations"
 )
-def direct_search(harness: Harness) -> Outcome:
+def direct_search(harness: LiveHarness) -> Outcome:
     pipeline_id = harness.require_setting("PIPELINE_ID", "id of a knowledge base (知识库)")
     try:
         documents = BailianRetriever(pipeline_id=pipeline_id).invoke(_QUESTION)
@@ -200,7 +200,7 @@ def direct_search(harness: Harness) -> Outcome:
     "Does the service stop generating when the connection closes?",
     assumption="unknown: the retriever hangs up all the same",
 )
-def early_close(harness: Harness) -> Outcome:
+def early_close(harness: LiveHarness) -> Outcome:
     stream = harness.make_model().stream("请写一篇五百字的短文。")
     first_chunk = next(chunk for chunk in stream if chunk.text)
     stream.close()  # type: ignore[attr-defined]  # a generator
@@ -214,12 +214,12 @@ def early_close(harness: Harness) -> Outcome:
 @CHECKS.register(
     "Do 429 and 503 mean that nothing ran?", assumption="yes: they are sent again, if a throttling code"
 )
-def rejected_before_running(harness: Harness) -> Outcome:
+def rejected_before_running(harness: LiveHarness) -> Outcome:
     raise CheckSkipped("it cannot be provoked without flooding the service")  # noqa: EM101, TRY003
 
 
 @CHECKS.register("Does the workspace's own gateway serve applications?", assumption="unknown")
-def workspace_gateway(harness: Harness) -> Outcome:
+def workspace_gateway(harness: LiveHarness) -> Outcome:
     workspace = harness.require_setting("WORKSPACE", "id of the workspace, which is part of the host")
     try:
         harness.make_model(gateway="workspace", workspace=workspace).invoke("你好")
@@ -235,7 +235,7 @@ def _require_success(response: RawResponse) -> RawResponse:
     return response
 
 
-def _judge_acceptance(response: RawResponse, *, assumes_acceptance: bool | None = None) -> Outcome:
+def _classify_response(response: RawResponse, *, assumes_acceptance: bool | None = None) -> Outcome:
     """Say whether a request was refused; the package makes `assumes_acceptance` of it if not."""
     if response.error_code:
         observation = f"refused: HTTP {response.status} `{response.error_code}`"

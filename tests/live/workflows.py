@@ -6,14 +6,14 @@ import json
 import os
 from typing import Any
 
-from tests.live.harness import CheckRegistry, CheckSkipped, Harness, Outcome, RawResponse
+from tests.live.harness import CheckRegistry, CheckSkipped, LiveHarness, Outcome, RawResponse
 
 CHECKS = CheckRegistry()
 _KNOWN_NODE_TYPES = {"Start", "LLM", "End"}
 
 
 @CHECKS.register("Of which type is `node_is_completed`?", assumption="a boolean, or its name as text")
-def node_is_completed(harness: Harness) -> Outcome:
+def node_is_completed(harness: LiveHarness) -> Outcome:
     types = {type(message.get("node_is_completed")).__name__ for message in _workflow_messages(harness)}
     return Outcome(" and ".join(sorted(types)), matches_assumption=types <= {"bool", "str"})
 
@@ -21,7 +21,7 @@ def node_is_completed(harness: Harness) -> Outcome:
 @CHECKS.register(
     "Which types and statuses do nodes have?", assumption="any; End and output nodes speak the answer"
 )
-def node_types(harness: Harness) -> Outcome:
+def node_types(harness: LiveHarness) -> Outcome:
     node_states = sorted(
         {f"{m.get('node_type')} {m.get('node_status')}" for m in _workflow_messages(harness)}
     )
@@ -36,7 +36,7 @@ def node_types(harness: Harness) -> Outcome:
     "Does the last frame have the whole text, and no `workflow_message`?",
     assumption="the text decides: what is missing of it is added",
 )
-def last_frame(harness: Harness) -> Outcome:
+def last_frame(harness: LiveHarness) -> Outcome:
     output = _call_workflow(harness, "message_format").frames[-1].get("output") or {}
     observation = f"keys {', '.join(sorted(output))}"
     return Outcome(
@@ -47,12 +47,12 @@ def last_frame(harness: Harness) -> Outcome:
 @CHECKS.register(
     "Does a workflow stream text without any mode?", assumption="no: it tells its nodes in `thoughts`"
 )
-def no_stream_mode(harness: Harness) -> Outcome:
+def no_stream_mode(harness: LiveHarness) -> Outcome:
     texts = _call_workflow(harness, None).output_values("text")
     return Outcome(f"{len(texts)} frame(s) have text", matches_assumption=len(texts) == 1)
 
 
-def _call_workflow(harness: Harness, mode: str | None) -> RawResponse:
+def _call_workflow(harness: LiveHarness, mode: str | None) -> RawResponse:
     app_id = harness.require_setting("WORKFLOW_APP_ID", "id of a workflow")
     input_fields: dict[str, Any] = {"prompt": "你好"}
     if variables := os.environ.get("BAILIAN_LIVE_BIZ_PARAMS"):
@@ -67,7 +67,7 @@ def _call_workflow(harness: Harness, mode: str | None) -> RawResponse:
     return response
 
 
-def _workflow_messages(harness: Harness) -> list[dict[str, Any]]:
+def _workflow_messages(harness: LiveHarness) -> list[dict[str, Any]]:
     messages = _call_workflow(harness, "message_format_plus").output_values("workflow_message")
     if not messages:
         message = "this workflow tells no nodes: its nodes need the switch 流式输出"

@@ -120,29 +120,29 @@ class App:
         """Say at once what would otherwise go wrong at the first request."""
         answer: object = self.answer
         if not (answer is None or isinstance(answer, str) or callable(answer)):
-            msg = f"`answer` is a text or a function of the turn, not {answer!r}"
-            raise TypeError(msg)
+            message = f"`answer` is a text or a function of the turn, not {answer!r}"
+            raise TypeError(message)
         faults: object = self.faults
         if not (faults is None or isinstance(faults, Faults)):
-            msg = f"`faults` takes `Faults(shares)` or `Faults.always(name)`, not {faults!r}"
-            raise TypeError(msg)
+            message = f"`faults` takes `Faults(shares)` or `Faults.always(name)`, not {faults!r}"
+            raise TypeError(message)
         if self.kind not in get_args(AppKind):
-            msg = f"there is no kind of application {self.kind!r}; there are {get_args(AppKind)}"
-            raise ValueError(msg)
+            message = f"there is no kind of application {self.kind!r}; there are {get_args(AppKind)}"
+            raise ValueError(message)
         if self.always_thoughts and self.never_thoughts:
-            msg = "`always_thoughts` and `never_thoughts` contradict each other: set one of them"
-            raise ValueError(msg)
+            message = "`always_thoughts` and `never_thoughts` contradict each other: set one of them"
+            raise ValueError(message)
         self._check_workflow()
 
     def _check_workflow(self) -> None:
         if (self.nodes or self.variables) and self.kind != "workflow":
-            msg = f'`nodes` and `variables` belong to `kind="workflow"`, not to {self.kind!r}'
-            raise ValueError(msg)
+            message = f'`nodes` and `variables` belong to `kind="workflow"`, not to {self.kind!r}'
+            raise ValueError(message)
         for name, kind in self.variables.items():
             declared: object = kind
             if not isinstance(declared, type):
-                msg = f"the type of the variable {name!r} is a class like `str`, not {declared!r}"
-                raise TypeError(msg)
+                message = f"the type of the variable {name!r} is a class like `str`, not {declared!r}"
+                raise TypeError(message)
         check_unique_ids(self.nodes)
 
     def thinks(self, enable_thinking: bool | None) -> bool:

@@ -33,11 +33,11 @@ Fault: TypeAlias = Callable[[Sequence[bytes], str], FaultyResponse]
 """Gets the events of the healthy stream (or its one JSON document) and the request id."""
 
 
-def _first_half(events: Sequence[bytes]) -> list[bytes]:
+def _take_first_half(events: Sequence[bytes]) -> list[bytes]:
     return list(events[: max(1, len(events) // 2)])
 
 
-def _error_body(request_id: str) -> bytes:
+def _encode_error_body(request_id: str) -> bytes:
     body = {"code": "InternalError.Algo", "message": "broken on purpose", "request_id": request_id}
     return json.dumps(body).encode()
 
@@ -48,12 +48,12 @@ def _encode_frame(event: str, data: bytes, *, space: str = "", status: int = 200
 
 
 def _cut_mid_frame(events: Sequence[bytes], _: str) -> FaultyResponse:
-    *complete, last = _first_half(events)
+    *complete, last = _take_first_half(events)
     return FaultyResponse([*complete, last[: len(last) // 2]], end="abort")
 
 
 def _end_mid_frame(events: Sequence[bytes], _: str) -> FaultyResponse:
-    *complete, last = _first_half(events)
+    *complete, last = _take_first_half(events)
     return FaultyResponse([*complete, last[: len(last) // 2]])
 
 
@@ -73,23 +73,26 @@ def _finish_length(events: Sequence[bytes], _: str) -> FaultyResponse:
 
 def _error_frame(events: Sequence[bytes], request_id: str) -> FaultyResponse:
     return FaultyResponse(
-        [*_first_half(events), _encode_frame("event:error\n", _error_body(request_id), status=500)]
+        [
+            *_take_first_half(events),
+            _encode_frame("event:error\n", _encode_error_body(request_id), status=500),
+        ]
     )
 
 
 def _error_frame_with_space(events: Sequence[bytes], request_id: str) -> FaultyResponse:
-    frame = _encode_frame("event: error\n", _error_body(request_id), space=" ", status=500)
-    return FaultyResponse([*_first_half(events), frame])
+    frame = _encode_frame("event: error\n", _encode_error_body(request_id), space=" ", status=500)
+    return FaultyResponse([*_take_first_half(events), frame])
 
 
 def _code_in_frame(events: Sequence[bytes], request_id: str) -> FaultyResponse:
     return FaultyResponse(
-        [*_first_half(events), _encode_frame("event:result\n", _error_body(request_id))]
+        [*_take_first_half(events), _encode_frame("event:result\n", _encode_error_body(request_id))]
     )
 
 
 def _error_on_200(_: Sequence[bytes], request_id: str) -> FaultyResponse:
-    return FaultyResponse([_error_body(request_id)], content_type=_JSON)
+    return FaultyResponse([_encode_error_body(request_id)], content_type=_JSON)
 
 
 def _output_null(_: Sequence[bytes], request_id: str) -> FaultyResponse:
@@ -98,7 +101,7 @@ def _output_null(_: Sequence[bytes], request_id: str) -> FaultyResponse:
 
 
 def _garbage_frame(events: Sequence[bytes], _: str) -> FaultyResponse:
-    half = _first_half(events)
+    half = _take_first_half(events)
     return FaultyResponse([*half, b"data:{garbage\n\n", *events[len(half) :]], is_complete=True)
 
 
@@ -114,7 +117,7 @@ def _stall_first(_: Sequence[bytes], __: str) -> FaultyResponse:
 
 
 def _stall_later(events: Sequence[bytes], _: str) -> FaultyResponse:
-    return FaultyResponse(_first_half(events), end="stall")
+    return FaultyResponse(_take_first_half(events), end="stall")
 
 
 def _reset(_: Sequence[bytes], __: str) -> FaultyResponse:
@@ -164,8 +167,8 @@ class Faults:
     def __init__(self, shares: Mapping[str, float], *, seed: int = 0) -> None:
         unknown = set(shares) - set(FAULTS)
         if unknown:
-            msg = f"There are no faults {sorted(unknown)}; there are {sorted(FAULTS)}."
-            raise ValueError(msg)
+            message = f"There are no faults {sorted(unknown)}; there are {sorted(FAULTS)}."
+            raise ValueError(message)
         self._shares = dict(shares)
         self._random = random.Random(seed)  # noqa: S311 - dice, no secret
 

@@ -60,8 +60,8 @@ class Node:
         for name in ("text", "reasoning"):
             value: object = getattr(self, name)
             if not (value is None or isinstance(value, str) or callable(value)):
-                msg = f"`{name}` of a node is a template or a function of the turn, not {value!r}"
-                raise TypeError(msg)
+                message = f"`{name}` of a node is a template or a function of the turn, not {value!r}"
+                raise TypeError(message)
 
     @property
     def is_model(self) -> bool:
@@ -112,8 +112,8 @@ def check_unique_ids(nodes: Iterable[Node]) -> None:
     """
     ids = [node_id for _, node_id in number_nodes(nodes)]
     if len(set(ids)) < len(ids):
-        msg = f"two nodes of a workflow have the same id: {ids}"
-        raise ValueError(msg)
+        message = f"two nodes of a workflow have the same id: {ids}"
+        raise ValueError(message)
 
 
 def group_by_stage(nodes: Iterable[Node]) -> list[list[NumberedNode]]:

@@ -44,11 +44,11 @@ def build_sample_apps() -> list[App]:
             app_id=ECHO_APP_ID,
             long_term_memory=True,
         ),
-        _travel_planner(),
+        _build_travel_planner(),
     ]
 
 
-def _travel_planner() -> App:
+def _build_travel_planner() -> App:
     """A workflow with two models, one of which thinks, and an End node that joins what they say."""
     return App(
         name="旅行规划",

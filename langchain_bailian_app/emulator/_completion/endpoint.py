@@ -15,7 +15,7 @@ from langchain_bailian_app.emulator._apps.turn import Turn
 from langchain_bailian_app.emulator._completion.app_kinds import parse_request
 from langchain_bailian_app.emulator._completion.persistence import TurnPersistence
 from langchain_bailian_app.emulator._completion.reply import RenderedReply, render_reply
-from langchain_bailian_app.emulator._completion.request import CompletionRequest, RagOptions
+from langchain_bailian_app.emulator._completion.request import CompletionRequest, ParsedRagOptions
 from langchain_bailian_app.emulator._http.encoding import encode_event, encode_json
 from langchain_bailian_app.emulator._http.errors import ErrorReply, RequestRefused, refuse
 from langchain_bailian_app.emulator._http.exchange import EVENT_STREAM, JSON, HttpExchange
@@ -23,7 +23,7 @@ from langchain_bailian_app.emulator._knowledge.knowledge_base import KnowledgeBa
 from langchain_bailian_app.emulator._knowledge.query_rewriting import rewrite_query
 from langchain_bailian_app.emulator._state.memories import MemoryStore
 from langchain_bailian_app.emulator._state.session_files import FileStore
-from langchain_bailian_app.emulator._state.sessions import Session, SessionStore
+from langchain_bailian_app.emulator._state.sessions import CloudSessions, Session
 
 _PROMPT_VARIABLE = re.compile(r"\$\{\s*(\w+)\s*\}|\{\{\s*(\w+)\s*\}\}")
 
@@ -33,7 +33,7 @@ class CompletionEndpoint:
     """The completion endpoint over the emulator's apps and stores."""
 
     apps: Mapping[str, App]
-    sessions: SessionStore
+    sessions: CloudSessions
     memories: MemoryStore
     pace: float
     files: FileStore
@@ -112,7 +112,7 @@ class CompletionEndpoint:
             thinking=app.thinks(request.enable_thinking),
         )
 
-    def _select_knowledge_bases(self, app: App, options: RagOptions) -> Sequence[KnowledgeBase]:
+    def _select_knowledge_bases(self, app: App, options: ParsedRagOptions) -> Sequence[KnowledgeBase]:
         """The bound ones, or those the request names instead; an unknown id finds nothing."""
         if options.pipeline_ids is None:
             return app.knowledge_bases

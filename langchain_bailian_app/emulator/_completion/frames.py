@@ -43,7 +43,7 @@ class RenderedAgentReply:
         """How many frames' time the answer takes without a stream."""
         return self.frame_count
 
-    def text_after(self, frames_sent: int) -> str:
+    def sent_text(self, frames_sent: int) -> str:
         """The text that this many frames of the stream have carried."""
         frames_before_text = bool(self.steps) + len(split_into_pieces(self.reasoning))
         return "".join(self.pieces[: max(0, frames_sent - frames_before_text)])

@@ -6,14 +6,14 @@ from langchain_bailian_app.emulator._apps.turn import Turn
 from langchain_bailian_app.emulator._completion.reply import RenderedReply
 from langchain_bailian_app.emulator._http.exchange import HttpExchange
 from langchain_bailian_app.emulator._state.memories import MemoryStore
-from langchain_bailian_app.emulator._state.sessions import Round, Session, SessionStore
+from langchain_bailian_app.emulator._state.sessions import CloudSessions, Round, Session
 
 
 @dataclass
 class TurnPersistence:
     """What an answer leaves behind, once: the turn and a memory, or as much as the switch says."""
 
-    sessions: SessionStore
+    sessions: CloudSessions
     memories: MemoryStore
     session: Session
     turn: Turn
@@ -33,7 +33,7 @@ class TurnPersistence:
             return
         frames_sent = self.exchange.record.frames_sent if self.exchange.wants_stream else 0
         if self.sessions.keep_aborted:
-            self._save(self.reply.text_after(frames_sent))
+            self._save(self.reply.sent_text(frames_sent))
         self.done = True
 
     def _save(self, answer: str) -> None:

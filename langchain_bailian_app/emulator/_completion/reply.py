@@ -12,7 +12,7 @@ from langchain_bailian_app.emulator._completion.request import CompletionRequest
 from langchain_bailian_app.emulator._completion.thoughts import build_reference, build_steps
 from langchain_bailian_app.emulator._completion.workflow_frames import (
     RenderedWorkflowReply,
-    resolve_stream_mode,
+    resolve_flow_stream_mode,
 )
 from langchain_bailian_app.emulator._completion.workflow_run import run_workflow
 from langchain_bailian_app.emulator.text import TokenCounter, split_into_pieces, strip_markers
@@ -37,7 +37,7 @@ class RenderedReply(Protocol):
     def duration_frames(self) -> int:
         """How many frames' time the reply takes without a stream."""
 
-    def text_after(self, frames_sent: int) -> str:
+    def sent_text(self, frames_sent: int) -> str:
         """The text that this many frames of the stream have carried."""
 
     def full_payload(self) -> dict[str, Any]:
@@ -65,7 +65,7 @@ def _render_workflow_reply(
     return RenderedWorkflowReply(
         request_id=request_id,
         session_id=turn.session_id,
-        mode=resolve_stream_mode(request.flow_stream_mode, shows_thoughts=shows_thoughts),
+        mode=resolve_flow_stream_mode(request.flow_stream_mode, shows_thoughts=shows_thoughts),
         workflow_run=run_workflow(app, turn),
         shows_thoughts=shows_thoughts,
         incremental=request.incremental and not app.ignores_incremental,
@@ -77,7 +77,7 @@ def _render_workflow_reply(
 def _render_agent_reply(
     app: App, request: CompletionRequest, turn: Turn, request_id: str
 ) -> RenderedAgentReply:
-    shows_references, has_markers = _citation_style(app, request)
+    shows_references, has_markers = _resolve_citation_style(app, request)
     reply = build_reply(app, turn, cite=has_markers)
     if not has_markers and app.kind != "agent":
         reply = _remove_citations(reply)
@@ -104,7 +104,7 @@ def _render_agent_reply(
     )
 
 
-def _citation_style(app: App, request: CompletionRequest) -> tuple[bool, bool]:
+def _resolve_citation_style(app: App, request: CompletionRequest) -> tuple[bool, bool]:
     """Whether a reply lists references, and whether its text has markers."""
     if app.kind == "agent2":
         return False, False

@@ -21,7 +21,7 @@ _REFERENCE_TYPES = ("simple", "indexed")
 
 
 @dataclass(frozen=True)
-class RagOptions:
+class ParsedRagOptions:
     """`parameters.rag_options`; `pipeline_ids` is `None` when the console's bindings hold."""
 
     pipeline_ids: tuple[str, ...] | None = None
@@ -51,7 +51,7 @@ class CompletionRequest:
     enable_thinking: bool | None
     dialog_round: int | None
     model_id: str | None
-    rag_options: RagOptions
+    rag_options: ParsedRagOptions
     reference_type: str | None
     flow_stream_mode: str | None
 
@@ -160,7 +160,7 @@ def _read_reference_type(input_fields: Mapping[str, Any]) -> str | None:
     return reference_type
 
 
-def _parse_rag_options(rag_options: Mapping[str, Any], tag_codes: tuple[str, ...]) -> RagOptions:
+def _parse_rag_options(rag_options: Mapping[str, Any], tag_codes: tuple[str, ...]) -> ParsedRagOptions:
     pipeline_ids = get_strings(rag_options, "pipeline_ids")
     tags = rag_options.get("tags")
     session_file_ids = get_strings(rag_options, "session_file_ids")
@@ -171,7 +171,7 @@ def _parse_rag_options(rag_options: Mapping[str, Any], tag_codes: tuple[str, ...
         get_strings(rag_options, "file_ids"),
         get_object(rag_options, "metadata_filter"),
     )
-    return RagOptions(
+    return ParsedRagOptions(
         # More than five are no error: the first five take effect.
         pipeline_ids=pipeline_ids[:_MAX_PIPELINES] if pipeline_ids else None,
         chunk_filter=RagFilters(

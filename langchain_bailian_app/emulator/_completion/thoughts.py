@@ -3,11 +3,11 @@
 Pure: hits, memories and reasoning in, JSON objects out.
 """
 
-import json
 from collections.abc import Iterable
 from typing import Any
 
 from langchain_bailian_app.emulator._apps.turn import Turn
+from langchain_bailian_app.emulator._http.encoding import compact_json
 from langchain_bailian_app.emulator._knowledge.knowledge_base import Hit
 
 
@@ -51,7 +51,7 @@ def _build_retrieval_step(hits: Iterable[Hit]) -> dict[str, Any]:
     return {
         "action_input_stream": "{}",
         "action_type": "agentRag",
-        "observation": _compact_json([_build_observed_hit(hit) for hit in hits]),
+        "observation": compact_json([_build_observed_hit(hit) for hit in hits]),
         "action_name": "知识检索",
         "action": "rag",
         "arguments": "{}",
@@ -78,16 +78,12 @@ def _build_observed_hit(hit: Hit) -> dict[str, Any]:
 
 
 def _build_memory_step(memory_id: str, query: str, memories: Iterable[str]) -> dict[str, Any]:
-    arguments = _compact_json({"memory_id": memory_id, "query": query})
+    arguments = compact_json({"memory_id": memory_id, "query": query})
     return {
         "action_input_stream": arguments,
         "action_type": "api",
-        "observation": _compact_json(list(memories)),
+        "observation": compact_json(list(memories)),
         "action_name": "长期记忆检索",
         "action": "memory",
         "arguments": arguments,
     }
-
-
-def _compact_json(value: object) -> str:
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))

@@ -14,21 +14,23 @@ from langchain_bailian_app.emulator._completion.workflow_thought_frames import (
     build_thought_frames,
     build_thoughts,
 )
-from langchain_bailian_app.emulator._completion.workflow_usage import Frame, ModelUsage
+from langchain_bailian_app.emulator._completion.workflow_usage import ModelUsage, WorkflowFrame
 from langchain_bailian_app.emulator._http.errors import refuse
 
-StreamMode: TypeAlias = Literal[
+FlowStreamMode: TypeAlias = Literal[
     "full_thoughts", "agent_format", "message_format", "message_format_plus"
 ]
 
 
-def resolve_stream_mode(flow_stream_mode: str | None, *, shows_thoughts: bool) -> StreamMode | None:
+def resolve_flow_stream_mode(
+    flow_stream_mode: str | None, *, shows_thoughts: bool
+) -> FlowStreamMode | None:
     """The mode a stream is in; `None` where nothing but the last frame tells anything.
 
     Raises:
         RequestRefused: There is no such mode.
     """
-    modes: dict[str, StreamMode] = {mode: mode for mode in get_args(StreamMode)}
+    modes: dict[str, FlowStreamMode] = {mode: mode for mode in get_args(FlowStreamMode)}
     mode = modes.get(flow_stream_mode or "full_thoughts")
     if mode is None:
         refuse("InvalidParameter", f"flow_stream_mode must be one of {', '.join(modes)}.")
@@ -53,7 +55,7 @@ class RenderedWorkflowReply:
     request_id: str
     session_id: str
     workflow_run: WorkflowRun
-    mode: StreamMode | None
+    mode: FlowStreamMode | None
     shows_thoughts: bool
     incremental: bool
     completed_as_text: bool
@@ -74,7 +76,7 @@ class RenderedWorkflowReply:
         """How many frames' time the reply takes without a stream: each node's pieces, one by one."""
         return len(self.workflow_run.events) + 1
 
-    def text_after(self, frames_sent: int) -> str:
+    def sent_text(self, frames_sent: int) -> str:
         """The text that this many frames of the stream have carried."""
         if frames_sent >= self.frame_count:
             return self.text
@@ -84,33 +86,35 @@ class RenderedWorkflowReply:
         """The JSON of a reply that is not streamed."""
         output = {"thoughts": build_thoughts(self.workflow_run)} if self.shows_thoughts else {}
         return self._build_payload(
-            Frame({**output, **self._final_fields(self.text)}, self._total_usage())
+            WorkflowFrame({**output, **self._final_fields(self.text)}, self._total_usage())
         )
 
     def frame_payloads(self) -> Iterator[dict[str, Any]]:
         """The JSON of each frame."""
         return map(self._build_payload, self._frames)
 
-    def _build_payload(self, frame: Frame) -> dict[str, Any]:
+    def _build_payload(self, frame: WorkflowFrame) -> dict[str, Any]:
         # The ids stand behind `thoughts` in the recordings; the order of keys means nothing.
         output = {"session_id": self.session_id, "finish_reason": "null", **frame.output}
         return {"output": output, "usage": frame.usage, "request_id": self.request_id}
 
     @cached_property
-    def _frames(self) -> list[Frame]:
+    def _frames(self) -> list[WorkflowFrame]:
         return list(self._render_frames())
 
-    def _render_frames(self) -> Iterator[Frame]:
+    def _render_frames(self) -> Iterator[WorkflowFrame]:
         if self.mode == "agent_format":
             yield from self._render_agent_frames()
             return
         if self.mode == "full_thoughts":
             *frames, last_frame = build_thought_frames(self.workflow_run, incremental=self.incremental)
             yield from frames
-            yield Frame({**last_frame.output, **self._final_fields(self.text)}, self._total_usage())
+            yield WorkflowFrame(
+                {**last_frame.output, **self._final_fields(self.text)}, self._total_usage()
+            )
             return
         if self.mode is None:
-            yield Frame({}, {})
+            yield WorkflowFrame({}, {})
         else:
             yield from build_message_frames(
                 self.workflow_run,
@@ -118,9 +122,9 @@ class RenderedWorkflowReply:
                 completed_as_text=self.completed_as_text,
                 end_repeats=self.end_repeats,
             )
-        yield Frame(self._final_fields(self.text), self._total_usage())
+        yield WorkflowFrame(self._final_fields(self.text), self._total_usage())
 
-    def _render_agent_frames(self) -> Iterator[Frame]:
+    def _render_agent_frames(self) -> Iterator[WorkflowFrame]:
         """Text of the nodes that are returned; the last frame has the End node's, in one block."""
         pieces = list(self._split_agent_text())
         cumulative_text = ""
@@ -128,14 +132,14 @@ class RenderedWorkflowReply:
             cumulative_text += piece.text
             text = piece.text if self.incremental else cumulative_text
             if number < len(pieces):
-                yield Frame({"text": text}, piece.usage, piece.text)
+                yield WorkflowFrame({"text": text}, piece.usage, piece.text)
             else:
                 final_text = self.workflow_run.final_text
-                yield Frame(
+                yield WorkflowFrame(
                     self._final_fields(text if final_text is None else final_text), self._total_usage()
                 )
 
-    def _split_agent_text(self) -> Iterator[Frame]:
+    def _split_agent_text(self) -> Iterator[WorkflowFrame]:
         usage = ModelUsage()
         is_empty = True
         for run, kind, output in self.workflow_run.events:
@@ -144,10 +148,10 @@ class RenderedWorkflowReply:
             text = run.output.result if is_end and kind == "end" else "" if is_end else output.result
             if run.node.is_returned and text and not self._was_already_returned(run):
                 is_empty = False
-                yield Frame({}, usage.snapshot(), text)
+                yield WorkflowFrame({}, usage.snapshot(), text)
         # A workflow that did not reach its End, or returns nothing, ends with an empty frame.
         if is_empty or self.workflow_run.stopped_early:
-            yield Frame({}, usage.snapshot())
+            yield WorkflowFrame({}, usage.snapshot())
 
     def _was_already_returned(self, run: NodeRun) -> bool:
         repeated_run = run.repeated_run

@@ -15,16 +15,16 @@ from langchain_bailian_app.emulator._completion.workflow_run import (
     WorkflowRun,
 )
 from langchain_bailian_app.emulator._completion.workflow_usage import (
-    Frame,
     ModelUsage,
-    compact_json,
-    result_json,
+    WorkflowFrame,
+    encode_node_result,
 )
+from langchain_bailian_app.emulator._http.encoding import compact_json
 
 
 def build_message_frames(
     workflow_run: WorkflowRun, *, every_node: bool, completed_as_text: bool, end_repeats: bool
-) -> Iterator[Frame]:
+) -> Iterator[WorkflowFrame]:
     """The frames before the last one, which has no `workflow_message`."""
     usage = ModelUsage()
     builder = _MessageFrameBuilder(workflow_run, completed_as_text=completed_as_text)
@@ -51,7 +51,9 @@ class _MessageFrameBuilder:
     completed_as_text: bool
     frame_counts: Counter[str] = field(default_factory=Counter)
 
-    def build_frame(self, event: RunEvent, output: NodeOutput | None, usage: ModelUsage) -> Frame:
+    def build_frame(
+        self, event: RunEvent, output: NodeOutput | None, usage: ModelUsage
+    ) -> WorkflowFrame:
         """One frame; with nothing said it only tells that its node has ended."""
         run, has_ended = event.run, event.kind == "end"
         self.frame_counts[run.node_id] += 1
@@ -65,7 +67,7 @@ class _MessageFrameBuilder:
             "node_id": run.node_id,
         }
         visible_text = output.result if output and run.node.speaks else ""
-        return Frame({"workflow_message": message}, usage.snapshot(), visible_text)
+        return WorkflowFrame({"workflow_message": message}, usage.snapshot(), visible_text)
 
     def _format_flag(self, value: bool) -> bool | str:
         return str(value).lower() if self.completed_as_text else value
@@ -79,4 +81,4 @@ class _MessageFrameBuilder:
                 {"user": self.workflow_run.variables} if run.node.inputs is None else run.node.inputs
             )
             return compact_json(inputs)
-        return result_json(output, with_reasoning=run.node.is_model)
+        return encode_node_result(output, include_reasoning=run.node.is_model)

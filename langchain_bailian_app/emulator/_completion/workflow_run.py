@@ -121,7 +121,7 @@ def run_workflow(app: App, turn: Turn) -> WorkflowRun:
     Raises:
         RequestRefused: A script failed.
     """
-    values = _initial_values(turn)
+    values = _build_initial_values(turn)
     node_runs: list[NodeRun] = []
     events: list[RunEvent] = []
     for stage in group_by_stage(app.nodes or default_nodes()):
@@ -135,7 +135,7 @@ def run_workflow(app: App, turn: Turn) -> WorkflowRun:
     return WorkflowRun(node_runs, events, turn.biz_params, app.final_text)
 
 
-def _initial_values(turn: Turn) -> dict[str, Any]:
+def _build_initial_values(turn: Turn) -> dict[str, Any]:
     """What templates may name before any node has run."""
     history = [{"role": "system", "content": turn.system}] if turn.system else []
     for past_round in turn.history:

@@ -14,11 +14,11 @@ from langchain_bailian_app.emulator._completion.workflow_run import (
     WorkflowRun,
 )
 from langchain_bailian_app.emulator._completion.workflow_usage import (
-    Frame,
     ModelUsage,
-    compact_json,
-    result_json,
+    WorkflowFrame,
+    encode_node_result,
 )
+from langchain_bailian_app.emulator._http.encoding import compact_json
 
 
 def build_thoughts(workflow_run: WorkflowRun) -> list[dict[str, str]]:
@@ -29,11 +29,11 @@ def build_thoughts(workflow_run: WorkflowRun) -> list[dict[str, str]]:
     ]
 
 
-def build_thought_frames(workflow_run: WorkflowRun, *, incremental: bool) -> Iterator[Frame]:
+def build_thought_frames(workflow_run: WorkflowRun, *, incremental: bool) -> Iterator[WorkflowFrame]:
     """The frames; of the last one the text and the reason of its end are missing."""
     usage = ModelUsage()
     node_states: dict[str, _NodeState] = {}
-    yield Frame({}, {})
+    yield WorkflowFrame({}, {})
     text = ""
     for index, event in enumerate(workflow_run.events):
         usage.add(event.run, event.output)
@@ -42,7 +42,7 @@ def build_thought_frames(workflow_run: WorkflowRun, *, incremental: bool) -> Ite
         if _shares_frame_with_next(event, workflow_run.events[index + 1 : index + 2]):
             continue
         thoughts = [state.to_thought() for state in node_states.values()]
-        yield Frame({"thoughts": thoughts}, usage.snapshot(), text)
+        yield WorkflowFrame({"thoughts": thoughts}, usage.snapshot(), text)
         text = ""
         if incremental:
             for state in node_states.values():
@@ -88,8 +88,8 @@ class _NodeState:
             response["nodeInput"] = compact_json(node.inputs)
         # A Start node has no result in the recording.
         if node.type != "Start" or self.run.output.result:
-            response["nodeResult"] = result_json(
-                self.output, with_reasoning=bool(self.run.output.reasoning)
+            response["nodeResult"] = encode_node_result(
+                self.output, include_reasoning=bool(self.run.output.reasoning)
             )
         response |= {"nodeType": node.type, "nodeStatus": self.status, "nodeId": self.run.node_id}
         if self.status == "success":

@@ -1,15 +1,15 @@
 """What all ways of telling a workflow share: a frame, its usage, and the JSON of a result."""
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from langchain_bailian_app.emulator._completion.workflow_run import NodeOutput, NodeRun
+from langchain_bailian_app.emulator._http.encoding import compact_json
 from langchain_bailian_app.emulator.text import TokenCounter
 
 
-class Frame(NamedTuple):
+class WorkflowFrame(NamedTuple):
     """What a frame has of its own, and the part of the reply's text that it carries."""
 
     output: Mapping[str, Any]
@@ -56,13 +56,11 @@ class ModelUsage:
         return {"models": models} if models else {}
 
 
-def compact_json(value: object) -> str:
-    """JSON inside JSON is compact."""
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
-
-
-def result_json(output: NodeOutput, *, with_reasoning: bool) -> str:
+def encode_node_result(output: NodeOutput, *, include_reasoning: bool) -> str:
     """The result of a node, with `reasoningContent` beside it if it thinks."""
     return compact_json(
-        {"result": output.result, **({"reasoningContent": output.reasoning} if with_reasoning else {})}
+        {
+            "result": output.result,
+            **({"reasoningContent": output.reasoning} if include_reasoning else {}),
+        }
     )

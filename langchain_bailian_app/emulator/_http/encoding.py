@@ -5,6 +5,11 @@ from collections.abc import Mapping
 from typing import Any
 
 
+def compact_json(value: object) -> str:
+    """JSON without spaces, with characters as they are."""
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+
+
 def encode_event(number: int, payload: Mapping[str, Any], *, status: int | None = None) -> bytes:
     """One frame on the wire; with a `status` it is an in-stream error."""
     event = "result" if status is None else "error"
@@ -15,7 +20,7 @@ def encode_event(number: int, payload: Mapping[str, Any], *, status: int | None 
 def encode_json(payload: Mapping[str, Any]) -> bytes:
     """Compact JSON with characters as they are."""
     try:
-        return json.dumps(payload, ensure_ascii=False, separators=(",", ":")).encode()
+        return compact_json(payload).encode()
     except UnicodeEncodeError:
         # Half of a surrogate pair is a valid JSON escape, and no valid UTF-8.
         return json.dumps(payload, separators=(",", ":")).encode()

@@ -115,8 +115,8 @@ class ErrorReply:
     ) -> Self:
         """Build the refusal for a code of the table `ERRORS`."""
         if code not in ERRORS:
-            msg = f"There is no code {code!r} in the table ERRORS; there are {sorted(ERRORS)}."
-            raise ValueError(msg)
+            message = f"There is no code {code!r} in the table ERRORS; there are {sorted(ERRORS)}."
+            raise ValueError(message)
         status, default_message = ERRORS[code]
         return cls(status, code, message or default_message, headers or {}, times, in_stream_after)
 

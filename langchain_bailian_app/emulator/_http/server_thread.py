@@ -116,8 +116,8 @@ class ServerThread:
         )
         self._thread.start()
         if not ready.wait(_START_TIMEOUT):
-            msg = f"The emulator did not start within {_START_TIMEOUT} s."
-            raise RuntimeError(msg)
+            message = f"The emulator did not start within {_START_TIMEOUT} s."
+            raise RuntimeError(message)
 
     @property
     def connections(self) -> int:

@@ -12,7 +12,7 @@ from typing import Any
 from langchain_bailian_app.emulator._knowledge.chunking import Passage, split_into_passages
 
 
-def hex_digest(text: str) -> str:
+def compute_hex_digest(text: str) -> str:
     """Hexadecimal digits that are always the same for the same text."""
     return hashlib.sha256(text.encode()).hexdigest()
 
@@ -77,7 +77,7 @@ class Chunk:
 
 def make_file_id(name: str) -> str:
     """An id for a document, made of a name."""
-    return f"file_{hex_digest(name)[:32]}_{10_000_000 + len(name)}"
+    return f"file_{compute_hex_digest(name)[:32]}_{10_000_000 + len(name)}"
 
 
 def chunk_document(document: Document, id_prefix: str) -> list[Chunk]:
@@ -94,7 +94,7 @@ def chunk_document(document: Document, id_prefix: str) -> list[Chunk]:
 
 def chunk_rows(name: str, rows: Iterable[Mapping[str, Any]], id_prefix: str) -> list[Chunk]:
     """Make a chunk of each row of a table; `id_prefix` begins its id."""
-    table_id = f"table_{hex_digest(name)[:32]}_{10_000_000 + len(name)}"
+    table_id = f"table_{compute_hex_digest(name)[:32]}_{10_000_000 + len(name)}"
     chunks = []
     for number, row in enumerate(rows):
         body = "\n".join(f"{column}:{value}" for column, value in row.items())

@@ -20,8 +20,8 @@ def read_folder(folder: Path) -> list[Document]:
         ModuleNotFoundError: A Word or PDF file is met without the package that reads it.
     """
     if not folder.is_dir():
-        msg = f"{folder} is no folder."
-        raise ValueError(msg)
+        message = f"{folder} is no folder."
+        raise ValueError(message)
     documents: list[Document] = []
     for path in sorted(p for p in folder.rglob("*") if _is_readable(p)):
         document = document_from_file(path)
@@ -53,8 +53,8 @@ def _is_readable(path: Path) -> bool:
 
 
 def _raise_unreadable(path: Path, reason: object) -> NoReturn:
-    msg = f"{path} cannot be read: {reason}"
-    raise ValueError(msg)
+    message = f"{path} cannot be read: {reason}"
+    raise ValueError(message)
 
 
 def _format_missing_package(path: Path, package: str) -> str:

@@ -17,8 +17,8 @@ try:
         warnings.filterwarnings("ignore", message="IProgress not found")
         import bm25s
 except ModuleNotFoundError as exc:
-    msg = 'The emulator needs more packages: pip install "langchain-bailian-app[emulator]"'
-    raise ModuleNotFoundError(msg) from exc
+    message = 'The emulator needs more packages: pip install "langchain-bailian-app[emulator]"'
+    raise ModuleNotFoundError(message) from exc
 
 from langchain_bailian_app.emulator._http.errors import ErrorReply
 from langchain_bailian_app.emulator._knowledge.documents import (
@@ -26,7 +26,7 @@ from langchain_bailian_app.emulator._knowledge.documents import (
     Document,
     chunk_document,
     chunk_rows,
-    hex_digest,
+    compute_hex_digest,
 )
 from langchain_bailian_app.emulator._knowledge.file_readers import read_folder
 from langchain_bailian_app.emulator.text import split_words
@@ -69,7 +69,7 @@ class KnowledgeBase:
 
     def __post_init__(self) -> None:
         if not self.pipeline_id:
-            self.pipeline_id = hex_digest(self.name)[:10]
+            self.pipeline_id = compute_hex_digest(self.name)[:10]
 
     @classmethod
     def from_folder(cls, folder: str | Path, *, name: str | None = None, pipeline_id: str = "") -> Self:

@@ -36,7 +36,7 @@ class OpenApiRequest:
     """Where the client reached the emulator, for URLs that lead back to it."""
 
 
-class DropConnection(Exception):  # noqa: N818 - what it stands for happens to the client
+class ConnectionDropped(Exception):  # noqa: N818 - what it stands for happens to the client
     """Raised when all is done, and the client is not to hear of it."""
 
 
@@ -116,7 +116,7 @@ class _ActionEndpoint:
                 "Message": error.message,
                 "HostId": request.host,
             }
-        except DropConnection:
+        except ConnectionDropped:
             await exchange.abort()
             return
         content = json.dumps(payload, ensure_ascii=False).encode()

@@ -14,7 +14,7 @@ from starlette.types import Receive, Scope, Send
 from langchain_bailian_app.emulator._http.errors import refuse
 from langchain_bailian_app.emulator._http.recorder import REDACTED, record_request
 from langchain_bailian_app.emulator._openapi.endpoint import (
-    DropConnection,
+    ConnectionDropped,
     OpenApiRequest,
     OpenApiRouter,
 )
@@ -34,7 +34,7 @@ class FileActions:
     def __init__(self, store: FileStore) -> None:
         self._store = store
 
-    def routes(self, router: OpenApiRouter) -> list[Route]:
+    def build_routes(self, router: OpenApiRouter) -> list[Route]:
         """The routes of the actions, and of the storage."""
         return [
             router.route("POST", "/{workspace}/datacenter/category/{category}", self._apply_lease),
@@ -78,7 +78,7 @@ class FileActions:
             self._store.leases[lease_id].used = True
         file = self._store.add(lease_id)
         if fault == "add_reply_lost":
-            raise DropConnection
+            raise ConnectionDropped
         # This action alone tells of success in words.
         return _build_response({"FileId": file.file_id, "Parser": params["Parser"]}, success="true")
 
@@ -87,7 +87,7 @@ class FileActions:
         if fault == "describe_error":
             refuse("InternalError")
         if fault == "describe_cut":
-            raise DropConnection
+            raise ConnectionDropped
         file = self._store.find(request.path_params["workspace"], request.path_params["file_id"])
         status = self._store.status_of(file)
         failed = status.endswith("FAILED")

@@ -11,7 +11,7 @@ from starlette.routing import Route
 
 from langchain_bailian_app.emulator._http.errors import refuse
 from langchain_bailian_app.emulator._openapi.endpoint import OpenApiRequest, OpenApiRouter
-from langchain_bailian_app.emulator._state.memories import Memory, MemoryStore
+from langchain_bailian_app.emulator._state.memories import MemoryStore, StoredMemory
 
 _DESCRIPTION_PATTERN = re.compile(r"[\w:.-]{1,50}")
 _MAX_CONTENT_CHARS = 200
@@ -24,7 +24,7 @@ class MemoryActions:
     def __init__(self, store: MemoryStore) -> None:
         self._store = store
 
-    def routes(self, router: OpenApiRouter) -> list[Route]:
+    def build_routes(self, router: OpenApiRouter) -> list[Route]:
         """The routes of the actions."""
         memories_path, memory_path = "/{workspace}/memories", "/{workspace}/memories/{memory_id}"
         nodes_path, node_path = f"{memory_path}/memoryNodes", f"{memory_path}/memoryNodes/{{node_id}}"
@@ -103,13 +103,13 @@ class MemoryActions:
         del memory.nodes[node_id]
         return {}
 
-    def _find_memory(self, request: OpenApiRequest) -> Memory:
+    def _find_memory(self, request: OpenApiRequest) -> StoredMemory:
         memory = self._store.memories.get(request.path_params["memory_id"])
         if memory is None:
             refuse("NotFound", f"The memory {request.path_params['memory_id']} does not exist.")
         return memory
 
-    def _find_node(self, request: OpenApiRequest) -> tuple[Memory, str]:
+    def _find_node(self, request: OpenApiRequest) -> tuple[StoredMemory, str]:
         memory, node_id = self._find_memory(request), request.path_params["node_id"]
         if node_id not in memory.nodes:
             refuse("NotFound", f"The memory node {node_id} does not exist.")

@@ -39,12 +39,12 @@ class FileFaults:
     def __init__(self, shares: Mapping[str, float], *, seed: int = 0) -> None:
         unknown = sorted(set(shares) - set(FILE_FAULTS))
         if unknown:
-            msg = f"there is no fault {unknown[0]!r}; there are {sorted(FILE_FAULTS)}"
-            raise ValueError(msg)
+            message = f"there is no fault {unknown[0]!r}; there are {sorted(FILE_FAULTS)}"
+            raise ValueError(message)
         for step in get_args(FileStep):
             if sum(share for name, share in shares.items() if FILE_FAULTS[name][0] == step) > 1:
-                msg = f"the shares of the step {step!r} add up to more than 1"
-                raise ValueError(msg)
+                message = f"the shares of the step {step!r} add up to more than 1"
+                raise ValueError(message)
         self._shares = dict(shares)
         self._remaining: dict[str, int] = {}
         self._rng = random.Random(seed)  # noqa: S311 - dice of a test need no secrecy

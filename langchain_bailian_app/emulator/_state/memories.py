@@ -44,7 +44,7 @@ def extract_facts(text: str, *, second_person: bool = False) -> list[str]:
 
 
 @dataclass
-class Memory:
+class StoredMemory:
     """A long-term memory; `nodes` are the facts in it, by id, each with the time it was stored."""
 
     memory_id: str
@@ -59,7 +59,7 @@ class MemoryStore:
     """
 
     def __init__(self, now: Callable[[], datetime]) -> None:
-        self.memories: dict[str, Memory] = {}
+        self.memories: dict[str, StoredMemory] = {}
         """Memories by id, oldest first."""
         self._now = now
 
@@ -78,18 +78,18 @@ class MemoryStore:
         facts = extract_facts(prompt)
         if not facts:
             return
-        memory = self.memories.setdefault(memory_id, Memory(memory_id))
+        memory = self.memories.setdefault(memory_id, StoredMemory(memory_id))
         for fact in facts:
             if all(stored != fact for _, stored in memory.nodes.values()):
                 self.put_node(memory, fact)
 
-    def create_memory(self, description: str) -> Memory:
+    def create_memory(self, description: str) -> StoredMemory:
         """Make a memory."""
-        memory = Memory(uuid.uuid4().hex, description)
+        memory = StoredMemory(uuid.uuid4().hex, description)
         self.memories[memory.memory_id] = memory
         return memory
 
-    def put_node(self, memory: Memory, fact: str, node_id: str | None = None) -> str:
+    def put_node(self, memory: StoredMemory, fact: str, node_id: str | None = None) -> str:
         """Write a fact down, in place of another if that one is named; returns the id of its node."""
         now = self._now()
         # As recorded: neither month nor day is padded.

@@ -39,7 +39,7 @@ class Session:
     rounds: list[Round] = field(default_factory=list)
 
 
-class SessionStore:
+class CloudSessions:
     """All sessions of an emulator. Changed by the server's thread only, read by any."""
 
     def __init__(

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from langchain_bailian_app import BailianAppChatModel
     from langchain_bailian_app.emulator import BailianEmulator, Turn
 
-    Make = Callable[..., BailianAppChatModel]
+    MakeModel = Callable[..., BailianAppChatModel]
 
 THREAD: RunnableConfig = {"configurable": {"thread_id": "t"}}
 
@@ -86,7 +86,7 @@ STEPS = [
 
 @pytest.mark.parametrize("call_style", ["invoke", "ainvoke", "stream", "astream"])
 async def test_a_loop_of_tools_recovers_from_every_mistake_and_ends(
-    bailian: BailianEmulator, make_scripted_model: Make, call_style: str
+    bailian: BailianEmulator, make_scripted_model: MakeModel, call_style: str
 ) -> None:
     agent = create_agent(make_scripted_model(*STEPS, tool_calling="prompt"), tools=TOOLS)
     question = agent_input("算一下，再看看天气")
@@ -115,7 +115,7 @@ async def test_a_loop_of_tools_recovers_from_every_mistake_and_ends(
     assert roles == ["system", "user", *["assistant", "user"] * 4]
 
 
-async def test_tokens_and_calls_stream_out_of_the_loop(make_scripted_model: Make) -> None:
+async def test_tokens_and_calls_stream_out_of_the_loop(make_scripted_model: MakeModel) -> None:
     model = make_scripted_model(
         "我来算。" + tool_call_text("add", a=1, b=2), "得三。", tool_calling="prompt"
     )
@@ -137,7 +137,7 @@ class Weather(BaseModel):
     degrees: int
 
 
-def test_an_agent_answers_with_an_object(make_scripted_model: Make) -> None:
+def test_an_agent_answers_with_an_object(make_scripted_model: MakeModel) -> None:
     model = make_scripted_model(
         "还不知道", tool_call_text("Weather", city="杭州", degrees=21), tool_calling="prompt"
     )
@@ -146,7 +146,7 @@ def test_an_agent_answers_with_an_object(make_scripted_model: Make) -> None:
     assert state["structured_response"] == Weather(city="杭州", degrees=21)
 
 
-def test_an_invalid_object_is_corrected_by_the_agent(make_scripted_model: Make) -> None:
+def test_an_invalid_object_is_corrected_by_the_agent(make_scripted_model: MakeModel) -> None:
     invalid_call = tool_call_text("Weather", city="杭州", degrees="warm")
     model = make_scripted_model(
         invalid_call, tool_call_text("Weather", city="杭州", degrees=21), tool_calling="prompt"
@@ -158,13 +158,13 @@ def test_an_invalid_object_is_corrected_by_the_agent(make_scripted_model: Make) 
 
 @pytest.mark.parametrize("kwargs", [{"tools": TOOLS}, {"tools": [], "response_format": Weather}])
 def test_without_tool_calling_the_error_names_the_alternatives(
-    make_scripted_model: Make, kwargs: dict[str, Any]
+    make_scripted_model: MakeModel, kwargs: dict[str, Any]
 ) -> None:
     with pytest.raises(NotImplementedError, match='`BailianAppTool`; `tool_calling="prompt"`'):
         create_agent(make_scripted_model("三"), **kwargs).invoke(agent_input("天气？"))
 
 
-def test_a_provider_strategy_is_rejected_with_advice(make_scripted_model: Make) -> None:
+def test_a_provider_strategy_is_rejected_with_advice(make_scripted_model: MakeModel) -> None:
     agent = create_agent(
         make_scripted_model("三", tool_calling="prompt"), response_format=ProviderStrategy(Weather)
     )
@@ -172,7 +172,7 @@ def test_a_provider_strategy_is_rejected_with_advice(make_scripted_model: Make) 
         agent.invoke(agent_input("天气？"))
 
 
-def test_a_person_may_edit_a_call(make_scripted_model: Make) -> None:
+def test_a_person_may_edit_a_call(make_scripted_model: MakeModel) -> None:
     model = make_scripted_model(tool_call_text("add", a=1, b=2), "得三十。", tool_calling="prompt")
     approval = HumanInTheLoopMiddleware(interrupt_on={"add": True})
     agent = create_agent(model, tools=TOOLS, middleware=[approval], checkpointer=InMemorySaver())
@@ -190,7 +190,7 @@ def test_a_person_may_edit_a_call(make_scripted_model: Make) -> None:
 
 
 def test_a_checkpointer_continues_the_session_of_the_thread(
-    bailian: BailianEmulator, make_model: Make
+    bailian: BailianEmulator, make_model: MakeModel
 ) -> None:
     agent = create_agent(make_model(history="session"), tools=[], checkpointer=InMemorySaver())
     bailian.reset()
@@ -203,7 +203,7 @@ def test_a_checkpointer_continues_the_session_of_the_thread(
 
 
 def test_time_travel_sends_the_messages_of_that_checkpoint(
-    bailian: BailianEmulator, make_model: Make
+    bailian: BailianEmulator, make_model: MakeModel
 ) -> None:
     agent = create_agent(make_model(history="session"), tools=[], checkpointer=InMemorySaver())
     agent.invoke(agent_input("什么是滞报金？"), THREAD)
@@ -226,7 +226,7 @@ class Conversation(MessagesState):
 
 
 def test_an_interrupted_graph_resumes_where_it_stopped(
-    bailian: BailianEmulator, make_model: Make
+    bailian: BailianEmulator, make_model: MakeModel
 ) -> None:
     model = make_model(history="session")
 
@@ -250,7 +250,7 @@ def test_an_interrupted_graph_resumes_where_it_stopped(
     assert [m.type for m in state["messages"]] == ["human", "ai", "human", "ai"]
 
 
-async def test_a_sub_graph_streams_through_the_outer_one(make_model: Make) -> None:
+async def test_a_sub_graph_streams_through_the_outer_one(make_model: MakeModel) -> None:
     inner = create_agent(make_model(), tools=[], name="customs")
     graph = StateGraph(MessagesState)
     graph.add_node("customs", inner)
@@ -284,7 +284,7 @@ def app_ids_by_name(bailian: BailianEmulator) -> Iterator[dict[str, str]]:
 
 
 def test_a_supervisor_asks_two_applications_which_each_remember_their_own(
-    bailian: BailianEmulator, app_ids_by_name: dict[str, str], make_scripted_model: Make
+    bailian: BailianEmulator, app_ids_by_name: dict[str, str], make_scripted_model: MakeModel
 ) -> None:
     connection = {"api_key": bailian.api_key, "base_url": bailian.base_url}
     store = InMemorySessionStore()
@@ -326,7 +326,7 @@ def make_handoff_tool(name: str) -> Any:
 
 
 def test_a_swarm_of_two_applications_hands_the_conversation_over(
-    bailian: BailianEmulator, make_scripted_model: Make
+    bailian: BailianEmulator, make_scripted_model: MakeModel
 ) -> None:
     customs = make_scripted_model(tool_call_text("hand_over_to_phones"), tool_calling="prompt")
     phones = make_scripted_model("电池是 5000 毫安时。", "屏幕是六寸。", tool_calling="prompt")
@@ -350,7 +350,7 @@ def test_a_swarm_of_two_applications_hands_the_conversation_over(
 
 
 def test_nodes_of_two_applications_answer_from_one_transcript(
-    bailian: BailianEmulator, app_ids_by_name: dict[str, str], make_model: Make
+    bailian: BailianEmulator, app_ids_by_name: dict[str, str], make_model: MakeModel
 ) -> None:
     """What another application has said is a message like any other; each has a session of its own."""
     models = {name: make_model(app_id, history="session") for name, app_id in app_ids_by_name.items()}

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from langchain_bailian_app.emulator import BailianEmulator
 
-Make = "Callable[..., BailianAppChatModel]"
+MakeModel = "Callable[..., BailianAppChatModel]"
 
 POEM, LETTER = "春眠不觉晓，处处闻啼鸟。", "见字如面，展信舒颜。"
 MODES = ["full_thoughts", "agent_format", "message_format", "message_format_plus", None]
@@ -45,7 +45,7 @@ def text_chunks(chunks: list[Any]) -> list[str]:
 @pytest.mark.parametrize("has_thoughts", [True, None])
 @pytest.mark.parametrize("mode", MODES)
 async def test_a_workflow_answers_once_in_every_mode(
-    make_model: Make, bailian: BailianEmulator, mode: str | None, has_thoughts: bool | None
+    make_model: MakeModel, bailian: BailianEmulator, mode: str | None, has_thoughts: bool | None
 ) -> None:
     model = make_model(bailian.add_app(writer()), flow_stream_mode=mode, has_thoughts=has_thoughts)
 
@@ -62,7 +62,7 @@ async def test_a_workflow_answers_once_in_every_mode(
 
 @pytest.mark.parametrize("streaming", [None, False])
 def test_a_workflow_answers_once_without_a_stream(
-    make_model: Make, bailian: BailianEmulator, streaming: bool | None
+    make_model: MakeModel, bailian: BailianEmulator, streaming: bool | None
 ) -> None:
     model = make_model(bailian.add_app(writer()), streaming=streaming, has_thoughts=True)
 
@@ -77,7 +77,7 @@ def test_a_workflow_answers_once_without_a_stream(
 
 
 @pytest.mark.parametrize("answer_node", ["写诗", "LLM_2"])
-def test_the_answer_node_streams(make_model: Make, bailian: BailianEmulator, answer_node: str) -> None:
+def test_the_answer_node_streams(make_model: MakeModel, bailian: BailianEmulator, answer_node: str) -> None:
     model = make_model(bailian.add_app(writer(final_text=f"{POEM}完。")), answer_node=answer_node)
 
     chunks = list(model.stream("写"))
@@ -89,7 +89,7 @@ def test_the_answer_node_streams(make_model: Make, bailian: BailianEmulator, ans
 
 
 def test_a_different_final_text_is_kept_with_a_warning(
-    make_model: Make, bailian: BailianEmulator
+    make_model: MakeModel, bailian: BailianEmulator
 ) -> None:
     model = make_model(bailian.add_app(writer(final_text="完。")), answer_node="写诗")
 
@@ -102,7 +102,7 @@ def test_a_different_final_text_is_kept_with_a_warning(
 
 @pytest.mark.parametrize("status", ["failed", "paused"])
 def test_nodes_that_stop_a_workflow_are_passed_through(
-    make_model: Make, bailian: BailianEmulator, status: Any
+    make_model: MakeModel, bailian: BailianEmulator, status: Any
 ) -> None:
     nodes = [Node("开始", "Start"), Node("提问", "Interaction", text="几位？", status=status)]
     app_id = bailian.add_app(App("asks", kind="workflow", nodes=nodes))
@@ -113,7 +113,7 @@ def test_nodes_that_stop_a_workflow_are_passed_through(
     assert answer.additional_kwargs["nodes"][-1]["status"] == status
 
 
-def test_variables_keep_their_types(make_model: Make, bailian: BailianEmulator) -> None:
+def test_variables_keep_their_types(make_model: MakeModel, bailian: BailianEmulator) -> None:
     report = workflow_file("https://example.com/report.pdf")
     variables = {"city": "杭州", "days": 3, "tags": ["茶"], "report": report, "all": [report]}
 
@@ -122,7 +122,7 @@ def test_variables_keep_their_types(make_model: Make, bailian: BailianEmulator) 
     assert bailian.requests[-1].body["input"]["biz_params"] == variables
 
 
-def test_variables_in_the_form_of_agents_get_a_hint(make_model: Make, bailian: BailianEmulator) -> None:
+def test_variables_in_the_form_of_agents_get_a_hint(make_model: MakeModel, bailian: BailianEmulator) -> None:
     with pytest.raises(BailianRequestError, match="takes its variables flat"):
         make_model(bailian.add_app(writer())).invoke(
             "写", biz_params=BizParams(user_prompt_params={"city": "杭州"})
@@ -131,7 +131,7 @@ def test_variables_in_the_form_of_agents_get_a_hint(make_model: Make, bailian: B
 
 @pytest.mark.parametrize("history", ["messages", "session"])
 def test_a_dialog_workflow_gets_the_previous_rounds(
-    make_model: Make, bailian: BailianEmulator, history: Any
+    make_model: MakeModel, bailian: BailianEmulator, history: Any
 ) -> None:
     nodes = [
         Node("开始", "Start"),
@@ -151,7 +151,7 @@ def test_a_dialog_workflow_gets_the_previous_rounds(
 
 
 async def test_a_thought_may_take_longer_than_any_timeout(
-    make_model: Make, bailian: BailianEmulator
+    make_model: MakeModel, bailian: BailianEmulator
 ) -> None:
     """Ten minutes of thinking, 400 times as fast: silence is limited, not the whole."""
     thinker = App(
@@ -168,7 +168,7 @@ async def test_a_thought_may_take_longer_than_any_timeout(
 
 @pytest.mark.parametrize("switch", ["ignored", "refused"])
 def test_agent_2_takes_a_transcript_as_one_prompt(
-    make_model: Make, bailian: BailianEmulator, switch: Any
+    make_model: MakeModel, bailian: BailianEmulator, switch: Any
 ) -> None:
     app_id = bailian.add_app(App("two", kind="agent2", messages_in_agent2=switch))
     conversation = [HumanMessage("我叫小明。"), AIMessage("你好。"), HumanMessage("我叫什么？")]
@@ -181,7 +181,7 @@ def test_agent_2_takes_a_transcript_as_one_prompt(
     assert set(bailian.requests[-1].body["input"]) == {"prompt"}
 
 
-def test_agent_2_keeps_sessions(make_model: Make, bailian: BailianEmulator) -> None:
+def test_agent_2_keeps_sessions(make_model: MakeModel, bailian: BailianEmulator) -> None:
     model = make_model(
         bailian.add_app(App("two", kind="agent2")), agent_version="2.0", history="session"
     )
@@ -198,7 +198,7 @@ def test_agent_2_keeps_sessions(make_model: Make, bailian: BailianEmulator) -> N
 
 
 def test_legacy_applications_take_rounds_tags_and_sampling(
-    make_model: Make, bailian: BailianEmulator
+    make_model: MakeModel, bailian: BailianEmulator
 ) -> None:
     base = KnowledgeBase(
         "茶",
@@ -228,7 +228,7 @@ def test_legacy_applications_take_rounds_tags_and_sampling(
 
 
 def test_an_unknown_answer_node_is_logged_once(
-    make_model: Make, bailian: BailianEmulator, caplog: pytest.LogCaptureFixture
+    make_model: MakeModel, bailian: BailianEmulator, caplog: pytest.LogCaptureFixture
 ) -> None:
     model = make_model(bailian.add_app(writer()), answer_node="写歌")
 

@@ -10,7 +10,7 @@ import pytest
 from langchain_core.messages import AIMessage, message_chunk_to_message
 
 from langchain_bailian_app.errors import BailianError
-from tests.fixtures import RECORDINGS, recording
+from tests.fixtures import RECORDINGS, read_recording
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -94,7 +94,7 @@ async def test_every_call_style_gives_the_same_result(
     name: str,
     markers: str,
 ) -> None:
-    body = recording(name)
+    body = read_recording(name)
     content_type = "application/json" if name.endswith(".json") else "text/event-stream"
     app_id = bailian.replay(body, content_type=content_type, cuts=range(0, len(body), 37))
     model = make_model(app_id, citation_markers=markers)

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from langchain_bailian_app.emulator import Turn
 
-    Make = Callable[..., BailianAppChatModel]
+    MakeModel = Callable[..., BailianAppChatModel]
 
 
 def echo(turn: Turn) -> str:
@@ -72,7 +72,7 @@ def test_fifty_threads(services: list[BailianEmulator]) -> None:
         check_answers(services, list(answers))
 
 
-def test_a_first_call_adds_no_instance_attribute(bailian: BailianEmulator, make_model: Make) -> None:
+def test_a_first_call_adds_no_instance_attribute(bailian: BailianEmulator, make_model: MakeModel) -> None:
     model = make_model()
     fields = set(vars(model))
     model.invoke("?")
@@ -88,7 +88,7 @@ async def test_two_hundred_tasks(services: list[BailianEmulator]) -> None:
     check_answers(services, [answer.text for answer in answers])
 
 
-def test_one_model_on_several_loops_at_once(bailian: BailianEmulator, make_model: Make) -> None:
+def test_one_model_on_several_loops_at_once(bailian: BailianEmulator, make_model: MakeModel) -> None:
     model = make_model(bailian.add_app(App("echo", answer=echo)))
 
     def ask_on_new_loop(number: int) -> str:
@@ -103,16 +103,16 @@ def test_one_model_on_several_loops_at_once(bailian: BailianEmulator, make_model
 
 @pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")  # from Python 3.12 on
 def test_a_forked_child_opens_connections_of_its_own(
-    bailian: BailianEmulator, make_model: Make
+    bailian: BailianEmulator, make_model: MakeModel
 ) -> None:
     model = make_model()
     model.invoke("?")
-    parent_client = client_pool.get_transport(loopback=True, max_connections=1000).http_client
+    parent_client = client_pool.get_dashscope_transport(loopback=True, max_connections=1000).http_client
     read_fd, write_fd = os.pipe()
     child = os.fork()
     if child == 0:
         has_new_client = (
-            client_pool.get_transport(loopback=True, max_connections=1000).http_client
+            client_pool.get_dashscope_transport(loopback=True, max_connections=1000).http_client
             is not parent_client
         )
         has_answer = bool(model.invoke("?").text)
@@ -125,7 +125,7 @@ def test_a_forked_child_opens_connections_of_its_own(
     assert model.invoke("?").text
 
 
-def test_no_cookie_is_kept(bailian: BailianEmulator, make_model: Make) -> None:
+def test_no_cookie_is_kept(bailian: BailianEmulator, make_model: MakeModel) -> None:
     body = b'{"output":{"text":"a","finish_reason":"stop"},"usage":{},"request_id":"r"}'
     app_id = bailian.replay(body, headers={"set-cookie": "tenant=one; Path=/"})
     model = make_model(app_id)
@@ -156,7 +156,7 @@ def test_no_cookie_is_kept(bailian: BailianEmulator, make_model: Make) -> None:
     ],
     ids=["deepcopy", "copy", "model_copy", "bind", "with_config", "fields", "alternatives"],
 )
-def test_copies_work_and_share_connections(make_model: Make, make_copy: Callable[[Any], Any]) -> None:
+def test_copies_work_and_share_connections(make_model: MakeModel, make_copy: Callable[[Any], Any]) -> None:
     model = make_model(
         biz_params=BizParams(user_defined_tokens={"tool": "token"}),
         rate_limiter=InMemoryRateLimiter(requests_per_second=1000, check_every_n_seconds=0.001),
@@ -168,7 +168,7 @@ def test_copies_work_and_share_connections(make_model: Make, make_copy: Callable
     assert len(client_pool._sync_transports) == transport_count
 
 
-def test_a_deep_copy_keeps_an_injected_client(make_model: Make) -> None:
+def test_a_deep_copy_keeps_an_injected_client(make_model: MakeModel) -> None:
     with httpx.Client(trust_env=False) as client:
         copied = copy.deepcopy(make_model(http_client=client))
 
@@ -177,7 +177,7 @@ def test_a_deep_copy_keeps_an_injected_client(make_model: Make) -> None:
 
 
 def test_a_copy_for_another_workspace_uses_that_workspace(
-    bailian: BailianEmulator, make_model: Make
+    bailian: BailianEmulator, make_model: MakeModel
 ) -> None:
     model = make_model(workspace="ws1")
     model.invoke("?")
@@ -187,7 +187,7 @@ def test_a_copy_for_another_workspace_uses_that_workspace(
 
 
 def test_a_pickle_carries_no_secret_and_takes_the_key_of_its_new_process(
-    bailian: BailianEmulator, make_model: Make, monkeypatch: pytest.MonkeyPatch
+    bailian: BailianEmulator, make_model: MakeModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model = make_model(memory_id="m")
     model.invoke("?")
@@ -204,7 +204,7 @@ def test_a_pickle_carries_no_secret_and_takes_the_key_of_its_new_process(
     assert bailian.requests[-1].body["input"]["memory_id"] == "m"
 
 
-def test_a_model_with_user_tokens_cannot_be_pickled(make_model: Make) -> None:
+def test_a_model_with_user_tokens_cannot_be_pickled(make_model: MakeModel) -> None:
     model = make_model(biz_params=BizParams(user_defined_tokens={"tool": "token"}))
     with pytest.raises(TypeError, match="user_defined_tokens"):
         pickle.dumps(model)
@@ -225,7 +225,7 @@ class CountingRateLimiter(BaseRateLimiter):
         return True
 
 
-async def test_a_rate_limiter_is_asked_once_a_call(make_model: Make) -> None:
+async def test_a_rate_limiter_is_asked_once_a_call(make_model: MakeModel) -> None:
     limiter = CountingRateLimiter()
     model = make_model(rate_limiter=limiter)
     model.invoke("?")

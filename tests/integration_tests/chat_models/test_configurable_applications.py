@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from langchain_bailian_app.emulator import BailianEmulator
 
-Make = "Callable[..., BailianAppChatModel]"
+MakeModel = "Callable[..., BailianAppChatModel]"
 
 
 @pytest.fixture
@@ -34,7 +34,7 @@ def apps(bailian: BailianEmulator) -> Iterator[tuple[App, App]]:
         del bailian.apps[app.app_id]
 
 
-async def test_the_application_may_be_configured(make_model: Make, apps: tuple[App, App]) -> None:
+async def test_the_application_may_be_configured(make_model: MakeModel, apps: tuple[App, App]) -> None:
     first, second = apps
     model = make_model(first.app_id).configurable_fields(
         app_id=ConfigurableField(id="app"), biz_params=ConfigurableField(id="params")
@@ -49,7 +49,7 @@ async def test_the_application_may_be_configured(make_model: Make, apps: tuple[A
     assert "".join(chunk.text for chunk in model.stream("?", second_config)) == "乙：第1轮"
 
 
-def test_alternatives_may_be_configured(make_model: Make, apps: tuple[App, App]) -> None:
+def test_alternatives_may_be_configured(make_model: MakeModel, apps: tuple[App, App]) -> None:
     first, second = apps
     model = make_model(first.app_id).configurable_alternatives(
         ConfigurableField(id="who"), default_key="first", second=make_model(second.app_id)
@@ -60,7 +60,7 @@ def test_alternatives_may_be_configured(make_model: Make, apps: tuple[App, App])
 
 
 def test_an_application_is_configured_for_a_call_only(
-    make_model: Make, bailian: BailianEmulator, apps: tuple[App, App]
+    make_model: MakeModel, bailian: BailianEmulator, apps: tuple[App, App]
 ) -> None:
     model = make_model(apps[0].app_id).configurable_fields(memory_id=ConfigurableField(id="memory"))
 
@@ -71,7 +71,7 @@ def test_an_application_is_configured_for_a_call_only(
 
 
 def test_a_fallback_gets_all_messages_and_no_session(
-    make_model: Make, bailian: BailianEmulator, apps: tuple[App, App]
+    make_model: MakeModel, bailian: BailianEmulator, apps: tuple[App, App]
 ) -> None:
     first, second = apps
     model = make_model(first.app_id, history="session")
@@ -90,7 +90,7 @@ def test_a_fallback_gets_all_messages_and_no_session(
 
 
 def test_after_a_fallback_all_messages_are_sent(
-    make_model: Make, bailian: BailianEmulator, apps: tuple[App, App]
+    make_model: MakeModel, bailian: BailianEmulator, apps: tuple[App, App]
 ) -> None:
     first, second = apps
     messages = [HumanMessage("一")]
@@ -102,7 +102,7 @@ def test_after_a_fallback_all_messages_are_sent(
     assert "session_id" not in bailian.requests[-1].body["input"]
 
 
-def test_a_thread_belongs_to_one_application(make_model: Make, apps: tuple[App, App]) -> None:
+def test_a_thread_belongs_to_one_application(make_model: MakeModel, apps: tuple[App, App]) -> None:
     first, second = apps
     store = InMemorySessionStore()
     model_with_fallback = make_model(
@@ -118,7 +118,7 @@ def test_a_thread_belongs_to_one_application(make_model: Make, apps: tuple[App, 
 
 
 def test_an_explicit_session_is_bound_to_its_model(
-    make_model: Make, bailian: BailianEmulator, apps: tuple[App, App]
+    make_model: MakeModel, bailian: BailianEmulator, apps: tuple[App, App]
 ) -> None:
     first, second = apps
     first_answer = make_model(first.app_id).invoke("一")
@@ -134,7 +134,7 @@ def test_an_explicit_session_is_bound_to_its_model(
 
 
 def test_an_answer_of_another_application_continues_no_session(
-    make_model: Make, apps: tuple[App, App]
+    make_model: MakeModel, apps: tuple[App, App]
 ) -> None:
     first, second = apps
     model = make_model(first.app_id, history="session")

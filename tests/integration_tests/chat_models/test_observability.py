@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from langchain_bailian_app.emulator import BailianEmulator
 
-Make = "Callable[..., BailianAppChatModel]"
+MakeModel = "Callable[..., BailianAppChatModel]"
 QUESTION = "什么是滞报金？"
 
 
@@ -36,7 +36,7 @@ def workflow(bailian: BailianEmulator) -> str:
     return bailian.add_app(App("poet", kind="workflow", nodes=nodes))
 
 
-async def test_events_v2_contain_steps(make_model: Make) -> None:
+async def test_events_v2_contain_steps(make_model: MakeModel) -> None:
     block_types = []
     async for event in make_model().astream_events(QUESTION, version="v2", has_thoughts=True):
         if event["event"] == "on_chat_model_stream":
@@ -47,7 +47,7 @@ async def test_events_v2_contain_steps(make_model: Make) -> None:
     assert block_types.count("text") > 3
 
 
-async def test_events_v2_contain_nodes(make_model: Make, workflow: str) -> None:
+async def test_events_v2_contain_nodes(make_model: MakeModel, workflow: str) -> None:
     node_states = []
     model = make_model(workflow, answer_node="写诗")
     async for event in model.astream_events("写", version="v2"):
@@ -64,7 +64,7 @@ async def test_events_v2_contain_nodes(make_model: Make, workflow: str) -> None:
 
 
 @pytest.mark.parametrize("kind", ["server_tool_call", "server_tool_result", "non_standard"])
-def test_events_v3_contain_steps_and_nodes(make_model: Make, workflow: str, kind: str) -> None:
+def test_events_v3_contain_steps_and_nodes(make_model: MakeModel, workflow: str, kind: str) -> None:
     model = make_model(workflow, answer_node="写诗") if kind == "non_standard" else make_model()
     events = list(model.stream_events(QUESTION, version="v3", has_thoughts=True))
 
@@ -75,7 +75,7 @@ def test_events_v3_contain_steps_and_nodes(make_model: Make, workflow: str, kind
 
 @pytest.mark.parametrize("call_style", ["invoke", "stream", "ainvoke"])
 async def test_a_trace_contains_the_application_and_its_usage(
-    make_model: Make, bailian: BailianEmulator, call_style: str
+    make_model: MakeModel, bailian: BailianEmulator, call_style: str
 ) -> None:
     tracer = Tracer()
     model = make_model().with_config(callbacks=[tracer])
@@ -95,7 +95,7 @@ async def test_a_trace_contains_the_application_and_its_usage(
 
 
 async def test_a_trace_of_a_failure_has_the_response(
-    make_model: Make, bailian: BailianEmulator
+    make_model: MakeModel, bailian: BailianEmulator
 ) -> None:
     tracer = Tracer()
     app_id = bailian.add_app(App("busy", error=ErrorReply.of("Throttling.RateQuota")))
@@ -111,7 +111,7 @@ async def test_a_trace_of_a_failure_has_the_response(
     assert caught.value.response.json()["code"] == "Throttling.RateQuota"
 
 
-async def test_a_retriever_is_traced_as_one(make_model: Make, bailian: BailianEmulator) -> None:
+async def test_a_retriever_is_traced_as_one(make_model: MakeModel, bailian: BailianEmulator) -> None:
     from langchain_bailian_app import BailianRetriever  # noqa: PLC0415  # of this test alone
 
     tracer = Tracer()

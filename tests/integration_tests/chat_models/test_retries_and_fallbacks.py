@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from langchain_bailian_app import BailianAppChatModel
     from langchain_bailian_app.emulator import BailianEmulator
 
-    Make = Callable[..., BailianAppChatModel]
+    MakeModel = Callable[..., BailianAppChatModel]
 
 
 @pytest.mark.parametrize(
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 )
 def test_the_middleware_of_langchain_retries_only_calls_that_did_not_run(
     bailian: BailianEmulator,
-    make_model: Make,
+    make_model: MakeModel,
     app: App,
     error: type[BailianError] | None,
     posts: int,
@@ -58,7 +58,7 @@ def test_the_middleware_of_langchain_retries_only_calls_that_did_not_run(
     assert len(bailian.requests) - before == posts
 
 
-def test_retries_of_other_errors_can_be_requested(bailian: BailianEmulator, make_model: Make) -> None:
+def test_retries_of_other_errors_can_be_requested(bailian: BailianEmulator, make_model: MakeModel) -> None:
     app = App("cut now and then", faults=Faults({"cut-mid-frame": 0.5}, seed=3))
     model = make_model(bailian.add_app(app)).with_retry(
         retry_if_exception_type=(BailianStreamError,),
@@ -69,7 +69,7 @@ def test_retries_of_other_errors_can_be_requested(bailian: BailianEmulator, make
     assert all(model.invoke("?").text for _ in range(10))
 
 
-def test_fallbacks_answer_instead(bailian: BailianEmulator, make_model: Make) -> None:
+def test_fallbacks_answer_instead(bailian: BailianEmulator, make_model: MakeModel) -> None:
     broken = make_model(bailian.add_app(App("broken", error=ErrorReply.of("AppProcessFailed"))))
     other = make_model(bailian.add_app(App("other", answer=lambda _: "我来回答")))
 

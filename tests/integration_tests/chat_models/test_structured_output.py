@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from langchain_bailian_app import BailianAppChatModel
     from langchain_bailian_app.emulator import BailianEmulator
 
-Make = "Callable[..., BailianAppChatModel]"
+MakeModel = "Callable[..., BailianAppChatModel]"
 
 
 class Weather(BaseModel):
@@ -96,7 +96,7 @@ class RunRecorder(BaseCallbackHandler):
 )
 @pytest.mark.parametrize("method", ["json_schema", "prompt", "json_mode"])
 async def test_every_kind_of_schema_works_in_every_call_style(
-    make_scripted_model: Make, schema: Any, result: Any, method: Any
+    make_scripted_model: MakeModel, schema: Any, result: Any, method: Any
 ) -> None:
     model = make_scripted_model(GOOD).with_structured_output(schema, method=method)
 
@@ -109,7 +109,7 @@ async def test_every_kind_of_schema_works_in_every_call_style(
 
 
 def test_only_the_last_question_contains_the_schema(
-    bailian: BailianEmulator, make_scripted_model: Make
+    bailian: BailianEmulator, make_scripted_model: MakeModel
 ) -> None:
     model = make_scripted_model(GOOD).with_structured_output(Weather)
     model.invoke(QUESTION)
@@ -131,7 +131,7 @@ def test_only_the_last_question_contains_the_schema(
 
 
 def test_attachments_are_sent_with_the_second_call_too(
-    bailian: BailianEmulator, make_scripted_model: Make
+    bailian: BailianEmulator, make_scripted_model: MakeModel
 ) -> None:
     url = "https://example.com/a.png"
     question = HumanMessage([{"type": "text", "text": "Where is it?"}, {"type": "image", "url": url}])
@@ -141,7 +141,7 @@ def test_attachments_are_sent_with_the_second_call_too(
 
 
 async def test_an_invalid_answer_is_retried_once(
-    bailian: BailianEmulator, make_scripted_model: Make
+    bailian: BailianEmulator, make_scripted_model: MakeModel
 ) -> None:
     for schema, error in (
         (Weather, "`degrees`: Input should be a valid integer"),
@@ -162,7 +162,7 @@ async def test_an_invalid_answer_is_retried_once(
 
 
 async def test_a_second_invalid_answer_is_an_error_with_that_answer(
-    bailian: BailianEmulator, make_scripted_model: Make
+    bailian: BailianEmulator, make_scripted_model: MakeModel
 ) -> None:
     for call_style in CALL_STYLES:
         model = make_scripted_model(BAD, "I cannot.").with_structured_output(Weather)
@@ -173,12 +173,12 @@ async def test_a_second_invalid_answer_is_an_error_with_that_answer(
         assert len(bailian.requests) == 2
 
 
-def test_an_empty_answer_is_retried_once(bailian: BailianEmulator, make_scripted_model: Make) -> None:
+def test_an_empty_answer_is_retried_once(bailian: BailianEmulator, make_scripted_model: MakeModel) -> None:
     assert make_scripted_model("", GOOD).with_structured_output(WeatherDict).invoke(QUESTION) == WEATHER
     assert [message["role"] for message in sent_inputs(bailian)[1]["messages"]] == ["user", "user"]
 
 
-async def test_include_raw_returns_the_parsed_message(make_scripted_model: Make) -> None:
+async def test_include_raw_returns_the_parsed_message(make_scripted_model: MakeModel) -> None:
     model = make_scripted_model(BAD, GOOD).with_structured_output(Weather, include_raw=True)
     result: Any = model.invoke(QUESTION)
 
@@ -196,7 +196,7 @@ async def test_include_raw_returns_the_parsed_message(make_scripted_model: Make)
         assert result["parsing_error"].llm_output == "{}"
 
 
-async def test_a_stream_shows_the_object_as_it_grows(make_scripted_model: Make) -> None:
+async def test_a_stream_shows_the_object_as_it_grows(make_scripted_model: MakeModel) -> None:
     pieces = ["好的：", '{"ci', 'ty": "杭', '州", "deg', 'rees": 2', "1}", "。"]
     answer = Reply("".join(pieces), pieces=pieces)
     parts = [{}, {"city": "杭"}, {"city": "杭州"}, {"city": "杭州", "degrees": 2}, WEATHER]
@@ -216,7 +216,7 @@ async def test_a_stream_shows_the_object_as_it_grows(make_scripted_model: Make) 
     assert [part async for part in raw.astream(QUESTION)][-1]["parsed"] == WEATHER
 
 
-def test_an_invalid_stream_ends_with_the_retried_object(make_scripted_model: Make) -> None:
+def test_an_invalid_stream_ends_with_the_retried_object(make_scripted_model: MakeModel) -> None:
     parts = list(make_scripted_model(BAD, GOOD).with_structured_output(WeatherDict).stream(QUESTION))
 
     assert str(parts[-2]["degrees"]).startswith("w")
@@ -224,7 +224,7 @@ def test_an_invalid_stream_ends_with_the_retried_object(make_scripted_model: Mak
 
 
 async def test_leaving_a_stream_closes_the_connection(
-    bailian: BailianEmulator, make_scripted_model: Make
+    bailian: BailianEmulator, make_scripted_model: MakeModel
 ) -> None:
     model = make_scripted_model(GOOD + "慢慢地说。" * 100)
     bailian.apps[model.app_id].pace = 0.02
@@ -244,7 +244,7 @@ async def test_leaving_a_stream_closes_the_connection(
 
 @pytest.mark.parametrize("history", ["session", "thread"])
 async def test_structured_output_uses_no_session(
-    bailian: BailianEmulator, make_scripted_model: Make, history: str
+    bailian: BailianEmulator, make_scripted_model: MakeModel, history: str
 ) -> None:
     config: RunnableConfig = {"configurable": {"bailian_session_id": "s", "thread_id": "t"}}
     model = make_scripted_model(
@@ -269,7 +269,7 @@ async def test_structured_output_uses_no_session(
 
 
 def test_a_turn_of_a_conversation_may_be_structured(
-    bailian: BailianEmulator, make_scripted_model: Make
+    bailian: BailianEmulator, make_scripted_model: MakeModel
 ) -> None:
     model = make_scripted_model("first", GOOD, "third", history="session")
     first = model.invoke(QUESTION)
@@ -281,7 +281,7 @@ def test_a_turn_of_a_conversation_may_be_structured(
     assert len(bailian.session(first.response_metadata["session_id"])) == 2
 
 
-def test_markers_and_stop_leave_the_json_intact(make_scripted_model: Make) -> None:
+def test_markers_and_stop_leave_the_json_intact(make_scripted_model: MakeModel) -> None:
     answer = '{"city": "杭州<ref>[1]</ref>", "degrees": 21}'
     model = make_scripted_model(answer, stop=["21"], citation_markers="keep").with_structured_output(
         WeatherDict
@@ -290,7 +290,7 @@ def test_markers_and_stop_leave_the_json_intact(make_scripted_model: Make) -> No
     assert model.invoke(QUESTION) == WEATHER
 
 
-def test_keywords_reach_every_call(bailian: BailianEmulator, make_scripted_model: Make) -> None:
+def test_keywords_reach_every_call(bailian: BailianEmulator, make_scripted_model: MakeModel) -> None:
     model = make_scripted_model(BAD, GOOD).with_structured_output(
         Weather, memory_id="m", strict=True, biz_params={"user_defined_tokens": {"t": "secret"}}
     )
@@ -302,7 +302,7 @@ def test_keywords_reach_every_call(bailian: BailianEmulator, make_scripted_model
 
 
 @pytest.mark.parametrize("name", ["history", "session_id", "session_key", "stop", "citation_markers"])
-def test_forced_options_are_rejected_as_keywords(make_scripted_model: Make, name: str) -> None:
+def test_forced_options_are_rejected_as_keywords(make_scripted_model: MakeModel, name: str) -> None:
     model = make_scripted_model(GOOD)
     with pytest.raises(TypeError, match=f"takes no `{name}`"):
         model.with_structured_output(Weather, **{name: "thread"})
@@ -311,7 +311,7 @@ def test_forced_options_are_rejected_as_keywords(make_scripted_model: Make, name
     model.with_structured_output(Weather).invoke(QUESTION, **{name: None})
 
 
-def test_invalid_arguments_are_rejected_immediately(make_scripted_model: Make) -> None:
+def test_invalid_arguments_are_rejected_immediately(make_scripted_model: MakeModel) -> None:
     model = make_scripted_model(GOOD)
     with pytest.raises(TypeError, match="did you mean `memory_id`"):
         model.with_structured_output(Weather, memory="m")
@@ -323,7 +323,7 @@ def test_invalid_arguments_are_rejected_immediately(make_scripted_model: Make) -
         model.with_structured_output(int)
 
 
-def test_in_json_mode_any_object_will_do(bailian: BailianEmulator, make_scripted_model: Make) -> None:
+def test_in_json_mode_any_object_will_do(bailian: BailianEmulator, make_scripted_model: MakeModel) -> None:
     model = make_scripted_model('[1]: {"a": 1}').with_structured_output(method="json_mode")
 
     assert model.invoke(QUESTION) == {"a": 1}
@@ -332,7 +332,7 @@ def test_in_json_mode_any_object_will_do(bailian: BailianEmulator, make_scripted
     )
 
 
-async def test_structured_output_works_in_a_chain(make_scripted_model: Make) -> None:
+async def test_structured_output_works_in_a_chain(make_scripted_model: MakeModel) -> None:
     prompt = ChatPromptTemplate.from_messages([("system", "rules"), ("human", "{city}?")])
     chain = (
         prompt
@@ -346,7 +346,7 @@ async def test_structured_output_works_in_a_chain(make_scripted_model: Make) -> 
 
 
 def test_fallbacks_and_retries_wrap_structured_output(
-    bailian: BailianEmulator, make_scripted_model: Make
+    bailian: BailianEmulator, make_scripted_model: MakeModel
 ) -> None:
     good = make_scripted_model(GOOD).with_structured_output(WeatherDict)
     bad = make_scripted_model(BAD).with_structured_output(WeatherDict)
@@ -361,7 +361,7 @@ def test_fallbacks_and_retries_wrap_structured_output(
 
 
 def test_errors_of_the_service_are_not_wrapped(
-    bailian: BailianEmulator, make_scripted_model: Make
+    bailian: BailianEmulator, make_scripted_model: MakeModel
 ) -> None:
     model = make_scripted_model(GOOD)
     bailian.apps[model.app_id].error = ErrorReply(400, "DataInspectionFailed", "no")
@@ -370,7 +370,7 @@ def test_errors_of_the_service_are_not_wrapped(
         model.with_structured_output(Weather, include_raw=True).invoke(QUESTION)
 
 
-async def test_traces_show_one_run_with_both_calls_and_the_schema(make_scripted_model: Make) -> None:
+async def test_traces_show_one_run_with_both_calls_and_the_schema(make_scripted_model: MakeModel) -> None:
     for call_style in CALL_STYLES:
         recorder = RunRecorder()
         model = make_scripted_model(BAD, GOOD).with_structured_output(WeatherDict)
@@ -387,7 +387,7 @@ async def test_traces_show_one_run_with_both_calls_and_the_schema(make_scripted_
             }
 
 
-async def test_events_contain_tokens_and_objects(make_scripted_model: Make) -> None:
+async def test_events_contain_tokens_and_objects(make_scripted_model: MakeModel) -> None:
     model = make_scripted_model(GOOD).with_structured_output(WeatherDict)
     events = [event async for event in model.astream_events(QUESTION, version="v2")]
 
@@ -404,7 +404,7 @@ class TestStandard:
     structured_output_kwargs: ClassVar[dict[str, Any]] = {}
 
     @pytest.fixture
-    def model(self, make_scripted_model: Make) -> BailianAppChatModel:
+    def model(self, make_scripted_model: MakeModel) -> BailianAppChatModel:
         return make_scripted_model('{"setup": "Why do cats purr?", "punchline": "They are on."}')
 
     test_structured_output = ChatModelIntegrationTests.test_structured_output

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from langchain_bailian_app import BailianAppChatModel
     from langchain_bailian_app.emulator import BailianEmulator
 
-    Make = Callable[..., BailianAppChatModel]
+    MakeModel = Callable[..., BailianAppChatModel]
 
 CALL_STYLES = ("invoke", "ainvoke", "stream", "astream")
 QUESTION = "一加二是多少？"
@@ -63,7 +63,7 @@ def sent_inputs(bailian: BailianEmulator) -> list[dict[str, Any]]:
 
 @pytest.mark.parametrize("call_style", CALL_STYLES)
 async def test_calls_come_as_tool_calls_and_the_rest_as_text(
-    make_scripted_model: Make, call_style: str
+    make_scripted_model: MakeModel, call_style: str
 ) -> None:
     model = make_scripted_model(
         f"我来算。\n\n{CALL_TEXT}\n{CALL_TEXT}\n", tool_calling="prompt"
@@ -77,7 +77,7 @@ async def test_calls_come_as_tool_calls_and_the_rest_as_text(
     assert message.response_metadata["finish_reason"] == "stop"
 
 
-def test_each_call_is_one_chunk_as_soon_as_it_is_complete(make_scripted_model: Make) -> None:
+def test_each_call_is_one_chunk_as_soon_as_it_is_complete(make_scripted_model: MakeModel) -> None:
     model = make_scripted_model(f"好。{CALL_TEXT}{CALL_TEXT}稍等。", tool_calling="prompt").bind_tools(
         [add]
     )
@@ -91,7 +91,7 @@ def test_each_call_is_one_chunk_as_soon_as_it_is_complete(make_scripted_model: M
 
 
 @pytest.mark.parametrize("call_style", CALL_STYLES)
-async def test_v1_content_contains_the_calls(make_scripted_model: Make, call_style: str) -> None:
+async def test_v1_content_contains_the_calls(make_scripted_model: MakeModel, call_style: str) -> None:
     text = f"好。{CALL_TEXT}{UNKNOWN_CALL_TEXT}"
     model = make_scripted_model(text, tool_calling="prompt", output_version="v1").bind_tools([add])
     message = await call_model(call_style, model)
@@ -101,7 +101,7 @@ async def test_v1_content_contains_the_calls(make_scripted_model: Make, call_sty
     assert tool_calls_without_ids(message) == [CALL]
 
 
-def test_v3_events_contain_the_calls(make_scripted_model: Make) -> None:
+def test_v3_events_contain_the_calls(make_scripted_model: MakeModel) -> None:
     model = make_scripted_model(f"好。{CALL_TEXT}", tool_calling="prompt").bind_tools([add])
     stream = model.stream_events(QUESTION, version="v3")
     message = stream.output
@@ -111,7 +111,7 @@ def test_v3_events_contain_the_calls(make_scripted_model: Make) -> None:
 
 
 @pytest.mark.parametrize("call_style", CALL_STYLES)
-async def test_invalid_calls_do_not_hide_valid_ones(make_scripted_model: Make, call_style: str) -> None:
+async def test_invalid_calls_do_not_hide_valid_ones(make_scripted_model: MakeModel, call_style: str) -> None:
     model = make_scripted_model(
         BROKEN_CALL_TEXT + CALL_TEXT + UNKNOWN_CALL_TEXT, tool_calling="prompt"
     ).bind_tools([add])
@@ -135,7 +135,7 @@ async def test_invalid_calls_do_not_hide_valid_ones(make_scripted_model: Make, c
 
 @pytest.mark.parametrize("call_style", CALL_STYLES)
 async def test_a_stop_sequence_removes_the_calls_after_it(
-    make_scripted_model: Make, call_style: str
+    make_scripted_model: MakeModel, call_style: str
 ) -> None:
     model = make_scripted_model(f"好。完{CALL_TEXT}", tool_calling="prompt").bind_tools([add])
     message = await call_model(call_style, model, stop=["完"])
@@ -143,7 +143,7 @@ async def test_a_stop_sequence_removes_the_calls_after_it(
     assert (message.content, message.tool_calls) == ("好。", [])
 
 
-def test_without_tools_text_that_looks_like_a_call_stays_text(make_scripted_model: Make) -> None:
+def test_without_tools_text_that_looks_like_a_call_stays_text(make_scripted_model: MakeModel) -> None:
     model = make_scripted_model(CALL_TEXT, tool_calling="prompt")
 
     assert model.invoke(QUESTION).content == CALL_TEXT
@@ -156,7 +156,7 @@ def test_without_tools_text_that_looks_like_a_call_stays_text(make_scripted_mode
 @pytest.mark.parametrize("call_style", CALL_STYLES)
 @pytest.mark.parametrize("invalid_call", [BROKEN_CALL_TEXT, UNKNOWN_CALL_TEXT])
 async def test_invalid_calls_are_retried_once(
-    bailian: BailianEmulator, make_scripted_model: Make, call_style: str, invalid_call: str
+    bailian: BailianEmulator, make_scripted_model: MakeModel, call_style: str, invalid_call: str
 ) -> None:
     usage = [{"model_id": "qwen-plus", "input_tokens": 10, "output_tokens": 5}]
     first = Reply(f"我来算。{invalid_call}", usage=usage)
@@ -178,7 +178,7 @@ async def test_invalid_calls_are_retried_once(
 
 @pytest.mark.parametrize("call_style", CALL_STYLES)
 async def test_calls_that_are_invalid_twice_are_in_the_answer(
-    bailian: BailianEmulator, make_scripted_model: Make, call_style: str
+    bailian: BailianEmulator, make_scripted_model: MakeModel, call_style: str
 ) -> None:
     message = await call_model(
         call_style, make_scripted_model(BROKEN_CALL_TEXT, tool_calling="prompt").bind_tools([add])
@@ -191,7 +191,7 @@ async def test_calls_that_are_invalid_twice_are_in_the_answer(
 
 @pytest.mark.parametrize("call_style", CALL_STYLES)
 async def test_a_missing_required_call_is_retried_once(
-    bailian: BailianEmulator, make_scripted_model: Make, call_style: str
+    bailian: BailianEmulator, make_scripted_model: MakeModel, call_style: str
 ) -> None:
     model = make_scripted_model("三。", CALL_TEXT, tool_calling="prompt").bind_tools(
         [add], tool_choice="any"
@@ -204,7 +204,7 @@ async def test_a_missing_required_call_is_retried_once(
 
 @pytest.mark.parametrize("call_style", CALL_STYLES)
 async def test_both_replies_are_merged_into_one_answer(
-    bailian: BailianEmulator, make_model: Make, call_style: str
+    bailian: BailianEmulator, make_model: MakeModel, call_style: str
 ) -> None:
     """Sources, steps and reasoning of both are told once each, citations stand where they belong."""
     replies = iter(
@@ -239,7 +239,7 @@ async def test_both_replies_are_merged_into_one_answer(
 @pytest.mark.parametrize("call_style", CALL_STYLES)
 @pytest.mark.parametrize("version", ["v0", "v1"])
 async def test_nodes_of_both_replies_are_kept_separate(
-    bailian: BailianEmulator, make_model: Make, call_style: str, version: str
+    bailian: BailianEmulator, make_model: MakeModel, call_style: str, version: str
 ) -> None:
     replies = iter([f"我{BROKEN_CALL_TEXT}", CALL_TEXT])
     nodes = [Node("开始", "Start"), Node("模型"), Node("结束", "End")]
@@ -258,7 +258,7 @@ async def test_nodes_of_both_replies_are_kept_separate(
 
 
 def test_an_error_of_the_second_request_keeps_the_first_answer(
-    bailian: BailianEmulator, make_scripted_model: Make
+    bailian: BailianEmulator, make_scripted_model: MakeModel
 ) -> None:
     model = make_scripted_model(f"我来算。{BROKEN_CALL_TEXT}", tool_calling="prompt").bind_tools([add])
     app = bailian.apps[model.bound.app_id]  # type: ignore[attr-defined]
@@ -281,7 +281,7 @@ def test_an_error_of_the_second_request_keeps_the_first_answer(
 
 
 def test_calls_and_results_of_the_history_are_sent_as_text(
-    bailian: BailianEmulator, make_scripted_model: Make
+    bailian: BailianEmulator, make_scripted_model: MakeModel
 ) -> None:
     model = make_scripted_model("三", tool_calling="prompt")
     history = [
@@ -300,7 +300,7 @@ def test_calls_and_results_of_the_history_are_sent_as_text(
     assert '"content": "3"' in without_tools[2]["content"]
 
 
-def test_the_cloud_session_is_not_used(bailian: BailianEmulator, make_scripted_model: Make) -> None:
+def test_the_cloud_session_is_not_used(bailian: BailianEmulator, make_scripted_model: MakeModel) -> None:
     model = make_scripted_model("三", tool_calling="prompt", history="session").bind_tools([add])
     message = model.invoke(QUESTION)
 
@@ -318,7 +318,7 @@ def test_the_cloud_session_is_not_used(bailian: BailianEmulator, make_scripted_m
 )
 def test_server_side_history_is_rejected_together_with_tools(
     bailian: BailianEmulator,
-    make_scripted_model: Make,
+    make_scripted_model: MakeModel,
     fields: dict[str, Any],
     configurable: dict[str, str],
 ) -> None:
@@ -332,7 +332,7 @@ def test_server_side_history_is_rejected_together_with_tools(
 
 @pytest.mark.parametrize("keywords", [{"session_id": "s"}, {"history": "thread", "session_key": "k"}])
 def test_results_of_tools_are_rejected_in_a_session(
-    bailian: BailianEmulator, make_scripted_model: Make, keywords: dict[str, str]
+    bailian: BailianEmulator, make_scripted_model: MakeModel, keywords: dict[str, str]
 ) -> None:
     model = make_scripted_model("三", tool_calling="prompt", session_store=InMemorySessionStore())
     call = tool_call(name="add", args=CALL["args"], id="1")
@@ -347,7 +347,7 @@ def test_results_of_tools_are_rejected_in_a_session(
 
 
 def test_tools_are_rejected_unless_tool_calling_is_enabled(
-    bailian: BailianEmulator, make_scripted_model: Make
+    bailian: BailianEmulator, make_scripted_model: MakeModel
 ) -> None:
     model = make_scripted_model("三")
     with pytest.raises(NotImplementedError, match='`tool_calling="prompt"`'):
@@ -361,7 +361,7 @@ def test_tools_are_rejected_unless_tool_calling_is_enabled(
     assert model.profile["tool_calling"] is False
 
 
-def test_keywords_of_other_packages_do_no_harm(make_scripted_model: Make) -> None:
+def test_keywords_of_other_packages_do_no_harm(make_scripted_model: MakeModel) -> None:
     model = make_scripted_model(CALL_TEXT + CALL_TEXT, tool_calling="prompt")
     bound = model.bind_tools([add], strict=True, parallel_tool_calls=False)
     message = bound.invoke(QUESTION)
@@ -374,18 +374,18 @@ def test_keywords_of_other_packages_do_no_harm(make_scripted_model: Make) -> Non
     ]
 
 
-def test_an_invalid_tool_choice_is_rejected_when_tools_are_bound(make_scripted_model: Make) -> None:
+def test_an_invalid_tool_choice_is_rejected_when_tools_are_bound(make_scripted_model: MakeModel) -> None:
     with pytest.raises(ValueError, match="`tool_choice` is"):
         make_scripted_model("三", tool_calling="prompt").bind_tools([add], tool_choice="sub")
 
 
-def test_tool_calling_may_be_enabled_for_one_call(make_scripted_model: Make) -> None:
+def test_tool_calling_may_be_enabled_for_one_call(make_scripted_model: MakeModel) -> None:
     message = make_scripted_model(CALL_TEXT).invoke(QUESTION, tools=[add], tool_calling="prompt")
 
     assert tool_calls_without_ids(message) == [CALL]
 
 
-def test_descriptions_of_tools_count_as_tokens(make_scripted_model: Make) -> None:
+def test_descriptions_of_tools_count_as_tokens(make_scripted_model: MakeModel) -> None:
     model = make_scripted_model("三", tool_calling="prompt")
     question = [HumanMessage(QUESTION)]
 
@@ -396,7 +396,7 @@ def test_descriptions_of_tools_count_as_tokens(make_scripted_model: Make) -> Non
 
 
 def test_a_bailian_tool_can_be_bound_to_an_application(
-    make_scripted_model: Make, bailian: BailianEmulator
+    make_scripted_model: MakeModel, bailian: BailianEmulator
 ) -> None:
     inner = BailianAppTool(
         app_id=bailian.app_id,
@@ -411,7 +411,7 @@ def test_a_bailian_tool_can_be_bound_to_an_application(
     assert "滞报金" in inner.invoke(message.tool_calls[0]).content
 
 
-def test_calls_of_the_history_count_as_tokens(make_scripted_model: Make) -> None:
+def test_calls_of_the_history_count_as_tokens(make_scripted_model: MakeModel) -> None:
     model = make_scripted_model("三", tool_calling="prompt")
     history = [
         HumanMessage(QUESTION),
@@ -421,7 +421,7 @@ def test_calls_of_the_history_count_as_tokens(make_scripted_model: Make) -> None
     assert model.get_num_tokens_from_messages(history) > 99
 
 
-async def test_fallbacks_accept_tools_and_schemas(make_scripted_model: Make) -> None:
+async def test_fallbacks_accept_tools_and_schemas(make_scripted_model: MakeModel) -> None:
     """LangChain reads the annotations of the methods that it forwards."""
     model = make_scripted_model(CALL_TEXT, tool_calling="prompt")
     model_with_fallback = model.with_fallbacks([model])
@@ -431,14 +431,14 @@ async def test_fallbacks_accept_tools_and_schemas(make_scripted_model: Make) -> 
     assert model_with_fallback.with_structured_output(schema).invoke(QUESTION)["name"] == "add"
 
 
-def test_a_schema_and_tools_cannot_be_combined(make_scripted_model: Make) -> None:
+def test_a_schema_and_tools_cannot_be_combined(make_scripted_model: MakeModel) -> None:
     with pytest.raises(TypeError, match="takes no `tools`"):
         make_scripted_model("三", tool_calling="prompt").with_structured_output(
             {"type": "object"}, tools=[add]
         )
 
 
-def test_buffered_text_comes_before_the_call(make_scripted_model: Make) -> None:
+def test_buffered_text_comes_before_the_call(make_scripted_model: MakeModel) -> None:
     model = make_scripted_model(f"前<re{CALL_TEXT}后", tool_calling="prompt").bind_tools([add])
     kinds = [
         chunk.text or "call" for chunk in model.stream(QUESTION) if chunk.text or chunk.tool_call_chunks

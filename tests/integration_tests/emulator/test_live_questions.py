@@ -17,9 +17,9 @@ from langchain_bailian_app.emulator import (
     Turn,
 )
 from langchain_bailian_app.emulator._apps.samples import ECHO_APP_ID
-from tests.fixtures import recording
-from tests.live.harness import Harness
-from tests.live.report import CHECKS, CheckResult, render_report, run_check
+from tests.fixtures import read_recording
+from tests.live.harness import LiveHarness
+from tests.live.report import LIVE_CHECKS, LiveCheckResult, render_report, run_check
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -35,16 +35,16 @@ GREETING = "什么是滞报金？就是迟了要交的钱。"
 
 
 @pytest.fixture
-def observe(monkeypatch: pytest.MonkeyPatch) -> Callable[..., CheckResult]:
+def observe(monkeypatch: pytest.MonkeyPatch) -> Callable[..., LiveCheckResult]:
     """Return a function that runs one check on an application of an emulator."""
 
-    def run(name: str, app: App | str, bailian: BailianEmulator, **settings: str) -> CheckResult:
+    def run(name: str, app: App | str, bailian: BailianEmulator, **settings: str) -> LiveCheckResult:
         app_id = app if isinstance(app, str) else bailian.add_app(app)
         connect(monkeypatch, bailian, app_id)
         for setting, value in settings.items():
             monkeypatch.setenv(f"BAILIAN_LIVE_{setting}", value)
-        (check,) = (check for check in CHECKS if check.name == name)
-        return run_check(check, Harness())
+        (check,) = (check for check in LIVE_CHECKS if check.name == name)
+        return run_check(check, LiveHarness())
 
     return run
 
@@ -61,16 +61,16 @@ def test_all_checks_run_and_are_in_the_report(
     connect(monkeypatch, bailian, bailian.app_id)
     for name in [name for name in os.environ if name.startswith("BAILIAN_LIVE_")]:
         monkeypatch.delenv(name)
-    harness = Harness()
+    harness = LiveHarness()
 
-    results = [run_check(check, harness) for check in CHECKS]
+    results = [run_check(check, harness) for check in LIVE_CHECKS]
     report = render_report(results, harness)
 
     assert [result for result in results if result.verdict == "the question broke off"] == []
     assert [result.check.name for result in results if result.verdict == "**not as assumed**"] == []
     assert sum(result.was_run for result in results) >= 15
-    assert all(check.question in report for check in CHECKS)
-    assert report.count("\n| ") == len(CHECKS) + 1
+    assert all(check.question in report for check in LIVE_CHECKS)
+    assert report.count("\n| ") == len(LIVE_CHECKS) + 1
     for secret in (bailian.api_key, bailian.app_id, *bailian.sessions()):
         assert secret not in report
 
@@ -235,7 +235,7 @@ def test_an_error_in_the_stream_is_distinguished_from_one_before_it(
     observe: Any, bailian: BailianEmulator
 ) -> None:
     before_stream = observe("refused-stream", bailian.app_id, bailian)
-    app_id = bailian.replay(recording("error-event.sse"))
+    app_id = bailian.replay(read_recording("error-event.sse"))
     bailian.apps["0" * 32] = bailian.apps.pop(app_id)
     try:
         in_stream = observe("refused-stream", bailian.app_id, bailian)

@@ -22,7 +22,7 @@ from langchain_bailian_app.errors import (
     BailianRateLimitError,
     BailianStreamError,
 )
-from tests.fixtures import recording, reply, sse
+from tests.fixtures import encode_sse, frame_body, read_recording
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -141,7 +141,7 @@ async def test_nobody_waits_for_the_answer(make: Make, bailian: BailianEmulator)
 @pytest.mark.parametrize("name", ["retrieval-with-references.json", "retrieval-observed-later.sse"])
 async def test_unrequested_steps_are_read(make: Make, bailian: BailianEmulator, name: str) -> None:
     content_type = "application/json" if name.endswith("json") else "text/event-stream"
-    app_id = bailian.replay(recording(name), content_type=content_type)
+    app_id = bailian.replay(read_recording(name), content_type=content_type)
 
     documents = await invoke_and_ainvoke(make(app_id=app_id, has_thoughts=False))
 
@@ -285,7 +285,7 @@ async def test_a_throttled_request_is_retried(make: Make, bailian: BailianEmulat
 async def test_a_stream_that_breaks_before_the_documents_is_an_error(
     make: Make, bailian: BailianEmulator
 ) -> None:
-    retriever = make(app_id=bailian.replay(sse(reply("茶")), abort=True))
+    retriever = make(app_id=bailian.replay(encode_sse(frame_body("茶")), abort=True))
 
     with pytest.raises(BailianStreamError) as caught:
         await invoke_and_ainvoke(retriever)
@@ -296,8 +296,8 @@ async def test_a_stream_that_breaks_before_the_documents_is_an_error(
 async def test_a_stream_that_breaks_after_the_documents_is_no_error(
     make: Make, bailian: BailianEmulator
 ) -> None:
-    first = recording("retrieval-with-references.json")
-    app_id = bailian.replay(sse(first.decode().replace('"stop"', '"null"')), abort=True)
+    first = read_recording("retrieval-with-references.json")
+    app_id = bailian.replay(encode_sse(first.decode().replace('"stop"', '"null"')), abort=True)
 
     assert len(await invoke_and_ainvoke(make(app_id=app_id))) == 3
     with pytest.raises(BailianStreamError):

@@ -49,7 +49,7 @@ if TYPE_CHECKING:
 
     from langchain_bailian_app.emulator import BailianEmulator, Turn
 
-    Make = Callable[..., BailianAppChatModel]
+    MakeModel = Callable[..., BailianAppChatModel]
 
 SCOPE = "https://dashscope.example/api/v1\nworkspace\napp"
 SESSION, OTHER_SESSION = f"{SCOPE}\nsession-1", f"{SCOPE}\nsession-2"
@@ -401,7 +401,7 @@ async def test_a_missing_client_is_an_error(server: str) -> None:
         RedisSessionStore()
 
 
-def test_a_store_shows_no_password_and_cannot_be_pickled(make_model: Make) -> None:
+def test_a_store_shows_no_password_and_cannot_be_pickled(make_model: MakeModel) -> None:
     store = RedisSessionStore.from_url("redis://user:planted@127.0.0.1")
     model = make_model(session_store=store)
 
@@ -481,7 +481,7 @@ except ImportError as error:
 
 
 async def test_an_unreachable_server_fails_a_call_before_anything_is_sent(
-    bailian: BailianEmulator, make_model: Make
+    bailian: BailianEmulator, make_model: MakeModel
 ) -> None:
     with redis_server() as url:
         pass  # it is gone
@@ -525,7 +525,7 @@ async def test_a_claim_cancelled_before_its_reply_came_is_released(
 
 
 async def test_a_thread_continues_after_a_web_framework_cancelled_its_call(
-    bailian: BailianEmulator, make_model: Make, store: RedisSessionStore
+    bailian: BailianEmulator, make_model: MakeModel, store: RedisSessionStore
 ) -> None:
     """Starlette cancels by anyio, which lets a task that ends wait for nothing more."""
     app_id = add_hashing_app(bailian, pace=0.01)
@@ -714,7 +714,7 @@ def test_conversations_move_between_four_processes_that_race_for_them(
 
 
 async def test_another_model_with_another_store_continues_the_session(
-    bailian: BailianEmulator, make_model: Make, settings: Settings
+    bailian: BailianEmulator, make_model: MakeModel, settings: Settings
 ) -> None:
     stores = [RedisSessionStore.from_url(settings.redis_url) for _ in range(2)]
     first_model, other_model = (

@@ -197,7 +197,9 @@ def test_models_share_connections_but_not_credentials(
     second.invoke("?")
     headers = [request.headers for request in bailian.requests[-2:]]
 
-    shared = [client_pool.get_transport(loopback=True, max_connections=1000) for _ in range(2)]
+    shared = [
+        client_pool.get_dashscope_transport(loopback=True, max_connections=1000) for _ in range(2)
+    ]
 
     assert shared[0] is shared[1]
     assert [header.get("x-dashscope-workspace") for header in headers] == ["ws1", None]

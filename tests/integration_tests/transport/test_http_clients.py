@@ -23,7 +23,7 @@ from httpx_aiohttp import HttpxAiohttpClient
 from langchain_bailian_app import errors
 from langchain_bailian_app._transport import http_urllib3
 from langchain_bailian_app.emulator import App
-from tests.fixtures import reply, sse
+from tests.fixtures import encode_sse, frame_body
 from tests.proxy_server import ProxyServer
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
     MakeModel = Callable[..., BailianAppChatModel]
 
-BODY = sse(reply("好", "stop"))
+BODY = encode_sse(frame_body("好", "stop"))
 HEADERS = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n"
 RESPONSE = HEADERS + b"Content-Length: %d\r\n\r\n%b" % (len(BODY), BODY)
 

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from langchain_bailian_app._answer.assembler import Answer, AnswerAssembler
+from langchain_bailian_app._answer.answer import Answer
+from langchain_bailian_app._answer.assembler import AnswerAssembler
 from langchain_bailian_app._answer.citations import MarkerMode
 from langchain_bailian_app._answer.events import (
     Delta,
@@ -23,14 +24,14 @@ from langchain_bailian_app._answer.tool_calls import ToolCallParser
 from tests.fixtures import (
     ANSWER_RECORDINGS,
     assemble,
+    encode_sse,
+    frame_body,
     join_text,
     make_chunks,
     parse_answer,
     parse_frames,
-    recording,
-    reply,
+    read_recording,
     split_at,
-    sse,
     text_frames,
 )
 
@@ -68,7 +69,7 @@ def reasoning_thought(text: str, **fields: str) -> dict[str, Any]:
     ],
 )
 def test_the_text_of_an_answer(name: str, text: str) -> None:
-    deltas, answer = assemble(parse_frames(recording(name)))
+    deltas, answer = assemble(parse_frames(read_recording(name)))
 
     assert text == answer.text
     assert text == join_text(deltas)
@@ -76,7 +77,7 @@ def test_the_text_of_an_answer(name: str, text: str) -> None:
 
 def test_a_frame_shows_what_it_adds_at_once() -> None:
     assembler = AnswerAssembler()
-    frames = parse_frames(recording("incremental.sse"))
+    frames = parse_frames(read_recording("incremental.sse"))
 
     assert [join_text(assembler.feed(frame)) for frame in frames[:4]] == [
         "茶馆",
@@ -87,7 +88,7 @@ def test_a_frame_shows_what_it_adds_at_once() -> None:
 
 
 def test_reasoning_is_emitted_once_and_empty_entries_add_nothing() -> None:
-    deltas, answer = assemble(parse_frames(recording("reasoning-then-text.sse")))
+    deltas, answer = assemble(parse_frames(read_recording("reasoning-then-text.sse")))
 
     assert [*map(ReasoningDelta, ["客人", "问的是", "水温", "。"])] == deltas[:4]
     assert [*map(TextDelta, ["八十", "五度", "。"])] == deltas[4:]
@@ -104,16 +105,16 @@ def test_reasoning_is_emitted_once_and_empty_entries_add_nothing() -> None:
     ],
 )
 def test_reasoning_is_read_from_thought_or_response(entry: dict[str, Any]) -> None:
-    body = reply("茶", "stop", thoughts=[{"action_type": "reasoning"} | entry])
+    body = frame_body("茶", "stop", thoughts=[{"action_type": "reasoning"} | entry])
 
-    assert parse_answer(sse(body)).reasoning == "想"
+    assert parse_answer(encode_sse(body)).reasoning == "想"
 
 
 def test_cumulative_reasoning_is_emitted_once() -> None:
     texts = ["先想水温", "先想水温，再想茶", "先想水温，再想茶叶。"]
-    bodies = [reply(thoughts=[reasoning_thought(text)]) for text in texts]
+    bodies = [frame_body(thoughts=[reasoning_thought(text)]) for text in texts]
 
-    assert texts[-1] == parse_answer(sse(*bodies, reply("茶", "stop"))).reasoning
+    assert texts[-1] == parse_answer(encode_sse(*bodies, frame_body("茶", "stop"))).reasoning
 
 
 @pytest.mark.parametrize(
@@ -138,10 +139,10 @@ def test_an_equal_text_is_a_repetition_if_usage_shows_that_nothing_was_generated
 def test_a_last_frame_that_repeats_everything_adds_nothing() -> None:
     pieces = ["春眠不觉晓，", "处处闻啼鸟。"]
     full_text = "".join(pieces)
-    bodies = [*(reply(piece, thoughts=[reasoning_thought(piece)]) for piece in pieces)]
+    bodies = [*(frame_body(piece, thoughts=[reasoning_thought(piece)]) for piece in pieces)]
 
     answer = parse_answer(
-        sse(*bodies, reply(full_text, "stop", thoughts=[reasoning_thought(full_text)]))
+        encode_sse(*bodies, frame_body(full_text, "stop", thoughts=[reasoning_thought(full_text)]))
     )
 
     assert (answer.text, answer.reasoning) == (full_text, full_text)
@@ -150,7 +151,7 @@ def test_a_last_frame_that_repeats_everything_adds_nothing() -> None:
 def test_the_entries_of_reasoning_in_one_frame_are_joined() -> None:
     assert (
         parse_answer(
-            sse(reply(thoughts=[reasoning_thought("先想"), reasoning_thought("再想")]))
+            encode_sse(frame_body(thoughts=[reasoning_thought("先想"), reasoning_thought("再想")]))
         ).reasoning
         == "先想再想"
     )
@@ -165,15 +166,15 @@ def test_ambiguous_reasoning_at_the_end_is_not_lost() -> None:
 
 def test_a_frame_without_reasoning_does_not_decide_the_mode() -> None:
     texts = ["先", "先想", "", "先想水温"]
-    bodies = [reply(thoughts=[reasoning_thought(text)] if text else []) for text in texts]
+    bodies = [frame_body(thoughts=[reasoning_thought(text)] if text else []) for text in texts]
 
-    assert parse_answer(sse(*bodies, reply("茶", "stop"))).reasoning == "先想水温"
+    assert parse_answer(encode_sse(*bodies, frame_body("茶", "stop"))).reasoning == "先想水温"
 
 
 def test_ambiguous_reasoning_is_emitted_with_a_last_frame_that_has_text() -> None:
-    bodies = [reply(thoughts=[reasoning_thought(text)]) for text in ("嗯", "嗯嗯")]
+    bodies = [frame_body(thoughts=[reasoning_thought(text)]) for text in ("嗯", "嗯嗯")]
 
-    assert parse_answer(sse(*bodies, reply("茶", "stop"))).reasoning == "嗯嗯嗯"
+    assert parse_answer(encode_sse(*bodies, frame_body("茶", "stop"))).reasoning == "嗯嗯嗯"
 
 
 def test_ambiguous_reasoning_is_emitted_before_the_text_that_follows_it() -> None:
@@ -209,18 +210,21 @@ def test_surrogate_halves_in_reasoning_are_joined() -> None:
     ],
 )
 def test_only_a_finish_reason_makes_an_answer_complete(name: str, expected: str | None) -> None:
-    assert expected == parse_answer(recording(name)).finish_reason
+    assert expected == parse_answer(read_recording(name)).finish_reason
 
 
 def test_a_missing_finish_reason_may_be_accepted() -> None:
     assembler = AnswerAssembler()
-    for frame in parse_frames(recording("ends-without-finish-reason.sse")):
+    for frame in parse_frames(read_recording("ends-without-finish-reason.sse")):
         assembler.feed(frame)
-    assert assembler.answer().finish_reason is None
+    assert assembler.build_answer().finish_reason is None
 
     assembler.end(accept_missing_stop=True)
 
-    assert (assembler.answer().finish_reason, assembler.answer().text) == ("unknown", "说到一半就停")
+    assert (assembler.build_answer().finish_reason, assembler.build_answer().text) == (
+        "unknown",
+        "说到一半就停",
+    )
 
 
 def test_accepting_a_missing_finish_reason_does_not_change_another_one() -> None:
@@ -228,7 +232,7 @@ def test_accepting_a_missing_finish_reason_does_not_change_another_one() -> None
     assembler.feed(Frame(text="茶", finish_reason="length"))
     assembler.end(accept_missing_stop=True)
 
-    assert assembler.answer().finish_reason == "length"
+    assert assembler.build_answer().finish_reason == "length"
 
 
 def test_ambiguous_text_at_the_end_is_not_lost() -> None:
@@ -245,7 +249,7 @@ def test_frames_after_the_end_do_not_change_the_answer() -> None:
 
     assert assembler.feed(Frame(text="馆", session_id="other")) == []
     assert assembler.end() == []
-    assert Answer(text="茶", order=["text"], finish_reason="stop") == assembler.answer()
+    assert Answer(text="茶", order=["text"], finish_reason="stop") == assembler.build_answer()
 
 
 # -- stop sequences ----------------------------------------------------------------------------------
@@ -283,9 +287,9 @@ def test_a_stop_sequence_ends_the_answer() -> None:
 
     assert assembler.stopped
     assert (
-        assembler.answer().text,
-        assembler.answer().finish_reason,
-        assembler.answer().session_id,
+        assembler.build_answer().text,
+        assembler.build_answer().finish_reason,
+        assembler.build_answer().session_id,
     ) == ("茶", "stop", "s")
 
 
@@ -296,14 +300,14 @@ def test_a_stop_sequence_in_text_held_back_at_the_end_is_found() -> None:
 
     assert emitted == "xa"
     assert assembler.stopped
-    assert assembler.answer().finish_reason == "stop"
+    assert assembler.build_answer().finish_reason == "stop"
 
 
 def test_a_marker_after_the_cut_cites_nothing() -> None:
     references = [{"index_id": "1"}, {"index_id": "2"}]
-    body = reply("绿茶<ref>[1]</ref>。红茶<ref>[2]</ref>", "stop", doc_references=references)
+    body = frame_body("绿茶<ref>[1]</ref>。红茶<ref>[2]</ref>", "stop", doc_references=references)
 
-    answer = parse_answer(sse(body), stop=["红"])
+    answer = parse_answer(encode_sse(body), stop=["红"])
 
     assert [citation["extras"]["reference_index"] for citation in answer.citations] == [1]
 
@@ -318,7 +322,7 @@ def test_references_are_not_reported_missing_after_a_stop_sequence() -> None:
 
 
 def test_reasoning_and_steps_come_in_the_order_of_the_frames() -> None:
-    deltas, answer = assemble(parse_frames(recording("step-between-reasoning.sse")))
+    deltas, answer = assemble(parse_frames(read_recording("step-between-reasoning.sse")))
 
     assert [StepCall, StepResult, ReasoningDelta, ReasoningDelta, TextDelta, TextDelta] == [
         type(delta) for delta in deltas
@@ -328,7 +332,9 @@ def test_reasoning_and_steps_come_in_the_order_of_the_frames() -> None:
 
 def test_steps_before_and_after_reasoning_in_one_frame_keep_their_order() -> None:
     first, second = {"action": "a", "observation": "1"}, {"action": "b", "observation": "2"}
-    (frame,) = parse_frames(sse(reply("茶", "stop", thoughts=[first, reasoning_thought("想"), second])))
+    (frame,) = parse_frames(
+        encode_sse(frame_body("茶", "stop", thoughts=[first, reasoning_thought("想"), second]))
+    )
     deltas, _ = assemble([frame])
 
     kinds = [StepCall, StepResult, ReasoningDelta, StepCall, StepResult, TextDelta]
@@ -336,7 +342,7 @@ def test_steps_before_and_after_reasoning_in_one_frame_keep_their_order() -> Non
 
 
 def test_empty_hits_are_reported_before_the_answer_begins() -> None:
-    deltas, _ = assemble(parse_frames(recording("markers-without-references.sse")))
+    deltas, _ = assemble(parse_frames(read_recording("markers-without-references.sse")))
 
     assert [StepCall, StepResult, TextDelta] == [type(delta) for delta in deltas]
 
@@ -361,8 +367,8 @@ def test_a_second_reply_repeats_no_steps_and_has_its_own_node_keys() -> None:
 
     assert [type(delta) for delta in first_deltas] == [StepCall, StepResult, NodeEvent]
     assert [type(delta) for delta in second_deltas] == [NodeEvent]
-    assert [node.key for node in first.answer().nodes] == ["n:1"]
-    assert [node.key for node in second.answer().nodes] == ["again:n:1"]
+    assert [node.key for node in first.build_answer().nodes] == ["n:1"]
+    assert [node.key for node in second.build_answer().nodes] == ["again:n:1"]
 
 
 def test_a_node_beside_repeated_steps_is_reported() -> None:
@@ -386,7 +392,7 @@ def assemble_with_tool(*pieces: str, **kwargs: Any) -> tuple[list[Delta], Answer
     assembler = AnswerAssembler(tool_call_parser=ToolCallParser(["add"]), **kwargs)
     deltas = [delta for piece in pieces for delta in assembler.feed(Frame(text=piece))]
     deltas += assembler.end()
-    return deltas, assembler.answer()
+    return deltas, assembler.build_answer()
 
 
 @pytest.mark.parametrize(
@@ -439,42 +445,46 @@ def test_a_call_after_a_stop_sequence_is_dropped() -> None:
     ],
 )
 def test_an_answer_from_documents_without_references_is_detected(name: str, expected: bool) -> None:
-    assert expected is parse_answer(recording(name)).references_missing
+    assert expected is parse_answer(read_recording(name)).references_missing
 
 
 def test_the_latest_references_and_usage_are_kept() -> None:
-    frames = parse_frames(recording("markers-split.sse"))
-    answer = parse_answer(recording("markers-split.sse"))
+    frames = parse_frames(read_recording("markers-split.sse"))
+    answer = parse_answer(read_recording("markers-split.sse"))
 
     assert frames[-1].doc_references == answer.doc_references
     assert frames[-1].usage == answer.usage
 
 
 def test_references_stay_when_a_later_frame_has_none() -> None:
-    bodies = [reply("茶", doc_references=[{"index_id": "1"}]), reply("馆"), reply("", "stop")]
+    bodies = [
+        frame_body("茶", doc_references=[{"index_id": "1"}]),
+        frame_body("馆"),
+        frame_body("", "stop"),
+    ]
 
-    assert parse_answer(sse(*bodies)).doc_references == [{"index_id": "1"}]
+    assert parse_answer(encode_sse(*bodies)).doc_references == [{"index_id": "1"}]
 
 
 def test_unknown_fields_are_kept_with_their_newest_value() -> None:
-    answer = parse_answer(recording("nulls-and-unknown-fields.sse"))
+    answer = parse_answer(read_recording("nulls-and-unknown-fields.sse"))
 
     assert answer.extra == {"trace": {"hop": 2}, "output": {"mood": "calm", "tier": 2}}
 
 
 def test_unknown_fields_of_all_frames_are_merged() -> None:
     bodies = [
-        reply("茶", mood="calm") | {"trace": 1},
-        reply("馆", tier=2) | {"span": 2},
-        reply("", "stop"),
+        frame_body("茶", mood="calm") | {"trace": 1},
+        frame_body("馆", tier=2) | {"span": 2},
+        frame_body("", "stop"),
     ]
 
     extra = {"trace": 1, "span": 2, "output": {"mood": "calm", "tier": 2}}
-    assert parse_answer(sse(*bodies)).extra == extra
+    assert parse_answer(encode_sse(*bodies)).extra == extra
 
 
 def test_ids_are_kept_where_a_frame_lacks_them() -> None:
-    answer = parse_answer(recording("nulls-and-unknown-fields.sse"))
+    answer = parse_answer(read_recording("nulls-and-unknown-fields.sse"))
 
     assert (answer.session_id, answer.request_id) == ("session-tea", "request-tea")
 
@@ -486,7 +496,7 @@ def test_ids_are_kept_where_a_frame_lacks_them() -> None:
 def test_the_same_answer_however_the_bytes_are_cut(
     data: st.DataObject, name: str, markers: MarkerMode
 ) -> None:
-    stream = recording(name)
+    stream = read_recording(name)
     cuts = data.draw(st.lists(st.integers(0, len(stream)), max_size=12))
 
     expected = assemble(parse_frames(stream), markers=markers)
@@ -558,7 +568,7 @@ USAGES = st.sampled_from(
 @given(st.lists(st.tuples(OUTPUTS, USAGES), max_size=5))
 def test_nulls_and_odd_fields_are_tolerated(bodies: list[tuple[Any, Any]]) -> None:
     texts = [json.dumps({"output": output, "usage": usage}) for output, usage in bodies]
-    deltas, answer = assemble(parse_frames(sse(*texts)))
+    deltas, answer = assemble(parse_frames(encode_sse(*texts)))
 
     chunks = make_chunks(deltas, answer)
 
@@ -568,7 +578,7 @@ def test_nulls_and_odd_fields_are_tolerated(bodies: list[tuple[Any, Any]]) -> No
 
 def test_every_step_has_one_call_and_then_one_result() -> None:
     for name in ANSWER_RECORDINGS:
-        deltas: list[Delta] = assemble(parse_frames(recording(name)))[0]
+        deltas: list[Delta] = assemble(parse_frames(read_recording(name)))[0]
         calls = [delta.id for delta in deltas if isinstance(delta, StepCall)]
         results = [delta.call_id for delta in deltas if isinstance(delta, StepResult)]
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from langchain_bailian_app._answer.citations import Marker, MarkerFilter, MarkerMode, build_citations
 from langchain_bailian_app._answer.passages import Passage
-from tests.fixtures import parse_answer, recording, reply, split_at, sse
+from tests.fixtures import encode_sse, frame_body, parse_answer, read_recording, split_at
 
 MODES: tuple[MarkerMode, ...] = get_args(MarkerMode)
 PASSAGES = {
@@ -292,7 +292,7 @@ def test_each_marker_before_a_sentence_end_cites_its_own_sentence(
 
 
 def test_references_take_precedence_over_hits_and_unknown_numbers_cite_nothing() -> None:
-    answer = parse_answer(recording("markers-split.sse"))
+    answer = parse_answer(read_recording("markers-split.sse"))
 
     cited_passages = [
         (
@@ -312,8 +312,10 @@ def test_references_take_precedence_over_hits_and_unknown_numbers_cite_nothing()
 
 @pytest.mark.parametrize("index_id", ["4", "[4]", 4])
 def test_the_number_of_a_reference_may_be_written_in_three_ways(index_id: Any) -> None:
-    body = reply("茶<ref>[4]</ref>", "stop", doc_references=[{"index_id": index_id, "title": "茶书"}])
-    (citation,) = parse_answer(sse(body)).citations
+    body = frame_body(
+        "茶<ref>[4]</ref>", "stop", doc_references=[{"index_id": index_id, "title": "茶书"}]
+    )
+    (citation,) = parse_answer(encode_sse(body)).citations
 
     assert (citation["extras"]["reference_index"], citation["title"]) == (4, "茶书")
 
@@ -321,8 +323,8 @@ def test_the_number_of_a_reference_may_be_written_in_three_ways(index_id: Any) -
 def test_markers_are_found_in_a_cumulative_stream() -> None:
     texts = ["绿茶<ref>[1]</r", "绿茶<ref>[1]</ref>，红", "绿茶<ref>[1]</ref>，红茶<ref>[2]</ref>"]
     references = [{"index_id": "1", "title": "一"}, {"index_id": "2", "title": "二"}]
-    bodies = [reply(text, doc_references=references) for text in texts]
-    answer = parse_answer(sse(*bodies, reply(texts[-1], "stop")))
+    bodies = [frame_body(text, doc_references=references) for text in texts]
+    answer = parse_answer(encode_sse(*bodies, frame_body(texts[-1], "stop")))
 
     assert answer.text == "绿茶，红茶"
     assert [(c["start_index"], c["end_index"]) for c in answer.citations] == [(0, 2), (0, 5)]

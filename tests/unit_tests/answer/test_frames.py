@@ -9,11 +9,19 @@ from hypothesis import strategies as st
 
 from langchain_bailian_app._answer.frames import ErrorFrame, Frame, FrameReader, InvalidFrame
 from tests import fuzz
-from tests.fixtures import RECORDINGS, parse_body, parse_frames, recording, reply, split_at, sse
+from tests.fixtures import (
+    RECORDINGS,
+    encode_sse,
+    frame_body,
+    parse_body,
+    parse_frames,
+    read_recording,
+    split_at,
+)
 
 
 def parse_one(body: dict[str, Any] | str) -> Frame:
-    (frame,) = parse_frames(sse(body))
+    (frame,) = parse_frames(encode_sse(body))
     return frame
 
 
@@ -58,7 +66,7 @@ def test_a_frame_contains_what_the_service_sent() -> None:
 def test_while_generating_the_finish_reason_is_the_string_null_or_null(
     finish_reason: str | None, expected: str | None
 ) -> None:
-    assert expected == parse_one(reply(finish_reason=finish_reason)).finish_reason
+    assert expected == parse_one(frame_body(finish_reason=finish_reason)).finish_reason
 
 
 def test_an_absent_finish_reason_is_none() -> None:
@@ -67,10 +75,10 @@ def test_an_absent_finish_reason_is_none() -> None:
 
 @pytest.mark.parametrize("name", ["smallest-answer.json", "printed-object.json", "whole-answer.json"])
 def test_a_json_reply_is_one_frame(name: str) -> None:
-    (frame,) = parse_frames(recording(name))
+    (frame,) = parse_frames(read_recording(name))
 
     assert frame.finish_reason == "stop"
-    assert json.loads(recording(name))["output"]["text"] == frame.text
+    assert json.loads(read_recording(name))["output"]["text"] == frame.text
 
 
 @pytest.mark.parametrize("output", [None, {}])
@@ -87,19 +95,19 @@ def test_null_is_equivalent_to_an_absent_key(field: str) -> None:
 
 
 def test_unknown_fields_are_kept_with_the_names_of_the_wire() -> None:
-    body = reply("茶", mood="calm") | {"trace": {"hop": 1}}
+    body = frame_body("茶", mood="calm") | {"trace": {"hop": 1}}
 
     assert parse_one(body).extra == {"trace": {"hop": 1}, "output": {"mood": "calm"}}
 
 
 def test_a_success_envelope_is_not_kept_as_unknown_fields() -> None:
     for code, message in [("", ""), (None, None), ("Success", "success"), ("200", ""), (200, None)]:
-        assert parse_one(reply() | {"code": code, "message": message}).extra == {}
+        assert parse_one(frame_body() | {"code": code, "message": message}).extra == {}
 
 
 def test_entries_that_are_not_objects_are_kept_as_unknown_fields() -> None:
     frame = parse_one(
-        reply(thoughts=[None, "x", {"action": "rag"}], doc_references=[None, {"index_id": 1}])
+        frame_body(thoughts=[None, "x", {"action": "rag"}], doc_references=[None, {"index_id": 1}])
     )
 
     assert frame.thoughts == [{"action": "rag"}]
@@ -111,7 +119,7 @@ def test_entries_that_are_not_objects_are_kept_as_unknown_fields() -> None:
     ("name", "value", "expected"), [("thoughts", "x", ()), ("doc_references", {"index_id": 1}, None)]
 )
 def test_a_list_field_of_unexpected_type_is_kept_verbatim(name: str, value: Any, expected: Any) -> None:
-    frame = parse_one(reply(**{name: value}))
+    frame = parse_one(frame_body(**{name: value}))
 
     assert getattr(frame, name) == expected
     assert frame.extra == {"output": {name: value}}
@@ -130,7 +138,7 @@ def test_an_output_of_unexpected_type_is_kept_verbatim(output: Any) -> None:
 
 @pytest.mark.parametrize("separator", ["\u2028", "\u2029", "\x85"])
 def test_unicode_line_separators_are_text(separator: str) -> None:
-    assert f"一{separator}二" == parse_one(reply(f"一{separator}二")).text
+    assert f"一{separator}二" == parse_one(frame_body(f"一{separator}二")).text
 
 
 @pytest.mark.parametrize("data", [b"data: [DONE]\n\n", b"data:  [DONE] \n\n", b"data:  \n\n"])
@@ -139,7 +147,7 @@ def test_neither_a_done_sentinel_nor_an_empty_event_is_a_frame(data: bytes) -> N
 
 
 def test_framing_of_a_stricter_gateway_is_read_the_same_way() -> None:
-    frames = parse_frames(recording("bom-crlf-comments-and-split-data.sse"))
+    frames = parse_frames(read_recording("bom-crlf-comments-and-split-data.sse"))
 
     assert [frame.text for frame in frames] == ["冷水", "泡茶", ""]
 
@@ -161,7 +169,7 @@ ERROR = {"code": "Throttling.RateQuota", "message": "Too many requests.", "reque
 def test_an_error_is_found_wherever_it_occurs(name: str, status: int) -> None:
     expected = ErrorFrame(ERROR["code"], ERROR["message"], status, "request-err", ERROR)
 
-    assert expected == parse_error(recording(name))
+    assert expected == parse_error(read_recording(name))
 
 
 @pytest.mark.parametrize(
@@ -226,7 +234,7 @@ def test_an_error_event_that_is_not_json_is_an_error_with_its_text() -> None:
 
 
 def test_frames_before_an_error_are_read() -> None:
-    frame, _ = parse_body(recording("error-event.sse"))
+    frame, _ = parse_body(read_recording("error-event.sse"))
 
     assert isinstance(frame, Frame)
     assert frame.text == "刚开头"
@@ -267,7 +275,7 @@ def test_the_head_of_the_reply_is_kept_for_messages(cuts: list[int]) -> None:
 
 @given(data=st.data(), name=st.sampled_from(RECORDINGS))
 def test_cuts_do_not_matter(data: st.DataObject, name: str) -> None:
-    stream = recording(name)
+    stream = read_recording(name)
     cuts = data.draw(st.lists(st.integers(0, len(stream)), max_size=20))
 
     assert parse_body(stream) == parse_body(stream, cuts)
@@ -286,7 +294,7 @@ def test_cuts_do_not_matter(data: st.DataObject, name: str) -> None:
 def test_whitespace_and_bom_before_a_reply_are_skipped_however_it_is_cut(
     prefix: bytes, name: str
 ) -> None:
-    data = recording(name)
+    data = read_recording(name)
     body = prefix + data if name.endswith(".json") else prefix.replace(b" ", b"\n") + data
 
     assert parse_body(data) == parse_body(body)
@@ -330,7 +338,7 @@ KNOWN = dict.fromkeys(
 @example({"output": {"finish_reason": {"type": "stop"}}})
 @example({"output": [], "code": [], "error": "x", "message": {}})
 def test_any_json_object_is_a_frame_or_an_error_frame(body: dict[str, Any]) -> None:
-    (frame,) = parse_body(sse(json.dumps(body)))
+    (frame,) = parse_body(encode_sse(json.dumps(body)))
 
     assert isinstance(frame, Frame | ErrorFrame)
 

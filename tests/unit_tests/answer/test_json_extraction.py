@@ -9,7 +9,7 @@ import pytest
 from langchain_bailian_app._answer.json_extraction import (
     ends_in_string,
     extract_json,
-    find_end,
+    find_json_end,
     parse_incomplete,
 )
 
@@ -43,7 +43,7 @@ def test_line_breaks_in_strings_and_trailing_commas_are_accepted(text: str, valu
 def test_invalid_json_is_reported_with_a_reason(text: str, error: str) -> None:
     extracted = extract_json(text)
 
-    assert (extracted.values, extracted.incomplete) == ([], "")
+    assert (extracted.values, extracted.incomplete_text) == ([], "")
     assert extracted.error.startswith(error)
 
 
@@ -53,13 +53,17 @@ def test_invalid_json_is_reported_with_a_reason(text: str, error: str) -> None:
 def test_incomplete_json_is_kept_verbatim(incomplete: str) -> None:
     extracted = extract_json(f'好：{{"x": 1}} {incomplete}')
 
-    assert (extracted.values, extracted.incomplete, extracted.error) == ([{"x": 1}], incomplete, "")
+    assert (extracted.values, extracted.incomplete_text, extracted.error) == (
+        [{"x": 1}],
+        incomplete,
+        "",
+    )
 
 
 def test_an_error_is_reported_beside_incomplete_json() -> None:
     extracted = extract_json('{"a": no} {"b": 1')
 
-    assert (extracted.values, extracted.incomplete) == ([], '{"b": 1')
+    assert (extracted.values, extracted.incomplete_text) == ([], '{"b": 1')
     assert extracted.error.startswith("not valid JSON: ")
 
 
@@ -96,7 +100,7 @@ def test_incomplete_json_is_parsed_without_the_cut_escape(incomplete: str, value
     ],
 )
 def test_brackets_inside_strings_do_not_end_a_value(text: str, start: int, end: int | None) -> None:
-    assert find_end(text, start) == end
+    assert find_json_end(text, start) == end
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from langchain_bailian_app._answer.sse import BOM, ServerSentEvent, SSEDecoder
-from tests.fixtures import RECORDINGS, recording, split_at
+from tests.fixtures import RECORDINGS, read_recording, split_at
 
 
 def decode(data: bytes, cuts: list[int] | None = None) -> list[ServerSentEvent]:
@@ -86,7 +86,7 @@ def test_flush_ends_the_event() -> None:
 
 @given(data=st.data(), name=st.sampled_from(RECORDINGS))
 def test_cuts_do_not_matter(data: st.DataObject, name: str) -> None:
-    stream = recording(name)
+    stream = read_recording(name)
     cuts = data.draw(st.lists(st.integers(0, len(stream)), max_size=20))
 
     assert decode(stream) == decode(stream, cuts)
@@ -94,7 +94,7 @@ def test_cuts_do_not_matter(data: st.DataObject, name: str) -> None:
 
 @pytest.mark.parametrize("name", RECORDINGS)
 def test_byte_by_byte_is_the_same(name: str) -> None:
-    stream = recording(name)
+    stream = read_recording(name)
 
     assert decode(stream) == decode(stream, list(range(len(stream))))
 

@@ -7,7 +7,7 @@ import pytest
 
 from langchain_bailian_app._answer.events import StepCall, StepResult, TextDelta
 from langchain_bailian_app._answer.steps import StepReader
-from tests.fixtures import assemble, parse_frames, recording, reply, sse
+from tests.fixtures import assemble, encode_sse, frame_body, parse_frames, read_recording
 
 Entry = dict[str, Any]
 
@@ -177,8 +177,10 @@ def test_arguments_are_read_from_either_field_in_either_type(arguments: Entry, a
 
 @pytest.mark.parametrize("arguments", ["\ud83d", "a\ud83d", {"a": "\ud83d"}, '{"a": "\ud83d"}'])
 def test_a_lone_surrogate_in_the_arguments_is_tolerated(arguments: Any) -> None:
-    body = reply("茶", "stop", thoughts=[PLUGIN | {"arguments": arguments, "observation": "\ud83d"}])
-    deltas, _ = assemble(parse_frames(sse(json.dumps(body))))
+    body = frame_body(
+        "茶", "stop", thoughts=[PLUGIN | {"arguments": arguments, "observation": "\ud83d"}]
+    )
+    deltas, _ = assemble(parse_frames(encode_sse(json.dumps(body))))
 
     assert [StepCall, StepResult, TextDelta] == [type(delta) for delta in deltas]
 
@@ -200,7 +202,7 @@ def test_a_step_has_the_best_available_name(entry: Entry, name: str) -> None:
 
 
 def test_entries_of_any_kind_are_kept_verbatim() -> None:
-    frames = parse_frames(recording("steps-observed-later.sse"))
+    frames = parse_frames(read_recording("steps-observed-later.sse"))
     _, answer = assemble(frames)
     memory, plugin, unknown = frames[-1].thoughts
 
@@ -209,7 +211,7 @@ def test_entries_of_any_kind_are_kept_verbatim() -> None:
 
 
 def test_steps_and_results_are_kept_in_order_of_appearance() -> None:
-    _, answer = assemble(parse_frames(recording("steps-observed-later.sse")))
+    _, answer = assemble(parse_frames(read_recording("steps-observed-later.sse")))
 
     assert [format_event(step) for step in answer.steps] == [
         "call bailian_0",

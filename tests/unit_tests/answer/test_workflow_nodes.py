@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from langchain_bailian_app._answer.assembler import Answer, AnswerAssembler
+from langchain_bailian_app._answer.assembler import AnswerAssembler
 from langchain_bailian_app._answer.frames import Frame
 from langchain_bailian_app.chat_models._content_blocks import content_blocks_from_message
 from langchain_bailian_app.chat_models._messages import message_from_answer
-from tests.fixtures import join_text, parse_frames, recording, reply, sse
+from tests.fixtures import encode_sse, frame_body, join_text, parse_frames, read_recording
+
+if TYPE_CHECKING:
+    from langchain_bailian_app._answer.answer import Answer
 
 
 def read_answer(data: bytes, answer_node: str | None = None) -> Answer:
     assembler = AnswerAssembler(answer_node=answer_node)
     deltas = [delta for frame in parse_frames(data) for delta in assembler.feed(frame)]
     deltas += assembler.end()
-    answer = assembler.answer()
+    answer = assembler.build_answer()
     assert join_text(deltas) == answer.text
     return answer
 
@@ -31,7 +34,7 @@ def summarize_events(answer: Answer) -> list[tuple[str, Any, Any]]:
 def node_body(content: Any = "", **fields: Any) -> dict[str, Any]:
     """Return the body of a frame about one node."""
     message = {"node_id": "n", "node_type": "End", "message": {"content": content}} | fields
-    body = reply(workflow_message=message)
+    body = frame_body(workflow_message=message)
     del body["output"]["text"]
     return body
 
@@ -70,13 +73,13 @@ def node_thought(result: str, status: str = "success", **fields: Any) -> dict[st
 def test_a_workflow_answers_once(
     name: str, answer_node: str | None, text: str, reasoning: str, final_text: str | None
 ) -> None:
-    answer = read_answer(recording(name), answer_node)
+    answer = read_answer(read_recording(name), answer_node)
 
     assert (answer.text, answer.reasoning, answer.final_text) == (text, reasoning, final_text)
 
 
 def test_nodes_are_reported_when_they_start_and_when_they_finish() -> None:
-    assert summarize_events(read_answer(recording("workflow-full-thoughts.sse"))) == [
+    assert summarize_events(read_answer(read_recording("workflow-full-thoughts.sse"))) == [
         ("开始", "success", None),
         ("LLM_a", "executing", None),
         ("写诗", "success", "春眠不觉晓"),
@@ -87,7 +90,7 @@ def test_nodes_are_reported_when_they_start_and_when_they_finish() -> None:
 
 
 def test_parallel_nodes_are_kept_apart() -> None:
-    assert summarize_events(read_answer(recording("workflow-parallel.sse")))[1:5] == [
+    assert summarize_events(read_answer(read_recording("workflow-parallel.sse")))[1:5] == [
         ("写诗", "executing", None),
         ("写信", "executing", None),
         ("写信", "success", "见字如面"),
@@ -96,7 +99,9 @@ def test_parallel_nodes_are_kept_apart() -> None:
 
 
 def test_a_node_is_a_block_with_stable_keys() -> None:
-    message = message_from_answer(read_answer(recording("workflow-message-format-plus.sse")), "app", {})
+    message = message_from_answer(
+        read_answer(read_recording("workflow-message-format-plus.sse")), "app", {}
+    )
     blocks = [
         block for block in content_blocks_from_message(message) if block["type"] == "non_standard"
     ]
@@ -119,9 +124,9 @@ def test_a_node_is_a_block_with_stable_keys() -> None:
 
 
 def test_inputs_and_unknown_fields_are_parsed_and_kept() -> None:
-    start, *_ = read_answer(recording("workflow-full-thoughts.sse")).nodes
-    failed = read_answer(recording("workflow-failed.sse")).nodes[1]
-    paused = read_answer(recording("workflow-paused.sse")).nodes[1]
+    start, *_ = read_answer(read_recording("workflow-full-thoughts.sse")).nodes
+    failed = read_answer(read_recording("workflow-failed.sse")).nodes[1]
+    paused = read_answer(read_recording("workflow-paused.sse")).nodes[1]
 
     assert start.value["nodeParams"] == {"city": "杭州"}
     assert failed.value["output"] == {"error": "超时"}
@@ -134,22 +139,24 @@ def test_inputs_and_unknown_fields_are_parsed_and_kept() -> None:
     ("value", "expected"), [(True, True), ("true", True), ("False", False), ("?", "?")]
 )
 def test_completed_is_read_as_a_boolean_from_text_too(value: Any, expected: Any) -> None:
-    (event,) = read_answer(sse(node_body("茶", node_is_completed=value), reply("茶", "stop"))).nodes
+    (event,) = read_answer(
+        encode_sse(node_body("茶", node_is_completed=value), frame_body("茶", "stop"))
+    ).nodes
 
     assert event.value["completed"] == expected
 
 
 def test_text_for_the_user_is_not_parsed_as_json() -> None:
-    answer = read_answer(sse(node_body('{"result": 5}'), reply('{"result": 5}', "stop")))
+    answer = read_answer(encode_sse(node_body('{"result": 5}'), frame_body('{"result": 5}', "stop")))
 
     assert (answer.text, answer.final_text) == ('{"result": 5}', None)
 
 
 def test_the_text_of_an_output_node_is_part_of_the_answer() -> None:
-    data = sse(
+    data = encode_sse(
         node_body("先说，", node_type="FlowOutput"),
         node_body("再说。", node_id="e"),
-        reply("先说，再说。", "stop"),
+        frame_body("先说，再说。", "stop"),
     )
 
     assert read_answer(data).text == "先说，再说。"
@@ -158,14 +165,18 @@ def test_the_text_of_an_output_node_is_part_of_the_answer() -> None:
 def test_text_that_came_before_the_nodes_is_the_answer() -> None:
     """An agent-format stream with thoughts tells the End node besides."""
     end = node_thought("见", nodeType="End")
-    data = sse(reply("春，"), reply("见", "stop", thoughts=[end]))
+    data = encode_sse(frame_body("春，"), frame_body("见", "stop", thoughts=[end]))
 
     assert read_answer(data).text == "春，见"
 
 
 def test_text_that_repeats_the_nodes_adds_nothing() -> None:
-    data = sse(
-        node_body("春眠"), reply("春"), reply("眠"), node_body("不觉晓"), reply("不觉晓", "stop")
+    data = encode_sse(
+        node_body("春眠"),
+        frame_body("春"),
+        frame_body("眠"),
+        node_body("不觉晓"),
+        frame_body("不觉晓", "stop"),
     )
 
     answer = read_answer(data)
@@ -174,7 +185,7 @@ def test_text_that_repeats_the_nodes_adds_nothing() -> None:
 
 
 def test_a_shorter_final_text_is_kept_separately() -> None:
-    answer = read_answer(sse(node_body("春眠不觉晓"), reply("春眠", "stop")))
+    answer = read_answer(encode_sse(node_body("春眠不觉晓"), frame_body("春眠", "stop")))
 
     assert (answer.text, answer.final_text) == ("春眠不觉晓", "春眠")
 
@@ -183,7 +194,7 @@ def test_a_node_that_is_named_late_is_not_lost() -> None:
     first = node_body('{"result": "春"}', node_type="LLM", node_id="x")
     named = node_body('{"result": "眠"}', node_type="LLM", node_id="x", node_name="写诗")
 
-    assert read_answer(sse(first, named, reply("春眠", "stop")), "写诗").text == "春眠"
+    assert read_answer(encode_sse(first, named, frame_body("春眠", "stop")), "写诗").text == "春眠"
 
 
 def test_cumulative_node_text_is_not_repeated() -> None:
@@ -193,15 +204,17 @@ def test_cumulative_node_text_is_not_repeated() -> None:
         node_thought(end_node_stream[-1]),
         node_thought(end_node_stream[-1]),
     ]
-    frames = [reply(thoughts=[entry]) for entry in thoughts]
+    frames = [frame_body(thoughts=[entry]) for entry in thoughts]
 
-    answer = read_answer(sse(*frames, reply("。", "stop")), "x")
+    answer = read_answer(encode_sse(*frames, frame_body("。", "stop")), "x")
 
     assert answer.nodes[-1].value["output"] == end_node_stream[-1]
 
 
 def test_a_truncated_stream_reports_the_text_of_its_nodes() -> None:
-    data = sse(node_body("春", node_status="executing"), node_body("眠", node_status="executing"))
+    data = encode_sse(
+        node_body("春", node_status="executing"), node_body("眠", node_status="executing")
+    )
 
     assert summarize_events(read_answer(data)) == [
         (None, "executing", None),
@@ -216,7 +229,9 @@ def test_reasoning_of_several_nodes_is_separated() -> None:
 
     frames = [thinking("a", "想甲。"), thinking("a", "再想。"), thinking("b", "想乙。")]
 
-    assert read_answer(sse(*frames, reply("好", "stop"))).reasoning == "想甲。再想。\n\n想乙。"
+    assert (
+        read_answer(encode_sse(*frames, frame_body("好", "stop"))).reasoning == "想甲。再想。\n\n想乙。"
+    )
 
 
 @pytest.mark.parametrize(
@@ -235,7 +250,7 @@ def test_reasoning_of_several_nodes_is_separated() -> None:
     ],
 )
 def test_odd_nodes_are_tolerated(message: dict[str, Any]) -> None:
-    answer = read_answer(sse(reply(workflow_message=message), reply("好", "stop")))
+    answer = read_answer(encode_sse(frame_body(workflow_message=message), frame_body("好", "stop")))
 
     assert answer.text == "好"
     assert message_from_answer(answer, "app", {}).content_blocks
@@ -243,8 +258,10 @@ def test_odd_nodes_are_tolerated(message: dict[str, Any]) -> None:
 
 def end_node_stream(*results: str, **fields: Any) -> bytes:
     """Return a stream in which an End node says these, one a frame."""
-    frames = [reply(thoughts=[node_thought(r, "executing", nodeType="End", **fields)]) for r in results]
-    return sse(*frames, reply("".join(results), "stop"))
+    frames = [
+        frame_body(thoughts=[node_thought(r, "executing", nodeType="End", **fields)]) for r in results
+    ]
+    return encode_sse(*frames, frame_body("".join(results), "stop"))
 
 
 @pytest.mark.parametrize(
@@ -269,28 +286,30 @@ def test_increments_are_never_mistaken_for_repetitions(results: tuple[str, ...])
 def test_text_of_a_model_that_looks_like_json_is_text(pieces: tuple[str, ...]) -> None:
     frames = [node_body(piece, node_type="LLM", node_id="l") for piece in pieces]
 
-    assert read_answer(sse(*frames, reply("".join(pieces), "stop")), "LLM").text == "".join(pieces)
+    assert read_answer(encode_sse(*frames, frame_body("".join(pieces), "stop")), "LLM").text == "".join(
+        pieces
+    )
 
 
 def test_finished_nodes_add_nothing_more() -> None:
-    done = reply(thoughts=[node_thought("好的", nodeType="End")])
+    done = frame_body(thoughts=[node_thought("好的", nodeType="End")])
 
-    assert read_answer(sse(done, done, done, reply("好的", "stop"))).text == "好的"
+    assert read_answer(encode_sse(done, done, done, frame_body("好的", "stop"))).text == "好的"
 
 
 def test_parallel_nodes_of_a_cumulative_server_share_one_mode() -> None:
     def frame(first: str, second: str) -> dict[str, Any]:
-        return reply(
+        return frame_body(
             thoughts=[node_thought(first, "executing"), node_thought(second, "executing", nodeId="y")]
         )
 
     answer = read_answer(
-        sse(
+        encode_sse(
             frame("春", "见"),
             frame("春", "见字"),
             frame("春眠", "见字如"),
             frame("春眠不", "见字如面"),
-            reply("", "stop"),
+            frame_body("", "stop"),
         )
     )
 
@@ -299,7 +318,7 @@ def test_parallel_nodes_of_a_cumulative_server_share_one_mode() -> None:
 
 def test_text_ahead_of_its_node_is_not_repeated() -> None:
     def frame_with_text(text: str, content: str) -> dict[str, Any]:
-        return reply(
+        return frame_body(
             text, workflow_message={"node_id": "n", "node_type": "End", "message": {"content": content}}
         )
 
@@ -307,7 +326,7 @@ def test_text_ahead_of_its_node_is_not_repeated() -> None:
         frame_with_text("西湖醋鱼，龙井", "西湖醋鱼，"),
         frame_with_text("虾仁，东坡肉", "龙井虾仁，东坡肉"),
     ]
-    answer = read_answer(sse(*frames, reply("", "stop")))
+    answer = read_answer(encode_sse(*frames, frame_body("", "stop")))
 
     assert (answer.text, answer.final_text) == ("西湖醋鱼，龙井虾仁，东坡肉", None)
 
@@ -318,20 +337,22 @@ def test_a_node_reported_in_two_fields_is_read_once() -> None:
         frames.append(node_body(piece, node_id="x"))
         frames[-1]["output"]["thoughts"] = [node_thought(piece, "executing")]
 
-    assert read_answer(sse(*frames, reply("春眠不觉晓", "stop"))).text == "春眠不觉晓"
+    assert read_answer(encode_sse(*frames, frame_body("春眠不觉晓", "stop"))).text == "春眠不觉晓"
 
 
 def test_end_text_in_the_last_frame_follows_the_output_nodes() -> None:
-    answer = read_answer(sse(node_body("先说。", node_type="Output"), reply("这是答案。", "stop")))
+    answer = read_answer(
+        encode_sse(node_body("先说。", node_type="Output"), frame_body("这是答案。", "stop"))
+    )
 
     assert (answer.text, answer.final_text) == ("先说。这是答案。", None)
 
 
 def test_a_final_text_without_the_text_of_output_nodes_does_not_differ() -> None:
-    data = sse(
+    data = encode_sse(
         node_body("先说。", node_type="Output"),
         node_body("答案。", node_id="e"),
-        reply("答案。", "stop"),
+        frame_body("答案。", "stop"),
     )
 
     answer = read_answer(data)
@@ -342,7 +363,7 @@ def test_a_final_text_without_the_text_of_output_nodes_does_not_differ() -> None
 def test_a_plugin_that_answers_like_a_node_is_a_step() -> None:
     entry = {"action_type": "api", "observation": "见", "response": '{"nodeId": "n1"}'}
 
-    answer = read_answer(sse(reply("好", "stop", thoughts=[entry])))
+    answer = read_answer(encode_sse(frame_body("好", "stop", thoughts=[entry])))
 
     assert answer.thoughts == [entry]
     assert answer.nodes == []
@@ -350,14 +371,17 @@ def test_a_plugin_that_answers_like_a_node_is_a_step() -> None:
 
 def test_deep_json_stays_text() -> None:
     deep = '{"a": ' * 300 + "1" + "}" * 300
-    answer = read_answer(sse(reply("好", "stop", thoughts=[node_thought("", extra=deep)])))
+    answer = read_answer(encode_sse(frame_body("好", "stop", thoughts=[node_thought("", extra=deep)])))
 
     assert answer.nodes[0].value["extra"] == deep
     assert message_from_answer(answer, "app", {}).model_dump_json()
 
 
 def test_markers_are_removed_from_the_final_text_too() -> None:
-    assert read_answer(sse(node_body("春"), reply("夏<ref>[1]</ref>", "stop"))).final_text == "夏"
+    assert (
+        read_answer(encode_sse(node_body("春"), frame_body("夏<ref>[1]</ref>", "stop"))).final_text
+        == "夏"
+    )
 
 
 def test_the_final_text_is_unknown_after_a_stop_sequence() -> None:
@@ -365,11 +389,11 @@ def test_the_final_text_is_unknown_after_a_stop_sequence() -> None:
     assembler = AnswerAssembler(stop=["眠"])
     assembler.feed(frame)
 
-    assert (assembler.answer().text, assembler.answer().final_text) == ("春", None)
+    assert (assembler.build_answer().text, assembler.build_answer().final_text) == ("春", None)
 
 
 def test_a_workflow_message_of_unexpected_type_is_kept() -> None:
-    answer = read_answer(sse(reply("好", "stop", workflow_message=["x"])))
+    answer = read_answer(encode_sse(frame_body("好", "stop", workflow_message=["x"])))
 
     assert answer.extra == {"output": {"workflow_message": ["x"]}}
 
@@ -380,7 +404,7 @@ def test_a_suffix_of_the_text_of_a_named_node_is_a_different_final_text() -> Non
         node_body("后", node_type="LLM", node_id="b"),
     ]
 
-    answer = read_answer(sse(*frames, reply("后", "stop")), "LLM")
+    answer = read_answer(encode_sse(*frames, frame_body("后", "stop")), "LLM")
 
     assert (answer.text, answer.final_text) == ("先后", "后")
 
@@ -397,9 +421,9 @@ def test_only_messages_of_inner_nodes_are_parsed_as_output(text: str) -> None:
         node_body(text[3:], node_type="LLM", node_status="success"),
     )
 
-    assert node_outputs(sse(*model, reply("好", "stop")))[-1] == json.loads(text)
-    assert node_outputs(sse(node_body(text), reply(text, "stop"))) == [text]
-    assert node_outputs(sse(reply("好", "stop", thoughts=[node_thought(text)]))) == [text]
+    assert node_outputs(encode_sse(*model, frame_body("好", "stop")))[-1] == json.loads(text)
+    assert node_outputs(encode_sse(node_body(text), frame_body(text, "stop"))) == [text]
+    assert node_outputs(encode_sse(frame_body("好", "stop", thoughts=[node_thought(text)]))) == [text]
 
 
 @pytest.mark.parametrize(
@@ -422,7 +446,9 @@ def test_a_result_has_text_and_reasoning_and_whatever_else(
 ) -> None:
     response = json.dumps({"nodeId": "x", "nodeStatus": "success"} | entry)
 
-    (event,) = read_answer(sse(reply("好", "stop", thoughts=[{"response": response}]))).nodes
+    (event,) = read_answer(
+        encode_sse(frame_body("好", "stop", thoughts=[{"response": response}]))
+    ).nodes
 
     assert (event.value.get("output"), event.value.get("reasoning")) == (output, reasoning)
 
@@ -432,22 +458,24 @@ def test_non_text_results_of_a_node_are_merged() -> None:
         node_body(content, node_type="LLM") for content in ('{"result": "", "a": 1}', '{"result": 2}')
     ]
 
-    assert node_outputs(sse(*frames, reply("好", "stop")))[-1] == {"a": 1, "result": 2}
+    assert node_outputs(encode_sse(*frames, frame_body("好", "stop")))[-1] == {"a": 1, "result": 2}
 
 
 def test_an_entry_without_a_result_does_not_erase_it() -> None:
     entries = [{"nodeResult": "[1]"}, {"nodeStatus": "success"}]
     frames = [
-        reply(thoughts=[{"response": json.dumps({"nodeId": "x", "nodeStatus": "executing"} | entry)}])
+        frame_body(
+            thoughts=[{"response": json.dumps({"nodeId": "x", "nodeStatus": "executing"} | entry)}]
+        )
         for entry in entries
     ]
 
-    assert node_outputs(sse(*frames, reply("好", "stop"))) == [None, [1]]
+    assert node_outputs(encode_sse(*frames, frame_body("好", "stop"))) == [None, [1]]
 
 
 def test_names_and_types_are_not_parsed() -> None:
     (event,) = read_answer(
-        sse(node_body("茶", node_name="[1]", other="[1]"), reply("茶", "stop"))
+        encode_sse(node_body("茶", node_name="[1]", other="[1]"), frame_body("茶", "stop"))
     ).nodes
 
     assert (event.value["name"], event.value["other"]) == ("[1]", [1])
@@ -468,13 +496,13 @@ def test_a_node_is_reported_again_only_if_there_is_more_to_report(
 ) -> None:
     frames = [node_body(text, node_type="LLM", node_status=status) for text, status in states]
 
-    assert node_outputs(sse(*frames, reply("好", "stop"))) == reported
+    assert node_outputs(encode_sse(*frames, frame_body("好", "stop"))) == reported
 
 
 def test_a_node_is_reported_again_when_completed() -> None:
     frames = [node_body("", node_is_completed=completed) for completed in (False, False, True)]
 
-    nodes = read_answer(sse(*frames, reply("茶", "stop"))).nodes
+    nodes = read_answer(encode_sse(*frames, frame_body("茶", "stop"))).nodes
 
     assert [event.value["completed"] for event in nodes] == [False, True]
 
@@ -485,7 +513,9 @@ def test_the_last_frame_reports_a_node_once_with_all_its_text() -> None:
         node_thought("春眠"),
     )  # increments, but that may be doubted
 
-    data = sse(reply(thoughts=[first_entry]), reply("好", "stop", thoughts=[last_entry]))
+    data = encode_sse(
+        frame_body(thoughts=[first_entry]), frame_body("好", "stop", thoughts=[last_entry])
+    )
 
     assert node_outputs(data) == [None, "春春眠"]
 
@@ -504,7 +534,9 @@ def test_the_last_frame_reports_a_node_once_with_all_its_text() -> None:
 def test_a_thought_whose_response_is_a_node_and_that_has_no_action_is_a_node(
     entry: dict[str, Any], is_node: bool, name: str
 ) -> None:
-    answer = read_answer(sse(reply("好", "stop", thoughts=[entry | {"response": {name: "x"}}])))
+    answer = read_answer(
+        encode_sse(frame_body("好", "stop", thoughts=[entry | {"response": {name: "x"}}]))
+    )
 
     assert (len(answer.nodes), len(answer.thoughts)) == ((1, 0) if is_node else (0, 1))
 
@@ -525,10 +557,10 @@ def test_nodes_are_distinguished_by_id_then_name_then_type(
     first: dict[str, Any], second: dict[str, Any], key: str
 ) -> None:
     frames = [
-        reply(workflow_message=entry | {"message": {"content": "茶"}}) for entry in (first, second)
+        frame_body(workflow_message=entry | {"message": {"content": "茶"}}) for entry in (first, second)
     ]
 
-    nodes = read_answer(sse(*frames, reply("好", "stop"))).nodes
+    nodes = read_answer(encode_sse(*frames, frame_body("好", "stop"))).nodes
 
     assert [event.value.get("output") for event in nodes] == ["茶", "茶"]
     assert nodes[0].key == key
@@ -537,14 +569,20 @@ def test_nodes_are_distinguished_by_id_then_name_then_type(
 @pytest.mark.parametrize(("levels", "is_parsed"), [(50, True), (51, False)])
 def test_json_text_is_parsed_down_to_fifty_levels(levels: int, is_parsed: bool) -> None:
     text = "[" * levels + "]" * levels
-    (event,) = read_answer(sse(reply("好", "stop", thoughts=[node_thought("", extra=text)]))).nodes
+    (event,) = read_answer(
+        encode_sse(frame_body("好", "stop", thoughts=[node_thought("", extra=text)]))
+    ).nodes
 
     assert event.value["extra"] == (json.loads(text) if is_parsed else text)
 
 
 def test_text_several_frames_ahead_of_its_node_is_not_repeated() -> None:
-    data = sse(
-        node_body("春"), reply("春眠"), reply("不觉"), node_body("眠不觉晓"), reply("晓", "stop")
+    data = encode_sse(
+        node_body("春"),
+        frame_body("春眠"),
+        frame_body("不觉"),
+        node_body("眠不觉晓"),
+        frame_body("晓", "stop"),
     )
 
     assert read_answer(data).text == "春眠不觉晓"

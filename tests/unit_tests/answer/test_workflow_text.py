@@ -6,7 +6,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from langchain_bailian_app._answer.workflow_text import NodeTextReader, StreamMode, WorkflowTextMerger
+from langchain_bailian_app._answer.workflow_text import (
+    NodeTextReader,
+    SharedStreamMode,
+    WorkflowTextMerger,
+)
 
 
 @pytest.mark.parametrize(
@@ -23,7 +27,7 @@ from langchain_bailian_app._answer.workflow_text import NodeTextReader, StreamMo
     ],
 )
 def test_text_is_cumulative_where_its_growth_cannot_be_chance(pieces: list[str], text: str) -> None:
-    reader = NodeTextReader(StreamMode())
+    reader = NodeTextReader(SharedStreamMode())
     emitted = ""
     for piece in pieces:
         reader.add_unclassified(piece)

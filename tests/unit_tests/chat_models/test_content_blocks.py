@@ -19,7 +19,7 @@ from tests.fixtures import (
     merge_chunks,
     parse_answer,
     parse_frames,
-    recording,
+    read_recording,
 )
 
 METADATA = {"model_provider": "bailian"}
@@ -28,7 +28,7 @@ METADATA = {"model_provider": "bailian"}
 def blocks_from_recording(name: str) -> list[dict[str, Any]]:
     return [
         dict(block)
-        for block in message_from_answer(parse_answer(recording(name)), "app", {}).content_blocks
+        for block in message_from_answer(parse_answer(read_recording(name)), "app", {}).content_blocks
     ]
 
 
@@ -116,7 +116,7 @@ def test_citations_annotate_the_text() -> None:
 @pytest.mark.parametrize("markers", ["strip", "bracket", "keep"])
 @pytest.mark.parametrize("name", ANSWER_RECORDINGS)
 def test_merged_chunks_have_the_blocks_of_the_message(name: str, markers: MarkerMode) -> None:
-    deltas, answer = assemble(parse_frames(recording(name)), markers=markers)
+    deltas, answer = assemble(parse_frames(read_recording(name)), markers=markers)
     message = message_from_answer(answer, "app", {})
     chunks = [_update_message_content_to_blocks(chunk, "v1") for chunk in make_chunks(deltas, answer)]
 
@@ -213,7 +213,7 @@ def test_an_empty_message_has_no_blocks() -> None:
 
 
 def test_reading_blocks_does_not_change_the_message() -> None:
-    message = message_from_answer(parse_answer(recording("markers-split.sse")), "app", {})
+    message = message_from_answer(parse_answer(read_recording("markers-split.sse")), "app", {})
     before = message.model_dump_json()
 
     assert content_blocks_from_message(message) == content_blocks_from_message(message)

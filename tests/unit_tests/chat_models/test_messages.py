@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from langchain_core.messages import AIMessage, AIMessageChunk
 from langchain_core.messages.tool import invalid_tool_call, tool_call, tool_call_chunk
 
-from langchain_bailian_app._answer.assembler import Answer
+from langchain_bailian_app._answer.answer import Answer
 from langchain_bailian_app._answer.citations import MarkerMode
 from langchain_bailian_app._answer.events import (
     ReasoningDelta,
@@ -21,20 +21,20 @@ from langchain_bailian_app._answer.events import (
     ToolCall,
 )
 from langchain_bailian_app.chat_models._messages import (
+    build_last_chunk,
     chunk_from_delta,
-    last_chunk,
     message_from_answer,
 )
 from tests.fixtures import (
     ANSWER_RECORDINGS,
     assemble,
+    encode_sse,
+    frame_body,
     make_chunks,
     merge_chunks,
     parse_answer,
     parse_frames,
-    recording,
-    reply,
-    sse,
+    read_recording,
 )
 
 
@@ -54,8 +54,8 @@ def message_from_body(data: bytes, **options: Any) -> AIMessage:
 
 
 def test_a_message_has_everything_the_service_returned() -> None:
-    message = message_from_body(recording("whole-answer.json"))
-    body = json.loads(recording("whole-answer.json"))
+    message = message_from_body(read_recording("whole-answer.json"))
+    body = json.loads(read_recording("whole-answer.json"))
     search = body["output"]["thoughts"][0]
 
     assert message.content == "白茶微发酵。"
@@ -98,7 +98,7 @@ def test_a_message_has_everything_the_service_returned() -> None:
 
 
 def test_fields_the_service_did_not_return_are_absent() -> None:
-    message = message_from_body(recording("smallest-answer.json"))
+    message = message_from_body(read_recording("smallest-answer.json"))
 
     assert message.additional_kwargs == {}
     assert message.usage_metadata is None
@@ -113,12 +113,15 @@ def test_fields_the_service_did_not_return_are_absent() -> None:
 
 
 def test_an_answer_without_a_model_has_the_name_of_the_application() -> None:
-    assert message_from_body(recording("smallest-answer.json")).response_metadata["model_name"] == "app"
+    assert (
+        message_from_body(read_recording("smallest-answer.json")).response_metadata["model_name"]
+        == "app"
+    )
 
 
 def test_content_is_a_plain_string_and_steps_are_no_tool_calls() -> None:
     for name in ANSWER_RECORDINGS:
-        message = message_from_body(recording(name))
+        message = message_from_body(read_recording(name))
 
         assert isinstance(message.content, str)
         assert message.tool_calls == []
@@ -150,14 +153,14 @@ def test_usage_is_summed_over_the_models_of_the_last_snapshot(
 
 
 def test_the_last_usage_counts_once() -> None:
-    message = message_from_body(recording("workflow-two-models.sse"))
+    message = message_from_body(read_recording("workflow-two-models.sse"))
 
     assert message.usage_metadata == {"input_tokens": 55, "output_tokens": 10, "total_tokens": 65}
     assert [model["output_tokens"] for model in message.response_metadata["model_usage"]] == [6, 4]
 
 
 def test_unknown_fields_end_up_in_extra() -> None:
-    message = message_from_body(recording("nulls-and-unknown-fields.sse"))
+    message = message_from_body(read_recording("nulls-and-unknown-fields.sse"))
 
     assert message.response_metadata["extra"] == {
         "trace": {"hop": 2},
@@ -238,7 +241,9 @@ INVALID_CALL = ToolCall(
 
 def test_a_valid_call_streams_whole_and_invalid_ones_come_with_the_last_chunk() -> None:
     chunk = chunk_from_delta(VALID_CALL)
-    last = last_chunk(Answer(tool_calls=[VALID_CALL, INVALID_CALL], finish_reason="stop"), "app", {})
+    last = build_last_chunk(
+        Answer(tool_calls=[VALID_CALL, INVALID_CALL], finish_reason="stop"), "app", {}
+    )
 
     assert chunk == AIMessageChunk(
         content="",
@@ -253,7 +258,7 @@ def test_a_valid_call_streams_whole_and_invalid_ones_come_with_the_last_chunk() 
 def test_calls_of_chunks_and_message_are_the_same() -> None:
     answer = Answer(tool_calls=[VALID_CALL, INVALID_CALL], finish_reason="stop")
     message = message_from_answer(answer, "app", {})
-    chunks = merge_chunks([chunk_from_delta(VALID_CALL), last_chunk(answer, "app", {})])
+    chunks = merge_chunks([chunk_from_delta(VALID_CALL), build_last_chunk(answer, "app", {})])
 
     assert message.tool_calls == chunks.tool_calls
     assert message.tool_calls == [tool_call(name="天气", args={"city": "杭州"}, id="call_1")]
@@ -266,13 +271,13 @@ def test_calls_of_chunks_and_message_are_the_same() -> None:
 
 @pytest.mark.parametrize("name", ANSWER_RECORDINGS)
 def test_each_chunk_has_one_kind_of_block(name: str) -> None:
-    for chunk in make_chunks(*assemble(parse_frames(recording(name)))):
+    for chunk in make_chunks(*assemble(parse_frames(read_recording(name)))):
         assert len(chunk.content_blocks) <= 1
 
 
 @pytest.mark.parametrize("name", ANSWER_RECORDINGS)
 def test_metadata_and_usage_are_on_the_last_chunk_only(name: str) -> None:
-    *chunks, last = make_chunks(*assemble(parse_frames(recording(name))))
+    *chunks, last = make_chunks(*assemble(parse_frames(read_recording(name))))
 
     assert last.chunk_position == "last"
     assert last.content == ""
@@ -285,7 +290,7 @@ def test_metadata_and_usage_are_on_the_last_chunk_only(name: str) -> None:
 @pytest.mark.parametrize("markers", ["strip", "bracket", "keep"])
 @pytest.mark.parametrize("name", ANSWER_RECORDINGS)
 def test_the_sum_of_the_chunks_is_the_message(name: str, markers: MarkerMode) -> None:
-    deltas, answer = assemble(parse_frames(recording(name)), markers=markers)
+    deltas, answer = assemble(parse_frames(read_recording(name)), markers=markers)
 
     expected = comparable_fields(message_from_answer(answer, "app", {}))
     assert expected == comparable_fields(merge_chunks(make_chunks(deltas, answer)))
@@ -293,7 +298,7 @@ def test_the_sum_of_the_chunks_is_the_message(name: str, markers: MarkerMode) ->
 
 @given(st.sampled_from(ANSWER_RECORDINGS), st.integers(1, 5))
 def test_the_order_in_which_chunks_are_summed_does_not_matter(name: str, size: int) -> None:
-    deltas, answer = assemble(parse_frames(recording(name)))
+    deltas, answer = assemble(parse_frames(read_recording(name)))
     chunks = make_chunks(deltas, answer)
     groups = [merge_chunks(chunks[start : start + size]) for start in range(0, len(chunks), size)]
 
@@ -304,9 +309,9 @@ def test_the_order_in_which_chunks_are_summed_does_not_matter(name: str, size: i
 
 def test_entries_with_an_index_are_not_merged() -> None:
     bodies = [
-        reply(thoughts=[{"action": "a", "index": 0, "n": 1}, {"action": "b", "index": 0, "n": 1}])
+        frame_body(thoughts=[{"action": "a", "index": 0, "n": 1}, {"action": "b", "index": 0, "n": 1}])
     ]
-    deltas, answer = assemble(parse_frames(sse(*bodies, reply("茶", "stop"))))
+    deltas, answer = assemble(parse_frames(encode_sse(*bodies, frame_body("茶", "stop"))))
 
     message = merge_chunks(make_chunks(deltas, answer))
 
@@ -327,7 +332,7 @@ def test_65_frames_with_repeated_references_contain_each_of_them_once() -> None:
                 for i in reference_numbers
             ]
             thoughts = [{"action": "rag", "observation": '[{"content": "茶", "referenceIndex": 4}]'}]
-            body = reply(
+            body = frame_body(
                 f"句{n}",
                 thoughts=thoughts,
                 **({"doc_references": references} if reference_numbers else {}),
@@ -337,7 +342,7 @@ def test_65_frames_with_repeated_references_contain_each_of_them_once() -> None:
         bodies.append(
             {**bodies[-1], "output": {**bodies[-1]["output"], "text": "", "finish_reason": "stop"}}
         )
-        deltas, answer = assemble(parse_frames(sse(*bodies)))
+        deltas, answer = assemble(parse_frames(encode_sse(*bodies)))
         chunks = make_chunks(deltas, answer)
         return merge_chunks(chunks), chunks
 
@@ -367,8 +372,10 @@ def test_65_frames_with_repeated_references_contain_each_of_them_once() -> None:
 
 
 def test_a_message_with_a_lone_surrogate_survives_json() -> None:
-    body = reply("茶\ud83d", "stop", mood="\ud83d", thoughts=[{"action": "a", "observation": "\udf75"}])
-    message = message_from_body(sse(json.dumps(body)))
+    body = frame_body(
+        "茶\ud83d", "stop", mood="\ud83d", thoughts=[{"action": "a", "observation": "\udf75"}]
+    )
+    message = message_from_body(encode_sse(json.dumps(body)))
 
     assert message.model_dump_json().encode()
 
@@ -385,8 +392,8 @@ def test_the_sum_of_the_chunks_of_any_text_is_the_message(
     texts: list[str], markers: MarkerMode, stop: list[str]
 ) -> None:
     hits = '[{"content": "茶", "referenceIndex": 1}]'
-    bodies = [reply(text, thoughts=[{"action": "rag", "observation": hits}]) for text in texts]
-    stream = sse(*map(json.dumps, [*bodies, reply("", "stop")]))
+    bodies = [frame_body(text, thoughts=[{"action": "rag", "observation": hits}]) for text in texts]
+    stream = encode_sse(*map(json.dumps, [*bodies, frame_body("", "stop")]))
     deltas, answer = assemble(parse_frames(stream), markers=markers, stop=stop)
 
     message = message_from_answer(answer, "app", {})

@@ -361,13 +361,13 @@ def test_a_retry_contains_the_answer_and_its_error() -> None:
     output_schema = OutputSchema(Weather, include_schema=True)
     messages = [HumanMessage("杭州？")]
 
-    assert output_schema.retry_messages(messages, "{}", "`city` is missing") == [
+    assert output_schema.append_retry(messages, "{}", "`city` is missing") == [
         *messages,
         AIMessage("{}"),
         HumanMessage(
             "上面的回答不符合要求：`city` is missing\n\n请只回复改正后的完整 JSON，不要其他文字。"
         ),
     ]
-    assert [message.type for message in output_schema.retry_messages(messages, " ", "empty")] == [
+    assert [message.type for message in output_schema.append_retry(messages, " ", "empty")] == [
         "human"
     ] * 2

@@ -6,9 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from langchain_bailian_app._answer.assembler import Answer
+from langchain_bailian_app._answer.answer import Answer, merge_answers
 from langchain_bailian_app._answer.events import NodeEvent, StepCall, ToolCall
-from langchain_bailian_app.chat_models._response_builder import merge_answers
 
 if TYPE_CHECKING:
     from collections.abc import Callable

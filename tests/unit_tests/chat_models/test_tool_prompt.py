@@ -18,7 +18,7 @@ from langchain_core.messages import (
 )
 from langchain_core.messages.tool import invalid_tool_call, tool_call
 
-from langchain_bailian_app._answer.assembler import Answer
+from langchain_bailian_app._answer.answer import Answer
 from langchain_bailian_app._answer.tool_calls import ToolCallParser
 from langchain_bailian_app.chat_models._tool_prompt import (
     ToolPrompt,
@@ -237,7 +237,7 @@ def test_an_answer_without_a_valid_call_is_retried(text: str, choice: str, reaso
 
 def test_a_retry_follows_the_answer_with_the_reason() -> None:
     prompt = make_prompt()
-    answer, retry = prompt.retry_messages(
+    answer, retry = prompt.build_retry_messages(
         [QUESTION], parse_answer("好。<tool_call>add(1)</tool_call>", prompt)
     )
 
@@ -250,7 +250,7 @@ def test_a_retry_is_in_the_language_of_the_question_not_of_a_result() -> None:
     history = [AIMessage("", tool_calls=[CALL]), ToolMessage("三", tool_call_id="1")]
     messages = prompt.add_instructions([HumanMessage("1 + 2?"), *history])
 
-    (retry,) = prompt.retry_messages(messages, parse_answer("", prompt))
+    (retry,) = prompt.build_retry_messages(messages, parse_answer("", prompt))
 
     assert retry.text.startswith("No function was run: there is no call of add or search\n\nWrite the")
 
@@ -259,7 +259,7 @@ def test_an_empty_answer_adds_no_message_to_the_retry() -> None:
     prompt = make_prompt(tool_choice="any")
 
     assert [
-        message.type for message in prompt.retry_messages([QUESTION], parse_answer("", prompt))
+        message.type for message in prompt.build_retry_messages([QUESTION], parse_answer("", prompt))
     ] == ["human"]
 
 

@@ -7,7 +7,7 @@ from langchain_core.messages import AIMessage
 
 from langchain_bailian_app._answer.citations import MarkerMode
 from langchain_bailian_app.chat_models._messages import message_from_answer
-from tests.fixtures import parse_answer, recording, reply, sse
+from tests.fixtures import encode_sse, frame_body, parse_answer, read_recording
 
 V1 = {"output_version": "v1"}
 CALL = {"type": "server_tool_call", "id": "1", "name": "天气", "args": {"城市": "杭州", "n": 2}}
@@ -53,7 +53,7 @@ strings = st.lists(st.sampled_from(HOSTILE) | st.text(max_size=9), max_size=4).m
 
 
 def recorded_message(name: str, markers: MarkerMode = "strip") -> AIMessage:
-    return message_from_answer(parse_answer(recording(name), markers=markers), "app", {})
+    return message_from_answer(parse_answer(read_recording(name), markers=markers), "app", {})
 
 
 def make_message(*content: Any, **metadata: Any) -> AIMessage:
@@ -71,5 +71,5 @@ def message_with_references(
         {"index_id": number, "title": f"第{number}章", "doc_name": "茶书", "text": f"原文{number}"}
         for number in numbers
     ]
-    data = sse(reply(text, finish_reason="stop", doc_references=references))
+    data = encode_sse(frame_body(text, finish_reason="stop", doc_references=references))
     return message_from_answer(parse_answer(data, markers=markers), "app", {})

@@ -13,7 +13,7 @@ from langchain_core.messages import AIMessage
 from langchain_bailian_app._answer.citations import MarkerMode
 from langchain_bailian_app.chat_models._messages import message_from_answer
 from langchain_bailian_app.display import AnswerView
-from tests.fixtures import ANSWER_RECORDINGS, parse_answer, recording
+from tests.fixtures import ANSWER_RECORDINGS, parse_answer, read_recording
 from tests.unit_tests.display.messages import HOSTILE, message_with_references, strings
 
 METADATA = {"model_provider": "bailian"}
@@ -198,7 +198,7 @@ def test_a_citation_without_a_position_is_placed_at_the_end() -> None:
 @each_marker_mode
 @pytest.mark.parametrize("name", ANSWER_RECORDINGS)
 def test_recorded_answers_are_well_formed(name: str, markers: MarkerMode) -> None:
-    check_html(message_from_answer(parse_answer(recording(name), markers=markers), "app", {}))
+    check_html(message_from_answer(parse_answer(read_recording(name), markers=markers), "app", {}))
 
 
 @pytest.mark.parametrize("markers", ["strip", "bracket", "keep"])

@@ -11,7 +11,7 @@ from langchain_bailian_app.chat_models._messages import message_from_answer
 from langchain_bailian_app.display import AnswerView
 from langchain_bailian_app.display._parts import GenericBlock, Reasoning, Step, Text, parse_message
 from langchain_bailian_app.display._sources import Source
-from tests.fixtures import parse_answer, recording
+from tests.fixtures import parse_answer, read_recording
 from tests.unit_tests.display.messages import (
     CALL,
     HIT,
@@ -163,7 +163,7 @@ def test_a_block_that_cannot_be_read_is_shown_as_it_is() -> None:
 
 
 def test_the_nodes_of_a_workflow_are_steps() -> None:
-    answer = parse_answer(recording("workflow-full-thoughts.sse"))
+    answer = parse_answer(read_recording("workflow-full-thoughts.sse"))
     parsed = parse_message(message_from_answer(answer, "app", {}))
 
     steps = [part for part in parsed.parts if isinstance(part, Step)]
@@ -177,7 +177,7 @@ def test_the_nodes_of_a_workflow_are_steps() -> None:
 
 def test_paused_and_failed_nodes_show_their_status() -> None:
     def read_steps(name: str) -> list[Step]:
-        message = message_from_answer(parse_answer(recording(name)), "app", {})
+        message = message_from_answer(parse_answer(read_recording(name)), "app", {})
         return [part for part in parse_message(message).parts if isinstance(part, Step)]
 
     assert ("status", "paused") in read_steps("workflow-paused.sse")[1].args

@@ -21,7 +21,7 @@ from tests.fixtures import (
     make_chunks,
     merge_chunks,
     parse_frames,
-    recording,
+    read_recording,
 )
 from tests.unit_tests.display.messages import (
     CALL,
@@ -103,7 +103,7 @@ def test_without_rich_the_error_names_the_extra(monkeypatch: pytest.MonkeyPatch)
 
 @pytest.mark.parametrize("name", ANSWER_RECORDINGS)
 def test_the_sum_of_chunks_looks_like_the_message(name: str) -> None:
-    deltas, answer = assemble(parse_frames(recording(name)))
+    deltas, answer = assemble(parse_frames(read_recording(name)))
     chunks = make_chunks(deltas, answer)
 
     assert str(AnswerView(merge_chunks(chunks))) == str(AnswerView(recorded_message(name)))

@@ -31,7 +31,7 @@ def make_scheduler(
     upload_cache: UploadCache, clock: Clock, count: int, *, lease_interval: float = 0.0
 ) -> UploadScheduler:
     files = [LocalFile(f"file{n}.md", n + 1, data=b"x" * n) for n in range(count)]
-    tasks = [make_upload_task(upload_cache, clock, file).actions() for file in files]
+    tasks = [make_upload_task(upload_cache, clock, file).iter_actions() for file in files]
     return UploadScheduler(tasks, on_change=lambda _: None, clock=clock, lease_interval=lease_interval)
 
 

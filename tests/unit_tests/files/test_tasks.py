@@ -36,7 +36,7 @@ def run_task(task: FileTask, script: list[Any], clock: Clock | None = None) -> t
 
     `script` has the unusual results, in order: a kind of action, and its result or error.
     """
-    actions, performed = task.actions(), []
+    actions, performed = task.iter_actions(), []
     script = list(script)
     result: Any = None
     error: BaseException | None = None
@@ -194,8 +194,8 @@ def test_a_waiting_task_takes_over_an_interrupted_upload(
     upload_cache: UploadCache, clock: Clock
 ) -> None:
     first, second = (
-        make_upload_task(upload_cache, clock).actions(),
-        make_upload_task(upload_cache, clock).actions(),
+        make_upload_task(upload_cache, clock).iter_actions(),
+        make_upload_task(upload_cache, clock).iter_actions(),
     )
     next(first)
     next(second)

@@ -18,7 +18,7 @@ from langchain_bailian_app.options._session_files import (
     FileKind,
     SessionFile,
     check_session_file_ids,
-    find_problem,
+    find_file_problem,
     kind_from_name,
     parse_created_at,
     suffix_from_name,
@@ -79,7 +79,7 @@ def test_the_suffix_of_a_name_determines_the_kind_of_the_file(
 def test_a_file_that_the_service_would_reject_has_a_problem(
     name: str, size: int, problem: str | None
 ) -> None:
-    reason = find_problem(name, size)
+    reason = find_file_problem(name, size)
 
     assert reason is problem is None or (reason or "").startswith(problem or "-")
 
@@ -92,8 +92,8 @@ def test_each_kind_has_its_own_size_limit(name: str, megabytes: int) -> None:
 
     assert kind is not None
     assert MAX_FILE_BYTES[kind] == max_bytes
-    assert find_problem(name, max_bytes) is None
-    assert find_problem(name, max_bytes + 1) == (
+    assert find_file_problem(name, max_bytes) is None
+    assert find_file_problem(name, max_bytes + 1) == (
         f"it has {max_bytes + 1:,} bytes, and this kind ({kind}) at most {max_bytes:,}"
     )
 

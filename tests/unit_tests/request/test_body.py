@@ -20,12 +20,12 @@ from langchain_core.messages import (
 
 from langchain_bailian_app import BizParams, RagOptions
 from langchain_bailian_app._request.body import (
-    ServiceRequest,
-    session_request,
-    transcript_request,
+    build_session_request,
+    build_transcript_request,
     turns_from_messages,
 )
 from langchain_bailian_app._request.fields import CompletionFields
+from langchain_bailian_app._request.service_request import ServiceRequest
 
 HUMAN, AI, SYSTEM = HumanMessage("喝什么？"), AIMessage("绿茶。"), SystemMessage("简短回答。")
 
@@ -36,8 +36,8 @@ def build_request(
     """Return the request as it goes out with a session by hand, or with none."""
     turns = turns_from_messages(messages)
     if options.session_id is not None:
-        return session_request(app_id, turns, options, options.session_id)
-    return transcript_request(app_id, turns, options)
+        return build_session_request(app_id, turns, options, options.session_id)
+    return build_transcript_request(app_id, turns, options)
 
 
 def build_body(*messages: BaseMessage, **options: Any) -> dict[str, Any]:

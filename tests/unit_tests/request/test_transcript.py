@@ -10,7 +10,7 @@ from langchain_core.messages import AIMessage, BaseMessage, ChatMessage, HumanMe
 from pydantic import ValidationError
 
 from langchain_bailian_app._request import body
-from langchain_bailian_app._request.body import transcript_request, turns_from_messages
+from langchain_bailian_app._request.body import build_transcript_request, turns_from_messages
 from langchain_bailian_app._request.fields import CompletionFields
 from langchain_bailian_app._request.transcript import find_last_question
 
@@ -21,7 +21,7 @@ QUESTION = HumanMessage("红茶呢？")
 
 def build_input(messages: list[BaseMessage], app_id: str = "app", **fields: Any) -> dict[str, Any]:
     """Return the input of the request."""
-    result: dict[str, Any] = transcript_request(
+    result: dict[str, Any] = build_transcript_request(
         app_id, turns_from_messages(messages), CompletionFields(**fields)
     ).body["input"]
     return result

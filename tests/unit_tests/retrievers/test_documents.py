@@ -6,13 +6,13 @@ from typing import Any
 
 import pytest
 
-from langchain_bailian_app._answer.assembler import Answer
+from langchain_bailian_app._answer.answer import Answer
 from langchain_bailian_app._answer.events import StepResult
 from langchain_bailian_app._answer.passages import Passage
 from langchain_bailian_app.retrievers._documents import (
     RetrievedPassage,
     passages_from_answer,
-    passages_from_steps,
+    passages_from_thoughts,
     to_documents,
 )
 from tests.unit_tests.retrievers.retrieval_steps import hit, retrieval_step
@@ -63,7 +63,7 @@ def test_a_chunk_keeps_its_best_score(
             *(hit(text, score=score, referenceIndex=n) for n, (text, score) in numbered)
         )
 
-    passages = [passage for passage, _ in passages_from_steps(map(step, hits_by_step))]
+    passages = [passage for passage, _ in passages_from_thoughts(map(step, hits_by_step))]
 
     assert [f"{passage.text}{passage.index} {passage.score}" for passage in passages] == expected
 

@@ -13,20 +13,20 @@ from langchain_core.messages import AIMessage, HumanMessage
 
 from langchain_bailian_app._answer.frames import Frame
 from langchain_bailian_app._answer.passages import Passage
-from langchain_bailian_app._request.body import ServiceRequest
+from langchain_bailian_app._request.service_request import ServiceRequest
 from langchain_bailian_app.errors import BailianNotFoundError, BailianServerError, BailianStreamError
 from langchain_bailian_app.retrievers import _queries
 from langchain_bailian_app.retrievers._queries import (
     ApplicationQuery,
     PipelineLookup,
     PipelineQuery,
-    lookup_request,
+    build_lookup_request,
+    build_retrieve_request,
     passages_from_frame,
     pipeline_id_from_frame,
-    retrieve_request,
 )
 from langchain_bailian_app.retrievers._search_fields import SearchFields
-from tests.fixtures import parse_frames, recording, reply, sse
+from tests.fixtures import encode_sse, frame_body, parse_frames, read_recording
 from tests.unit_tests.retrievers.retrieval_steps import hit, retrieval_step
 
 
@@ -216,13 +216,13 @@ def search_whole_answer(data: bytes, **options: Any) -> list[Document]:
 def test_the_body_of_a_direct_search(options: dict[str, Any], body: dict[str, Any]) -> None:
     expected = ServiceRequest(path="indices/pipeline/kb/retrieve", body={"query": "茶"} | body)
 
-    assert expected == retrieve_request("kb", "茶", SearchFields(pipeline_id="kb", **options))
+    assert expected == build_retrieve_request("kb", "茶", SearchFields(pipeline_id="kb", **options))
 
 
 def test_the_request_for_an_id() -> None:
     expected = ServiceRequest("indices/pipeline_simple", method="GET", params={"pipeline_name": "茶"})
 
-    assert expected == lookup_request("茶")
+    assert expected == build_lookup_request("茶")
 
 
 @pytest.mark.parametrize(
@@ -287,11 +287,11 @@ def test_an_empty_result_differs_from_a_reply_without_nodes(
 
 @pytest.mark.parametrize("name", GOLDEN)
 def test_documents_of_a_recorded_retrieval(name: str) -> None:
-    assert search_application(recording(name)) == GOLDEN[name]
+    assert search_application(read_recording(name)) == GOLDEN[name]
 
 
 def test_with_the_whole_answer_documents_know_whether_it_cites_them() -> None:
-    first, second, third = search_whole_answer(recording("retrieval-with-references.json"))
+    first, second, third = search_whole_answer(read_recording("retrieval-with-references.json"))
     _, (_, _, early_document) = GOLDEN["retrieval-with-references.json"]
 
     assert [d.metadata["cited"] for d in (first, second, third)] == [False, True, True]
@@ -304,7 +304,7 @@ def test_with_the_whole_answer_documents_know_whether_it_cites_them() -> None:
 
 
 def test_several_searches_merge_by_chunk_and_the_best_come_first() -> None:
-    documents = search_whole_answer(recording("retrieval-twice.sse"))
+    documents = search_whole_answer(read_recording("retrieval-twice.sse"))
 
     # The second search has numbered its hits from 1 again: the reference tells which one is cited.
     assert [(d.page_content, d.metadata["score"], d.metadata["cited"]) for d in documents] == [
@@ -315,14 +315,16 @@ def test_several_searches_merge_by_chunk_and_the_best_come_first() -> None:
 
 
 def test_markers_cite_hits_where_the_service_names_no_references() -> None:
-    assert [d.metadata["cited"] for d in search_whole_answer(recording("retrieval-of-rows.json"))] == [
-        True
-    ]
+    assert [
+        d.metadata["cited"] for d in search_whole_answer(read_recording("retrieval-of-rows.json"))
+    ] == [True]
 
 
 def test_a_reference_that_no_search_found_is_a_document_too() -> None:
     other = {"index_id": "7", "text": "【正文】:别处", "doc_id": "file_other"}
-    data = sse(reply("茶。", "stop", thoughts=[retrieval_step(hit("茶"))], doc_references=[other]))
+    data = encode_sse(
+        frame_body("茶。", "stop", thoughts=[retrieval_step(hit("茶"))], doc_references=[other])
+    )
 
     assert [(d.page_content, d.metadata["cited"]) for d in search_whole_answer(data)] == [
         ("茶", False),
@@ -332,7 +334,7 @@ def test_a_reference_that_no_search_found_is_a_document_too() -> None:
 
 def test_an_unreadable_observation_falls_back_to_references_with_a_warning() -> None:
     with pytest.warns(UserWarning, match="cannot be read"):
-        _, documents = search_application(recording("retrieval-broken.json"))
+        _, documents = search_application(read_recording("retrieval-broken.json"))
 
     assert documents == GOLDEN["references-without-retrieval.json"][1]
 
@@ -340,8 +342,11 @@ def test_an_unreadable_observation_falls_back_to_references_with_a_warning() -> 
 def test_an_observation_that_comes_in_pieces_is_read_when_complete() -> None:
     full_step = retrieval_step(hit("茶"))
     partial_step = full_step | {"observation": full_step["observation"][:20]}
-    data = sse(
-        reply(thoughts=[partial_step]), reply(thoughts=[full_step]), reply("茶。"), reply("", "stop")
+    data = encode_sse(
+        frame_body(thoughts=[partial_step]),
+        frame_body(thoughts=[full_step]),
+        frame_body("茶。"),
+        frame_body("", "stop"),
     )
 
     frames, documents = search_application(data)
@@ -351,8 +356,11 @@ def test_an_observation_that_comes_in_pieces_is_read_when_complete() -> None:
 
 def test_an_empty_result_is_accepted_when_the_answer_starts() -> None:
     empty_step = retrieval_step()
-    data = sse(
-        reply(thoughts=[empty_step]), reply(thoughts=[empty_step]), reply("没有"), reply("。", "stop")
+    data = encode_sse(
+        frame_body(thoughts=[empty_step]),
+        frame_body(thoughts=[empty_step]),
+        frame_body("没有"),
+        frame_body("。", "stop"),
     )
 
     assert search_application(data) == (3, [])
@@ -361,14 +369,19 @@ def test_an_empty_result_is_accepted_when_the_answer_starts() -> None:
 def test_an_empty_result_gives_no_documents_with_the_whole_answer_either() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        assert search_whole_answer(sse(reply("没有。", "stop", thoughts=[retrieval_step()]))) == []
+        assert (
+            search_whole_answer(encode_sse(frame_body("没有。", "stop", thoughts=[retrieval_step()])))
+            == []
+        )
 
 
 def test_other_steps_do_not_count_as_searches() -> None:
     memory = {"action": "memory", "action_type": "api", "observation": '["喜欢淡茶"]'}
     plugin = {"action": "shop", "action_type": "api", "observation": '[{"content": "货架", "id": 1}]'}
-    data = sse(
-        reply(thoughts=[memory, plugin]), reply(thoughts=[retrieval_step(hit("茶"))]), reply("茶")
+    data = encode_sse(
+        frame_body(thoughts=[memory, plugin]),
+        frame_body(thoughts=[retrieval_step(hit("茶"))]),
+        frame_body("茶"),
     )
 
     frames, documents = search_application(data)
@@ -382,7 +395,7 @@ def test_a_search_of_an_unknown_kind_is_recognized_by_its_numbered_hits() -> Non
         "action_type": "w",
     }
 
-    _, (document,) = search_application(sse(reply(thoughts=[web])))
+    _, (document,) = search_application(encode_sse(frame_body(thoughts=[web])))
 
     assert document.metadata["source"] == URL
     assert document.metadata["webSearch"] is True
@@ -393,21 +406,21 @@ def test_an_application_that_reports_no_search_gets_one_warning(
 ) -> None:
     _queries._warn_about_missing_retrieval.cache_clear()
     with caplog.at_level(logging.WARNING, logger="langchain_bailian_app"):
-        assert search_application(sse(reply("你好。", "stop"))) == (1, [])
-        search_application(sse(reply("你好。", "stop")))
+        assert search_application(encode_sse(frame_body("你好。", "stop"))) == (1, [])
+        search_application(encode_sse(frame_body("你好。", "stop")))
 
     assert caplog.text.count("展示回答来源") == 1
 
 
 def test_an_answer_that_is_cut_before_its_documents_is_an_error() -> None:
     with pytest.raises(BailianStreamError):
-        search_application(sse(reply("茶")))
+        search_application(encode_sse(frame_body("茶")))
 
 
 def test_without_ids_chunks_are_distinguished_by_their_text() -> None:
     hits = [hit("甲", id=None), hit("乙", id=""), hit("甲", id=None)]
 
-    _, documents = search_application(sse(reply(thoughts=[retrieval_step(*hits)])))
+    _, documents = search_application(encode_sse(frame_body(thoughts=[retrieval_step(*hits)])))
 
     assert [(d.page_content, d.id) for d in documents] == [("甲", None), ("乙", None)]
     assert "pipeline_id" not in documents[0].metadata
@@ -463,7 +476,7 @@ def test_a_reference_cites_the_hit_with_its_text_whatever_the_number() -> None:
     first = retrieval_step(hit("甲", id="1", score=0.9))
     second = retrieval_step(hit("乙", id="2", score=0.5)) | {"arguments": '{"query": "再"}'}
     reference = {"index_id": "1", "text": "乙", "doc_id": "file"}
-    data = sse(reply("茶。", "stop", thoughts=[first, second], doc_references=[reference]))
+    data = encode_sse(frame_body("茶。", "stop", thoughts=[first, second], doc_references=[reference]))
 
     assert [(d.page_content, d.metadata["cited"]) for d in search_whole_answer(data)] == [
         ("甲", False),
@@ -477,7 +490,7 @@ def test_a_chunk_that_two_searches_have_numbered_is_one_document() -> None:
         "arguments": '{"query": "再"}'
     }
     reference = {"index_id": "2", "text": "甲", "doc_id": "file"}
-    data = sse(reply("茶。", "stop", thoughts=[first, second], doc_references=[reference]))
+    data = encode_sse(frame_body("茶。", "stop", thoughts=[first, second], doc_references=[reference]))
 
     assert [(d.id, d.metadata["cited"]) for d in search_whole_answer(data)] == [("1", True)]
 
@@ -489,7 +502,7 @@ def test_unreadable_hits_are_not_an_empty_result(hits: str) -> None:
 
     with pytest.warns(UserWarning, match="cannot be read"):
         _, documents = search_application(
-            sse(reply("茶", "stop", thoughts=[step], doc_references=[reference]))
+            encode_sse(frame_body("茶", "stop", thoughts=[step], doc_references=[reference]))
         )
 
     assert [d.page_content for d in documents] == ["出处"]
@@ -498,7 +511,7 @@ def test_unreadable_hits_are_not_an_empty_result(hits: str) -> None:
 def test_unexpected_types_in_hits_become_text() -> None:
     malformed = hit("茶", id=None, dataId=["x"], dataName=["y"], webSearchUrl=8, score="nan", title=5)
 
-    _, (document,) = search_application(sse(reply(thoughts=[retrieval_step(malformed)])))
+    _, (document,) = search_application(encode_sse(frame_body(thoughts=[retrieval_step(malformed)])))
 
     assert document.metadata == {
         "source": "8",

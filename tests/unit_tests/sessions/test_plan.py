@@ -26,9 +26,9 @@ from langchain_bailian_app.sessions._plan import (
     SessionGuard,
     SessionPlan,
     SessionReplacedError,
+    build_session_metadata,
     checkpoint_from_message,
     plan_session,
-    session_metadata,
 )
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ def make_answer(
     timestamp: float = NOW,
 ) -> AIMessage:
     """Return the complete answer to these messages, as a session gives it."""
-    metadata = session_metadata(
+    metadata = build_session_metadata(
         "session",
         SessionCheckpoint(
             "s",
@@ -252,8 +252,8 @@ def test_a_checkpoint_is_read_from_complete_metadata_only(
 
 
 def test_without_a_checkpoint_the_metadata_has_only_the_history() -> None:
-    assert session_metadata("replayed") == {"history": "replayed"}
-    assert session_metadata("session", SessionCheckpoint("s", 2, 3.5, "d")) == {
+    assert build_session_metadata("replayed") == {"history": "replayed"}
+    assert build_session_metadata("session", SessionCheckpoint("s", 2, 3.5, "d")) == {
         "history": "session",
         "session_turn": 2,
         "session_at": 3.5,

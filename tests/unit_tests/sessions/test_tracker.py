@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, SystemMessage
 
-from langchain_bailian_app._answer.assembler import Answer
+from langchain_bailian_app._answer.answer import Answer
 from langchain_bailian_app._answer.frames import Frame
 from langchain_bailian_app._request.body import Turn
 from langchain_bailian_app._request.fields import CompletionFields
@@ -21,7 +21,7 @@ from langchain_bailian_app.sessions._plan import (
     SessionCheckpoint,
     SessionGuard,
     SessionReplacedError,
-    session_metadata,
+    build_session_metadata,
 )
 from langchain_bailian_app.sessions._tracker import (
     SessionTracker,
@@ -75,7 +75,7 @@ def first_answer(*, turn: int = 1, timestamp: float | None = None, **changes: An
     turns = [Turn("user", "一"), Turn("assistant", "答一")]
     digest = ConversationDigest("key", (HOST, None, "app")).compute(turns, "s", turn)
     checkpoint = SessionCheckpoint("s", turn, time.time() if timestamp is None else timestamp, digest)
-    metadata = session_metadata("session", checkpoint)
+    metadata = build_session_metadata("session", checkpoint)
     return AIMessage(
         "答一", response_metadata={"app_id": "app", "session_id": "s"} | metadata | changes
     )

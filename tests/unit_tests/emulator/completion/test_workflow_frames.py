@@ -4,9 +4,9 @@ import pytest
 
 from langchain_bailian_app.emulator import App, Node, Turn
 from langchain_bailian_app.emulator._completion.workflow_frames import (
+    FlowStreamMode,
     RenderedWorkflowReply,
-    StreamMode,
-    resolve_stream_mode,
+    resolve_flow_stream_mode,
 )
 from langchain_bailian_app.emulator._completion.workflow_run import run_workflow
 from langchain_bailian_app.emulator._http.errors import RequestRefused
@@ -28,19 +28,19 @@ TURN = Turn("去哪玩？", biz_params={"city": "杭州"})
 def test_full_thoughts_is_the_default_mode_if_thoughts_are_shown(
     requested: str | None, shows_thoughts: bool, mode: str | None
 ) -> None:
-    assert resolve_stream_mode(requested, shows_thoughts=shows_thoughts) == mode
+    assert resolve_flow_stream_mode(requested, shows_thoughts=shows_thoughts) == mode
 
 
 def test_an_unknown_mode_is_refused() -> None:
     with pytest.raises(RequestRefused, match="flow_stream_mode must be one of full_thoughts"):
-        resolve_stream_mode("fast", shows_thoughts=True)
+        resolve_flow_stream_mode("fast", shows_thoughts=True)
 
 
 @pytest.mark.parametrize("incremental", [True, False])
 @pytest.mark.parametrize(
     "mode", [None, "full_thoughts", "agent_format", "message_format", "message_format_plus"]
 )
-def test_frames_carry_the_text_piece_by_piece(mode: StreamMode | None, incremental: bool) -> None:
+def test_frames_carry_the_text_piece_by_piece(mode: FlowStreamMode | None, incremental: bool) -> None:
     nodes = [
         Node("甲", text="一二三四五六七八九十", returns=False),
         Node("结束", "End", text="《${甲}》，再见，再见"),
@@ -57,7 +57,7 @@ def test_frames_carry_the_text_piece_by_piece(mode: StreamMode | None, increment
         end_repeats=False,
     )
 
-    texts = [reply.text_after(n) for n in range(reply.frame_count + 1)]
+    texts = [reply.sent_text(n) for n in range(reply.frame_count + 1)]
 
     assert texts[0] == ""
     assert texts[-1] == workflow_run.text

@@ -42,7 +42,7 @@ def _construct_chunk(delta: Delta) -> ChatGenerationChunk:
     return ChatGenerationChunk(message=chunk_from_delta(delta))
 
 
-class _Template:
+class _ChunkTemplate:
     """A chunk to be copied, as pydantic's own `model_copy` does it, without the detours."""
 
     def __init__(self, delta: Delta) -> None:
@@ -85,8 +85,8 @@ def _model_state(model: Any) -> Any:
     return type(model), fields, model.__getstate__() | {"__dict__": None}
 
 
-_text_template = _Template(TextDelta(""))
-_reasoning_template = _Template(ReasoningDelta(""))
+_text_template = _ChunkTemplate(TextDelta(""))
+_reasoning_template = _ChunkTemplate(ReasoningDelta(""))
 _copy_samples = (
     (_construct_chunk(TextDelta("a")), _text_template.copy_with("a", {})),
     (

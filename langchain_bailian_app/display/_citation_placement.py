@@ -64,20 +64,20 @@ def place_citations(text: Text, render: Callable[[str], str]) -> tuple[dict[int,
     """
     if not text.citations:
         return {}, []
-    plain_html = render(text.source)
-    attempts = iter(range(_MAX_RENDERED_CHARS // (len(text.source) + 1000)))
+    plain_html = render(text.markdown)
+    attempts = iter(range(_MAX_RENDERED_CHARS // (len(text.markdown) + 1000)))
 
     def preserves_html(positions: Iterable[int]) -> bool:
         ascending = sorted(set(positions))
-        html = render(insert_placeholders(text.source, ascending))
+        html = render(insert_placeholders(text.markdown, ascending))
         placeholder_count = _INSIDE_TAGS_AND_LINKS.sub("", html).count(PLACEHOLDER)
         return placeholder_count == len(ascending) and html.replace(PLACEHOLDER, "") == plain_html
 
     def find_positions(positions: list[int]) -> dict[int, int]:
-        before_markup = [len(text.source[:position].rstrip(_MARKUP_CHARS)) for position in positions]
+        before_markup = [len(text.markdown[:position].rstrip(_MARKUP_CHARS)) for position in positions]
         candidates = [positions, before_markup]
         if len(positions) == 1:
-            candidates += [[position] for position in _nearby_positions(text.source, positions[0])]
+            candidates += [[position] for position in _nearby_positions(text.markdown, positions[0])]
         for candidate in candidates:
             if next(attempts, None) is not None and preserves_html(candidate):
                 return dict(zip(positions, candidate, strict=True))

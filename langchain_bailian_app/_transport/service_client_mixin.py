@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from pydantic import ConfigDict, PrivateAttr, model_validator
 
-from langchain_bailian_app._request.fields import SIGNED_URL_FIELDS, did_you_mean
+from langchain_bailian_app._request.fields import SIGNED_URL_FIELDS, format_suggestion
 from langchain_bailian_app._settings.connection import ConnectionFields
 
 if TYPE_CHECKING:
@@ -87,9 +87,9 @@ class ServiceClientMixin(ConnectionFields):
 
     @model_validator(mode="before")
     @classmethod
-    def _refuse_unknown_fields(cls, values: Any) -> Any:
+    def _reject_unknown_fields(cls, values: Any) -> Any:
         for name in values if isinstance(values, dict) else ():
             if name not in cls.model_fields:
-                message = f"there is no field `{name}`{did_you_mean(name, cls.model_fields)}"
+                message = f"there is no field `{name}`{format_suggestion(name, cls.model_fields)}"
                 raise ValueError(message)
         return values

@@ -5,7 +5,11 @@ from collections.abc import Callable
 
 import pytest
 
-from langchain_bailian_app.display._markdown import PLACEHOLDER, make_markdown_parser, place_citations
+from langchain_bailian_app.display._citation_placement import (
+    PLACEHOLDER,
+    make_markdown_parser,
+    place_citations,
+)
 from langchain_bailian_app.display._parts import Text
 
 
