@@ -22,9 +22,6 @@ os.environ["DASHSCOPE_API_KEY"] = API_KEY
 class Contender:
     """A way to read a stream; `reply_name` names the reply, see `server`."""
 
-    max_parallel_streams = 100_000
-    """How many streams it may be given at once."""
-
     def __init__(self, origin: str) -> None:
         self.origin = origin
 

@@ -55,8 +55,8 @@ def main() -> None:
     report = "\n\n".join(["# Results", f"Written by `make bench`. {environment}.", *sections])
     print(report)
     RESULTS.write_text(f"{report}\n", "utf-8")
-    before, _, rest = README.read_text("utf-8").partition(BEGIN)
-    _, _, after = rest.partition(END)
+    before, _, after_begin = README.read_text("utf-8").partition(BEGIN)
+    _, _, after = after_begin.partition(END)
     README.write_text(f"{before}{BEGIN}\n{speed.summary}\n{END}{after}", "utf-8")
 
 

@@ -110,7 +110,7 @@ def make_throttling_app() -> App:
     return App("demo", answer=lambda turn: f"答：{turn.prompt}", error=error)
 
 
-def run_with_crashes(command: list[str], environment: dict[str, str], answers: Path) -> int:
+def run_with_crashes(command: list[str], environment: dict[str, str], answers_folder: Path) -> int:
     """Run, kill all of it, run again, kill a worker; return how it ends."""
 
     def start() -> subprocess.Popen[bytes]:
@@ -118,13 +118,13 @@ def run_with_crashes(command: list[str], environment: dict[str, str], answers: P
         return subprocess.Popen(command, env=environment, start_new_session=True)  # noqa: S603
 
     process = start()
-    wait_for_answers(KILL_RUN_AT, answers, process)
+    wait_for_answers(KILL_RUN_AT, answers_folder, process)
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()
     print("-- the run was killed; it is started again", flush=True)
     process = start()
-    wait_for_answers(KILL_WORKER_AT, answers, process)
-    kill_worker(answers)
+    wait_for_answers(KILL_WORKER_AT, answers_folder, process)
+    kill_worker(answers_folder)
     return process.wait()
 
 

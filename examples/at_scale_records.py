@@ -74,11 +74,11 @@ class Tally(NamedTuple):
     answered: int
     failed: int
     missing: int
-    doubled: int
+    duplicated: int
 
     @property
     def is_each_answered_once(self) -> bool:
-        return not (self.failed or self.missing or self.doubled)
+        return not (self.failed or self.missing or self.duplicated)
 
 
 def count_answers(questions: Iterable[Record], records: Iterable[Record]) -> Tally:
@@ -94,5 +94,5 @@ def count_answers(questions: Iterable[Record], records: Iterable[Record]) -> Tal
         answered=len(ids & answer_counts.keys()),
         failed=len(ids & failed_ids - answer_counts.keys()),
         missing=len(ids - answer_counts.keys() - failed_ids),
-        doubled=sum(count > 1 for count in answer_counts.values()),
+        duplicated=sum(count > 1 for count in answer_counts.values()),
     )

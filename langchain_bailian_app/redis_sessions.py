@@ -1,4 +1,4 @@
-"""Session store in Redis, for several processes and machines; needs the extra `redis`."""
+"""Public path of `RedisSessionStore`; needs the extra `redis`."""
 
 from langchain_bailian_app.sessions._redis_store import RedisSessionStore
 

@@ -85,9 +85,9 @@ def sends_history(**settings: Any) -> Check:
 
 
 def narrows_search(**settings: Any) -> Check:
-    both: tuple[dict[str, Any], ...] = ({}, settings)
+    option_sets: tuple[dict[str, Any], ...] = ({}, settings)
     return lambda harness: (
-        [len(harness.capture_turn(QUESTION, TEAS, **fields).hits) for fields in both] == [2, 1]
+        [len(harness.capture_turn(QUESTION, TEAS, **fields).hits) for fields in option_sets] == [2, 1]
     )
 
 

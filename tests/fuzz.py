@@ -15,8 +15,8 @@ import tracemalloc
 
 from langchain_bailian_app._answer.assembler import AnswerAssembler
 from langchain_bailian_app._answer.citations import MarkerFilter
-from langchain_bailian_app._answer.frames import ErrorFrame, Frame, FrameReader, InvalidFrame
-from tests.fixtures import RECORDINGS, read_recording, split_at
+from langchain_bailian_app._answer.frames import Frame
+from tests.fixtures import RECORDINGS, parse_body, read_recording, split_at
 
 SEEDS = [read_recording(name) for name in RECORDINGS]
 FRAGMENTS = [
@@ -69,12 +69,6 @@ def mutate_recording(rng: random.Random) -> bytes:
 
 def random_cuts(length: int, rng: random.Random) -> list[int]:
     return [rng.randrange(length + 1) for _ in range(rng.choice([0, 1, 3, 30]))]
-
-
-def parse_body(data: bytes, cuts: list[int]) -> list[Frame | ErrorFrame | InvalidFrame]:
-    reader = FrameReader()
-    frames = [frame for piece in split_at(data, cuts) for frame in reader.feed(piece)]
-    return frames + reader.end()
 
 
 def fuzz_frames(rng: random.Random) -> None:

@@ -1,4 +1,8 @@
-"""What a frame adds to an answer, in the kinds in which a stream shows it."""
+"""Events: what a frame adds to an answer.
+
+`assembler` emits them and `answer` keeps them. `chat_models._messages` puts each kind into chunks and
+messages, `chat_models._content_blocks` into content blocks, and `display._parts` shows it.
+"""
 
 from __future__ import annotations
 

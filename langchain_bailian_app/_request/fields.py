@@ -1,8 +1,8 @@
-"""The fields that say what to ask of an application; each may also be given per call.
+"""Fields of a completion request, which the chat model and the retriever inherit.
 
 `CommonCompletionFields` are those that the chat model and the retriever share; `CompletionFields` add
-what a conversation needs. Everything about a field that can be checked without the network is checked
-here.
+what a conversation needs. Each may also be given per call. Everything about a field that can be checked
+without the network is checked here.
 """
 
 from __future__ import annotations

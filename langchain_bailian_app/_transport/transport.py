@@ -1,5 +1,7 @@
 """Requests out, frames in: the two loops that wait for the service, in threads and on event loops.
 
+They serve any route: a reply that is no stream is one frame.
+
 dashscope's client sends the request, with our HTTP client, retries and timeouts; its response parser is
 not used, since it loses text at U+2028 and takes a cut stream for a whole answer.
 """

@@ -17,6 +17,7 @@ from langchain_core.messages.tool import (
 )
 from langchain_core.messages.tool import invalid_tool_call as create_invalid_tool_call
 from langchain_core.messages.tool import tool_call as create_tool_call
+from langchain_core.outputs import ChatGenerationChunk
 
 from langchain_bailian_app._answer.events import (
     Delta,
@@ -29,9 +30,24 @@ from langchain_bailian_app._answer.events import (
 )
 from langchain_bailian_app._answer.recalled_memory import parse_recalled_memories
 from langchain_bailian_app.chat_models._content_blocks import PROVIDER, default_block_order
+from langchain_bailian_app.chat_models._fast_copy import ChunkTemplate, model_state
 
 if TYPE_CHECKING:
     from langchain_bailian_app._answer.answer import Answer
+
+
+def generation_chunk_from_delta(delta: Delta) -> ChatGenerationChunk:
+    """Return what a stream yields for one delta."""
+    if _COPIES_ARE_EXACT:
+        if isinstance(delta, TextDelta):
+            return _TEXT_TEMPLATE.copy_with(delta.text, {})
+        if isinstance(delta, ReasoningDelta):
+            return _REASONING_TEMPLATE.copy_with("", {"reasoning_content": delta.text})
+    return _construct_chunk(delta)
+
+
+def _construct_chunk(delta: Delta) -> ChatGenerationChunk:
+    return ChatGenerationChunk(message=chunk_from_delta(delta))
 
 
 def chunk_from_delta(delta: Delta) -> AIMessageChunk:
@@ -200,3 +216,19 @@ def _parse_count(value: Any) -> int:
 def _model_usage(usage: dict[str, Any]) -> list[dict[str, Any]]:
     models = usage.get("models")
     return [model for model in models if isinstance(model, dict)] if isinstance(models, list) else []
+
+
+_TEXT_TEMPLATE = ChunkTemplate(_construct_chunk(TextDelta("")))
+_REASONING_TEMPLATE = ChunkTemplate(_construct_chunk(ReasoningDelta("")))
+# Whether copies are what the constructors make is tried once: a version of LangChain or pydantic may
+# make them differ, and then the constructors are used.
+_COPIES_ARE_EXACT = all(
+    model_state(constructed) == model_state(copied)
+    for constructed, copied in (
+        (_construct_chunk(TextDelta("a")), _TEXT_TEMPLATE.copy_with("a", {})),
+        (
+            _construct_chunk(ReasoningDelta("a")),
+            _REASONING_TEMPLATE.copy_with("", {"reasoning_content": "a"}),
+        ),
+    )
+)

@@ -22,8 +22,11 @@ from langchain_bailian_app._answer.answer import (
 )
 from langchain_bailian_app._answer.assembler import AnswerAssembler
 from langchain_bailian_app._answer.events import Delta, TextDelta
-from langchain_bailian_app.chat_models._chunk_templates import generation_chunk_from_delta
-from langchain_bailian_app.chat_models._messages import build_last_chunk, message_from_answer
+from langchain_bailian_app.chat_models._messages import (
+    build_last_chunk,
+    generation_chunk_from_delta,
+    message_from_answer,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

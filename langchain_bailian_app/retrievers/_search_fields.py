@@ -25,7 +25,7 @@ DIRECT_FIELDS = (
     "rerank_min_score",
     "search_filters",
 )
-"""Fields of a direct search, with the names of the wire."""
+"""Fields of a direct search; `_queries` sends each of them under its own name."""
 
 # Also of use without an application: merged into the body of a direct search.
 _SHARED_FIELDS = {"extra_parameters"}

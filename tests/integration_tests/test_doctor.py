@@ -164,7 +164,7 @@ def test_the_workspace_in_use_is_reported(doctor: Any) -> None:
     assert results["workspace"] == ("ok", "ws-1, accepted")
 
 
-def test_what_may_be_intended_is_a_warning(doctor: Any, bailian: BailianEmulator) -> None:
+def test_possibly_intended_settings_are_warnings(doctor: Any, bailian: BailianEmulator) -> None:
     knowledge_bases = bailian.apps[bailian.app_id].knowledge_bases
 
     assert set(find_warnings(doctor(App("plain")))) == {"thoughts", "references"}
@@ -210,7 +210,7 @@ def test_a_stream_buffered_by_a_proxy_is_noticed() -> None:
     assert states == ["warn", "ok"]
 
 
-def test_a_workflow_shows_its_nodes_and_takes_its_variables(doctor: Any) -> None:
+def test_a_workflow_reports_its_nodes_and_accepts_its_variables(doctor: Any) -> None:
     refused = doctor(WORKFLOW_APP_ID)
     results = doctor(WORKFLOW_APP_ID, '--biz-params={"city": "杭州"}')
 

@@ -402,7 +402,9 @@ def test_without_a_session_messages_have_no_additional_kwargs(llm: BailianAppLLM
     assert message.blocks == [TextBlock(text=message.content)]
 
 
-def test_threads_and_explicit_session_ids(llm: BailianAppLLM, bailian: BailianEmulator) -> None:
+def test_threads_and_explicit_session_ids_continue_a_session(
+    llm: BailianAppLLM, bailian: BailianEmulator
+) -> None:
     thread = BailianAppLLM(
         model=llm.model, history="thread", session_key="1", session_store=InMemorySessionStore()
     )
@@ -603,7 +605,7 @@ def test_without_tool_calling_tools_are_refused(llm: BailianAppLLM) -> None:
         llm.chat_with_tools([ADD], "一加二？")
 
 
-def test_predict_and_call(make_scripted_model: MakeModel) -> None:
+def test_predict_and_call_runs_the_tool(make_scripted_model: MakeModel) -> None:
     llm = BailianAppLLM(
         model=make_scripted_model(tool_call_text("add", a=1, b=2)), tool_calling="prompt"
     )
@@ -768,8 +770,8 @@ def test_a_dump_has_no_secret_and_can_be_loaded(llm: BailianAppLLM, bailian: Bai
         image_list=["https://pictures.example/1.png?Signature=planted"],
         biz_params=BizParams(city="杭州", user_defined_tokens={"tool": "planted-token"}),
     )
-    for shown in (planted.to_json(), str(planted.to_dict()), repr(planted)):
-        assert "planted" not in shown
+    for representation in (planted.to_json(), str(planted.to_dict()), repr(planted)):
+        assert "planted" not in representation
     loaded = BailianAppLLM.from_json(planted.to_json())
 
     assert loaded.model.api_key.get_secret_value() == bailian.api_key

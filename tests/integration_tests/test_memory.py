@@ -23,7 +23,7 @@ MEMORY_IDS = {"xiaoming": "memory-of-xiaoming", "7": "memory-of-7"}
 
 
 @pytest.fixture(scope="module")
-def cloud() -> Iterator[BailianEmulator]:
+def bailian() -> Iterator[BailianEmulator]:
     with BailianEmulator(
         seed_apps=False, now=lambda: datetime(2025, 3, 16, 20, 47, 40, tzinfo=UTC)
     ) as emulator:
@@ -32,23 +32,23 @@ def cloud() -> Iterator[BailianEmulator]:
 
 
 @pytest.fixture
-def memory(cloud: BailianEmulator) -> BailianMemory:
-    cloud.reset()
+def memory(bailian: BailianEmulator) -> BailianMemory:
+    bailian.reset()
     return BailianMemory(
         workspace_id="ws",
-        endpoint=cloud.openapi_endpoint,
-        access_key_id=cloud.access_key_id,
-        access_key_secret=cloud.access_key_secret,
+        endpoint=bailian.openapi_endpoint,
+        access_key_id=bailian.access_key_id,
+        access_key_secret=bailian.access_key_secret,
     )
 
 
-def make_model(cloud: BailianEmulator, **fields: Any) -> BailianAppChatModel:
-    connection = {"base_url": cloud.base_url, "api_key": cloud.api_key}
+def make_model(bailian: BailianEmulator, **fields: Any) -> BailianAppChatModel:
+    connection = {"base_url": bailian.base_url, "api_key": bailian.api_key}
     return BailianAppChatModel(app_id="memory", **connection, **fields)
 
 
-def last_memory_id(cloud: BailianEmulator) -> str | None:
-    return cloud.requests[-1].body["input"].get("memory_id")
+def last_memory_id(bailian: BailianEmulator) -> str | None:
+    return bailian.requests[-1].body["input"].get("memory_id")
 
 
 def test_memories_and_facts_are_created_listed_read_changed_and_deleted(memory: BailianMemory) -> None:
@@ -97,21 +97,21 @@ async def test_the_async_methods_do_the_same(memory: BailianMemory) -> None:
     ],
 )
 def test_invalid_values_are_errors_before_anything_is_sent(
-    cloud: BailianEmulator,
+    bailian: BailianEmulator,
     memory: BailianMemory,
     call: Callable[[BailianMemory], object],
     problem: str,
 ) -> None:
     with pytest.raises(ValueError, match=problem):
         call(memory)
-    assert not cloud.requests
+    assert not bailian.requests
 
 
 def test_a_wrong_key_is_an_error_and_a_pickle_has_no_secret(
-    cloud: BailianEmulator, memory: BailianMemory
+    bailian: BailianEmulator, memory: BailianMemory
 ) -> None:
     assert b"emulator" not in pickle.dumps(memory).replace(b"LTAI-emulator", b"").replace(
-        cloud.openapi_endpoint.encode(), b""
+        bailian.openapi_endpoint.encode(), b""
     )
     memory.access_key_id = "other"
     with pytest.raises(BailianAuthenticationError):
@@ -123,36 +123,38 @@ def test_a_wrong_key_is_an_error_and_a_pickle_has_no_secret(
 
 
 @pytest.mark.parametrize("memory_ids", [MEMORY_IDS, MEMORY_IDS.get])
-async def test_each_user_has_their_own_memory(cloud: BailianEmulator, memory_ids: Any) -> None:
-    cloud.reset()
-    model = make_model(cloud, memory_ids=memory_ids)
+async def test_each_user_has_their_own_memory(bailian: BailianEmulator, memory_ids: Any) -> None:
+    bailian.reset()
+    model = make_model(bailian, memory_ids=memory_ids)
     config: Any = {"configurable": {"user_id": "xiaoming"}}
     used_ids = []
     model.invoke("我叫小明。", config)
-    used_ids.append(last_memory_id(cloud))
+    used_ids.append(last_memory_id(bailian))
     await model.ainvoke("?", config)
-    used_ids.append(last_memory_id(cloud))
+    used_ids.append(last_memory_id(bailian))
     list(model.stream("?", config))
-    used_ids.append(last_memory_id(cloud))
+    used_ids.append(last_memory_id(bailian))
     assert [chunk async for chunk in model.astream("?", config)]
-    used_ids.append(last_memory_id(cloud))
+    used_ids.append(last_memory_id(bailian))
     assert [event async for event in model.astream_events("?", config, version="v2")]
-    used_ids.append(last_memory_id(cloud))
+    used_ids.append(last_memory_id(bailian))
     model.batch(["?"], config)
-    used_ids.append(last_memory_id(cloud))
+    used_ids.append(last_memory_id(bailian))
     (RunnableLambda(lambda text: text) | model).invoke("?", config)
-    used_ids.append(last_memory_id(cloud))
+    used_ids.append(last_memory_id(bailian))
     assert used_ids == [MEMORY_IDS["xiaoming"]] * 7
 
     answer = model.invoke("我叫什么？", {"configurable": {"user_id": 7}})
-    assert last_memory_id(cloud) == MEMORY_IDS["7"]
+    assert last_memory_id(bailian) == MEMORY_IDS["7"]
     assert "小明" not in answer.text
     assert "小明" in model.invoke("我叫什么？", config).text
 
 
-async def test_nobody_gets_the_shared_memory_by_mistake(cloud: BailianEmulator) -> None:
-    cloud.reset()
-    model = make_model(cloud, memory_ids=MEMORY_IDS)
+async def test_a_call_without_a_known_user_is_an_error_unless_it_names_a_memory(
+    bailian: BailianEmulator,
+) -> None:
+    bailian.reset()
+    model = make_model(bailian, memory_ids=MEMORY_IDS)
     for call in (
         lambda: model.invoke("?"),
         lambda: list(model.stream("?")),
@@ -162,41 +164,43 @@ async def test_nobody_gets_the_shared_memory_by_mistake(cloud: BailianEmulator) 
             call()
     with pytest.raises(ValueError, match="no memory of the user 'stranger'"):
         await model.ainvoke("?", {"configurable": {"user_id": "stranger"}})
-    assert not cloud.requests
+    assert not bailian.requests
 
     model.invoke("?", memory_id="given")
-    assert last_memory_id(cloud) == "given"
-    make_model(cloud, memory_ids=MEMORY_IDS, memory_id="field").invoke("?")
-    assert last_memory_id(cloud) == "field"
+    assert last_memory_id(bailian) == "given"
+    make_model(bailian, memory_ids=MEMORY_IDS, memory_id="field").invoke("?")
+    assert last_memory_id(bailian) == "field"
     # Without `memory_ids` a user id in the config says nothing.
-    make_model(cloud).invoke("?", {"configurable": {"user_id": "xiaoming"}})
-    assert last_memory_id(cloud) is None
+    make_model(bailian).invoke("?", {"configurable": {"user_id": "xiaoming"}})
+    assert last_memory_id(bailian) is None
 
 
-def test_a_tool_uses_the_memory_of_its_caller(cloud: BailianEmulator) -> None:
-    tool = BailianAppTool(name="tool", description="…", model=make_model(cloud, memory_ids=MEMORY_IDS))
+def test_a_tool_uses_the_memory_of_its_caller(bailian: BailianEmulator) -> None:
+    tool = BailianAppTool(
+        name="tool", description="…", model=make_model(bailian, memory_ids=MEMORY_IDS)
+    )
     tool.invoke({"query": "?"}, {"configurable": {"user_id": "xiaoming"}})
-    assert last_memory_id(cloud) == MEMORY_IDS["xiaoming"]
+    assert last_memory_id(bailian) == MEMORY_IDS["xiaoming"]
 
 
-async def test_concurrent_users_do_not_mix(cloud: BailianEmulator) -> None:
-    model = make_model(cloud, memory_ids=lambda user: f"memory-{user}")
-    cloud.reset()
+async def test_concurrent_users_each_use_their_own_memory(bailian: BailianEmulator) -> None:
+    model = make_model(bailian, memory_ids=lambda user: f"memory-{user}")
+    bailian.reset()
     await asyncio.gather(
         *(model.ainvoke(f"我叫用户{n}。", {"configurable": {"user_id": n}}) for n in range(20))
     )
     memory_by_prompt = {
-        record.body["input"]["prompt"]: record.body["input"]["memory_id"] for record in cloud.requests
+        record.body["input"]["prompt"]: record.body["input"]["memory_id"] for record in bailian.requests
     }
     assert memory_by_prompt == {f"我叫用户{n}。": f"memory-{n}" for n in range(20)}
 
 
 async def test_recalled_memories_are_typed_on_the_answer(
-    cloud: BailianEmulator, memory: BailianMemory
+    bailian: BailianEmulator, memory: BailianMemory
 ) -> None:
     created = memory.create()
     memory.add_node(created.id, "用户喜欢吃面食。")
-    model = make_model(cloud, memory_id=created.id, has_thoughts=True)
+    model = make_model(bailian, memory_id=created.id, has_thoughts=True)
     expected = [{"text": "用户喜欢吃面食。", "stored_at": "2025-03-16T20:47:40"}]
 
     assert model.invoke("推荐").response_metadata["memories"] == expected
@@ -205,4 +209,4 @@ async def test_recalled_memories_are_typed_on_the_answer(
     for chunk in chunks[1:]:
         merged += chunk
     assert merged.response_metadata["memories"] == expected
-    assert "memories" not in make_model(cloud).invoke("推荐").response_metadata
+    assert "memories" not in make_model(bailian).invoke("推荐").response_metadata

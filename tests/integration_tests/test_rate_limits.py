@@ -36,30 +36,30 @@ FORKSERVER.set_forkserver_preload([__name__])
 
 
 @pytest.fixture(scope="module")
-def server() -> Iterator[str]:
+def redis_url() -> Iterator[str]:
     """Run a Redis server, give its URL."""
     with redis_server() as url:
         yield url
 
 
 @pytest.fixture
-def admin(server: str) -> Iterator[redis.Redis]:
+def admin(redis_url: str) -> Iterator[redis.Redis]:
     """Return a client of an empty server."""
     # Who listens to the server waits for as long as processes take to start.
-    with redis.Redis.from_url(server, decode_responses=True, socket_timeout=None) as client:
+    with redis.Redis.from_url(redis_url, decode_responses=True, socket_timeout=None) as client:
         client.flushall()
         yield client
 
 
 @pytest.fixture
-def make_limiter(server: str, admin: redis.Redis) -> Iterator[Callable[..., RedisRateLimiter]]:
+def make_limiter(redis_url: str, admin: redis.Redis) -> Iterator[Callable[..., RedisRateLimiter]]:
     """Return a function that makes limiters on an empty server."""
     limiters = []
 
     def create(per_minute: int = PER_MINUTE, **arguments: int | str) -> RedisRateLimiter:
         limiters.append(
             RedisRateLimiter.from_url(
-                server, **{"key": "app", "requests_per_minute": per_minute} | arguments
+                redis_url, **{"key": "app", "requests_per_minute": per_minute} | arguments
             )
         )
         return limiters[-1]
@@ -115,7 +115,7 @@ def acquire_all(url: str, threads: int, tasks: int) -> bool:
 
 @pytest.mark.no_cover  # measuring lines would take longer than the waiting
 def test_processes_threads_and_loops_together_keep_the_limit_and_all_get_through(
-    server: str, admin: redis.Redis, make_limiter: Callable[..., RedisRateLimiter]
+    redis_url: str, admin: redis.Redis, make_limiter: Callable[..., RedisRateLimiter]
 ) -> None:
     with (
         pytest.MonkeyPatch.context() as environment,
@@ -123,7 +123,7 @@ def test_processes_threads_and_loops_together_keep_the_limit_and_all_get_through
         record_permissions(admin) as times,
     ):
         environment.delenv("COVERAGE_PROCESS_CONFIG", raising=False)
-        futures = [pool.submit(acquire_all, server, 20, 60) for _ in range(2)]
+        futures = [pool.submit(acquire_all, redis_url, 20, 60) for _ in range(2)]
         while len(times) < PER_SECOND and not futures[0].done():
             time.sleep(0.01)
         make_limiter().acquire()  # one that comes late, and alone
@@ -216,10 +216,10 @@ async def test_when_the_server_hangs_all_waiters_fail_with_the_first() -> None:
 
 @pytest.mark.parametrize("decode_responses", [False, True])
 async def test_clients_of_the_caller_are_used_and_left_open(
-    server: str, admin: redis.Redis, *, decode_responses: bool
+    redis_url: str, admin: redis.Redis, *, decode_responses: bool
 ) -> None:
-    with redis.Redis.from_url(server, decode_responses=decode_responses) as client:
-        async with aioredis.from_url(server, decode_responses=decode_responses) as async_client:
+    with redis.Redis.from_url(redis_url, decode_responses=decode_responses) as client:
+        async with aioredis.from_url(redis_url, decode_responses=decode_responses) as async_client:
             limiter = RedisRateLimiter(
                 key="app", requests_per_minute=1, client=client, async_client=async_client
             )
@@ -233,13 +233,13 @@ async def test_clients_of_the_caller_are_used_and_left_open(
             assert await async_client.ping()
 
 
-async def test_a_missing_client_is_an_error(server: str) -> None:
+async def test_a_missing_client_is_an_error(redis_url: str) -> None:
     with (
-        redis.Redis.from_url(server) as client,
+        redis.Redis.from_url(redis_url) as client,
         pytest.raises(ValueError, match="no `async_client`"),
     ):
         await RedisRateLimiter(key="app", requests_per_minute=60, client=client).aacquire()
-    async with aioredis.from_url(server) as async_client:
+    async with aioredis.from_url(redis_url) as async_client:
         with pytest.raises(ValueError, match="no `client`"):
             RedisRateLimiter(key="app", requests_per_minute=60, async_client=async_client).acquire()
 
@@ -274,7 +274,7 @@ def test_a_limiter_shows_no_password_and_cannot_be_pickled(make_model: MakeModel
         pickle.dumps(model)
 
 
-def test_without_the_package_the_import_error_names_what_to_install(
+def test_without_the_package_the_import_error_names_the_extra_to_install(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.delitem(sys.modules, RedisRateLimiter.__module__)

@@ -30,9 +30,10 @@ if TYPE_CHECKING:
     from langchain_bailian_app import BailianAppChatModel
     from langchain_bailian_app.emulator import BailianEmulator
 
+    MakeTool = Callable[..., BailianAppTool]
+
 QUESTION = "什么是滞报金？"
 NAMES = {"name": "customs", "description": "Explains terms of the customs."}
-MakeTool = "Callable[..., BailianAppTool]"
 
 
 @pytest.fixture
@@ -295,7 +296,7 @@ def test_a_concurrent_second_call_has_its_own_session(
     assert any(issubclass(warning.category, BailianSessionWarning) for warning in caught)
 
 
-async def test_a_hundred_calls_in_twenty_threads_never_mix(
+async def test_a_hundred_calls_in_twenty_threads_each_see_their_own_history(
     make_tool: MakeTool, bailian: BailianEmulator
 ) -> None:
     app = App("knows", answer=lambda turn: ",".join([r.prompt for r in turn.history] + [turn.prompt]))

@@ -91,7 +91,7 @@ def aborted_turn(harness: LiveHarness) -> Outcome:
     "Does the session that a reply to `messages` names hold these messages?",
     assumption="unknown: such a conversation stays on messages",
 )
-def session_of_messages(harness: LiveHarness) -> Outcome:
+def session_from_messages(harness: LiveHarness) -> Outcome:
     harness.require_recall()
     name = harness.next_name()
     conversation = [("human", format_introduction(name)), ("ai", "你好。"), ("human", "今天星期几？")]

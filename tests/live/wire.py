@@ -134,7 +134,7 @@ def cip_service_codes(harness: LiveHarness) -> Outcome:
 @CHECKS.register(
     "Does Agent 2.0 take `messages`?", assumption='no: with `agent_version="2.0"` it gets one prompt'
 )
-def messages_of_agent_2(harness: LiveHarness) -> Outcome:
+def agent_2_messages(harness: LiveHarness) -> Outcome:
     app_id = harness.require_setting("AGENT2_APP_ID", "id of an application of the kind Agent 2.0")
     name = harness.next_name()
     history = [{"role": "user", "content": f"我叫{name}。"}, {"role": "assistant", "content": "你好。"}]
@@ -150,7 +150,7 @@ def messages_of_agent_2(harness: LiveHarness) -> Outcome:
 @CHECKS.register(
     "Does Agent 2.0 refuse `rag_options` and `memory_id`?", assumption="no; it may ignore them"
 )
-def knowledge_of_agent_2(harness: LiveHarness) -> Outcome:
+def agent_2_knowledge(harness: LiveHarness) -> Outcome:
     app_id = harness.require_setting("AGENT2_APP_ID", "id of an application of the kind Agent 2.0")
     parameters = {"rag_options": {"tags": ["无"]}, "has_thoughts": True}
     response = harness.post({"prompt": _QUESTION, "memory_id": "0" * 32}, parameters, app_id=app_id)

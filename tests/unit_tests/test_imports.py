@@ -35,7 +35,7 @@ EMULATOR = "emulator"  # beside the layers: it imports nothing of them
 PURE_FOLDERS = {"_answer", "_request", "_settings", "display", "options"}
 PURE_MODULES = {
     "_version",
-    "chat_models._chunk_templates",
+    "chat_models._fast_copy",
     "chat_models._content_blocks",
     "chat_models._json_schema",
     "chat_models._messages",

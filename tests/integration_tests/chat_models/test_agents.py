@@ -85,7 +85,7 @@ STEPS = [
 
 
 @pytest.mark.parametrize("call_style", ["invoke", "ainvoke", "stream", "astream"])
-async def test_a_loop_of_tools_recovers_from_every_mistake_and_ends(
+async def test_a_tool_loop_recovers_from_every_mistake_and_ends(
     bailian: BailianEmulator, make_scripted_model: MakeModel, call_style: str
 ) -> None:
     agent = create_agent(make_scripted_model(*STEPS, tool_calling="prompt"), tools=TOOLS)
@@ -172,7 +172,7 @@ def test_a_provider_strategy_is_rejected_with_advice(make_scripted_model: MakeMo
         agent.invoke(agent_input("天气？"))
 
 
-def test_a_person_may_edit_a_call(make_scripted_model: MakeModel) -> None:
+def test_a_human_may_edit_a_call(make_scripted_model: MakeModel) -> None:
     model = make_scripted_model(tool_call_text("add", a=1, b=2), "得三十。", tool_calling="prompt")
     approval = HumanInTheLoopMiddleware(interrupt_on={"add": True})
     agent = create_agent(model, tools=TOOLS, middleware=[approval], checkpointer=InMemorySaver())
@@ -283,7 +283,7 @@ def app_ids_by_name(bailian: BailianEmulator) -> Iterator[dict[str, str]]:
         del bailian.apps[app_id]
 
 
-def test_a_supervisor_asks_two_applications_which_each_remember_their_own(
+def test_a_supervisor_asks_two_applications_which_each_keep_their_own_history(
     bailian: BailianEmulator, app_ids_by_name: dict[str, str], make_scripted_model: MakeModel
 ) -> None:
     connection = {"api_key": bailian.api_key, "base_url": bailian.base_url}

@@ -17,11 +17,14 @@ from langchain_bailian_app.emulator import App, Document, KnowledgeBase, Node, R
 from langchain_bailian_app.errors import BailianRequestError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from langchain_core.messages import BaseMessage
 
+    from langchain_bailian_app import BailianAppChatModel
     from langchain_bailian_app.emulator import BailianEmulator
 
-MakeModel = "Callable[..., BailianAppChatModel]"
+    MakeModel = Callable[..., BailianAppChatModel]
 
 POEM, LETTER = "春眠不觉晓，处处闻啼鸟。", "见字如面，展信舒颜。"
 MODES = ["full_thoughts", "agent_format", "message_format", "message_format_plus", None]
@@ -77,7 +80,9 @@ def test_a_workflow_answers_once_without_a_stream(
 
 
 @pytest.mark.parametrize("answer_node", ["写诗", "LLM_2"])
-def test_the_answer_node_streams(make_model: MakeModel, bailian: BailianEmulator, answer_node: str) -> None:
+def test_the_answer_node_streams(
+    make_model: MakeModel, bailian: BailianEmulator, answer_node: str
+) -> None:
     model = make_model(bailian.add_app(writer(final_text=f"{POEM}完。")), answer_node=answer_node)
 
     chunks = list(model.stream("写"))
@@ -122,7 +127,9 @@ def test_variables_keep_their_types(make_model: MakeModel, bailian: BailianEmula
     assert bailian.requests[-1].body["input"]["biz_params"] == variables
 
 
-def test_variables_in_the_form_of_agents_get_a_hint(make_model: MakeModel, bailian: BailianEmulator) -> None:
+def test_variables_in_the_form_of_agents_get_a_hint(
+    make_model: MakeModel, bailian: BailianEmulator
+) -> None:
     with pytest.raises(BailianRequestError, match="takes its variables flat"):
         make_model(bailian.add_app(writer())).invoke(
             "写", biz_params=BizParams(user_prompt_params={"city": "杭州"})

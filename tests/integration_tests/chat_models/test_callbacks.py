@@ -101,7 +101,9 @@ async def test_astream_passes_each_chunk_once(make_model: Callable[..., BailianA
     assert [chunk.message for chunk in recorder.chunks] == chunks
 
 
-async def test_event_streams_v2(make_model: Callable[..., BailianAppChatModel]) -> None:
+async def test_events_v2_contain_the_answer_in_chunks(
+    make_model: Callable[..., BailianAppChatModel],
+) -> None:
     events = [event async for event in make_model().astream_events(QUESTION, version="v2")]
     chunks = [event["data"]["chunk"] for event in events if event["event"] == "on_chat_model_stream"]
 
@@ -109,7 +111,7 @@ async def test_event_streams_v2(make_model: Callable[..., BailianAppChatModel]) 
     assert reduce(operator.add, chunks).text == events[-1]["data"]["output"].text
 
 
-def test_event_streams_v3(make_model: Callable[..., BailianAppChatModel]) -> None:
+def test_events_v3_contain_text_and_reasoning(make_model: Callable[..., BailianAppChatModel]) -> None:
     recorder = TokenRecorder()
     stream = make_model(enable_thinking=True).stream_events(
         QUESTION, {"callbacks": [recorder]}, version="v3"
@@ -121,7 +123,9 @@ def test_event_streams_v3(make_model: Callable[..., BailianAppChatModel]) -> Non
     assert stream.output.tool_calls == []
 
 
-async def test_messages_mode_of_langgraph(make_model: Callable[..., BailianAppChatModel]) -> None:
+async def test_langgraph_streams_the_answer_in_messages_mode(
+    make_model: Callable[..., BailianAppChatModel],
+) -> None:
     class State(TypedDict):
         answer: str
 

@@ -65,14 +65,16 @@ def check_answers(services: list[BailianEmulator], answers: list[str]) -> None:
             assert request.status == 200  # the key was the service's own
 
 
-def test_fifty_threads(services: list[BailianEmulator]) -> None:
+def test_fifty_threads_get_their_own_answers(services: list[BailianEmulator]) -> None:
     models = make_models(services)
     with ThreadPoolExecutor(50) as pool:
         answers = pool.map(lambda n: models[n % len(models)].invoke(str(n)).text, range(300))
         check_answers(services, list(answers))
 
 
-def test_a_first_call_adds_no_instance_attribute(bailian: BailianEmulator, make_model: MakeModel) -> None:
+def test_a_first_call_adds_no_instance_attribute(
+    bailian: BailianEmulator, make_model: MakeModel
+) -> None:
     model = make_model()
     fields = set(vars(model))
     model.invoke("?")
@@ -80,7 +82,7 @@ def test_a_first_call_adds_no_instance_attribute(bailian: BailianEmulator, make_
     assert set(vars(model)) == fields
 
 
-async def test_two_hundred_tasks(services: list[BailianEmulator]) -> None:
+async def test_two_hundred_tasks_get_their_own_answers(services: list[BailianEmulator]) -> None:
     models = make_models(services)
     calls = [models[number % len(models)].ainvoke(str(number)) for number in range(200)]
     answers = await asyncio.gather(*calls)
@@ -88,7 +90,9 @@ async def test_two_hundred_tasks(services: list[BailianEmulator]) -> None:
     check_answers(services, [answer.text for answer in answers])
 
 
-def test_one_model_on_several_loops_at_once(bailian: BailianEmulator, make_model: MakeModel) -> None:
+def test_one_model_works_on_several_loops_at_once(
+    bailian: BailianEmulator, make_model: MakeModel
+) -> None:
     model = make_model(bailian.add_app(App("echo", answer=echo)))
 
     def ask_on_new_loop(number: int) -> str:
@@ -156,7 +160,9 @@ def test_no_cookie_is_kept(bailian: BailianEmulator, make_model: MakeModel) -> N
     ],
     ids=["deepcopy", "copy", "model_copy", "bind", "with_config", "fields", "alternatives"],
 )
-def test_copies_work_and_share_connections(make_model: MakeModel, make_copy: Callable[[Any], Any]) -> None:
+def test_copies_work_and_share_connections(
+    make_model: MakeModel, make_copy: Callable[[Any], Any]
+) -> None:
     model = make_model(
         biz_params=BizParams(user_defined_tokens={"tool": "token"}),
         rate_limiter=InMemoryRateLimiter(requests_per_second=1000, check_every_n_seconds=0.001),

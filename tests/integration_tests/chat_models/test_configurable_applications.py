@@ -13,11 +13,12 @@ from langchain_bailian_app.emulator import App, ErrorReply
 from langchain_bailian_app.errors import BailianError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
+    from langchain_bailian_app import BailianAppChatModel
     from langchain_bailian_app.emulator import BailianEmulator
 
-MakeModel = "Callable[..., BailianAppChatModel]"
+    MakeModel = Callable[..., BailianAppChatModel]
 
 
 @pytest.fixture

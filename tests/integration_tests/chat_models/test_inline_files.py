@@ -22,45 +22,47 @@ QUESTION = {"type": "text", "text": "火星公司的保修期？"}
 
 
 @pytest.fixture(scope="module")
-def server() -> Iterator[BailianEmulator]:
+def emulator() -> Iterator[BailianEmulator]:
     with BailianEmulator(seed_apps=False) as emulator:
         emulator.add_app(App("files", app_id=emulator.app_id))
         yield emulator
 
 
 @pytest.fixture
-def cloud(server: BailianEmulator) -> BailianEmulator:
-    server.reset()
-    server.files.faults = None
-    return server.start()
+def bailian(emulator: BailianEmulator) -> BailianEmulator:
+    emulator.reset()
+    emulator.files.faults = None
+    return emulator.start()
 
 
-def make_model(cloud: BailianEmulator, **fields: Any) -> BailianAppChatModel:
-    connection = {"base_url": cloud.base_url, "api_key": cloud.api_key}
-    return BailianAppChatModel(app_id=cloud.app_id, **connection, **{"files": connect(cloud)} | fields)
+def make_model(bailian: BailianEmulator, **fields: Any) -> BailianAppChatModel:
+    connection = {"base_url": bailian.base_url, "api_key": bailian.api_key}
+    return BailianAppChatModel(
+        app_id=bailian.app_id, **connection, **{"files": connect(bailian)} | fields
+    )
 
 
-def last_request(cloud: BailianEmulator) -> dict[str, Any]:
-    body = cloud.requests[-1].body
+def last_request(bailian: BailianEmulator) -> dict[str, Any]:
+    body = bailian.requests[-1].body
     return body["parameters"].get("rag_options", {}) | {"input": body["input"]}
 
 
-async def test_a_file_in_a_message_is_uploaded_once_and_asked_about(cloud: BailianEmulator) -> None:
-    model = make_model(cloud)
+async def test_a_file_in_a_message_is_uploaded_once_and_asked_about(bailian: BailianEmulator) -> None:
+    model = make_model(bailian)
     messages: list[Any] = [HumanMessage([QUESTION, NOTE_BLOCK])]
     answer = model.invoke(messages)
-    (file_id,) = cloud.files.added
+    (file_id,) = bailian.files.added
 
     assert "三年零四个月" in answer.text
-    assert last_request(cloud)["session_file_ids"] == [file_id]
-    assert last_request(cloud)["input"] == {"prompt": QUESTION["text"]}
+    assert last_request(bailian)["session_file_ids"] == [file_id]
+    assert last_request(bailian)["input"] == {"prompt": QUESTION["text"]}
     # The whole conversation goes along with each question; the file is there already.
     messages += [answer, HumanMessage("保修期多长？")]
     assert "三年零四个月" in (await model.ainvoke(messages)).text
     assert "".join(chunk.text for chunk in model.stream(messages))
     assert [chunk async for chunk in model.astream(messages)]
-    assert last_request(cloud)["session_file_ids"] == [file_id]
-    assert len(cloud.files.leases) == 1
+    assert last_request(bailian)["session_file_ids"] == [file_id]
+    assert len(bailian.files.leases) == 1
     assert messages[0].content[1] == NOTE_BLOCK
 
 
@@ -86,31 +88,31 @@ async def test_a_file_in_a_message_is_uploaded_once_and_asked_about(cloud: Baili
     ],
 )
 def test_every_shape_of_block_is_uploaded(
-    cloud: BailianEmulator, block: dict[str, Any], suffix: str
+    bailian: BailianEmulator, block: dict[str, Any], suffix: str
 ) -> None:
-    cloud.files.faults = FileFaults.always("parse_failed")
+    bailian.files.faults = FileFaults.always("parse_failed")
     with pytest.raises(BailianFileError, match="PARSE_FAILED"):
-        make_model(cloud).invoke([HumanMessage([QUESTION, block])])
-    (lease,) = cloud.files.leases.values()
+        make_model(bailian).invoke([HumanMessage([QUESTION, block])])
+    (lease,) = bailian.files.leases.values()
 
     assert lease.name.endswith(suffix)
     assert lease.received is not None
     assert lease.received[1] == len(NOTE.encode())
 
 
-def test_files_by_url_and_by_id_are_sent_unchanged(cloud: BailianEmulator) -> None:
-    model = make_model(cloud)
+def test_files_by_url_and_by_id_are_sent_unchanged(bailian: BailianEmulator) -> None:
+    model = make_model(bailian)
     model.invoke([HumanMessage([QUESTION, NOTE_BLOCK])])
-    (file_id,) = cloud.files.added
+    (file_id,) = bailian.files.added
     url_block = {"type": "file", "url": "https://files.example/a.pdf"}
     id_block = {"type": "file", "file_id": file_id}
-    make_model(cloud, files=None).invoke(
+    make_model(bailian, files=None).invoke(
         [HumanMessage([QUESTION, url_block, id_block])],
         rag_options=RagOptions(session_file_ids=[file_id]),
     )
 
-    assert last_request(cloud)["session_file_ids"] == [file_id]
-    assert last_request(cloud)["input"]["file_list"] == ["https://files.example/a.pdf"]
+    assert last_request(bailian)["session_file_ids"] == [file_id]
+    assert last_request(bailian)["input"]["file_list"] == ["https://files.example/a.pdf"]
 
 
 @pytest.mark.parametrize(
@@ -122,39 +124,39 @@ def test_files_by_url_and_by_id_are_sent_unchanged(cloud: BailianEmulator) -> No
     ],
 )
 def test_invalid_data_is_rejected_before_anything_is_sent(
-    cloud: BailianEmulator, block: dict[str, Any], error: str
+    bailian: BailianEmulator, block: dict[str, Any], error: str
 ) -> None:
     with pytest.raises(ValueError, match=error):
-        make_model(cloud).invoke([HumanMessage([QUESTION, block])])
-    assert not cloud.requests
+        make_model(bailian).invoke([HumanMessage([QUESTION, block])])
+    assert not bailian.requests
 
 
-def test_a_wrong_argument_is_detected_before_a_file_is_uploaded(cloud: BailianEmulator) -> None:
+def test_a_wrong_argument_is_detected_before_a_file_is_uploaded(bailian: BailianEmulator) -> None:
     with pytest.raises(TypeError, match="did you mean"):
-        make_model(cloud).invoke([HumanMessage([QUESTION, NOTE_BLOCK])], memory="m")
+        make_model(bailian).invoke([HumanMessage([QUESTION, NOTE_BLOCK])], memory="m")
     with pytest.raises(ValueError, match="session_store"):
-        make_model(cloud, history="thread").invoke([HumanMessage([QUESTION, NOTE_BLOCK])])
-    assert not cloud.requests
+        make_model(bailian, history="thread").invoke([HumanMessage([QUESTION, NOTE_BLOCK])])
+    assert not bailian.requests
 
 
-def test_without_files_audio_is_an_error_that_says_what_to_do(cloud: BailianEmulator) -> None:
+def test_without_files_audio_is_an_error_with_advice(bailian: BailianEmulator) -> None:
     block = {"type": "audio", "base64": DATA, "mime_type": "audio/mpeg"}
     with pytest.raises(ValueError, match="files=BailianFiles"):
-        make_model(cloud, files=None).invoke([HumanMessage([QUESTION, block])])
+        make_model(bailian, files=None).invoke([HumanMessage([QUESTION, block])])
 
 
-def test_more_files_than_a_call_takes_are_rejected(cloud: BailianEmulator) -> None:
+def test_more_files_than_a_call_takes_are_rejected(bailian: BailianEmulator) -> None:
     blocks = [{"type": "file", "file_id": f"file_session_{number}"} for number in range(11)]
     with pytest.raises(ValueError, match="at most 10"):
-        make_model(cloud).invoke([HumanMessage([QUESTION, *blocks])])
+        make_model(bailian).invoke([HumanMessage([QUESTION, *blocks])])
 
 
-def test_a_turn_with_a_file_does_not_continue_the_session(cloud: BailianEmulator) -> None:
-    model = make_model(cloud, history="session")
+def test_a_turn_with_a_file_does_not_continue_the_session(bailian: BailianEmulator) -> None:
+    model = make_model(bailian, history="session")
     messages: list[Any] = [HumanMessage([QUESTION, NOTE_BLOCK])]
     messages += [model.invoke(messages), HumanMessage("它是什么？")]
     model.invoke(messages)
 
     assert isinstance(messages[1], AIMessage)
-    assert len(last_request(cloud)["input"]["messages"]) == 3
-    assert len(last_request(cloud)["session_file_ids"]) == 1
+    assert len(last_request(bailian)["input"]["messages"]) == 3
+    assert len(last_request(bailian)["session_file_ids"]) == 1

@@ -11,11 +11,15 @@ from langchain_bailian_app.emulator import App, ErrorReply, Node
 from langchain_bailian_app.errors import BailianRateLimitError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from langchain_core.tracers import Run
 
+    from langchain_bailian_app import BailianAppChatModel
     from langchain_bailian_app.emulator import BailianEmulator
 
-MakeModel = "Callable[..., BailianAppChatModel]"
+    MakeModel = Callable[..., BailianAppChatModel]
+
 QUESTION = "什么是滞报金？"
 
 

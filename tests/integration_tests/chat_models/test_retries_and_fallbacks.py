@@ -58,7 +58,9 @@ def test_the_middleware_of_langchain_retries_only_calls_that_did_not_run(
     assert len(bailian.requests) - before == posts
 
 
-def test_retries_of_other_errors_can_be_requested(bailian: BailianEmulator, make_model: MakeModel) -> None:
+def test_retries_of_other_errors_can_be_requested(
+    bailian: BailianEmulator, make_model: MakeModel
+) -> None:
     app = App("cut now and then", faults=Faults({"cut-mid-frame": 0.5}, seed=3))
     model = make_model(bailian.add_app(app)).with_retry(
         retry_if_exception_type=(BailianStreamError,),

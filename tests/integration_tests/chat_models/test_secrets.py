@@ -64,7 +64,7 @@ class Tracer(BaseTracer):
 
 
 @pytest.fixture
-def service() -> Iterator[BailianEmulator]:
+def bailian() -> Iterator[BailianEmulator]:
     with BailianEmulator(api_key=KEY) as emulator:
         yield emulator
 
@@ -76,11 +76,11 @@ def assert_no_secret(*values: object) -> None:
         assert secret not in text
 
 
-def check_last_request(service: BailianEmulator) -> None:
+def check_last_request(bailian: BailianEmulator) -> None:
     """Check that the newest request was accepted, and that its record hides what it carried."""
-    assert service.requests[-1].status == 200
-    assert "[removed]" in repr(service.requests[-1])
-    assert_no_secret(repr(vars(service.requests[-1])))
+    assert bailian.requests[-1].status == 200
+    assert "[removed]" in repr(bailian.requests[-1])
+    assert_no_secret(repr(vars(bailian.requests[-1])))
 
 
 async def call_in_every_style(model: Any, **keywords: Any) -> None:
@@ -98,19 +98,19 @@ async def call_in_every_style(model: Any, **keywords: Any) -> None:
 
 
 async def test_secrets_of_the_constructor_are_not_exposed(
-    service: BailianEmulator, caplog: pytest.LogCaptureFixture
+    bailian: BailianEmulator, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.DEBUG)
     model = BailianAppChatModel(
-        app_id=service.app_id,
-        base_url=service.base_url,
+        app_id=bailian.app_id,
+        base_url=bailian.base_url,
         api_key=KEY,
         biz_params=TOKENS,
         image_list=[IMAGE],
     )
     await call_in_every_style(model)
 
-    assert service.requests[-1].body["input"]["image_list"] == [IMAGE]
+    assert bailian.requests[-1].body["input"]["image_list"] == [IMAGE]
     assert_no_secret(
         caplog.text,
         repr(model),
@@ -127,23 +127,23 @@ async def test_secrets_of_the_constructor_are_not_exposed(
 
 
 async def test_secrets_of_a_call_and_bound_secrets_are_not_exposed(
-    service: BailianEmulator, caplog: pytest.LogCaptureFixture
+    bailian: BailianEmulator, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.DEBUG)
-    model = BailianAppChatModel(app_id=service.app_id, base_url=service.base_url, api_key=KEY)
+    model = BailianAppChatModel(app_id=bailian.app_id, base_url=bailian.base_url, api_key=KEY)
     await call_in_every_style(model, biz_params=TOKENS)
-    check_last_request(service)
+    check_last_request(bailian)
     await call_in_every_style(model.bind(biz_params=TOKENS))
-    check_last_request(service)
+    check_last_request(bailian)
     recorder = CallbackRecorder()
     model.generate([[HumanMessage("?")]], callbacks=[recorder], biz_params=TOKENS, image_list=[IMAGE])
 
     assert_no_secret(caplog.text, repr(model.bind(biz_params=TOKENS)), *recorder.records)
 
 
-def test_errors_expose_no_secrets(service: BailianEmulator) -> None:
-    app_id = service.add_app(App("broken", error=ErrorReply.of("AppProcessFailed")))
-    for base_url in (service.base_url, "http://127.0.0.1:9/api/v1"):
+def test_errors_expose_no_secrets(bailian: BailianEmulator) -> None:
+    app_id = bailian.add_app(App("broken", error=ErrorReply.of("AppProcessFailed")))
+    for base_url in (bailian.base_url, "http://127.0.0.1:9/api/v1"):
         model = BailianAppChatModel(
             app_id=app_id, base_url=base_url, api_key=KEY, biz_params=TOKENS, max_retries=0
         )

@@ -21,12 +21,14 @@ from langchain_bailian_app.emulator import ErrorReply, Reply
 from langchain_bailian_app.errors import BailianError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from langchain_core.runnables import RunnableConfig
 
     from langchain_bailian_app import BailianAppChatModel
     from langchain_bailian_app.emulator import BailianEmulator
 
-MakeModel = "Callable[..., BailianAppChatModel]"
+    MakeModel = Callable[..., BailianAppChatModel]
 
 
 class Weather(BaseModel):
@@ -45,8 +47,8 @@ class WeatherDict(TypedDict):
 
 WEATHER = {"city": "杭州", "degrees": 21}
 TEXT = json.dumps(WEATHER, ensure_ascii=False)
-GOOD = f"好的：\n```json\n{TEXT}\n```"
-BAD = '{"city": "杭州", "degrees": "warm"}'
+VALID_ANSWER = f"好的：\n```json\n{TEXT}\n```"
+INVALID_ANSWER = '{"city": "杭州", "degrees": "warm"}'
 QUESTION = "杭州天气怎么样？"
 CALL_STYLES = ("invoke", "ainvoke", "stream", "astream")
 
@@ -98,7 +100,7 @@ class RunRecorder(BaseCallbackHandler):
 async def test_every_kind_of_schema_works_in_every_call_style(
     make_scripted_model: MakeModel, schema: Any, result: Any, method: Any
 ) -> None:
-    model = make_scripted_model(GOOD).with_structured_output(schema, method=method)
+    model = make_scripted_model(VALID_ANSWER).with_structured_output(schema, method=method)
 
     assert model.invoke(QUESTION) == result
     assert await model.ainvoke([("human", QUESTION)]) == result
@@ -111,7 +113,7 @@ async def test_every_kind_of_schema_works_in_every_call_style(
 def test_only_the_last_question_contains_the_schema(
     bailian: BailianEmulator, make_scripted_model: MakeModel
 ) -> None:
-    model = make_scripted_model(GOOD).with_structured_output(Weather)
+    model = make_scripted_model(VALID_ANSWER).with_structured_output(Weather)
     model.invoke(QUESTION)
     messages = [
         SystemMessage("rules"),
@@ -135,7 +137,7 @@ def test_attachments_are_sent_with_the_second_call_too(
 ) -> None:
     url = "https://example.com/a.png"
     question = HumanMessage([{"type": "text", "text": "Where is it?"}, {"type": "image", "url": url}])
-    make_scripted_model(BAD, GOOD).with_structured_output(Weather).invoke([question])
+    make_scripted_model(INVALID_ANSWER, VALID_ANSWER).with_structured_output(Weather).invoke([question])
 
     assert [body["image_list"] for body in sent_inputs(bailian)] == [[url], [url]]
 
@@ -149,14 +151,15 @@ async def test_an_invalid_answer_is_retried_once(
     ):
         for call_style in CALL_STYLES:
             output = await last_output(
-                call_style, make_scripted_model(BAD, GOOD).with_structured_output(schema)
+                call_style,
+                make_scripted_model(INVALID_ANSWER, VALID_ANSWER).with_structured_output(schema),
             )
 
             first, second = sent_inputs(bailian)
             question, answer, retry = second["messages"]
             assert dict(output) == WEATHER
             assert question == {"role": "user", "content": first["prompt"]}
-            assert answer == {"role": "assistant", "content": BAD}
+            assert answer == {"role": "assistant", "content": INVALID_ANSWER}
             assert retry["role"] == "user"
             assert retry["content"].startswith(f"上面的回答不符合要求：{error}")
 
@@ -165,7 +168,7 @@ async def test_a_second_invalid_answer_is_an_error_with_that_answer(
     bailian: BailianEmulator, make_scripted_model: MakeModel
 ) -> None:
     for call_style in CALL_STYLES:
-        model = make_scripted_model(BAD, "I cannot.").with_structured_output(Weather)
+        model = make_scripted_model(INVALID_ANSWER, "I cannot.").with_structured_output(Weather)
         with pytest.raises(OutputParserException, match="there is no JSON in it") as caught:
             await last_output(call_style, model)
 
@@ -173,22 +176,29 @@ async def test_a_second_invalid_answer_is_an_error_with_that_answer(
         assert len(bailian.requests) == 2
 
 
-def test_an_empty_answer_is_retried_once(bailian: BailianEmulator, make_scripted_model: MakeModel) -> None:
-    assert make_scripted_model("", GOOD).with_structured_output(WeatherDict).invoke(QUESTION) == WEATHER
+def test_an_empty_answer_is_retried_once(
+    bailian: BailianEmulator, make_scripted_model: MakeModel
+) -> None:
+    assert (
+        make_scripted_model("", VALID_ANSWER).with_structured_output(WeatherDict).invoke(QUESTION)
+        == WEATHER
+    )
     assert [message["role"] for message in sent_inputs(bailian)[1]["messages"]] == ["user", "user"]
 
 
 async def test_include_raw_returns_the_parsed_message(make_scripted_model: MakeModel) -> None:
-    model = make_scripted_model(BAD, GOOD).with_structured_output(Weather, include_raw=True)
+    model = make_scripted_model(INVALID_ANSWER, VALID_ANSWER).with_structured_output(
+        Weather, include_raw=True
+    )
     result: Any = model.invoke(QUESTION)
 
     assert isinstance(result["raw"], AIMessage)
-    assert result["raw"].text == GOOD
+    assert result["raw"].text == VALID_ANSWER
     assert result["raw"].usage_metadata
     assert result["parsed"] == Weather(**WEATHER)
     assert result["parsing_error"] is None
 
-    model = make_scripted_model(BAD, "{}").with_structured_output(Weather, include_raw=True)
+    model = make_scripted_model(INVALID_ANSWER, "{}").with_structured_output(Weather, include_raw=True)
     for result in (await model.ainvoke(QUESTION), list(model.stream(QUESTION))[-1]):
         assert result["raw"].text == "{}"
         assert result["parsed"] is None
@@ -217,7 +227,11 @@ async def test_a_stream_shows_the_object_as_it_grows(make_scripted_model: MakeMo
 
 
 def test_an_invalid_stream_ends_with_the_retried_object(make_scripted_model: MakeModel) -> None:
-    parts = list(make_scripted_model(BAD, GOOD).with_structured_output(WeatherDict).stream(QUESTION))
+    parts = list(
+        make_scripted_model(INVALID_ANSWER, VALID_ANSWER)
+        .with_structured_output(WeatherDict)
+        .stream(QUESTION)
+    )
 
     assert str(parts[-2]["degrees"]).startswith("w")
     assert parts[-1] == WEATHER
@@ -226,7 +240,7 @@ def test_an_invalid_stream_ends_with_the_retried_object(make_scripted_model: Mak
 async def test_leaving_a_stream_closes_the_connection(
     bailian: BailianEmulator, make_scripted_model: MakeModel
 ) -> None:
-    model = make_scripted_model(GOOD + "慢慢地说。" * 100)
+    model = make_scripted_model(VALID_ANSWER + "慢慢地说。" * 100)
     bailian.apps[model.app_id].pace = 0.02
     structured = model.with_structured_output(WeatherDict)
     for part in structured.stream(QUESTION):
@@ -248,7 +262,11 @@ async def test_structured_output_uses_no_session(
 ) -> None:
     config: RunnableConfig = {"configurable": {"bailian_session_id": "s", "thread_id": "t"}}
     model = make_scripted_model(
-        BAD, GOOD, history=history, session_store=InMemorySessionStore(), session_id="mine"
+        INVALID_ANSWER,
+        VALID_ANSWER,
+        history=history,
+        session_store=InMemorySessionStore(),
+        session_id="mine",
     )
     structured = model.with_structured_output(WeatherDict, include_raw=True)
     nested = RunnableLambda(structured.invoke)
@@ -271,7 +289,7 @@ async def test_structured_output_uses_no_session(
 def test_a_turn_of_a_conversation_may_be_structured(
     bailian: BailianEmulator, make_scripted_model: MakeModel
 ) -> None:
-    model = make_scripted_model("first", GOOD, "third", history="session")
+    model = make_scripted_model("first", VALID_ANSWER, "third", history="session")
     first = model.invoke(QUESTION)
     messages = [HumanMessage(QUESTION), first, HumanMessage("?")]
 
@@ -291,7 +309,7 @@ def test_markers_and_stop_leave_the_json_intact(make_scripted_model: MakeModel) 
 
 
 def test_keywords_reach_every_call(bailian: BailianEmulator, make_scripted_model: MakeModel) -> None:
-    model = make_scripted_model(BAD, GOOD).with_structured_output(
+    model = make_scripted_model(INVALID_ANSWER, VALID_ANSWER).with_structured_output(
         Weather, memory_id="m", strict=True, biz_params={"user_defined_tokens": {"t": "secret"}}
     )
     model.invoke(QUESTION, temperature=0.5)
@@ -303,7 +321,7 @@ def test_keywords_reach_every_call(bailian: BailianEmulator, make_scripted_model
 
 @pytest.mark.parametrize("name", ["history", "session_id", "session_key", "stop", "citation_markers"])
 def test_forced_options_are_rejected_as_keywords(make_scripted_model: MakeModel, name: str) -> None:
-    model = make_scripted_model(GOOD)
+    model = make_scripted_model(VALID_ANSWER)
     with pytest.raises(TypeError, match=f"takes no `{name}`"):
         model.with_structured_output(Weather, **{name: "thread"})
     with pytest.raises(TypeError, match=f"takes no `{name}`"):
@@ -312,7 +330,7 @@ def test_forced_options_are_rejected_as_keywords(make_scripted_model: MakeModel,
 
 
 def test_invalid_arguments_are_rejected_immediately(make_scripted_model: MakeModel) -> None:
-    model = make_scripted_model(GOOD)
+    model = make_scripted_model(VALID_ANSWER)
     with pytest.raises(TypeError, match="did you mean `memory_id`"):
         model.with_structured_output(Weather, memory="m")
     with pytest.raises(ValueError, match="no method 'magic' for applications, only 'json_schema'"):
@@ -323,7 +341,9 @@ def test_invalid_arguments_are_rejected_immediately(make_scripted_model: MakeMod
         model.with_structured_output(int)
 
 
-def test_in_json_mode_any_object_will_do(bailian: BailianEmulator, make_scripted_model: MakeModel) -> None:
+def test_in_json_mode_any_object_will_do(
+    bailian: BailianEmulator, make_scripted_model: MakeModel
+) -> None:
     model = make_scripted_model('[1]: {"a": 1}').with_structured_output(method="json_mode")
 
     assert model.invoke(QUESTION) == {"a": 1}
@@ -336,7 +356,7 @@ async def test_structured_output_works_in_a_chain(make_scripted_model: MakeModel
     prompt = ChatPromptTemplate.from_messages([("system", "rules"), ("human", "{city}?")])
     chain = (
         prompt
-        | make_scripted_model(GOOD).with_structured_output(Weather)
+        | make_scripted_model(VALID_ANSWER).with_structured_output(Weather)
         | (lambda weather: weather.degrees)
     )
 
@@ -348,11 +368,13 @@ async def test_structured_output_works_in_a_chain(make_scripted_model: MakeModel
 def test_fallbacks_and_retries_wrap_structured_output(
     bailian: BailianEmulator, make_scripted_model: MakeModel
 ) -> None:
-    good = make_scripted_model(GOOD).with_structured_output(WeatherDict)
-    bad = make_scripted_model(BAD).with_structured_output(WeatherDict)
-    assert bad.with_fallbacks([good]).invoke(QUESTION) == WEATHER
+    valid_model = make_scripted_model(VALID_ANSWER).with_structured_output(WeatherDict)
+    invalid_model = make_scripted_model(INVALID_ANSWER).with_structured_output(WeatherDict)
+    assert invalid_model.with_fallbacks([valid_model]).invoke(QUESTION) == WEATHER
 
-    third = make_scripted_model(BAD, BAD, GOOD).with_structured_output(WeatherDict)
+    third = make_scripted_model(INVALID_ANSWER, INVALID_ANSWER, VALID_ANSWER).with_structured_output(
+        WeatherDict
+    )
     retried = third.with_retry(
         retry_if_exception_type=(OutputParserException,), wait_exponential_jitter=False
     )
@@ -363,17 +385,19 @@ def test_fallbacks_and_retries_wrap_structured_output(
 def test_errors_of_the_service_are_not_wrapped(
     bailian: BailianEmulator, make_scripted_model: MakeModel
 ) -> None:
-    model = make_scripted_model(GOOD)
+    model = make_scripted_model(VALID_ANSWER)
     bailian.apps[model.app_id].error = ErrorReply(400, "DataInspectionFailed", "no")
 
     with pytest.raises(BailianError):
         model.with_structured_output(Weather, include_raw=True).invoke(QUESTION)
 
 
-async def test_traces_show_one_run_with_both_calls_and_the_schema(make_scripted_model: MakeModel) -> None:
+async def test_traces_show_one_run_with_both_calls_and_the_schema(
+    make_scripted_model: MakeModel,
+) -> None:
     for call_style in CALL_STYLES:
         recorder = RunRecorder()
-        model = make_scripted_model(BAD, GOOD).with_structured_output(WeatherDict)
+        model = make_scripted_model(INVALID_ANSWER, VALID_ANSWER).with_structured_output(WeatherDict)
         await last_output(call_style, model, {"callbacks": [recorder]})
 
         ((run_id, name),) = recorder.chains
@@ -388,7 +412,7 @@ async def test_traces_show_one_run_with_both_calls_and_the_schema(make_scripted_
 
 
 async def test_events_contain_tokens_and_objects(make_scripted_model: MakeModel) -> None:
-    model = make_scripted_model(GOOD).with_structured_output(WeatherDict)
+    model = make_scripted_model(VALID_ANSWER).with_structured_output(WeatherDict)
     events = [event async for event in model.astream_events(QUESTION, version="v2")]
 
     assert any(event["event"] == "on_chat_model_stream" for event in events)

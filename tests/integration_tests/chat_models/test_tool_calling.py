@@ -111,7 +111,9 @@ def test_v3_events_contain_the_calls(make_scripted_model: MakeModel) -> None:
 
 
 @pytest.mark.parametrize("call_style", CALL_STYLES)
-async def test_invalid_calls_do_not_hide_valid_ones(make_scripted_model: MakeModel, call_style: str) -> None:
+async def test_invalid_calls_do_not_hide_valid_ones(
+    make_scripted_model: MakeModel, call_style: str
+) -> None:
     model = make_scripted_model(
         BROKEN_CALL_TEXT + CALL_TEXT + UNKNOWN_CALL_TEXT, tool_calling="prompt"
     ).bind_tools([add])
@@ -300,7 +302,9 @@ def test_calls_and_results_of_the_history_are_sent_as_text(
     assert '"content": "3"' in without_tools[2]["content"]
 
 
-def test_the_cloud_session_is_not_used(bailian: BailianEmulator, make_scripted_model: MakeModel) -> None:
+def test_the_cloud_session_is_not_used(
+    bailian: BailianEmulator, make_scripted_model: MakeModel
+) -> None:
     model = make_scripted_model("三", tool_calling="prompt", history="session").bind_tools([add])
     message = model.invoke(QUESTION)
 
@@ -374,7 +378,9 @@ def test_keywords_of_other_packages_do_no_harm(make_scripted_model: MakeModel) -
     ]
 
 
-def test_an_invalid_tool_choice_is_rejected_when_tools_are_bound(make_scripted_model: MakeModel) -> None:
+def test_an_invalid_tool_choice_is_rejected_when_tools_are_bound(
+    make_scripted_model: MakeModel,
+) -> None:
     with pytest.raises(ValueError, match="`tool_choice` is"):
         make_scripted_model("三", tool_calling="prompt").bind_tools([add], tool_choice="sub")
 

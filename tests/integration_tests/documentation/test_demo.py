@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 SCRIPT = Path(__file__).parents[3] / "examples" / "demo.py"
 
 
-def test_the_demo_runs_on_the_emulator_and_says_so() -> None:
+def test_the_demo_runs_on_the_emulator_and_reports_it() -> None:
     proxies = {"http_proxy": "http://127.0.0.1:9", "ALL_PROXY": "socks5://127.0.0.1:9"}
     result = subprocess.run(
         [sys.executable, str(SCRIPT)],
@@ -34,7 +34,7 @@ def test_the_demo_runs_on_the_emulator_and_says_so() -> None:
         assert part in result.stdout
 
 
-def test_the_demo_calls_the_configured_application_as_often_as_it_says(
+def test_the_demo_calls_the_configured_application_the_stated_number_of_times(
     bailian: BailianEmulator,
 ) -> None:
     settings = {

@@ -49,7 +49,7 @@ def _workspace_header(request: Any) -> Any:
 
 
 @pytest.fixture
-def send_both_ways(
+def send_old_and_new(
     bailian: BailianEmulator, make_model: Callable[..., BailianAppChatModel]
 ) -> Iterator[Callable[..., tuple[Any, Any]]]:
     """Return a function that asks both ways, and returns what was sent: body and workspace."""
@@ -74,20 +74,20 @@ def send_both_ways(
     ("old", "new"), [*((same, same) for same in SAME_ARGUMENTS), *RENAMED_ARGUMENTS]
 )
 def test_an_argument_and_its_field_send_the_same(
-    send_both_ways: Callable[..., tuple[Any, Any]], old: dict[str, Any], new: dict[str, Any]
+    send_old_and_new: Callable[..., tuple[Any, Any]], old: dict[str, Any], new: dict[str, Any]
 ) -> None:
-    before, after = send_both_ways({"prompt": "你好", **old}, "你好", new)
+    before, after = send_old_and_new({"prompt": "你好", **old}, "你好", new)
 
     assert after == before
 
 
 @pytest.mark.parametrize("kind", ["messages", "history"])
 def test_both_send_a_conversation_in_the_same_way(
-    send_both_ways: Callable[..., tuple[Any, Any]], kind: str
+    send_old_and_new: Callable[..., tuple[Any, Any]], kind: str
 ) -> None:
     turns = [{"role": "user", "content": "一"}, {"role": "assistant", "content": "二"}]
     history = turns if kind == "messages" else [{"user": "一", "bot": "二"}]
-    before, after = send_both_ways(
+    before, after = send_old_and_new(
         {"prompt": "三", kind: history}, CONVERSATION, {"legacy_history": kind == "history"}
     )
 
@@ -95,10 +95,10 @@ def test_both_send_a_conversation_in_the_same_way(
 
 
 def test_a_session_takes_precedence_over_messages(
-    send_both_ways: Callable[..., tuple[Any, Any]],
+    send_old_and_new: Callable[..., tuple[Any, Any]],
 ) -> None:
     turns = [{"role": "user", "content": "一"}, {"role": "assistant", "content": "二"}]
-    before, after = send_both_ways(
+    before, after = send_old_and_new(
         {"prompt": "三", "messages": turns, "session_id": "0"}, CONVERSATION, {"session_id": "0"}
     )
 

@@ -60,7 +60,7 @@ def parse_frames(response: httpx.Response) -> list[dict[str, Any]]:
     return payloads
 
 
-def test_whole_answer_has_the_recorded_shape(bailian: BailianEmulator) -> None:
+def test_a_full_reply_has_the_recorded_shape(bailian: BailianEmulator) -> None:
     response = call_app(bailian, "什么是滞报金？")
 
     body = response.json()
@@ -110,18 +110,18 @@ def test_either_header_asks_for_a_stream(bailian: BailianEmulator, header: dict[
     assert all(len(frame["output"]["text"]) <= 16 for frame in frames)
 
 
-def test_stream_and_whole_answer_have_the_same_content(bailian: BailianEmulator) -> None:
-    whole = call_app(bailian, "什么是原产地证？").json()
+def test_a_stream_and_a_full_reply_have_the_same_content(bailian: BailianEmulator) -> None:
+    full_reply = call_app(bailian, "什么是原产地证？").json()
     deltas = parse_frames(call_app(bailian, "什么是原产地证？", sse=True, incremental_output=True))
     cumulative = parse_frames(call_app(bailian, "什么是原产地证？", sse=True))
 
-    text = whole["output"]["text"]
+    text = full_reply["output"]["text"]
     assert "".join(frame["output"]["text"] for frame in deltas) == text
     texts = [frame["output"]["text"] for frame in cumulative]
     assert all(later.startswith(earlier) for earlier, later in itertools.pairwise(texts))
     assert texts[-1] == texts[-2] == text
-    assert deltas[-1]["usage"] == cumulative[-1]["usage"] == whole["usage"]
-    assert deltas[-1]["output"]["doc_references"] == whole["output"]["doc_references"]
+    assert deltas[-1]["usage"] == cumulative[-1]["usage"] == full_reply["usage"]
+    assert deltas[-1]["output"]["doc_references"] == full_reply["output"]["doc_references"]
 
 
 def test_markers_are_split_and_references_accumulate(bailian: BailianEmulator) -> None:
@@ -185,10 +185,12 @@ def test_reasoning_comes_first_and_leaves_empty_entries(bailian: BailianEmulator
     thinking = [frame for frame in others if frame["thoughts"][0]["thought"]]
     assert others[: len(thinking)] == thinking
     assert {frame["text"] for frame in [first, *thinking]} == {""}
-    whole = get_output(call_app(bailian, "什么是归类？", **parameters))["thoughts"][1]["thought"]
-    assert "".join(frame["thoughts"][0]["thought"] for frame in thinking) == whole
+    full_reasoning = get_output(call_app(bailian, "什么是归类？", **parameters))["thoughts"][1][
+        "thought"
+    ]
+    assert "".join(frame["thoughts"][0]["thought"] for frame in thinking) == full_reasoning
     cumulative = parse_frames(call_app(bailian, "什么是归类？", sse=True, **parameters))
-    assert cumulative[-1]["output"]["thoughts"][1]["thought"] == whole
+    assert cumulative[-1]["output"]["thoughts"][1]["thought"] == full_reasoning
 
 
 @pytest.mark.parametrize(
@@ -219,7 +221,7 @@ def test_thoughts_may_be_sent_without_being_requested(bailian: BailianEmulator) 
     assert get_output(call_app(bailian, "什么是查验？"))["thoughts"][0]["action"] == "rag"
 
 
-def test_switches_for_undocumented_behavior(bailian: BailianEmulator) -> None:
+def test_undocumented_behavior_can_be_switched_on(bailian: BailianEmulator) -> None:
     app = bailian.apps[bailian.app_id]
     app.repeat_steps = app.ignores_incremental = True
     options: dict[str, Any] = {"sse": True, "incremental_output": True, "has_thoughts": True}
@@ -239,7 +241,7 @@ def test_references_need_the_console_switch(bailian: BailianEmulator) -> None:
     assert "<ref>" not in output["text"]
 
 
-def test_scripted_reply_decides_everything(bailian: BailianEmulator) -> None:
+def test_a_scripted_reply_sets_everything(bailian: BailianEmulator) -> None:
     reply = Reply(
         "一二",
         pieces=["一", "二"],
@@ -293,7 +295,7 @@ def test_requests_are_recorded_without_secrets(bailian: BailianEmulator) -> None
 
 
 @pytest.mark.parametrize("key", ["", "Bearer sk-wrong", "sk-emulator"])
-def test_wrong_key_is_refused_without_content_type(bailian: BailianEmulator, key: str) -> None:
+def test_a_wrong_key_is_refused_without_a_content_type(bailian: BailianEmulator, key: str) -> None:
     response = call_app(bailian, "hi", headers={"Authorization": key})
 
     assert response.status_code == 401

@@ -64,7 +64,7 @@ def test_every_error_can_be_provoked(bailian: BailianEmulator, client: httpx.Cli
         assert response.headers["retry-after"] == "1"
 
 
-def test_error_is_sent_the_given_number_of_times(bailian: BailianEmulator) -> None:
+def test_an_error_is_sent_the_given_number_of_times(bailian: BailianEmulator) -> None:
     bailian.apps[ECHO_APP_ID].error = ErrorReply(429, "Throttling", "slow down", times=2)
 
     statuses = [call_app(bailian, "x", app_id=ECHO_APP_ID).status_code for _ in range(4)]
@@ -73,7 +73,9 @@ def test_error_is_sent_the_given_number_of_times(bailian: BailianEmulator) -> No
 
 
 @pytest.mark.parametrize("after", [0, 1, 5, 10_000])
-def test_error_inside_a_stream(bailian: BailianEmulator, client: httpx.Client, after: int) -> None:
+def test_an_error_can_occur_inside_a_stream(
+    bailian: BailianEmulator, client: httpx.Client, after: int
+) -> None:
     app = bailian.apps[ECHO_APP_ID]
     normal_count = len(parse_frames(client.post(**completion_request(ECHO_APP_ID))))
     app.error = ErrorReply.of("Throttling.RateQuota", in_stream_after=after)
@@ -116,7 +118,7 @@ def test_replay_sends_the_bytes_unchanged(bailian: BailianEmulator, client: http
     assert bailian.requests[0].frames_sent == len(FRAMES)
 
 
-def test_replay_of_a_compressed_html_page(bailian: BailianEmulator, client: httpx.Client) -> None:
+def test_a_compressed_html_page_can_be_replayed(bailian: BailianEmulator, client: httpx.Client) -> None:
     app_id = bailian.replay(
         gzip.compress(b"<html>"),
         content_type="text/html",
@@ -147,7 +149,7 @@ def test_replay_pauses_between_chunks(bailian: BailianEmulator, client: httpx.Cl
     assert time.monotonic() - started_at >= 0.06
 
 
-def test_dropped_connection(bailian: BailianEmulator, client: httpx.Client) -> None:
+def test_a_replay_can_drop_the_connection(bailian: BailianEmulator, client: httpx.Client) -> None:
     app_id = bailian.replay(FRAMES, abort=True)
     received: list[bytes] = []
     with client.stream("POST", **completion_request(app_id)) as response:
@@ -160,7 +162,9 @@ def test_dropped_connection(bailian: BailianEmulator, client: httpx.Client) -> N
     assert not bailian.requests[0].finished
 
 
-def test_cut_and_stall_after_some_frames(bailian: BailianEmulator, client: httpx.Client) -> None:
+def test_a_stream_can_be_cut_or_stalled_after_some_frames(
+    bailian: BailianEmulator, client: httpx.Client
+) -> None:
     cut_app_id = bailian.add_app(App("cut", cut_after=3))
     stalled_app_id = bailian.add_app(App("stalled", stall_after=2))
     with pytest.raises(httpx.RemoteProtocolError):
@@ -175,7 +179,7 @@ def test_cut_and_stall_after_some_frames(bailian: BailianEmulator, client: httpx
 
 
 @pytest.mark.parametrize("pace", [0.01, 60.0])
-def test_client_disconnect_is_noticed(
+def test_a_client_disconnect_is_noticed(
     bailian: BailianEmulator, client: httpx.Client, pace: float
 ) -> None:
     bailian.pace = pace
@@ -194,7 +198,7 @@ def test_client_disconnect_is_noticed(
     assert len(bailian.session("")) == 0
 
 
-def test_client_disconnect_is_noticed_without_a_stream(bailian: BailianEmulator) -> None:
+def test_a_client_disconnect_is_noticed_without_a_stream(bailian: BailianEmulator) -> None:
     bailian.pace = 60
     body = b'{"input":{"prompt":"x"}}'
     head = (
@@ -212,7 +216,7 @@ def test_client_disconnect_is_noticed_without_a_stream(bailian: BailianEmulator)
     assert bailian.requests[0].status is None
 
 
-def test_client_that_disconnects_while_it_sends_the_request(bailian: BailianEmulator) -> None:
+def test_a_client_may_disconnect_while_it_sends_the_request(bailian: BailianEmulator) -> None:
     port = httpx.URL(bailian.base_url).port or 0
     with socket.create_connection(("127.0.0.1", port)) as connection:
         head = "POST /api/v1/apps/x/completion HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n{"
@@ -238,7 +242,7 @@ def test_unfinished_answers_add_no_round(bailian: BailianEmulator, client: httpx
     assert bailian.session(session_id) == rounds
 
 
-def test_answer_without_a_stream_takes_as_long_as_its_stream(bailian: BailianEmulator) -> None:
+def test_an_answer_without_a_stream_takes_as_long_as_a_streamed_one(bailian: BailianEmulator) -> None:
     bailian.add_app(App("slow", app_id="5" * 32, pace=0.01, answer=lambda _: "一" * 10))
     started_at = time.monotonic()
     call_app(bailian, "x", app_id="5" * 32)
@@ -259,7 +263,7 @@ def test_stop_ends_open_streams(client: httpx.Client, bailian: BailianEmulator) 
     assert bailian.requests[0].wait()
 
 
-def test_emulator_starts_again_and_several_run_at_once(bailian: BailianEmulator) -> None:
+def test_an_emulator_can_restart_and_several_can_run_at_once(bailian: BailianEmulator) -> None:
     base_url = bailian.base_url
     assert bailian.start().base_url == base_url
     with BailianEmulator(seed_apps=False) as second:
@@ -274,7 +278,7 @@ def test_emulator_starts_again_and_several_run_at_once(bailian: BailianEmulator)
     assert len(bailian.requests) == 2
 
 
-def test_many_clients_at_once(bailian: BailianEmulator) -> None:
+def test_many_clients_can_call_at_once(bailian: BailianEmulator) -> None:
     def run_conversation(number: int) -> None:
         first = get_output(call_app(bailian, f"我叫甲{number}。", app_id=ECHO_APP_ID))
         input_fields = {"prompt": "我叫什么？", "session_id": first["session_id"]}
@@ -291,7 +295,7 @@ def test_many_clients_at_once(bailian: BailianEmulator) -> None:
     assert len(texts) == 20
 
 
-def test_port_in_use_raises_an_error(bailian: BailianEmulator) -> None:
+def test_a_port_in_use_raises_an_error(bailian: BailianEmulator) -> None:
     port = httpx.URL(bailian.base_url).port or 0
 
     with pytest.raises(OSError, match="in use"):
@@ -305,7 +309,7 @@ def test_proxies_are_ignored(monkeypatch: pytest.MonkeyPatch) -> None:
         assert call_app(bailian, "x").status_code == 200
 
 
-def test_command_line() -> None:
+def test_the_command_line_starts_an_emulator() -> None:
     warnings = ["-W", "error", "-W", "ignore::DeprecationWarning"]  # of langsmith, on Python 3.14
     command = [sys.executable, *warnings, "-m", "langchain_bailian_app.emulator"]
     with subprocess.Popen(

@@ -31,7 +31,7 @@ def client(bailian: BailianEmulator) -> Iterator[Any]:
         yield client
 
 
-def test_application_call(bailian: BailianEmulator) -> None:
+def test_an_application_is_called_through_the_sdk(bailian: BailianEmulator) -> None:
     response = CALL_APPLICATION(
         app_id=bailian.app_id,
         prompt=QUESTION,
@@ -50,7 +50,9 @@ def test_application_call(bailian: BailianEmulator) -> None:
 
 
 @pytest.mark.parametrize("incremental", [True, False, None])
-def test_application_call_streaming(bailian: BailianEmulator, incremental: bool | None) -> None:
+def test_an_application_call_streams_through_the_sdk(
+    bailian: BailianEmulator, incremental: bool | None
+) -> None:
     responses = list(
         CALL_APPLICATION(
             app_id=bailian.app_id,
@@ -70,7 +72,7 @@ def test_application_call_streaming(bailian: BailianEmulator, incremental: bool 
     assert "<ref>[1]</ref>" in full_text
 
 
-def test_application_call_in_a_session(bailian: BailianEmulator) -> None:
+def test_an_application_call_continues_a_session(bailian: BailianEmulator) -> None:
     def call(prompt: str, session_id: str | None = None) -> Any:
         return CALL_APPLICATION(
             app_id="c0ffee00000000000000000000000003",
@@ -87,7 +89,7 @@ def test_application_call_in_a_session(bailian: BailianEmulator) -> None:
     assert "你叫小明。" in second.output.text
 
 
-def test_application_call_with_a_wrong_key(bailian: BailianEmulator) -> None:
+def test_an_application_call_with_a_wrong_key_is_refused(bailian: BailianEmulator) -> None:
     response = CALL_APPLICATION(
         app_id=bailian.app_id, prompt="x", api_key="sk-wrong", base_address=bailian.base_url
     )
@@ -97,7 +99,7 @@ def test_application_call_with_a_wrong_key(bailian: BailianEmulator) -> None:
     assert "InvalidApiKey" in response.message
 
 
-def test_client(bailian: BailianEmulator, client: Any) -> None:
+def test_the_client_returns_a_completion(bailian: BailianEmulator, client: Any) -> None:
     completion = client.apps.completions.create(
         app_id=bailian.app_id,
         prompt=QUESTION,
@@ -113,7 +115,7 @@ def test_client(bailian: BailianEmulator, client: Any) -> None:
     assert len(completion.session_id) == 32
 
 
-def test_client_streaming(bailian: BailianEmulator, client: Any) -> None:
+def test_the_client_streams_completions(bailian: BailianEmulator, client: Any) -> None:
     stream = client.apps.completions.create(
         app_id=bailian.app_id, prompt=QUESTION, stream=True, incremental_output=True
     )
@@ -125,7 +127,7 @@ def test_client_streaming(bailian: BailianEmulator, client: Any) -> None:
     assert completions[-1].finish_reason == "stop"
 
 
-def test_client_errors(bailian: BailianEmulator, client: Any) -> None:
+def test_the_client_raises_errors_of_the_service(bailian: BailianEmulator, client: Any) -> None:
     create = client.apps.completions.create
     app = bailian.apps[bailian.app_id]
     app.error = ErrorReply.of("Throttling.RateQuota")
@@ -140,7 +142,7 @@ def test_client_errors(bailian: BailianEmulator, client: Any) -> None:
     assert bailian.requests[-1].frames_sent == 3
 
 
-async def test_async_client(bailian: BailianEmulator) -> None:
+async def test_the_async_client_returns_and_streams_completions(bailian: BailianEmulator) -> None:
     async with dashscope.AsyncClient(
         api_key=bailian.api_key, base_url=bailian.base_url, max_retries=0
     ) as client:

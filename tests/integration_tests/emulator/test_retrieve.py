@@ -71,7 +71,7 @@ def retrieve_with_app(bailian: BailianEmulator, query: str, **rag_options: Any) 
     return hits
 
 
-def test_retrieve_returns_what_integrations_read(bailian: BailianEmulator) -> None:
+def test_retrieve_returns_the_fields_that_integrations_read(bailian: BailianEmulator) -> None:
     response = retrieve(bailian, "测试模式")
 
     body = response.json()
@@ -96,7 +96,7 @@ def test_retrieve_returns_what_integrations_read(bailian: BailianEmulator) -> No
     }
 
 
-def test_nodes_of_pages_and_of_rows(bailian: BailianEmulator) -> None:
+def test_nodes_have_the_metadata_of_their_page_or_row(bailian: BailianEmulator) -> None:
     (page, *_) = retrieve_nodes(bailian, "还是测试")
     (row, *_) = retrieve_nodes(bailian, "手机3", PRICES, search_filters=[{"价格": 300}])
 

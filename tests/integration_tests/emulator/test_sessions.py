@@ -79,7 +79,7 @@ def create_session(bailian: BailianEmulator, prompt: str = "0", *, rounds: int =
 
 @pytest.mark.parametrize("cause", ["unknown", "idle"])
 @pytest.mark.parametrize("switch", ["error", "new", "same"])
-def test_an_unknown_or_idle_session_is_handled_as_switched(
+def test_an_unknown_or_idle_session_is_handled_as_configured(
     bailian: BailianEmulator, clock: Clock, switch: Literal["error", "new", "same"], cause: str
 ) -> None:
     bailian.unknown_session = switch
@@ -109,7 +109,7 @@ def test_an_unknown_or_idle_session_is_handled_as_switched(
 
 @pytest.mark.parametrize("switch", ["error", "new", "oldest"])
 @pytest.mark.parametrize("unknown_switch", ["error", "new", "same"])
-def test_a_full_session_is_handled_as_switched(
+def test_a_full_session_is_handled_as_configured(
     bailian: BailianEmulator,
     switch: Literal["error", "new", "oldest"],
     unknown_switch: Literal["error", "new", "same"],
@@ -146,7 +146,7 @@ def test_a_full_session_that_is_idle_counts_as_unknown(bailian: BailianEmulator,
 
 @pytest.mark.parametrize("keep", [True, False])
 @pytest.mark.parametrize("frames", [0, 1, 3])
-def test_the_turn_of_an_answer_that_the_client_aborts(
+def test_a_turn_aborted_by_the_client_is_kept_or_dropped_as_configured(
     bailian: BailianEmulator, client: httpx.Client, *, keep: bool, frames: int
 ) -> None:
     bailian.keep_aborted = keep
@@ -163,7 +163,7 @@ def test_the_turn_of_an_answer_that_the_client_aborts(
 
 
 @pytest.mark.parametrize("keep", [True, False])
-def test_a_client_that_disconnects_just_before_the_last_frame(
+def test_a_client_may_disconnect_just_before_the_last_frame(
     bailian: BailianEmulator, client: httpx.Client, *, keep: bool
 ) -> None:
     bailian.keep_aborted = keep
@@ -179,7 +179,7 @@ def test_a_client_that_disconnects_just_before_the_last_frame(
 
 
 @pytest.mark.parametrize("keep", [True, False])
-def test_a_client_that_disconnects_from_an_answer_without_a_stream(
+def test_a_client_may_disconnect_from_an_answer_without_a_stream(
     bailian: BailianEmulator, *, keep: bool
 ) -> None:
     bailian.keep_aborted = keep
@@ -200,7 +200,7 @@ def test_a_client_that_disconnects_from_an_answer_without_a_stream(
 @pytest.mark.parametrize(
     "failure", ["dropped", "error", "error after the last frame", "fault", "fault before the stream"]
 )
-def test_the_turn_of_an_answer_that_the_server_breaks_off(
+def test_a_turn_broken_off_by_the_server_is_kept_or_dropped_as_configured(
     bailian: BailianEmulator, client: httpx.Client, *, keep: bool, failure: str
 ) -> None:
     bailian.keep_aborted = keep

@@ -42,7 +42,7 @@ def search(bailian: BailianEmulator, query: str, **rag_options: Any) -> list[dic
     return hits
 
 
-def test_session_continues(bailian: BailianEmulator) -> None:
+def test_a_session_continues_with_its_history(bailian: BailianEmulator) -> None:
     first = send_prompt(bailian, "我叫小明。")
     session_id = first["session_id"]
 
@@ -58,7 +58,7 @@ def test_session_continues(bailian: BailianEmulator) -> None:
     assert bailian.session("0" * 32) == []
 
 
-def test_english_session(bailian: BailianEmulator) -> None:
+def test_a_session_in_english_is_answered_in_english(bailian: BailianEmulator) -> None:
     first = send_prompt(bailian, "My name is Ann.")
 
     second = send_prompt(bailian, "What is my name?", first["session_id"])
@@ -81,7 +81,9 @@ def test_questions_that_refer_back_are_searched_with_the_previous_one(
 
 
 @pytest.mark.parametrize("reason", ["unknown", "expired", "of another app"])
-def test_session_that_cannot_continue(bailian: BailianEmulator, clock: Clock, reason: str) -> None:
+def test_a_session_that_cannot_continue_is_handled_as_configured(
+    bailian: BailianEmulator, clock: Clock, reason: str
+) -> None:
     session_id = send_prompt(bailian, "一")["session_id"]
     if reason == "unknown":
         session_id = "f" * 32
@@ -151,7 +153,7 @@ def test_prompt_variables_are_filled(bailian: BailianEmulator) -> None:
     assert "说杭州话，像我，${left}" in text
 
 
-def test_long_term_memory(bailian: BailianEmulator) -> None:
+def test_facts_are_recalled_from_long_term_memory(bailian: BailianEmulator) -> None:
     def recall(prompt: str, memory_id: str | None) -> dict[str, Any]:
         input_fields = {"prompt": prompt} | ({"memory_id": memory_id} if memory_id else {})
         answer = get_output(call_app(bailian, input_fields, app_id=ECHO_APP_ID, has_thoughts=True))
@@ -194,7 +196,7 @@ def test_model_id_is_overridden(bailian: BailianEmulator) -> None:
     assert usage["models"][0]["model_id"] == "qwen-max"
 
 
-def test_scripted_answer_sees_the_turn(bailian: BailianEmulator) -> None:
+def test_a_scripted_answer_gets_the_turn(bailian: BailianEmulator) -> None:
     turns: list[Turn] = []
 
     def answer(turn: Turn) -> Reply:
@@ -230,7 +232,7 @@ def test_sample_apps_answer_questions(
     assert "<ref>[1]</ref>" in answer["text"]
 
 
-def test_question_without_hits(bailian: BailianEmulator) -> None:
+def test_a_question_without_hits_has_an_answer_without_references(bailian: BailianEmulator) -> None:
     answer = get_output(call_app(bailian, "量子纠缠", has_thoughts=True))
 
     assert answer["thoughts"][0]["observation"] == "[]"
@@ -265,7 +267,7 @@ def library(bailian: BailianEmulator) -> KnowledgeBase:
     ],
 )
 @pytest.mark.usefixtures("library")
-def test_rag_options_narrow_the_search(
+def test_rag_options_restrict_the_search(
     bailian: BailianEmulator, rag_options: dict[str, Any], names: set[str]
 ) -> None:
     hits = search(bailian, "测试的书", pipeline_ids=["books00001"], **rag_options)
@@ -292,7 +294,7 @@ def test_chunk_ids_contain_workspace_pipeline_and_file(
     assert hit["content"] == '【文档名】:甲\n【标题】:甲\n类型:["电子书"]\n【正文】:测试模式的书\n'
 
 
-def test_rows_of_a_table(bailian: BailianEmulator) -> None:
+def test_rows_of_a_table_are_hits(bailian: BailianEmulator) -> None:
     rows = [{"型号": "小满", "价格": 1099}, {"型号": "小暑", "价格": 1999}]
     table = KnowledgeBase("价目", rows=rows)
     pipeline_id = bailian.add_knowledge_base(table)
@@ -308,16 +310,7 @@ def test_rows_of_a_table(bailian: BailianEmulator) -> None:
     assert not {"images", "title"} & set(filtered_hits[0])
 
 
-def test_long_sections_are_split_between_paragraphs() -> None:
-    text = "# 书\n\n" + "\n\n".join("字" * 150 for _ in range(5))
-
-    chunks = KnowledgeBase("长", [Document("书", text)]).chunks
-
-    assert [len(chunk.body) for chunk in chunks] == [301, 301, 150]
-    assert {chunk.title for chunk in chunks} == {"书"}
-
-
-def test_empty_knowledge_base_finds_nothing(bailian: BailianEmulator) -> None:
+def test_an_empty_knowledge_base_finds_nothing(bailian: BailianEmulator) -> None:
     app_id = bailian.add_app(App("empty", knowledge_bases=[KnowledgeBase("空")]))
 
     assert "没有找到" in get_output(call_app(bailian, "问", app_id=app_id))["text"]

@@ -335,7 +335,7 @@ def test_an_unsuccessful_node_ends_the_reply_without_a_text(
 
 
 @pytest.mark.parametrize("mode", [None, *MODES])
-def test_the_final_text_may_differ_from_what_was_streamed(
+def test_the_final_text_may_differ_from_the_streamed_text(
     bailian: BailianEmulator, mode: str | None
 ) -> None:
     app_id = add_workflow(bailian, answer=FIRST, final_text=FIRST + SECOND)

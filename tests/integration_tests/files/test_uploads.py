@@ -45,30 +45,30 @@ def clock() -> Clock:
 
 
 @pytest.fixture(scope="module")
-def server(clock: Clock) -> Iterator[BailianEmulator]:
+def emulator(clock: Clock) -> Iterator[BailianEmulator]:
     with BailianEmulator(clock=clock, seed_apps=False) as emulator:
         emulator.add_app(App("files", app_id=emulator.app_id))
         yield emulator
 
 
 @pytest.fixture
-def cloud(server: BailianEmulator) -> BailianEmulator:
-    server.reset()
-    server.files.faults = None
-    server.files.parse_seconds = 0.0
-    return server
+def bailian(emulator: BailianEmulator) -> BailianEmulator:
+    emulator.reset()
+    emulator.files.faults = None
+    emulator.files.parse_seconds = 0.0
+    return emulator
 
 
 @pytest.fixture
-def own_cloud() -> Iterator[BailianEmulator]:
+def own_bailian() -> Iterator[BailianEmulator]:
     """An emulator for uploads that are broken off: their last requests come when the test is over."""
     with BailianEmulator(seed_apps=False) as emulator:
         yield emulator
 
 
 @pytest.fixture
-def files(cloud: BailianEmulator) -> BailianFiles:
-    return connect(cloud)
+def files(bailian: BailianEmulator) -> BailianFiles:
+    return connect(bailian)
 
 
 @pytest.fixture
@@ -90,8 +90,8 @@ def connect(emulator: BailianEmulator, **fields: Any) -> BailianFiles:
     return BailianFiles(**settings | fields)
 
 
-def upload(files: BailianFiles, mode: str, *paths: Path, **options: Any) -> list[SessionFile]:
-    if mode == "sync":
+def upload(files: BailianFiles, call_style: str, *paths: Path, **options: Any) -> list[SessionFile]:
+    if call_style == "sync":
         return files.upload(paths, **options)
     return asyncio.run(files.aupload(paths, **options))
 
@@ -104,15 +104,17 @@ def count_requests(emulator: BailianEmulator) -> collections.Counter[str]:
     )
 
 
-sync_and_async = pytest.mark.parametrize("mode", ["sync", "async"])
+sync_and_async = pytest.mark.parametrize("call_style", ["sync", "async"])
 
 
 @sync_and_async
 def test_a_file_is_uploaded_and_an_application_answers_from_it(
-    cloud: BailianEmulator, files: BailianFiles, note: Path, mode: str
+    bailian: BailianEmulator, files: BailianFiles, note: Path, call_style: str
 ) -> None:
-    (file,) = upload(files, mode, note)
-    model = BailianAppChatModel(app_id=cloud.app_id, base_url=cloud.base_url, api_key=cloud.api_key)
+    (file,) = upload(files, call_style, note)
+    model = BailianAppChatModel(
+        app_id=bailian.app_id, base_url=bailian.base_url, api_key=bailian.api_key
+    )
     answer = model.invoke("火星公司的保修期？", rag_options=RagOptions(session_file_ids=[file]))
 
     assert (file.name, file.size, file.status) == ("note.md", len(NOTE.encode()), "FILE_IS_READY")
@@ -120,23 +122,23 @@ def test_a_file_is_uploaded_and_an_application_answers_from_it(
     assert file.is_ready
     assert file.kind == "document"
     assert "三年零四个月" in answer.text
-    assert cloud.files.added[file.id].md5 == hashlib.md5(NOTE.encode()).hexdigest()
-    assert count_requests(cloud)["lease"] == 2  # the question is a POST too
+    assert bailian.files.added[file.id].md5 == hashlib.md5(NOTE.encode()).hexdigest()
+    assert count_requests(bailian)["lease"] == 2  # the question is a POST too
 
 
 @sync_and_async
-def test_it_waits_through_every_status(
-    cloud: BailianEmulator,
+def test_an_upload_waits_through_every_status(
+    bailian: BailianEmulator,
     files: BailianFiles,
     note: Path,
     clock: Clock,
-    mode: str,
+    call_style: str,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    cloud.files.parse_seconds = 70.0
+    bailian.files.parse_seconds = 70.0
     files.poll_interval = 0.01
     statuses: list[str] = []
-    original_status_of = cloud.files.status_of
+    original_status_of = bailian.files.status_of
 
     def status_of(file: Any) -> str:
         statuses.append(original_status_of(file))
@@ -144,8 +146,8 @@ def test_it_waits_through_every_status(
         return statuses[-1]
 
     # The emulator's, to let time pass with each look.
-    monkeypatch.setattr(cloud.files, "status_of", status_of)
-    (file,) = upload(files, mode, note)
+    monkeypatch.setattr(bailian.files, "status_of", status_of)
+    (file,) = upload(files, call_style, note)
 
     assert file.is_ready
     assert statuses == [
@@ -170,21 +172,21 @@ def test_it_waits_through_every_status(
     ],
 )
 def test_a_failure_of_the_service_is_an_error_with_its_reason(
-    cloud: BailianEmulator,
+    bailian: BailianEmulator,
     files: BailianFiles,
     note: Path,
-    mode: str,
+    call_style: str,
     fault: str,
     status: str,
     reason: str,
 ) -> None:
-    cloud.files.faults = FileFaults.always(fault)
+    bailian.files.faults = FileFaults.always(fault)
 
     with pytest.raises(BailianFileError, match=f"note.md.*{status}.*{reason}") as caught:
-        upload(files, mode, note)
+        upload(files, call_style, note)
 
     assert (caught.value.name, caught.value.status) == ("note.md", status)
-    assert caught.value.file_id in cloud.files.added
+    assert caught.value.file_id in bailian.files.added
 
 
 @sync_and_async
@@ -204,91 +206,95 @@ def test_a_failure_of_the_service_is_an_error_with_its_reason(
     ],
 )
 def test_repeatable_requests_are_retried(
-    cloud: BailianEmulator,
+    bailian: BailianEmulator,
     files: BailianFiles,
     note: Path,
-    mode: str,
+    call_style: str,
     fault: str,
     repeated: dict[str, int],
 ) -> None:
-    cloud.files.faults = FileFaults.always(fault, times=2)
-    (file,) = upload(files, mode, note)
+    bailian.files.faults = FileFaults.always(fault, times=2)
+    (file,) = upload(files, call_style, note)
 
     assert file.is_ready
-    assert count_requests(cloud) == {"lease": 1, "upload": 1, "add": 1, "describe": 1} | repeated
-    assert len(cloud.files.added) == 1
+    assert count_requests(bailian) == {"lease": 1, "upload": 1, "add": 1, "describe": 1} | repeated
+    assert len(bailian.files.added) == 1
 
 
 @sync_and_async
 def test_a_lost_reply_to_adding_a_file_never_yields_two_files(
-    cloud: BailianEmulator, files: BailianFiles, note: Path, mode: str, caplog: pytest.LogCaptureFixture
+    bailian: BailianEmulator,
+    files: BailianFiles,
+    note: Path,
+    call_style: str,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
-    cloud.files.faults = FileFaults.always("add_reply_lost", times=1)
-    (file,) = upload(files, mode, note)
+    bailian.files.faults = FileFaults.always("add_reply_lost", times=1)
+    (file,) = upload(files, call_style, note)
 
     assert file.is_ready
     # The lease was used up: tried again, refused, and all over; the first copy will expire.
-    assert count_requests(cloud) == {"lease": 2, "upload": 2, "add": 3, "describe": 1}
-    assert len(cloud.files.added) == 2
+    assert count_requests(bailian) == {"lease": 2, "upload": 2, "add": 3, "describe": 1}
+    assert len(bailian.files.added) == 2
     assert "a reply was lost" in caplog.text
 
 
 def test_uploads_whose_leases_always_expire_are_given_up(
-    cloud: BailianEmulator, files: BailianFiles, note: Path
+    bailian: BailianEmulator, files: BailianFiles, note: Path
 ) -> None:
-    cloud.files.faults = FileFaults.always("lease_expired")
+    bailian.files.faults = FileFaults.always("lease_expired")
 
     with pytest.raises(BailianFileError, match=r"refuses the upload.*AccessDenied"):
         files.upload(note)
 
-    assert count_requests(cloud) == {"lease": 4, "upload": 4}
+    assert count_requests(bailian) == {"lease": 4, "upload": 4}
 
 
 @sync_and_async
 def test_a_timeout_ends_the_wait_and_names_how_to_continue(
-    cloud: BailianEmulator, files: BailianFiles, note: Path, clock: Clock, mode: str
+    bailian: BailianEmulator, files: BailianFiles, note: Path, clock: Clock, call_style: str
 ) -> None:
-    cloud.files.parse_seconds = 100.0
+    bailian.files.parse_seconds = 100.0
 
     with pytest.raises(
         BailianFileError, match=r"not ready within `timeout` \(0.3 s\), but INIT"
     ) as caught:
-        upload(files, mode, note, timeout=0.3)
+        upload(files, call_style, note, timeout=0.3)
 
     assert isinstance(caught.value.__cause__, BailianTimeoutError)
-    (file_id,) = cloud.files.added
+    (file_id,) = bailian.files.added
     clock.now += 100.0
 
     assert files.wait_until_ready(file_id)[0].is_ready
     assert asyncio.run(files.await_until_ready(file_id))[0].is_ready
     # What was uploaded is not uploaded again.
-    assert upload(files, mode, note)[0].id == file_id
-    assert count_requests(cloud)["upload"] == 1
+    assert upload(files, call_style, note)[0].id == file_id
+    assert count_requests(bailian)["upload"] == 1
 
 
 @sync_and_async
 def test_the_same_bytes_are_uploaded_once(
-    cloud: BailianEmulator, files: BailianFiles, tmp_path: Path, mode: str
+    bailian: BailianEmulator, files: BailianFiles, tmp_path: Path, call_style: str
 ) -> None:
     paths = [tmp_path / f"copy{number}.md" for number in range(20)]
     for path in paths:
         path.write_text(NOTE, "utf-8")
-    cloud.files.faults = FileFaults.always("describe_error", times=1)
-    uploaded = upload(files, mode, *paths)
+    bailian.files.faults = FileFaults.always("describe_error", times=1)
+    uploaded = upload(files, call_style, *paths)
 
     assert [file.name for file in uploaded] == [path.name for path in paths]
     assert len({file.id for file in uploaded}) == 1
-    assert count_requests(cloud)["upload"] == 1
+    assert count_requests(bailian)["upload"] == 1
     assert RagOptions(session_file_ids=uploaded).session_file_ids == [uploaded[0].id]
 
     # Another ending is another way to read them.
     text_copy = tmp_path / "copy.txt"
     text_copy.write_text(NOTE, "utf-8")
-    assert upload(files, mode, text_copy)[0].id != uploaded[0].id
+    assert upload(files, call_style, text_copy)[0].id != uploaded[0].id
 
 
 def test_calls_in_threads_and_on_loops_upload_the_same_bytes_once(
-    cloud: BailianEmulator, files: BailianFiles, note: Path
+    bailian: BailianEmulator, files: BailianFiles, note: Path
 ) -> None:
     uploaded: list[SessionFile] = []
     threads = [
@@ -304,22 +310,22 @@ def test_calls_in_threads_and_on_loops_upload_the_same_bytes_once(
 
     assert len(uploaded) == 8
     assert len({file.id for file in uploaded}) == 1
-    assert count_requests(cloud)["upload"] == 1
+    assert count_requests(bailian)["upload"] == 1
 
 
 @sync_and_async
 def test_200_files_with_failures_at_every_step_each_get_their_own_result(
-    cloud: BailianEmulator, tmp_path: Path, mode: str
+    bailian: BailianEmulator, tmp_path: Path, call_style: str
 ) -> None:
     suffixes = ["md", "txt", "png", "mp3", "mp4", "xlsx"]
     rng = random.Random(8)
     paths = []
-    count = 200 if mode == "sync" else 100
+    count = 200 if call_style == "sync" else 100
     for number in range(count):
         path = tmp_path / f"file{number:03}.{suffixes[number % 6]}"
         path.write_bytes(f"# Datei {number}\n\n".encode() * rng.randint(1, 400))
         paths.append(path)
-    cloud.files.faults = FileFaults(
+    bailian.files.faults = FileFaults(
         {
             "lease_throttled": 0.05,
             "lease_error": 0.05,
@@ -338,19 +344,21 @@ def test_200_files_with_failures_at_every_step_each_get_their_own_result(
         seed=1,
     )
     with pytest.raises(BailianUploadError, match=f"of {count} files are not ready") as caught:
-        upload(connect(cloud), mode, *paths)
+        upload(connect(bailian), call_style, *paths)
 
     ready, errors = caught.value.files, caught.value.errors
     assert sorted([file.name for file in ready] + [error.name or "" for error in errors]) == [
         path.name for path in paths
     ]
     assert len({file.id for file in ready}) == len(ready)
-    assert all(cloud.files.status_of(cloud.files.added[file.id]) == "FILE_IS_READY" for file in ready)
+    assert all(
+        bailian.files.status_of(bailian.files.added[file.id]) == "FILE_IS_READY" for file in ready
+    )
     assert count * 0.04 <= len(errors) <= count * 0.25
     assert all(error.name in error.message and (error.status or error.status_code) for error in errors)
     for file in ready:
         content = (tmp_path / file.name).read_bytes()
-        assert cloud.files.added[file.id].md5 == hashlib.md5(content).hexdigest()
+        assert bailian.files.added[file.id].md5 == hashlib.md5(content).hexdigest()
 
 
 @pytest.mark.parametrize(
@@ -367,11 +375,11 @@ def test_200_files_with_failures_at_every_step_each_get_their_own_result(
 )
 @sync_and_async
 def test_unsupported_files_are_refused_before_anything_is_sent(
-    cloud: BailianEmulator,
+    bailian: BailianEmulator,
     files: BailianFiles,
     note: Path,
     tmp_path: Path,
-    mode: str,
+    call_style: str,
     name: str,
     size: int,
     problem: str,
@@ -380,32 +388,32 @@ def test_unsupported_files_are_refused_before_anything_is_sent(
         file.truncate(size)
 
     with pytest.raises(ValueError, match=problem):
-        upload(files, mode, note, tmp_path / name)
-    assert not cloud.requests
+        upload(files, call_style, note, tmp_path / name)
+    assert not bailian.requests
 
 
 def test_missing_files_and_folders_are_named_all_at_once(
-    cloud: BailianEmulator, files: BailianFiles, tmp_path: Path
+    bailian: BailianEmulator, files: BailianFiles, tmp_path: Path
 ) -> None:
     with pytest.raises(ValueError, match=r"nothing was uploaded.*gone.md: No such file.*it is no file"):
         files.upload([tmp_path / "gone.md", tmp_path])
-    assert not cloud.requests
+    assert not bailian.requests
 
 
 def test_a_file_that_changes_while_it_is_uploaded_is_an_error(
-    cloud: BailianEmulator, files: BailianFiles, note: Path, monkeypatch: pytest.MonkeyPatch
+    bailian: BailianEmulator, files: BailianFiles, note: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    original_lease = cloud.files.lease
+    original_lease = bailian.files.lease
 
     def lease_and_grow(*arguments: Any) -> Any:
         note.write_text(NOTE * 2, "utf-8")
         return original_lease(*arguments)
 
     # The emulator's, which stands for some other program.
-    monkeypatch.setattr(cloud.files, "lease", lease_and_grow)
+    monkeypatch.setattr(bailian.files, "lease", lease_and_grow)
     with pytest.raises(BailianFileError, match=r"note.md changed its size"):
         files.upload(note)
-    assert not cloud.files.added
+    assert not bailian.files.added
 
 
 # -- interrupted -------------------------------------------------------------------------------------
@@ -419,35 +427,35 @@ def create_files(folder: Path) -> list[Path]:
 
 
 async def test_a_cancelled_upload_leaves_nothing_behind_and_can_be_started_again(
-    own_cloud: BailianEmulator, tmp_path: Path
+    own_bailian: BailianEmulator, tmp_path: Path
 ) -> None:
-    files = connect(own_cloud)
+    files = connect(own_bailian)
     paths = create_files(tmp_path)
-    own_cloud.files.parse_seconds = 100.0
+    own_bailian.files.parse_seconds = 100.0
     task = asyncio.create_task(files.aupload(paths))
-    await asyncio.to_thread(wait_for, lambda: len(own_cloud.files.added) >= 5)
+    await asyncio.to_thread(wait_for, lambda: len(own_bailian.files.added) >= 5)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
     # What was on its way comes to its end, and nothing follows.
-    request_count = len(own_cloud.requests)
+    request_count = len(own_bailian.requests)
     await asyncio.sleep(0.3)
-    assert len(own_cloud.requests) <= request_count + files.concurrency
+    assert len(own_bailian.requests) <= request_count + files.concurrency
 
-    own_cloud.files.parse_seconds = 0.0
+    own_bailian.files.parse_seconds = 0.0
     uploaded = await files.aupload(paths)
 
     assert [file.name for file in uploaded] == [path.name for path in paths]
     # A file that was being added may be there twice, if nobody heard its id.
-    assert len(own_cloud.files.added) <= 12 + files.concurrency
+    assert len(own_bailian.files.added) <= 12 + files.concurrency
 
 
 def test_ctrl_c_ends_an_upload_and_the_next_process_resumes_it(
-    own_cloud: BailianEmulator, tmp_path: Path
+    own_bailian: BailianEmulator, tmp_path: Path
 ) -> None:
     paths = create_files(tmp_path)
     record = tmp_path / "record.jsonl"
-    own_cloud.files.parse_seconds = 100.0
+    own_bailian.files.parse_seconds = 100.0
 
     def interrupt() -> None:
         wait_for(lambda: record.exists() and record.read_text("utf-8").count("\n") == len(paths))
@@ -456,21 +464,21 @@ def test_ctrl_c_ends_an_upload_and_the_next_process_resumes_it(
     interrupter = threading.Thread(target=interrupt)
     interrupter.start()
     with pytest.raises(KeyboardInterrupt):
-        connect(own_cloud, record=record).upload(paths)
+        connect(own_bailian, record=record).upload(paths)
     interrupter.join()
-    assert len(own_cloud.files.added) == 12
+    assert len(own_bailian.files.added) == 12
     with record.open("a") as file:
         file.write('{"place": "half of a li')  # a process that died while it wrote
 
-    own_cloud.files.parse_seconds = 0.0
-    upload_count = count_requests(own_cloud)["upload"]
-    uploaded = connect(own_cloud, record=record).upload(paths)
+    own_bailian.files.parse_seconds = 0.0
+    upload_count = count_requests(own_bailian)["upload"]
+    uploaded = connect(own_bailian, record=record).upload(paths)
 
     assert [file.id for file in uploaded] == [
-        next(added.file_id for added in own_cloud.files.added.values() if added.name == path.name)
+        next(added.file_id for added in own_bailian.files.added.values() if added.name == path.name)
         for path in paths
     ]
-    assert count_requests(own_cloud)["upload"] == upload_count == 12
+    assert count_requests(own_bailian)["upload"] == upload_count == 12
 
 
 def wait_for(condition: Callable[[], bool]) -> None:
@@ -479,19 +487,19 @@ def wait_for(condition: Callable[[], bool]) -> None:
 
 
 def test_recorded_files_that_are_gone_are_uploaded_again(
-    cloud: BailianEmulator, note: Path, tmp_path: Path, clock: Clock
+    bailian: BailianEmulator, note: Path, tmp_path: Path, clock: Clock
 ) -> None:
     record = tmp_path / "record.jsonl"
-    first = connect(cloud, record=record).upload(note)[0]
-    clock.now += cloud.files.lifetime
-    second = connect(cloud, record=record).upload(note)[0]
+    first = connect(bailian, record=record).upload(note)[0]
+    clock.now += bailian.files.lifetime
+    second = connect(bailian, record=record).upload(note)[0]
     assert second.id != first.id
 
-    cloud.files.added.clear()
-    third = connect(cloud, record=record).upload(note)[0]
+    bailian.files.added.clear()
+    third = connect(bailian, record=record).upload(note)[0]
     assert third.id not in {first.id, second.id}
     # Ids of another workspace are none here.
-    assert connect(cloud, record=record, workspace_id="other").upload(note)[0].id != third.id
+    assert connect(bailian, record=record, workspace_id="other").upload(note)[0].id != third.id
     assert "火星" not in record.read_text("utf-8")
 
 
@@ -499,10 +507,10 @@ def test_recorded_files_that_are_gone_are_uploaded_again(
 
 
 async def test_the_status_of_a_file_can_be_queried(
-    cloud: BailianEmulator, files: BailianFiles, note: Path, clock: Clock
+    bailian: BailianEmulator, files: BailianFiles, note: Path, clock: Clock
 ) -> None:
     file = files.upload(note)[0]
-    clock.now += cloud.files.lifetime
+    clock.now += bailian.files.lifetime
 
     assert files.status(file).status == "FILE_EXPIRED"
     assert (await files.astatus(file.id)).may_have_expired
@@ -515,14 +523,16 @@ async def test_the_status_of_a_file_can_be_queried(
 
 
 def test_a_file_that_is_not_ready_cannot_be_asked_about(
-    cloud: BailianEmulator, files: BailianFiles, note: Path
+    bailian: BailianEmulator, files: BailianFiles, note: Path
 ) -> None:
     file = files.upload(note)[0]
-    cloud.files.added[file.id].status = "INDEX_BUILDING"
+    bailian.files.added[file.id].status = "INDEX_BUILDING"
 
     with pytest.raises(ValueError, match="not ready yet: wait for it"):
         RagOptions(session_file_ids=[files.status(file)])
-    model = BailianAppChatModel(app_id=cloud.app_id, base_url=cloud.base_url, api_key=cloud.api_key)
+    model = BailianAppChatModel(
+        app_id=bailian.app_id, base_url=bailian.base_url, api_key=bailian.api_key
+    )
     with pytest.raises(BailianRequestError, match="is not ready: INDEX_BUILDING"):
         model.invoke("?", rag_options=RagOptions(session_file_ids=[file.id]))
 
@@ -549,11 +559,11 @@ def test_more_than_ten_files_are_refused(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("fault", ["upload_error", "upload_cut", "lease_expired", "add_reply_lost"])
 def test_signed_urls_and_keys_are_shown_nowhere(
-    cloud: BailianEmulator, note: Path, fault: str, caplog: pytest.LogCaptureFixture
+    bailian: BailianEmulator, note: Path, fault: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.DEBUG)
-    cloud.files.faults = FileFaults({fault: 0.9})
-    files = connect(cloud, access_key_secret="planted-secret", security_token="planted-token")
+    bailian.files.faults = FileFaults({fault: 0.9})
+    files = connect(bailian, access_key_secret="planted-secret", security_token="planted-token")
     error_text = ""
     try:
         files.upload(note)
@@ -565,41 +575,41 @@ def test_signed_urls_and_keys_are_shown_nowhere(
         str(logs) + error_text + repr(files) + str(files.model_dump()) + str(pickle.dumps(files))
     )
     visible_text += str(
-        [(r.path, r.query, r.headers, r.body) for r in cloud.requests if "storage" in r.path]
+        [(r.path, r.query, r.headers, r.body) for r in bailian.requests if "storage" in r.path]
     )
 
-    assert cloud.files.leases
-    for lease in cloud.files.leases.values():
+    assert bailian.files.leases
+    for lease in bailian.files.leases.values():
         assert lease.token not in visible_text
         assert lease.extra not in visible_text
     assert "planted" not in visible_text
 
 
-def test_a_wrong_access_key_ends_the_whole_call(own_cloud: BailianEmulator, tmp_path: Path) -> None:
+def test_a_wrong_access_key_ends_the_whole_call(own_bailian: BailianEmulator, tmp_path: Path) -> None:
     with pytest.raises(BailianAuthenticationError, match="access key is not found") as caught:
-        connect(own_cloud, access_key_id="other").upload(create_files(tmp_path))
+        connect(own_bailian, access_key_id="other").upload(create_files(tmp_path))
 
     assert caught.value.code == "InvalidAccessKeyId.NotFound"
     assert caught.value.request_id
 
 
 def test_progress_is_shown_without_a_terminal_and_can_be_switched_off(
-    cloud: BailianEmulator, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    bailian: BailianEmulator, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     paths = create_files(tmp_path)[:2]
-    connect(cloud, progress=True).upload(paths)
+    connect(bailian, progress=True).upload(paths)
     output = capsys.readouterr().err
     assert "2 ready" in output
     assert "uploading" in output
     assert "slow0.md" in output
 
-    connect(cloud).upload(paths)  # nobody watches
-    connect(cloud, progress=True).upload(paths, progress=False)
+    connect(bailian).upload(paths)  # nobody watches
+    connect(bailian, progress=True).upload(paths, progress=False)
     assert not capsys.readouterr().err
 
 
 async def test_the_event_loop_is_never_blocked(
-    cloud: BailianEmulator, files: BailianFiles, tmp_path: Path
+    bailian: BailianEmulator, files: BailianFiles, tmp_path: Path
 ) -> None:
     max_blocked_seconds = 0.0
 
@@ -623,13 +633,13 @@ async def test_the_event_loop_is_never_blocked(
 
 
 @sync_and_async
-def test_without_the_official_client_the_first_request_says_what_to_install(
-    files: BailianFiles, note: Path, monkeypatch: pytest.MonkeyPatch, mode: str
+def test_without_the_official_client_the_first_request_names_the_extra_to_install(
+    files: BailianFiles, note: Path, monkeypatch: pytest.MonkeyPatch, call_style: str
 ) -> None:
     monkeypatch.setitem(sys.modules, "alibabacloud_bailian20231229", None)
 
     with pytest.raises(ImportError, match=r"langchain-bailian-app\[openapi\]"):
-        upload(files, mode, note)
+        upload(files, call_style, note)
 
 
 def test_settings_are_checked(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -647,14 +657,14 @@ def test_settings_are_checked(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_copies_share_the_upload_cache_and_a_pickle_has_its_own(
-    cloud: BailianEmulator, files: BailianFiles, note: Path
+    bailian: BailianEmulator, files: BailianFiles, note: Path
 ) -> None:
     files.upload(note)
     copy.deepcopy(files).upload(note)
-    assert count_requests(cloud)["upload"] == 1
+    assert count_requests(bailian)["upload"] == 1
 
     unpickled = pickle.loads(pickle.dumps(files))  # noqa: S301
     assert unpickled.workspace_id == "ws"
     assert unpickled.access_key_id is None
-    connect(cloud, client=unpickled.client).upload(note)
-    assert count_requests(cloud)["upload"] == 2
+    connect(bailian, client=unpickled.client).upload(note)
+    assert count_requests(bailian)["upload"] == 2

@@ -52,8 +52,8 @@ def join_texts(documents: list[Document]) -> str:
 
 async def test_documents_are_the_context_of_another_model(customs: BailianRetriever) -> None:
     prompt = ChatPromptTemplate.from_template("资料：{context}\n问题：{question}")
-    seen: list[PromptValue] = []
-    model = RunnableLambda(lambda value: seen.append(value) or value) | FakeListChatModel(
+    prompts: list[PromptValue] = []
+    model = RunnableLambda(lambda value: prompts.append(value) or value) | FakeListChatModel(
         responses=["按日征收。"] * 2
     )
     chain = (
@@ -65,7 +65,7 @@ async def test_documents_are_the_context_of_another_model(customs: BailianRetrie
 
     assert chain.invoke("什么是滞报金？") == "按日征收。"
     assert await chain.ainvoke("什么是滞报金？") == "按日征收。"
-    for value in seen:
+    for value in prompts:
         assert "千分之零点五" in value.to_string()
         assert value.to_string().endswith("问题：什么是滞报金？")
 
@@ -107,12 +107,12 @@ def test_a_retriever_works_in_a_graph(customs: BailianRetriever) -> None:
 async def test_several_retrievers_are_combined_in_an_ensemble(
     customs: BailianRetriever, phones: BailianRetriever
 ) -> None:
-    both = EnsembleRetriever(retrievers=[customs, phones], weights=[0.5, 0.5])
+    ensemble = EnsembleRetriever(retrievers=[customs, phones], weights=[0.5, 0.5])
 
-    documents = both.invoke("滞报金和谷雨5的电池")
+    documents = ensemble.invoke("滞报金和谷雨5的电池")
 
     assert {d.metadata["pipeline_id"] for d in documents} == {"customs001", PHONES}
-    assert documents == await both.ainvoke("滞报金和谷雨5的电池")
+    assert documents == await ensemble.ainvoke("滞报金和谷雨5的电池")
 
 
 async def test_a_model_compresses_the_documents(customs: BailianRetriever) -> None:
@@ -126,7 +126,7 @@ async def test_a_model_compresses_the_documents(customs: BailianRetriever) -> No
     assert documents == await compressing.ainvoke("什么是滞报金和保税？")
 
 
-async def test_a_model_asks_in_several_ways(
+async def test_a_model_rephrases_the_query_in_several_ways(
     customs: BailianRetriever, bailian: BailianEmulator
 ) -> None:
     model = FakeListChatModel(responses=["什么是滞报金？\n什么是保税？\n什么是查验？"])

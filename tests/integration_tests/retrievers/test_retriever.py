@@ -32,14 +32,15 @@ if TYPE_CHECKING:
 
     from langchain_bailian_app.emulator import BailianEmulator
 
+    MakeRetriever = Callable[..., BailianRetriever]
+
 QUERY = "海关怎么计收滞报金、查验和放行货物？"
 PIPELINE = "customs001"
 NAME = "海关术语"
-Make = "Callable[..., BailianRetriever]"
 
 
 @pytest.fixture
-def make(bailian: BailianEmulator) -> Make:
+def make_retriever(bailian: BailianEmulator) -> MakeRetriever:
     """Return a function that makes retrievers connected to the emulator."""
 
     def make(**fields: Any) -> BailianRetriever:
@@ -98,11 +99,11 @@ class TestDirectlyByName(_StandardTests):
 
 
 async def test_application_and_direct_search_find_the_same_documents(
-    make: Make, bailian: BailianEmulator
+    make_retriever: MakeRetriever, bailian: BailianEmulator
 ) -> None:
-    from_app = await invoke_and_ainvoke(make(app_id=bailian.app_id))
-    direct = await invoke_and_ainvoke(make(pipeline_id=PIPELINE))
-    by_name = await invoke_and_ainvoke(make(pipeline_name=NAME))
+    from_app = await invoke_and_ainvoke(make_retriever(app_id=bailian.app_id))
+    direct = await invoke_and_ainvoke(make_retriever(pipeline_id=PIPELINE))
+    by_name = await invoke_and_ainvoke(make_retriever(pipeline_name=NAME))
 
     assert [(d.id, d.page_content) for d in from_app] == [(d.id, d.page_content) for d in direct]
     assert direct == by_name
@@ -113,11 +114,13 @@ async def test_application_and_direct_search_find_the_same_documents(
         }
 
 
-async def test_nobody_waits_for_the_answer(make: Make, bailian: BailianEmulator) -> None:
+async def test_a_search_closes_the_stream_before_the_answer(
+    make_retriever: MakeRetriever, bailian: BailianEmulator
+) -> None:
     app_id = bailian.add_app(
         App("long", knowledge_bases=bailian.apps[bailian.app_id].knowledge_bases, pace=0.02)
     )
-    retriever = make(app_id=app_id)
+    retriever = make_retriever(app_id=app_id)
     request_count = len(bailian.requests)
 
     documents = await invoke_and_ainvoke(retriever)
@@ -128,7 +131,7 @@ async def test_nobody_waits_for_the_answer(make: Make, bailian: BailianEmulator)
         assert not request.finished
         assert request.frames_sent < 5
 
-    complete_documents = await make(app_id=app_id, wait_for_answer=True).ainvoke(QUERY)
+    complete_documents = await make_retriever(app_id=app_id, wait_for_answer=True).ainvoke(QUERY)
 
     assert bailian.requests[-1].wait()
     assert bailian.requests[-1].finished
@@ -139,27 +142,31 @@ async def test_nobody_waits_for_the_answer(make: Make, bailian: BailianEmulator)
 
 
 @pytest.mark.parametrize("name", ["retrieval-with-references.json", "retrieval-observed-later.sse"])
-async def test_unrequested_steps_are_read(make: Make, bailian: BailianEmulator, name: str) -> None:
+async def test_unrequested_steps_are_read(
+    make_retriever: MakeRetriever, bailian: BailianEmulator, name: str
+) -> None:
     content_type = "application/json" if name.endswith("json") else "text/event-stream"
     app_id = bailian.replay(read_recording(name), content_type=content_type)
 
-    documents = await invoke_and_ainvoke(make(app_id=app_id, has_thoughts=False))
+    documents = await invoke_and_ainvoke(make_retriever(app_id=app_id, has_thoughts=False))
 
     assert documents[0].metadata["score"] in {0.5756, 0.7}
 
 
 async def test_without_steps_the_sources_are_the_documents(
-    make: Make, bailian: BailianEmulator
+    make_retriever: MakeRetriever, bailian: BailianEmulator
 ) -> None:
-    documents = await invoke_and_ainvoke(make(app_id=bailian.app_id, has_thoughts=False))
+    documents = await invoke_and_ainvoke(make_retriever(app_id=bailian.app_id, has_thoughts=False))
 
     assert len(documents) == 2
     assert all(d.metadata["cited"] and "score" not in d.metadata for d in documents)
     assert bailian.requests[-1].body["parameters"]["has_thoughts"] is False
 
 
-async def test_the_request_to_an_application(make: Make, bailian: BailianEmulator) -> None:
-    retriever = make(
+async def test_the_request_to_an_application(
+    make_retriever: MakeRetriever, bailian: BailianEmulator
+) -> None:
+    retriever = make_retriever(
         app_id=bailian.app_id,
         rag_options=RagOptions(pipeline_ids=[PIPELINE], tags=["海关"]),
         biz_params={"user_prompt_params": {"city": "杭州"}},
@@ -182,8 +189,12 @@ async def test_the_request_to_an_application(make: Make, bailian: BailianEmulato
     }
 
 
-async def test_the_request_to_a_knowledge_base(make: Make, bailian: BailianEmulator) -> None:
-    await invoke_and_ainvoke(make(pipeline_id=PIPELINE, rerank_min_score=0.01, workspace="ws"), k=2)
+async def test_the_request_to_a_knowledge_base(
+    make_retriever: MakeRetriever, bailian: BailianEmulator
+) -> None:
+    await invoke_and_ainvoke(
+        make_retriever(pipeline_id=PIPELINE, rerank_min_score=0.01, workspace="ws"), k=2
+    )
 
     request = bailian.requests[-1]
     assert (request.method, request.path) == ("POST", f"/api/v1/indices/pipeline/{PIPELINE}/retrieve")
@@ -192,9 +203,9 @@ async def test_the_request_to_a_knowledge_base(make: Make, bailian: BailianEmula
 
 
 async def test_the_id_of_a_named_knowledge_base_is_requested_once(
-    make: Make, bailian: BailianEmulator
+    make_retriever: MakeRetriever, bailian: BailianEmulator
 ) -> None:
-    retriever = make(pipeline_name=NAME)
+    retriever = make_retriever(pipeline_name=NAME)
     bailian.requests.clear()
 
     await invoke_and_ainvoke(retriever)
@@ -204,39 +215,43 @@ async def test_the_id_of_a_named_knowledge_base_is_requested_once(
     assert paths == ["pipeline_simple", "retrieve", "retrieve", "retrieve"]
 
 
-async def test_options_of_a_direct_search_take_effect(make: Make) -> None:
-    best, *rest_of_documents = await invoke_and_ainvoke(make(pipeline_id=PIPELINE, rerank_top_n=20))
+async def test_options_of_a_direct_search_take_effect(make_retriever: MakeRetriever) -> None:
+    best, *other_documents = await invoke_and_ainvoke(
+        make_retriever(pipeline_id=PIPELINE, rerank_top_n=20)
+    )
 
-    assert len(rest_of_documents) > 5
+    assert len(other_documents) > 5
     min_score = best.metadata["score"]
-    assert await invoke_and_ainvoke(make(pipeline_id=PIPELINE, rerank_min_score=min_score)) == [best]
+    assert await invoke_and_ainvoke(
+        make_retriever(pipeline_id=PIPELINE, rerank_min_score=min_score)
+    ) == [best]
     doc_filter = {"doc_name": best.metadata["doc_name"]}
     filtered = await invoke_and_ainvoke(
-        make(pipeline_id=PIPELINE, rerank_top_n=20, search_filters=[doc_filter])
+        make_retriever(pipeline_id=PIPELINE, rerank_top_n=20, search_filters=[doc_filter])
     )
     assert filtered == [
-        d for d in (best, *rest_of_documents) if d.metadata["doc_name"] == doc_filter["doc_name"]
+        d for d in (best, *other_documents) if d.metadata["doc_name"] == doc_filter["doc_name"]
     ]
     no_candidates = {"dense_similarity_top_k": 0, "sparse_similarity_top_k": 0}
-    assert await invoke_and_ainvoke(make(pipeline_id=PIPELINE), **no_candidates) == []
+    assert await invoke_and_ainvoke(make_retriever(pipeline_id=PIPELINE), **no_candidates) == []
     history = [{"role": "user", "content": "什么是滞报金？"}]
     rewritten = await invoke_and_ainvoke(
-        make(pipeline_id=PIPELINE, enable_rewrite=True), "它怎么计收？", query_history=history
+        make_retriever(pipeline_id=PIPELINE, enable_rewrite=True), "它怎么计收？", query_history=history
     )
     assert "滞报金" in rewritten[0].page_content
 
 
-async def test_tables_have_rows(make: Make, bailian: BailianEmulator) -> None:
+async def test_tables_have_rows(make_retriever: MakeRetriever, bailian: BailianEmulator) -> None:
     teas = [{"品种": "龙井", "价格": 380}, {"品种": "寿眉", "价格": 90}]
     table = KnowledgeBase("茶价", rows=teas)
     bailian.add_knowledge_base(table)
 
     from_app = await invoke_and_ainvoke(
-        make(app_id=bailian.app_id),
+        make_retriever(app_id=bailian.app_id),
         "龙井和寿眉的价格",
         rag_options=RagOptions(pipeline_ids=[table.pipeline_id], structured_filter={"价格": 90}),
     )
-    direct = await invoke_and_ainvoke(make(pipeline_id=table.pipeline_id), "龙井和寿眉的价格")
+    direct = await invoke_and_ainvoke(make_retriever(pipeline_id=table.pipeline_id), "龙井和寿眉的价格")
 
     assert [d.page_content for d in from_app] == ["品种:寿眉\n价格:90"]
     assert from_app[0].metadata["doc_id"].startswith("table_")
@@ -244,17 +259,22 @@ async def test_tables_have_rows(make: Make, bailian: BailianEmulator) -> None:
     assert {d.page_content for d in direct} == {"品种:龙井\n价格:380", "品种:寿眉\n价格:90"}
 
 
-async def test_an_empty_result_is_no_error(make: Make, bailian: BailianEmulator) -> None:
-    assert await invoke_and_ainvoke(make(app_id=bailian.app_id), "zzz qqq") == []
-    assert await invoke_and_ainvoke(make(app_id=bailian.app_id, wait_for_answer=True), "zzz qqq") == []
-    assert await invoke_and_ainvoke(make(pipeline_id=PIPELINE), "zzz qqq") == []
+async def test_an_empty_result_is_no_error(
+    make_retriever: MakeRetriever, bailian: BailianEmulator
+) -> None:
+    assert await invoke_and_ainvoke(make_retriever(app_id=bailian.app_id), "zzz qqq") == []
+    assert (
+        await invoke_and_ainvoke(make_retriever(app_id=bailian.app_id, wait_for_answer=True), "zzz qqq")
+        == []
+    )
+    assert await invoke_and_ainvoke(make_retriever(pipeline_id=PIPELINE), "zzz qqq") == []
 
 
 @pytest.mark.parametrize("fields", [{"app_id": "nowhere"}, {"pipeline_id": PIPELINE}])
 async def test_faults_are_the_same_errors_as_those_of_the_model(
-    make: Make, fields: dict[str, Any]
+    make_retriever: MakeRetriever, fields: dict[str, Any]
 ) -> None:
-    retriever = make(api_key="wrong", **fields)
+    retriever = make_retriever(api_key="wrong", **fields)
 
     with pytest.raises(BailianAuthenticationError):
         retriever.invoke(QUERY)
@@ -263,29 +283,33 @@ async def test_faults_are_the_same_errors_as_those_of_the_model(
 
 
 @pytest.mark.parametrize("fields", [{"pipeline_id": "nowhere"}, {"pipeline_name": "没有"}])
-async def test_an_unknown_knowledge_base_is_not_found(make: Make, fields: dict[str, Any]) -> None:
+async def test_an_unknown_knowledge_base_is_not_found(
+    make_retriever: MakeRetriever, fields: dict[str, Any]
+) -> None:
     with pytest.raises(BailianNotFoundError):
-        make(**fields).invoke(QUERY)
+        make_retriever(**fields).invoke(QUERY)
     with pytest.raises(BailianNotFoundError):
-        await make(**fields).ainvoke(QUERY)
+        await make_retriever(**fields).ainvoke(QUERY)
 
 
-async def test_a_throttled_request_is_retried(make: Make, bailian: BailianEmulator) -> None:
+async def test_a_throttled_request_is_retried(
+    make_retriever: MakeRetriever, bailian: BailianEmulator
+) -> None:
     knowledge_bases = bailian.apps[bailian.app_id].knowledge_bases
     busy = ErrorReply.of("Throttling", headers={"retry-after": "0"}, times=1)
     app_id = bailian.add_app(App("busy", knowledge_bases=knowledge_bases, error=busy))
 
-    assert len(await make(app_id=app_id).ainvoke(QUERY)) == 5
+    assert len(await make_retriever(app_id=app_id).ainvoke(QUERY)) == 5
 
     bailian.apps[app_id].error = ErrorReply.of("Throttling", headers={"retry-after": "0"})
     with pytest.raises(BailianRateLimitError):
-        await make(app_id=app_id).ainvoke(QUERY)
+        await make_retriever(app_id=app_id).ainvoke(QUERY)
 
 
 async def test_a_stream_that_breaks_before_the_documents_is_an_error(
-    make: Make, bailian: BailianEmulator
+    make_retriever: MakeRetriever, bailian: BailianEmulator
 ) -> None:
-    retriever = make(app_id=bailian.replay(encode_sse(frame_body("茶")), abort=True))
+    retriever = make_retriever(app_id=bailian.replay(encode_sse(frame_body("茶")), abort=True))
 
     with pytest.raises(BailianStreamError) as caught:
         await invoke_and_ainvoke(retriever)
@@ -294,19 +318,21 @@ async def test_a_stream_that_breaks_before_the_documents_is_an_error(
 
 
 async def test_a_stream_that_breaks_after_the_documents_is_no_error(
-    make: Make, bailian: BailianEmulator
+    make_retriever: MakeRetriever, bailian: BailianEmulator
 ) -> None:
     first = read_recording("retrieval-with-references.json")
     app_id = bailian.replay(encode_sse(first.decode().replace('"stop"', '"null"')), abort=True)
 
-    assert len(await invoke_and_ainvoke(make(app_id=app_id))) == 3
+    assert len(await invoke_and_ainvoke(make_retriever(app_id=app_id))) == 3
     with pytest.raises(BailianStreamError):
-        await make(app_id=app_id, wait_for_answer=True).ainvoke(QUERY)
+        await make_retriever(app_id=app_id, wait_for_answer=True).ainvoke(QUERY)
 
 
-async def test_concurrent_searches_do_not_mix(make: Make, bailian: BailianEmulator) -> None:
+async def test_concurrent_searches_return_their_own_documents(
+    make_retriever: MakeRetriever, bailian: BailianEmulator
+) -> None:
     queries = ["什么是滞报金？", "什么是保税？", "什么是查验？", "什么是放行？"] * 10
-    retriever = make(app_id=bailian.app_id, k=1)
+    retriever = make_retriever(app_id=bailian.app_id, k=1)
 
     expected = {query: retriever.invoke(query) for query in set(queries)}
 
@@ -323,25 +349,25 @@ def test_a_chat_model_passes_on_its_connection(
     assert "session_id" not in bailian.requests[-1].body["input"]
 
 
-def test_a_rebuilt_retriever_works(make: Make, bailian: BailianEmulator) -> None:
-    retriever = make(app_id=bailian.app_id).configurable_fields(k=ConfigurableField(id="k"))
+def test_a_rebuilt_retriever_works(make_retriever: MakeRetriever, bailian: BailianEmulator) -> None:
+    retriever = make_retriever(app_id=bailian.app_id).configurable_fields(k=ConfigurableField(id="k"))
 
     assert len(retriever.with_config(configurable={"k": 2}).invoke(QUERY)) == 2
-    assert len(copy.deepcopy(make(app_id=bailian.app_id, k=1)).invoke(QUERY)) == 1
+    assert len(copy.deepcopy(make_retriever(app_id=bailian.app_id, k=1)).invoke(QUERY)) == 1
 
 
 def test_a_pickle_has_no_key_and_uses_that_of_its_process(
-    make: Make, bailian: BailianEmulator, monkeypatch: pytest.MonkeyPatch
+    make_retriever: MakeRetriever, bailian: BailianEmulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    pickled = pickle.dumps(make(pipeline_name=NAME, k=1))
+    pickled = pickle.dumps(make_retriever(pipeline_name=NAME, k=1))
     monkeypatch.setenv("DASHSCOPE_API_KEY", bailian.api_key)
 
     assert bailian.api_key.encode() not in pickled
     assert len(pickle.loads(pickled).invoke(QUERY)) == 1  # noqa: S301  # our own
 
 
-def test_a_dump_has_no_secret(make: Make, bailian: BailianEmulator) -> None:
-    retriever = make(
+def test_a_dump_has_no_secret(make_retriever: MakeRetriever, bailian: BailianEmulator) -> None:
+    retriever = make_retriever(
         app_id=bailian.app_id,
         k=2,
         rag_options=RagOptions(tags=["海关"]),
@@ -362,18 +388,22 @@ def test_a_dump_has_no_secret(make: Make, bailian: BailianEmulator) -> None:
     assert len(loaded.invoke(QUERY)) == 2
 
 
-def test_tokens_of_a_call_are_shown_nowhere(make: Make, bailian: BailianEmulator) -> None:
+def test_tokens_of_a_call_are_shown_nowhere(
+    make_retriever: MakeRetriever, bailian: BailianEmulator
+) -> None:
     biz_params = {"user_defined_tokens": {"tool": "planted"}}
 
-    bound = make(app_id=bailian.app_id).bind(biz_params=biz_params)
+    bound = make_retriever(app_id=bailian.app_id).bind(biz_params=biz_params)
 
     assert "planted" not in repr(bound)
     assert bound.invoke(QUERY)
     assert "user_defined_tokens" in bailian.requests[-1].body["input"]["biz_params"]
 
 
-async def test_a_recreated_knowledge_base_is_found_again(make: Make, bailian: BailianEmulator) -> None:
-    retriever = make(pipeline_name="新茶")
+async def test_a_recreated_knowledge_base_is_found_again(
+    make_retriever: MakeRetriever, bailian: BailianEmulator
+) -> None:
+    retriever = make_retriever(pipeline_name="新茶")
     old_knowledge_base = KnowledgeBase("新茶", rows=[{"品种": "龙井"}], pipeline_id="old")
     bailian.add_knowledge_base(old_knowledge_base)
     assert await invoke_and_ainvoke(retriever, "龙井")
@@ -387,8 +417,10 @@ async def test_a_recreated_knowledge_base_is_found_again(make: Make, bailian: Ba
     assert document.metadata["pipeline_id"] == "new"
 
 
-def test_threads_with_several_names_do_not_mix_them_up(make: Make, bailian: BailianEmulator) -> None:
-    retriever = make(pipeline_name=NAME, k=1)
+def test_threads_with_several_names_do_not_mix_them_up(
+    make_retriever: MakeRetriever, bailian: BailianEmulator
+) -> None:
+    retriever = make_retriever(pipeline_name=NAME, k=1)
     names = {NAME: PIPELINE, "青禾手机": "phones0001"}
 
     def search(name: str) -> bool:
@@ -399,10 +431,12 @@ def test_threads_with_several_names_do_not_mix_them_up(make: Make, bailian: Bail
         assert all(pool.map(search, [*names] * 50))
 
 
-def test_signed_urls_are_in_no_pickle_and_no_repr(make: Make, bailian: BailianEmulator) -> None:
+def test_signed_urls_are_in_no_pickle_and_no_repr(
+    make_retriever: MakeRetriever, bailian: BailianEmulator
+) -> None:
     url = "https://example.com/a.png?Signature=planted"
-    retriever = make(app_id=bailian.app_id, image_list=[url])
-    bound = make(app_id=bailian.app_id).bind(image_list=url)
+    retriever = make_retriever(app_id=bailian.app_id, image_list=[url])
+    bound = make_retriever(app_id=bailian.app_id).bind(image_list=url)
 
     assert b"planted" not in pickle.dumps(retriever)
     assert "planted" not in repr(retriever) + repr(bound)

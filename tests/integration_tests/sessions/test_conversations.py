@@ -60,6 +60,7 @@ if TYPE_CHECKING:
     from langchain_bailian_app import BailianAppChatModel
     from tests.clock import Clock
 
+    MakeModel = Callable[..., BailianAppChatModel]
     CallStyle = Callable[[Any, list[BaseMessage], RunnableConfig], Any]
 
 HOUR = 3600.0
@@ -84,15 +85,15 @@ class EchoDigestApp:
     """
 
     def __init__(self, *, brief: bool = False) -> None:
-        self.seen: list[tuple[str, ...]] = []
+        self.received_texts: list[tuple[str, ...]] = []
         self._brief = brief
 
     def __call__(self, turn: Turn) -> Reply:
         texts = [text for answered in turn.history for text in answered] + [turn.prompt]
         texts[0] = turn.system + texts[0]
-        seen = tuple(re.sub(r"\s|<ref>\[\d+]</ref>", "", text) for text in texts)
-        self.seen.append(seen)
-        digest = hashlib.sha256(repr(seen).encode()).hexdigest()
+        normalized_texts = tuple(re.sub(r"\s|<ref>\[\d+]</ref>", "", text) for text in texts)
+        self.received_texts.append(normalized_texts)
+        digest = hashlib.sha256(repr(normalized_texts).encode()).hexdigest()
         number = f"第{len(turn.history) + 1}答"
         pieces = [number, digest[:6], "<ref>[1]</ref>", digest[6:12], "，", STOP, "。"]
         text = "".join(pieces)
@@ -113,7 +114,7 @@ def app(bailian: BailianEmulator) -> App:
 
 
 @pytest.fixture
-def make(make_model: Callable[..., BailianAppChatModel]) -> Callable[..., BailianAppChatModel]:
+def make_digest_model(make_model: MakeModel) -> MakeModel:
     """Return a function that makes models of the digest application, with a store of their own."""
 
     def make(app_id: str = "digest", **fields: Any) -> BailianAppChatModel:
@@ -124,8 +125,8 @@ def make(make_model: Callable[..., BailianAppChatModel]) -> Callable[..., Bailia
 
 
 @pytest.fixture
-def model(make: Callable[..., BailianAppChatModel]) -> BailianAppChatModel:
-    return make()
+def model(make_digest_model: MakeModel) -> BailianAppChatModel:
+    return make_digest_model()
 
 
 def answer_transcript(model: BailianAppChatModel, messages: Sequence[BaseMessage]) -> str:
@@ -293,9 +294,9 @@ CALL_STYLES: dict[str, CallStyle] = {
 
 
 async def call_model(
-    style: str, model: Any, messages: list[BaseMessage], config: RunnableConfig
+    call_style: str, model: Any, messages: list[BaseMessage], config: RunnableConfig
 ) -> AIMessage:
-    answer = CALL_STYLES[style](model, messages, config)
+    answer = CALL_STYLES[call_style](model, messages, config)
     if inspect.isawaitable(answer):
         answer = await answer
     assert isinstance(answer, AIMessage)
@@ -317,13 +318,13 @@ def check_second_turn(
     assert second.response_metadata["history"] == history
 
 
-@pytest.mark.parametrize("style", CALL_STYLES)
+@pytest.mark.parametrize("call_style", CALL_STYLES)
 async def test_only_the_second_question_is_sent_to_the_session(
-    bailian: BailianEmulator, model: BailianAppChatModel, style: str
+    bailian: BailianEmulator, model: BailianAppChatModel, call_style: str
 ) -> None:
-    first = await call_model(style, model, [ONE], IN_THREAD)
+    first = await call_model(call_style, model, [ONE], IN_THREAD)
     messages = [ONE, first, TWO]
-    second = await call_model(style, model, messages, IN_THREAD)
+    second = await call_model(call_style, model, messages, IN_THREAD)
 
     check_second_turn(bailian, messages, second, "session")
     assert first.response_metadata["session_turn"] == 1
@@ -331,13 +332,13 @@ async def test_only_the_second_question_is_sent_to_the_session(
     assert second.text == answer_transcript(model, messages)
 
 
-@pytest.mark.parametrize("style", CALL_STYLES)
+@pytest.mark.parametrize("call_style", CALL_STYLES)
 async def test_a_thread_needs_no_messages_but_the_new_one(
-    bailian: BailianEmulator, make: Callable[..., BailianAppChatModel], style: str
+    bailian: BailianEmulator, make_digest_model: MakeModel, call_style: str
 ) -> None:
-    model = make(history="thread")
-    first = await call_model(style, model, [ONE], IN_THREAD)
-    second = await call_model(style, model, [TWO], IN_THREAD)
+    model = make_digest_model(history="thread")
+    first = await call_model(call_style, model, [ONE], IN_THREAD)
+    second = await call_model(call_style, model, [TWO], IN_THREAD)
 
     check_second_turn(bailian, [ONE, first, TWO], second, "thread")
     assert second.text == answer_transcript(model, [ONE, first, TWO])
@@ -348,12 +349,12 @@ async def test_a_thread_needs_no_messages_but_the_new_one(
 @pytest.mark.parametrize("kwargs", [{"history": "session"}, {"history": "thread", "session_key": "k"}])
 async def test_generate_uses_messages_and_keywords(
     bailian: BailianEmulator,
-    make: Callable[..., BailianAppChatModel],
+    make_digest_model: MakeModel,
     kwargs: dict[str, Any],
     *,
     use_async: bool,
 ) -> None:
-    model = make(history="messages")
+    model = make_digest_model(history="messages")
 
     async def generate(messages: list[BaseMessage]) -> BaseMessage:
         if use_async:
@@ -372,10 +373,10 @@ async def test_generate_uses_messages_and_keywords(
 
 
 def test_generate_never_reads_the_config_around_it(
-    bailian: BailianEmulator, make: Callable[..., BailianAppChatModel]
+    bailian: BailianEmulator, make_digest_model: MakeModel
 ) -> None:
     config: RunnableConfig = {"configurable": {"bailian_session_id": "theirs", "thread_id": "t"}}
-    model, threaded = make(), make(history="thread")
+    model, threaded = make_digest_model(), make_digest_model(history="thread")
     RunnableLambda(lambda _: model.generate([[ONE]]).generations[0][0].text).invoke("?", config)
 
     assert request_inputs(bailian) == [{"prompt": "一"}]
@@ -385,9 +386,9 @@ def test_generate_never_reads_the_config_around_it(
 
 @pytest.mark.parametrize("by", ["keyword", "bind", "field"])
 def test_history_is_chosen_by_keyword_bind_or_field(
-    bailian: BailianEmulator, make: Callable[..., BailianAppChatModel], by: str
+    bailian: BailianEmulator, make_digest_model: MakeModel, by: str
 ) -> None:
-    model: Any = make(history="session" if by == "field" else "messages")
+    model: Any = make_digest_model(history="session" if by == "field" else "messages")
     kwargs = {"history": "session"} if by == "keyword" else {}
     if by == "bind":
         model = model.bind(history="session")
@@ -400,10 +401,10 @@ def test_history_is_chosen_by_keyword_bind_or_field(
 @pytest.mark.filterwarnings("ignore::langchain_core._api.deprecation.LangChainDeprecationWarning")
 @pytest.mark.parametrize("history", ["session", "thread"])
 def test_a_runnable_with_message_history_keeps_its_own_session_id(
-    bailian: BailianEmulator, make: Callable[..., BailianAppChatModel], history: str
+    bailian: BailianEmulator, make_digest_model: MakeModel, history: str
 ) -> None:
     chat_history = InMemoryChatMessageHistory()
-    model = make(history=history)
+    model = make_digest_model(history=history)
     runnable = RunnableWithMessageHistory(model, lambda _: chat_history)
     config: RunnableConfig = {"configurable": {"session_id": "theirs", "thread_id": "t"}}
     for question in (ONE, TWO, THREE):
@@ -419,10 +420,10 @@ def test_a_runnable_with_message_history_keeps_its_own_session_id(
 
 
 def test_models_without_a_store_share_one(
-    bailian: BailianEmulator, make: Callable[..., BailianAppChatModel]
+    bailian: BailianEmulator, make_digest_model: MakeModel
 ) -> None:
-    messages = converse(make(session_store=None), "一")
-    second = make(session_store=None).invoke([*messages, TWO])
+    messages = converse(make_digest_model(session_store=None), "一")
+    second = make_digest_model(session_store=None).invoke([*messages, TWO])
 
     check_second_turn(bailian, [*messages, TWO], second, "session")
 
@@ -433,7 +434,7 @@ class TwoConversations(TypedDict):
     right: list[BaseMessage]
 
 
-def test_two_nodes_of_one_thread_never_see_each_other(
+def test_two_nodes_of_one_thread_have_separate_sessions(
     bailian: BailianEmulator, model: BailianAppChatModel
 ) -> None:
     def ask(side: str, state: TwoConversations) -> dict[str, Any]:
@@ -558,20 +559,20 @@ def test_a_fork_takes_nothing_from_its_original(
 
 @warnings_allowed
 @pytest.mark.parametrize("scope", ["app", "host", "workspace"])
-def test_another_scope_gets_all_messages(
-    bailian: BailianEmulator, make: Callable[..., BailianAppChatModel], app: App, scope: str
+def test_a_call_in_another_scope_sends_all_messages(
+    bailian: BailianEmulator, make_digest_model: MakeModel, app: App, scope: str
 ) -> None:
     store = InMemorySessionStore(trust_unknown=True)
-    model = make(session_store=store)
+    model = make_digest_model(session_store=store)
     with BailianEmulator(api_key="sk-other") as other_bailian:
         other_bailian.add_app(App("digest", app_id="digest", answer=app.answer))
         bailian.add_app(App("other", app_id="other", answer=app.answer))
         other_model = {
-            "app": lambda: make("other", session_store=store),
-            "host": lambda: make(
+            "app": lambda: make_digest_model("other", session_store=store),
+            "host": lambda: make_digest_model(
                 session_store=store, base_url=other_bailian.base_url, api_key=other_bailian.api_key
             ),
-            "workspace": lambda: make(session_store=store, workspace="ws"),
+            "workspace": lambda: make_digest_model(session_store=store, workspace="ws"),
         }[scope]()
         conversation = converse(model, "一", "二")
         since = len(bailian.requests)
@@ -585,7 +586,7 @@ def test_another_scope_gets_all_messages(
 
 @warnings_allowed
 @pytest.mark.parametrize("use_async", [False, True])
-async def test_one_of_a_batch_of_continuations_continues_and_all_are_right(
+async def test_one_of_a_batch_of_continuations_uses_the_session_and_all_answers_are_correct(
     bailian: BailianEmulator, model: BailianAppChatModel, app: App, *, use_async: bool
 ) -> None:
     conversation = converse(model, "一")
@@ -825,7 +826,7 @@ async def test_after_an_interrupted_first_answer_a_session_starts(
 
 
 @pytest.mark.parametrize("keep", [False, True], ids=["dropped", "kept"])
-def test_an_answer_cut_by_stop_may_stay_in_the_messages(
+def test_an_answer_cut_by_stop_may_be_followed_by_further_messages(
     bailian: BailianEmulator, model: BailianAppChatModel, *, keep: bool
 ) -> None:
     bailian.keep_aborted = keep
@@ -838,7 +839,7 @@ def test_an_answer_cut_by_stop_may_stay_in_the_messages(
     assert "messages" in request_inputs(bailian)[since]
 
 
-def test_a_stop_text_that_does_not_occur_interrupts_nothing(
+def test_a_stop_sequence_that_does_not_occur_interrupts_nothing(
     bailian: BailianEmulator, model: BailianAppChatModel
 ) -> None:
     conversation = converse(model, "一")
@@ -927,7 +928,7 @@ def astream_in_new_loop(model: BailianAppChatModel, messages: list[BaseMessage])
     return asyncio.run(run())
 
 
-CALLS = [stream_merged, invoke, post, ainvoke, astream_in_new_loop]
+DIRECT_CALL_STYLES = [stream_merged, invoke, post, ainvoke, astream_in_new_loop]
 
 
 def reset_sessions(bailian: BailianEmulator, clock: Clock) -> None:
@@ -947,14 +948,14 @@ def reject_in_stream(bailian: BailianEmulator, clock: Clock) -> None:
 def check_recovered(
     bailian: BailianEmulator,
     model: BailianAppChatModel,
-    call: Callable[..., AIMessage],
+    call_style: Callable[..., AIMessage],
     messages: list[BaseMessage],
     request_count: int,
 ) -> None:
     """Hold that there is one replay, one warning, and nothing of another answer."""
     since = len(bailian.requests)
     with pytest.warns(BailianSessionWarning) as caught:
-        answer = call(model, messages)
+        answer = call_style(model, messages)
 
     assert len(caught) == 1
     sent = request_inputs(bailian, since)
@@ -970,20 +971,20 @@ def check_recovered(
         warnings.simplefilter("error")
         since = len(bailian.requests)
         messages = [*messages, answer, HumanMessage("然后")]
-        next_answer = call(model, messages)
+        next_answer = call_style(model, messages)
     assert ["messages" in request_input for request_input in request_inputs(bailian, since)] == [True]
     assert next_answer.text == answer_transcript(model, messages)
     assert next_answer.response_metadata["history"] == "replayed"
 
 
-@pytest.mark.parametrize("call", CALLS)
+@pytest.mark.parametrize("call_style", DIRECT_CALL_STYLES)
 @pytest.mark.parametrize("switch", ["error", "new"])
 @pytest.mark.parametrize("lose_sessions", [reset_sessions, expire_sessions])
 def test_a_session_that_the_service_does_not_know_is_replayed(
     bailian: BailianEmulator,
     model: BailianAppChatModel,
     clock: Clock,
-    call: Callable[..., AIMessage],
+    call_style: Callable[..., AIMessage],
     switch: Any,
     lose_sessions: Callable[..., None],
 ) -> None:
@@ -991,17 +992,20 @@ def test_a_session_that_the_service_does_not_know_is_replayed(
     bailian.unknown_session = switch
     lose_sessions(bailian, clock)
 
-    check_recovered(bailian, model, call, [*conversation, THREE], request_count=2)
+    check_recovered(bailian, model, call_style, [*conversation, THREE], request_count=2)
 
 
-@pytest.mark.parametrize("call", CALLS)
+@pytest.mark.parametrize("call_style", DIRECT_CALL_STYLES)
 def test_a_session_rejected_in_the_stream_is_replayed(
-    bailian: BailianEmulator, model: BailianAppChatModel, clock: Clock, call: Callable[..., AIMessage]
+    bailian: BailianEmulator,
+    model: BailianAppChatModel,
+    clock: Clock,
+    call_style: Callable[..., AIMessage],
 ) -> None:
     conversation = converse(model, "一")
     reject_in_stream(bailian, clock)
 
-    check_recovered(bailian, model, call, [*conversation, TWO], request_count=2)
+    check_recovered(bailian, model, call_style, [*conversation, TWO], request_count=2)
 
 
 def test_a_session_rejected_after_the_first_token_is_an_error(
@@ -1030,7 +1034,7 @@ def test_nothing_of_the_wrong_answer_is_shown(
         texts.extend(chunk.text for chunk in model.stream([*conversation, THREE]))
 
     assert isinstance(digest_app, EchoDigestApp)
-    wrong, right = digest_app.seen[-2:]
+    wrong, right = digest_app.received_texts[-2:]
     assert wrong == ("三",)
     assert right == ("一", conversation[1].text, "二", conversation[3].text, "三")
     assert "".join(texts).startswith("第3答")
@@ -1051,7 +1055,7 @@ def test_the_stream_of_another_session_is_closed(
     assert not wrong.finished
 
 
-def test_the_warning_about_a_plain_post_mentions_that_it_has_run(
+def test_the_warning_about_a_plain_post_mentions_that_the_request_has_run(
     bailian: BailianEmulator, model: BailianAppChatModel
 ) -> None:
     conversation = converse(model, "一")
@@ -1060,20 +1064,20 @@ def test_the_warning_about_a_plain_post_mentions_that_it_has_run(
         post(model, [*conversation, TWO])
 
 
-@pytest.mark.parametrize("call", [stream_merged, ainvoke])
+@pytest.mark.parametrize("call_style", [stream_merged, ainvoke])
 @pytest.mark.parametrize("switch", ["error", "new", "oldest"])
 def test_after_fifty_turns_all_messages_are_sent_without_trying_the_session(
     bailian: BailianEmulator,
     model: BailianAppChatModel,
     switch: Any,
-    call: Callable[..., AIMessage],
+    call_style: Callable[..., AIMessage],
 ) -> None:
     bailian.full_session = switch
     conversation = converse(model, *map(str, range(50)))
     assert conversation[-1].response_metadata["session_turn"] == 50
     assert len(bailian.session(get_session_id(conversation[-1]))) == 50
 
-    check_recovered(bailian, model, call, [*conversation, TWO], request_count=1)
+    check_recovered(bailian, model, call_style, [*conversation, TWO], request_count=1)
 
 
 @pytest.mark.parametrize("switch", ["error", "new", "same"])
@@ -1132,11 +1136,11 @@ def fail_to_connect(model: BailianAppChatModel, messages: list[BaseMessage], app
 @pytest.mark.parametrize("reject", [reject_with_throttling, reject_as_unavailable, fail_to_connect])
 def test_a_request_that_did_not_run_leaves_the_session_free(
     bailian: BailianEmulator,
-    make: Callable[..., BailianAppChatModel],
+    make_digest_model: MakeModel,
     app: App,
     reject: Callable[..., None],
 ) -> None:
-    model = make(max_retries=0)
+    model = make_digest_model(max_retries=0)
     conversation = converse(model, "一")
     for question in (TWO, THREE):
         messages = [*conversation, question]
@@ -1146,7 +1150,7 @@ def test_a_request_that_did_not_run_leaves_the_session_free(
     assert conversation[-1].response_metadata["session_turn"] == 3
 
 
-def test_a_rejection_that_a_retry_overcomes_goes_unnoticed(
+def test_a_rejection_followed_by_a_successful_retry_does_not_affect_the_session(
     bailian: BailianEmulator, model: BailianAppChatModel, app: App
 ) -> None:
     conversation = converse(model, "一")
@@ -1169,9 +1173,9 @@ def test_any_other_rejection_leaves_the_session_in_doubt(
 
 
 def test_a_rejected_replay_is_not_retryable(
-    bailian: BailianEmulator, make: Callable[..., BailianAppChatModel], app: App
+    bailian: BailianEmulator, make_digest_model: MakeModel, app: App
 ) -> None:
-    model = make(max_retries=0, streaming=False)
+    model = make_digest_model(max_retries=0, streaming=False)
     conversation = converse(model, "一")
     bailian.reset()
     digest_app = app.answer
@@ -1221,7 +1225,7 @@ EXPLICIT_SESSION: RunnableConfig = {"configurable": {"bailian_session_id": "s1"}
 )
 async def test_the_cache_never_answers_for_a_session(
     bailian: BailianEmulator,
-    make: Callable[..., BailianAppChatModel],
+    make_digest_model: MakeModel,
     fields: dict[str, Any],
     config: RunnableConfig,
     kwargs: dict[str, Any],
@@ -1231,7 +1235,7 @@ async def test_the_cache_never_answers_for_a_session(
     use_async: bool,
 ) -> None:
     bailian.unknown_session = "same"
-    model = make(cache=cache, workspace=f"ws{use_async}-{calls}", **fields)
+    model = make_digest_model(cache=cache, workspace=f"ws{use_async}-{calls}", **fields)
     for _ in range(3):
         if use_async:
             await model.ainvoke([ONE], config, **kwargs)
@@ -1243,9 +1247,9 @@ async def test_the_cache_never_answers_for_a_session(
 
 @pytest.mark.usefixtures("llm_cache")
 def test_generate_with_a_session_is_not_cached_either(
-    bailian: BailianEmulator, make: Callable[..., BailianAppChatModel]
+    bailian: BailianEmulator, make_digest_model: MakeModel
 ) -> None:
-    model = make(history="messages", cache=True)
+    model = make_digest_model(history="messages", cache=True)
     for kwargs in ({"session_id": "s1"}, {"session_id": "s1"}, {}, {}, {"history": "session"}):
         model.generate([[ONE]], **kwargs)
 
@@ -1262,11 +1266,11 @@ def question_text(number: int, turn: int) -> str:
 
 
 @pytest.fixture
-def brief_model(
-    bailian: BailianEmulator, make: Callable[..., BailianAppChatModel]
-) -> BailianAppChatModel:
+def brief_model(bailian: BailianEmulator, make_digest_model: MakeModel) -> BailianAppChatModel:
     """Return a model of an application that answers at once, in one frame."""
-    return make(bailian.add_app(App("brief", app_id="brief", answer=EchoDigestApp(brief=True))))
+    return make_digest_model(
+        bailian.add_app(App("brief", app_id="brief", answer=EchoDigestApp(brief=True)))
+    )
 
 
 def check_every_conversation(bailian: BailianEmulator, conversations: list[list[BaseMessage]]) -> None:
@@ -1291,14 +1295,14 @@ def check_every_conversation(bailian: BailianEmulator, conversations: list[list[
 async def test_two_hundred_conversations_on_one_loop(
     bailian: BailianEmulator, brief_model: BailianAppChatModel
 ) -> None:
-    async def converse_alone(number: int) -> list[BaseMessage]:
+    async def run_conversation(number: int) -> list[BaseMessage]:
         messages: list[BaseMessage] = []
         for turn in range(TURNS):
             messages.append(HumanMessage(question_text(number, turn)))
             messages.append(await brief_model.ainvoke(messages))
         return messages
 
-    conversations = await asyncio.gather(*map(converse_alone, range(CONVERSATIONS)))
+    conversations = await asyncio.gather(*map(run_conversation, range(CONVERSATIONS)))
 
     check_every_conversation(bailian, conversations)
 
@@ -1307,11 +1311,11 @@ async def test_two_hundred_conversations_on_one_loop(
 def test_two_hundred_conversations_in_threads(
     bailian: BailianEmulator, brief_model: BailianAppChatModel
 ) -> None:
-    def converse_alone(number: int) -> list[BaseMessage]:
+    def run_conversation(number: int) -> list[BaseMessage]:
         return converse(brief_model, *(question_text(number, turn) for turn in range(TURNS)))
 
     with ThreadPoolExecutor(CONVERSATIONS) as pool:
-        conversations = list(pool.map(converse_alone, range(CONVERSATIONS)))
+        conversations = list(pool.map(run_conversation, range(CONVERSATIONS)))
 
     check_every_conversation(bailian, conversations)
 
@@ -1325,10 +1329,10 @@ def roundtrip_json(messages: list[BaseMessage]) -> list[BaseMessage]:
 
 @pytest.mark.parametrize("trust", [False, True])
 def test_a_serialised_history_continues_in_a_new_process(
-    bailian: BailianEmulator, make: Callable[..., BailianAppChatModel], *, trust: bool
+    bailian: BailianEmulator, make_digest_model: MakeModel, *, trust: bool
 ) -> None:
-    conversation = roundtrip_json(converse(make(), "一", "二", after=[SYSTEM]))
-    model = make(session_store=InMemorySessionStore(trust_unknown=trust))
+    conversation = roundtrip_json(converse(make_digest_model(), "一", "二", after=[SYSTEM]))
+    model = make_digest_model(session_store=InMemorySessionStore(trust_unknown=trust))
     if not trust:
         check_recovered(bailian, model, stream_merged, [*conversation, THREE], request_count=1)
         return
@@ -1351,11 +1355,11 @@ def test_a_serialised_history_continues_in_a_new_process(
 @warnings_allowed
 @pytest.mark.parametrize("trust", [False, True])
 def test_a_checkpointed_thread_continues_in_a_new_process(
-    bailian: BailianEmulator, make: Callable[..., BailianAppChatModel], *, trust: bool
+    bailian: BailianEmulator, make_digest_model: MakeModel, *, trust: bool
 ) -> None:
     saver = InMemorySaver()
     for question, continued in [("一", False), ("二", trust), ("三", trust)]:
-        model = make(session_store=InMemorySessionStore(trust_unknown=trust))
+        model = make_digest_model(session_store=InMemorySessionStore(trust_unknown=trust))
         graph = build_graph(model, checkpointer=saver)
         messages = graph.invoke({"messages": [HumanMessage(question)]}, IN_THREAD)["messages"]
 
@@ -1364,10 +1368,10 @@ def test_a_checkpointed_thread_continues_in_a_new_process(
 
 
 def test_trust_does_not_cover_interruptions_in_this_process(
-    bailian: BailianEmulator, make: Callable[..., BailianAppChatModel]
+    bailian: BailianEmulator, make_digest_model: MakeModel
 ) -> None:
-    model = make(session_store=InMemorySessionStore(trust_unknown=True))
-    conversation = converse(make(), "一")
+    model = make_digest_model(session_store=InMemorySessionStore(trust_unknown=True))
+    conversation = converse(make_digest_model(), "一")
     interrupt_by_close(model, [*conversation, TWO], bailian.apps["digest"])
     with pytest.warns(BailianSessionWarning):
         conversation = [*conversation, THREE, check_answer(model, [*conversation, THREE])]
@@ -1378,11 +1382,11 @@ def test_trust_does_not_cover_interruptions_in_this_process(
 
 
 def test_a_thread_needs_a_store_and_a_key(
-    bailian: BailianEmulator, make: Callable[..., BailianAppChatModel]
+    bailian: BailianEmulator, make_digest_model: MakeModel
 ) -> None:
     for model, config, text in [
-        (make(history="thread", session_store=None), IN_THREAD, "session_store"),
-        (make(history="thread"), None, "session_key"),
+        (make_digest_model(history="thread", session_store=None), IN_THREAD, "session_store"),
+        (make_digest_model(history="thread"), None, "session_key"),
     ]:
         with pytest.raises(ValueError, match=text):
             model.invoke([ONE], config)
@@ -1391,9 +1395,9 @@ def test_a_thread_needs_a_store_and_a_key(
 
 
 def test_a_keyword_takes_precedence_over_the_thread_of_the_config(
-    bailian: BailianEmulator, make: Callable[..., BailianAppChatModel]
+    bailian: BailianEmulator, make_digest_model: MakeModel
 ) -> None:
-    model = make(history="thread")
+    model = make_digest_model(history="thread")
     first = model.invoke([ONE], IN_THREAD)
     model.invoke([TWO], IN_THREAD, session_key="other")
     model.invoke([THREE], session_key="t")
@@ -1402,20 +1406,20 @@ def test_a_keyword_takes_precedence_over_the_thread_of_the_config(
 
 
 def test_applications_do_not_share_threads(
-    bailian: BailianEmulator, make: Callable[..., BailianAppChatModel], app: App
+    bailian: BailianEmulator, make_digest_model: MakeModel, app: App
 ) -> None:
     store = InMemorySessionStore()
     bailian.add_app(App("other", app_id="other", answer=app.answer))
     for app_id in ("digest", "other", "digest", "other"):
-        make(app_id, history="thread", session_store=store).invoke([ONE], IN_THREAD)
+        make_digest_model(app_id, history="thread", session_store=store).invoke([ONE], IN_THREAD)
 
     assert [len(rounds) for rounds in bailian.sessions().values()] == [2, 2]
 
 
 def test_a_concurrent_call_of_a_thread_is_not_stored(
-    bailian: BailianEmulator, make: Callable[..., BailianAppChatModel], app: App
+    bailian: BailianEmulator, make_digest_model: MakeModel, app: App
 ) -> None:
-    model = make(history="thread")
+    model = make_digest_model(history="thread")
     first = model.invoke([ONE], IN_THREAD)
     app.pace = 0.01
     chunks = model.stream([TWO], IN_THREAD)
@@ -1434,11 +1438,11 @@ def test_a_concurrent_call_of_a_thread_is_not_stored(
 
 
 @pytest.mark.parametrize("switch", ["error", "new"])
-@pytest.mark.parametrize("call", ["invoke", "stream", "ainvoke"])
+@pytest.mark.parametrize("call_style", ["invoke", "stream", "ainvoke"])
 def test_a_thread_whose_session_is_gone_warns_that_it_restarts(
-    bailian: BailianEmulator, make: Callable[..., BailianAppChatModel], switch: Any, call: str
+    bailian: BailianEmulator, make_digest_model: MakeModel, switch: Any, call_style: str
 ) -> None:
-    model = make(history="thread")
+    model = make_digest_model(history="thread")
     model.invoke([ONE], IN_THREAD)
     bailian.unknown_session = switch
     bailian.reset()
@@ -1447,7 +1451,7 @@ def test_a_thread_whose_session_is_gone_warns_that_it_restarts(
             "invoke": lambda: model.invoke([TWO], IN_THREAD),
             "stream": lambda: merge_chunks(list(model.stream([TWO], IN_THREAD))),
             "ainvoke": lambda: asyncio.run(model.ainvoke([TWO], IN_THREAD)),
-        }[call]()
+        }[call_style]()
 
     assert len(caught) == 1
     assert answer.response_metadata["session_restarted"] is True
@@ -1458,9 +1462,9 @@ def test_a_thread_whose_session_is_gone_warns_that_it_restarts(
 
 
 def test_a_thread_that_was_idle_for_an_hour_warns_that_it_restarts(
-    bailian: BailianEmulator, make: Callable[..., BailianAppChatModel], clock: Clock
+    bailian: BailianEmulator, make_digest_model: MakeModel, clock: Clock
 ) -> None:
-    model = make(history="thread", session_store=InMemorySessionStore(clock=clock))
+    model = make_digest_model(history="thread", session_store=InMemorySessionStore(clock=clock))
     model.invoke([ONE], IN_THREAD)
     clock.now += HOUR
     with pytest.warns(BailianSessionWarning):
@@ -1471,9 +1475,9 @@ def test_a_thread_that_was_idle_for_an_hour_warns_that_it_restarts(
 
 @pytest.mark.parametrize("switch", ["error", "new"])
 def test_a_thread_of_fifty_turns_restarts(
-    bailian: BailianEmulator, make: Callable[..., BailianAppChatModel], switch: Any
+    bailian: BailianEmulator, make_digest_model: MakeModel, switch: Any
 ) -> None:
-    model = make(history="thread")
+    model = make_digest_model(history="thread")
     bailian.full_session = switch
     for number in range(50):
         model.invoke([HumanMessage(str(number))], IN_THREAD)
@@ -1485,9 +1489,9 @@ def test_a_thread_of_fifty_turns_restarts(
 
 
 async def test_a_thread_continues_after_an_asynchronous_break(
-    bailian: BailianEmulator, make: Callable[..., BailianAppChatModel], app: App
+    bailian: BailianEmulator, make_digest_model: MakeModel, app: App
 ) -> None:
-    model = make(history="thread")
+    model = make_digest_model(history="thread")
     first = await model.ainvoke([ONE], IN_THREAD)
     app.pace = 0.01
     async for _ in model.astream([TWO], IN_THREAD):
@@ -1500,11 +1504,11 @@ async def test_a_thread_continues_after_an_asynchronous_break(
 
 @pytest.mark.parametrize("thread_id", [1, "uuid"])
 def test_a_thread_id_need_not_be_a_string(
-    bailian: BailianEmulator, make: Callable[..., BailianAppChatModel], thread_id: Any
+    bailian: BailianEmulator, make_digest_model: MakeModel, thread_id: Any
 ) -> None:
     if thread_id == "uuid":
         thread_id = uuid4()
-    model = make(history="thread")
+    model = make_digest_model(history="thread")
     for question in (ONE, TWO):
         model.invoke([question], {"configurable": {"thread_id": thread_id}})
 
@@ -1515,23 +1519,23 @@ def test_a_thread_id_need_not_be_a_string(
 
 
 def test_a_falsy_store_is_used(
-    make: Callable[..., BailianAppChatModel],
+    make_digest_model: MakeModel,
 ) -> None:
-    class Counting(InMemorySessionStore):
+    class CountingStore(InMemorySessionStore):
         def __len__(self) -> int:
             return len(self._entries)
 
-    store = Counting()
-    converse(make(session_store=store), "一")
+    store = CountingStore()
+    converse(make_digest_model(session_store=store), "一")
 
     assert len(store) == 1
 
 
 def test_an_earlier_image_is_seen_as_with_messages(
-    bailian: BailianEmulator, make: Callable[..., BailianAppChatModel]
+    bailian: BailianEmulator, make_digest_model: MakeModel
 ) -> None:
     bailian.add_app(App("eyes", app_id="eyes", answer=lambda turn: f"看到{turn.images}"))
-    model = make("eyes")
+    model = make_digest_model("eyes")
     picture = HumanMessage(["看图", {"type": "image", "url": "https://pictures.example/1.png"}])
     messages = [picture, model.invoke([picture]), TWO]
     answers = [model.invoke(messages, history=history).text for history in ("session", "messages")]

@@ -61,24 +61,24 @@ FORKSERVER.set_forkserver_preload([__name__])
 
 
 @pytest.fixture(scope="module")
-def server() -> Iterator[str]:
+def redis_url() -> Iterator[str]:
     """Run a Redis server, give its URL."""
     with redis_server() as url:
         yield url
 
 
 @pytest.fixture
-def admin(server: str) -> Iterator[redis.Redis]:
+def admin(redis_url: str) -> Iterator[redis.Redis]:
     """Return a client of an empty server."""
-    with redis.Redis.from_url(server, decode_responses=True) as client:
+    with redis.Redis.from_url(redis_url, decode_responses=True) as client:
         client.flushall()
         yield client
 
 
 @pytest.fixture
-def store(server: str, admin: redis.Redis) -> Iterator[RedisSessionStore]:
+def store(redis_url: str, admin: redis.Redis) -> Iterator[RedisSessionStore]:
     """Return a store on an empty server."""
-    session_store = RedisSessionStore.from_url(server)
+    session_store = RedisSessionStore.from_url(redis_url)
     yield session_store
     session_store.close()
 
@@ -117,7 +117,7 @@ async def adapter(request: pytest.FixtureRequest) -> AsyncIterator[StoreAdapter]
         for key in client.scan_iter():
             client.pexpire(key, client.pttl(key) - int(seconds * 1000))
 
-    store = RedisSessionStore.from_url(request.getfixturevalue("server"))
+    store = RedisSessionStore.from_url(request.getfixturevalue("redis_url"))
     yield StoreAdapter(store, prefix, pass_time)
     store.close()
     await store.aclose()
@@ -291,7 +291,7 @@ def use_every_method(store: SessionStore, session: str = SESSION) -> None:
     assert store.get(session) == "s"
 
 
-async def ause_every_method(store: SessionStore, session: str = SESSION) -> None:
+async def use_every_async_method(store: SessionStore, session: str = SESSION) -> None:
     await store.aopen(session, "first")
     token = await store.aclaim(session, 1, "first")
     assert token
@@ -305,10 +305,10 @@ async def ause_every_method(store: SessionStore, session: str = SESSION) -> None
 
 async def test_each_method_is_one_round_trip(store: RedisSessionStore, admin: redis.Redis) -> None:
     use_every_method(store, OTHER_SESSION)
-    await ause_every_method(store, THREAD)
+    await use_every_async_method(store, THREAD)
     admin.config_resetstat()
     use_every_method(store)
-    await ause_every_method(store, f"{SESSION} again")
+    await use_every_async_method(store, f"{SESSION} again")
     command_stats = admin.info("commandstats")
     within_scripts = {"cmdstat_exists", "cmdstat_hset", "cmdstat_hdel", "cmdstat_pexpire"}
     within_scripts |= {"cmdstat_hget", "cmdstat_hmget", "cmdstat_config|resetstat", "cmdstat_info"}
@@ -336,8 +336,10 @@ def test_nothing_in_redis_reveals_services_or_threads(
     assert not re.search(r"dashscope|workspace|app|Alice", json.dumps(values))
 
 
-def test_prefixes_keep_stores_apart(server: str, store: RedisSessionStore, admin: redis.Redis) -> None:
-    other_store = RedisSessionStore.from_url(server, prefix="another:")
+def test_prefixes_keep_stores_apart(
+    redis_url: str, store: RedisSessionStore, admin: redis.Redis
+) -> None:
+    other_store = RedisSessionStore.from_url(redis_url, prefix="another:")
     store.open(SESSION, "first")
     store.put(THREAD, "s")
 
@@ -357,13 +359,13 @@ def test_a_store_survives_a_server_that_forgot_its_scripts(
     use_every_method(store, OTHER_SESSION)
 
 
-def test_a_claim_sent_again_after_a_lost_reply_holds(server: str, admin: redis.Redis) -> None:
-    class Repeating(redis.Redis):
+def test_a_claim_repeated_after_a_lost_reply_succeeds(redis_url: str, admin: redis.Redis) -> None:
+    class RepeatingRedis(redis.Redis):
         def evalsha(self, *arguments: Any) -> Any:
             super().evalsha(*arguments)
             return super().evalsha(*arguments)
 
-    with Repeating.from_url(server) as client:
+    with RepeatingRedis.from_url(redis_url) as client:
         store = RedisSessionStore(client=client)
         store.open(SESSION, "first")
 
@@ -373,13 +375,13 @@ def test_a_claim_sent_again_after_a_lost_reply_holds(server: str, admin: redis.R
 
 @pytest.mark.parametrize("decode_responses", [False, True])
 async def test_clients_of_the_caller_are_used_and_left_open(
-    server: str, admin: redis.Redis, *, decode_responses: bool
+    redis_url: str, admin: redis.Redis, *, decode_responses: bool
 ) -> None:
-    with redis.Redis.from_url(server, decode_responses=decode_responses) as client:
-        async with aioredis.from_url(server, decode_responses=decode_responses) as async_client:
+    with redis.Redis.from_url(redis_url, decode_responses=decode_responses) as client:
+        async with aioredis.from_url(redis_url, decode_responses=decode_responses) as async_client:
             store = RedisSessionStore(client=client, async_client=async_client)
             use_every_method(store)
-            await ause_every_method(store, OTHER_SESSION)
+            await use_every_async_method(store, OTHER_SESSION)
             connected_clients = admin.info("clients")["connected_clients"]
             store.close()
             await store.aclose()
@@ -388,13 +390,13 @@ async def test_clients_of_the_caller_are_used_and_left_open(
             assert isinstance(store, SessionStore)
 
 
-async def test_a_missing_client_is_an_error(server: str) -> None:
+async def test_a_missing_client_is_an_error(redis_url: str) -> None:
     with (
-        redis.Redis.from_url(server) as client,
+        redis.Redis.from_url(redis_url) as client,
         pytest.raises(ValueError, match="no `async_client`"),
     ):
         await RedisSessionStore(client=client).aget(THREAD)
-    async with aioredis.from_url(server) as async_client:
+    async with aioredis.from_url(redis_url) as async_client:
         with pytest.raises(ValueError, match="no `client`"):
             RedisSessionStore(async_client=async_client).get(THREAD)
     with pytest.raises(ValueError, match="from_url"):
@@ -411,12 +413,16 @@ def test_a_store_shows_no_password_and_cannot_be_pickled(make_model: MakeModel) 
         pickle.dumps(model)
 
 
-def test_one_store_on_many_loops_at_once_leaves_no_connection(server: str, admin: redis.Redis) -> None:
-    store = RedisSessionStore.from_url(server)
+def test_one_store_on_many_loops_at_once_leaves_no_connection(
+    redis_url: str, admin: redis.Redis
+) -> None:
+    store = RedisSessionStore.from_url(redis_url)
     connected_clients = admin.info("clients")["connected_clients"]
 
     async def use_concurrently(loop: int) -> None:
-        await asyncio.gather(*(ause_every_method(store, f"{SESSION} {loop} {n}") for n in range(60)))
+        await asyncio.gather(
+            *(use_every_async_method(store, f"{SESSION} {loop} {n}") for n in range(60))
+        )
 
     for _ in range(2):
         with ThreadPoolExecutor(4) as pool:
@@ -438,34 +444,34 @@ def test_one_store_on_many_loops_at_once_leaves_no_connection(server: str, admin
 @pytest.mark.parametrize("closing", [True, False])
 @pytest.mark.filterwarnings("ignore::ResourceWarning")  # where nobody closes
 async def test_a_manually_closed_loop_is_forgotten(
-    server: str, admin: redis.Redis, *, closing: bool
+    redis_url: str, admin: redis.Redis, *, closing: bool
 ) -> None:
-    store = RedisSessionStore.from_url(server)
+    store = RedisSessionStore.from_url(redis_url)
 
     def run_loop() -> None:
         loop = asyncio.new_event_loop()
-        loop.run_until_complete(ause_every_method(store))
+        loop.run_until_complete(use_every_async_method(store))
         if closing:
             loop.run_until_complete(store.aclose())
             loop.run_until_complete(store.aclose())  # has nothing to do
         loop.close()
 
     await asyncio.to_thread(run_loop)
-    await ause_every_method(store, OTHER_SESSION)
+    await use_every_async_method(store, OTHER_SESSION)
     await store.aclose()
     gc.collect()  # here, where the warning is expected
 
 
-async def test_a_cluster() -> None:
+async def test_a_store_works_on_a_cluster() -> None:
     with redis_server(cluster=True) as url, redis.RedisCluster.from_url(url) as client:
         async with aioredis.RedisCluster.from_url(url) as async_client:
             store = RedisSessionStore(client=client, async_client=async_client)
             for number in range(10):  # in as many slots
                 use_every_method(store, f"{SESSION}{number}")
-                await ause_every_method(store, f"{OTHER_SESSION}{number}")
+                await use_every_async_method(store, f"{OTHER_SESSION}{number}")
 
 
-def test_without_the_package_the_import_error_names_what_to_install() -> None:
+def test_without_the_package_the_import_error_names_the_extra_to_install() -> None:
     script = """
 import sys
 sys.modules["redis"] = None
@@ -499,11 +505,11 @@ async def test_an_unreachable_server_fails_a_call_before_anything_is_sent(
 
 
 async def test_a_claim_cancelled_before_its_reply_came_is_released(
-    server: str, admin: redis.Redis
+    redis_url: str, admin: redis.Redis
 ) -> None:
     done = asyncio.Event()
 
-    class Slow(aioredis.Redis):
+    class SlowRedis(aioredis.Redis):
         async def evalsha(self, *arguments: Any) -> Any:
             result = await super().evalsha(*arguments)
             if not done.is_set():
@@ -511,9 +517,9 @@ async def test_a_claim_cancelled_before_its_reply_came_is_released(
                 await asyncio.sleep(60)
             return result
 
-    async with Slow.from_url(server) as slow, aioredis.from_url(server) as quick:
+    async with SlowRedis.from_url(redis_url) as slow, aioredis.from_url(redis_url) as quick:
         store = RedisSessionStore(async_client=quick)
-        await ause_every_method(store)  # the server knows the scripts
+        await use_every_async_method(store)  # the server knows the scripts
         task = asyncio.create_task(RedisSessionStore(async_client=slow).aclaim(SESSION, 2, "second"))
         await done.wait()
         assert await store.aclaim(SESSION, 2, "second") is None
@@ -532,13 +538,13 @@ async def test_a_thread_continues_after_a_web_framework_cancelled_its_call(
     model = make_model(app_id, history="thread", session_key="key", session_store=store)
     first = await model.ainvoke("一")
 
-    async def until_the_first_chunk() -> None:
+    async def cancel_at_first_chunk() -> None:
         async for _ in model.astream("二"):
             await store.aclose()  # so that giving the claim back has to wait for a connection
             group.cancel_scope.cancel()
 
     async with anyio.create_task_group() as group:
-        group.start_soon(until_the_first_chunk)
+        group.start_soon(cancel_at_first_chunk)
     await asyncio.sleep(0.1)
     third = await model.ainvoke("三")
     await store.aclose()
@@ -619,10 +625,10 @@ def without_coverage() -> Iterator[None]:
 
 @pytest.fixture
 def settings(
-    bailian: BailianEmulator, server: str, admin: redis.Redis, without_coverage: None
+    bailian: BailianEmulator, redis_url: str, admin: redis.Redis, without_coverage: None
 ) -> Settings:
     """Return what further processes need to know."""
-    return Settings(bailian.base_url, bailian.api_key, add_hashing_app(bailian), server)
+    return Settings(bailian.base_url, bailian.api_key, add_hashing_app(bailian), redis_url)
 
 
 @pytest.fixture(scope="module")
@@ -639,7 +645,7 @@ def append_question(transcript: str, question: str) -> str:
     return json.dumps(messages_to_dict([*messages, HumanMessage(question)]))
 
 
-def run_shares(
+def run_in_processes(
     processes: list[ProcessPoolExecutor],
     settings: Settings,
     shares: list[dict[int, str]],
@@ -677,7 +683,7 @@ def test_conversations_move_between_four_processes_that_race_for_them(
             if raced:
                 rival = (process + 1) % PROCESSES
                 shares[rival][number] = append_question(transcript, f"对话{number}的第{turn}问，另问")
-        answered_shares = run_shares(processes, settings, shares, on_a_loop=turn % 2 == 0)
+        answered_shares = run_in_processes(processes, settings, shares, on_a_loop=turn % 2 == 0)
         for number in transcripts:
             results = [share[number] for share in answered_shares if number in share]
             for messages in results:

@@ -1,4 +1,4 @@
-"""Any course of conversations: the application sees what it sees with `history="messages"`.
+"""Random conversations: the application sees what it sees with `history="messages"`.
 
 Hypothesis invents turns, forks, edits, aborts, expiries, failures and changes of application and
 process; the emulator is the oracle. The third way of expiry (a session emptied under its own id) is
@@ -63,9 +63,9 @@ def session_texts(messages: list[BaseMessage]) -> tuple[str, ...]:
 
 
 class Conversations(RuleBasedStateMachine):
-    """Lines of messages that grow and fork; an old one is as good as a new one."""
+    """Branches of messages that grow and fork; an old one is as good as a new one."""
 
-    lines = Bundle("lines")
+    branches = Bundle("branches")
 
     def __init__(self, bailian: BailianEmulator, clock: Clock, runner: asyncio.Runner) -> None:
         super().__init__()
@@ -97,74 +97,103 @@ class Conversations(RuleBasedStateMachine):
         self.bailian.full_session = full
         self.bailian.keep_aborted = keep
 
-    @initialize(target=lines, turns=st.sampled_from([0, 1, 1, 2, 50]), with_system=st.booleans())
-    def start_line(self, turns: int, *, with_system: bool) -> int:
+    @initialize(target=branches, turns=st.sampled_from([0, 1, 1, 2, 50]), with_system=st.booleans())
+    def start_branch(self, turns: int, *, with_system: bool) -> int:
         messages: list[BaseMessage] = [SystemMessage("简短。")] if with_system else []
         for _ in range(turns):
             messages.append(HumanMessage("一"))
             messages.append(self.models[0, "a"].invoke(messages))
-        return self.add_line(messages)
+        return self.add_branch(messages)
 
-    @rule(target=lines, with_system=st.booleans())
-    def start_empty_line(self, *, with_system: bool) -> int:
-        return self.add_line([SystemMessage("详细。")] if with_system else [])
-
-    @rule(target=lines, line=lines, question=QUESTIONS, process=PROCESSES, app=APPS, style=CALL_STYLES)
-    def turn(self, line: int, question: str, process: int, app: str, style: str) -> int:
-        messages = [*self.conversations[line], HumanMessage(question)]
-        return self.add_line([*messages, self.ask_and_check(messages, process, app, style)])
+    @rule(target=branches, with_system=st.booleans())
+    def start_empty_branch(self, *, with_system: bool) -> int:
+        return self.add_branch([SystemMessage("详细。")] if with_system else [])
 
     @rule(
-        target=lines,
-        fresh=st.booleans(),
-        questions=st.lists(QUESTIONS, min_size=1, max_size=3),
-        style=CALL_STYLES,
+        target=branches,
+        branch=branches,
+        question=QUESTIONS,
+        process=PROCESSES,
+        app=APPS,
+        call_style=CALL_STYLES,
     )
-    def continue_line(self, questions: list[str], style: str, *, fresh: bool) -> int:
-        line = self.find_open_line(fresh=fresh)
+    def ask(self, branch: int, question: str, process: int, app: str, call_style: str) -> int:
+        messages = [*self.conversations[branch], HumanMessage(question)]
+        return self.add_branch([*messages, self.ask_and_check(messages, process, app, call_style)])
+
+    @rule(
+        target=branches,
+        new_branch=st.booleans(),
+        questions=st.lists(QUESTIONS, min_size=1, max_size=3),
+        call_style=CALL_STYLES,
+    )
+    def continue_branch(self, questions: list[str], call_style: str, *, new_branch: bool) -> int:
+        branch = self.find_open_branch(new_branch=new_branch)
         for question in questions:
-            line = self.turn(line, question, 0, "a", style)
-        return line
+            branch = self.ask(branch, question, 0, "a", call_style)
+        return branch
 
-    @rule(target=lines, line=lines, question=QUESTIONS, with_system=st.booleans(), style=CALL_STYLES)
-    def two_new_messages(self, line: int, question: str, style: str, *, with_system: bool) -> int:
+    @rule(
+        target=branches,
+        branch=branches,
+        question=QUESTIONS,
+        with_system=st.booleans(),
+        call_style=CALL_STYLES,
+    )
+    def ask_with_extra_message(
+        self, branch: int, question: str, call_style: str, *, with_system: bool
+    ) -> int:
         before = SystemMessage("换个说法。") if with_system else HumanMessage("等等")
-        messages = [*self.conversations[line], before, HumanMessage(question)]
-        return self.add_line([*messages, self.ask_and_check(messages, 0, "a", style)])
+        messages = [*self.conversations[branch], before, HumanMessage(question)]
+        return self.add_branch([*messages, self.ask_and_check(messages, 0, "a", call_style)])
 
-    @rule(target=lines, line=lines, style=CALL_STYLES, process=PROCESSES)
-    def regenerate(self, line: int, style: str, process: int) -> int:
-        messages = self.conversations[line]
+    @rule(target=branches, branch=branches, call_style=CALL_STYLES, process=PROCESSES)
+    def regenerate(self, branch: int, call_style: str, process: int) -> int:
+        messages = self.conversations[branch]
         if not messages or not isinstance(messages[-1], AIMessage):
-            return line
-        return self.add_line([*messages[:-1], self.ask_and_check(messages[:-1], process, "a", style)])
+            return branch
+        return self.add_branch(
+            [*messages[:-1], self.ask_and_check(messages[:-1], process, "a", call_style)]
+        )
 
-    @rule(target=lines, line=lines, index=st.integers(0, 5), question=QUESTIONS, style=CALL_STYLES)
-    def edit(self, line: int, index: int, question: str, style: str) -> int:
-        messages = list(self.conversations[line])
+    @rule(
+        target=branches,
+        branch=branches,
+        index=st.integers(0, 5),
+        question=QUESTIONS,
+        call_style=CALL_STYLES,
+    )
+    def edit(self, branch: int, index: int, question: str, call_style: str) -> int:
+        messages = list(self.conversations[branch])
         if messages:
             index %= len(messages)
             messages[index] = messages[index].model_copy(update={"content": f"改{question}"})
-        return self.turn(self.add_line(messages), question, 0, "a", style)
+        return self.ask(self.add_branch(messages), question, 0, "a", call_style)
 
-    @rule(target=lines, line=lines, count=st.integers(1, 3), question=QUESTIONS, style=CALL_STYLES)
-    def trim(self, line: int, count: int, question: str, style: str) -> int:
-        messages = self.conversations[line][2 * count :]
-        return self.turn(self.add_line(messages), question, 0, "a", style)
+    @rule(
+        target=branches,
+        branch=branches,
+        count=st.integers(1, 3),
+        question=QUESTIONS,
+        call_style=CALL_STYLES,
+    )
+    def trim(self, branch: int, count: int, question: str, call_style: str) -> int:
+        messages = self.conversations[branch][2 * count :]
+        return self.ask(self.add_branch(messages), question, 0, "a", call_style)
 
-    @rule(line=lines, questions=st.lists(QUESTIONS, min_size=2, max_size=3))
-    def continue_in_parallel(self, line: int, questions: list[str]) -> None:
-        batch = [[*self.conversations[line], HumanMessage(question)] for question in questions]
+    @rule(branch=branches, questions=st.lists(QUESTIONS, min_size=2, max_size=3))
+    def continue_in_parallel(self, branch: int, questions: list[str]) -> None:
+        batch = [[*self.conversations[branch], HumanMessage(question)] for question in questions]
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", BailianSessionWarning)
             # One after another, so that a failure comes again when its course is taken again.
             answers = self.models[0, "a"].batch(batch, {"max_concurrency": 1})
         for messages, answer in zip(batch, answers, strict=True):
-            self.check_answer(messages, "a", answer.text, check_seen=False)
+            self.check_answer(messages, "a", answer.text, check_prompts=False)
 
-    @rule(line=lines, question=QUESTIONS, process=PROCESSES, frames=FRAMES, on_loop=st.booleans())
-    def abort(self, line: int, question: str, process: int, frames: int, *, on_loop: bool) -> None:
-        messages = [*self.conversations[line], HumanMessage(question)]
+    @rule(branch=branches, question=QUESTIONS, process=PROCESSES, frames=FRAMES, on_loop=st.booleans())
+    def abort(self, branch: int, question: str, process: int, frames: int, *, on_loop: bool) -> None:
+        messages = [*self.conversations[branch], HumanMessage(question)]
         model = self.models[process, "a"]
         self.bailian.apps["a"].stall_after = frames
 
@@ -185,62 +214,73 @@ class Conversations(RuleBasedStateMachine):
         assert text
         self.check_answer(messages, "a", text, complete=False)
 
-    @rule(target=lines, line=lines, question=QUESTIONS, process=PROCESSES, keep_answer=st.booleans())
-    def cut_by_stop(self, line: int, question: str, process: int, *, keep_answer: bool) -> int:
-        messages = [*self.conversations[line], HumanMessage(question)]
+    @rule(
+        target=branches,
+        branch=branches,
+        question=QUESTIONS,
+        process=PROCESSES,
+        keep_answer=st.booleans(),
+    )
+    def cut_by_stop(self, branch: int, question: str, process: int, *, keep_answer: bool) -> int:
+        messages = [*self.conversations[branch], HumanMessage(question)]
         answer = self.ask_and_check(messages, process, "a", "stream", stop=[STOP])
-        return self.add_line([*messages, answer]) if keep_answer else line
+        return self.add_branch([*messages, answer]) if keep_answer else branch
 
-    @rule(line=lines, question=QUESTIONS, style=CALL_STYLES, failure=st.sampled_from(sorted(FAILURES)))
-    def fail(self, line: int, question: str, style: str, failure: str) -> None:
-        messages = [*self.conversations[line], HumanMessage(question)]
+    @rule(
+        branch=branches,
+        question=QUESTIONS,
+        call_style=CALL_STYLES,
+        failure=st.sampled_from(sorted(FAILURES)),
+    )
+    def fail(self, branch: int, question: str, call_style: str, failure: str) -> None:
+        messages = [*self.conversations[branch], HumanMessage(question)]
         vars(self.bailian.apps["a"]).update(FAILURES[failure]())
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", BailianSessionWarning)
             try:
-                answer = self.call(messages, 0, "a", style)
+                answer = self.call(messages, 0, "a", call_style)
             except BailianError as error:
                 text = error.partial.text if error.partial else ""
             else:
                 # What breaks streams only does nothing to a plain POST.
                 text = answer.text
         # Where a session was replaced and then the answer broke off, nothing is shown.
-        self.check_answer(messages, "a", text, complete=False, check_seen=bool(text))
+        self.check_answer(messages, "a", text, complete=False, check_prompts=bool(text))
 
     @rule(
-        target=lines,
-        fresh=st.booleans(),
+        target=branches,
+        new_branch=st.booleans(),
         minutes=st.sampled_from([20, 54, 56, 61]),
         question=QUESTIONS,
-        style=CALL_STYLES,
+        call_style=CALL_STYLES,
     )
-    def pass_time(self, minutes: int, question: str, style: str, *, fresh: bool) -> int:
-        line = self.find_open_line(fresh=fresh)
+    def pass_time(self, minutes: int, question: str, call_style: str, *, new_branch: bool) -> int:
+        branch = self.find_open_branch(new_branch=new_branch)
         self.clock.now += minutes * 60
         self.conversations = [age_messages(messages, minutes * 60) for messages in self.conversations]
-        return self.turn(line, question, 0, "a", style)
+        return self.ask(branch, question, 0, "a", call_style)
 
     @precondition(lambda self: self.bailian.unknown_session != "same")
-    @rule(target=lines, fresh=st.booleans(), question=QUESTIONS, style=CALL_STYLES)
-    def lose_sessions(self, question: str, style: str, *, fresh: bool) -> int:
-        line = self.find_open_line(fresh=fresh)
+    @rule(target=branches, new_branch=st.booleans(), question=QUESTIONS, call_style=CALL_STYLES)
+    def lose_sessions(self, question: str, call_style: str, *, new_branch: bool) -> int:
+        branch = self.find_open_branch(new_branch=new_branch)
         self.remove_faults()
         self.bailian.reset()
-        return self.turn(line, question, 0, "a", style)
+        return self.ask(branch, question, 0, "a", call_style)
 
     # -- how it is done ----------------------------------------------------------------------------
 
-    def add_line(self, messages: list[BaseMessage]) -> int:
+    def add_branch(self, messages: list[BaseMessage]) -> int:
         self.conversations.append(messages)
         return len(self.conversations) - 1
 
-    def find_open_line(self, *, fresh: bool) -> int:
-        """Return a line whose session stands, a fresh one or the newest that seems to."""
-        for number in reversed(range(0 if fresh else len(self.conversations))):
+    def find_open_branch(self, *, new_branch: bool) -> int:
+        """Return a branch whose session can be continued: a new one, or the newest that seems to."""
+        for number in reversed(range(0 if new_branch else len(self.conversations))):
             messages = self.conversations[number]
             if messages and "session_digest" in messages[-1].response_metadata:
                 return number
-        return self.turn(self.add_line([]), "一", 0, "a", "invoke")
+        return self.ask(self.add_branch([]), "一", 0, "a", "invoke")
 
     def remove_faults(self) -> None:
         for request in self.bailian.requests[-3:]:
@@ -249,7 +289,7 @@ class Conversations(RuleBasedStateMachine):
             vars(app).update(NO_FAULTS)
 
     def call(
-        self, messages: list[BaseMessage], process: int, app: str, style: str, **kwargs: Any
+        self, messages: list[BaseMessage], process: int, app: str, call_style: str, **kwargs: Any
     ) -> AIMessage:
         model = self.models[process, app]
 
@@ -257,7 +297,7 @@ class Conversations(RuleBasedStateMachine):
             chunks = [chunk async for chunk in model.astream(messages, **kwargs)]
             return sum(chunks[1:], chunks[0])
 
-        match style:
+        match call_style:
             case "invoke":
                 return model.invoke(messages, **kwargs)
             case "post":
@@ -270,13 +310,13 @@ class Conversations(RuleBasedStateMachine):
         return sum(chunks[1:], chunks[0])
 
     def ask_and_check(
-        self, messages: list[BaseMessage], process: int, app: str, style: str, **kwargs: Any
+        self, messages: list[BaseMessage], process: int, app: str, call_style: str, **kwargs: Any
     ) -> AIMessage:
         """Ask, and hold what the design says of requests, warnings and what is remembered."""
         since = len(self.bailian.requests)
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
-            answer = self.call(messages, process, app, style, **kwargs)
+            answer = self.call(messages, process, app, call_style, **kwargs)
         inputs = [request.body["input"] for request in self.bailian.requests[since:]]
         session_warnings = [w for w in caught if w.category is BailianSessionWarning]
 
@@ -303,15 +343,15 @@ class Conversations(RuleBasedStateMachine):
         text: str,
         *,
         complete: bool = True,
-        check_seen: bool = True,
+        check_prompts: bool = True,
         stopped: bool = False,
     ) -> None:
         """Hold that the application saw the messages, and that what is shown is its answer."""
         self.remove_faults()
-        seen = self.digest_app.seen[-1:]
+        received_texts = self.digest_app.received_texts[-1:]
         expected = self.models[0, app].invoke(messages, history="messages").text
-        if check_seen:
-            assert seen == self.digest_app.seen[-1:]
+        if check_prompts:
+            assert received_texts == self.digest_app.received_texts[-1:]
         if stopped:
             expected = expected.partition(STOP)[0]
         assert text == expected if complete else expected.startswith(text)
@@ -326,7 +366,7 @@ class Conversations(RuleBasedStateMachine):
 
 @pytest.mark.no_cover  # thousands of calls, whose lines other tests cover
 @pytest.mark.parametrize("unknown_session", ["error", "new", "same"])
-def test_any_course_of_conversations_shows_what_the_messages_say(unknown_session: Any) -> None:
+def test_random_conversations_are_answered_from_their_messages(unknown_session: Any) -> None:
     clock = Clock()
     emulator = BailianEmulator(seed_apps=False, clock=clock, unknown_session=unknown_session)
     with emulator as bailian, asyncio.Runner() as runner:

@@ -35,7 +35,7 @@ def check_closed_early(request: RecordedRequest, stopped_at: float) -> None:
     assert request.closed_at - stopped_at < MAX_CLOSE_SECONDS
 
 
-def test_break(model: BailianAppChatModel, bailian: BailianEmulator) -> None:
+def test_break_closes_the_connection(model: BailianAppChatModel, bailian: BailianEmulator) -> None:
     for _ in model.stream("?"):
         break
     stopped_at = time.monotonic()
@@ -43,7 +43,9 @@ def test_break(model: BailianAppChatModel, bailian: BailianEmulator) -> None:
     check_closed_early(bailian.requests[-1], stopped_at)
 
 
-def test_close(model: BailianAppChatModel, bailian: BailianEmulator) -> None:
+def test_closing_a_stream_closes_the_connection(
+    model: BailianAppChatModel, bailian: BailianEmulator
+) -> None:
     chunks = model.stream("?")
     next(chunks)
     stopped_at = time.monotonic()
@@ -52,7 +54,9 @@ def test_close(model: BailianAppChatModel, bailian: BailianEmulator) -> None:
     check_closed_early(bailian.requests[-1], stopped_at)
 
 
-async def test_asynchronous_break(model: BailianAppChatModel, bailian: BailianEmulator) -> None:
+async def test_break_of_an_async_stream_closes_the_connection(
+    model: BailianAppChatModel, bailian: BailianEmulator
+) -> None:
     async for _ in model.astream("?"):
         break
     stopped_at = time.monotonic()
@@ -61,7 +65,9 @@ async def test_asynchronous_break(model: BailianAppChatModel, bailian: BailianEm
     check_closed_early(bailian.requests[-1], stopped_at)
 
 
-async def test_asynchronous_close(model: BailianAppChatModel, bailian: BailianEmulator) -> None:
+async def test_aclose_closes_the_connection(
+    model: BailianAppChatModel, bailian: BailianEmulator
+) -> None:
     chunks = model.astream("?")
     await anext(chunks)
     stopped_at = time.monotonic()
@@ -71,12 +77,12 @@ async def test_asynchronous_close(model: BailianAppChatModel, bailian: BailianEm
     check_closed_early(bailian.requests[-1], stopped_at)
 
 
-@pytest.mark.parametrize("method", ["ainvoke", "astream"])
-async def test_cancelled_task(
-    model: BailianAppChatModel, bailian: BailianEmulator, method: str
+@pytest.mark.parametrize("call_style", ["ainvoke", "astream"])
+async def test_cancelling_a_task_closes_the_connection(
+    model: BailianAppChatModel, bailian: BailianEmulator, call_style: str
 ) -> None:
     async def read() -> None:
-        if method == "ainvoke":
+        if call_style == "ainvoke":
             await model.ainvoke("?")
         else:
             async for _ in model.astream("?"):
@@ -92,9 +98,11 @@ async def test_cancelled_task(
     check_closed_early(bailian.requests[-1], stopped_at)
 
 
-@pytest.mark.parametrize("method", ["invoke", "stream"])
-def test_stop_sequence(model: BailianAppChatModel, bailian: BailianEmulator, method: str) -> None:
-    if method == "invoke":
+@pytest.mark.parametrize("call_style", ["invoke", "stream"])
+def test_a_stop_sequence_closes_the_connection(
+    model: BailianAppChatModel, bailian: BailianEmulator, call_style: str
+) -> None:
+    if call_style == "invoke":
         text = model.invoke("?", stop=["说"]).text
     else:
         text = "".join(chunk.text for chunk in model.stream("?", stop=["说"]))

@@ -28,15 +28,15 @@ def make_frame(**output: Any) -> bytes:
 COMPLETE_BODY = make_frame(text="好的") + make_frame(text="", finish_reason="stop")
 
 
-def catch_error(model: BailianAppChatModel, method: str = "invoke") -> errors.BailianError:
+def catch_error(model: BailianAppChatModel, call_style: str = "invoke") -> errors.BailianError:
     with pytest.raises(errors.BailianError) as caught:
-        model.invoke("?") if method == "invoke" else list(model.stream("?"))
+        model.invoke("?") if call_style == "invoke" else list(model.stream("?"))
     assert isinstance(caught.value, ModelError)
     assert isinstance(caught.value, DashScopeError)
     return caught.value
 
 
-@pytest.mark.parametrize("method", ["invoke", "stream"])
+@pytest.mark.parametrize("call_style", ["invoke", "stream"])
 @pytest.mark.parametrize(
     ("code", "error_class"),
     [
@@ -53,14 +53,14 @@ def catch_error(model: BailianAppChatModel, method: str = "invoke") -> errors.Ba
 def test_codes_become_classes(
     bailian: BailianEmulator,
     make_model: Callable[..., BailianAppChatModel],
-    method: str,
+    call_style: str,
     code: str,
     error_class: type[errors.BailianError],
 ) -> None:
     reply = ErrorReply.of(code)
     app_id = bailian.add_app(App("fails", error=reply))
     before = len(bailian.requests)
-    error = catch_error(make_model(app_id), method)
+    error = catch_error(make_model(app_id), call_style)
 
     assert (type(error), error.code, error.status_code) == (error_class, code, reply.status)
     assert error.request_id
@@ -68,7 +68,7 @@ def test_codes_become_classes(
     assert len(bailian.requests) == before + 1
 
 
-def test_a_wrong_key(make_model: Callable[..., BailianAppChatModel]) -> None:
+def test_a_wrong_key_is_an_authentication_error(make_model: Callable[..., BailianAppChatModel]) -> None:
     error = catch_error(make_model(api_key="wrong"))
 
     assert (type(error), error.code, error.status_code) == (
@@ -157,11 +157,11 @@ def test_a_refused_connection_is_retryable() -> None:
         (b'{"output":null,"usage":{},"request_id":"r"}', {}, "without a finish reason"),
     ],
 )
-@pytest.mark.parametrize("method", ["invoke", "stream"])
+@pytest.mark.parametrize("call_style", ["invoke", "stream"])
 def test_a_partial_answer_never_looks_complete(
     bailian: BailianEmulator,
     make_model: Callable[..., BailianAppChatModel],
-    method: str,
+    call_style: str,
     body: bytes,
     settings: dict[str, Any],
     text: str | None,
@@ -170,14 +170,14 @@ def test_a_partial_answer_never_looks_complete(
     if text is None:  # the answer was complete when the connection was lost
         assert model.invoke("?").text == "好的"
         return
-    error = catch_error(model, method)
+    error = catch_error(model, call_style)
 
     assert type(error) is errors.BailianStreamError
     assert text in str(error)
     assert (error.partial.text if error.partial else "") == ("好的" if "好的".encode() in body else "")
 
 
-def test_a_missing_stop_may_be_accepted_but_a_lost_connection_not(
+def test_a_missing_stop_may_be_accepted_but_not_a_lost_connection(
     bailian: BailianEmulator, make_model: Callable[..., BailianAppChatModel]
 ) -> None:
     clean_model = make_model(bailian.replay(make_frame(text="好的")), accept_missing_stop=True)
@@ -232,26 +232,26 @@ def test_a_read_timeout_names_its_setting(
     assert not error.is_retryable
 
 
-@pytest.mark.parametrize("method", ["invoke", "ainvoke"])
+@pytest.mark.parametrize("call_style", ["invoke", "ainvoke"])
 async def test_a_reasoning_frame_resets_the_timeout(
-    bailian: BailianEmulator, make_model: Callable[..., BailianAppChatModel], method: str
+    bailian: BailianEmulator, make_model: Callable[..., BailianAppChatModel], call_style: str
 ) -> None:
     app = App("thinks", thinking="on", answer=lambda _: Reply("好", reasoning="想" * 40), pace=0.1)
     model = make_model(bailian.add_app(app), has_thoughts=True, timeout=0.3)
-    message = await model.ainvoke("?") if method == "ainvoke" else model.invoke("?")
+    message = await model.ainvoke("?") if call_style == "ainvoke" else model.invoke("?")
 
     assert message.text == "好"
     assert message.additional_kwargs["reasoning_content"] == "想" * 40
 
 
-@pytest.mark.parametrize("method", ["invoke", "ainvoke"])
+@pytest.mark.parametrize("call_style", ["invoke", "ainvoke"])
 async def test_total_timeout_names_its_setting(
-    bailian: BailianEmulator, make_model: Callable[..., BailianAppChatModel], method: str
+    bailian: BailianEmulator, make_model: Callable[..., BailianAppChatModel], call_style: str
 ) -> None:
     app_id = bailian.add_app(App("slow", answer=lambda _: Reply("慢" * 200), pace=0.02))
     model = make_model(app_id, total_timeout=0.3)
     with pytest.raises(errors.BailianTimeoutError, match="total_timeout") as caught:
-        await model.ainvoke("?") if method == "ainvoke" else model.invoke("?")
+        await model.ainvoke("?") if call_style == "ainvoke" else model.invoke("?")
 
     assert caught.value.partial is not None
     assert caught.value.partial.text.startswith("慢")

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from langchain_bailian_app import BailianAppChatModel
     from langchain_bailian_app.emulator import BailianEmulator
 
+    CallStyle = Callable[[BailianAppChatModel], Any]
+
 ANSWER = "你好，世界。" * 5
 RETRY_NOW = {"Retry-After": "0"}
 
@@ -163,8 +165,6 @@ MATRIX = [
     FaultCase("stall later", permanent_fault("stall-later"), errors.BailianTimeoutError, partial=True),
 ]
 
-CallStyle = "Callable[[BailianAppChatModel], Any]"
-
 
 async def invoke(model: BailianAppChatModel) -> tuple[str, str]:
     message = model.invoke("?")
@@ -222,11 +222,11 @@ own_client_call_style = pytest.mark.parametrize(
 
 @every_call_style
 @pytest.mark.parametrize("fault", MATRIX, ids=lambda fault: fault.name)
-async def test_fault(
+async def test_every_fault_has_the_expected_outcome(
     bailian: BailianEmulator,
     make_model: Callable[..., BailianAppChatModel],
     fault: FaultCase,
-    call_style: Callable[[BailianAppChatModel], Any],
+    call_style: CallStyle,
 ) -> None:
     if "error" in fault.app_options:
         fault.app_options["error"].given = 0
@@ -251,8 +251,8 @@ async def test_fault(
 
 
 @every_call_style
-async def test_connection_refused(
-    make_model: Callable[..., BailianAppChatModel], call_style: Callable[[BailianAppChatModel], Any]
+async def test_a_refused_connection_is_a_retryable_error(
+    make_model: Callable[..., BailianAppChatModel], call_style: CallStyle
 ) -> None:
     with socket.socket() as unused_socket:
         unused_socket.bind(("127.0.0.1", 0))
@@ -265,10 +265,10 @@ async def test_connection_refused(
 
 
 @own_client_call_style
-async def test_full_pool(
+async def test_a_full_connection_pool_is_a_timeout(
     bailian: BailianEmulator,
     make_model: Callable[..., BailianAppChatModel],
-    call_style: Callable[[BailianAppChatModel], Any],
+    call_style: CallStyle,
 ) -> None:
     slow = bailian.add_app(App("slow", answer=lambda _: ANSWER, pace=0.2))
     limits = httpx.Limits(max_connections=1)

@@ -82,26 +82,26 @@ def make_model_at(base_url: str, **fields: Any) -> BailianAppChatModel:
 
 
 @pytest.mark.parametrize("head", [HEAD, HEAD_WITH_CLOSE], ids=["kept", "closed after it"])
-@pytest.mark.parametrize("method", ["invoke", "ainvoke"])
+@pytest.mark.parametrize("call_style", ["invoke", "ainvoke"])
 async def test_a_finished_answer_does_not_wait_for_the_end_of_the_connection(
-    method: str, head: bytes
+    call_style: str, head: bytes
 ) -> None:
     with run_server(head, encode_chunk(FINISHED)) as base_url:
         model = make_model_at(base_url)
         started_at = time.monotonic()
-        answer = await model.ainvoke("?") if method == "ainvoke" else model.invoke("?")
+        answer = await model.ainvoke("?") if call_style == "ainvoke" else model.invoke("?")
 
         assert answer.text == "好"
         assert time.monotonic() - started_at < 1.5
 
 
-@pytest.mark.parametrize("method", ["invoke", "ainvoke"])
-async def test_total_timeout_applies_to_a_late_silence(method: str) -> None:
+@pytest.mark.parametrize("call_style", ["invoke", "ainvoke"])
+async def test_total_timeout_applies_when_a_stream_falls_silent(call_style: str) -> None:
     with run_server(HEAD, encode_chunk(b":ping\n"), pause=0.6) as base_url:
         model = make_model_at(base_url, total_timeout=0.8)
         started_at = time.monotonic()
         with pytest.raises(BailianTimeoutError, match="total_timeout"):
-            await model.ainvoke("?") if method == "ainvoke" else model.invoke("?")
+            await model.ainvoke("?") if call_style == "ainvoke" else model.invoke("?")
 
         assert time.monotonic() - started_at < 1.3
 
@@ -142,33 +142,33 @@ async def count_other_turns(base_url: str) -> list[int]:
 
 async def test_starting_calls_go_before_buffered_frames() -> None:
     with run_server(HEAD, encode_chunk(MANY_FRAMES)) as fast, run_server(HEAD) as slow:
-        alone = await count_other_turns(fast)
+        turns_before = await count_other_turns(fast)
         starting_call = asyncio.create_task(make_model_at(slow).ainvoke("?"))
         await asyncio.sleep(0.05)
-        with_other_call = await count_other_turns(fast)
+        turns_during_call = await count_other_turns(fast)
         starting_call.cancel()
         with pytest.raises(asyncio.CancelledError):
             await starting_call
 
-        assert len(set(alone[:20])) == 1
-        assert len(set(with_other_call[:20])) == 6
+        assert len(set(turns_before[:20])) == 1
+        assert len(set(turns_during_call[:20])) == 6
         assert len(set((await count_other_turns(fast))[:20])) == 1
 
 
-@pytest.mark.parametrize("method", ["invoke", "ainvoke"])
-async def test_heartbeats_are_no_frames(method: str) -> None:
+@pytest.mark.parametrize("call_style", ["invoke", "ainvoke"])
+async def test_heartbeats_are_no_frames(call_style: str) -> None:
     with run_server(HEAD, *[encode_chunk(b":ping\n")] * 40, pause=0.05) as base_url:
         model = make_model_at(base_url, timeout=0.3)
         with pytest.raises(BailianTimeoutError, match=r"silent for 0\.3 s"):
-            await model.ainvoke("?") if method == "ainvoke" else model.invoke("?")
+            await model.ainvoke("?") if call_style == "ainvoke" else model.invoke("?")
 
 
-@pytest.mark.parametrize("method", ["invoke", "ainvoke"])
-async def test_total_timeout_before_the_reply_begins(method: str) -> None:
+@pytest.mark.parametrize("call_style", ["invoke", "ainvoke"])
+async def test_total_timeout_applies_before_the_reply_begins(call_style: str) -> None:
     with run_server() as base_url:
         model = make_model_at(base_url, total_timeout=0.3)
         with pytest.raises(BailianTimeoutError, match=r"total_timeout") as caught:
-            await model.ainvoke("?") if method == "ainvoke" else model.invoke("?")
+            await model.ainvoke("?") if call_style == "ainvoke" else model.invoke("?")
 
     assert not caught.value.is_retryable
 
@@ -191,7 +191,7 @@ def test_a_slow_reader_causes_no_timeout(make_model: MakeModel) -> None:
         (400, b'{"code":400,"message":{"a":1},"request_id":7}', BailianRequestError, 1),
     ],
 )
-def test_unusual_error_responses(
+def test_unusual_error_responses_have_the_expected_class(
     bailian: BailianEmulator,
     make_model: MakeModel,
     status: int,

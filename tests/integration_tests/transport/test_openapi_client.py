@@ -28,24 +28,24 @@ CONTENT = "# 火星\n\n火星公司的保修期是三年。\n".encode()
 
 
 @pytest.fixture(scope="module")
-def server() -> Iterator[BailianEmulator]:
+def emulator() -> Iterator[BailianEmulator]:
     with BailianEmulator(seed_apps=False) as emulator:
         yield emulator
 
 
 @pytest.fixture
-def cloud(server: BailianEmulator) -> BailianEmulator:
-    server.reset()
-    server.files.faults = None
-    return server.start()
+def bailian(emulator: BailianEmulator) -> BailianEmulator:
+    emulator.reset()
+    emulator.files.faults = None
+    return emulator.start()
 
 
-def make_client(cloud: BailianEmulator, **settings: Any) -> Client:
+def make_client(bailian: BailianEmulator, **settings: Any) -> Client:
     """Make a client as the official guide does, but for the host."""
     config = Config(
-        access_key_id=cloud.access_key_id, access_key_secret=cloud.access_key_secret, **settings
+        access_key_id=bailian.access_key_id, access_key_secret=bailian.access_key_secret, **settings
     )
-    config.endpoint = cloud.openapi_endpoint.removeprefix("http://")
+    config.endpoint = bailian.openapi_endpoint.removeprefix("http://")
     config.protocol = "http"
     return Client(config)
 
@@ -75,8 +75,8 @@ def add_request(lease: Any) -> models.AddFileRequest:
     )
 
 
-def test_the_official_client_uploads_a_file_unchanged(cloud: BailianEmulator) -> None:
-    client = make_client(cloud)
+def test_the_official_client_uploads_a_file_unchanged(bailian: BailianEmulator) -> None:
+    client = make_client(bailian)
     lease = client.apply_file_upload_lease("default", "ws", lease_request())
     assert upload_file(lease).status_code == 200
     add_response = client.add_file("ws", add_request(lease))
@@ -91,7 +91,7 @@ def test_the_official_client_uploads_a_file_unchanged(cloud: BailianEmulator) ->
     assert describe_response.body.data.file_name == "note.md"
     assert describe_response.body.data.size_in_bytes == len(CONTENT)
     assert [
-        (record.method, record.path.partition("/file_session")[0]) for record in cloud.requests
+        (record.method, record.path.partition("/file_session")[0]) for record in bailian.requests
     ] == [
         ("POST", "/ws/datacenter/category/default"),
         ("PUT", "/storage/[removed]"),
@@ -100,8 +100,8 @@ def test_the_official_client_uploads_a_file_unchanged(cloud: BailianEmulator) ->
     ]
 
 
-async def test_the_asynchronous_client_uploads_a_file_too(cloud: BailianEmulator) -> None:
-    client = make_client(cloud)
+async def test_the_asynchronous_client_uploads_a_file_too(bailian: BailianEmulator) -> None:
+    client = make_client(bailian)
     lease = await client.apply_file_upload_lease_async("default", "ws", lease_request())
     assert (await asyncio.to_thread(upload_file, lease)).status_code == 200
     add_response = await client.add_file_async("ws", add_request(lease))
@@ -112,8 +112,8 @@ async def test_the_asynchronous_client_uploads_a_file_too(cloud: BailianEmulator
     assert describe_response.body.data.status == "FILE_IS_READY"
 
 
-def test_the_storage_accepts_only_the_headers_of_the_lease(cloud: BailianEmulator) -> None:
-    client = make_client(cloud)
+def test_the_storage_accepts_only_the_headers_of_the_lease(bailian: BailianEmulator) -> None:
+    client = make_client(bailian)
     lease = client.apply_file_upload_lease("default", "ws", lease_request())
 
     assert upload_file(lease, **{"X-bailian-extra": "other"}).status_code == 403
@@ -133,14 +133,14 @@ def test_the_storage_accepts_only_the_headers_of_the_lease(cloud: BailianEmulato
     ],
 )
 def test_invalid_lease_requests_are_rejected(
-    cloud: BailianEmulator, request_: models.ApplyFileUploadLeaseRequest, message: str
+    bailian: BailianEmulator, request_: models.ApplyFileUploadLeaseRequest, message: str
 ) -> None:
     with pytest.raises(ClientException, match=message):
-        make_client(cloud).apply_file_upload_lease("default", "ws", request_)
+        make_client(bailian).apply_file_upload_lease("default", "ws", request_)
 
 
-def test_memories_and_their_nodes_over_the_official_client(cloud: BailianEmulator) -> None:
-    client = make_client(cloud)
+def test_memories_and_their_nodes_over_the_official_client(bailian: BailianEmulator) -> None:
+    client = make_client(bailian)
     memory_id = client.create_memory(
         "ws", models.CreateMemoryRequest(description="小明")
     ).body.memory_id
@@ -172,13 +172,13 @@ def test_memories_and_their_nodes_over_the_official_client(cloud: BailianEmulato
     updated_node = client.get_memory_node("ws", memory_id, node_id, models.GetMemoryNodeRequest()).body
     assert updated_node.content == "用户喜欢吃米饭"
     turns = []
-    app_id = cloud.add_app(
+    app_id = bailian.add_app(
         App("m", long_term_memory=True, answer=lambda turn: turns.append(turn) or "好")
     )
     httpx.post(
-        f"{cloud.base_url}/apps/{app_id}/completion",
+        f"{bailian.base_url}/apps/{app_id}/completion",
         json={"input": {"prompt": "?", "memory_id": memory_id}, "parameters": {}},
-        headers={"authorization": f"Bearer {cloud.api_key}"},
+        headers={"authorization": f"Bearer {bailian.api_key}"},
         trust_env=False,
     )
     assert turns[0].memories[0].endswith("] 用户喜欢吃米饭")
@@ -198,40 +198,40 @@ def describe(client: Client) -> Any:
     return client.describe_file("ws", "file_session_x", models.DescribeFileRequest())
 
 
-def test_errors_carry_code_status_body_and_retry_after(cloud: BailianEmulator) -> None:
+def test_errors_carry_code_status_body_and_retry_after(bailian: BailianEmulator) -> None:
     with pytest.raises(ClientException) as caught:
-        describe(make_client(cloud))
+        describe(make_client(bailian))
     assert caught.value.status_code == 404
     assert caught.value.data["Code"] == "NotFound"
     assert caught.value.data["RequestId"]
 
-    cloud.files.faults = FileFaults({"describe_error": 1.0, "lease_throttled": 1.0})
+    bailian.files.faults = FileFaults({"describe_error": 1.0, "lease_throttled": 1.0})
     with pytest.raises(ServerException) as broken:
-        describe(make_client(cloud))
+        describe(make_client(bailian))
     assert broken.value.status_code == 500
     with pytest.raises(ThrottlingException) as throttled:
-        make_client(cloud).apply_file_upload_lease("default", "ws", lease_request())
+        make_client(bailian).apply_file_upload_lease("default", "ws", lease_request())
     assert throttled.value.retry_after == 50  # milliseconds
 
 
-def test_the_client_sends_nothing_twice(cloud: BailianEmulator) -> None:
-    cloud.files.faults = FileFaults({"describe_cut": 1.0})
+def test_the_client_sends_nothing_twice(bailian: BailianEmulator) -> None:
+    bailian.files.faults = FileFaults({"describe_cut": 1.0})
     with pytest.raises(Exception, match="Connection aborted"):
-        describe(make_client(cloud))
-    assert len(cloud.requests) == 1
+        describe(make_client(bailian))
+    assert len(bailian.requests) == 1
 
 
 def test_network_errors_are_in_the_context_of_the_inner_exception(
-    cloud: BailianEmulator,
+    bailian: BailianEmulator,
 ) -> None:
-    cloud.files.faults = FileFaults({"describe_cut": 1.0})
+    bailian.files.faults = FileFaults({"describe_cut": 1.0})
     with pytest.raises(Exception) as cut:  # noqa: PT011
-        describe(make_client(cloud))
+        describe(make_client(bailian))
     assert type(cut.value.inner_exception) is RetryError
     assert isinstance(cut.value.inner_exception.__context__, rq.ConnectionError)
 
-    client = make_client(cloud)
-    cloud.stop()
+    client = make_client(bailian)
+    bailian.stop()
     with pytest.raises(Exception) as refused:  # noqa: PT011
         describe(client)
     reason = refused.value.inner_exception.__context__.args[0].reason

@@ -52,15 +52,17 @@ def test_the_proxy_of_the_environment_is_used_for_other_hosts(
         assert proxy.connection_count == 2
 
 
-@pytest.mark.parametrize("mode", ["in threads", "on an event loop"])
+@pytest.mark.parametrize("call_style", ["in threads", "on an event loop"])
 def test_the_proxy_gets_its_credentials(
-    bailian: BailianEmulator, make_model: MakeModel, monkeypatch: pytest.MonkeyPatch, mode: str
+    bailian: BailianEmulator, make_model: MakeModel, monkeypatch: pytest.MonkeyPatch, call_style: str
 ) -> None:
     with ProxyServer(get_port(bailian), origin=ORIGIN) as proxy:
         monkeypatch.setenv("http_proxy", f"http://user:secret@127.0.0.1:{proxy.port}")
         model = make_model(base_url=f"{ORIGIN}/api/v1", allow_insecure_http=True)
 
-        assert (model.invoke("?") if mode == "in threads" else asyncio.run(model.ainvoke("?"))).text
+        assert (
+            model.invoke("?") if call_style == "in threads" else asyncio.run(model.ainvoke("?"))
+        ).text
     assert "proxy-authorization" in bailian.requests[-1].headers
     assert bailian.requests[-1].headers["authorization"] == "[removed]"
 
@@ -80,14 +82,14 @@ def test_a_host_in_no_proxy_is_called_directly(
         assert proxy.connection_count == 0
 
 
-@pytest.mark.parametrize("mode", ["in threads", "on an event loop"])
+@pytest.mark.parametrize("call_style", ["in threads", "on an event loop"])
 def test_an_unreachable_proxy_is_named(
-    make_model: MakeModel, monkeypatch: pytest.MonkeyPatch, mode: str
+    make_model: MakeModel, monkeypatch: pytest.MonkeyPatch, call_style: str
 ) -> None:
     monkeypatch.setenv("HTTP_PROXY", "http://user:secret@127.0.0.1:9")
     model = make_model(base_url=f"{ORIGIN}/api/v1", allow_insecure_http=True, max_retries=0)
     with pytest.raises(BailianConnectionError, match="the proxy of the variable http_proxy") as caught:
-        model.invoke("?") if mode == "in threads" else asyncio.run(model.ainvoke("?"))
+        model.invoke("?") if call_style == "in threads" else asyncio.run(model.ainvoke("?"))
 
     assert caught.value.is_retryable
     assert "secret" not in str(caught.value)
@@ -107,7 +109,7 @@ def tls_base_url(bailian: BailianEmulator, authority: trustme.CA) -> Iterator[st
         yield f"https://localhost:{proxy.port}/api/v1"
 
 
-async def test_tls_with_an_authority_of_your_own(
+async def test_tls_accepts_an_authority_of_an_injected_client(
     make_model: MakeModel, authority: trustme.CA, tls_base_url: str
 ) -> None:
     trusting_context = ssl.create_default_context()
@@ -122,7 +124,7 @@ async def test_tls_with_an_authority_of_your_own(
             assert (await model.ainvoke("?")).text
 
 
-async def test_tls_with_an_authority_of_the_environment(
+async def test_tls_accepts_an_authority_of_the_environment(
     make_model: MakeModel,
     authority: trustme.CA,
     tls_base_url: str,

@@ -68,14 +68,14 @@ def reasoning_thought(text: str, **fields: str) -> dict[str, Any]:
         ("ends-without-finish-reason.sse", "说到一半就停"),
     ],
 )
-def test_the_text_of_an_answer(name: str, text: str) -> None:
+def test_an_answer_has_the_text_of_its_deltas(name: str, text: str) -> None:
     deltas, answer = assemble(parse_frames(read_recording(name)))
 
     assert text == answer.text
     assert text == join_text(deltas)
 
 
-def test_a_frame_shows_what_it_adds_at_once() -> None:
+def test_a_frame_emits_its_increment_at_once() -> None:
     assembler = AnswerAssembler()
     frames = parse_frames(read_recording("incremental.sse"))
 
@@ -493,7 +493,7 @@ def test_ids_are_kept_where_a_frame_lacks_them() -> None:
 
 
 @given(st.data(), st.sampled_from(ANSWER_RECORDINGS), st.sampled_from(["strip", "bracket", "keep"]))
-def test_the_same_answer_however_the_bytes_are_cut(
+def test_an_answer_does_not_depend_on_how_its_bytes_are_cut(
     data: st.DataObject, name: str, markers: MarkerMode
 ) -> None:
     stream = read_recording(name)
@@ -514,7 +514,7 @@ PARTS = st.sampled_from(
     st.lists(st.sampled_from(["茶", "。哈", "[2]", "ref"]), max_size=2),
     st.data(),
 )
-def test_the_same_answer_however_the_text_is_cut_into_frames(
+def test_an_answer_does_not_depend_on_how_its_text_is_cut_into_frames(
     text: str, markers: MarkerMode, stop: list[str], data: st.DataObject
 ) -> None:
     cuts = data.draw(st.lists(st.integers(0, len(text)), max_size=8, unique=True))
@@ -566,7 +566,7 @@ USAGES = st.sampled_from(
 
 
 @given(st.lists(st.tuples(OUTPUTS, USAGES), max_size=5))
-def test_nulls_and_odd_fields_are_tolerated(bodies: list[tuple[Any, Any]]) -> None:
+def test_nulls_and_malformed_fields_are_tolerated(bodies: list[tuple[Any, Any]]) -> None:
     texts = [json.dumps({"output": output, "usage": usage}) for output, usage in bodies]
     deltas, answer = assemble(parse_frames(encode_sse(*texts)))
 

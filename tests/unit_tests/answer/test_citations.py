@@ -133,7 +133,9 @@ PARTS = st.sampled_from(
 
 
 @given(st.lists(PARTS, max_size=8).map("".join), st.sampled_from(MODES), st.data())
-def test_cuts_do_not_matter(text: str, mode: MarkerMode, data: st.DataObject) -> None:
+def test_markers_do_not_depend_on_how_the_text_is_cut(
+    text: str, mode: MarkerMode, data: st.DataObject
+) -> None:
     cuts = data.draw(st.lists(st.integers(0, len(text)), max_size=12))
 
     assert filter_markers([text], mode) == filter_markers(split_at(text, cuts), mode)
@@ -141,10 +143,10 @@ def test_cuts_do_not_matter(text: str, mode: MarkerMode, data: st.DataObject) ->
 
 
 @given(st.lists(PARTS, max_size=8).map("".join))
-def test_keeping_markers_changes_nothing_and_finds_the_same(text: str) -> None:
-    kept, markers = filter_markers([text], "keep")
+def test_keeping_markers_leaves_the_text_unchanged_and_finds_the_same_markers(text: str) -> None:
+    emitted, markers = filter_markers([text], "keep")
 
-    assert text == kept
+    assert text == emitted
     assert [m.number for m in markers] == [m.number for m in filter_markers([text], "strip")[1]]
     assert all(text[m.position : m.position + m.width] == f"<ref>[{m.number}]</ref>" for m in markers)
 
@@ -231,7 +233,7 @@ def test_a_marker_beyond_the_end_of_a_cut_text_cites_nothing() -> None:
     assert [c["extras"]["reference_index"] for c in build_citations("茶馆", markers, PASSAGES)] == [1]
 
 
-def test_a_citation_contains_what_is_known_of_its_source() -> None:
+def test_a_citation_contains_the_known_fields_of_its_source() -> None:
     passage = Passage(
         index=4,
         text="正" * 600,

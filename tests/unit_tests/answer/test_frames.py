@@ -32,7 +32,7 @@ def parse_error(data: bytes) -> ErrorFrame:
     return error_frame
 
 
-def test_a_frame_contains_what_the_service_sent() -> None:
+def test_a_frame_contains_the_fields_of_the_reply() -> None:
     body = {
         "output": {
             "text": "茶",
@@ -166,7 +166,7 @@ ERROR = {"code": "Throttling.RateQuota", "message": "Too many requests.", "reque
         ("business-error-on-200.json", 200),
     ],
 )
-def test_an_error_is_found_wherever_it_occurs(name: str, status: int) -> None:
+def test_an_error_is_found_anywhere_in_the_reply(name: str, status: int) -> None:
     expected = ErrorFrame(ERROR["code"], ERROR["message"], status, "request-err", ERROR)
 
     assert expected == parse_error(read_recording(name))
@@ -261,7 +261,7 @@ def test_an_invalid_frame_shows_how_it_begins() -> None:
 
 
 @pytest.mark.parametrize("cuts", [[], [1], [1, 2, 3, 4]])
-def test_the_head_of_the_reply_is_kept_for_messages(cuts: list[int]) -> None:
+def test_the_beginning_of_an_invalid_reply_is_kept_for_error_messages(cuts: list[int]) -> None:
     reader = FrameReader()
     for piece in split_at(b"<html><body>502 Bad Gateway</body></html>", cuts):
         assert reader.feed(piece) == []
@@ -274,7 +274,7 @@ def test_the_head_of_the_reply_is_kept_for_messages(cuts: list[int]) -> None:
 
 
 @given(data=st.data(), name=st.sampled_from(RECORDINGS))
-def test_cuts_do_not_matter(data: st.DataObject, name: str) -> None:
+def test_frames_do_not_depend_on_how_the_bytes_are_cut(data: st.DataObject, name: str) -> None:
     stream = read_recording(name)
     cuts = data.draw(st.lists(st.integers(0, len(stream)), max_size=20))
 
@@ -343,7 +343,7 @@ def test_any_json_object_is_a_frame_or_an_error_frame(body: dict[str, Any]) -> N
     assert isinstance(frame, Frame | ErrorFrame)
 
 
-def test_a_moment_of_fuzzing_finds_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_short_run_of_fuzzing_finds_nothing(capsys: pytest.CaptureFixture[str]) -> None:
     fuzz.main(0.3, seed=1)
 
     assert "no crash" in capsys.readouterr().out

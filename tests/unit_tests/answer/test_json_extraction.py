@@ -29,6 +29,20 @@ def test_line_breaks_in_strings_and_trailing_commas_are_accepted(text: str, valu
 
 
 @pytest.mark.parametrize(
+    ("answer", "value"),
+    [
+        ('{"a": "两行\n字，“引号”、】和 ``` ，}"}', {"a": "两行\n字，“引号”、】和 ``` ，}"}),
+        (r'{"a": "say \"{\" and \\"}', {"a": 'say "{" and \\'}),
+        ('{"a": [1, 2, ], "b": ", ]",}', {"a": [1, 2], "b": ", ]"}),
+        ("{}", {}),
+        ('{"a": {"b": {"c": [[{}]]}}}', {"a": {"b": {"c": [[{}]]}}}),
+    ],
+)
+def test_strings_and_nested_values_stay_as_they_are(answer: str, value: Any) -> None:
+    assert extract_json(answer).values == [value]
+
+
+@pytest.mark.parametrize(
     ("text", "error"),
     [
         ('{"a": no}', "not valid JSON: Expecting value: "),
@@ -87,6 +101,11 @@ def test_the_search_stops_after_twenty_unclosed_brackets() -> None:
 )
 def test_incomplete_json_is_parsed_without_the_cut_escape(incomplete: str, value: Any) -> None:
     assert parse_incomplete(incomplete) == value
+
+
+def test_text_that_cannot_be_completed_is_parsed_as_none() -> None:
+    assert parse_incomplete("nothing") is None
+    assert parse_incomplete("") is None
 
 
 @pytest.mark.parametrize(

@@ -171,7 +171,7 @@ def test_an_observation_that_is_not_a_string_is_read_too() -> None:
     ("value", "images", "score"),
     [(None, [], None), ("x", ["x"], None), ("0.5", ["0.5"], 0.5), ("", [], None), ([], [], None)],
 )
-def test_odd_values_are_tolerated(value: Any, images: list[str], score: float | None) -> None:
+def test_malformed_values_are_tolerated(value: Any, images: list[str], score: float | None) -> None:
     raw_hit = hit(1, "茶", images=value, score=value)
 
     expected = Passage(index=1, text="茶", images=images, score=score)

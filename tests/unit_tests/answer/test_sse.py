@@ -85,7 +85,7 @@ def test_flush_ends_the_event() -> None:
 
 
 @given(data=st.data(), name=st.sampled_from(RECORDINGS))
-def test_cuts_do_not_matter(data: st.DataObject, name: str) -> None:
+def test_events_do_not_depend_on_how_the_bytes_are_cut(data: st.DataObject, name: str) -> None:
     stream = read_recording(name)
     cuts = data.draw(st.lists(st.integers(0, len(stream)), max_size=20))
 
@@ -93,7 +93,7 @@ def test_cuts_do_not_matter(data: st.DataObject, name: str) -> None:
 
 
 @pytest.mark.parametrize("name", RECORDINGS)
-def test_byte_by_byte_is_the_same(name: str) -> None:
+def test_a_stream_read_byte_by_byte_has_the_same_events(name: str) -> None:
     stream = read_recording(name)
 
     assert decode(stream) == decode(stream, list(range(len(stream))))
@@ -118,7 +118,7 @@ LINES = st.sampled_from(
     tail=st.sampled_from([b"", b"\r", b"data:y", b"data:y\r"]),
     data=st.data(),
 )
-def test_cuts_do_not_matter_for_any_lines(
+def test_events_do_not_depend_on_how_any_lines_are_cut(
     lines: list[tuple[bytes, bytes]], tail: bytes, data: st.DataObject
 ) -> None:
     stream = b"".join(line + end for line, end in lines) + tail

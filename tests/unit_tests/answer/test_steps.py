@@ -234,7 +234,7 @@ def test_steps_and_results_are_kept_in_order_of_appearance() -> None:
         ({"response": "{}"}, None),
     ],
 )
-def test_the_known_kinds_of_steps(entry: Entry, kind: str | None) -> None:
+def test_steps_have_a_known_kind_or_none(entry: Entry, kind: str | None) -> None:
     (call, *_) = StepReader().feed(entry)
 
     assert isinstance(call, StepCall)

@@ -74,7 +74,7 @@ def test_repetitions_are_left_out(texts: list[str], expected: str, frames: Any) 
     assert expected == "".join(read_deltas(frames(texts)))
 
 
-def test_a_prefix_of_eight_characters_is_a_repetition_seven_are_not() -> None:
+def test_a_prefix_of_eight_characters_is_a_repetition_but_one_of_seven_is_not() -> None:
     assert "".join(read_deltas(changing_usage(["1234567", "12345678"]))) == "1234567" + "12345678"
     assert "".join(read_deltas(changing_usage(["12345678", "123456789"]))) == "123456789"
 
@@ -164,7 +164,7 @@ CUMULATIVE = ["一二三四五六七八", "一二三四五六七八九"]
         pytest.param("一二三四五六七八", "", id="trimmed"),
     ],
 )
-def test_in_cumulative_mode_the_delta_is_what_follows_the_previous_text(
+def test_in_cumulative_mode_the_delta_is_the_text_after_the_previous_text(
     next_text: str, delta: str
 ) -> None:
     assert delta == read_deltas(changing_usage([*CUMULATIVE, next_text]))[2]
@@ -185,14 +185,14 @@ HOSTILE = st.text("哈1. ", min_size=1, max_size=4)
     st.lists(HOSTILE, min_size=3, max_size=12),
     st.sampled_from([changing_usage, no_usage, constant_usage]),
 )
-def test_a_text_that_grows_three_times_is_always_right(pieces: list[str], frames: Any) -> None:
+def test_a_text_that_grows_three_times_is_read_correctly(pieces: list[str], frames: Any) -> None:
     texts = list(accumulate(pieces))
 
     assert texts[-1] == "".join(read_deltas(frames(texts)))
 
 
 @given(st.text("哈1. 茶", min_size=8, max_size=20), st.lists(HOSTILE, min_size=1, max_size=12))
-def test_a_text_that_begins_with_a_phrase_and_grows_is_always_right(
+def test_a_growing_text_with_a_first_frame_of_eight_characters_is_read_correctly(
     first: str, pieces: list[str]
 ) -> None:
     texts = list(accumulate([first, *pieces]))
@@ -201,14 +201,14 @@ def test_a_text_that_begins_with_a_phrase_and_grows_is_always_right(
 
 
 @given(st.lists(HOSTILE, min_size=2, max_size=4))
-def test_a_short_text_whose_stop_frame_has_all_of_it_is_always_right(pieces: list[str]) -> None:
+def test_a_short_text_repeated_by_its_stop_frame_is_read_correctly(pieces: list[str]) -> None:
     *texts, stop_frame = accumulate(pieces)
 
     assert stop_frame == "".join(read_deltas(changing_usage(texts), stop_frame=stop_frame))
 
 
 @given(st.text(min_size=2, max_size=60), st.data())
-def test_increments_that_never_extend_the_previous_one_are_always_right(
+def test_increments_that_never_extend_the_previous_one_are_read_correctly(
     text: str, data: st.DataObject
 ) -> None:
     cuts = data.draw(st.lists(st.integers(1, len(text) - 1), min_size=1, max_size=20, unique=True))
@@ -220,13 +220,13 @@ def test_increments_that_never_extend_the_previous_one_are_always_right(
 
 
 @given(st.lists(HOSTILE, min_size=1, max_size=12))
-def test_increments_after_a_frame_that_none_extends_are_always_right(
+def test_increments_after_a_frame_that_none_of_them_extends_are_read_correctly(
     pieces: list[str],
 ) -> None:
     assert "答" + "".join(pieces) == "".join(read_deltas(changing_usage(["答", *pieces])))
 
 
-def expected_by_rule(frames: Sequence[tuple[str, Any]], stop_frame: str) -> str:
+def compute_expected_text(frames: Sequence[tuple[str, Any]], stop_frame: str) -> str:
     """Return the text by the rule as it is written down, with all frames at hand."""
     texts = [(text, usage) for text, usage in [*frames, (stop_frame, {"models": "last"})] if text]
     emitted = [texts[0][0]] if texts else []
@@ -257,7 +257,7 @@ def expected_by_rule(frames: Sequence[tuple[str, Any]], stop_frame: str) -> str:
     ),
     st.booleans(),
 )
-def test_growing_and_repeated_texts_are_read_by_the_rule(
+def test_growing_and_repeated_texts_are_read_according_to_the_rule(
     steps: list[tuple[str, str, int]], stop_repeats: bool
 ) -> None:
     frames: list[tuple[str, Any]] = []
@@ -269,18 +269,20 @@ def test_growing_and_repeated_texts_are_read_by_the_rule(
 
     deltas = read_deltas(frames, stop_frame=stop_frame)
 
-    assert expected_by_rule(frames, stop_frame) == "".join(deltas)
+    assert compute_expected_text(frames, stop_frame) == "".join(deltas)
 
 
 USAGE = st.fixed_dictionaries({"n": st.integers(1, 3)}) | st.none()
 
 
 @given(st.lists(st.tuples(HOSTILE, USAGE), min_size=1, max_size=8))
-def test_any_texts_are_read_by_the_rule(frames: list[tuple[str, dict[str, int] | None]]) -> None:
-    assert expected_by_rule(frames, "") == "".join(read_deltas(frames))
+def test_any_texts_are_read_according_to_the_rule(
+    frames: list[tuple[str, dict[str, int] | None]],
+) -> None:
+    assert compute_expected_text(frames, "") == "".join(read_deltas(frames))
 
 
-def test_hostile_increments_are_misread_in_less_than_one_stream_of_five_hundred() -> None:
+def test_fewer_than_one_in_five_hundred_streams_of_hostile_increments_is_misread() -> None:
     rng = random.Random(7)
     wrong = 0
     for _ in range(4000):
@@ -422,7 +424,7 @@ def test_text_emitted_from_a_misread_stream_is_not_repeated() -> None:
         (["一二三"], "一二三", ["一二三", "一二三", ""]),
     ],
 )
-def test_a_last_frame_that_repeats_a_long_enough_text_adds_what_is_missing(
+def test_a_last_frame_that_repeats_a_long_enough_text_adds_only_the_missing_part(
     frames: list[str], last: str, expected: list[str]
 ) -> None:
     assert read_deltas(changing_usage(frames), stop_frame=last) == expected

@@ -69,7 +69,7 @@ def test_text_between_calls_keeps_its_whitespace() -> None:
 
 
 @given(st.sampled_from(TEXTS), st.lists(st.integers(0, 200)))
-def test_it_does_not_matter_how_the_text_is_cut(text: str, cuts: list[int]) -> None:
+def test_calls_do_not_depend_on_how_the_text_is_cut(text: str, cuts: list[int]) -> None:
     edges = sorted({0, *(cut for cut in cuts if cut < len(text)), len(text)})
     pieces = [text[a:b] for a, b in itertools.pairwise(edges)]
 
@@ -214,7 +214,7 @@ def test_a_truncated_call_is_never_valid(size: int) -> None:
     assert not any(isinstance(part, ToolCall) and part.problem is None for part in parse([truncated]))
 
 
-def test_a_broken_call_does_not_take_the_next_one_with_it() -> None:
+def test_a_broken_call_does_not_affect_the_next_one() -> None:
     broken = '<tool_call>{"name": "add", "arguments": {"a": "x}</tool_call>'
 
     assert find_problems(f"{broken}\n好了。{ADD_TEXT}") == [

@@ -249,7 +249,7 @@ def test_reasoning_of_several_nodes_is_separated() -> None:
         {"node_id": "x", "node_is_completed": 1, "index": 3},
     ],
 )
-def test_odd_nodes_are_tolerated(message: dict[str, Any]) -> None:
+def test_malformed_nodes_are_tolerated(message: dict[str, Any]) -> None:
     answer = read_answer(encode_sse(frame_body(workflow_message=message), frame_body("好", "stop")))
 
     assert answer.text == "好"
@@ -441,7 +441,7 @@ def test_only_messages_of_inner_nodes_are_parsed_as_output(text: str) -> None:
         ({"reasoningContent": "想"}, None, "想"),
     ],
 )
-def test_a_result_has_text_and_reasoning_and_whatever_else(
+def test_a_result_may_have_text_reasoning_and_other_fields(
     entry: dict[str, Any], output: Any, reasoning: str | None
 ) -> None:
     response = json.dumps({"nodeId": "x", "nodeStatus": "success"} | entry)
@@ -531,7 +531,7 @@ def test_the_last_frame_reports_a_node_once_with_all_its_text() -> None:
     ],
 )
 @pytest.mark.parametrize("name", ["nodeId", "nodeName", "node_id"])
-def test_a_thought_whose_response_is_a_node_and_that_has_no_action_is_a_node(
+def test_a_thought_without_an_action_whose_response_is_a_node_is_a_node(
     entry: dict[str, Any], is_node: bool, name: str
 ) -> None:
     answer = read_answer(

@@ -14,7 +14,6 @@ from langchain_core.utils.function_calling import convert_to_openai_tool
 from pydantic import BaseModel, ConfigDict, Field, RootModel
 from pydantic.v1 import BaseModel as BaseModelV1
 
-from langchain_bailian_app._answer.json_extraction import extract_json, parse_incomplete
 from langchain_bailian_app.chat_models._output_format import OutputSchema
 
 
@@ -94,20 +93,6 @@ def test_an_object_is_extracted_from_an_answer(answer: str) -> None:
 
     assert parsed == Weather(**WEATHER)
     assert {name: plain[name] for name in WEATHER} == WEATHER
-
-
-@pytest.mark.parametrize(
-    ("answer", "value"),
-    [
-        ('{"a": "两行\n字，“引号”、】和 ``` ，}"}', {"a": "两行\n字，“引号”、】和 ``` ，}"}),
-        (r'{"a": "say \"{\" and \\"}', {"a": 'say "{" and \\'}),
-        ('{"a": [1, 2, ], "b": ", ]",}', {"a": [1, 2], "b": ", ]"}),
-        ("{}", {}),
-        ('{"a": {"b": {"c": [[{}]]}}}', {"a": {"b": {"c": [[{}]]}}}),
-    ],
-)
-def test_strings_and_nested_values_stay_as_they_are(answer: str, value: Any) -> None:
-    assert extract_json(answer).values == [value]
 
 
 @pytest.mark.parametrize(
@@ -252,11 +237,6 @@ def test_hostile_answers_are_read_quickly(answer: str) -> None:
     output_schema.parse(answer)
 
     assert time.process_time() - begin < 2
-
-
-def test_text_that_cannot_be_completed_is_parsed_as_none() -> None:
-    assert parse_incomplete("nothing") is None
-    assert parse_incomplete("") is None
 
 
 def test_a_typed_dict_is_checked_including_nested_ones_and_optional_keys() -> None:

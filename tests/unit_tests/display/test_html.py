@@ -160,7 +160,7 @@ each_marker_mode = pytest.mark.parametrize("markers", ["strip", "bracket", "keep
         ("&am@1p;", None),
     ],
 )
-def test_citations_follow_what_they_cite(text: str, expected: str | None, markers: MarkerMode) -> None:
+def test_citations_follow_the_cited_text(text: str, expected: str | None, markers: MarkerMode) -> None:
     message = message_with_references(re.sub(r"@(\d)", r"<ref>[\1]</ref>", text), markers)
 
     html = render_text_html(message)
@@ -488,5 +488,5 @@ def test_many_citations_after_markup_are_placed_correctly() -> None:
         ("<b>茶</b>", "<p>&lt;b&gt;茶&lt;/b&gt;</p>"),
     ],
 )
-def test_markdown_is_read_as_a_model_means_it(text: str, html: str) -> None:
+def test_common_model_markdown_is_rendered(text: str, html: str) -> None:
     assert render_text_html(message_with_references(text)) == html

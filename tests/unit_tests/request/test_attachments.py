@@ -44,7 +44,7 @@ URL = "https://example.com/a.png"
         ({"type": "input_file", "filename": "a.pdf", "file_data": PDF}, ("file", PDF)),
     ],
 )
-def test_shapes_of_content_blocks(block: Any, expected: tuple[str, str]) -> None:
+def test_content_blocks_of_all_shapes_are_parsed(block: Any, expected: tuple[str, str]) -> None:
     assert expected == parse_content_block(block)
 
 
@@ -74,7 +74,7 @@ def test_other_blocks_are_errors_that_name_them(block: dict[str, Any]) -> None:
         parse_content_block(block)
 
 
-def test_the_error_lists_what_an_application_takes() -> None:
+def test_the_error_lists_the_inputs_that_an_application_accepts() -> None:
     with pytest.raises(ValueError, match="content block of type 'video'") as caught:
         parse_content_block({"type": "video", "url": URL})
 

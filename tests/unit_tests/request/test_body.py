@@ -57,7 +57,7 @@ def build_parameters(**options: Any) -> dict[str, Any]:
 # -- conversations -----------------------------------------------------------------------------------
 
 
-def test_a_request_has_nothing_that_was_not_asked_for() -> None:
+def test_a_request_contains_only_the_given_fields() -> None:
     expected = ServiceRequest(
         path="apps/app/completion",
         body={"input": {"prompt": "喝什么？"}, "parameters": {"incremental_output": True}},
@@ -216,7 +216,7 @@ def test_an_explicit_session_takes_exactly_one_question(messages: list[BaseMessa
 
 
 @pytest.mark.parametrize("session_id", [None, "s"])
-def test_either_way_the_request_goes_to_the_application(session_id: str | None) -> None:
+def test_a_request_with_or_without_a_session_goes_to_the_application(session_id: str | None) -> None:
     assert (
         build_request("app", [HUMAN], CompletionFields(session_id=session_id)).path
         == "apps/app/completion"
@@ -366,7 +366,7 @@ def test_uploaded_files_in_messages_count_among_the_ten_of_a_call() -> None:
         ("max_tokens", 9, "max_tokens"),
     ],
 )
-def test_a_parameter_goes_into_parameters(option: str, value: Any, wire: str) -> None:
+def test_a_parameter_option_is_sent_in_parameters(option: str, value: Any, wire: str) -> None:
     body = build_body(HUMAN, **{option: value})
 
     assert body == {
@@ -385,7 +385,7 @@ def test_a_parameter_goes_into_parameters(option: str, value: Any, wire: str) ->
         ("file_list", [FILE]),
     ],
 )
-def test_an_input_goes_into_input(option: str, value: Any) -> None:
+def test_an_input_option_is_sent_in_input(option: str, value: Any) -> None:
     body = build_body(HUMAN, **{option: value})
 
     assert body == {

@@ -23,7 +23,7 @@ def test_an_application_id_has_letters_digits_and_dashes(app_id: str) -> None:
 @pytest.mark.parametrize(
     "app_id", ["", "a/b", "..", "a?b=1", "a b", "a\n", "\na", "茶", "a.b", "a%2Fb", "0" * 129]
 )
-def test_nothing_else_gets_into_the_url(app_id: str) -> None:
+def test_an_invalid_application_id_is_rejected(app_id: str) -> None:
     with pytest.raises(ValidationError, match="is no id of the service"):
         BailianAppChatModel(app_id=app_id)
 
@@ -77,6 +77,11 @@ def test_a_bare_string_is_a_list_of_one(name: str) -> None:
 def test_an_invalid_option_is_rejected_before_anything_is_sent(values: dict[str, Any]) -> None:
     with pytest.raises(ValidationError, match=next(iter(values))):
         CompletionFields(**values)
+
+
+def test_agent_version_and_legacy_history_exclude_each_other() -> None:
+    with pytest.raises(ValidationError, match="legacy RAG applications"):
+        CompletionFields(legacy_history=True, agent_version="2.0")
 
 
 def test_dicts_become_options() -> None:

@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 from langchain_core.messages import AIMessage, BaseMessage, ChatMessage, HumanMessage, SystemMessage
-from pydantic import ValidationError
 
 from langchain_bailian_app._request import body
 from langchain_bailian_app._request.body import build_transcript_request, turns_from_messages
@@ -87,7 +86,7 @@ def test_legacy_applications_get_rounds() -> None:
     }
 
 
-def test_legacy_applications_get_no_history_where_there_is_none() -> None:
+def test_legacy_applications_get_no_history_without_earlier_rounds() -> None:
     assert build_input([SYSTEM, QUESTION], legacy_history=True) == {"prompt": "简短。\n\n红茶呢？"}
 
 
@@ -100,16 +99,11 @@ def test_answers_in_a_row_are_one_round() -> None:
 
 
 @pytest.mark.parametrize("fields", [{"agent_version": "2.0"}, {"legacy_history": True}])
-def test_these_transcripts_end_with_a_question(fields: dict[str, Any]) -> None:
+def test_agent_2_and_legacy_applications_need_a_question_at_the_end(fields: dict[str, Any]) -> None:
     with pytest.raises(
         ValueError, match=r"^this kind of application takes a human message as the last"
     ):
         build_input([*ROUND, QUESTION, AIMessage("也是茶。")], **fields)
-
-
-def test_an_application_is_one_kind_or_the_other() -> None:
-    with pytest.raises(ValidationError, match="legacy RAG applications"):
-        CompletionFields(legacy_history=True, agent_version="2.0")
 
 
 @pytest.mark.parametrize(

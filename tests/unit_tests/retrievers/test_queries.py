@@ -213,13 +213,15 @@ def search_whole_answer(data: bytes, **options: Any) -> list[Document]:
         ({"score_threshold": 0.5}, {}),
     ],
 )
-def test_the_body_of_a_direct_search(options: dict[str, Any], body: dict[str, Any]) -> None:
+def test_a_direct_search_sends_the_query_and_its_options(
+    options: dict[str, Any], body: dict[str, Any]
+) -> None:
     expected = ServiceRequest(path="indices/pipeline/kb/retrieve", body={"query": "茶"} | body)
 
     assert expected == build_retrieve_request("kb", "茶", SearchFields(pipeline_id="kb", **options))
 
 
-def test_the_request_for_an_id() -> None:
+def test_an_id_is_looked_up_by_the_name_of_the_pipeline() -> None:
     expected = ServiceRequest("indices/pipeline_simple", method="GET", params={"pipeline_name": "茶"})
 
     assert expected == build_lookup_request("茶")
@@ -286,11 +288,11 @@ def test_an_empty_result_differs_from_a_reply_without_nodes(
 
 
 @pytest.mark.parametrize("name", GOLDEN)
-def test_documents_of_a_recorded_retrieval(name: str) -> None:
+def test_a_recorded_retrieval_gives_the_expected_documents(name: str) -> None:
     assert search_application(read_recording(name)) == GOLDEN[name]
 
 
-def test_with_the_whole_answer_documents_know_whether_it_cites_them() -> None:
+def test_with_the_whole_answer_documents_show_whether_they_are_cited() -> None:
     first, second, third = search_whole_answer(read_recording("retrieval-with-references.json"))
     _, (_, _, early_document) = GOLDEN["retrieval-with-references.json"]
 
@@ -524,7 +526,7 @@ def test_unexpected_types_in_hits_become_text() -> None:
 
 
 @pytest.mark.parametrize("invalid_id", ["../../x", "a?b=1", ["a"]])
-def test_an_id_that_could_lead_elsewhere_is_an_error(invalid_id: Any) -> None:
+def test_an_id_that_is_no_valid_path_segment_is_an_error(invalid_id: Any) -> None:
     (frame,) = parse_frames(json.dumps({"code": "Success", "id": invalid_id}).encode())
 
     with pytest.raises(BailianServerError, match="an id for '茶' that is none"):

@@ -35,7 +35,7 @@ def test_wrong_keywords_of_a_call_are_errors(
         BailianRetriever(app_id="app", api_key="k").invoke("茶", **overrides)
 
 
-def test_without_anything_to_search_the_error_names_what_to_give() -> None:
+def test_without_anything_to_search_the_error_names_the_missing_arguments() -> None:
     with pytest.raises(ValidationError, match="BAILIAN_APP_ID"):
         BailianRetriever()
 

@@ -81,6 +81,6 @@ def test_a_call_without_a_pipeline_keeps_the_search_of_the_constructor() -> None
     assert (options.memory_id, options.k, options.direct) == ("m", 2, False)
 
 
-def test_k_is_what_vector_stores_call_top_k() -> None:
+def test_top_k_is_rejected_with_a_hint_at_k() -> None:
     with pytest.raises(ValidationError, match="did you mean `k`"):
         BailianRetriever(app_id="app", top_k=3)

@@ -181,7 +181,7 @@ def test_the_reason_names_the_limit() -> None:
     assert (full_session.reason, idle_session.reason) == ("it has 50 turns", "it may have expired")
 
 
-def test_the_margins_are_those_of_the_design() -> None:
+def test_a_session_is_limited_to_50_turns_and_55_idle_minutes() -> None:
     assert (MAX_TURNS, MAX_IDLE_SECONDS) == (50, 55 * 60)
 
 

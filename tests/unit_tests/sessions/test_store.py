@@ -319,7 +319,7 @@ assert store.get("k") == "s"
 
 @pytest.mark.skipif(sys.platform == "win32", reason="there is no fork")
 @pytest.mark.parametrize("locked", [False, True])
-def test_a_forked_child_forgets_and_the_parent_goes_on(*, locked: bool) -> None:
+def test_a_forked_child_has_an_empty_store_and_the_parent_keeps_its_own(*, locked: bool) -> None:
     script = FORK.format(locked=locked)
     result = subprocess.run(
         [sys.executable, "-c", script], capture_output=True, timeout=20, check=False

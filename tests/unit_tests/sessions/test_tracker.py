@@ -45,7 +45,7 @@ ANSWER = Answer(text="答一", finish_reason="stop", session_id="s")
 def make_tracker(
     *messages: BaseMessage, connection: Connection = CONNECTION, **options: Any
 ) -> SessionTracker:
-    """Return a call's exchange; `history` is "session" unless something else is said."""
+    """Return a call's tracker; `history` is "session" unless something else is given."""
     fields = CompletionFields(**{"history": "session"} | options)
     return SessionTracker(messages, fields, app_id="app", connection=connection)
 
@@ -82,7 +82,7 @@ def first_answer(*, turn: int = 1, timestamp: float | None = None, **changes: An
 
 
 def make_claimed_tracker(*messages: BaseMessage, **options: Any) -> SessionTracker:
-    """Return an exchange that continues the session of a first answer."""
+    """Return a tracker that continues the session of a first answer."""
     tracker = make_tracker(*(messages or (ONE, first_answer(), TWO)), **options)
     (calls, _) = run_quietly(tracker.start(), "token")
     assert [method for method, *_ in calls] == ["claim"]
@@ -312,7 +312,7 @@ def test_a_session_that_is_gone_is_replayed_with_one_warning(cause: Exception) -
     assert run_quietly(tracker.release()) == ([], None)
 
 
-def test_the_warning_about_a_plain_post_mentions_that_it_has_run() -> None:
+def test_the_warning_about_a_plain_post_mentions_that_the_request_has_run() -> None:
     tracker = make_claimed_tracker(streaming=False)
     with pytest.warns(BailianSessionWarning, match="the first request has run"):
         tracker.retry_without_session(SessionReplacedError())
@@ -355,7 +355,7 @@ THREAD_KEY = f"{HOST}\n\napp\nthread t"
 
 
 def make_thread_tracker(*messages: BaseMessage, **options: Any) -> SessionTracker:
-    """Return the exchange of a call in a thread."""
+    """Return the tracker of a call in a thread."""
     return make_tracker(*messages, **{"history": "thread", "session_key": "t"} | options)
 
 

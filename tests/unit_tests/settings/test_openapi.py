@@ -36,9 +36,7 @@ def make_fields(**values: Any) -> OpenApiFields:
         (None, None),
     ],
 )
-def test_an_endpoint_is_a_host_and_https_unless_it_says_otherwise(
-    endpoint: str | None, expected: str | None
-) -> None:
+def test_an_endpoint_without_a_scheme_uses_https(endpoint: str | None, expected: str | None) -> None:
     assert make_fields(endpoint=endpoint).endpoint == expected
 
 

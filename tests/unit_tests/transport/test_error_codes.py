@@ -55,7 +55,9 @@ from langchain_bailian_app.errors import BailianError
         (503, "ModelUnavailable", errors.BailianServerError),
     ],
 )
-def test_the_code_decides_before_the_status(status: int, code: str, cls: type[BailianError]) -> None:
+def test_the_code_takes_precedence_over_the_status(
+    status: int, code: str, cls: type[BailianError]
+) -> None:
     for reported_status in (status, 200, 418, 500):
         assert cls is type(error_from_response(code=code, message="x", status=reported_status))
 
@@ -79,7 +81,7 @@ def test_the_code_decides_before_the_status(status: int, code: str, cls: type[Ba
     ],
 )
 @pytest.mark.parametrize("code", ["", "NeverHeardOf", "NeverHeardOf.This"])
-def test_the_status_decides_where_the_code_is_unknown(
+def test_an_unknown_code_is_classified_by_its_status(
     status: int, cls: type[BailianError], code: str
 ) -> None:
     assert cls is type(error_from_response(code=code, message="x", status=status))

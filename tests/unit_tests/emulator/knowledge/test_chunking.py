@@ -71,6 +71,15 @@ def test_long_paragraphs_are_split_at_sentence_ends() -> None:
     assert bodies == ["".join(sentences[:3]), "".join(sentences[3:6]), sentences[6]]
 
 
+def test_long_sections_are_split_between_paragraphs() -> None:
+    text = "# 书\n\n" + "\n\n".join("字" * 150 for _ in range(5))
+
+    chunks = KnowledgeBase("长", [Document("书", text)]).chunks
+
+    assert [len(chunk.body) for chunk in chunks] == [301, 301, 150]
+    assert {chunk.title for chunk in chunks} == {"书"}
+
+
 def test_english_is_split_between_sentences_and_never_in_a_number() -> None:
     sentence = f"Version 3.14 is {'very ' * 30}new."
 

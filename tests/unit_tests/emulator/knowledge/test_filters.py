@@ -175,7 +175,7 @@ def test_document_filters_narrow_documents_and_leave_rows_alone(
         ([{"tags": "x"}], False),
     ],
 )
-def test_search_filters_on_the_columns_of_a_row(groups: list[Any], expected: bool) -> None:
+def test_search_filters_match_the_columns_of_a_row(groups: list[Any], expected: bool) -> None:
     assert is_match(make_row_chunk({"姓名": "张三", "年龄": 30}), *groups) is expected
 
 
@@ -197,7 +197,7 @@ def test_search_filters_on_the_columns_of_a_row(groups: list[Any], expected: boo
         ([{"tags": '["旧"]'}], False),
     ],
 )
-def test_search_filters_on_a_document(groups: list[Any], expected: bool) -> None:
+def test_search_filters_match_the_fields_of_a_document(groups: list[Any], expected: bool) -> None:
     assert is_match(make_document_chunk({"作者": ["甲", "乙"]}, ["新"]), *groups) is expected
 
 

@@ -1,4 +1,4 @@
-"""`RagOptions` and `BizParams`: limits, secrets, and the ways in which they travel."""
+"""`BizParams`: variables and tokens, and the files of workflows."""
 
 import copy
 import json
@@ -6,118 +6,13 @@ import pickle
 from typing import Any
 
 import pytest
-from langchain_core.load import dumpd, dumps, load
-from pydantic import SecretStr, ValidationError
+from langchain_core.load import dumpd, dumps
+from pydantic import SecretStr
 
-from langchain_bailian_app import BizParams, RagOptions, workflow_file
+from langchain_bailian_app import BizParams, workflow_file
+from tests.unit_tests.options.test_rag_options import load_dump
 
 TOKEN = "planted-token"
-
-
-def load_dump(dumped: Any) -> Any:
-    return load(
-        dumped,
-        allowed_objects=[RagOptions, BizParams],
-        valid_namespaces=["langchain_bailian_app"],
-    )
-
-
-# -- RagOptions --------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    "values",
-    [
-        {"pipeline_ids": ["kb"] * 6},
-        {"file_ids": ["f"] * 101, "pipeline_ids": ["kb"]},
-        {"session_file_ids": ["file_session_1"] * 11},
-        {"session_file_ids": ["file_1"]},
-        {"session_file_ids": ["file_session_1", "other"]},
-        {"file_ids": ["f"]},
-        {"file_ids": ["f"], "pipeline_ids": []},
-        {"metadata_filter": {"year": 2025}},
-    ],
-)
-def test_what_the_service_would_drop_or_refuse_is_an_error(values: dict[str, Any]) -> None:
-    with pytest.raises(ValueError, match=next(iter(values))):
-        RagOptions(**values)
-
-
-@pytest.mark.parametrize(
-    "values",
-    [
-        {},
-        {"pipeline_ids": ["kb"] * 5},
-        {"pipeline_ids": ["kb"], "file_ids": ["f"] * 100},
-        {"pipeline_ids": ["kb"], "metadata_filter": {"year": 2025}},
-        {"session_file_ids": ["file_session_1"] * 10},
-        {"tags": ["a", "b"]},
-        {"structured_filter": {"price": 9}},
-    ],
-)
-def test_what_is_within_the_limits_is_sent_as_it_is(values: dict[str, Any]) -> None:
-    assert values == RagOptions(**values).to_wire()
-
-
-@pytest.mark.parametrize("name", ["pipeline_ids", "tags"])
-def test_a_bare_string_is_a_list_of_one(name: str) -> None:
-    assert {name: ["x"]} == RagOptions(**{name: "x"}).to_wire()
-
-
-def test_the_error_names_the_option_that_is_missing() -> None:
-    with pytest.raises(ValueError, match="`file_ids` takes effect only with `pipeline_ids`"):
-        RagOptions(file_ids=["f"])
-
-
-def test_an_unknown_key_is_passed_on_with_a_warning() -> None:
-    with pytest.warns(UserWarning, match="rerank"):
-        options = RagOptions(pipeline_ids=["kb"], rerank=True)
-
-    assert options.to_wire() == {"pipeline_ids": ["kb"], "rerank": True}
-
-
-@pytest.mark.parametrize("options", [RagOptions(tags=["a"]), BizParams(city="杭州")])
-def test_options_cannot_be_changed(options: RagOptions | BizParams) -> None:
-    with pytest.raises(ValidationError, match="frozen"):
-        options.tags = ["b"]
-
-
-@pytest.mark.parametrize(
-    "make_copy",
-    [copy.copy, copy.deepcopy, lambda x: pickle.loads(pickle.dumps(x))],  # noqa: S301
-)
-@pytest.mark.parametrize("options", [RagOptions(pipeline_ids=["kb"]), BizParams(city="杭州")])
-def test_options_without_secrets_can_be_copied_and_pickled(options: Any, make_copy: Any) -> None:
-    assert options == make_copy(options)
-    assert options.to_wire() == make_copy(options).to_wire()
-
-
-@pytest.mark.parametrize(
-    "options",
-    [
-        RagOptions(pipeline_ids=["kb"], metadata_filter={"year": 2025}),
-        RagOptions(),
-        BizParams(),
-        BizParams(city="杭州", days=[1, 2], user_prompt_params={"a": 1}),
-    ],
-)
-def test_options_survive_the_dump_of_langchain(options: Any) -> None:
-    dumped = json.loads(dumps(options))
-
-    assert dumpd(options) == dumped
-    assert options == load_dump(dumped)
-
-
-def test_unknown_keys_survive_the_dump_of_langchain() -> None:
-    with pytest.warns(UserWarning, match="rerank"):
-        options = RagOptions(rerank=True)
-    with pytest.warns(UserWarning, match="rerank"):
-        reloaded = load_dump(dumpd(options))
-
-    assert reloaded.to_wire() == {"rerank": True}
-
-
-# -- BizParams ---------------------------------------------------------------------------------------
 
 
 def test_variables_of_a_workflow_are_sent_flat() -> None:
@@ -134,7 +29,7 @@ def test_a_variable_may_have_any_name(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["user_prompt_params", "user_defined_params", "user_defined_tokens"])
-def test_at_most_ten_are_allowed_of_each(name: str) -> None:
+def test_at_most_ten_entries_of_each_kind_are_allowed(name: str) -> None:
     values = {str(n): {"user_token": "t"} for n in range(11)}
 
     with pytest.raises(ValueError, match=name):

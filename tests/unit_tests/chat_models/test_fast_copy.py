@@ -13,9 +13,12 @@ from langchain_core.messages import AIMessageChunk, message_chunk_to_message
 from langchain_core.outputs import ChatGenerationChunk
 
 from langchain_bailian_app._answer.events import Delta, ReasoningDelta, TextDelta, ToolCall
-from langchain_bailian_app.chat_models import _chunk_templates
-from langchain_bailian_app.chat_models._chunk_templates import generation_chunk_from_delta
-from langchain_bailian_app.chat_models._messages import chunk_from_delta
+from langchain_bailian_app.chat_models import _messages
+from langchain_bailian_app.chat_models._fast_copy import ChunkTemplate, model_state
+from langchain_bailian_app.chat_models._messages import (
+    chunk_from_delta,
+    generation_chunk_from_delta,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -93,12 +96,12 @@ def test_a_copy_with_the_same_content_equals_the_constructed_chunk(
     delta: Delta, text: str, kwargs: dict[str, Any]
 ) -> None:
     copied, expected = (
-        _chunk_templates._ChunkTemplate(delta).copy_with(text, kwargs),
+        ChunkTemplate(construct_chunk(delta)).copy_with(text, kwargs),
         construct_chunk(delta),
     )
 
     assert observable_state(copied) == observable_state(expected)
-    assert _chunk_templates._model_state(copied) == _chunk_templates._model_state(expected)
+    assert model_state(copied) == model_state(expected)
 
 
 def test_chunks_other_than_text_and_reasoning_are_constructed() -> None:
@@ -130,12 +133,12 @@ class AIMessageChunkSubclass(AIMessageChunk):
 )
 def test_an_inexact_copy_is_detected(change: Callable[[Any], None]) -> None:
     copied, original = construct_chunk(TextDelta("茶")), construct_chunk(TextDelta("茶"))
-    assert _chunk_templates._model_state(copied) == _chunk_templates._model_state(original)
+    assert model_state(copied) == model_state(original)
 
     change(copied)
 
-    assert _chunk_templates._model_state(copied) != _chunk_templates._model_state(original)
+    assert model_state(copied) != model_state(original)
 
 
 def test_copies_are_used_with_the_versions_installed() -> None:
-    assert _chunk_templates._copies_are_exact
+    assert _messages._COPIES_ARE_EXACT

@@ -1,4 +1,4 @@
-"""The questions to the live service, put to the emulator: they run through, and come out either way."""
+"""The checks of the live service, run on the emulator: they run through, and come out either way."""
 
 from __future__ import annotations
 
@@ -195,8 +195,8 @@ def test_steps_on_one_frame_and_on_all_frames_are_distinguished(
             make_workflow(nodes=[Node("问", "Ask", status="paused")]),
             "Ask paused; not seen before: Ask",
         ),
-        ("messages-of-agent-2", "AGENT2_APP_ID", make_agent2(), "ignored"),
-        ("messages-of-agent-2", "AGENT2_APP_ID", make_agent2(messages_in_agent2="refused"), "refused"),
+        ("agent-2-messages", "AGENT2_APP_ID", make_agent2(), "ignored"),
+        ("agent-2-messages", "AGENT2_APP_ID", make_agent2(messages_in_agent2="refused"), "refused"),
     ],
 )
 def test_observations_match_the_behavior_of_other_kinds_of_apps(

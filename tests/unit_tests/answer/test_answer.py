@@ -49,7 +49,7 @@ SECOND = Answer(
 )
 
 
-def test_lists_are_joined_scalars_come_from_the_second_and_its_citations_shift_with_its_text() -> None:
+def test_merging_joins_lists_keeps_the_newest_scalars_and_shifts_citations() -> None:
     assert merge_answers(FIRST, SECOND) == Answer(
         text="我来算。\n\n更正。",
         reasoning="想。再想。",

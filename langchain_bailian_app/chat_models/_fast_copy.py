@@ -1,24 +1,18 @@
-"""Chunks of text and of reasoning, which come by the thousand, made without validating each of them.
+"""Fast copies of a message chunk: a stream makes thousands that differ only in their text.
 
-A chunk is a copy of one that LangChain's own constructors have made, with another text in it: that
-costs a quarter. Whether the copy is the same is tried once, when this is imported, and if a version of
-LangChain or pydantic makes it another, the constructors are used.
+A copy costs a quarter of what LangChain's own constructors cost, since nothing is validated. It must be
+exactly what they make: `model_state` compares the two.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from langchain_core.messages import AIMessageChunk
 from langchain_core.outputs import ChatGenerationChunk
 from pydantic import BaseModel
 
-from langchain_bailian_app._answer.events import ReasoningDelta, TextDelta
 from langchain_bailian_app.chat_models._content_blocks import PROVIDER
-from langchain_bailian_app.chat_models._messages import chunk_from_delta
-
-if TYPE_CHECKING:
-    from langchain_bailian_app._answer.events import Delta
 
 _new_instance = object.__new__
 _SLOTS = ("__dict__", "__pydantic_fields_set__", "__pydantic_extra__", "__pydantic_private__")
@@ -28,25 +22,10 @@ _set_fields, _set_fields_set, _set_extra, _set_private = (
 )
 
 
-def generation_chunk_from_delta(delta: Delta) -> ChatGenerationChunk:
-    """Return what a stream yields for one delta."""
-    if _copies_are_exact:
-        if isinstance(delta, TextDelta):
-            return _text_template.copy_with(delta.text, {})
-        if isinstance(delta, ReasoningDelta):
-            return _reasoning_template.copy_with("", {"reasoning_content": delta.text})
-    return _construct_chunk(delta)
-
-
-def _construct_chunk(delta: Delta) -> ChatGenerationChunk:
-    return ChatGenerationChunk(message=chunk_from_delta(delta))
-
-
-class _ChunkTemplate:
+class ChunkTemplate:
     """A chunk to be copied, as pydantic's own `model_copy` does it, without the detours."""
 
-    def __init__(self, delta: Delta) -> None:
-        chunk = _construct_chunk(delta)
+    def __init__(self, chunk: ChatGenerationChunk) -> None:
         self._chunk_fields, self._message_fields = chunk.__dict__, chunk.message.__dict__
         self._chunk_fields_set = chunk.model_fields_set
         self._message_fields_set = chunk.message.model_fields_set
@@ -77,23 +56,9 @@ class _ChunkTemplate:
         return chunk
 
 
-def _model_state(model: Any) -> Any:
+def model_state(model: Any) -> Any:
     """Return all that a model is made of."""
     if not isinstance(model, BaseModel):
         return type(model), model
-    fields = {name: _model_state(value) for name, value in model.__dict__.items()}
+    fields = {name: model_state(value) for name, value in model.__dict__.items()}
     return type(model), fields, model.__getstate__() | {"__dict__": None}
-
-
-_text_template = _ChunkTemplate(TextDelta(""))
-_reasoning_template = _ChunkTemplate(ReasoningDelta(""))
-_copy_samples = (
-    (_construct_chunk(TextDelta("a")), _text_template.copy_with("a", {})),
-    (
-        _construct_chunk(ReasoningDelta("a")),
-        _reasoning_template.copy_with("", {"reasoning_content": "a"}),
-    ),
-)
-_copies_are_exact = all(
-    _model_state(constructed) == _model_state(copied) for constructed, copied in _copy_samples
-)
