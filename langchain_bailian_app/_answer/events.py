@@ -1,7 +1,8 @@
 """Events: what a frame adds to an answer.
 
 `assembler` emits them and `answer` keeps them. `chat_models._messages` puts each kind into chunks and
-messages, `chat_models._content_blocks` into content blocks, and `display._parts` shows it.
+messages, `chat_models._content_blocks` into content blocks. `display._parts` makes parts of them, which
+`display._html` and `display._terminal` lay out.
 """
 
 from __future__ import annotations
