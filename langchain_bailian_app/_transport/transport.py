@@ -1,7 +1,7 @@
 """Requests out, frames in: the two loops that wait for the service, in threads and on event loops.
 
-They serve any route, and a reply that is no stream is one frame. For a new route, build a `ServiceRequest`
-beside the public class, as `retrievers._queries` does.
+They serve any route, and a reply that is no stream is one frame. For a new route, build a
+`ServiceRequest` beside the public class, as `retrievers._queries` does.
 
 dashscope's client sends the request, with our HTTP client, retries and timeouts; its response parser is
 not used, since it loses text at U+2028 and takes a cut stream for a whole answer.
