@@ -1,1 +1,1 @@
-"""Fields that configure models, retrievers and clients. Does no I/O."""
+"""Connection settings of models, retrievers and clients. Does no I/O."""

@@ -1,12 +1,10 @@
 """`BailianAppChatModel`: an application of Bailian (百炼) as a LangChain chat model."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar, Self
+from typing import Any, ClassVar, Self
 
 from langchain_core.caches import BaseCache
-from langchain_core.language_models import LanguageModelInput
+from langchain_core.language_models import LangSmithParams, LanguageModelInput, ModelProfile
 from langchain_core.messages import AIMessage, BaseMessage
 from langchain_core.runnables import Runnable
 from langchain_core.tools import BaseTool
@@ -22,9 +20,6 @@ from langchain_bailian_app.chat_models._generation import GenerationMethods
 from langchain_bailian_app.chat_models._structured_output import Method, StructuredOutput
 from langchain_bailian_app.chat_models._token_count import count_message_tokens, encode_tokens
 from langchain_bailian_app.chat_models._tool_prompt import render_tool_messages, tool_prompt_from_kwargs
-
-if TYPE_CHECKING:
-    from langchain_core.language_models import LangSmithParams, ModelProfile
 
 
 class BailianAppChatModel(GenerationMethods):

@@ -1,11 +1,11 @@
 """`BailianFiles`: session files (会话文件), uploaded for questions in a conversation."""
 
-from __future__ import annotations
-
 import asyncio
+import os
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from time import monotonic
-from typing import TYPE_CHECKING, Any, Self, TypeAlias
+from typing import Any, Self, TypeAlias
 
 from pydantic import Field, PrivateAttr
 
@@ -20,12 +20,8 @@ from langchain_bailian_app.files._scheduler import arun_all, run_all
 from langchain_bailian_app.files._tasks import Deadline, FileTask, UploadTask, WaitTask
 from langchain_bailian_app.options._session_files import LocalFile, SessionFile
 
-if TYPE_CHECKING:
-    import os
-    from collections.abc import Iterable, Sequence
-
-Paths: TypeAlias = "str | os.PathLike[str] | Iterable[str | os.PathLike[str]]"
-Files: TypeAlias = "str | SessionFile | Iterable[str | SessionFile]"
+Paths: TypeAlias = str | os.PathLike[str] | Iterable[str | os.PathLike[str]]
+Files: TypeAlias = str | SessionFile | Iterable[str | SessionFile]
 _MAX_REPORTED_ERRORS = 10
 
 

@@ -1,8 +1,7 @@
 """`BailianAppLLM`: an application of Bailian (百炼) as an LLM of LlamaIndex."""
 
-from __future__ import annotations
-
 import pickle
+from collections.abc import AsyncGenerator, Callable, Generator, Sequence
 from contextlib import aclosing, closing
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
@@ -21,6 +20,7 @@ from llama_index.core.base.llms.types import (
 from llama_index.core.constants import DEFAULT_NUM_OUTPUTS
 from llama_index.core.llms.callbacks import llm_chat_callback, llm_completion_callback
 from llama_index.core.llms.llm import ToolSelection
+from llama_index.core.tools.types import BaseTool
 from pydantic import ConfigDict, Field, field_serializer, model_validator
 
 from langchain_bailian_app._request.fields import CompletionFields
@@ -35,11 +35,6 @@ from langchain_bailian_app.llama_index._responses import (
 from langchain_bailian_app.llama_index._structured import StructuredPrediction
 from langchain_bailian_app.llama_index._tracing import trace_without_secrets, unwrap_kwargs
 from langchain_bailian_app.options._signed_urls import redact
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable, Generator, Sequence
-
-    from llama_index.core.tools.types import BaseTool
 
 T = TypeVar("T")
 

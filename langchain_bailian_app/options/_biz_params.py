@@ -3,8 +3,6 @@
 A plain dict is accepted wherever `BizParams` is.
 """
 
-from __future__ import annotations
-
 import mimetypes
 import warnings
 from pathlib import PurePosixPath

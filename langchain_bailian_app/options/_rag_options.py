@@ -3,8 +3,6 @@
 A plain dict is accepted wherever `RagOptions` is, and a string alone wherever a `StrList` is.
 """
 
-from __future__ import annotations
-
 import warnings
 from typing import Annotated, Any, Self
 

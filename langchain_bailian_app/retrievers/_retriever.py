@@ -1,13 +1,18 @@
 """`BailianRetriever`: what an application or a knowledge base finds, as LangChain documents."""
 
-from __future__ import annotations
-
 import os
+from collections.abc import Iterator
 from contextlib import aclosing, closing
 from functools import partial
 from typing import TYPE_CHECKING, Any, Self
 
-from langchain_core.retrievers import BaseRetriever
+from langchain_core.callbacks import (
+    AsyncCallbackManagerForRetrieverRun,
+    CallbackManagerForRetrieverRun,
+)
+from langchain_core.documents import Document
+from langchain_core.retrievers import BaseRetriever, LangSmithRetrieverParams
+from langchain_core.runnables import Runnable
 from pydantic import Field, PrivateAttr, model_validator
 
 from langchain_bailian_app._request.fields import CommonCompletionFields, wrap_secrets
@@ -18,16 +23,6 @@ from langchain_bailian_app.chat_models._model import BailianAppChatModel
 from langchain_bailian_app.retrievers._search_fields import SearchFields
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from langchain_core.callbacks import (
-        AsyncCallbackManagerForRetrieverRun,
-        CallbackManagerForRetrieverRun,
-    )
-    from langchain_core.documents import Document
-    from langchain_core.retrievers import LangSmithRetrieverParams
-    from langchain_core.runnables import Runnable
-
     from langchain_bailian_app.retrievers._queries import SearchQuery
 
 _MAX_CACHED_IDS = 100
@@ -136,7 +131,7 @@ class BailianRetriever(ServiceClientMixin, SearchFields, BaseRetriever):
                         search_query.end()
         return search_query.documents()
 
-    def _iter_queries(self, query: str, kwargs: dict[str, Any]) -> Iterator[SearchQuery]:
+    def _iter_queries(self, query: str, kwargs: dict[str, Any]) -> Iterator["SearchQuery"]:
         """Yield what to ask the service, one after the other; the last one has the documents."""
         from langchain_bailian_app.retrievers._queries import (
             ApplicationQuery,

@@ -8,6 +8,7 @@ import graphlib
 import importlib
 import subprocess
 import sys
+import typing
 from pathlib import Path
 
 import pytest
@@ -140,6 +141,16 @@ def test_public_classes_and_functions_have_the_name_of_their_public_module(modul
         f"{PACKAGE_NAME}.{module}",
         "collections.abc",
     }
+
+
+@pytest.mark.parametrize("module", [name for name in PUBLIC_MODULES if name != "errors"])
+def test_annotations_of_public_classes_can_be_resolved(module: str) -> None:
+    # Their `__module__` is not where they are defined: annotations must not be strings there.
+    imported_module = importlib.import_module(f"{PACKAGE_NAME}.{module}")
+
+    for name in imported_module.__all__:
+        if isinstance(item := getattr(imported_module, name), type):
+            assert typing.get_type_hints(item) is not None
 
 
 def test_every_top_level_entry_belongs_to_a_layer() -> None:
