@@ -45,7 +45,7 @@ class AnswerAssembler:
         stop: Texts before which the answer is cut.
         answer_node: The node of a workflow that speaks the answer.
         tool_call_parser: Finds calls of the caller's tools in the text, if there are any.
-        step_reader: Knows the steps that an earlier reply to the same call has told.
+        step_reader: Knows the steps that an earlier reply to the same call has reported.
     """
 
     def __init__(
@@ -108,7 +108,7 @@ class AnswerAssembler:
         return self._record_order(deltas)
 
     def build_answer(self) -> Answer:
-        """Return the sum of the deltas and what else the frames told."""
+        """Return the sum of the deltas and the other contents of the frames."""
         answer = self._answer
         answer.text = "".join(self._text)
         answer.reasoning = "".join(self._reasoning)
@@ -169,7 +169,7 @@ class AnswerAssembler:
         if frame.thoughts == self._previous_thoughts and not frame.workflow_message:
             return [], []
         nodes, thoughts = split_node_entries(frame)
-        # The same increment again is one more, but a step that is told again is the same one.
+        # A repeated increment is new text, but a repeated step is the same step.
         is_idempotent = not nodes and not any(map(_is_reasoning, thoughts))
         self._previous_thoughts = thoughts if is_idempotent else None
         return nodes, thoughts

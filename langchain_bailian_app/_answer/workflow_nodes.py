@@ -1,8 +1,8 @@
-"""The nodes of a workflow: what each frame tells of them, whichever way the service tells it.
+"""Workflow nodes: reads their entries from frames, in each format that the service uses.
 
-`flow_stream_mode` decides where they stand: in `workflow_message` (one node a frame, always an
-increment), or in `thoughts`, as JSON text of each node so far. A node is told when it is first seen and
-whenever its status changes; what it has said in between comes with that.
+`flow_stream_mode` decides where a node's entry is: in `workflow_message` (one node per frame, always an
+increment), or in `thoughts`, as JSON text of each node so far. A node is reported when it is first seen
+and whenever its status changes, together with its output since the last report.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ _BOOLEANS = {"true": True, "false": False}
 
 
 class NodeUpdate(NamedTuple):
-    """What a frame tells of nodes."""
+    """What a frame adds to the nodes."""
 
     events: list[NodeEvent]
     text: str
@@ -122,7 +122,7 @@ class WorkflowReader:
 
 
 class _ReportedState(NamedTuple):
-    """How a node stood when it was told."""
+    """The state of a node when it was last reported."""
 
     status: Any
     completed: Any
@@ -154,7 +154,7 @@ class _Node:
         return self.is_end or "output" in str(self._fields.get("type", "")).lower()
 
     def read(self, entry: dict[str, Any]) -> None:
-        """Take what a frame tells of this node."""
+        """Read this node's entry in a frame."""
         was_completed = self._fields.get("status") == "success"
         for name, value in entry.items():
             if name not in _CONTENT_FIELDS and value is not None:
@@ -167,14 +167,14 @@ class _Node:
         source = "message" if "message" in entry else "thoughts"
         self._source = self._source or source
         if source != self._source:
-            return  # told in both places
+            return  # the service reports it in both places
         if source == "message":
             self._read_message(entry["message"])
         elif not was_completed:  # the entries of nodes that are done are repeated
             self._read_result(entry)
 
     def next_event(self, *, ended: bool) -> NodeEvent | None:
-        """Return what is to be told of it: that it has begun, or what it has said, once it is over."""
+        """Return an event if the status changed: the start of the node, or its output at the end."""
         fields = self._fields
         content = (self.text.length, self.reasoning.length, self._non_text_result)
         state = _ReportedState(fields.get("status"), fields.get("completed"), content)

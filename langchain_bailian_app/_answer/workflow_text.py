@@ -4,9 +4,9 @@
 nodes in `thoughts`, once for all nodes of a stream. There is less evidence here: usage moves with any
 node, and the entries of idle nodes are repeated.
 
-A workflow may tell its answer through its nodes, in `text`, or both. Streaming the one and then adding
-the other would double the answer. `WorkflowTextMerger` believes the one that comes first; the other may
-be ahead, and adds what was not said yet.
+A workflow may send its answer through its nodes, in `text`, or both. Streaming one and then appending
+the other would double the answer. `WorkflowTextMerger` follows the one that comes first; if the other
+is ahead, it adds the missing text.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from langchain_bailian_app._answer.text_delta import MIN_PREFIX_CHARS
 
 
 class SharedStreamMode:
-    """Whether the nodes of a stream are told cumulatively; None until that is known."""
+    """Whether the nodes of a stream are sent cumulatively; None until that is known."""
 
     is_cumulative: bool | None = None
 

@@ -1,4 +1,4 @@
-"""What is told of connections that failed and replies that broke off, and which field would help."""
+"""Errors for failed connections and interrupted replies; each message names the field that helps."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class TransportErrorFactory:
     """The errors of one call."""
 
     request_id: str | None = None
-    """As the head of the reply tells it, once there is one."""
+    """From the headers of the reply; None before they arrive."""
 
     def __init__(self, fields: ConnectionFields, base_url: str) -> None:
         self._fields = fields
@@ -77,7 +77,7 @@ class TransportErrorFactory:
         )
 
     def protocol_error(self, problem: str) -> errors.BailianStreamError:
-        """Return the error for a reply that is none of this API: `problem` is what the host did."""
+        """Return the error for an invalid reply; `problem` says what the host did."""
         return errors.BailianStreamError(f"{self._host} {problem}", request_id=self.request_id)
 
     def _timeout_error(self, text: str) -> errors.BailianTimeoutError:
