@@ -35,13 +35,6 @@ FORKSERVER = multiprocessing.get_context("forkserver")
 FORKSERVER.set_forkserver_preload([__name__])
 
 
-@pytest.fixture(scope="module")
-def redis_url() -> Iterator[str]:
-    """Run a Redis server, give its URL."""
-    with redis_server() as url:
-        yield url
-
-
 @pytest.fixture
 def admin(redis_url: str) -> Iterator[redis.Redis]:
     """Return a client of an empty server."""
