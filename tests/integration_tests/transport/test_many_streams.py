@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from langchain_bailian_app import BailianAppChatModel
     from langchain_bailian_app.emulator import Turn
 
-STREAMS, ROUNDS = 500, 2
+STREAMS, ROUNDS = 500, 3
 # What the later rounds may leave behind in all: caches of the interpreter, no answers.
 MAX_LEAKED_BYTES = 100_000  # bytes
 
@@ -56,9 +56,6 @@ def test_every_stream_ends_with_its_own_outcome_and_memory_is_freed(
     timeout = 15 if stalls else 120
     outcomes: Counter[str] = Counter()
     sizes = []
-    # Empties the interpreter's free lists: tracemalloc does not count objects that come from them, so
-    # the first round would look smaller than the next.
-    gc.collect()
     tracemalloc.start()
     for _ in range(1 if stalls else ROUNDS):
         # An emulator for each round: what it has not tidied up yet must not be counted.
@@ -78,4 +75,5 @@ def test_every_stream_ends_with_its_own_outcome_and_memory_is_freed(
     else:
         kinds = ("Stream", "Server", "Connection")
         assert set(outcomes) == {"answered", *(f"Bailian{kind}Error" for kind in kinds)}
-        assert sizes[-1] - sizes[0] < MAX_LEAKED_BYTES
+        # The first round warms up. It reuses memory from before the tracing, which is not counted.
+        assert sizes[-1] - sizes[1] < MAX_LEAKED_BYTES
