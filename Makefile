@@ -1,4 +1,4 @@
-# Everything is set up on first use, in a virtual environment of its own; needs Python 3.11 or newer.
+# Targets set up the virtual environment on first use. Requires Python 3.11 or newer.
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV ?= .venv
 BIN := $(VENV)/bin
@@ -6,10 +6,10 @@ BIN := $(VENV)/bin
 .DEFAULT_GOAL := help
 
 $(BIN)/python:
-	@echo 'Setting up $(VENV), which takes a minute or two'
+	@echo 'Setting up $(VENV): this takes a minute or two'
 	@$(PYTHON) -m venv $(VENV)
 
-# What `make demo` needs, and what all the rest needs.
+# `.emulator` has the dependencies of `make demo`, `.dev` those of all other targets.
 $(VENV)/.emulator: pyproject.toml | $(BIN)/python
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[emulator]'
 	@touch $@
@@ -19,11 +19,11 @@ $(VENV)/.dev: pyproject.toml | $(BIN)/python
 	@touch $@ $(VENV)/.emulator
 
 .PHONY: help
-help: ## Show this list.
+help: ## List the targets.
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 13
 
 .PHONY: demo
-demo: $(VENV)/.emulator ## A tour in the terminal: on the local emulator, or on the real service with a key.
+demo: $(VENV)/.emulator ## Run a tour in the terminal, against the local emulator, or the real service if a key is set.
 	@$(BIN)/python examples/demo.py
 
 .PHONY: test
@@ -31,36 +31,41 @@ test: $(VENV)/.dev ## Run all tests.
 	$(BIN)/python -m pytest
 
 .PHONY: live
-live: $(VENV)/.dev ## Ask the real service what no document tells, with your key; some fifty small calls.
+live: $(VENV)/.dev ## Check undocumented behavior of the real service with your key, in about fifty small calls.
 	$(BIN)/python -m pytest tests/live -m live -rs
 
 .PHONY: coverage
-coverage: $(VENV)/.dev ## Run all tests, and tell which lines and branches they reach; takes longer.
+coverage: $(VENV)/.dev ## Run all tests and report line and branch coverage; takes longer than `test`.
 	$(BIN)/python -m pytest --cov --cov-report=term
 
+PROSE := langchain_bailian_app tests examples benchmarks notebooks docs .ci/*.py .github/*/*.yml \
+	CONTRIBUTING.md SECURITY.md CHANGELOG.md Makefile pyproject.toml
+
 .PHONY: lint
-lint: $(VENV)/.dev ## Check style.
+lint: $(VENV)/.dev ## Check style, formatting and spelling.
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/codespell
+	$(BIN)/codespell --dictionary .ci/banned-words.txt $(PROSE)
 
 .PHONY: typecheck
 typecheck: $(VENV)/.dev ## Check types.
 	$(BIN)/mypy
 
 .PHONY: format
-format: $(VENV)/.dev ## Mend style where that can be done automatically.
+format: $(VENV)/.dev ## Fix formatting and lint errors.
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
 .PHONY: check
-check: lint typecheck test ## All of the above that can fail.
+check: lint typecheck test ## Run lint, typecheck and test.
 
 .PHONY: notebooks
-notebooks: $(VENV)/.dev ## Execute the notebooks, to see that they run.
+notebooks: $(VENV)/.dev ## Execute the notebooks.
 	$(BIN)/python notebooks/execute.py
 
 .PHONY: build
-build: $(VENV)/.dev ## Build wheel and sdist into dist/, review them, and try the wheel in empty environments.
+build: $(VENV)/.dev ## Build wheel and sdist into dist/, check them, and test the wheel in empty environments.
 	$(BIN)/python .ci/distribution.py
 
 TESTS_ON_LOWEST := chat_models/test_application_kinds chat_models/test_call_styles chat_models/test_secrets \
@@ -68,7 +73,7 @@ TESTS_ON_LOWEST := chat_models/test_application_kinds chat_models/test_call_styl
 	transport/test_odd_servers
 
 .PHONY: test-lowest
-test-lowest: ## Run the unit tests and some others with the lowest dependencies allowed.
+test-lowest: ## Run the unit tests and some integration tests with the lowest supported dependencies.
 	$(PYTHON) -m venv $(VENV)-lowest
 	$(VENV)-lowest/bin/python -m pip install --quiet --editable . $$($(PYTHON) .ci/lowest.py) \
 		pytest pytest-asyncio hypothesis trustme
@@ -76,11 +81,11 @@ test-lowest: ## Run the unit tests and some others with the lowest dependencies 
 		$(TESTS_ON_LOWEST:%=tests/integration_tests/%.py)
 
 .PHONY: fuzz
-fuzz: $(VENV)/.dev ## Ten minutes of hostile bytes for what reads the wire.
+fuzz: $(VENV)/.dev ## Feed malformed bytes to the parsers for ten minutes.
 	$(BIN)/python -m tests.fuzz
 
 .PHONY: mutation
-mutation: $(VENV)/.dev ## Change the core here and there, and list the changes that no test notices; an hour.
+mutation: $(VENV)/.dev ## Run mutation tests on the core and list the surviving mutants; takes an hour.
 	$(BIN)/python -m pip install --quiet 'mutmut>=3.8,<4'
 	$(BIN)/mutmut run
 	$(BIN)/mutmut results
@@ -90,5 +95,5 @@ $(VENV)/.bench: benchmarks/requirements.txt $(VENV)/.dev
 	@touch $@
 
 .PHONY: bench
-bench: $(VENV)/.bench ## Measure for some minutes, and write benchmarks/RESULTS.md.
+bench: $(VENV)/.bench ## Run the benchmarks and write benchmarks/RESULTS.md; takes a few minutes.
 	$(BIN)/python benchmarks/run.py

@@ -1,4 +1,4 @@
-"""Build wheel and sdist, review them, and try the wheel in empty environments: `make build`."""
+"""Build of wheel and sdist, with checks and smoke tests in empty environments: `make build`."""
 
 import subprocess
 import sys
@@ -29,7 +29,7 @@ def run(*command: object, cwd: Path | None = None) -> None:
 
 
 def build() -> tuple[Path, Path]:
-    """Return a new wheel and a new sdist."""
+    """Build a wheel and an sdist and return their paths."""
     for old in DIST.glob("*"):
         old.unlink()
     run(sys.executable, "-m", "build", "--outdir", DIST, ROOT)
@@ -39,7 +39,7 @@ def build() -> tuple[Path, Path]:
 
 
 def find_unexpected_files(wheel: Path, sdist: Path) -> list[str]:
-    """Return what has no business in there: all but the package, its samples and its papers."""
+    """Return files other than the package, its samples and its metadata."""
     with zipfile.ZipFile(wheel) as archive:
         wheel_files = [name for name in archive.namelist() if ".dist-info/" not in name]
     with tarfile.open(sdist) as archive:
@@ -59,7 +59,7 @@ def is_package_file(name: str) -> bool:
 
 
 def find_missing_files(wheel: Path) -> list[str]:
-    """Return files of the package that the wheel lacks."""
+    """Return the files of the package that are missing in the wheel."""
     with zipfile.ZipFile(wheel) as archive:
         wheel_files = set(archive.namelist())
     package_files = [
@@ -69,7 +69,7 @@ def find_missing_files(wheel: Path) -> list[str]:
 
 
 def smoke_test(wheel: Path, kind: str) -> None:
-    """Install the wheel where nothing else is, and use it."""
+    """Install the wheel in an empty environment and run the smoke test."""
     with tempfile.TemporaryDirectory() as scratch:
         venv.create(scratch, with_pip=True)
         python = Path(scratch, "bin", "python")
@@ -81,8 +81,8 @@ def smoke_test(wheel: Path, kind: str) -> None:
 if __name__ == "__main__":
     distributions = build()
     if unexpected := find_unexpected_files(*distributions):
-        sys.exit(f"should not be distributed: {unexpected}")
+        sys.exit(f"unexpected files in the distributions: {unexpected}")
     if missing := find_missing_files(distributions[0]):
-        sys.exit(f"missing in the wheel: {missing}")
+        sys.exit(f"missing files in the wheel: {missing}")
     for kind in ("bare", "emulator"):
         smoke_test(distributions[0], kind)

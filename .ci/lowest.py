@@ -1,11 +1,11 @@
-"""Print the lowest release of each dependency that pyproject.toml allows, as pins for pip."""
+"""Script that prints pip pins for the lowest allowed version of each dependency in pyproject.toml."""
 
 import re
 import tomllib
 from pathlib import Path
 
 PROJECT = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text("utf-8"))["project"]
-EXTRAS = ("emulator", "display", "redis", "openapi")  # of LlamaIndex no test runs here
+EXTRAS = ("emulator", "display", "redis", "openapi")  # no LlamaIndex: its tests do not run here
 
 if __name__ == "__main__":
     extra_requirements = (

@@ -1,4 +1,4 @@
-"""Does an installed wheel work? `python smoke.py bare` or `python smoke.py emulator`."""
+"""Smoke test of an installed wheel: `python smoke.py bare` or `python smoke.py emulator`."""
 
 import http.server
 import json
@@ -16,7 +16,7 @@ FRAMES = [
 
 
 class FakeService(http.server.BaseHTTPRequestHandler):
-    """Gives one answer, with nothing but the standard library."""
+    """Fake service with one fixed answer, based on the standard library only."""
 
     def do_POST(self) -> None:
         self.rfile.read(int(self.headers["content-length"]))
@@ -28,7 +28,7 @@ class FakeService(http.server.BaseHTTPRequestHandler):
 
 
 def check_bare_install() -> None:
-    """Call an application without any extra, and see that a missing one is asked for by its name."""
+    """Call an application without extras, and check that errors name the missing extra."""
     server = http.server.HTTPServer(("127.0.0.1", 0), FakeService)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     base_url = f"http://127.0.0.1:{server.server_port}/api/v1"
@@ -45,11 +45,11 @@ def check_bare_install() -> None:
             __import__(f"langchain_bailian_app.{module}")
         except ImportError as exc:
             assert f"[{extra}]" in str(exc), exc
-        # What happens to be there, because another package brings it, may be used.
+        # The import may succeed if another package has installed the requirements.
 
 
 def check_emulator_extra() -> None:
-    """Call the emulator, whose samples are data of the wheel."""
+    """Call the emulator, whose samples are part of the wheel."""
     from langchain_bailian_app.emulator import BailianEmulator
 
     with BailianEmulator() as bailian:
@@ -60,7 +60,9 @@ def check_emulator_extra() -> None:
 
 
 if __name__ == "__main__":
-    assert "site-packages" in langchain_bailian_app.__file__, "this is not the installed package"
+    assert "site-packages" in langchain_bailian_app.__file__, (
+        "not running against the installed package"
+    )
     assert version("langchain-bailian-app") == langchain_bailian_app.__version__
     {"bare": check_bare_install, "emulator": check_emulator_extra}[sys.argv[1]]()
     print(f"{sys.argv[1]}: ok, {langchain_bailian_app.__version__} on Python {sys.version.split()[0]}")

@@ -1,6 +1,6 @@
-"""What is measured: each way to read a stream, behind the same two methods.
+"""Contenders of the benchmarks: ways to read a stream, with the same two methods.
 
-Each imports what it needs when it is made, so that none carries the weight of another.
+Each contender imports its packages when it is created, so that none pays for the imports of another.
 """
 
 from __future__ import annotations
@@ -20,22 +20,22 @@ os.environ["DASHSCOPE_API_KEY"] = API_KEY
 
 
 class Contender:
-    """A way to read a stream; `reply_name` names the reply, see `server`."""
+    """A way to read a stream; see `server` for the format of `reply_name`."""
 
     def __init__(self, origin: str) -> None:
         self.origin = origin
 
     def stream(self, reply_name: str) -> Iterator[Any]:
-        """Read a reply, yield what comes."""
+        """Yield the chunks of a reply."""
         raise NotImplementedError
 
     def astream(self, reply_name: str) -> AsyncIterator[Any]:
-        """Do so on an event loop."""
+        """Async version of `stream`."""
         raise NotImplementedError
 
 
 class RawHttpx(Contender):
-    """httpx and orjson, and nothing else: the least that its users pay."""
+    """httpx and orjson only: the minimum cost for users of httpx."""
 
     def __init__(self, origin: str) -> None:
         super().__init__(origin)
@@ -70,7 +70,7 @@ class RawHttpx(Contender):
 
 
 class RawAiohttp(Contender):
-    """aiohttp and orjson, and nothing else."""
+    """aiohttp and orjson only."""
 
     def __init__(self, origin: str) -> None:
         super().__init__(origin)
@@ -92,7 +92,7 @@ class RawAiohttp(Contender):
 
 
 class DashscopeSdk(Contender):
-    """The events of dashscope's own clients, without LangChain."""
+    """Events of dashscope's own clients, without LangChain."""
 
     def __init__(self, origin: str) -> None:
         super().__init__(origin)
@@ -117,14 +117,14 @@ class DashscopeSdk(Contender):
 
 
 class LangChainContender(Contender):
-    """Any chat model of LangChain."""
+    """Base class for chat models of LangChain."""
 
     def __init__(self, origin: str) -> None:
         super().__init__(origin)
         self.model: Callable[[str], Any] = cache(self.create_model)
 
     def create_model(self, reply_name: str) -> Any:
-        """Return a model that gets this reply."""
+        """Return a model that receives this reply."""
         raise NotImplementedError
 
     def stream(self, reply_name: str) -> Iterator[Any]:
@@ -144,7 +144,7 @@ class BailianApp(LangChainContender):
 
 
 class LangChainBaseline(LangChainContender):
-    """What LangChain itself costs: chunks from memory, no network and no JSON."""
+    """The cost of LangChain itself: chunks from memory, without network and JSON."""
 
     def create_model(self, reply_name: str) -> Any:
         from langchain_baseline import create_in_memory_model
@@ -154,7 +154,7 @@ class LangChainBaseline(LangChainContender):
 
 
 class ChatTongyiContender(LangChainContender):
-    """`ChatTongyi` of langchain-community, for models."""
+    """`ChatTongyi` of langchain-community, which calls models."""
 
     def create_model(self, _: str) -> Any:
         from langchain_community.chat_models import ChatTongyi
@@ -207,12 +207,12 @@ CONTENDERS: dict[str, tuple[str, type[Contender]]] = {
 
 
 def read_stream(contender: Contender, reply_name: str) -> int:
-    """Read a reply to its end, return how many chunks came."""
+    """Read a reply to its end and return the number of chunks."""
     return sum(1 for _ in contender.stream(reply_name))
 
 
 async def aread_stream(contender: Contender, reply_name: str) -> tuple[int, float]:
-    """Do so on an event loop; return also when the first chunk came."""
+    """Read a reply on an event loop; return the number of chunks and the time of the first."""
     chunks, first_chunk_at = 0, 0.0
     async for _ in contender.astream(reply_name):
         if not chunks:
@@ -222,7 +222,7 @@ async def aread_stream(contender: Contender, reply_name: str) -> tuple[int, floa
 
 
 def time_to_first_chunk(contender: Contender, reply_name: str) -> float:
-    """Return how many seconds the first chunk takes to come; the rest is read, but not counted."""
+    """Return the seconds until the first chunk; the rest is read, but not measured."""
     started = time.perf_counter()
     chunks = contender.stream(reply_name)
     next(chunks)
@@ -233,7 +233,7 @@ def time_to_first_chunk(contender: Contender, reply_name: str) -> float:
 
 
 async def atime_to_first_chunk(contender: Contender, reply_name: str) -> float:
-    """Do so on an event loop."""
+    """Async version of `time_to_first_chunk`."""
     started = time.perf_counter()
     chunks = contender.astream(reply_name)
     await anext(chunks)

@@ -1,6 +1,7 @@
-"""How long documents take, against the answer that nobody reads.
+"""Benchmark of the time to documents, compared with the time of an unused complete answer.
 
-The emulator paces its frames like the service; its record of frames written shows where it stopped.
+The emulator sends its frames at the pace of the service; its count of written frames shows where a
+stream was stopped.
 """
 
 from __future__ import annotations
@@ -17,14 +18,14 @@ from langchain_bailian_app.emulator import App, BailianEmulator, Reply
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-PACE = 0.05  # seconds a frame
+PACE = 0.05  # seconds per frame
 FRAMES = 100
 REPEATS = 3
 QUERY = "什么是滞报金？"
 
 
 class Measurement(NamedTuple):
-    """What one way of asking took."""
+    """Time and frames of one kind of call."""
 
     label: str
     seconds: float
@@ -32,7 +33,7 @@ class Measurement(NamedTuple):
 
 
 def measure_calls(bailian: BailianEmulator, label: str, call: Callable[[], object]) -> Measurement:
-    """Ask several times, return the median."""
+    """Call several times; return the median time and the highest number of frames."""
     seconds, frames = [], []
     for _ in range(REPEATS):
         started_at = time.perf_counter()
@@ -44,8 +45,8 @@ def measure_calls(bailian: BailianEmulator, label: str, call: Callable[[], objec
 
 
 def add_slow_app(bailian: BailianEmulator) -> str:
-    """Add an application that searches, and answers as slowly as the service."""
-    # The first frame has the search, the last one only the end.
+    """Add an application that searches, and answers at the pace of the service."""
+    # The first frame contains the search, the last one only the finish reason.
     pieces = ["按日计收<ref>[1]</ref>。", *(f"第{n}句。" for n in range(2, FRAMES - 1))]
     app = App(
         "slow",
@@ -57,7 +58,7 @@ def add_slow_app(bailian: BailianEmulator) -> str:
 
 
 def measure() -> str:
-    """Return the section of the report."""
+    """Measure, and return the section of the report."""
     with BailianEmulator() as bailian:
         app_id = add_slow_app(bailian)
         fields = {"base_url": bailian.base_url, "api_key": bailian.api_key}
@@ -66,7 +67,7 @@ def measure() -> str:
         measurements = [
             measure_calls(
                 bailian,
-                "`dashscope.Client`, the whole answer with its thoughts",
+                "`dashscope.Client`, complete answer with `has_thoughts`",
                 lambda: list(
                     sdk.apps.completions.create(
                         app_id=app_id, prompt=QUERY, has_thoughts=True, stream=True
@@ -91,7 +92,7 @@ def measure() -> str:
 def format_section(measurements: list[Measurement]) -> str:
     """Return the measurements as a table."""
     full_answer_seconds = measurements[0].seconds
-    lines = ["| | seconds | of the first | frames written |", "|---|---:|---:|---:|"]
+    lines = ["| | seconds | relative to the first | frames written |", "|---|---:|---:|---:|"]
     lines += [
         f"| {label} | {seconds:.3f} | {seconds / full_answer_seconds:.2%} | {frames} |"
         for label, seconds, frames in measurements
@@ -100,9 +101,9 @@ def format_section(measurements: list[Measurement]) -> str:
         [
             "## Time to documents",
             "",
-            f"Documents from an application whose answer takes {FRAMES} frames, one every",
+            f"Documents from an application whose answer has {FRAMES} frames, one every",
             f"{PACE * 1000:.0f} ms; medians of {REPEATS} calls (`early_close.py`). A direct search",
-            "has no answer to write.",
+            "generates no answer.",
             "",
             *lines,
         ]

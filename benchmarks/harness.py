@@ -1,4 +1,4 @@
-"""Who measures: a server and workers, each a process of its own, if possible on a core of its own."""
+"""Harness of the benchmarks: server and workers are separate processes, pinned to cores if possible."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Metrics = dict[str, float]
 
 
 class BenchmarkHarness:
-    """Asks workers to measure; use it as a context manager."""
+    """Context manager that starts the server, and workers that measure."""
 
     def __enter__(self) -> Self:
         cores = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
@@ -34,13 +34,13 @@ class BenchmarkHarness:
             _stop_process(process)
 
     def measure(self, name: str, benchmark: str, reply_name: str, count: int) -> Metrics:
-        """Return what a worker finds that keeps its connections and what it has imported."""
+        """Return the metrics of a worker that is reused, with its imports and open connections."""
         if name not in self._workers:
             self._workers[name] = self._start_worker(name)
         return _request_metrics(self._workers[name], benchmark, reply_name, count)
 
     def measure_in_new_process(self, name: str, benchmark: str, reply_name: str, count: int) -> Metrics:
-        """Return what a worker finds that has done nothing else."""
+        """Return the metrics of a new worker."""
         worker = self._start_worker(name)
         try:
             return _request_metrics(worker, benchmark, reply_name, count)
@@ -57,7 +57,7 @@ class BenchmarkHarness:
         repeats: int,
         new_process: bool = False,
     ) -> dict[str, Metrics]:
-        """Return medians of several rounds, in each of which all take their turn."""
+        """Return the medians of several rounds; each round measures every contender once."""
         measure = self.measure_in_new_process if new_process else self.measure
         names = list(names)
         rounds = [
@@ -71,12 +71,12 @@ class BenchmarkHarness:
 
 
 def compute_medians(rounds: list[Metrics]) -> Metrics:
-    """Return the median of each figure."""
+    """Return the median of each metric."""
     return {name: statistics.median(metrics[name] for metrics in rounds) for name in rounds[0]}
 
 
 def run_program(program: str, *arguments: str) -> Metrics:
-    """Return what a program prints as JSON, run by itself."""
+    """Run a program in a new process and return the metrics that it prints as JSON."""
     command = [sys.executable, str(HERE / f"{program}.py"), *arguments]
     completed = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
     metrics: Metrics = json.loads(completed.stdout)
@@ -102,7 +102,7 @@ def _read_line(process: subprocess.Popen[str]) -> str:
     assert process.stdout is not None  # noqa: S101
     line = process.stdout.readline()
     if not line:
-        message = f"{process.args!r} has ended"
+        message = f"process {process.args!r} has exited"
         raise RuntimeError(message)
     return line
 

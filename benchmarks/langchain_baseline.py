@@ -1,4 +1,4 @@
-"""What LangChain costs when nothing else does: a model that has its chunks at hand."""
+"""Chat model with chunks from memory, to measure the cost of LangChain alone."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class InMemoryChatModel(BaseChatModel):
-    """Answers with tokens that nobody had to send."""
+    """Chat model that answers with tokens from memory."""
 
     frames: int
     pace: float
@@ -48,5 +48,5 @@ class InMemoryChatModel(BaseChatModel):
 
 
 def create_in_memory_model(frames: int, pace: float) -> InMemoryChatModel:
-    """Return a model that answers in so many chunks, seconds apart."""
+    """Return a model whose answers have this number of chunks, `pace` seconds apart."""
     return InMemoryChatModel(frames=frames, pace=pace)

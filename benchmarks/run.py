@@ -1,4 +1,4 @@
-"""Run all benchmarks, print what they find, and write it to `RESULTS.md`: `make bench`."""
+"""Entry point of `make bench`: run all benchmarks, print the results and write them to `RESULTS.md`."""
 
 from __future__ import annotations
 
@@ -33,21 +33,21 @@ PACKAGES = (
 
 
 def describe_environment() -> str:
-    """Say where this was measured."""
+    """Return the machine, the versions and the commit of the measurement."""
     versions = ", ".join(f"{name} {version(name)}" for name in PACKAGES)
     machine = f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores"
     return f"{machine}, Python {platform.python_version()}, {versions}, commit {get_commit()}"
 
 
 def get_commit() -> str:
-    """Return what of this package was measured."""
+    """Return the commit of this package."""
     command = ["git", "describe", "--always", "--dirty", "--exclude=*"]
     completed = subprocess.run(command, cwd=RESULTS.parent, capture_output=True, text=True, check=False)
     return completed.stdout.strip() or "unknown"
 
 
 def main() -> None:
-    """Measure, print, and write the results; README tells the most important of them."""
+    """Measure, print the results, and write them to RESULTS.md and a summary to README.md."""
     environment = describe_environment()
     speed = speed_report.measure()
     other_sections = [benchmark.measure() for benchmark in (session_bytes, early_close, upload_memory)]

@@ -1,10 +1,10 @@
-"""A service that costs next to nothing, so that what is measured is the client.
+"""Server with a negligible cost per frame, so that the benchmarks measure the client.
 
-Replies are made before they are asked for. The first part of a path says which one, as
-`{frames}x{milliseconds}-{kind}`; the rest of it in whose language: that of applications, of
-dashscope's models, or of OpenAI's.
+Replies are built once and cached. The first part of the path is the name of the reply,
+`{frames}x{milliseconds}-{kind}`; the last part selects the protocol: that of applications, of
+dashscope's models, or of OpenAI.
 
-Run as a program it serves in a process of its own, and prints its port.
+As a program, this module prints its port and serves until its standard input is closed.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-TOKEN = "税"  # noqa: S105  # a token of text
-REPEATED_BYTES = 100_000  # bytes of references, or of steps, that each frame repeats
-SHORT_CALL_SECONDS = 0.02  # seconds that a short call takes
+TOKEN = "税"  # noqa: S105  # one token of text
+REPEATED_BYTES = 100_000  # size of the references or steps that each frame repeats
+SHORT_CALL_SECONDS = 0.02  # duration of a short call in seconds
 _LAST_CHUNK = b"0\r\n\r\n"
 _RESPONSE_HEAD = (
     b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream;charset=UTF-8\r\n"
@@ -32,18 +32,18 @@ _RESPONSE_HEAD = (
 
 
 class Reply(NamedTuple):
-    """A reply."""
+    """A reply, as a sequence of frames."""
 
     frames: list[bytes]
-    """As they go over the wire, the head of the reply with the first one."""
+    """Frames as sent over the wire; the first one includes the head of the response."""
 
     pace: float
-    """Seconds between two of them; 0 sends all at once."""
+    """Seconds between two frames; 0 sends all at once."""
 
 
 @cache
 def build_reply(name: str, api: str) -> Reply:
-    """Return the reply of this name."""
+    """Return the reply with this name, in the protocol `api`."""
     size, _, kind = name.partition("-")
     frames, _, milliseconds = size.partition("x")
     events = [*_EVENTS[api](int(frames), kind)]
@@ -125,7 +125,7 @@ _EVENTS = {
 
 
 class ServerProtocol(asyncio.Protocol):
-    """One connection."""
+    """Protocol of one connection."""
 
     def __init__(self, pacers: dict[float, Pacer]) -> None:
         self._pacers = pacers
@@ -133,12 +133,12 @@ class ServerProtocol(asyncio.Protocol):
         self._transport: asyncio.Transport
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Keep what replies are written to."""
+        """Store the transport for replies."""
         assert isinstance(transport, asyncio.Transport)  # noqa: S101
         self._transport = transport
 
     def data_received(self, data: bytes) -> None:
-        """Reply, as soon as the request is whole."""
+        """Reply as soon as the request is complete."""
         self._received += data
         head, separator, body = self._received.partition(b"\r\n\r\n")
         if not separator:
@@ -161,7 +161,7 @@ class ServerProtocol(asyncio.Protocol):
 
 
 class Pacer:
-    """Sends frames to all connections of one pace; one timer, however many they are."""
+    """Sender of frames to all connections with the same pace, with one timer for all of them."""
 
     def __init__(self, pace: float) -> None:
         self._pace = pace
@@ -169,7 +169,7 @@ class Pacer:
         self._running = False
 
     def add(self, transport: asyncio.Transport, frames: list[bytes]) -> None:
-        """Begin a reply."""
+        """Start a reply."""
         transport.write(frames[0])
         if len(frames) == 1:
             return
@@ -185,7 +185,7 @@ class Pacer:
                 continue
             transport.write(frames[index])
             if index + 1 < len(frames):
-                # All have the same pace, so whoever was served last is due last.
+                # All have the same pace, so the queue stays sorted by due time.
                 self._queue.append((due + self._pace, transport, frames, index + 1))
         self._running = bool(self._queue)
         if self._running:
@@ -194,7 +194,7 @@ class Pacer:
 
 
 async def main() -> None:
-    """Serve until the input ends."""
+    """Print the port and serve until standard input is closed."""
     if hasattr(os, "sched_setaffinity") and len(sys.argv) > 1:
         os.sched_setaffinity(0, {int(sys.argv[1])})
     pacers: dict[float, Pacer] = {}

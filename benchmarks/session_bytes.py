@@ -1,7 +1,7 @@
-"""Bytes sent per turn, with `history="session"` against `"messages"`.
+"""Benchmark of the bytes sent per turn with `history="session"`, compared with `"messages"`.
 
-Both hold the same conversation of 50 turns with the local emulator. Only bodies are counted; headers
-are the same in both.
+Both have the same conversation of 50 turns with the local emulator. Only bodies are counted, since the
+headers are equal.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ REPORTED_TURNS = (1, 2, 5, 10, 20, 30, 40, 50)
 def measure_bytes_per_turn(
     bailian: BailianEmulator, history: Literal["messages", "session"]
 ) -> list[int]:
-    """Hold the conversation, return the size of each request."""
+    """Have the conversation and return the size of each request body."""
     model = BailianAppChatModel(
         app_id=bailian.app_id,
         base_url=bailian.base_url,
@@ -41,22 +41,22 @@ def measure_bytes_per_turn(
 
 
 def format_table(messages: list[int], session: list[int]) -> str:
-    """Return a Markdown table of the turns shown, and what follows from it."""
+    """Return a Markdown table of the reported turns, and the ratio at the last one."""
     lines = ['| turn | `"messages"` | `"session"` |', "|---:|---:|---:|"]
     lines += [f"| {turn} | {messages[turn - 1]:,} | {session[turn - 1]:,} |" for turn in REPORTED_TURNS]
     lines.append(f"| all {TURNS} | {sum(messages):,} | {sum(session):,} |")
     ratio = messages[-1] / session[-1]
-    return "\n".join([*lines, "", f'At turn {TURNS} `"messages"` sends {ratio:.0f} times as much.'])
+    return "\n".join([*lines, "", f'At turn {TURNS} `"messages"` sends {ratio:.0f} times the bytes.'])
 
 
 def measure() -> str:
-    """Return the section of the report."""
+    """Measure, and return the section of the report."""
     with BailianEmulator() as bailian:
         table = format_table(
             measure_bytes_per_turn(bailian, "messages"), measure_bytes_per_turn(bailian, "session")
         )
     return (
         "## Bytes sent per turn\n\n"
-        f"Bodies of the requests of one conversation of {TURNS} turns with the emulator's default\n"
+        f"Sizes of the request bodies in a conversation of {TURNS} turns with the emulator's default\n"
         f"application (`session_bytes.py`).\n\n{table}"
     )

@@ -1,7 +1,7 @@
-"""What a stream costs, one and a thousand at once, beside the SDK, its neighbours and LangChain itself.
+"""Benchmark of streams, single and concurrent, compared with the SDK, other chat models and LangChain.
 
-Client and server are processes of their own (`worker.py`, `server.py`). What is compared takes its
-turns in one run; figures are medians. CPU is that of the client, user and system.
+Client and server run in separate processes (`worker.py`, `server.py`). Contenders alternate within one
+run, and results are medians. CPU time is user and system time of the client.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ Table = dict[str, Metrics]
 
 
 class Goal(NamedTuple):
-    """A ratio that is to be reached."""
+    """A ratio with an upper limit."""
 
     name: str
     measured: float
@@ -25,14 +25,14 @@ class Goal(NamedTuple):
 
     @property
     def verdict(self) -> str:
-        """Say whether it is."""
+        """The verdict: met, narrowly missed, or missed."""
         if self.measured <= self.limit:
             return "met"
-        return "missed by less than a tenth" if self.measured <= self.limit * 1.1 else "missed"
+        return "missed by less than 10 %" if self.measured <= self.limit * 1.1 else "missed"
 
 
 class SpeedResults(NamedTuple):
-    """All that was found."""
+    """Results of all speed benchmarks."""
 
     sync: Table
     asynchronous: Table
@@ -51,7 +51,7 @@ class SpeedResults(NamedTuple):
 
 
 def run_benchmarks() -> SpeedResults:
-    """Measure; takes some minutes."""
+    """Run all speed benchmarks, which takes some minutes."""
     contenders = ("httpx", "sdk", "baseline", "ours", "tongyi", "openai", "qwen")
     with BenchmarkHarness() as harness:
         return SpeedResults(
@@ -122,14 +122,14 @@ def run_benchmarks() -> SpeedResults:
 
 
 def _measure_imports() -> Table:
-    """Return what importing takes."""
+    """Return the cost of imports."""
     names = ("core", "ours")
     rounds = [{name: run_program("startup", name) for name in names} for _ in range(REPEATS)]
     return {name: compute_medians([metrics[name] for metrics in rounds]) for name in names}
 
 
 def _measure_stream_calls(harness: BenchmarkHarness, name: str) -> Metrics:
-    """Return what the SDK pays for a stream read to its end."""
+    """Return the CPU time of complete streams, for contenders without `invoke`."""
     rounds = [
         {
             "invoke_us": harness.measure(name, "cpu", "20x0", 100)["call_us"],
@@ -141,7 +141,7 @@ def _measure_stream_calls(harness: BenchmarkHarness, name: str) -> Metrics:
 
 
 def evaluate_goals(results: SpeedResults) -> list[Goal]:
-    """Return what was to be reached, and what was."""
+    """Return the goals with the measured ratios."""
 
     def ratio(table: Table, metric: str, reference: str) -> float:
         return table["ours"][metric] / table[reference][metric]
@@ -156,62 +156,66 @@ def evaluate_goals(results: SpeedResults) -> list[Goal]:
     concurrent, concurrent_200 = results.concurrent, results.concurrent_200
     return [
         Goal(
-            "CPU a chunk, async, of the SDK's events",
+            "CPU per chunk, async, vs. SDK events",
             ratio(results.asynchronous, "chunk_us", "sdk"),
             0.5,
         ),
-        Goal("CPU a chunk, sync, of the SDK's events", ratio(results.sync, "chunk_us", "sdk"), 0.9),
+        Goal("CPU per chunk, sync, vs. SDK events", ratio(results.sync, "chunk_us", "sdk"), 0.9),
         Goal(
-            "CPU a chunk, async, of `ChatTongyi`",
+            "CPU per chunk, async, vs. `ChatTongyi`",
             ratio(results.asynchronous, "chunk_us", "tongyi"),
             0.12,
         ),
         Goal(
-            "CPU a chunk, async, of `ChatOpenAI`",
+            "CPU per chunk, async, vs. `ChatOpenAI`",
             ratio(results.asynchronous, "chunk_us", "openai"),
             0.07,
         ),
-        Goal("first chunk, async, of the SDK's", ratio(results.first_chunk, "async_ms", "sdk"), 1.3),
-        Goal("first chunk, sync, of the SDK's", ratio(results.first_chunk, "sync_ms", "sdk"), 1.3),
-        Goal("`invoke`, of the SDK's stream", ratio(results.calls, "invoke_us", "sdk"), 1.3),
-        Goal("`ainvoke`, of the SDK's stream", ratio(results.calls, "ainvoke_us", "sdk"), 1.3),
-        Goal("1,000 streams, wall, of the SDK's", ratio(concurrent, "wall_s", "sdk"), 0.4),
+        Goal("time to first chunk, async, vs. SDK", ratio(results.first_chunk, "async_ms", "sdk"), 1.3),
+        Goal("time to first chunk, sync, vs. SDK", ratio(results.first_chunk, "sync_ms", "sdk"), 1.3),
+        Goal("`invoke` vs. SDK stream", ratio(results.calls, "invoke_us", "sdk"), 1.3),
+        Goal("`ainvoke` vs. SDK stream", ratio(results.calls, "ainvoke_us", "sdk"), 1.3),
+        Goal("1,000 streams, wall time, vs. SDK", ratio(concurrent, "wall_s", "sdk"), 0.4),
         Goal(
-            "1,000 streams, first chunk p99, of the SDK's",
+            "1,000 streams, first chunk p99, vs. SDK",
             ratio(concurrent, "first_p99_s", "sdk"),
             0.05,
         ),
         Goal(
-            "1,000 streams, CPU a chunk, of 200",
+            "1,000 streams, CPU per chunk, vs. 200 streams",
             concurrent["ours"]["chunk_us"] / concurrent_200["ours"]["chunk_us"],
             1.2,
         ),
         Goal(
-            "1,000 streams, peak memory, of LangChain's own",
+            "1,000 streams, peak memory, vs. LangChain alone",
             ratio(concurrent, "peak_mb", "baseline"),
             1.15,
         ),
         Goal(
-            "200 streams paced like the service, wall, of the ideal",
+            "200 streams at the pace of the service, wall time, vs. ideal",
             results.service_pace["ours"]["wall_s"] / (39 * 0.05),
             1.15,
         ),
         Goal(
-            "`abatch` of 1,000, CPU a call, of 100",
+            "`abatch` of 1,000, CPU per call, vs. 100",
             calls["ours"]["abatch_us"] / hundred_calls["ours"]["abatch_us"],
             1.1,
         ),
         Goal(
-            "growth of the cost a chunk, of LangChain's own",
+            "growth of CPU per chunk in long streams, vs. LangChain alone",
             cost_growth["ours"] / cost_growth["baseline"],
             1.1,
         ),
-        Goal("import, of langchain-core's", ours / core, 1.1),
-        Goal("one of 1,000 models, of 100 µs", results.model_creation["model_us"] / 100, 1.0),
-        Goal("one of 1,000 models, of 5 kB", results.model_creation["model_bytes"] / 5000, 1.0),
+        Goal("import, vs. langchain-core alone", ours / core, 1.1),
+        Goal(
+            "creation of one of 1,000 models, vs. 100 µs", results.model_creation["model_us"] / 100, 1.0
+        ),
+        Goal(
+            "memory of one of 1,000 models, vs. 5 kB", results.model_creation["model_bytes"] / 5000, 1.0
+        ),
     ]
 
 
 def get_label(name: str) -> str:
-    """Return how a contender is called."""
+    """Return the display name of a contender."""
     return CONTENDERS[name][0]

@@ -1,4 +1,4 @@
-"""What `speed` has found, as the section of the report and as a plot."""
+"""Report of the results of `speed`, as a section and a plot."""
 
 from __future__ import annotations
 
@@ -15,43 +15,43 @@ PLOT = Path(__file__).with_name("speed.svg")
 _SECTION_TEMPLATE = """\
 ## Speed
 
-Frames of 270 bytes, a token each, from a server that has them ready; client and server are processes of
-their own, each on a core of its own where there are two; medians of several turns, in each of which all
-take part (`speed.py`).
+The server sends prepared frames of 270 bytes with one token each. Client and server are separate
+processes, on separate cores if there are at least two. Results are medians of several rounds, each of
+which measures every contender once (`speed.py`).
 
-![CPU time of a streamed chunk, and how long the last of 1,000 streams waits for its first]({plot})
+![CPU time per streamed chunk, and time to the first chunk with 1,000 streams]({plot})
 
 ### Goals
 
 {goals}
 
-### CPU time of a chunk
+### CPU time per chunk
 
-Streams of 200 frames, not paced, one after the other; µs.
+Sequential streams of 200 frames without pauses; µs.
 
 {chunk}
 
 ### Time to the first chunk
 
-Milliseconds, from the call on, with an open connection.
+Milliseconds from the start of the call, on an open connection.
 
 {first}
 
-### CPU time of a call
+### CPU time per call
 
-Answers of 20 frames; µs. Of the SDK: `completions.create(…, stream=True)`, read to its end.
+Answers of 20 frames; µs. For the SDK: `completions.create(…, stream=True)`, read to its end.
 
 {calls}
 
-`abatch` and `batch` of calls that each take 20 ms to answer; from memory they take no time, and show
-how LangChain's part grows with their number.
+`abatch` and `batch` of calls that are answered after 20 ms. The calls from memory are answered at once,
+and show how LangChain's share grows with the number of calls.
 
 {batches}
 
 ### Many streams at once
 
-{streams:,} streams of 200 frames, one every 5 ms, which ideally takes 1 s. The SDK has a pool of 100
-connections. Memory is what the peak grows by.
+{streams:,} streams of 200 frames, one every 5 ms; ideally 1 s. The SDK has a pool of 100 connections.
+Memory is the growth of the peak.
 
 {concurrent}
 
@@ -59,12 +59,12 @@ The same with 200 streams:
 
 {concurrent_200}
 
-200 streams paced like the service, 40 frames, one every 50 ms, ideally 1.95 s:
+200 streams at the pace of the service, 40 frames, one every 50 ms; ideally 1.95 s:
 
 {service_pace}
 
-The same, each stream in a thread of its own. `failed` are those that ended with an error: httpx may
-close a connection that another thread is just taking (encode/httpcore#1110).
+The same, with each stream in a separate thread. `failed` counts streams that ended with an error: httpx
+may close a connection that another thread is acquiring (encode/httpcore#1110).
 
 {threads}
 
@@ -72,41 +72,41 @@ close a connection that another thread is just taking (encode/httpcore#1110).
 
 {by_stream_count}
 
-### Long streams, and frames that repeat
+### Long streams, and frames with repeated content
 
-CPU µs a chunk, async.
+CPU time per chunk, async; µs.
 
 {long_streams}
 
-### Beginning
+### Startup
 
-Importing langchain-core's chat model and retriever takes {core:.0f} ms of CPU time, with this package
-{ours:.0f} ms; dashscope is {dashscope} by it. One of 1,000 models takes {model_us:.0f} µs and
-{model_bytes:,.0f} bytes."""
+Importing langchain-core's chat model and retriever takes {core:.0f} ms of CPU time, and {ours:.0f} ms
+together with this package; dashscope is {dashscope}. Creating one of 1,000 models takes
+{model_us:.0f} µs and {model_bytes:,.0f} bytes."""
 
 
 _SUMMARY_TEMPLATE = """\
-![CPU time of a streamed chunk, and how long 1,000 streams wait for the first](benchmarks/{plot})
+![CPU time per streamed chunk, and time to the first chunk with 1,000 streams](benchmarks/{plot})
 
-CPU time of a streamed chunk: {asynchronous:.2f} of what the SDK's bare events cost on event loops,
-{sync:.2f} in threads. On event loops `ChatOpenAI` takes {openai:.1f} times as much as this package,
-`ChatTongyi` {tongyi:.1f} times. 1,000 streams at once, a frame every 5 ms, take {wall:.1f} s; with the
-SDK and its pool of 100 connections {sdk_wall:.1f} s. [All measurements](benchmarks/RESULTS.md), by
-`make bench`, tell also which goals were missed."""
+A streamed chunk takes {asynchronous:.2f} times the CPU time of the SDK's bare events on event loops,
+and {sync:.2f} times in threads. On event loops, `ChatOpenAI` takes {openai:.1f} times the CPU time of
+this package, and `ChatTongyi` {tongyi:.1f} times. 1,000 concurrent streams with a frame every 5 ms
+take {wall:.1f} s, compared with {sdk_wall:.1f} s for the SDK and its pool of 100 connections.
+[All measurements](benchmarks/RESULTS.md), including missed goals, are made by `make bench`."""
 
 
 class SpeedReport(NamedTuple):
-    """What is told of the measurements."""
+    """Texts about the measurements."""
 
     section: str
-    """For the results."""
+    """Section for RESULTS.md."""
 
     summary: str
-    """For the README."""
+    """Summary for README.md."""
 
 
 def measure() -> SpeedReport:
-    """Measure, draw the plot, and tell what was found."""
+    """Measure, draw the plot, and return the report."""
     results = run_benchmarks()
     _draw_plot(results)
     return SpeedReport(_format_section(results), _format_summary(results))
@@ -142,9 +142,9 @@ def _format_section(results: SpeedResults) -> str:
                 for name, metrics in table.items()
             },
             {
-                "abatch_us": "`abatch`, CPU µs a call",
+                "abatch_us": "`abatch`, CPU µs per call",
                 "abatch_s": "`abatch`, s",
-                "batch_us": "`batch`, CPU µs a call",
+                "batch_us": "`batch`, CPU µs per call",
                 "batch_s": "`batch`, s",
             },
             ",.2f",
@@ -205,17 +205,15 @@ def _format_chunk_costs(results: SpeedResults) -> str:
         }
         for name, metrics in results.asynchronous.items()
     }
-    return _format_table(
-        table, {"sync": "sync", "async": "async", "of_sdk": "async, of the SDK's"}, ".2f"
-    )
+    return _format_table(table, {"sync": "sync", "async": "async", "of_sdk": "async, vs. SDK"}, ".2f")
 
 
 _CONCURRENT_COLUMNS = {
-    "wall_s": "wall, s",
+    "wall_s": "wall time, s",
     "first_p50_s": "first chunk p50, s",
     "first_p99_s": "p99, s",
-    "lag_p99_s": "lag of the loop p99, s",
-    "chunk_us": "CPU µs a chunk",
+    "lag_p99_s": "event loop lag p99, s",
+    "chunk_us": "CPU µs per chunk",
     "peak_mb": "memory, MB",
 }
 
@@ -249,7 +247,7 @@ def _format_long_streams(results: SpeedResults) -> str:
 
 
 _REPEATED_LABELS = {
-    "cumulative": "each the whole text so far",
+    "cumulative": "each with the complete text up to it",
     "references": "each with the same 100 kB of `doc_references`",
     "steps": "each with the same 100 kB of `thoughts`",
 }
@@ -266,10 +264,10 @@ def _draw_plot(results: SpeedResults) -> None:
     mpl.use("svg")
     mpl.rcParams["svg.hashsalt"] = "speed"
     figure, (left, right) = plt.subplots(1, 2, figsize=(10, 3.2), layout="constrained")
-    _draw_bars(left, "CPU time of a streamed chunk, async (µs)", _get_chunk_us(results.asynchronous))
+    _draw_bars(left, "CPU time per streamed chunk, async (µs)", _get_chunk_us(results.asynchronous))
     _draw_bars(
         right,
-        f"{STREAMS:,} streams: the slowest 1 % wait so long for the first chunk (s)",
+        f"{STREAMS:,} streams: time to the first chunk, 99th percentile (s)",
         {name: metrics["first_p99_s"] for name, metrics in results.concurrent.items()},
     )
     figure.savefig(PLOT, metadata={"Date": None})
@@ -278,8 +276,8 @@ def _draw_plot(results: SpeedResults) -> None:
 def _draw_bars(axes: object, title: str, metrics: Metrics) -> None:
     names = sorted(metrics, key=lambda name: -metrics[name])
     labels = [get_label(name).replace("`", "") for name in names]
-    colours = ["#d2691e" if name == "ours" else "#8fa3b5" for name in names]
-    bars = axes.barh(labels, [metrics[name] for name in names], color=colours)
+    colors = ["#d2691e" if name == "ours" else "#8fa3b5" for name in names]
+    bars = axes.barh(labels, [metrics[name] for name in names], color=colors)
     axes.bar_label(bars, fmt="%.3g", padding=3, fontsize=8)
     axes.set_title(title, fontsize=9)
     axes.tick_params(labelsize=8)

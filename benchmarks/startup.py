@@ -1,4 +1,4 @@
-"""What it costs to begin: one line of JSON about an import, or about a thousand models."""
+"""Benchmark of startup costs: prints one line of JSON, for an import or for a thousand models."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ MODELS = 1000
 
 
 def measure_import(*, with_package: bool) -> dict[str, float]:
-    """Import what LangChain has of a chat model and a retriever, and this package after it."""
+    """Import LangChain's chat model and retriever, then this package if requested; return the cost."""
     import langchain_core.language_models.chat_models
     import langchain_core.retrievers
 
@@ -24,7 +24,7 @@ def measure_import(*, with_package: bool) -> dict[str, float]:
 
 
 def measure_models() -> dict[str, float]:
-    """Make models."""
+    """Create models and return the CPU time and memory per model."""
     from langchain_bailian_app import BailianAppChatModel
 
     def create_model() -> BailianAppChatModel:

@@ -1,7 +1,7 @@
-"""How much memory the upload of the largest file takes, against that of a tiny one.
+"""Benchmark of the memory for an upload of the largest file, compared with that of a tiny file.
 
-The emulator runs in this process, the upload in one of its own; its peak is counted from behind the
-tiny one.
+The emulator runs in this process, and the uploads run in another one. The peak memory of the latter is
+reset and read after the tiny file, and read again after the large one.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from peak_memory import read_peak_memory
 from langchain_bailian_app.emulator import BailianEmulator
 from langchain_bailian_app.files import BailianFiles
 
-FILE_BYTES = 512 * 1024**2  # bytes: the most that the service takes
+FILE_BYTES = 512 * 1024**2  # maximum size that the service accepts
 MEGABYTE = 1024**2
 
 
 def upload(method: str, endpoint: str, key_id: str, secret: str, folder: str) -> None:
-    """Upload a tiny file and the largest, print both peaks and the seconds of the second."""
+    """Upload a tiny and a large file; print both memory peaks and the duration of the second upload."""
     files = BailianFiles(
         workspace_id="ws",
         endpoint=endpoint,
@@ -42,10 +42,10 @@ def upload(method: str, endpoint: str, key_id: str, secret: str, folder: str) ->
 
 
 def measure_upload(method: str, bailian: BailianEmulator, folder: str) -> tuple[float, float, float]:
-    """Return the peaks and the seconds of another process."""
+    """Run the upload in another process; return its memory peaks in MB and the duration in seconds."""
     bailian.reset()
     arguments = [method, bailian.openapi_endpoint, bailian.access_key_id, bailian.access_key_secret]
-    completed = subprocess.run(  # this file
+    completed = subprocess.run(  # runs this file
         [sys.executable, __file__, *arguments, folder], check=True, capture_output=True, text=True
     )
     peak_before, peak_after, seconds = map(float, completed.stdout.split())
@@ -53,9 +53,9 @@ def measure_upload(method: str, bailian: BailianEmulator, folder: str) -> tuple[
 
 
 def measure() -> str:
-    """Return the section of the report."""
+    """Measure, and return the section of the report."""
     lines = [
-        "| | peak before (MB) | peak after (MB) | more (MB) | seconds |",
+        "| | peak before (MB) | peak after (MB) | difference (MB) | seconds |",
         "|---|---:|---:|---:|---:|",
     ]
     with BailianEmulator() as bailian, tempfile.TemporaryDirectory() as folder:
@@ -72,9 +72,9 @@ def measure() -> str:
         [
             "## Memory of an upload",
             "",
-            f"A file of {FILE_BYTES // MEGABYTE} MB, in a process that has uploaded a tiny one before",
-            "(`upload_memory.py`). The file is read twice, for its MD5 and to be sent; the emulator",
-            "reads it on the same machine.",
+            f"A file of {FILE_BYTES // MEGABYTE} MB, in a process that has already uploaded a small",
+            "file (`upload_memory.py`). The file is read twice, for its MD5 and for the upload; the",
+            "emulator receives it on the same machine.",
             "",
             *lines,
         ]

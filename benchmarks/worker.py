@@ -1,4 +1,4 @@
-"""Measures one contender, in a process of its own: a line of JSON asks, a line of JSON answers."""
+"""Worker process that measures one contender; requests and results are lines of JSON."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ from peak_memory import read_peak_memory
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-_LAG_SAMPLE_INTERVAL = 0.01  # seconds between two looks at how late the event loop is
+_LAG_SAMPLE_INTERVAL = 0.01  # seconds between two samples of the event loop's lag
 
 
 def measure_cpu(contender: Contender, reply_name: str, count: int) -> dict[str, float]:
-    """Return the CPU time of each chunk, of streams one after the other, in threads' way."""
-    read_stream(contender, reply_name)  # imports, connects
+    """Return the CPU time per chunk and per call, for sequential streams without an event loop."""
+    read_stream(contender, reply_name)  # warm-up: imports and connects
     gc.collect()
     cpu_before = time.process_time()
     chunks = sum(read_stream(contender, reply_name) for _ in range(count))
@@ -45,10 +45,10 @@ def measure_cpu(contender: Contender, reply_name: str, count: int) -> dict[str, 
 
 
 def measure_async_cpu(contender: Contender, reply_name: str, count: int) -> dict[str, float]:
-    """Do so on an event loop."""
+    """Async version of `measure_cpu`."""
 
     async def run() -> tuple[float, int]:
-        await aread_stream(contender, reply_name)  # as above
+        await aread_stream(contender, reply_name)  # warm-up
         gc.collect()
         cpu_before = time.process_time()
         chunks = 0
@@ -65,7 +65,7 @@ def measure_async_cpu(contender: Contender, reply_name: str, count: int) -> dict
 
 
 def measure_first_chunk(contender: Contender, reply_name: str, count: int) -> dict[str, float]:
-    """Return the median time to the first chunk, in milliseconds, in both ways."""
+    """Return the median time to the first chunk in milliseconds, async and sync."""
 
     async def run() -> list[float]:
         return [await atime_to_first_chunk(contender, reply_name) for _ in range(count)]
@@ -80,7 +80,7 @@ def measure_first_chunk(contender: Contender, reply_name: str, count: int) -> di
 
 
 def measure_calls(contender: Any, reply_name: str, count: int) -> dict[str, float]:
-    """Return the CPU time of a whole call, without streaming, in both ways."""
+    """Return the CPU time of `invoke` and `ainvoke`."""
     model = contender.model(reply_name)
     model.invoke(QUERY)
     gc.collect()
@@ -104,7 +104,7 @@ def measure_calls(contender: Any, reply_name: str, count: int) -> dict[str, floa
 
 
 def measure_batches(contender: Any, reply_name: str, count: int) -> dict[str, float]:
-    """Return what a call costs among so many at once."""
+    """Return the CPU time per call and the wall time of `abatch` and `batch`."""
     model = contender.model(reply_name)
     queries = [QUERY] * count
 
@@ -128,10 +128,10 @@ def measure_batches(contender: Any, reply_name: str, count: int) -> dict[str, fl
 
 
 def measure_concurrent(contender: Contender, reply_name: str, count: int) -> dict[str, float]:
-    """Return how so many streams at once go."""
+    """Return the metrics of concurrent streams on an event loop."""
 
     async def run() -> dict[str, float]:
-        await aread_stream(contender, f"1x{reply_name.partition('x')[2]}")  # imports what it needs
+        await aread_stream(contender, f"1x{reply_name.partition('x')[2]}")  # warm-up: imports
         gc.collect()
         peak_before = read_peak_memory(reset=True)
         lags: list[float] = []
@@ -155,7 +155,7 @@ def measure_concurrent(contender: Contender, reply_name: str, count: int) -> dic
 
 
 def measure_threads(contender: Contender, reply_name: str, count: int) -> dict[str, float]:
-    """Return how so many streams at once go, each in a thread of its own."""
+    """Return the metrics of concurrent streams, each in a separate thread."""
 
     def read_one_stream() -> tuple[int, float]:
         chunks = iter(contender.stream(reply_name))
@@ -163,7 +163,7 @@ def measure_threads(contender: Contender, reply_name: str, count: int) -> dict[s
         first_chunk_at = time.perf_counter()
         return 1 + sum(1 for _ in chunks), first_chunk_at
 
-    read_stream(contender, f"1x{reply_name.partition('x')[2]}")  # imports what it needs
+    read_stream(contender, f"1x{reply_name.partition('x')[2]}")  # warm-up: imports
     started_at, cpu_before = time.perf_counter(), time.process_time()
     with ThreadPoolExecutor(count) as pool:
         futures = [pool.submit(read_one_stream) for _ in range(count)]
@@ -179,7 +179,7 @@ def measure_threads(contender: Contender, reply_name: str, count: int) -> dict[s
 def _summarize_streams(
     finished_streams: list[tuple[int, float]], started_at: float, cpu_seconds: float
 ) -> dict[str, float]:
-    """Return the cost of a chunk and the waits for the first, of streams of so many chunks."""
+    """Return the CPU time per chunk and percentiles of the time to the first chunk."""
     first_chunk_seconds = sorted(
         first_chunk_at - started_at for _, first_chunk_at in finished_streams
     ) or [0.0]
@@ -201,7 +201,7 @@ _event_loops: list[asyncio.AbstractEventLoop] = []
 
 
 def _get_event_loop() -> asyncio.AbstractEventLoop:
-    """Return the one loop of this process, whose connections stay open."""
+    """Return the event loop of this process; using only one keeps its connections open."""
     if not _event_loops:
         _event_loops.append(asyncio.new_event_loop())
     return _event_loops[0]
@@ -219,18 +219,18 @@ BENCHMARKS: dict[str, Callable[[Any, str, int], dict[str, float]]] = {
 
 
 def main() -> None:
-    """Serve the requests of the one who started this."""
+    """Process the requests of the harness."""
     name, origin, core = sys.argv[1:4]
     if hasattr(os, "sched_setaffinity") and core:
         os.sched_setaffinity(0, {int(core)})
     resource.setrlimit(resource.RLIMIT_NOFILE, (resource.getrlimit(resource.RLIMIT_NOFILE)[1],) * 2)
     contender = CONTENDERS[name][1](origin)
     output = os.fdopen(os.dup(1), "w")
-    os.dup2(2, 1)  # what others print is no answer
+    os.dup2(2, 1)  # keep other output out of the results
     for line in sys.stdin:
         benchmark, reply_name, count = json.loads(line)
         print(json.dumps(BENCHMARKS[benchmark](contender, reply_name, count)), file=output, flush=True)
-    os._exit(0)  # nothing is worth tidying up
+    os._exit(0)  # skip the cleanup
 
 
 if __name__ == "__main__":

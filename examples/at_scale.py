@@ -1,18 +1,19 @@
-"""Answer many questions on many processes, with Ray Data: one rate limit for all, and no answer lost.
+"""Example of a large batch: many questions in many processes with Ray Data, under one rate limit.
 
     pip install '.[scale]'
-    python examples/at_scale.py    # no key: 2,000 questions to the emulator, killed and resumed
+    python examples/at_scale.py    # without a key: 2,000 questions to the emulator, killed and resumed
 
     export DASHSCOPE_API_KEY=… BAILIAN_APP_ID=… REDIS_URL=redis://…
     python examples/at_scale.py questions.jsonl answers/ --requests-per-minute 15000
 
-`questions.jsonl` has lines like `{"id": "1", "question": "…"}`, each id once. Answers are appended to
-files in `answers/` as they come, `{"id": "1", "answer": "…", …}`, or `{"id": "1", "error": {…}}` for
-what may have run, which is not repeated. Run it again after a crash, or with `--retry-failed`: what is
-done is skipped. A request that was under way in a crash is sent again.
+`questions.jsonl` contains lines like `{"id": "1", "question": "…"}` with unique ids. Answers are
+appended to files in `answers/` as soon as they are complete, as `{"id": "1", "answer": "…", …}`.
+Requests that may have run are not repeated after an error; they are recorded as
+`{"id": "1", "error": {…}}`. After a crash, run the script again: it skips recorded questions, or only
+answered ones with `--retry-failed`. A request that was in progress during a crash is sent again.
 
-On several machines the folder must be shared, and each machine needs the three variables. The output
-of a run, and what a million questions take, are in `README.md` beside this file.
+On several machines, the folder must be shared, and each machine needs the three variables. `README.md`
+in this folder shows the output of a run, and estimates the cost of a million questions.
 """
 
 from __future__ import annotations
@@ -41,11 +42,11 @@ if TYPE_CHECKING:
     from langchain_core.messages import AIMessage
 
 MAX_ATTEMPTS = 8
-INITIAL_BACKOFF = 0.25  # seconds; doubled each time
+INITIAL_BACKOFF = 0.25  # seconds; doubled after each attempt
 
 
 async def answer_question(model: BailianAppChatModel, question: Record) -> Record:
-    """Answer a question; what certainly did not run is asked again, anything else is recorded."""
+    """Answer a question; retry requests that certainly did not run, and record any other error."""
     attempt = 0
     while True:
         attempt += 1
@@ -76,7 +77,7 @@ def make_error_record(question: Record, error: BailianError) -> Record:
 async def answer_all(
     model: BailianAppChatModel, questions: Iterable[Record], concurrency: int, records: Records
 ) -> None:
-    """Answer questions, so many at once, and record each as soon as it is answered."""
+    """Answer questions concurrently, and record each answer as soon as it is complete."""
     pending = iter(questions)
 
     async def answer_pending() -> None:
@@ -89,10 +90,10 @@ async def answer_all(
 
 
 class Worker:
-    """A process with one model, which lives as long as the run."""
+    """Worker process with one model, which lives as long as the run."""
 
     def __init__(self, model: BailianAppChatModel, options: argparse.Namespace) -> None:
-        # What is shipped carries no secret: the key and the URL of Redis are those of this machine.
+        # Ray sends no secrets to workers: the key and the Redis URL are read on this machine.
         limiter = RedisRateLimiter.from_url(
             os.environ["REDIS_URL"],
             key=model.app_id,
@@ -101,11 +102,11 @@ class Worker:
         self.model = model.model_copy(update={"rate_limiter": limiter})
         self.records = Records(options.answers, retry_failed=options.retry_failed)
         self.concurrency = options.concurrency
-        self.runner = asyncio.Runner()  # one event loop, so that connections are kept
+        self.runner = asyncio.Runner()  # one event loop, so that connections stay open
         self.question_count, self.initial_usage = 0, (time.process_time(), peak_memory_mb())
 
     def __call__(self, batch: Any) -> dict[str, list[Any]]:
-        self.records.refresh()  # the batch may be one that another worker died of
+        self.records.refresh()  # another worker may have crashed on this batch
         questions = remaining_questions(batch.to_pylist(), self.records.done_ids)
         self.runner.run(answer_all(self.model, questions, self.concurrency, self.records))
         self.question_count += len(questions)
@@ -120,17 +121,17 @@ def peak_memory_mb() -> float:
 
 
 def run(options: argparse.Namespace) -> None:
-    """Answer what is left on a pool of workers."""
+    """Answer the remaining questions with a pool of workers."""
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     import ray  # noqa: PLC0415  # only this function needs it
 
     questions = [json.loads(line) for line in options.questions.read_bytes().splitlines()]
-    options.answers = options.answers.absolute()  # workers may stand elsewhere
+    options.answers = options.answers.absolute()  # workers may have another working directory
     options.answers.mkdir(parents=True, exist_ok=True)
     records = Records(options.answers, retry_failed=options.retry_failed)
     records.refresh()
     remaining = remaining_questions(questions, records.done_ids)
-    print(f"{len(questions)} questions, {len(remaining)} of them left")
+    print(f"{len(questions)} questions, {len(remaining)} remaining")
     if remaining:
         ray.init(include_dashboard=False, log_to_driver=False, logging_level="ERROR")
         ray.data.DataContext.get_current().enable_progress_bars = False
@@ -138,7 +139,7 @@ def run(options: argparse.Namespace) -> None:
         blocks = -(-len(remaining) // options.batch)
         results = ray.data.from_items(remaining, override_num_blocks=blocks).map_batches(
             Worker,
-            # The limiter sees every request only if the model itself repeats none.
+            # The limiter counts every request only if the model itself does not retry.
             fn_constructor_args=(BailianAppChatModel(max_retries=0), options),
             compute=ray.data.ActorPoolStrategy(size=options.workers),
             batch_size=None,
@@ -149,31 +150,32 @@ def run(options: argparse.Namespace) -> None:
 
 
 def print_progress(batches: Iterable[Record], records: Records, total: int) -> None:
-    """Print a line for each batch that is done, and at the end what the workers took."""
+    """Print a line after each batch, and the resource usage of the workers at the end."""
     started_at, initial_count, workers = time.monotonic(), len(records.done_ids), {}
     for batch in batches:
         workers[batch["pid"]] = batch
         records.refresh()
         rate = (len(records.done_ids) - initial_count) / (time.monotonic() - started_at)
-        print(f"{len(records.done_ids):>9} of {total}, {rate:.0f} a second", flush=True)
+        print(f"{len(records.done_ids):>9} of {total}, {rate:.0f} per second", flush=True)
     for worker in workers.values():
-        print("worker {pid}: {question_count} asked, {cpu_s:.1f} s of CPU".format(**worker), end=", ")
-        print("{idle_mb:.0f} MB at first, {peak_mb:.0f} MB at most".format(**worker))
+        print("worker {pid}: {question_count} questions, {cpu_s:.1f} s CPU".format(**worker), end=", ")
+        print("{idle_mb:.0f} MB initially, {peak_mb:.0f} MB peak".format(**worker))
 
 
 def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("questions", type=Path, nargs="?", help="a file of JSON lines")
+    parser.add_argument("questions", type=Path, nargs="?", help="a JSON Lines file")
     parser.add_argument("answers", type=Path, nargs="?", help="a folder")
-    parser.add_argument("--requests-per-minute", type=int, default=15_000, help="of all workers")
+    parser.add_argument("--requests-per-minute", type=int, default=15_000, help="for all workers")
     parser.add_argument("--workers", type=int, default=2)
-    parser.add_argument("--concurrency", type=int, default=100, help="of each worker")
-    parser.add_argument("--batch", type=int, default=250, help="questions given to a worker at once")
-    parser.add_argument("--retry-failed", action="store_true", help="ask again what failed")
+    parser.add_argument("--concurrency", type=int, default=100, help="concurrent requests per worker")
+    parser.add_argument("--batch", type=int, default=250, help="questions per batch of a worker")
+    parser.add_argument("--retry-failed", action="store_true", help="repeat failed questions")
     options = parser.parse_args()
     if (options.questions is None) != (options.answers is None):
         parser.error(
-            "give a file of questions and a folder for answers, or neither for a demonstration"
+            "missing `answers`: pass a file of questions and a folder for answers, or neither to run "
+            "the demo"
         )
     return options
 

@@ -1,4 +1,4 @@
-"""`at_scale.py` without a key: an emulator that throttles, two accidents, and a check at the end."""
+"""Demo of `at_scale.py` without a key: a throttling emulator, two crashes, and a final check."""
 
 from __future__ import annotations
 
@@ -28,28 +28,28 @@ if TYPE_CHECKING:
 
 QUESTION_COUNT = 2_000
 REQUESTS_PER_MINUTE = 2_400
-THROTTLED_SHARE = 0.1  # of the requests
+THROTTLED_SHARE = 0.1  # of all requests
 PACE = 0.05  # seconds before each frame
 KILL_RUN_AT, KILL_WORKER_AT = 600, 1_300
 TOO_MANY_REQUESTS, OK = 429, 200
 
 
 class RandomError(ErrorReply):
-    """A refusal that is given by chance."""
+    """Error reply that is returned at random."""
 
     def take(self) -> bool:
-        return random.random() < THROTTLED_SHARE  # noqa: S311  # dice
+        return random.random() < THROTTLED_SHARE  # noqa: S311  # not for cryptography
 
 
 @contextmanager
 def redis_server() -> Iterator[str]:
-    """Run a Redis server that keeps nothing, unless there is one; give its URL."""
+    """Yield the URL of the Redis server in REDIS_URL, or of a temporary one without persistence."""
     if "REDIS_URL" in os.environ:
         yield os.environ["REDIS_URL"]
         return
     program = shutil.which("redis-server")
     if program is None:
-        sys.exit("install redis-server, or set REDIS_URL")
+        sys.exit("missing redis-server: install it, or set REDIS_URL")
     with socket.create_server(("127.0.0.1", 0)) as probe:
         port = probe.getsockname()[1]
     settings = ["--bind", "127.0.0.1", "--port", str(port), "--save", "", "--appendonly", "no"]
@@ -62,11 +62,11 @@ def redis_server() -> Iterator[str]:
 
 
 def wait_for_answers(count: int, folder: Path, process: subprocess.Popen[bytes]) -> None:
-    """Wait until so many questions are answered."""
+    """Wait until `count` questions are answered."""
     records = Records(folder)
     while len(records.done_ids) < count:
         if process.poll() is not None:
-            sys.exit(f"the run has ended at {len(records.done_ids)} answers, before it could be killed")
+            sys.exit(f"the run ended after {len(records.done_ids)} answers, before it could be killed")
         records.refresh()
         time.sleep(0.05)
 
@@ -99,7 +99,7 @@ def run_demo(script: Path) -> int:
         print_request_counts(bailian)
         result = count_answers(questions, Records(answers_folder).read_new())
         size = sum(path.stat().st_size for path in answers_folder.iterdir())
-        print(f"bytes a question in {answers_folder.name}/: {size / QUESTION_COUNT:.0f}")
+        print(f"bytes per question in {answers_folder.name}/: {size / QUESTION_COUNT:.0f}")
     verdict = "yes" if result.is_each_answered_once else f"NO, {result}"
     print(f"every question answered exactly once: {verdict}")
     return status or not result.is_each_answered_once
@@ -111,17 +111,17 @@ def make_throttling_app() -> App:
 
 
 def run_with_crashes(command: list[str], environment: dict[str, str], answers_folder: Path) -> int:
-    """Run, kill all of it, run again, kill a worker; return how it ends."""
+    """Run, kill the whole run, run again, and kill one worker; return the exit status."""
 
     def start() -> subprocess.Popen[bytes]:
-        # In a session of its own, so that it can be killed with all its processes.
+        # In a separate session, so that the run can be killed with all its processes.
         return subprocess.Popen(command, env=environment, start_new_session=True)  # noqa: S603
 
     process = start()
     wait_for_answers(KILL_RUN_AT, answers_folder, process)
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()
-    print("-- the run was killed; it is started again", flush=True)
+    print("-- the run was killed; restarting it", flush=True)
     process = start()
     wait_for_answers(KILL_WORKER_AT, answers_folder, process)
     kill_worker(answers_folder)
@@ -133,10 +133,10 @@ def print_request_counts(bailian: BailianEmulator) -> None:
     statuses = Counter(request.status for request in requests)
     runs = Counter(r.body["input"]["prompt"] for r in requests if r.status == OK and r.finished)
     print(f"requests: {len(requests)}, throttled: {statuses[TOO_MANY_REQUESTS]}, ran: {statuses[OK]}")
-    print(f"ran to their end twice, as the first answer died with its process: {count_repeated(runs)}")
+    print(f"completed twice, since the first answer was lost in a crash: {count_repeated(runs)}")
     max_per_second, max_per_minute = max_requests_within(requests, 1), max_requests_within(requests, 60)
-    print(f"most that arrived in any second: {max_per_second}, minute: {max_per_minute}", end="; ")
-    print(f"let through: {REQUESTS_PER_MINUTE // 60} and {REQUESTS_PER_MINUTE}")
+    print(f"maximum received in any second: {max_per_second}, minute: {max_per_minute}", end="; ")
+    print(f"limits: {REQUESTS_PER_MINUTE // 60} and {REQUESTS_PER_MINUTE}")
 
 
 def count_repeated(counts: Counter[str]) -> int:

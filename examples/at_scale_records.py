@@ -1,7 +1,8 @@
-"""What is known of a batch of questions: answers as JSON lines, in files that only grow.
+"""Records of a batch of questions: answers as JSON lines, in append-only files.
 
-Nothing here waits or asks. Each process appends to a file of its own and reads those of all, so that no
-lock is needed and no line is ever changed. A line that a crash has cut has no end and does not count.
+This module sends no requests. Each process appends to its own file and reads the files of all
+processes, so that no lock is needed and no line ever changes. A line that was cut off by a crash has no
+newline and is ignored.
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ class Records:
         self._file: int | None = None
 
     def read_new(self) -> Iterator[Record]:
-        """Read what has been appended since the last time."""
+        """Yield the records that were appended since the last call."""
         for path in sorted(self._folder.glob("*.jsonl")):
             with path.open("rb") as file:
                 file.seek(self._offsets[path])
@@ -48,13 +49,13 @@ class Records:
             yield from map(json.loads, lines.splitlines())
 
     def refresh(self) -> None:
-        """Learn what other processes have done."""
+        """Update `done_ids` with the records of all processes."""
         for record in self.read_new():
             if "answer" in record or not self._retry_failed:
                 self.done_ids.add(record["id"])
 
     def append(self, record: Record) -> None:
-        """Write a line in one call, so that other processes see all of it or no end."""
+        """Write a line with one system call, so that readers see it complete or without newline."""
         line = json.dumps(record).encode() + b"\n"
         if self._file is None:
             path = self._folder / f"{os.getpid()}-{uuid.uuid4().hex}.jsonl"
@@ -62,14 +63,14 @@ class Records:
         written_bytes = os.write(self._file, line)
         if written_bytes < len(line):
             os.close(self._file)
-            self._file = None  # nothing may follow a line without an end
-            message = f"only {written_bytes} of {len(line)} bytes could be written: is the disk full?"
+            self._file = None  # nothing may follow a line without newline
+            message = f"wrote only {written_bytes} of {len(line)} bytes: check whether the disk is full"
             raise OSError(message)
         self.done_ids.add(record["id"])
 
 
 class Tally(NamedTuple):
-    """How often questions are answered."""
+    """Numbers of answered, failed, missing and repeatedly answered questions."""
 
     answered: int
     failed: int

@@ -1,8 +1,8 @@
 """A demo of the package in the terminal: `make demo`.
 
-With DASHSCOPE_API_KEY and BAILIAN_APP_ID set it asks your application about TOPIC, with the variables
-in BIZ_PARAMS (JSON), which a workflow may need: `make demo TOPIC=保税`. Otherwise a local emulator,
-started for the demo, answers from a small built-in knowledge base.
+If DASHSCOPE_API_KEY and BAILIAN_APP_ID are set, the demo asks your application about TOPIC:
+`make demo TOPIC=保税`. Set BIZ_PARAMS (JSON) if it is a workflow that needs variables. Otherwise, the
+demo starts a local emulator, which answers from a small built-in knowledge base.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ def show_call(model: BailianAppChatModel, question: str) -> None:
 
 
 def show_stream(model: BailianAppChatModel, question: str) -> None:
-    print_heading("2. A stream: thinking, steps, text, sources", f"model.stream({question!r}, …)")
+    print_heading("2. A stream: reasoning, steps, text, sources", f"model.stream({question!r}, …)")
     options = {"has_thoughts": True, "enable_thinking": True, "citation_markers": "bracket"}
     printer = BlockPrinter()
     message = None
@@ -53,7 +53,7 @@ def show_stream(model: BailianAppChatModel, question: str) -> None:
 
 
 class BlockPrinter:
-    """Prints blocks as they arrive, each kind on a line with a label of its own."""
+    """Printer of content blocks as they arrive, with a labeled line for each kind."""
 
     KINDS: ClassVar = {
         "reasoning": ("thinking", "35", "reasoning"),
@@ -66,14 +66,14 @@ class BlockPrinter:
 
     def show(self, block: dict[str, Any]) -> None:
         kind = block["type"]
-        label, colour, key = self.KINDS.get(kind, ("", "", ""))
+        label, color, key = self.KINDS.get(kind, ("", "", ""))
         if not block.get(key):
             return
         if kind != self.kind:
             self.end()
             self.kind = kind
-            print(style(f"{label} ", f"1;{colour}"), end="")
-        print(block[key] if kind == "text" else style(block[key], colour), end="", flush=True)
+            print(style(f"{label} ", f"1;{color}"), end="")
+        print(block[key] if kind == "text" else style(block[key], color), end="", flush=True)
 
     def end(self) -> None:
         if self.kind:
@@ -102,7 +102,8 @@ def show_chain(model: BailianAppChatModel, topic: str) -> None:
 
 def show_conversation(model: BailianAppChatModel, questions: list[str]) -> AIMessage:
     print_heading(
-        "4. Three turns, kept by you", "messages += [HumanMessage(…), model.invoke(messages)]"
+        "4. Three turns, history kept by the caller",
+        "messages += [HumanMessage(…), model.invoke(messages)]",
     )
     messages: list[HumanMessage | AIMessage] = []
     answer = AIMessage("")
@@ -121,7 +122,7 @@ def show_documents(model: BailianAppChatModel, question: str) -> None:
     )
     documents = BailianRetriever(model=model, k=3).invoke(question)
     if not documents:
-        print("none: it has no knowledge base, or found nothing there")
+        print("none: the application has no knowledge base, or the search had no results")
     for document in documents:
         metadata = document.metadata
         score = f"{metadata['score']:.2f}" if "score" in metadata else "–"
@@ -131,7 +132,7 @@ def show_documents(model: BailianAppChatModel, question: str) -> None:
 
 
 def show_usage(answer: AIMessage) -> None:
-    print_heading("6. What the last answer took", "answer.usage_metadata, answer.response_metadata")
+    print_heading("6. Usage of the last answer", "answer.usage_metadata, answer.response_metadata")
     print(answer.usage_metadata)
     names = ("model_name", "finish_reason", "session_id", "request_id")
     print({name: answer.response_metadata.get(name) for name in names})
@@ -151,7 +152,7 @@ def run_on_application() -> None:
     target = os.environ.get("DASHSCOPE_BASE_URL") or "the real service"
     print(
         style(
-            f"Asking application {os.environ['BAILIAN_APP_ID']} at {target}, {CALL_COUNT} times.", "1"
+            f"Calling application {os.environ['BAILIAN_APP_ID']} at {target} {CALL_COUNT} times.", "1"
         )
     )
     variables = json.loads(os.environ.get("BIZ_PARAMS") or "{}")
@@ -166,8 +167,8 @@ def run_on_emulator(missing: list[str]) -> None:
     from langchain_bailian_app.emulator import BailianEmulator  # noqa: PLC0415  # an extra
 
     with BailianEmulator(pace=0.03) as bailian:
-        print(style("Answered by the local emulator: no model, no cost, sample data.", "1"))
-        print(f"For your own application set {' and '.join(missing)} and run this again.")
+        print(style("Using the local emulator: no model, no cost, sample data.", "1"))
+        print(f"To use your own application, set {' and '.join(missing)} and run the demo again.")
         run_demo(
             BailianAppChatModel(
                 app_id=bailian.app_id, base_url=bailian.base_url, api_key=bailian.api_key

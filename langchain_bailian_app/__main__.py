@@ -1,4 +1,4 @@
-"""`python -m langchain_bailian_app doctor`: says what is wrong with an application or its settings."""
+"""Command `python -m langchain_bailian_app doctor`, which checks an application and its settings."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 _INTRODUCTION = (
-    f"Asks the application {MAX_CALLS} questions at most, which cost what questions cost. "
+    f"Asks the application at most {MAX_CALLS} questions, which are billed as usual. "
     "`fail` must be fixed; `warn` may be intended."
 )
 _DEFAULT_QUESTION = "什么是滞报金？"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a command; return 1 if it found something wrong."""
+    """Run a command; return 1 if a check failed, else 0."""
     options = _make_parser().parse_args(arguments)
     connection: dict[str, Any] = {"timeout": options.timeout}
     with ExitStack() as stack:
@@ -41,7 +41,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _start_emulator(stack: ExitStack) -> dict[str, str]:
-    """Start an emulator; return how to reach it."""
+    """Start an emulator, and return the connection fields of a model for it."""
     from langchain_bailian_app.emulator import BailianEmulator  # noqa: PLC0415  # an extra
 
     bailian = stack.enter_context(BailianEmulator())
@@ -52,7 +52,7 @@ def _parse_biz_params(text: str) -> BizParams:
     try:
         return BizParams(**json.loads(text))
     except (ValueError, TypeError) as exc:
-        message = f"""{text!r} is no JSON object of variables, as '{{"city": "杭州"}}' is"""
+        message = f"""expected a JSON object of variables like '{{"city": "杭州"}}', got {text!r}"""
         raise argparse.ArgumentTypeError(message) from exc
 
 
@@ -61,28 +61,32 @@ def _make_parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True, dest="command", metavar="doctor")
     doctor = commands.add_parser(
         "doctor",
-        help="check key, workspace, application, streaming, thoughts, references and sessions",
-        description=f"Takes its settings from the environment, as a model does. {_INTRODUCTION}",
+        help="check address, key, workspace, application, streaming, thoughts, references and sessions",
+        description=f"Reads its settings from the environment, as a model does. {_INTRODUCTION}",
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
     doctor.add_argument(
-        "--emulator", action="store_true", help="start a local emulator, and check that"
+        "--emulator", action="store_true", help="start a local emulator and check that instead"
     )
     doctor.add_argument(
-        "--question", default=_DEFAULT_QUESTION, help="what to ask; best what its documents answer"
+        "--question",
+        default=_DEFAULT_QUESTION,
+        help="question to ask, ideally one that the documents of the application answer",
     )
     doctor.add_argument(
         "--biz-params",
         type=_parse_biz_params,
         metavar="JSON",
-        help="variables that a workflow must be given",
+        help="variables that a workflow requires",
     )
-    doctor.add_argument("--timeout", type=float, default=60.0, help="seconds of silence to wait")
+    doctor.add_argument(
+        "--timeout", type=float, default=60.0, help="seconds without a response before a call fails"
+    )
     doctor.add_argument("--strict", action="store_true", help="treat `warn` as `fail`")
     return parser
 
 
 if __name__ == "__main__":
-    # What the package would log, the findings say.
+    # The results already contain the warnings that the package would log.
     logging.getLogger("langchain_bailian_app").setLevel("ERROR")
     sys.exit(main())

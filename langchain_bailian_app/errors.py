@@ -1,25 +1,25 @@
-"""What can go wrong, as classes that code for either library already catches.
+"""Exceptions of this package, which handlers for LangChain or dashscope also catch.
 
 ```
 ModelError (langchain-core) · DashScopeError (dashscope)
 └─ BailianError                        everything below
    ├─ BailianAuthenticationError       the key is missing, wrong, or of another workspace
    ├─ BailianPermissionError           no access to the application or the model, or unpaid bills
-   ├─ BailianRequestError              the service refuses the request
+   ├─ BailianRequestError              the service rejected the request
    │  ├─ BailianContentFilterError     ... because of its content, or that of the answer
    │  ├─ BailianContextOverflowError   ... because it is too long
    │  └─ BailianSessionError           ... because the session is unknown or has expired
    ├─ BailianNotFoundError             the model, workspace or address does not exist
    ├─ BailianRateLimitError            too many requests
    ├─ BailianServerError               the service or a plugin failed
-   ├─ BailianFileError                 a file cannot be asked about
-   ├─ BailianUploadError               some of several files cannot
+   ├─ BailianFileError                 a file did not become ready for questions
+   ├─ BailianUploadError               some of several files did not become ready
    ├─ BailianTimeoutError              no answer in time
    └─ BailianConnectionError           no connection, or it was lost
       └─ BailianStreamError            the answer ended before it was complete
 ```
 
-Wrong arguments are a `ValueError` (a `TypeError` for an unknown keyword) before anything is sent.
+Invalid arguments raise a `ValueError` (a `TypeError` for an unknown keyword) before anything is sent.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ __all__ = [
 
 
 class ErrorResponse(NamedTuple):
-    """What the service replied, in the shape in which LangChain's traces look for it."""
+    """Response of the service, in the shape that LangChain's tracers expect."""
 
     status_code: int | None
     headers: Mapping[str, str]
@@ -77,7 +77,7 @@ class ErrorResponse(NamedTuple):
 
 
 class BailianError(lc.ModelError, ds.DashScopeError):
-    """Anything that failed in a call to an application.
+    """Base class of all errors of calls to the service.
 
     Use:
         ```python
@@ -92,13 +92,13 @@ class BailianError(lc.ModelError, ds.DashScopeError):
     """
 
     is_retryable: bool = False
-    """Whether the request certainly did not run, so that sending it again repeats nothing."""
+    """Whether the request certainly did not run, so that it can be sent again safely."""
 
     retry_after: float | None = None
-    """Seconds after which the service asks to come back."""
+    """Seconds to wait before a retry, as requested by the service (`Retry-After`); else None."""
 
     partial: AIMessage | None = None
-    """What had come of the answer, if anything had."""
+    """The part of the answer that was received before the error, if any."""
 
     def __init__(
         self,
@@ -122,7 +122,7 @@ class BailianError(lc.ModelError, ds.DashScopeError):
 
     @property
     def response(self) -> ErrorResponse:
-        """The service's reply."""
+        """Response of the service."""
         return ErrorResponse(self.status_code, self.headers, self.body)
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -138,11 +138,11 @@ class BailianPermissionError(BailianError, ds.PermissionDeniedError, lc.ModelPer
 
 
 class BailianRequestError(BailianError, ds.BadRequestError, lc.ModelInvalidRequestError):
-    """The service refuses the request."""
+    """The service rejected the request."""
 
 
 class BailianContentFilterError(BailianRequestError, ds.ContentFilterError):
-    """The service refuses the content of the request or of the answer."""
+    """The service rejected the content of the request or of the answer."""
 
 
 class BailianContextOverflowError(BailianRequestError, lc.ContextOverflowError):
@@ -170,38 +170,38 @@ class BailianConnectionError(BailianError, ds.APIConnectionError, lc.ModelConnec
 
 
 class BailianTimeoutError(BailianError, ds.APITimeoutError, lc.ModelTimeoutError):
-    """No answer in time; the message names the setting."""
+    """No answer in time; the message contains the name of the exceeded timeout."""
 
 
 class BailianStreamError(BailianConnectionError):
-    """The answer ended before it was complete; `partial` has what had come."""
+    """The answer ended before it was complete; `partial` contains the received part."""
 
 
 class BailianFileError(BailianError):
-    """A file did not become ready for questions; the message has the reason."""
+    """A file did not become ready for questions; the message contains the reason."""
 
     name: str | None = None
-    """Name of the file."""
+    """Name of the file, or the id that was passed to `wait_until_ready`."""
 
     file_id: str | None = None
-    """Its id, if the service has given it one."""
+    """Id of the file, if the service reported a failure for it."""
 
     status: str | None = None
-    """What the service says of it, if it says that it failed."""
+    """Status of the file, if the service reported a failure for it."""
 
 
 class BailianUploadError(BailianError):
     """Some of several files did not become ready."""
 
     files: list[SessionFile]
-    """Those that are ready."""
+    """The files that are ready."""
 
     errors: list[BailianFileError]
-    """Why the others are not, each with its `name`."""
+    """The errors of the other files, each with its `name`."""
 
 
 def _parse_retry_after(headers: Mapping[str, str]) -> float | None:
-    """Read `Retry-After`: seconds, or a date."""
+    """Return the seconds in `Retry-After`, which may also be a date."""
     value = next((value for name, value in headers.items() if name.lower() == "retry-after"), None)
     if value is None:
         return None

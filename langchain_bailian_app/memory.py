@@ -1,4 +1,4 @@
-"""`BailianMemory`: long-term memories (长期记忆) and the facts in them, one memory for each user."""
+"""`BailianMemory`, the client for long-term memories (长期记忆): usually one memory per user."""
 
 from __future__ import annotations
 
@@ -36,10 +36,10 @@ class Memory(NamedTuple):
     """A long-term memory."""
 
     id: str
-    """What an application is given as `memory_id`."""
+    """Id to pass to an application as `memory_id`."""
 
     description: str
-    """Empty if it has none."""
+    """Description of the memory; empty if it has none."""
 
 
 class MemoryNode(NamedTuple):
@@ -50,18 +50,18 @@ class MemoryNode(NamedTuple):
 
 
 class BailianMemory(OpenApiFields):
-    """Creates, lists, reads, changes and deletes memories and the facts (nodes) in them.
+    """Client that creates, lists, reads, updates and deletes memories and the facts (nodes) in them.
 
-    An application whose switch 长期记忆 is on writes facts down by itself, about a minute after it was
-    told them; they do not expire, and stay in the memory that the call names. Without a `memory_id` all
-    users share the application's own (official page on memory).
+    An application with 长期记忆 switched on stores facts automatically, about a minute after a user
+    mentions them. They do not expire, and they stay in the memory that the call specifies. Without a
+    `memory_id`, all users share the memory of the application (official page on memory).
 
-    Any number of threads and event loops may share one object. What may be repeated is tried again if
-    it fails for a reason that passes; `create` and `add_node` only if the service refused to do it.
+    Any number of threads and event loops can share one object. Requests are retried after transient
+    errors; `create` and `add_node` only if the service rejected the request without running it.
 
     Setup:
         ```bash
-        pip install 'langchain-bailian-app[openapi]'  # and an AccessKey, besides the API key:
+        pip install 'langchain-bailian-app[openapi]'  # you also need an AccessKey:
         export ALIBABA_CLOUD_ACCESS_KEY_ID=... ALIBABA_CLOUD_ACCESS_KEY_SECRET=...
         ```
 
@@ -70,12 +70,12 @@ class BailianMemory(OpenApiFields):
         from langchain_bailian_app import BailianAppChatModel
         from langchain_bailian_app.memory import BailianMemory
 
-        memory = BailianMemory()  # or workspace_id="…"; by default DASHSCOPE_WORKSPACE
+        memory = BailianMemory()  # or workspace_id="…"; default: DASHSCOPE_WORKSPACE
         ```
 
     Use:
         ```python
-        mine = memory.create("xiaoming")  # or `await memory.acreate(…)`; so all others
+        mine = memory.create("xiaoming")  # async: `await memory.acreate(…)`, and so on
         memory.add_node(mine.id, "用户喜欢吃面食。")
         model = BailianAppChatModel(memory_ids={"xiaoming": mine.id})
         model.invoke("推荐一家餐厅", {"configurable": {"user_id": "xiaoming"}})
@@ -83,12 +83,12 @@ class BailianMemory(OpenApiFields):
     """
 
     max_retries: int = Field(default=3, ge=0)
-    """How often a request is sent again."""
+    """Maximum number of retries of a request."""
 
     _api: OpenApiClient = PrivateAttr()
 
     def model_post_init(self, context: Any, /) -> None:
-        """Prepare the connection; nothing is sent, and no client is made."""
+        """Prepare the connection; nothing is sent, and no client is created."""
         super().model_post_init(context)
         self._api = OpenApiClient(self)
 
@@ -97,14 +97,14 @@ class BailianMemory(OpenApiFields):
         self.model_post_init(None)
 
     def create(self, description: str = "") -> Memory:
-        """Make a memory.
+        """Create a memory.
 
         Args:
-            description: What it is, 1 to 50 letters, digits, or `:_.-` (OpenAPI); may be left out.
+            description: Optional description, 1 to 50 letters, digits or `:_.-` (OpenAPI).
 
         Raises:
-            ValueError: The description is not such; nothing was sent.
-            BailianError: The service makes none. After a lost reply there may be one all the same.
+            ValueError: The description is invalid; nothing was sent.
+            BailianError: The request failed. If its response was lost, the memory may still exist.
         """
         _check_description(description)
         body = self._call("create_memory", description=description or None, non_idempotent=True)
@@ -114,7 +114,7 @@ class BailianMemory(OpenApiFields):
         """Return all memories of the workspace.
 
         Raises:
-            BailianError: The service does not tell.
+            BailianError: The request failed.
         """
         items = self._list_all("list_memories", "memories")
         return [Memory(item.memory_id, item.description or "") for item in items]
@@ -123,40 +123,41 @@ class BailianMemory(OpenApiFields):
         """Return a memory.
 
         Raises:
-            BailianNotFoundError: There is none of this id.
+            BailianNotFoundError: No memory has this id.
         """
         body = self._call("get_memory", memory_id)
         return Memory(memory_id, body.description or "")
 
     def update(self, memory_id: str, description: str) -> Memory:
-        """Give a memory another description.
+        """Change the description of a memory.
 
         Raises:
-            ValueError: The description is not such as `create` takes; nothing was sent.
-            BailianNotFoundError: There is no memory of this id.
+            ValueError: The description is invalid (see `create`); nothing was sent.
+            BailianNotFoundError: No memory has this id.
         """
         _check_description(description)
         self._call("update_memory", memory_id, description=description)
         return Memory(memory_id, description)
 
     def delete(self, memory_id: str) -> None:
-        """Delete a memory with all that is in it.
+        """Delete a memory and all facts in it.
 
         Raises:
-            BailianNotFoundError: There is none of this id.
+            BailianNotFoundError: No memory has this id.
         """
         self._call("delete_memory", memory_id)
 
     def add_node(self, memory_id: str, content: str) -> MemoryNode:
-        """Write a fact into a memory.
+        """Add a fact to a memory.
 
         Args:
-            memory_id: The memory.
+            memory_id: Id of the memory.
             content: The fact, 1 to 200 characters (OpenAPI).
 
         Raises:
-            ValueError: The content is too long or empty; nothing was sent.
-            BailianNotFoundError: There is no memory of this id.
+            ValueError: The content is empty or too long; nothing was sent.
+            BailianNotFoundError: No memory has this id.
+            BailianError: The request failed. If its response was lost, the fact may still exist.
         """
         _check_content(content)
         body = self._call("create_memory_node", memory_id, content=content, non_idempotent=True)
@@ -166,7 +167,7 @@ class BailianMemory(OpenApiFields):
         """Return all facts in a memory.
 
         Raises:
-            BailianNotFoundError: There is no memory of this id.
+            BailianNotFoundError: No memory has this id.
         """
         items = self._list_all("list_memory_nodes", "memory_nodes", memory_id)
         return [MemoryNode(item.memory_node_id, item.content or "") for item in items]
@@ -175,17 +176,17 @@ class BailianMemory(OpenApiFields):
         """Return a fact.
 
         Raises:
-            BailianNotFoundError: There is none of these ids.
+            BailianNotFoundError: No memory or fact has this id.
         """
         body = self._call("get_memory_node", memory_id, node_id)
         return MemoryNode(node_id, body.content or "")
 
     def update_node(self, memory_id: str, node_id: str, content: str) -> MemoryNode:
-        """Write another fact in the place of one.
+        """Replace the content of a fact.
 
         Raises:
-            ValueError: The content is too long or empty; nothing was sent.
-            BailianNotFoundError: There is none of these ids.
+            ValueError: The content is empty or too long; nothing was sent.
+            BailianNotFoundError: No memory or fact has this id.
         """
         _check_content(content)
         self._call("update_memory_node", memory_id, node_id, content=content)
@@ -195,51 +196,51 @@ class BailianMemory(OpenApiFields):
         """Delete a fact.
 
         Raises:
-            BailianNotFoundError: There is none of these ids.
+            BailianNotFoundError: No memory or fact has this id.
         """
         self._call("delete_memory_node", memory_id, node_id)
 
-    # The official client's asynchronous methods block the loop for a TLS context each: see
-    # `_transport.openapi`.
+    # The asynchronous methods of the official client block the event loop to create a TLS context for
+    # each request: see `_transport.openapi_client`.
 
     async def acreate(self, description: str = "") -> Memory:
-        """Do what `create` does, without blocking the event loop."""
+        """Async version of `create`."""
         return await asyncio.to_thread(self.create, description)
 
     async def amemories(self) -> list[Memory]:
-        """Do what `memories` does, without blocking the event loop."""
+        """Async version of `memories`."""
         return await asyncio.to_thread(self.memories)
 
     async def aget(self, memory_id: str) -> Memory:
-        """Do what `get` does, without blocking the event loop."""
+        """Async version of `get`."""
         return await asyncio.to_thread(self.get, memory_id)
 
     async def aupdate(self, memory_id: str, description: str) -> Memory:
-        """Do what `update` does, without blocking the event loop."""
+        """Async version of `update`."""
         return await asyncio.to_thread(self.update, memory_id, description)
 
     async def adelete(self, memory_id: str) -> None:
-        """Do what `delete` does, without blocking the event loop."""
+        """Async version of `delete`."""
         await asyncio.to_thread(self.delete, memory_id)
 
     async def aadd_node(self, memory_id: str, content: str) -> MemoryNode:
-        """Do what `add_node` does, without blocking the event loop."""
+        """Async version of `add_node`."""
         return await asyncio.to_thread(self.add_node, memory_id, content)
 
     async def anodes(self, memory_id: str) -> list[MemoryNode]:
-        """Do what `nodes` does, without blocking the event loop."""
+        """Async version of `nodes`."""
         return await asyncio.to_thread(self.nodes, memory_id)
 
     async def aget_node(self, memory_id: str, node_id: str) -> MemoryNode:
-        """Do what `get_node` does, without blocking the event loop."""
+        """Async version of `get_node`."""
         return await asyncio.to_thread(self.get_node, memory_id, node_id)
 
     async def aupdate_node(self, memory_id: str, node_id: str, content: str) -> MemoryNode:
-        """Do what `update_node` does, without blocking the event loop."""
+        """Async version of `update_node`."""
         return await asyncio.to_thread(self.update_node, memory_id, node_id, content)
 
     async def adelete_node(self, memory_id: str, node_id: str) -> None:
-        """Do what `delete_node` does, without blocking the event loop."""
+        """Async version of `delete_node`."""
         await asyncio.to_thread(self.delete_node, memory_id, node_id)
 
     def _list_all(self, action: str, field: str, *path: str) -> list[Any]:
@@ -249,16 +250,16 @@ class BailianMemory(OpenApiFields):
             body = self._call(action, *path, max_results=_PAGE_SIZE, next_token=token)
             page = getattr(body, field) or []
             items += page
-            # A service that gives the same page for ever must not be asked for ever.
+            # The last condition ends the loop if the service keeps returning the same page.
             if not page or not body.next_token or body.next_token == token:
                 return items
             token = body.next_token
 
     def _call(self, action: str, *path: str, non_idempotent: bool = False, **parameters: Any) -> Any:
-        """Send a request, again if that repeats nothing.
+        """Send a request, and retry it if that cannot repeat its effect.
 
         Raises:
-            BailianError: It failed.
+            BailianError: The request failed.
         """
         outcome_unknown = False
         for retry in range(self.max_retries + 1):
@@ -266,7 +267,7 @@ class BailianMemory(OpenApiFields):
                 return self._api.call(action, self.workspace_id, *path, **parameters)
             except BailianNotFoundError:
                 if outcome_unknown and action.startswith("delete"):
-                    return None  # it was deleted by the request whose reply was lost
+                    return None  # deleted by the earlier request, whose response was lost
                 raise
             except BailianError as exc:
                 was_rejected = exc.is_retryable or isinstance(exc, BailianRateLimitError)
@@ -276,12 +277,12 @@ class BailianMemory(OpenApiFields):
                 outcome_unknown |= not was_rejected
                 delay = exc.retry_after
                 time.sleep(min(_MAX_RETRY_DELAY, 0.25 * 2**retry) if delay is None else delay)
-        raise AssertionError  # the last try returns or raises
+        raise AssertionError  # the last attempt returns or raises
 
 
 def _require_id(body: Any, value: str | None) -> str:
     if not value:
-        message = "the service tells no id of what it made"
+        message = "the response contains no id of the created memory or fact"
         raise BailianServerError(message, request_id=body.request_id)
     return value
 
@@ -289,13 +290,15 @@ def _require_id(body: Any, value: str | None) -> str:
 def _check_description(description: str) -> None:
     if description and not _DESCRIPTION_PATTERN.fullmatch(description):
         message = (
-            f"the description {description[:60]!r} is not such as the service takes: 1 to 50 letters, "
-            "digits, or `:_.-`"
+            "invalid `description`: expected 1 to 50 letters, digits or `:_.-`, "
+            f"got {description[:60]!r}"
         )
         raise ValueError(message)
 
 
 def _check_content(content: str) -> None:
     if not 0 < len(content) <= _MAX_CONTENT_CHARS:
-        message = f"the content has {len(content)} characters, not 1 to {_MAX_CONTENT_CHARS}"
+        message = (
+            f"invalid `content`: expected 1 to {_MAX_CONTENT_CHARS} characters, got {len(content)}"
+        )
         raise ValueError(message)

@@ -1,6 +1,6 @@
-"""A rate limiter that all processes share through Redis; needs the extra `redis`.
+"""Rate limiter that processes share through Redis; needs the extra `redis`.
 
-The counting is that of the library `limits`; here are the waiting, and the clock of the server.
+The library `limits` does the counting. This module adds the waiting, and the use of the server's clock.
 """
 
 from __future__ import annotations
@@ -28,7 +28,8 @@ try:
     from limits.strategies import MovingWindowRateLimiter as MovingWindow
 except ImportError as exc:
     _MISSING_PACKAGE = (
-        "rate limits in Redis need the package limits: pip install 'langchain-bailian-app[redis]'"
+        "missing package limits, required for rate limits in Redis: "
+        "pip install 'langchain-bailian-app[redis]'"
     )
     raise ImportError(_MISSING_PACKAGE) from exc
 
@@ -40,19 +41,19 @@ if TYPE_CHECKING:
 __all__ = ["RedisRateLimiter"]
 
 _SECONDS_PER_MINUTE = 60
-# `limits` hands the clock of the calling machine to its script; those of several machines differ.
+# `limits` passes the time of the calling machine to its script, but the clocks of machines differ.
 _SERVER_TIME_LUA = b"""
 local now = redis.call('TIME')
 ARGV[1] = now[1] .. '.' .. string.format('%06d', now[2])
 """
 
-# How often the first of those who wait asks again, in each window: what is lost to it is half of one
-# such pause, about 1 % of the rate.
+# How often the first waiting call polls per window. On average, half of one pause is lost, which is
+# about 1 % of the rate.
 _POLLS_PER_WINDOW = 50
 
 
 class RedisRateLimiter(RedisClientMixin, BaseRateLimiter):
-    """Limits the requests of any number of processes that share a Redis server (or Valkey).
+    """Rate limiter for any number of processes that share a Redis or Valkey server.
 
     Setup:
         ```bash
@@ -70,50 +71,55 @@ class RedisRateLimiter(RedisClientMixin, BaseRateLimiter):
     Use:
         ```python
         model = BailianAppChatModel(rate_limiter=limiter, max_retries=0)
-        patient = model.with_retry(stop_after_attempt=3)  # each attempt waits for its permission
+        patient = model.with_retry(stop_after_attempt=3)  # each attempt waits for the limiter
         ```
 
-        LangChain asks a limiter once a call. So give `max_retries=0` and repeat outside: what the model
-        itself sends again is not counted.
+        LangChain calls the limiter once per call of the model, so requests that the model retries
+        internally are not counted. Set `max_retries=0` and retry outside the model instead.
 
-    The documents name two limits, each for one application and all who call it: 15,000 requests a
-    minute by default (reference of Agent 2.0), and 100 a minute (page on questions about files, for
-    agents of the first kind). Whether their minute is a fixed or a moving one is unverified. Stay a
-    little below: requests that were let through one after the other may arrive together.
+    The documentation states two limits. Each applies to one application, across all its callers: 15,000
+    requests per minute by default (reference of Agent 2.0), and 100 per minute (page on questions about
+    files, for first-generation agents). Whether the service counts in fixed or moving minutes is
+    unverified. Set a slightly lower limit, because requests that are permitted one after the other may
+    arrive together.
 
-    The limit is kept in a moving window, exactly, by the clock of the server; `window` seconds long, so
-    that it holds for any minute. A step of that clock lets more or fewer through, once.
+    The limiter enforces the limit exactly, in a moving window of `window` seconds by the clock of the
+    server, so that it holds for any minute. If that clock is adjusted, more or fewer requests may be
+    permitted once.
 
-    Of those who wait in one process, threads or the tasks of an event loop, the first asks and the
-    others stand behind it; the first ones of several processes ask at random moments, 50 times in a
-    window, so that each has its chance in every window. Permission that was given to a call which is
-    cancelled, or whose reply was lost, is used up.
+    The waiting threads of a process, and the waiting tasks of an event loop, form a queue in which only
+    the first polls the server. It polls at random intervals, about 50 times per window, so that each
+    process has a chance in every window. A permission is used up even if its call is cancelled or the
+    server's reply is lost.
 
-    A server that cannot be reached, or does not answer in five seconds, fails a call before anything is
-    sent, with redis-py's own error, and so it fails all who wait in that process. It never lets anyone
-    through unasked. One that forgets (a restart, a failover, eviction) may let up to one window's
-    requests through once more.
+    If the server cannot be reached, or does not reply within five seconds, the call fails with
+    redis-py's own error before anything is sent, and so do all calls that wait behind it. No request is
+    permitted without the server. A server that loses its data (restart, failover, eviction) may permit
+    the requests of up to one window a second time.
 
     Args:
-        key: Whose limit it is, usually the `app_id`. Limiters count together that have the same server,
-            prefix, key, limit and window.
-        requests_per_minute: How many requests are let through in any minute, a whole number.
-        window: Seconds, a divisor of 60, in each of which its share of the minute is let through: the
-            smaller the smoother, and 60 lets a minute's requests go at once. Default: the smallest
-            for which the share is a whole number, so 250 a second for 15,000, and 5 in 3 s for 100.
-        client: For calls from threads. It stays the caller's, who closes it.
-        async_client: For calls on an event loop, on one only: as redis-py has it, a client does not
-            work on two. `from_url` makes one for each loop. Neither may be a client of a cluster.
-        prefix: What the key in Redis begins with.
+        key: Name of the limit, usually the `app_id`. Limiters with the same server, prefix, key, limit
+            and window count together.
+        requests_per_minute: Maximum number of requests in any minute, a positive integer.
+        window: Length of the window in seconds, a divisor of 60. Each window permits its share of the
+            minute, which must be a whole number. A smaller window spreads requests more evenly; 60
+            permits all requests of a minute at once. Default: the smallest possible window, for example
+            250 requests in 1 s for 15,000 per minute, and 5 in 3 s for 100 per minute.
+        client: Client for calls from threads, not of a cluster. The caller owns and closes it.
+        async_client: Client for calls on an event loop, not of a cluster. It works on one event loop
+            only, because a client of redis-py cannot be shared between loops; `from_url` creates one
+            per loop. The caller owns and closes it.
+        prefix: Prefix of the key in Redis.
 
     Raises:
-        ValueError: Neither client is given, or the limit is none that can be kept.
-        TypeError: A client is one of a cluster.
+        ValueError: Neither `client` nor `async_client` is given, `key` is empty, or
+            `requests_per_minute` or `window` is invalid.
+        TypeError: A client belongs to a Redis cluster.
     """
 
     _pickle_advice = (
         "a rate limiter",
-        "give the model in the new process one of its own, with the same key and limit",
+        "create another one for the model in the new process, with the same key and limit",
     )
 
     def __init__(
@@ -127,15 +133,15 @@ class RedisRateLimiter(RedisClientMixin, BaseRateLimiter):
         prefix: str = "bailian:",
     ) -> None:
         if client is None and async_client is None:
-            message = "a rate limiter needs a `client`, an `async_client`, or both: see `from_url`"
+            message = "missing `client` and `async_client`: pass at least one, or use `from_url`"
             raise ValueError(message)
         if not key:
-            message = "`key` is empty: give the app id, or another name for what is limited"
+            message = "empty `key`: pass the app id, or another name for the limit"
             raise ValueError(message)
         amount, seconds = _split_rate(requests_per_minute, window)
         self._key = key
         self._limit = RateLimitItemPerSecond(amount, seconds, namespace="rate")
-        self._prefix = prefix.removesuffix(":")  # `limits` puts one behind it
+        self._prefix = prefix.removesuffix(":")  # `limits` appends one
         self._sync_waiters = None if client is None else _create_sync_waiters(client, self._prefix)
         self._async_client = async_client
         self._async_waiters: weakref.WeakKeyDictionary[aioredis.Redis, _Waiters] = (
@@ -153,21 +159,24 @@ class RedisRateLimiter(RedisClientMixin, BaseRateLimiter):
         prefix: str = "bailian:",
         **options: Any,
     ) -> Self:
-        """Return a limiter with clients of its own, which connect when they are first used.
+        """Return a limiter that creates and owns its clients, which connect on first use.
 
-        Threads share one client. Each event loop has its own, closed with the loop.
+        All threads share one client. Each event loop has a separate client, which is closed with the
+        loop.
 
         Args:
-            url: `redis://`, `rediss://` or `unix://`, with options as redis-py reads them.
-            key: As above, like `requests_per_minute`, `window` and `prefix`.
-            requests_per_minute: How many requests are let through in any minute.
-            window: Seconds, in each of which its share of the minute is let through.
-            prefix: What the key in Redis begins with.
-            options: Further options of redis-py's connections. Unless given, connecting and each reply
-                may take five seconds.
+            url: URL with the scheme `redis://`, `rediss://` or `unix://`. Its query may contain options
+                of redis-py.
+            key: Name of the limit, usually the `app_id`.
+            requests_per_minute: Maximum number of requests in any minute, a positive integer.
+            window: Length of the window in seconds, a divisor of 60. Default: as in the class.
+            prefix: Prefix of the key in Redis.
+            options: Further connection options of redis-py. Defaults: `socket_timeout=5.0`, which
+                limits connecting and each reply to five seconds, and `max_connections=50` per client.
 
         Raises:
-            ValueError: The URL is none of these, or the limit is none that can be kept.
+            ValueError: The URL has another scheme, `key` is empty, or `requests_per_minute` or `window`
+                is invalid.
         """
         clients = RedisClients(url, **options)
         limiter = cls(
@@ -181,20 +190,24 @@ class RedisRateLimiter(RedisClientMixin, BaseRateLimiter):
         return limiter
 
     def acquire(self, *, blocking: bool = True) -> bool:
-        """Wait until a request is let through.
+        """Wait until a request is permitted.
 
         Args:
-            blocking: Whether to wait; otherwise the answer comes at once.
+            blocking: Whether to wait. If False, return immediately.
 
         Returns:
-            Whether it is let through: True, unless `blocking` is False.
+            Whether the request is permitted; always True if `blocking` is True.
 
         Raises:
-            redis.RedisError: The server cannot be reached, or refuses.
+            ValueError: The limiter has no `client`.
+            redis.RedisError: The server cannot be reached, or returns an error.
         """
         waiters = self._sync_waiters
         if waiters is None:
-            message = "this rate limiter was given no `client`, so it serves event loops only"
+            message = (
+                "missing `client`: this rate limiter supports only async calls; pass `client` or use "
+                "`from_url`"
+            )
             raise ValueError(message)
         if not blocking:
             return bool(waiters.strategy.hit(self._limit, self._key))
@@ -205,14 +218,14 @@ class RedisRateLimiter(RedisClientMixin, BaseRateLimiter):
         return True
 
     async def aacquire(self, *, blocking: bool = True) -> bool:
-        """Do what `acquire` does."""
+        """Async version of `acquire`."""
         waiters = await self._waiters_for_loop()
         if not blocking:
             return bool(await waiters.strategy.hit(self._limit, self._key))
         failures_before = waiters.failures
         async with waiters.lock:
             with waiters.as_leader(failures_before):
-                # There is no event to wait for: the server tells nobody when the next may go.
+                # There is no event to await: the server does not notify waiting clients.
                 while not await waiters.strategy.hit(self._limit, self._key):  # noqa: ASYNC110
                     await asyncio.sleep(self._poll_delay())
         return True
@@ -224,7 +237,10 @@ class RedisRateLimiter(RedisClientMixin, BaseRateLimiter):
             else await self._own_clients.for_running_loop()
         )
         if client is None:
-            message = "this rate limiter was given no `async_client`, so it serves threads only"
+            message = (
+                "missing `async_client`: this rate limiter supports only synchronous calls; pass "
+                "`async_client` or use `from_url`"
+            )
             raise ValueError(message)
         if client not in self._async_waiters:
             self._async_waiters[client] = _create_async_waiters(client, self._prefix)
@@ -237,21 +253,22 @@ class RedisRateLimiter(RedisClientMixin, BaseRateLimiter):
 
 @dataclass(eq=False)
 class _Waiters:
-    """Threads, or the tasks of a loop, that wait one behind the other; only the first asks."""
+    """Queue of waiting threads, or of waiting tasks of an event loop; only the first polls."""
 
     strategy: Any  # of `limits`, for threads or for tasks
-    lock: Any  # the lock of the one who asks
+    lock: Any  # held by the thread or task that polls
     failures: int = 0
     last_error: str = ""
 
     @contextmanager
     def as_leader(self, failures_before: int) -> Iterator[None]:
-        """Fail with the first all who stood in line behind it: those who came at `failures_before`.
+        """Run the body as the first in the queue; an error also fails all who already wait behind it.
 
-        Else each would wait in its turn for a server that does not answer.
+        `failures_before` is the value of `failures` when the caller joined the queue. Without this,
+        each waiting call in turn would wait for a server that does not reply.
         """
         if self.failures != failures_before:
-            message = f"the server failed a request that waited before this one: {self.last_error}"
+            message = f"the server failed for a request ahead in the queue: {self.last_error}"
             raise redis.ConnectionError(message)
         try:
             yield
@@ -262,10 +279,12 @@ class _Waiters:
 
 
 def _split_rate(requests_per_minute: int, window: int | None) -> tuple[int, int]:
-    """Return how many requests are let through in how many seconds."""
+    """Return the number of requests per window and the length of the window in seconds."""
     rate: object = requests_per_minute
     if not isinstance(rate, int) or rate < 1:
-        message = f"`requests_per_minute` is a whole number from 1, not {requests_per_minute!r}"
+        message = (
+            f"invalid `requests_per_minute`: expected a positive integer, got {requests_per_minute!r}"
+        )
         raise ValueError(message)
     min_seconds = _SECONDS_PER_MINUTE // math.gcd(_SECONDS_PER_MINUTE, requests_per_minute)
     seconds = min_seconds if window is None else window
@@ -276,8 +295,8 @@ def _split_rate(requests_per_minute: int, window: int | None) -> tuple[int, int]
             if _SECONDS_PER_MINUTE % n == 0
         ]
         message = (
-            f"`window` is {window!r}, but {requests_per_minute} requests a minute can be divided "
-            f"evenly into windows of {', '.join(map(str, allowed))} s only"
+            f"invalid `window`: expected one of {', '.join(map(str, allowed))} (seconds, for "
+            f"{requests_per_minute} requests per minute), got {window!r}"
         )
         raise ValueError(message)
     return requests_per_minute * seconds // _SECONDS_PER_MINUTE, seconds
@@ -307,5 +326,8 @@ def _get_connection_pool(client: Any) -> Any:
     try:
         return client.connection_pool
     except AttributeError:
-        message = f"a rate limiter needs the client of one server, not a {type(client).__name__}"
+        message = (
+            f"unsupported client {type(client).__name__}: expected a client of a single server, not of "
+            "a cluster"
+        )
         raise TypeError(message) from None

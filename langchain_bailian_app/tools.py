@@ -1,4 +1,4 @@
-"""`BailianAppTool`: an application as a tool of another agent."""
+"""`BailianAppTool`: an application as a tool for another agent."""
 
 from __future__ import annotations
 
@@ -29,16 +29,18 @@ __all__ = ["PROGRESS", "BailianAppTool"]
 
 
 PROGRESS = "bailian_app_progress"
-"""Name of the custom events that tell what comes while the application answers."""
+"""Name of the custom events that report content blocks while the application answers."""
 
-_QUERY_DESCRIPTION = "What to ask, in full: the application knows nothing of the conversation."
+_QUERY_DESCRIPTION = (
+    "The complete question. The application does not see this conversation, so include all context."
+)
 
 
 class BailianAppTool(BaseTool):
-    """An application of Bailian (百炼) as a tool of another agent.
+    """An application of Bailian (百炼) as a tool for another agent.
 
-    The calling model reads the text of the answer. The whole message, with its sources, steps and
-    tokens, is the artifact: `ToolMessage.artifact`.
+    The calling model receives the text of the answer. The complete message with its sources, steps and
+    token usage is the artifact: `ToolMessage.artifact`.
 
     Setup:
         ```bash
@@ -52,12 +54,12 @@ class BailianAppTool(BaseTool):
 
         customs = BailianAppTool(  # or with app_id="…"
             name="customs_terms",
-            description="Explains terms of the customs. Ask in Chinese.",
+            description="Explains customs terms. Ask in Chinese.",
         )
         weather = BailianAppTool(
             model=BailianAppChatModel(),
             name="weather",
-            description="Tells the weather of a city.",
+            description="Returns the weather of a city.",
             variables={"city": (str, "城市"), "days": (int, "天数")},
             workflow=True,
         )
@@ -76,12 +78,12 @@ class BailianAppTool(BaseTool):
         ```python
         from langchain.agents import create_agent
 
-        # Any model that calls tools; an application does, if asked in words.
+        # Any model that can call tools; an application can with `tool_calling="prompt"`.
         agent = create_agent(BailianAppChatModel(tool_calling="prompt"), tools=[customs, weather])
         ```
 
     Stream:
-        While the application answers, each content block that comes is a custom event.
+        While the application answers, each content block is reported as a custom event.
 
         ```python
         from langchain_bailian_app.tools import PROGRESS
@@ -92,35 +94,37 @@ class BailianAppTool(BaseTool):
         ```
 
     Conversations:
-        Each call stands alone, unless there is a `session_store`: then the application remembers
-        earlier calls of this tool in the same thread of the outer conversation
-        (`configurable.thread_id`), in a session of its own. A second call at the same time gets a
-        session for itself alone, with a warning. Time travel of the outer graph does not rewind the
-        application's session.
+        Without a `session_store` each call is independent. With one, the application remembers earlier
+        calls of this tool in the same thread of the outer conversation (`configurable.thread_id`), in a
+        separate session. A concurrent second call gets a new session, with a warning. Time travel in
+        the outer graph does not rewind the application's session.
 
     Raises:
-        ToolException: What the calling model can mend, which it is shown: a question without text, a
-            request that the service refuses.
-        BailianError: What it cannot mend: a wrong key, missing rights, a full quota, a fault of the
-            service.
+        ToolException: An error that the calling model can correct: a question without text, or a
+            request that the service rejects. By default (`handle_tool_error=True`) its message is
+            returned to the calling model instead.
+        BailianError: An error that the calling model cannot correct: an invalid key, missing
+            permissions, an exhausted quota, or a failure of the service.
     """
 
     model_config = ConfigDict(hide_input_in_errors=True)
 
     model: BailianAppChatModel
-    """The application. Its fields may also be given to the tool itself: `app_id`, `rag_options`, …"""
+    """The application. You can also pass its fields to the tool itself: `app_id`, `rag_options`, …"""
 
     variables: dict[str, Any] | None = None
-    """Variables of the application that the calling model fills in: by name a type, with a description
-    if you like, `{"city": (str, "城市")}`, or what `pydantic.create_model` takes."""
+    """Variables of the application that the calling model fills in, by name.
+
+    The value is a type, a pair of type and description, `{"city": (str, "城市")}`, or any other field
+    definition of `pydantic.create_model`."""
 
     workflow: bool = False
-    """Whether the variables are inputs of a workflow, rather than prompt variables of an agent."""
+    """If true, the variables are inputs of a workflow; otherwise, prompt variables of an agent."""
 
     session_store: SessionStore | None = Field(default=None, exclude=True)
-    """Lets the application remember earlier calls in the same thread."""
+    """Store of sessions; with one, the application remembers earlier calls in the same thread."""
 
-    args_schema: ArgsSchema = BaseModel  # made of `variables`
+    args_schema: ArgsSchema = BaseModel  # built from `variables`
     response_format: Literal["content", "content_and_artifact"] = "content_and_artifact"
     handle_tool_error: Any = True
     handle_validation_error: Any = Field(default_factory=lambda: _format_validation_error)
@@ -142,7 +146,7 @@ class BailianAppTool(BaseTool):
     @model_validator(mode="before")
     @classmethod
     def _make_model(cls, values: Any) -> Any:
-        """Make the model of the fields that are its own, and the arguments of the variables."""
+        """Create the model from the fields that do not belong to the tool, and the arguments schema."""
         if not isinstance(values, dict):
             return values
         own_fields = {name: value for name, value in values.items() if name in cls.model_fields}
@@ -203,7 +207,7 @@ class BailianAppTool(BaseTool):
         return _make_result(chunks)
 
     def _build_call_options(self, config: RunnableConfig, variables: dict[str, Any]) -> dict[str, Any]:
-        """Return the keywords of the call."""
+        """Return the options of the call."""
         options: dict[str, Any] = {"history": "messages"}
         thread_id = (config.get("configurable") or {}).get("thread_id")
         if self.session_store is not None and thread_id is not None:
@@ -232,7 +236,8 @@ def _make_args_schema(variables: dict[str, Any]) -> type[BaseModel]:
     reserved = {"query", "config", "run_manager"} & variables.keys()
     if reserved:
         message = (
-            f"a variable cannot be called {min(reserved)!r}: the tool has an argument of that name"
+            f"invalid variable name {min(reserved)!r}: the tool has an argument with this name; rename "
+            "the variable"
         )
         raise ValueError(message)
     fields: dict[str, Any] = {"query": (str, Field(description=_QUERY_DESCRIPTION))}
@@ -249,7 +254,7 @@ def _make_args_schema(variables: dict[str, Any]) -> type[BaseModel]:
 
 @contextmanager
 def _as_tool_exception() -> Iterator[None]:
-    """Show the calling model what it can mend."""
+    """Raise errors that the calling model can correct as `ToolException`."""
     from langchain_bailian_app.errors import BailianRequestError, BailianSessionError
 
     try:
@@ -262,7 +267,7 @@ def _as_tool_exception() -> Iterator[None]:
 
 def _format_validation_error(error: Any) -> str:
     problems = [f"`{'.'.join(map(str, e['loc']))}`: {e['msg']}" for e in error.errors()]
-    return f"wrong arguments: {'; '.join(problems)}"
+    return f"invalid arguments: {'; '.join(problems)}"
 
 
 def _make_result(chunks: list[AIMessageChunk]) -> tuple[str, AIMessage]:

@@ -1,6 +1,6 @@
-"""Execute all notebooks of this folder: `make notebooks`. Fails if a cell does.
+"""Script that executes all notebooks of this folder (`make notebooks`), and fails if a cell fails.
 
-Nothing is written but with `--write`, which puts the new outputs into the notebooks.
+With `--write`, the new outputs are written to the notebooks; otherwise no file is changed.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ CELL_TIMEOUT = 120  # seconds
 
 
 def execute(path: Path, scratch: str) -> nbformat.NotebookNode:
-    """Return the notebook with new outputs, and without traces of when and where they were made."""
+    """Return the notebook with new outputs, without metadata on the time or place of execution."""
     notebook = nbformat.read(path, as_version=4)
     client = NotebookClient(
         notebook,
@@ -36,15 +36,15 @@ def execute(path: Path, scratch: str) -> nbformat.NotebookNode:
 
 
 def main() -> int:
-    """Execute every notebook, return how many of them failed."""
+    """Execute every notebook and return the number of failures."""
     parser = argparse.ArgumentParser(description="Execute the notebooks of this folder.")
-    parser.add_argument("--write", action="store_true", help="put the new outputs into them")
+    parser.add_argument("--write", action="store_true", help="write the new outputs to the notebooks")
     options = parser.parse_args()
     failure_count = 0
     with tempfile.TemporaryDirectory() as scratch:
-        # The kernel would leave a profile in the home directory.
+        # Otherwise the kernel would create a profile in the home directory.
         os.environ |= {"IPYTHONDIR": scratch, "JUPYTER_RUNTIME_DIR": scratch}
-        # LlamaIndex imports a progress bar, which warns of what it would need here.
+        # LlamaIndex imports a progress bar, which warns about missing widgets in notebooks.
         os.environ["PYTHONWARNINGS"] = "ignore:IProgress not found"
         for path in sorted(FOLDER.glob("*.ipynb")):
             try:

@@ -1,8 +1,8 @@
-"""A clock that stands still."""
+"""Clock for tests."""
 
 
 class Clock:
-    """Seconds that pass when a test says so."""
+    """A clock whose time, in seconds, changes only when a test sets `now`."""
 
     def __init__(self) -> None:
         self.now = 0.0

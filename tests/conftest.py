@@ -1,4 +1,4 @@
-"""Every test runs with a clean environment; the emulator runs once for all of them."""
+"""Fixtures for all tests: a clean environment, one shared emulator, and models connected to it."""
 
 from __future__ import annotations
 
@@ -43,13 +43,13 @@ def bailian() -> Iterator[BailianEmulator]:
 
 @pytest.fixture
 def clock() -> Clock:
-    """Return a clock that the test moves."""
+    """Return a clock that the test controls."""
     return Clock()
 
 
 @pytest.fixture
 def connected_environment(bailian: BailianEmulator, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Name the emulator in the environment, for what takes its connection from there."""
+    """Set the environment variables that configure connections to the emulator."""
     monkeypatch.setenv("DASHSCOPE_API_KEY", bailian.api_key)
     monkeypatch.setenv("DASHSCOPE_BASE_URL", bailian.base_url)
     monkeypatch.setenv("BAILIAN_APP_ID", bailian.app_id)
@@ -62,7 +62,7 @@ def connected_environment(bailian: BailianEmulator, monkeypatch: pytest.MonkeyPa
 
 @pytest.fixture
 def make_model(bailian: BailianEmulator) -> Callable[..., BailianAppChatModel]:
-    """Return a function that makes models connected to the emulator."""
+    """Return a function that creates models connected to the emulator."""
 
     def make(app_id: str = bailian.app_id, **fields: object) -> BailianAppChatModel:
         return BailianAppChatModel(
@@ -76,7 +76,10 @@ def make_model(bailian: BailianEmulator) -> Callable[..., BailianAppChatModel]:
 def make_scripted_model(
     bailian: BailianEmulator, make_model: Callable[..., BailianAppChatModel]
 ) -> Iterator[Callable[..., BailianAppChatModel]]:
-    """Return a function that makes models of an application with these answers, the last for ever."""
+    """Return a function that creates models for an application with the given answers.
+
+    The application repeats the last answer.
+    """
     app_ids: list[str] = []
 
     def make(*answers: str | Reply, **fields: Any) -> BailianAppChatModel:

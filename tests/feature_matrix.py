@@ -1,6 +1,6 @@
-"""Which kind of application has which feature: a table for README, made of a run.
+"""Generator of the README table of features by kind of application, from a run on the emulator.
 
-`python tests/feature_matrix.py` prints it; with `--write` it puts it into README.
+`python tests/feature_matrix.py` prints the table; with `--write` it updates README.
 """
 
 from __future__ import annotations
@@ -40,20 +40,20 @@ BEGIN_MARKER, END_MARKER = "<!-- features -->", "<!-- /features -->"
 
 @dataclass(frozen=True)
 class FeatureProbe:
-    """An emulator, and the kind of application that is tried on it."""
+    """An emulator, and the kind of application to try on it."""
 
     bailian: BailianEmulator
     kind: AppKind
 
     def make_model(self, app: dict[str, Any] | None = None, **fields: Any) -> BailianAppChatModel:
-        """Add an application, and return a model for it, set up as its kind wants it."""
+        """Add an application, and return a model for it with the settings its kind requires."""
         app_id = self.bailian.add_app(App("features", kind=self.kind, **(app or {})))
         connection = {"base_url": self.bailian.base_url, "api_key": self.bailian.api_key}
         version = {"agent_version": "2.0" if self.kind == "agent2" else None}
         return BailianAppChatModel(app_id=app_id, **connection | version | fields)
 
     def capture_turn(self, question: Any, app: dict[str, Any] | None = None, **fields: Any) -> Turn:
-        """Return what an application gets to see of a question."""
+        """Ask an application a question, and return the turn that it received."""
         turns: list[Turn] = []
 
         def answer(turn: Turn) -> str:
@@ -64,7 +64,7 @@ class FeatureProbe:
         return turns[-1]
 
 
-# -- what is tried: each check says whether a feature has its effect ---------------------------------
+# -- checks: each returns whether a feature has an effect -------------------------------------------
 
 CONVERSATION = [HumanMessage("我叫小明。"), AIMessage("你好。"), HumanMessage("我叫什么？")]
 QUESTION = "茶怎么冲泡？"
@@ -195,9 +195,9 @@ def check_app_model(harness: FeatureProbe) -> bool:
     return [usage["model_id"] for usage in metadata["model_usage"]] == ["another"]
 
 
-# -- what is documented -----------------------------------------------------------------------------
+# -- documentation status ---------------------------------------------------------------------------
 
-# The codes, and the sections below, are those of WIRE, our notes on the protocol.
+# The codes, and the section numbers below, are those of WIRE, our notes on the protocol.
 COLUMNS: dict[str, tuple[AppKind, str]] = {
     "A1": ("agent", "Agent"),  # API reference of workflows and agents 1.0, 2026-01
     "A2": ("agent2", "Agent 2.0"),  # API reference of Agent 2.0
@@ -207,7 +207,10 @@ COLUMNS: dict[str, tuple[AppKind, str]] = {
 
 
 class Feature(NamedTuple):
-    """A row: its last three name columns. `unverified` is what README says of the live service."""
+    """A row of the table; the last three fields list columns, separated by spaces.
+
+    `unverified` lists those marked "unverified live".
+    """
 
     name: str
     check: Check
@@ -227,7 +230,7 @@ FEATURES = [
     Feature('several turns, `agent_version="2.0"`', check_transcript, "2.6", "A2", "", "A1 W L"),
     Feature("several turns, `legacy_history=True`", sends_history(legacy_history=True), "2.1", "L"),
     Feature("several turns, in a cloud session", check_session, "2.1, 2.2", "A1 A2 W L"),
-    Feature("system message", check_system_message, "2.1", "A1 A2 W"),  # A2: a part of the prompt
+    Feature("system message", check_system_message, "2.1", "A1 A2 W"),  # A2: as part of the prompt
     Feature("prompt variables, `user_prompt_params`", check_prompt_variables, "2.3, 2.6", "A1 A2"),
     Feature('flat variables, `BizParams(city="…")`', sends_biz_params(BizParams(days=3)), "2.3", "W"),
     Feature("user tokens", sends_biz_params(BizParams(user_defined_tokens={"tool": "t"})), "2.3", "A1"),
@@ -256,11 +259,11 @@ FEATURES = [
 
 
 def render_cell(feature: Feature, column: str, bailian: BailianEmulator) -> str:
-    """Try a feature, and return what the table says; other errors than refusals are not caught."""
+    """Try a feature, and return its cell; errors other than refusals are not caught."""
     if column in feature.not_applicable.split():
         return "–"
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # hints at what is not documented
+        warnings.simplefilter("ignore")  # about undocumented fields
         try:
             result = (
                 "works" if feature.check(FeatureProbe(bailian, COLUMNS[column][0])) else "no effect"
@@ -273,7 +276,7 @@ def render_cell(feature: Feature, column: str, bailian: BailianEmulator) -> str:
 
 
 def render_table(bailian: BailianEmulator) -> str:
-    """Try everything, and return the block of README."""
+    """Try all features, and return the table with its markers, as in README."""
     titles = " | ".join(title for _, title in COLUMNS.values())
     lines = [BEGIN_MARKER, f"| | {titles} |", "|---" * (1 + len(COLUMNS)) + "|"]
     for feature in FEATURES:

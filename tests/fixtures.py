@@ -1,4 +1,4 @@
-"""Replies as bytes, from `recordings/` or put together, and the short way from them to messages."""
+"""Responses as bytes, recorded or built, and functions to parse them and build messages from them."""
 
 import functools
 import itertools
@@ -27,12 +27,12 @@ ANSWER_RECORDINGS = [name for name in RECORDINGS if name not in ERROR_RECORDINGS
 
 
 def read_recording(name: str) -> bytes:
-    """Return the bytes of one reply."""
+    """Return the bytes of a recorded response."""
     return (_RECORDINGS / name).read_bytes()
 
 
 def encode_sse(*bodies: dict[str, Any] | str) -> bytes:
-    """Return a stream in the framing of the gateway."""
+    """Return a stream of frames in the format of the gateway."""
     events = [
         f"id:{number}\nevent:result\n:HTTP_STATUS/200\ndata:{_to_json(body)}\n\n"
         for number, body in enumerate(bodies, 1)
@@ -50,20 +50,20 @@ def frame_body(text: str = "", finish_reason: str | None = "null", **output: Any
 
 
 def split_at(data: T, cuts: Iterable[int]) -> list[T]:
-    """Return something cut at these places; some pieces may be empty."""
+    """Return data split at the given positions; some pieces may be empty."""
     positions = [0, *sorted(cuts), len(data)]
     return [data[start:end] for start, end in itertools.pairwise(positions)]
 
 
 def parse_body(data: bytes, cuts: Iterable[int] = ()) -> list[Frame | ErrorFrame | InvalidFrame]:
-    """Return the frames of a reply that arrives in pieces."""
+    """Return the frames of a response that arrives in pieces."""
     reader = FrameReader()
     frames = [frame for piece in split_at(data, cuts) for frame in reader.feed(piece)]
     return [*frames, *reader.end()]
 
 
 def parse_frames(data: bytes, cuts: Iterable[int] = ()) -> list[Frame]:
-    """Return the frames of a reply without errors."""
+    """Return the frames of a response without errors."""
     frames = parse_body(data, cuts)
     assert all(isinstance(frame, Frame) for frame in frames)
     return [frame for frame in frames if isinstance(frame, Frame)]
@@ -72,7 +72,7 @@ def parse_frames(data: bytes, cuts: Iterable[int] = ()) -> list[Frame]:
 def assemble(
     frames: Iterable[Frame], *, markers: MarkerMode = "strip", stop: list[str] | None = None
 ) -> tuple[list[Delta], Answer]:
-    """Return what a stream shows, and what it adds up to."""
+    """Return the deltas of a stream, and the complete answer."""
     assembler = AnswerAssembler(markers=markers, stop=stop)
     deltas = [delta for frame in frames for delta in assembler.feed(frame)]
     deltas += assembler.end()
@@ -82,18 +82,18 @@ def assemble(
 def parse_answer(
     data: bytes, *, markers: MarkerMode = "strip", stop: list[str] | None = None
 ) -> Answer:
-    """Return the answer in a reply."""
+    """Return the answer in a response."""
     return assemble(parse_frames(data), markers=markers, stop=stop)[1]
 
 
 def text_frames(pieces: Sequence[str], *, finish_reason: str | None = "stop") -> list[Frame]:
-    """Return increments, and the empty frame that ends them."""
+    """Return a frame for each piece, and the empty last frame."""
     frames = [Frame(text=piece, usage={"n": number}) for number, piece in enumerate(pieces)]
     return [*frames, Frame(finish_reason=finish_reason)]
 
 
 def join_text(deltas: Iterable[Delta]) -> str:
-    """Return the text that a stream has shown."""
+    """Return the text of all deltas."""
     return "".join(delta.text for delta in deltas if isinstance(delta, TextDelta))
 
 

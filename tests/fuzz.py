@@ -1,8 +1,8 @@
-"""Hostile bytes for what reads the wire: `make fuzz`, or `python -m tests.fuzz SECONDS [SEED]`.
+"""Fuzzer of the parsers of responses: `make fuzz`, or `python -m tests.fuzz SECONDS [SEED]`.
 
-Mutations of the recordings go through the frame reader, whole and cut anywhere, and texts full of
-pieces of markers through the marker filter. Looked for: any exception, another result for another cut,
-a marker that survives, lost text, and memory or time out of proportion.
+The frame reader gets mutated recordings, unsplit and split at random positions; the marker filter gets
+texts with many fragments of markers. The fuzzer fails on an exception, on a result that depends on the
+split, on a marker that remains, on lost text, and on too much memory or time.
 """
 
 from __future__ import annotations
@@ -112,7 +112,7 @@ def main(seconds: float, seed: int) -> None:
     assert slowest < MAX_SECONDS, slowest
     sys.stdout.write(
         f"{count} inputs, no crash; slowest {slowest * 1000:.0f} ms, "
-        f"most memory {peak_memory / 1e6:.1f} MB\n"
+        f"peak memory {peak_memory / 1e6:.1f} MB\n"
     )
 
 

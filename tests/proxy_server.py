@@ -1,4 +1,4 @@
-"""A relay in front of the emulator: as an HTTP or SOCKS proxy, or as a server with TLS."""
+"""Relay in front of the emulator: an HTTP or SOCKS proxy, or a server with TLS."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ T = TypeVar("T")
 
 
 class ProxyServer:
-    """Relays connections to a port on loopback, in a thread of its own.
+    """A server that relays connections to a port on loopback, in a separate thread.
 
     Args:
-        target_port: Where to relay to.
-        tls: Makes it a server with TLS.
-        origin: What a client of a proxy puts in front of a path, to be taken away.
-        socks: Makes it a SOCKS5 proxy, which leads to the port wherever it is asked to go.
-        connect_status: Makes it a proxy for TLS, which answers CONNECT with this status.
+        target_port: The port to relay to.
+        tls: Act as a server with TLS.
+        origin: The origin that clients of an HTTP proxy send before the path; it is removed.
+        socks: Act as a SOCKS5 proxy that connects to the port, regardless of the requested address.
+        connect_status: Act as an HTTP proxy for TLS that answers CONNECT with this status.
     """
 
     def __init__(
@@ -72,7 +72,7 @@ class ProxyServer:
             await self._socks_handshake(reader, writer)
         if self._connect_status is not None:
             await reader.readuntil(b"\r\n\r\n")
-            writer.write(b"HTTP/1.1 %d Told so\r\n\r\n" % self._connect_status)
+            writer.write(b"HTTP/1.1 %d Refused\r\n\r\n" % self._connect_status)
             if self._connect_status != HTTPStatus.OK:
                 writer.close()
                 return
@@ -80,8 +80,8 @@ class ProxyServer:
         try:
             await asyncio.gather(self._copy(reader, server_writer), self._copy(server_reader, writer))
         except OSError:
-            pass  # either side has gone
-        except asyncio.CancelledError:  # the loop ends: no time for farewells
+            pass  # one side has disconnected
+        except asyncio.CancelledError:  # the loop stops: do not wait for the connections to close
             server_writer.transport.abort()
             writer.transport.abort()
             raise
@@ -93,7 +93,7 @@ class ProxyServer:
     async def _socks_handshake(
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
     ) -> None:
-        """Speak the beginning of RFC 1928: no credentials, a host by its name."""
+        """Answer the handshake of RFC 1928, without credentials and with a host name."""
         _version, method_count = await reader.readexactly(2)
         await reader.readexactly(method_count)
         writer.write(b"\x05\x00")

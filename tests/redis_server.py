@@ -1,4 +1,4 @@
-"""A Redis server of the tests' own, on loopback, that keeps nothing."""
+"""Redis server for tests, on loopback and without persistence."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ import redis
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-STARTUP_TIMEOUT = 15.0  # seconds; a cluster takes two until it answers
+STARTUP_TIMEOUT = 15.0  # seconds; a cluster needs about two
 _SLOTS = range(16384)
 
 
 @contextmanager
 def redis_server(*, cluster: bool = False) -> Iterator[str]:
-    """Run a server, or a cluster of one node; give its URL."""
+    """Run a server or a cluster of one node, and yield its URL."""
     program = shutil.which("redis-server")
     if program is None:
-        pytest.skip("there is no redis-server (Debian: apt-get install redis-server)")
+        pytest.skip("redis-server is not installed (Debian: apt-get install redis-server)")
     port = _free_port()
     url = f"redis://127.0.0.1:{port}"
     options = {
@@ -33,7 +33,7 @@ def redis_server(*, cluster: bool = False) -> Iterator[str]:
         "port": port,
         "save": "",
         "appendonly": "no",
-        # Else a cluster takes a second port, 10000 above, which may not exist.
+        # By default a cluster also uses the port 10000 above, which may not exist.
         **({"cluster-enabled": "yes", "cluster-port": _free_port()} if cluster else {}),
     }
     arguments = [text for name, value in options.items() for text in (f"--{name}", str(value))]
@@ -63,7 +63,7 @@ def _wait_until_ready(client: redis.Redis, *, cluster: bool) -> None:
             if not slots_assigned:
                 client.execute_command("CLUSTER ADDSLOTS", *_SLOTS)
                 slots_assigned = True
-            client.get("ready?")  # a cluster refuses it until it is
+            client.get("ready?")  # a cluster rejects it until it is ready
         except redis.RedisError:
             if time.monotonic() > deadline:
                 raise

@@ -1,1 +1,1 @@
-"""Answers of the service: bytes in, events and a whole answer out. Does no I/O."""
+"""Parsers that turn the bytes of a response into events and a complete answer, without I/O."""

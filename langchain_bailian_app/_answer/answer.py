@@ -1,4 +1,4 @@
-"""`Answer`: what the frames of one reply add up to."""
+"""The answer of a response, and the merging of two answers."""
 
 from __future__ import annotations
 
@@ -11,28 +11,28 @@ if TYPE_CHECKING:
     from langchain_bailian_app._answer.events import NodeEvent, StepCall, ToolCall
 
 TEXT_SEPARATOR = "\n\n"
-"""What stands between the texts of two replies, if both have one."""
+"""Separator between the texts of two merged answers, if neither is empty."""
 
 UNKNOWN_FINISH_REASON = "unknown"
-"""`finish_reason` of a stream that just ended, where `accept_missing_stop` lets that pass."""
+"""`finish_reason` of a stream that ended without one and was accepted (`accept_missing_stop`)."""
 
 
 @dataclass(slots=True)
 class Answer:
-    """A whole answer, or what came of it."""
+    """The answer assembled from the frames of a response, complete or not."""
 
     text: str = ""
     reasoning: str = ""
     steps: list[StepCall | StepResult] = field(default_factory=list)
     nodes: list[NodeEvent] = field(default_factory=list)
     tool_calls: list[ToolCall] = field(default_factory=list)
-    """Calls of the caller's tools; those with a problem are in no delta."""
+    """Calls of the caller's tools. A call with a `problem` is not emitted as a delta."""
 
     order: list[str] = field(default_factory=list)
-    """What the answer consists of, in the order in which it first appeared: see `_content_blocks`."""
+    """Keys of the parts of the answer, in order of first appearance; see `_content_blocks`."""
 
     finish_reason: str | None = None
-    """None if the answer is not complete."""
+    """None if the answer is incomplete."""
 
     session_id: str | None = None
     request_id: str | None = None
@@ -40,13 +40,13 @@ class Answer:
     citations: list[dict[str, Any]] = field(default_factory=list)
     usage: dict[str, Any] = field(default_factory=dict)
     extra: dict[str, Any] = field(default_factory=dict)
-    """Fields of the service that this version does not know, newest value."""
+    """Fields that this version does not recognize, each with its latest value."""
 
     final_text: str | None = None
-    """What a workflow says in the end, if its nodes have said something else."""
+    """Final text of a workflow, if it differs from the text of its nodes."""
 
     references_missing: bool = False
-    """The answer rests on documents, but the service does not say which."""
+    """Whether the answer uses documents although the response has no `doc_references`."""
 
     @property
     def thoughts(self) -> list[dict[str, Any]]:
@@ -55,7 +55,10 @@ class Answer:
 
 
 def merge_answers(first: Answer, second: Answer) -> Answer:
-    """Return what both replies sum up to, but for the calls of the first, which the second replaces."""
+    """Merge the answers of two responses to one call.
+
+    The tool calls of the second answer replace those of the first.
+    """
     prefix = first.text + (TEXT_SEPARATOR if first.text and second.text else "")
     offset = len(prefix)
     return replace(
@@ -86,7 +89,7 @@ def _shift_citation(citation: dict[str, Any], offset: int) -> dict[str, Any]:
 
 
 def _usage_by_model(usage: dict[str, Any]) -> list[Any]:
-    """Return the tokens of each model; of a snapshot that names none, the snapshot."""
+    """Return the usage of each model, or the whole snapshot if it has no list of models."""
     models = usage.get("models")
     if isinstance(models, list):
         return models

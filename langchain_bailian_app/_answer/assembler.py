@@ -1,7 +1,7 @@
-"""Frames in, deltas out: what each frame adds to the answer, and what it all adds up to.
+"""Assembler of the frames of a response into deltas and an answer.
 
-The one place where streaming and whole answers meet: `AnswerAssembler.feed` returns the deltas that
-a stream shows, `AnswerAssembler.answer` what they sum up to.
+Streaming and non-streaming calls share this code. `AnswerAssembler.feed` returns the deltas of a
+stream, and `AnswerAssembler.build_answer` returns their sum.
 """
 
 from __future__ import annotations
@@ -38,14 +38,15 @@ if TYPE_CHECKING:
 
 
 class AnswerAssembler:
-    """Reads the frames of one answer.
+    """Assembles the frames of one response into an answer.
 
     Args:
-        markers: What becomes of `<ref>[n]</ref>` in the text.
-        stop: Texts before which the answer is cut.
-        answer_node: The node of a workflow that speaks the answer.
-        tool_call_parser: Finds calls of the caller's tools in the text, if there are any.
-        step_reader: Knows the steps that an earlier reply to the same call has reported.
+        markers: Handling of `<ref>[n]</ref>` in the text.
+        stop: Sequences before which the answer is cut.
+        answer_node: Id, name or type of the workflow node that provides the answer.
+        tool_call_parser: Finds calls of the caller's tools in the text; None without tools.
+        step_reader: The reader of an earlier response to the same call, whose steps are not reported
+            again.
     """
 
     def __init__(
@@ -75,7 +76,7 @@ class AnswerAssembler:
         """Whether a `stop` sequence ended the answer before the service did."""
 
     def feed(self, frame: Frame) -> list[Delta]:
-        """Return what this frame adds."""
+        """Return the deltas of this frame."""
         if self._answer.finish_reason is not None:
             return []
         self._update_metadata(frame)
@@ -94,9 +95,9 @@ class AnswerAssembler:
         return self._record_order(deltas)
 
     def end(self, *, accept_missing_stop: bool = False) -> list[Delta]:
-        """Return what was held back when no more frames come.
+        """Return the remaining deltas when no more frames come.
 
-        The answer stays incomplete, if it was, unless `accept_missing_stop` is set.
+        Without a finish reason the answer stays incomplete, unless `accept_missing_stop` is set.
         """
         if self._answer.finish_reason is not None:
             return []
@@ -108,7 +109,7 @@ class AnswerAssembler:
         return self._record_order(deltas)
 
     def build_answer(self) -> Answer:
-        """Return the sum of the deltas and the other contents of the frames."""
+        """Return the answer: the sum of the deltas and the other data of the frames."""
         answer = self._answer
         answer.text = "".join(self._text)
         answer.reasoning = "".join(self._reasoning)
@@ -117,7 +118,7 @@ class AnswerAssembler:
         passages = passages_by_marker(answer.doc_references, answer.thoughts)
         answer.citations = build_citations(answer.text, self._marker_filter.markers, passages)
         uses_documents = bool(self._marker_filter.markers or passages)
-        # References may come late: of an answer that was cut nothing is known.
+        # References may arrive late, so they are not missing if a stop sequence ended the answer.
         answer.references_missing = uses_documents and not answer.doc_references and not self.stopped
         return answer
 
@@ -150,9 +151,9 @@ class AnswerAssembler:
                 answer.extra["output"] = output
 
     def _is_text_only(self) -> bool:
-        """Whether a frame that brings more text, and nothing else, may take the short way.
+        """Return whether a frame that contains only text can skip the other readers.
 
-        That is for the many: the long way comes to the same.
+        Most frames are of this kind. The result is the same, only faster.
         """
         return (
             bool(self._text)
@@ -163,7 +164,7 @@ class AnswerAssembler:
         )
 
     def _new_entries(self, frame: Frame) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-        """Return the entries about nodes and the other thoughts, unless they are the same again."""
+        """Return the node entries and the other thoughts, unless they repeat the previous frame."""
         if not (frame.thoughts or frame.workflow_message):
             return [], []
         if frame.thoughts == self._previous_thoughts and not frame.workflow_message:
@@ -205,7 +206,7 @@ class AnswerAssembler:
         return list(events)
 
     def _add_workflow(self, update: NodeUpdate, text: str) -> list[Delta]:
-        """Take what nodes say and what `text` says."""
+        """Add the text and events of nodes, and the text of the `text` field."""
         self._answer.nodes += update.events
         text = self._text_merger.feed(update.text, text)
         return [*self._emit_reasoning(update.reasoning), *update.events, *self._feed_text(text)]
@@ -229,7 +230,7 @@ class AnswerAssembler:
             if isinstance(part, str):
                 deltas += self._apply_stop(self._marker_filter.feed(part))
                 continue
-            deltas += self._apply_stop(self._marker_filter.end())  # no marker after all
+            deltas += self._apply_stop(self._marker_filter.end())  # not a marker
             if not self.stopped:
                 self._answer.tool_calls.append(part)
                 deltas += [part] if part.problem is None else []
@@ -252,7 +253,7 @@ class AnswerAssembler:
         deltas = self._emit_reasoning(self._reasoning_reader.end())
         deltas += self._add_workflow(self._workflow_reader.end(), self._text_reader.end())
         if not (self.stopped or self._workflow_reader.final_node_has_text):
-            # Output nodes may speak before the End, which says its own in the last frame only.
+            # Output nodes may emit text before the End node, whose text is only in the last frame.
             deltas += self._feed_text(self._text_merger.take_final_text())
         if self._tool_call_parser is not None:
             deltas += self._feed_parts(self._tool_call_parser.end())

@@ -1,7 +1,7 @@
-"""`<ref>[4]</ref>` markers: taken out of the text, and turned into citations of what they cite.
+"""Filter for `<ref>[4]</ref>` markers, and the citations built from them.
 
-Two halves: `MarkerFilter` while the text streams, `build_citations` when the text is whole and the
-newest references are known.
+`MarkerFilter` runs while the text streams. `build_citations` runs when the text is complete and the
+latest references are known.
 """
 
 from __future__ import annotations
@@ -14,35 +14,35 @@ if TYPE_CHECKING:
     from langchain_bailian_app._answer.passages import Passage
 
 MarkerMode = Literal["strip", "bracket", "keep"]
-"""What becomes of a marker in the text: removed, written as `[4]`, or left as it is."""
+"""Handling of a marker: `"strip"` removes it, `"bracket"` writes `[4]`, `"keep"` keeps it."""
 
 _MARKER = re.compile(r"<ref>\[([0-9]{1,9})\]</ref>")
-# A proper prefix of a marker at the end of the text; anything else is text at once.
+# A proper prefix of a marker at the end of the text. Anything else is emitted at once.
 _PARTIAL_MARKER = re.compile(
     r"<(?:r(?:e(?:f(?:>(?:\[(?:[0-9]{1,9}(?:\](?:<(?:/(?:r(?:ef?)?)?)?)?)?)?)?)?)?)?)?\Z"
 )
 _MAX_MARKER_CHARS = len("<ref>[123456789]</ref>")
 _CLOSING_PUNCTUATION = "”’」』）】》)"
 _SENTENCE_END = re.compile(rf"[。！？!?；][{_CLOSING_PUNCTUATION}]*|\. |[\r\n]")
-# The last four close, or open, so they end nothing.
+# Quotes, `*` and `_` may open as well as close, so they are not part of `_SENTENCE_END`.
 _TRAILING_CHARS = f" \t\r\n。！？!?；.\"'*_{_CLOSING_PUNCTUATION}"
 _NON_SPACE = re.compile(r"\S")
 _MAX_CITED_CHARS = 500
 
 
 class Marker(NamedTuple):
-    """A marker that was found in the text."""
+    """A marker found in the text."""
 
     number: int
     position: int
-    """Where it stands in the emitted text, in code points: the end of the cited passage."""
+    """Index in the emitted text, in code points: the end of the cited sentence."""
 
     width: int
-    """How many code points of the emitted text are the marker itself."""
+    """Length of the marker in the emitted text, in code points."""
 
 
 class MarkerFilter:
-    """Finds markers in a text that comes in pieces, cut anywhere."""
+    """Finds markers in a text that arrives in arbitrary pieces."""
 
     def __init__(self, mode: MarkerMode) -> None:
         self.mode = mode
@@ -51,7 +51,7 @@ class MarkerFilter:
         self.markers: list[Marker] = []
 
     def feed(self, text: str) -> str:
-        """Return the text to emit; the beginning of a marker is held back."""
+        """Return the text to emit; buffer the possible beginning of a marker."""
         if not self._pending and "<" not in text:
             self._emitted_length += len(text)
             return text
@@ -62,7 +62,7 @@ class MarkerFilter:
         return self._replace_markers(text)
 
     def end(self) -> str:
-        """Return what was held back: no marker after all."""
+        """Return the buffered text, which is not a marker."""
         pending, self._pending = self._pending, ""
         return pending
 
@@ -83,7 +83,7 @@ class MarkerFilter:
 
 
 def strip_markers(text: str) -> str:
-    """Return a text that cites nothing: what stands in an argument of a call is no answer."""
+    """Remove the markers from a text that is not part of the answer, such as a tool call."""
     return _MARKER.sub("", text)
 
 
@@ -93,12 +93,12 @@ def build_citations(
     """Return one standard citation for each marker that has a source.
 
     `text[start_index:end_index]` is the cited sentence up to the marker; adjacent markers share its
-    start. Markers beyond the end of the text (cut by a stop sequence) cite nothing.
+    start. Markers beyond the end of the text (cut by a stop sequence) have no citation.
     """
     boundaries = [0, *(match.end() for match in _SENTENCE_END.finditer(text))]
     result = []
     start = 0
-    group_start = group_end = 0  # where the newest group of adjacent markers begins and ends
+    group_start = group_end = 0  # bounds of the latest group of adjacent markers
     for marker in markers:
         if marker.position > len(text):
             break
@@ -106,7 +106,7 @@ def build_citations(
         if not in_group:
             start = boundaries[bisect_right(boundaries, _find_passage_end(text, marker.position)) - 1]
             if start <= group_start and not _NON_SPACE.search(text, start, group_start):
-                start = group_end  # that group stands behind the full stop of the sentence before
+                start = group_end  # that group follows the full stop of the previous sentence
             group_start = marker.position
         group_end = marker.position + marker.width
         if passage := passages.get(marker.number):
@@ -115,7 +115,7 @@ def build_citations(
 
 
 def _find_passage_end(text: str, position: int) -> int:
-    """Where the words end before `position`: a marker may stand before or behind the full stop."""
+    """Return the end of the words before `position`; a marker may precede or follow the full stop."""
     while position and text[position - 1] in _TRAILING_CHARS:
         position -= 1
     return position

@@ -1,8 +1,8 @@
-"""Events: what a frame adds to an answer.
+"""Events that a frame adds to an answer.
 
-`assembler` emits them and `answer` keeps them. `chat_models._messages` puts each kind into chunks and
-messages, `chat_models._content_blocks` into content blocks. `display._parts` makes parts of them, which
-`display._html` and `display._terminal` lay out.
+`assembler` emits them and `answer` stores them. `chat_models._messages` converts each kind to chunks
+and messages, `chat_models._content_blocks` to content blocks. `display._parts` converts them to parts,
+which `display._html` and `display._terminal` render.
 """
 
 from __future__ import annotations
@@ -11,35 +11,35 @@ from dataclasses import dataclass
 from typing import Any
 
 
-# These two come by the thousand: a frozen class would be made at half the speed.
+# A stream creates thousands of these two. Creating a frozen dataclass takes twice as long.
 @dataclass(slots=True)
 class TextDelta:
-    """More of the answer."""
+    """A piece of the text of the answer."""
 
     text: str
 
 
 @dataclass(slots=True)
 class ReasoningDelta:
-    """More of the model's reasoning."""
+    """A piece of the model's reasoning."""
 
     text: str
 
 
 @dataclass(frozen=True, slots=True)
 class StepCall:
-    """A step has begun."""
+    """The start of a step."""
 
     id: str
     name: str
     args: dict[str, Any]
     kind: str | None = None
-    """`"retrieval"`, `"memory"` or `"plugin"`; None for a kind that no source shows."""
+    """`"retrieval"`, `"memory"` or `"plugin"`; None for a kind that no source documents."""
 
 
 @dataclass(frozen=True, slots=True)
 class StepResult:
-    """A step has its observation, or will not get one."""
+    """The result of a step, with its observation if there is one."""
 
     call_id: str
     entry: dict[str, Any]
@@ -48,28 +48,28 @@ class StepResult:
 
 @dataclass(frozen=True, slots=True)
 class NodeEvent:
-    """A node was first seen, or its status has changed."""
+    """The first appearance of a workflow node, or a change of its status."""
 
     key: str
-    """Distinguishes the event from the others of the answer."""
+    """Key of the event, unique in the answer."""
 
     value: dict[str, Any]
     """`node_id`, `name`, `type`, `status`, `sequence`, `exec_time`, `completed`, `parent_node_id`,
-    `output` and `reasoning` so far, where known, and all else by the names of the wire."""
+    `output` and `reasoning` so far, where known, and all other fields under their wire names."""
 
 
 @dataclass(frozen=True, slots=True)
 class ToolCall:
-    """A call that an answer makes. With a `problem` it cannot be run."""
+    """A tool call in an answer. A call with a `problem` cannot be run."""
 
     name: str | None
     args: dict[str, Any]
     text: str
-    """The call as it stands in the answer, with a closing tag where it had none."""
+    """The call as written in the answer, with a closing tag added if it had none."""
 
     id: str
     index: int
-    """Its place among the calls of the answer, from 0."""
+    """Position among the calls of the answer, from 0."""
 
     problem: str | None = None
 

@@ -1,8 +1,8 @@
-"""One frame of an answer: what the service said in it, nothing added.
+"""Parser of the frames of a response, without interpretation of their content.
 
-Bytes go in, `Frame`s, `ErrorFrame`s and `InvalidFrame`s come out; a plain JSON reply is one frame.
-Nulls, missing keys and unknown fields are normal here. What frames add up to is the business of
-`assembler`.
+It turns bytes into `Frame`, `ErrorFrame` and `InvalidFrame` objects. A plain JSON response is one
+frame. Nulls, missing keys and unknown fields are normal here. `assembler` combines the frames into an
+answer.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 _PLAIN_FIELDS = frozenset({"text", "finish_reason", "session_id"})
 _OUTPUT_FIELDS = _PLAIN_FIELDS | {"thoughts", "doc_references", "workflow_message"}
 _BODY_FIELDS = frozenset({"output", "usage", "request_id"})
-# Envelope of a reply that is fine: empty in what the documents print, "Success" on sibling routes.
+# Envelope of a successful response: empty in the documentation, "Success" on sibling routes.
 _SUCCESS_ENVELOPE: dict[str, set[Any]] = {
     "code": {None, "", "Success", "200", 200, 0},
     "message": {None, "", "success"},
@@ -32,11 +32,11 @@ _MAX_HEAD_CHARS = 300
 
 @dataclass(slots=True)
 class Frame:
-    """One reply or one event of a stream, with the names of the wire."""
+    """A JSON response or one event of a stream, with wire names."""
 
     text: str = ""
     finish_reason: str | None = None
-    """None while generating: on the wire the string `"null"`, null, or nothing."""
+    """None while generating; on the wire this is the string `"null"`, null, or an absent key."""
 
     session_id: str | None = None
     request_id: str | None = None
@@ -45,17 +45,17 @@ class Frame:
     workflow_message: dict[str, Any] | None = None
     usage: dict[str, Any] | None = None
     extra: dict[str, Any] = field(default_factory=dict)
-    """Fields that this version does not know, under the names of the wire."""
+    """Fields that this version does not recognize, under their wire names."""
 
 
 @dataclass(frozen=True, slots=True)
 class ErrorFrame:
-    """An error that the service reports, in a frame or in a reply with HTTP status 200."""
+    """An error that the service reports, in a frame or in a response with HTTP status 200."""
 
     code: str
     message: str
     status: int
-    """As the `:HTTP_STATUS/n` comment or the body says, else 200."""
+    """Status from the `:HTTP_STATUS/n` comment or the body; 200 if neither has one."""
 
     request_id: str | None
     body: Any
@@ -63,17 +63,17 @@ class ErrorFrame:
 
 @dataclass(frozen=True, slots=True)
 class InvalidFrame:
-    """A reply or a frame that is not the JSON of this API."""
+    """A response or a frame that is not a JSON object."""
 
     head: str
-    """How it begins."""
+    """The beginning of its text."""
 
 
 class FrameReader:
-    """Turns any cut of the bytes of a reply into the same frames.
+    """Incremental reader whose frames do not depend on how the bytes are cut.
 
-    Whether the reply is a stream or one JSON document shows in its first byte, which is right also
-    where the content type is wrong or missing.
+    The first byte decides whether the response is a stream or one JSON document. This also works if the
+    content type is wrong or missing.
     """
 
     def __init__(self) -> None:
@@ -84,7 +84,7 @@ class FrameReader:
         self._is_stream = False
 
     def feed(self, data: bytes) -> list[Frame | ErrorFrame | InvalidFrame]:
-        """Take the next bytes, return the frames that they complete."""
+        """Consume the next bytes and return the frames that they complete."""
         if self._document is not None:
             self._document += data
             return []
@@ -101,7 +101,7 @@ class FrameReader:
         return self._parse_events(self._sse.feed(data))
 
     def end(self) -> list[Frame | ErrorFrame | InvalidFrame]:
-        """Return the frames that were complete only with the end of the body; garbage if it was cut."""
+        """Return the frames completed by the end of the body; invalid ones if the body was cut off."""
         if self._document is not None:
             return self._parse_events([ServerSentEvent("message", bytes(self._document), None)])
         event = self._sse.flush()
@@ -109,7 +109,7 @@ class FrameReader:
 
     @property
     def head(self) -> str:
-        """How the reply begins, for an error message."""
+        """The beginning of the response, for an error message."""
         return self._head[:_MAX_HEAD_CHARS].decode("utf-8", "replace").strip()
 
     def _parse_events(self, events: list[ServerSentEvent]) -> list[Frame | ErrorFrame | InvalidFrame]:
@@ -135,7 +135,7 @@ def _parse_non_json(event: ServerSentEvent, *, is_error: bool) -> list[ErrorFram
     text = event.data.decode("utf-8", "replace")
     if is_error:
         return [ErrorFrame("", text[:_MAX_HEAD_CHARS], event.status or _HTTP_OK, None, text)]
-    # No recording has `[DONE]`, but a gateway between may add it, as OpenAI's protocol has it.
+    # No recording has `[DONE]`, but a gateway in between may add it, as in OpenAI's protocol.
     return [] if text.strip() in ("", "[DONE]") else [InvalidFrame(text[:_MAX_HEAD_CHARS])]
 
 
@@ -194,7 +194,7 @@ def _parse_frame(body: dict[str, Any], *, is_plain: bool) -> Frame:
 def _parse_object_list(
     name: str, output: dict[str, Any], unknown: dict[str, Any]
 ) -> list[dict[str, Any]] | None:
-    """Return a list of objects; what is of another shape than any document says stays in `unknown`."""
+    """Return a list of objects; add a value of an undocumented shape to `unknown`."""
     value = output.get(name)
     if value is None:
         return None

@@ -1,4 +1,4 @@
-"""JSON in the text of an answer: alone, in a code fence, with prose around, or only begun."""
+"""Extraction of JSON from the text of an answer: bare, in a code fence, in prose, or incomplete."""
 
 from __future__ import annotations
 
@@ -9,34 +9,34 @@ from typing import Any
 
 from langchain_core.utils.json import parse_partial_json
 
-# Brackets of prose, `[注]`, `{name}`, are no beginning.
+# Brackets in prose, such as `[注]` and `{name}`, do not start a value.
 _VALUE_START = re.compile(r'\{(?=\s*(?:["}]|\Z))|\[(?=\s*(?:["{\[\]\d-]|true|false|null|\Z))')
 _STRING_OR_BRACKET = re.compile(r'"(?:\\.?|[^"\\])*+(?:"|\Z)|[{}\[\]]', re.DOTALL)
 _STRING_OR_TRAILING_COMMA = re.compile(r'("(?:\\.|[^"\\])*+")|,(?=\s*[}\]])', re.DOTALL)
 _PARTIAL_LITERAL = re.compile(r"[-+.A-Za-z0-9\\]{0,9}\Z")
-# One that is cut, or the first of a pair.
+# An escape that is cut off, or the first half of a surrogate pair.
 _PARTIAL_ESCAPE = re.compile(r"(?:\\ud[89ab][0-9a-f]{2})?(?:\\u[0-9a-f]{0,3}|\\)?\Z", re.IGNORECASE)
-_MAX_UNCLOSED_BRACKETS = 20  # brackets of prose; each costs a look at the whole text
+_MAX_UNCLOSED_BRACKETS = 20  # brackets in prose; each costs a scan of the text
 
 
 @dataclass(frozen=True, slots=True)
 class ExtractedJson:
-    """What a text has of JSON."""
+    """The JSON values found in a text."""
 
     values: list[Any]
     """Objects and arrays, in order."""
 
     incomplete_text: str = ""
-    """The text of one that does not end."""
+    """Text of the last value, if it is cut off."""
 
     error: str = ""
-    """Why something that looks like one is none."""
+    """The reason why text that looks like JSON is invalid."""
 
 
 def extract_json(text: str) -> ExtractedJson:
-    """Find objects and arrays, but none inside another.
+    """Find the outermost objects and arrays in a text.
 
-    Line breaks in strings and a comma after the last item are let pass.
+    Line breaks in strings and trailing commas are accepted.
     """
     values: list[Any] = []
     error = ""
@@ -50,10 +50,10 @@ def extract_json(text: str) -> ExtractedJson:
                 return ExtractedJson(values, text[start:], error)
             unclosed_count += 1
             is_json = text[start:].lstrip("[ \r\n\t").startswith("{")
-            # Rather nothing than what stands inside it.
+            # Extract nothing rather than a value nested in it.
             if is_json or unclosed_count > _MAX_UNCLOSED_BRACKETS:
                 return ExtractedJson(values, error=f"not valid JSON: {text[start : start + 40]!r} …")
-            position = match.end()  # a bracket of prose: `[0, 1)`
+            position = match.end()  # a bracket in prose: `[0, 1)`
             continue
         try:
             values.append(_loads_lenient(text[start:end]))
@@ -64,7 +64,7 @@ def extract_json(text: str) -> ExtractedJson:
 
 
 def parse_incomplete(text: str) -> Any:
-    """Return as much of a value as has come; None if that is nothing."""
+    """Parse the available part of an incomplete value; return None if it is empty."""
     try:
         return parse_partial_json(_PARTIAL_ESCAPE.sub("", text))
     except json.JSONDecodeError:
@@ -72,7 +72,7 @@ def parse_incomplete(text: str) -> Any:
 
 
 def find_json_end(text: str, start: int) -> int | None:
-    """Return where the object or array that begins at `start` ends; None if it does not."""
+    """Return the end of the object or array that begins at `start`, or None if it is incomplete."""
     depth = 0
     for token in _STRING_OR_BRACKET.finditer(text, start):
         depth += {"{": 1, "[": 1, "}": -1, "]": -1}.get(token[0], 0)
@@ -82,7 +82,7 @@ def find_json_end(text: str, start: int) -> int | None:
 
 
 def ends_in_string(text: str) -> bool:
-    """Whether a text is JSON that breaks off inside a string."""
+    """Return whether a text is JSON that is cut off inside a string."""
     try:
         json.loads(text, strict=False)
     except json.JSONDecodeError as exc:
@@ -93,7 +93,10 @@ def ends_in_string(text: str) -> bool:
 
 
 def _is_valid_prefix(text: str) -> bool:
-    """Whether a text without an end is right so far; completing any other takes core very long."""
+    """Return whether an incomplete text is valid up to its end.
+
+    `parse_partial_json` of langchain-core is very slow on any other text.
+    """
     try:
         json.loads(text, strict=False)
     except json.JSONDecodeError as exc:

@@ -1,8 +1,9 @@
-"""What was found in a knowledge base: passages out of the three places in which the service tells.
+"""Parsers of passages from a knowledge base.
 
-`doc_references` lists what the answer cites, without scores; the observation of a retrieval step lists
-all that was found, with scores. Both number the passages as the `<ref>` markers do. The nodes of a
-direct retrieval have scores and no numbers.
+The service reports passages in three places. `doc_references` lists those that the answer cites,
+without scores. The observation of a retrieval step lists all that were retrieved, with scores. Both
+number the passages as the `<ref>` markers do. The nodes of a direct retrieval have scores but no
+numbers.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
 # `【正文】:` ends the header that the service puts in front of each chunk.
 _BODY_LABEL = re.compile(r"【正文】[:：]?")
-# A line of the header: the document's name, the title, or metadata of the document by its own name.
+# A line of the header: the document name, the title, or a metadata field of the document.
 _HEADER_LINE = re.compile(r"(?:【([^】\n]+)】|([^:：【\n]{1,50}))[:：](.*)")
 _DIGITS = re.compile(r"[0-9]{1,9}")
 
@@ -28,19 +29,19 @@ _REFERENCE_FIELDS |= {"images", "page_number"}
 _HIT_FIELDS = {"content", "referenceIndex", "title", "dataName", "dataId", "webSearchUrl", "id"}
 _HIT_FIELDS |= {"score", "images", "page_number"}
 _NODE_FIELDS = {"title", "doc_name", "doc_id", "doc_url", "image_url", "images", "page_number", "_id"}
-# What every hit says of itself and nobody asks for.
+# Values that every hit has, which carry no information.
 _DEFAULT_VALUES: dict[str, Any] = {"display": True, "webSearch": False}
 
 
 @dataclass(frozen=True, slots=True)
 class Passage:
-    """One chunk of a document, from any of the sources."""
+    """One chunk of a document, from any of the three places."""
 
     index: int | None = None
-    """Its number in this answer, as in `<ref>[n]</ref>`."""
+    """Number of the passage in this answer, as in `<ref>[n]</ref>`."""
 
     text: str = ""
-    """Its body, without the header."""
+    """Body of the chunk, without the header."""
 
     title: str | None = None
     doc_name: str | None = None
@@ -51,13 +52,13 @@ class Passage:
     images: list[Any] = field(default_factory=list)
     page_number: list[Any] = field(default_factory=list)
     extra: dict[str, Any] = field(default_factory=dict)
-    """What else the header and the service say, by the names that they use."""
+    """Other fields of the header and of the service's entry, under their original names."""
 
 
 def passages_by_marker(
     references: list[dict[str, Any]] | None, thoughts: Iterable[dict[str, Any]]
 ) -> dict[int, Passage]:
-    """Return the passage behind each marker number: a reference, else a hit of a retrieval step."""
+    """Return the passages by marker number; a reference takes precedence over a retrieval hit."""
     passages: dict[int, Passage] = {}
     for thought in thoughts:
         for passage in passages_from_observation(thought.get("observation")):
@@ -71,7 +72,7 @@ def passages_by_marker(
 
 
 def passage_from_reference(reference: dict[str, Any]) -> Passage:
-    """Read one entry of `doc_references`."""
+    """Parse an entry of `doc_references`."""
     header, body = _split_header(reference.get("text"))
     return Passage(
         index=_parse_number(reference.get("index_id")),
@@ -87,7 +88,7 @@ def passage_from_reference(reference: dict[str, Any]) -> Passage:
 
 
 def passages_from_observation(observation: Any) -> list[Passage]:
-    """Read the hits of a retrieval step; empty for anything that is no list of hits."""
+    """Parse the hits of a retrieval step; return an empty list for anything but a list of hits."""
     hits = wire_json.parse_nested(observation)
     if not isinstance(hits, list):
         return []
@@ -95,7 +96,7 @@ def passages_from_observation(observation: Any) -> list[Passage]:
 
 
 def passages_from_nodes(nodes: Any) -> list[Passage]:
-    """Read what a direct retrieval found: nodes, bare or inside of what gives them a score."""
+    """Parse the nodes of a direct retrieval, each bare or wrapped in an object with its score."""
     if not isinstance(nodes, list):
         return []
     return [_passage_from_node(item) for item in nodes if isinstance(item, dict)]
@@ -141,7 +142,7 @@ def _passage_from_node(item: dict[str, Any]) -> Passage:
 
 
 def _split_header(text: Any) -> tuple[dict[str, Any], str]:
-    """Return the header of a chunk by the names of its lines, and the body."""
+    """Split a chunk into the fields of its header and its body."""
     text = _to_text_or_none(text) or ""
     body_label = _BODY_LABEL.search(text)
     if not body_label or not text.lstrip().startswith("【"):
@@ -171,7 +172,7 @@ def _extra_fields(
 
 
 def _parse_number(value: Any) -> int | None:
-    """Read `4`, `"4"` or `"[4]"`: documents and recordings differ."""
+    """Parse `4`, `"4"` or `"[4]"`; the documentation and the recordings differ."""
     match = _DIGITS.search(str(value)) if isinstance(value, int | str) else None
     return int(match[0]) if match else None
 
@@ -185,12 +186,15 @@ def _parse_score(value: Any) -> float | None:
 
 
 def _to_text_or_none(value: Any) -> str | None:
-    """Return a text, also where the service has a number, or something else, in its place."""
+    """Convert a value, which may be a number or another type, to text; return None if it is empty."""
     return None if value in (None, "") else str(value)
 
 
 def _to_list(value: Any) -> list[Any]:
-    """Return a list; the service has null for none, and one document has a bare value."""
+    """Convert a value to a list.
+
+    The service sends null for an empty list, and one page of its documentation shows a bare value.
+    """
     if value in (None, ""):
         return []
     return value if isinstance(value, list) else [value]

@@ -1,4 +1,4 @@
-"""What a long-term memory recalled for an answer, read from its steps."""
+"""Parser of recalled long-term memories, which the steps of an answer contain."""
 
 from __future__ import annotations
 
@@ -12,22 +12,25 @@ from langchain_bailian_app._answer.wire_json import parse_nested
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-# As recorded: `[2025-3-16 20:47:40 周日] 用户喜欢吃面食。`, neither month nor day padded.
+# Recorded: `[2025-3-16 20:47:40 周日] 用户喜欢吃面食。`. Month and day are not padded.
 _TIMESTAMP = re.compile(r"\[(\d{4})-(\d{1,2})-(\d{1,2}) (\d{1,2}):(\d{2}):(\d{2})[^\]]*\] ?")
 
 
 class RecalledMemory(TypedDict):
-    """A fact that the application was told about its user: `response_metadata["memories"]`."""
+    """A fact about the user from long-term memory; an item of `response_metadata["memories"]`."""
 
     text: str
     """The fact."""
 
     stored_at: str | None
-    """When it was stored, `2025-03-16T20:47:40`, without a zone: the service names none."""
+    """Time of storage, such as `2025-03-16T20:47:40`; None if the service sends no valid one.
+
+    It has no time zone, because the service sends none.
+    """
 
 
 def parse_recalled_memories(thoughts: Iterable[dict[str, Any]]) -> list[RecalledMemory]:
-    """Return what was recalled, each fact once, in the order of the service."""
+    """Return the recalled memories in the order of the service, without duplicates."""
     memories: list[RecalledMemory] = []
     for thought in thoughts:
         facts = parse_nested(thought.get("observation")) if step_kind(thought) == "memory" else None

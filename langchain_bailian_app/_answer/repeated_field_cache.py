@@ -1,7 +1,8 @@
-"""What every frame repeats, read once: `doc_references` and `thoughts` may be 100 kB for each token.
+"""Cache of parsed lists that every frame repeats.
 
-A list that came twice is looked for in the next frame by its bytes. If they are there, only the rest of
-the frame is parsed.
+`doc_references` and `thoughts` may take 100 kB in the frame of each token. Once a list has arrived
+twice, the next frame is searched for its bytes. If they are present, only the rest of the frame is
+parsed.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from typing import Any, NamedTuple
 from langchain_bailian_app._answer import wire_json
 
 _CACHED_FIELDS = ("doc_references", "thoughts")
-_MIN_FRAME_BYTES = 4096  # bytes; anything smaller is parsed in no time
+_MIN_FRAME_BYTES = 4096  # smaller frames are fast enough without the cache
 _PLACEHOLDER = b"0"
 _STRING_OR_BRACKET = re.compile(rb'"(?:[^"\\]|\\.)*+"|[\[\]]', re.DOTALL)
 
@@ -20,17 +21,20 @@ _STRING_OR_BRACKET = re.compile(rb'"(?:[^"\\]|\\.)*+"|[\[\]]', re.DOTALL)
 class _CachedField(NamedTuple):
     value: Any
     raw: bytes | None
-    """With its name in front; None until it has come twice."""
+    """Bytes of the key and the value; None until the value has arrived twice."""
 
 
 class RepeatedFieldCache:
-    """Parses the frames of one stream."""
+    """Parser of the frames of one stream, which caches repeated lists."""
 
     def __init__(self) -> None:
         self._cache: dict[str, _CachedField] = {}
 
     def loads(self, data: bytes) -> Any:
-        """Parse a frame; a `ValueError` says that it is no JSON. Lists are the same objects again."""
+        """Parse a frame; raise `ValueError` if it is not valid JSON.
+
+        A cached list is the same object in each frame.
+        """
         if len(data) < _MIN_FRAME_BYTES:
             return wire_json.loads(data)
         cached, reduced = {}, data
@@ -48,7 +52,7 @@ class RepeatedFieldCache:
         if not isinstance(output, dict):
             return wire_json.loads(data) if cached else body
         for name, value in cached.items():
-            if output.get(name) != 0:  # it stood in another place
+            if output.get(name) != 0:  # the bytes were at another position
                 return wire_json.loads(data)
             output[name] = value
         self._update(output, data, [name for name in _CACHED_FIELDS if name not in cached])
@@ -67,10 +71,10 @@ class RepeatedFieldCache:
 
 
 def _raw_slice(name: str, data: bytes) -> bytes | None:
-    """Return a list as it stands in the frame, if it can be told from anything else there."""
+    """Return the bytes of a list and its key in a frame, or None if their position is ambiguous."""
     start = data.find(_encode_key(name))
     if start < 0 or data.count(_encode_key(name)) > 1:
-        return None  # with a space in front of the colon, or in two places
+        return None  # a space before the colon, or two occurrences
     depth = 0
     for token in _STRING_OR_BRACKET.finditer(data, start + len(_encode_key(name))):
         depth += {b"[": 1, b"]": -1}.get(token[0], 0)
@@ -80,5 +84,5 @@ def _raw_slice(name: str, data: bytes) -> bytes | None:
 
 
 def _encode_key(name: str) -> bytes:
-    # Inside of a string the quotes would be escaped.
+    # Inside a string, the quotes would be escaped.
     return b'"%b":' % name.encode()

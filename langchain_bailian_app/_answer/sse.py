@@ -1,7 +1,8 @@
-"""Bytes in, server-sent events out: the first step of reading a stream.
+"""Parser of server-sent events, the first step of reading a stream.
 
-Knows the framing only, not what a frame means. Works on bytes, so that text is never split inside a
-character and U+2028, U+2029 and U+0085, which `str.splitlines` takes for line ends, stay text.
+It handles the framing only, not the meaning of a frame. It works on bytes, so that text is never split
+inside a character, and so that U+2028, U+2029 and U+0085, which `str.splitlines` treats as line ends,
+stay text.
 """
 
 from __future__ import annotations
@@ -13,8 +14,8 @@ BOM = b"\xef\xbb\xbf"
 _STATUS_COMMENT = b":HTTP_STATUS/"
 _STATUS = re.compile(rb"[1-5][0-9]{2}")
 _HTTP_OK = 200
-# An event as the gateway writes it, whole: what `_process_line` makes of its lines, in one step. Long
-# lines are found faster without a pattern.
+# A complete event as the gateway usually writes it. Matching it is faster than calling `_process_line`
+# for each line, with the same result. Long lines are found faster without a pattern.
 _TYPICAL_EVENT = re.compile(rb"(?:id:.*+\n)?event:result\n:HTTP_STATUS/200\ndata: ?(.{0,4000}+)\n\n")
 
 
@@ -22,17 +23,17 @@ class ServerSentEvent(NamedTuple):
     """One event of a stream."""
 
     name: str
-    """The `event` field, stripped; `"message"` if there was none."""
+    """The `event` field, stripped; `"message"` if it is absent."""
 
     data: bytes
     """The `data` lines, joined by line feeds."""
 
     status: int | None
-    """The status in the `:HTTP_STATUS/n` comment, the only place where the gateway tells it."""
+    """Status from the `:HTTP_STATUS/n` comment, the only place where the gateway reports it."""
 
 
 class SSEDecoder:
-    """Turns any cut of a byte stream into the same events."""
+    """Incremental decoder whose events do not depend on how the bytes are cut."""
 
     def __init__(self) -> None:
         self._pending: list[bytes] = []
@@ -45,16 +46,16 @@ class SSEDecoder:
         self._status: int | None = None
 
     def feed(self, data: bytes) -> list[ServerSentEvent]:
-        """Take the next bytes, return the events that they complete."""
+        """Consume the next bytes and return the events that they complete."""
         buffer, position = data, 0
         events: list[ServerSentEvent] = []
         if self._pending:
             self._pending.append(data)
             if b"\n" not in data:
-                return events  # joined once, however many pieces a long line comes in
+                return events  # the pieces of a long line are joined once, at its end
             buffer, self._pending = b"".join(self._pending), []
         while position < len(buffer):
-            # Nothing is pending between two events, and most of them look alike.
+            # Between two events no field is set, and most events have the usual form.
             is_between_events = not (self._at_start or self._data or self._name or self._status)
             if is_between_events and (typical := _TYPICAL_EVENT.match(buffer, position)):
                 events.append(ServerSentEvent("result", typical[1].removesuffix(b"\r"), _HTTP_OK))
@@ -94,7 +95,7 @@ class SSEDecoder:
             self._data.append(value)
         elif field == b"event":
             self._name = value.decode("utf-8", "replace").strip()
-        return None  # comments, ids, `retry` and unknown fields carry nothing that is read here
+        return None  # comments, ids, `retry` and unknown fields are ignored
 
     def _dispatch(self) -> ServerSentEvent | None:
         event = None

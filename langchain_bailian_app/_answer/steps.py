@@ -1,8 +1,8 @@
-"""What the application does on the way to its answer: each step told once, although frames repeat it.
+"""Reader of the steps of an application.
 
-A step is an entry of `thoughts` that is no reasoning: retrieval, memory, a plugin, an MCP tool, or a
-kind that nobody has seen yet. Its call goes out when it is first seen, its result when its observation
-has come. The raw entry is kept as it came.
+A step is an entry of `thoughts` other than reasoning: retrieval, memory, a plugin, an MCP tool, or an
+unknown kind. Frames repeat steps, but each step is reported once: its call when it is first seen, its
+result when its observation arrives. The raw entry is kept unchanged.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from langchain_bailian_app._answer import wire_json
 from langchain_bailian_app._answer.events import StepCall, StepResult
 
 _NO_OBSERVATION: tuple[Any, ...] = (None, "")
-# An empty list of hits may be filled in by a later frame, so it waits until the answer begins.
+# A later frame may fill in an empty list of hits, so it is not reported until the answer begins.
 _EMPTY_OBSERVATION: tuple[Any, ...] = (*_NO_OBSERVATION, [], "[]")
 
 
@@ -32,7 +32,7 @@ class _Step:
 
 
 class _StepGroup:
-    """The steps with one name and the same arguments, found by what they have observed."""
+    """The steps with the same name and arguments, indexed by observation."""
 
     def __init__(self) -> None:
         self.steps: list[_Step] = []
@@ -44,13 +44,13 @@ class _StepGroup:
         self._unreported.append(step)
 
     def mark_reported(self, step: _Step) -> None:
-        """Note that the result of a step has gone out."""
+        """Record that the result of a step has been reported."""
         step.reported = True
         self._unreported.remove(step)
         self._reported.setdefault(_observation_key(step.entry.get("observation")), []).append(step)
 
     def find_match(self, observation: Any, excluded: set[_Step]) -> _Step | None:
-        """Return the first step that an entry with this observation may be, if it is none of these."""
+        """Return the first step not in `excluded` that an entry with this observation may repeat."""
         candidates = (
             self.steps
             if observation in _NO_OBSERVATION
@@ -61,7 +61,7 @@ class _StepGroup:
 
 
 class StepReader:
-    """Follows the steps through the frames of one answer."""
+    """Tracks the steps through the frames of one answer."""
 
     def __init__(self) -> None:
         self._steps: list[_Step] = []
@@ -69,11 +69,11 @@ class StepReader:
         self._seen_in_frame: set[_Step] = set()
 
     def next_frame(self) -> None:
-        """Begin a frame: two equal entries of one frame are two steps."""
+        """Start a new frame; two equal entries in one frame are two steps."""
         self._seen_in_frame.clear()
 
     def feed(self, entry: dict[str, Any]) -> list[StepCall | StepResult]:
-        """Return what this entry tells that was not known."""
+        """Return the new events in this entry."""
         if not any(entry.values()):
             return []
         events: list[StepCall | StepResult] = []
@@ -93,11 +93,11 @@ class StepReader:
         return events + self._report([step], _EMPTY_OBSERVATION)
 
     def flush_empty_results(self) -> list[StepResult]:
-        """Return the results of the steps that have found nothing."""
+        """Return the results of the steps with an empty list of hits."""
         return self._report(self._steps, _NO_OBSERVATION)
 
     def end(self) -> list[StepResult]:
-        """Return the results of the steps that never got an observation."""
+        """Return the results of the remaining steps, even without an observation."""
         return self._report(self._steps, ())
 
     def _report(self, steps: list[_Step], pending_observations: tuple[Any, ...]) -> list[StepResult]:
@@ -110,9 +110,9 @@ class StepReader:
 
 
 def step_kind(entry: dict[str, Any]) -> str | None:
-    """Return what a step does: `"retrieval"`, `"memory"`, `"plugin"`, or None if that is not known.
+    """Return the kind of a step: `"retrieval"`, `"memory"`, `"plugin"`, or None if it is unknown.
 
-    Retrieval and memory are recorded; plugins are in the SDKs' test data only.
+    Retrieval and memory are recorded; plugins appear only in the SDKs' test data.
     """
     if entry.get("action_type") == "agentRag" or entry.get("action") == "rag":
         return "retrieval"
@@ -130,7 +130,10 @@ def _call_key(entry: dict[str, Any]) -> str:
 
 
 def _read_arguments(entry: dict[str, Any]) -> Any:
-    """Recordings have `arguments`, both SDKs `action_input`; either may be an object or JSON text."""
+    """Return the arguments of a step.
+
+    Recordings have `arguments`, both SDKs have `action_input`. Either may be an object or JSON text.
+    """
     for name in ("arguments", "action_input", "action_input_stream"):
         arguments = wire_json.parse_nested(entry.get(name))
         if arguments not in (None, "", {}, []):

@@ -1,8 +1,9 @@
-"""What is new in each text frame, whether the server sends increments or the whole text so far.
+"""Reader of the new text in each frame, and the filter for `stop` sequences.
 
-We ask for increments (`incremental_output: true`). A server that ignores the flag repeats the whole
-text in each frame, and nothing on the wire says which of the two it does. `TextDeltaReader` decides
-that once per stream, on evidence; a rule that looks at one frame at a time doubles or eats text.
+The request asks for increments (`incremental_output: true`). A server that ignores the flag repeats the
+whole text in each frame, and no field of the response indicates which of the two it does.
+`TextDeltaReader` decides this once per stream, on evidence. A rule that looks at one frame at a time
+would duplicate or drop text.
 """
 
 from __future__ import annotations
@@ -13,8 +14,8 @@ from typing import Any
 
 from langchain_bailian_app._answer import wire_json
 
-# A frame that begins with so many characters of the one before it repeats it: by chance that happens
-# to `1` and `1.`, to `哈` and `哈哈`, but not to whole phrases.
+# A frame that begins with the previous one repeats it if the previous one has at least this length.
+# Shorter texts may match by chance (`1` and `1.`, `哈` and `哈哈`), but whole phrases do not.
 MIN_PREFIX_CHARS = 8
 
 _SURROGATE = re.compile("[\ud800-\udfff]")
@@ -27,31 +28,31 @@ class _StreamMode(Enum):
 
 
 class TextDeltaReader:
-    """Turns the text of frames into what each of them adds.
+    """Converts the text of each frame into the text that it adds.
 
-    Until the stream is decided, the frame in doubt is held back (the first never is: both readings
-    agree on it). A stream that ends in doubt is incremental, which is what was asked for, unless its
-    last frame repeats all before it.
+    Until the mode is decided, an ambiguous frame is buffered. The first frame never is, because both
+    modes agree on it. A stream that ends undecided counts as incremental, as requested, unless its last
+    frame repeats everything before it.
     """
 
     def __init__(self) -> None:
         self._mode = _StreamMode.UNDECIDED
-        # The text of the frame before; once cumulative, the longest text so far.
+        # Text of the previous frame; in cumulative mode, the longest text so far.
         self._previous_text = ""
         self._pending = ""
-        # Characters of the first frame, which is all that is shown while in doubt.
+        # Length of the first frame, the only text that is emitted while the mode is undecided.
         self._first_length = 0
         self._deltas: list[str] = []
         self._previous_usage: Any = None
         self._pending_surrogate = ""
 
     def feed(self, text: str, usage: Any = None, *, last: bool = False) -> str:
-        """Return what this frame adds to the text; empty while in doubt.
+        """Return the text that this frame adds; empty while the mode is undecided.
 
         Args:
             text: The text of the frame.
-            usage: The usage snapshot of the frame: an equal text is a repetition if this did not
-                move, and an increment otherwise. An empty one tells nothing.
+            usage: The usage snapshot of the frame. A text that equals the previous one is a repetition
+                if the usage is unchanged, and an increment if it has changed or is empty.
             last: Whether this frame ends the answer.
         """
         if not (text or last):
@@ -74,15 +75,15 @@ class TextDeltaReader:
 
     @property
     def is_idle(self) -> bool:
-        """Whether nothing is held back."""
+        """Whether the buffer is empty."""
         return not self._pending
 
     def flush(self) -> str:
-        """Return what is held when something else begins, so that it does not come behind that."""
+        """Return the buffered text before other content begins, to preserve the order."""
         return self._join_surrogates(self._switch_to_incremental("")) if self._pending else ""
 
     def end(self) -> str:
-        """Return what is still held when no more frames come."""
+        """Return the buffered text when no more frames come."""
         pending = self._join_surrogates(self._take_pending())
         surrogate, self._pending_surrogate = self._pending_surrogate, ""
         return pending + "\ufffd" if surrogate else pending
@@ -96,7 +97,7 @@ class TextDeltaReader:
         return self._read_undecided(text, usage, last=last)
 
     def _strip_emitted_prefix(self, text: str) -> str:
-        """Return the rest of a last frame that says all of the answer again."""
+        """Return the new part of a last frame that repeats the whole answer."""
         emitted = "".join(self._deltas)
         return (
             text[len(emitted) :]
@@ -124,7 +125,7 @@ class TextDeltaReader:
 
     def _switch_to_cumulative(self, text: str) -> str:
         self._mode, self._pending = _StreamMode.CUMULATIVE, ""
-        # A half that was held back comes again, with its other half.
+        # The text contains the pending surrogate again, with its other half.
         emitted_length, self._pending_surrogate = self._first_length - len(self._pending_surrogate), ""
         self._previous_text = _strip_trailing_surrogate(text)
         return self._previous_text[emitted_length:]
@@ -135,8 +136,8 @@ class TextDeltaReader:
             self._previous_text = text
             return text[len(previous) :]
         if text[:MIN_PREFIX_CHARS] == previous[: len(text)][:MIN_PREFIX_CHARS]:
-            return ""  # the same again, or with its end revised
-        # Not the text so far at all: rather show an increment of a misread stream than lose it.
+            return ""  # repeated, possibly with a revised end
+        # Not cumulative text: emit an increment of a misread stream rather than lose it.
         self._previous_text += text
         return text
 
@@ -145,7 +146,7 @@ class TextDeltaReader:
         return pending
 
     def _join_surrogates(self, text: str) -> str:
-        """Join surrogate pairs that two frames share, replace what stays half by U+FFFD."""
+        """Join surrogate pairs that two frames share and replace lone surrogates with U+FFFD."""
         text, self._pending_surrogate = self._pending_surrogate + text, ""
         if text and wire_json.is_high_surrogate(text[-1]):
             text, self._pending_surrogate = text[:-1], text[-1]
@@ -157,7 +158,7 @@ def _strip_trailing_surrogate(text: str) -> str:
 
 
 class StopFilter:
-    """Cuts a text before the first of the `stop` sequences; the service knows no such parameter."""
+    """Cuts a text before the first `stop` sequence; the service has no parameter for this."""
 
     def __init__(self, stop: list[str]) -> None:
         self._pattern = re.compile("|".join(map(re.escape, stop)))
@@ -167,11 +168,11 @@ class StopFilter:
         self.hit = False
 
     def feed(self, text: str) -> str:
-        """Return the text that is certainly before any stop sequence."""
+        """Return the text that certainly precedes any stop sequence."""
         text = self._pending + text
         pending_start = self._find_pending_start(text)
         match = self._pattern.search(text)
-        # A match behind the start of a longer sequence waits: that one may still come first.
+        # Wait if another sequence may begin before the match: the earlier one wins.
         if match and match.start() <= pending_start:
             self.hit, self._pending = True, ""
             return text[: match.start()]
@@ -179,7 +180,7 @@ class StopFilter:
         return text[:pending_start]
 
     def end(self) -> str:
-        """Return what was held back, now that no more text comes."""
+        """Return the buffered text when no more text comes, cut before a stop sequence."""
         pending, self._pending = self._pending, ""
         match = self._pattern.search(pending)
         self.hit = match is not None

@@ -1,7 +1,7 @@
-"""Tool calls in the text of an answer, which a prompt has asked for: found while it streams, taken out.
+"""Parser of tool calls in the text of an answer, which removes them while the text streams.
 
 A call is `<tool_call>{"name": …, "arguments": {…}}</tool_call>`, the form that Qwen models are trained
-on and that Qwen-Agent asks for. How a call is asked for is in `chat_models._tool_prompt`.
+on and that Qwen-Agent requests. The prompt that requests calls is in `chat_models._tool_prompt`.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 OPENING_TAG = "<tool_call>"
 CLOSING_TAG = "</tool_call>"
 
-# What can stand behind the opening tag of a call, well-formed or not; else the tag is text.
+# Text that may follow the opening tag of a call, well-formed or not. Otherwise the tag is plain text.
 _CALL_START = re.compile(r"\s*(?:[{\[]|```|<function|[A-Za-z_][\w.-]*\()", re.ASCII)
 _PARTIAL_CALL_START = re.compile(r"\s*(?:`{0,2}|<[a-z]{0,7}|[A-Za-z_][\w.-]*)\Z", re.ASCII)
 _BEFORE_JSON = re.compile(r"\s*(?:```\w*\s*)?(?=[{\[])")
@@ -29,27 +29,27 @@ _CALL_FIELDS = {"name", "id", "type", "index", "arguments", "parameters"}
 
 
 class ToolCallParser:
-    """Finds calls in a text that comes in pieces, cut anywhere.
+    """Finds calls in a text that arrives in arbitrary pieces.
 
     Args:
-        names: The functions that may be called.
-        only_one: Whether one answer may make one call at most.
+        names: Names of the functions that may be called.
+        only_one: Whether an answer may contain at most one call.
     """
 
     def __init__(self, names: Sequence[str], *, only_one: bool = False) -> None:
         self._names = names
         self._only_one = only_one
         self._pending = (
-            ""  # outside of a call: what may be the beginning of one, and the space before it
+            ""  # outside a call: the possible beginning of one, and the whitespace before it
         )
         self._buffer: list[str] | None = None
-        self._looks_like_call = False  # whether what is inside looks like a call
-        self._tail = ""  # of what is inside: a closing tag may come in pieces
-        self._search_start = 0  # how much of what is inside has no closing tag but in strings
+        self._looks_like_call = False  # whether the buffer looks like a call
+        self._tail = ""  # end of the buffer, since a closing tag may be split
+        self._search_start = 0  # closing tags before this index are in strings
         self.calls: list[ToolCall] = []
 
     def feed(self, text: str) -> list[str | ToolCall]:
-        """Return text and calls, in their order, as far as they are certain."""
+        """Return the text and the calls that are certain, in order."""
         parts: list[str | ToolCall] = []
         remaining: str | None = text
         while remaining is not None:
@@ -60,7 +60,7 @@ class ToolCallParser:
         return parts
 
     def end(self) -> list[str | ToolCall]:
-        """Return what was held back, now that no more text comes."""
+        """Return the pending text and calls when no more text comes."""
         parts: list[str | ToolCall] = []
         while self._buffer is not None:
             body = "".join(self._buffer)
@@ -74,11 +74,11 @@ class ToolCallParser:
             if not CLOSING_TAG.startswith(body[next_start:].strip()):
                 parts += self.feed(body[next_start:])
         pending, self._pending = self._pending, ""
-        # Space behind the last call belongs to it.
+        # Whitespace after the last call belongs to the call.
         return [*parts, pending] if pending.strip() or (pending and not self.calls) else parts
 
     def _feed_text(self, text: str, parts: list[str | ToolCall]) -> str | None:
-        """Add what is certain; return what stands behind the opening of a call."""
+        """Add the text before a possible call; return the text after an opening tag, or None."""
         before, tag, after = (self._pending + text).partition(OPENING_TAG)
         safe_length = len(before.rstrip()) if tag else _emittable_length(before)
         if safe_length:
@@ -90,7 +90,7 @@ class ToolCallParser:
         return after
 
     def _feed_call(self, buffer: list[str], text: str, parts: list[str | ToolCall]) -> str | None:
-        """Add the call if it is whole; return what stands behind it."""
+        """Add the call if it is complete; return the unread text, or None if more text is needed."""
         buffer.append(text)
         if not self._looks_like_call:
             body = "".join(buffer)
@@ -110,11 +110,11 @@ class ToolCallParser:
         body = "".join(buffer)
         while (end := body.find(CLOSING_TAG, self._search_start)) >= 0:
             if not ends_in_string(body[:end]):
-                if not extract_json(body[:end]).values:  # what seemed a string has no end
+                if not extract_json(body[:end]).values:  # the string is unterminated
                     end = body.find(CLOSING_TAG)
                 self._buffer = None
                 call_end, next_start = _find_unclosed_end(body[:end])
-                if OPENING_TAG in body[next_start:end]:  # the one that is closed is another one
+                if OPENING_TAG in body[next_start:end]:  # the closing tag belongs to another call
                     parts += self._parse_calls(body[:call_end])
                     return body[next_start:]
                 parts += self._parse_calls(body[:end])
@@ -133,9 +133,9 @@ class ToolCallParser:
         calls = [self._add_call(item, text) for item in items]
         if not calls:
             reason = extracted.error or (
-                "the JSON breaks off" if extracted.incomplete_text else "there is no JSON in it"
+                "incomplete JSON" if extracted.incomplete_text else "no JSON found"
             )
-            calls.append(self._add_call(None, text, f"a call cannot be read: {reason}"))
+            calls.append(self._add_call(None, text, f"cannot parse a tool call: {reason}"))
         return calls
 
     def _add_call(self, value: Any, text: str, problem: str | None = None) -> ToolCall:
@@ -146,7 +146,7 @@ class ToolCallParser:
             raw_args = value.get("arguments", value.get("parameters"))
             args = {} if raw_args is None else wire_json.parse_nested(raw_args)
             if raw_args is None and (unexpected := sorted(value.keys() - _CALL_FIELDS)):
-                problem = f"the call of {name!r} has no `arguments`, but {unexpected}"
+                problem = f"missing `arguments` in the call of {name!r}: got {unexpected}"
             args = wire_json.repair_surrogates(args)
         if problem is None:
             problem = self._find_problem(name, args)
@@ -157,27 +157,27 @@ class ToolCallParser:
 
     def _find_problem(self, name: str | None, args: Any) -> str | None:
         if name is None:
-            return "a call is no JSON object with `name` and `arguments`"
+            return "invalid tool call: expected a JSON object with `name` and `arguments`"
         if name not in self._names:
-            return f"there is no function {name!r} to call, only {', '.join(self._names)}"
+            return f"unknown function {name!r}; available functions: {', '.join(self._names)}"
         if not isinstance(args, dict):
-            return f"the `arguments` of {name!r} are no JSON object"
+            return f"invalid `arguments` of {name!r}: expected a JSON object"
         if self._only_one and any(call.problem is None for call in self.calls):
             return "only one function may be called at a time"
         return None
 
 
 def _find_unclosed_end(body: str) -> tuple[int, int]:
-    """Return where a call ends that is not closed, and where what follows it begins."""
+    """Return the end of an unclosed call, and the start of the text after it."""
     before = _BEFORE_JSON.match(body)
     if before and (end := find_json_end(body, before.end())) is not None:
         return end, end
-    end = body.find(CLOSING_TAG)  # inside a string that does not end
+    end = body.find(CLOSING_TAG)  # inside an unterminated string
     return (end, end + len(CLOSING_TAG)) if end >= 0 else (len(body), len(body))
 
 
 def _emittable_length(text: str) -> int:
-    """Return how much of a text is neither the beginning of a call nor space before one."""
+    """Return the length of a text up to a possible call and the whitespace before it."""
     for length in range(min(len(OPENING_TAG) - 1, len(text)), 0, -1):
         if OPENING_TAG.startswith(text[-length:]):
             return len(text[:-length].rstrip())

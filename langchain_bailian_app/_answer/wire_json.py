@@ -1,7 +1,7 @@
-r"""JSON as the service writes it: fast, and lenient about lone surrogate escapes.
+r"""JSON parser for data of the service: fast, and lenient about lone surrogate escapes.
 
-orjson refuses an escape such as `"\ud83d"` on its own; the standard library reads it, but the string
-that comes out can be neither encoded nor put into a message. What is left of it here can be.
+orjson rejects a lone escape such as `"\ud83d"`. The standard library accepts it, but the resulting
+string can be neither encoded nor put into a message. This module repairs such strings.
 """
 
 from __future__ import annotations
@@ -11,12 +11,12 @@ from typing import Any
 
 import orjson
 
-# What a stream sends in pieces, which may be cut inside a pair.
+# Fields that a stream sends in pieces, which may be cut inside a surrogate pair.
 _STREAMED_FIELDS = frozenset({"text", "thought", "response"})
 
 
 def loads(data: bytes | str) -> Any:
-    """Parse JSON; a `ValueError` says that it is none."""
+    """Parse JSON; raise `ValueError` if it is invalid."""
     try:
         return orjson.loads(data)
     except orjson.JSONDecodeError:
@@ -28,7 +28,7 @@ def loads(data: bytes | str) -> Any:
 
 
 def parse_nested(value: Any) -> Any:
-    """Return what a JSON text inside a string holds, and anything else as it is."""
+    """Return the value of a JSON object or array in a string, and anything else unchanged."""
     if not isinstance(value, str) or not value.lstrip().startswith(("{", "[")):
         return value
     try:
@@ -38,14 +38,14 @@ def parse_nested(value: Any) -> Any:
 
 
 def join_surrogates(text: str) -> str:
-    """Join surrogate pairs, replace any half that stays alone by U+FFFD."""
+    """Join surrogate pairs and replace lone surrogates with U+FFFD."""
     return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
 
 
 def repair_surrogates(
     value: Any, streamed_fields: frozenset[str] = frozenset(), field_name: str = ""
 ) -> Any:
-    """Return a value without halves of surrogate pairs, but at the ends of what is streamed."""
+    """Return a value without lone surrogates, except at the ends of streamed fields."""
     if isinstance(value, str):
         return (
             _repair_inner_surrogates(value) if field_name in streamed_fields else join_surrogates(value)
@@ -61,17 +61,17 @@ def repair_surrogates(
 
 
 def _repair_inner_surrogates(text: str) -> str:
-    """Keep half a pair at either end: the next frame, or the one before, may have its other half."""
+    """Repair a text except at its ends; the other half may be in the previous or next frame."""
     leading = text[:1] if is_low_surrogate(text[:1]) else ""
     trailing = text[-1:] if is_high_surrogate(text[-1:]) else ""
     return leading + join_surrogates(text[len(leading) : len(text) - len(trailing)]) + trailing
 
 
 def is_high_surrogate(char: str) -> bool:
-    """Whether this is the first half of a surrogate pair."""
+    """Return whether a character is the first half of a surrogate pair."""
     return "\ud800" <= char <= "\udbff"
 
 
 def is_low_surrogate(char: str) -> bool:
-    """Whether this is the second half of a surrogate pair."""
+    """Return whether a character is the second half of a surrogate pair."""
     return "\udc00" <= char <= "\udfff"

@@ -1,8 +1,9 @@
-"""Workflow nodes: reads their entries from frames, in each format that the service uses.
+"""Reader of workflow nodes, in each format that the service uses.
 
-`flow_stream_mode` decides where a node's entry is: in `workflow_message` (one node per frame, always an
-increment), or in `thoughts`, as JSON text of each node so far. A node is reported when it is first seen
-and whenever its status changes, together with its output since the last report.
+`flow_stream_mode` decides where the entry of a node is: in `workflow_message` (one node per frame,
+always an increment), or in `thoughts` (JSON text for each node so far). A node is reported when it is
+first seen and whenever its status changes. The report contains the output so far, unless the node is
+still executing.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
     from langchain_bailian_app._answer.frames import Frame
 
-# The names of the wire, in both spellings, and ours.
+# Wire names, in both spellings, and the names used here.
 _STANDARD_NAMES = {
     "node_id": "node_id",
     "nodeId": "node_id",
@@ -40,16 +41,16 @@ _STANDARD_NAMES = {
 _STANDARD_FIELDS = tuple(dict.fromkeys(_STANDARD_NAMES.values()))
 _CONTENT_FIELDS = {"message", "nodeResult", "node_result", "reasoningContent"}
 _RESULT_FIELDS = {"result", "reasoningContent"}
-_MAX_JSON_DEPTH = 50  # levels of JSON inside of text that are opened
+_MAX_JSON_DEPTH = 50  # levels; more deeply nested JSON text is not parsed
 _BOOLEANS = {"true": True, "false": False}
 
 
 class NodeUpdate(NamedTuple):
-    """What a frame adds to the nodes."""
+    """Events, text and reasoning that a frame adds."""
 
     events: list[NodeEvent]
     text: str
-    """What the nodes whose text is the answer have said."""
+    """New text of the nodes that provide the answer."""
 
     reasoning: str
 
@@ -58,11 +59,12 @@ NO_UPDATE = NodeUpdate([], "", "")
 
 
 class WorkflowReader:
-    """Follows the nodes of one answer.
+    """Tracks the nodes of one answer.
 
     Args:
-        answer_node: Whose text is the answer, by id, name or type. Default: End and output nodes.
-        key_prefix: What the keys of events begin with, if another reply to the same call has the same.
+        answer_node: Id, name or type of the node that provides the answer. Default: End and output
+            nodes.
+        key_prefix: Prefix of the event keys, if an earlier response to the same call has used the keys.
     """
 
     def __init__(self, answer_node: str | None = None, key_prefix: str = "") -> None:
@@ -74,11 +76,11 @@ class WorkflowReader:
 
     @property
     def final_node_has_text(self) -> bool:
-        """Whether an End node, or the one asked for, has said something."""
+        """Whether an End node, or the requested `answer_node`, has text."""
         return any(node.text.length and self._is_final(node) for node in self._nodes.values())
 
     def feed(self, entries: list[dict[str, Any]], *, last: bool) -> NodeUpdate:
-        """Return what the entries of a frame tell; with the last one, all there is to tell."""
+        """Return the update from the entries of a frame; the last frame also flushes pending text."""
         updated = {}
         for entry in entries:
             key = self._key_prefix + _node_key(entry)
@@ -88,7 +90,7 @@ class WorkflowReader:
         return self.end() if last else self._collect_update(updated.values(), ended=False)
 
     def end(self) -> NodeUpdate:
-        """Return what is left to tell when no more frames come."""
+        """Return the remaining update when no more frames come."""
         for node in self._nodes.values():
             node.text.end()
             node.reasoning.end()
@@ -112,7 +114,7 @@ class WorkflowReader:
         return node.is_end if self._answer_node is None else node.matches(self._answer_node)
 
     def _new_reasoning(self, node: _Node) -> str:
-        """Return new reasoning of a node, set apart from that of another."""
+        """Return the new reasoning of a node, separated from that of another node."""
         new = node.reasoning.take_new()
         if not new:
             return ""
@@ -133,11 +135,11 @@ class _Node:
     def __init__(self, key: str, stream_mode: SharedStreamMode) -> None:
         self._key = key
         self._fields: dict[str, Any] = {}
-        self._non_text_result: Any = None  # what there is besides text
+        self._non_text_result: Any = None  # the result without its text
         self.text = NodeTextReader(stream_mode)
         self.reasoning = NodeTextReader(stream_mode)
         self._source: str | None = None
-        self._text_may_be_json = False  # whether its text came as it is, and may be JSON as a whole
+        self._text_may_be_json = False  # whether `text` is verbatim and may be JSON
         self._event_count = 0
         self._reported: _ReportedState | None = None
 
@@ -150,11 +152,11 @@ class _Node:
 
     @property
     def is_output_node(self) -> bool:
-        """Whether this is an End or an output node; of the latter no source shows the type."""
+        """Whether this is an End node or an output node; no source shows the type of the latter."""
         return self.is_end or "output" in str(self._fields.get("type", "")).lower()
 
     def read(self, entry: dict[str, Any]) -> None:
-        """Read this node's entry in a frame."""
+        """Update the node from its entry in a frame."""
         was_completed = self._fields.get("status") == "success"
         for name, value in entry.items():
             if name not in _CONTENT_FIELDS and value is not None:
@@ -162,19 +164,19 @@ class _Node:
                     value if name in _STANDARD_NAMES else _parse_nested(value)
                 )
         completed = self._fields.get("completed")
-        if isinstance(completed, str):  # dashscope's client has a string, documents a boolean
+        if isinstance(completed, str):  # a string in dashscope's client, a boolean in the documentation
             self._fields["completed"] = _BOOLEANS.get(completed.lower(), completed)
         source = "message" if "message" in entry else "thoughts"
         self._source = self._source or source
         if source != self._source:
-            return  # the service reports it in both places
+            return  # the service reports the node in both fields
         if source == "message":
             self._read_message(entry["message"])
-        elif not was_completed:  # the entries of nodes that are done are repeated
+        elif not was_completed:  # entries of finished nodes are repeated
             self._read_result(entry)
 
     def next_event(self, *, ended: bool) -> NodeEvent | None:
-        """Return an event if the status changed: the start of the node, or its output at the end."""
+        """Return an event if the status or, at the end of the answer, the content changed."""
         fields = self._fields
         content = (self.text.length, self.reasoning.length, self._non_text_result)
         state = _ReportedState(fields.get("status"), fields.get("completed"), content)
@@ -198,7 +200,7 @@ class _Node:
     def _read_message(self, message: Any) -> None:
         content = message.get("content") if isinstance(message, dict) else message
         parsed = _parse_nested(content)
-        # What is meant for the user is text, even if it looks like JSON.
+        # Text for the user stays text, even if it looks like JSON.
         if isinstance(content, str) and (
             self.is_output_node or not (isinstance(parsed, dict) and _RESULT_FIELDS & parsed.keys())
         ):
@@ -216,7 +218,7 @@ class _Node:
         self.reasoning.add_unclassified(reasoning or str(entry.get("reasoningContent") or ""))
 
     def _split_result(self, result: Any) -> tuple[str, str]:
-        """Return the text and the reasoning of a result, and keep the rest."""
+        """Return the text and the reasoning of a result, and store its other fields."""
         if isinstance(result, str):
             return result, ""
         if not isinstance(result, dict):
@@ -243,7 +245,7 @@ class _Node:
 
 
 def split_node_entries(frame: Frame) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    """Return the entries of a frame about nodes, and its other thoughts."""
+    """Return the node entries of a frame and its other thoughts."""
     node_entries = [frame.workflow_message] if frame.workflow_message else []
     other_thoughts = []
     for thought in frame.thoughts:
@@ -270,7 +272,7 @@ def _node_key(entry: dict[str, Any]) -> str:
 
 
 def _parse_nested(value: Any) -> Any:
-    """Open JSON text, unless it is nested so deeply that the message could not be dumped."""
+    """Parse JSON text, unless it is nested too deeply for the message to be serialized."""
     parsed = wire_json.parse_nested(value)
     return parsed if parsed is value or _is_within_depth(parsed) else value
 

@@ -1,12 +1,12 @@
-"""What is new in the text of workflow nodes, and how that text and `text` make one answer.
+"""Readers of the new text of workflow nodes, and the merger of that text with the `text` field.
 
-`NodeTextReader` answers the same question as `text_delta`, increments or the whole text so far, for the
-nodes in `thoughts`, once for all nodes of a stream. There is less evidence here: usage moves with any
-node, and the entries of idle nodes are repeated.
+Like `text_delta`, `NodeTextReader` detects whether the server sends increments or cumulative text. It
+does this for the nodes in `thoughts`, once for all nodes of a stream. There is less evidence here,
+because usage changes with any node and the entries of idle nodes are repeated.
 
-A workflow may send its answer through its nodes, in `text`, or both. Streaming one and then appending
-the other would double the answer. `WorkflowTextMerger` follows the one that comes first; if the other
-is ahead, it adds the missing text.
+A workflow may send its answer through its nodes, in `text`, or in both. Streaming one and then
+appending the other would duplicate the answer. `WorkflowTextMerger` follows the one that arrives first
+and adds any text by which the other is ahead.
 """
 
 from __future__ import annotations
@@ -15,34 +15,34 @@ from langchain_bailian_app._answer.text_delta import MIN_PREFIX_CHARS
 
 
 class SharedStreamMode:
-    """Whether the nodes of a stream are sent cumulatively; None until that is known."""
+    """Stream mode shared by all nodes of a stream; `is_cumulative` is None until it is known."""
 
     is_cumulative: bool | None = None
 
 
 class NodeTextReader:
-    """The text of a node, and what of it is new. What is in doubt waits until the mode is known."""
+    """Reader of the text of one node; ambiguous text is pending until the mode is known."""
 
     def __init__(self, mode: SharedStreamMode) -> None:
         self._mode = mode
         self._increments: list[str] = []
-        self._emitted_count = 0  # the first piece that was not passed on
+        self._emitted_count = 0  # increments that `take_new` has returned
         self._pending: list[str] = []
         self._previous_text = ""
-        self._extension_count = 0  # frames in a row that went on from the one before
+        self._extension_count = 0  # frames that extended the previous one
         self.length = 0
 
     def __str__(self) -> str:
         return "".join(self._increments)
 
     def add(self, increment: str) -> None:
-        """Take what is known to be an increment."""
+        """Append an increment."""
         if increment:
             self._increments.append(increment)
             self.length += len(increment)
 
     def add_unclassified(self, text: str) -> None:
-        """Take an increment, or the whole text so far."""
+        """Append text that is either an increment or cumulative."""
         if not text:
             return
         if self._mode.is_cumulative is None and self._previous_text:
@@ -57,13 +57,16 @@ class NodeTextReader:
         self._previous_text = text
 
     def end(self) -> None:
-        """Note that no more comes: what is in doubt are increments, which is what was asked for."""
+        """Append the pending text at the end of the stream.
+
+        If the mode is still unknown, the pending texts count as increments, as requested.
+        """
         self._resolve_pending()
         self.add("".join(self._pending))
         self._pending.clear()
 
     def take_new(self) -> str:
-        """Return what was not passed on yet."""
+        """Return the text that was added since the previous `take_new`."""
         increments, self._emitted_count = self._increments[self._emitted_count :], len(self._increments)
         return "".join(increments)
 
@@ -76,7 +79,7 @@ class NodeTextReader:
                 self._mode.is_cumulative = True
 
     def _resolve_pending(self) -> None:
-        """Take what was held, now that the mode is known."""
+        """Append the pending text once the mode is known."""
         if self._mode.is_cumulative is None:
             return
         for text in self._pending:
@@ -85,24 +88,24 @@ class NodeTextReader:
 
 
 class WorkflowTextMerger:
-    """Joins what nodes say with what `text` says.
+    """Merges the text of nodes and the `text` field into one answer.
 
     Args:
-        allow_suffix: Whether `text` may have only the last of what was shown, as where output nodes
-            have spoken before the End node.
+        allow_suffix: Whether `text` may contain only the end of the emitted text. This is the case if
+            output nodes emit text before the End node.
     """
 
     def __init__(self, *, allow_suffix: bool) -> None:
         self._allow_suffix = allow_suffix
         self._has_node_text: bool | None = None
-        self._emitted: list[str] = []  # kept only while nodes speak, as is the next one
+        self._emitted: list[str] = []  # like `_output_text`, filled only if nodes have text
         self._output_text = ""
         self._unconfirmed = ""
-        """What `text` has said, and the nodes have not yet."""
+        """Text that was emitted from `text` and that the nodes have not repeated yet."""
 
     @property
     def final_text(self) -> str | None:
-        """What `text` came to, if that is another than what was shown."""
+        """The complete `text`, or None if it matches the emitted text."""
         emitted = "".join(self._emitted)
         is_emitted = (
             emitted.endswith(self._output_text)
@@ -113,11 +116,11 @@ class WorkflowTextMerger:
 
     @property
     def has_output_text_only(self) -> bool:
-        """Whether `text` alone speaks."""
+        """Whether the answer comes from `text` only."""
         return self._has_node_text is False
 
     def feed(self, node_text: str, output_text: str) -> str:
-        """Return what these two add to the answer."""
+        """Return the text that the new text of the nodes and of `text` adds to the answer."""
         if self._has_node_text is None and (node_text or output_text):
             self._has_node_text = bool(node_text)
         if not self._has_node_text:
@@ -125,7 +128,7 @@ class WorkflowTextMerger:
         return self._add_node_text(node_text) + self._add_output_text(output_text)
 
     def take_final_text(self) -> str:
-        """Return `final_text`, which from now on is part of the answer."""
+        """Return `final_text` and count it as emitted."""
         text = self.final_text or ""
         self._emitted.append(text)
         return text

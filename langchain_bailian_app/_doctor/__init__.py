@@ -1,1 +1,1 @@
-"""The checks behind `python -m langchain_bailian_app doctor`."""
+"""Checks of `python -m langchain_bailian_app doctor`."""

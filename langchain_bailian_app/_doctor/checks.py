@@ -1,4 +1,4 @@
-"""What the doctor finds: a line for each check, made of what its calls have brought."""
+"""Results of the doctor, one for each check, derived from the answers and errors of its calls."""
 
 from __future__ import annotations
 
@@ -23,42 +23,42 @@ CHECKS = (
     "references",
     "sessions",
 )
-"""All checks, each after those that it rests on."""
+"""All checks, each one after those that it depends on."""
 
-_SHORT_ANSWER_CHARS = 8  # characters that may well come in one piece
-_SLOW_SECONDS = 2.0  # seconds after which an answer that comes all at once was held back
-_BURST_SHARE = 0.1  # share of that time in which it comes then
+_SHORT_ANSWER_CHARS = 8  # an answer up to this length may arrive in one chunk
+_SLOW_SECONDS = 2.0  # an answer that arrives all at once after this time was buffered
+_BURST_SHARE = 0.1  # share of the total time in which a buffered answer arrives
 _PUBLISH_HINT = "publish the application again after every change in the console"
 
 
 class CheckResult(NamedTuple):
-    """What a check has found."""
+    """Result of a check."""
 
     check: str
     state: Literal["ok", "warn", "fail", "skip"]
-    """`warn` is what may be meant: an application without a knowledge base names no sources."""
+    """`warn` may be intended: an application without a knowledge base returns no sources."""
 
     message: str
-    """One line: what was found, and what to do if it is not right."""
+    """One line: the finding, then the advice if something may be wrong."""
 
 
 @dataclass(frozen=True)
 class TimedAnswer:
-    """An answer, and when it came."""
+    """An answer and the times at which it arrived."""
 
     message: AIMessage
     text_chunks: int
-    """In how many pieces its text came."""
+    """Number of chunks that contain text."""
 
     first_chunk_seconds: float
-    """Seconds from the request to the first sign of it: text, reasoning, or a step."""
+    """Seconds from the request to the first chunk: text, reasoning or a step."""
 
     total_seconds: float
-    """Seconds from the request to the end."""
+    """Seconds from the request to the last chunk."""
 
 
 def from_error(error: errors.BailianError) -> list[CheckResult]:
-    """Return what a first call that failed tells: the check that it fails, and those that it passed."""
+    """Return the results of a failed first call: the failed check, and the passed ones before it."""
     failed_check = _find_failed_check(error)
     earlier = CHECKS[: CHECKS.index(failed_check)]
     passed = []
@@ -70,9 +70,11 @@ def from_error(error: errors.BailianError) -> list[CheckResult]:
 
 
 def from_answer(answer: TimedAnswer, base_url: str, workspace: str | None) -> list[CheckResult]:
-    """Return what a first answer tells, of everything but sessions."""
+    """Return the results of a first answer: those of all checks except sessions."""
     workspace_text = (
-        "none given, so the default one of the key" if workspace is None else f"{workspace}, accepted"
+        "not set; the default workspace of the key is used"
+        if workspace is None
+        else f"{workspace}, accepted"
     )
     return [
         CheckResult("address", "ok", base_url),
@@ -86,31 +88,32 @@ def from_answer(answer: TimedAnswer, base_url: str, workspace: str | None) -> li
 
 
 def from_second_turn(first: AIMessage, second: AIMessage | errors.BailianError | None) -> CheckResult:
-    """Return what the second turn of a session tells; None if there was no session to go on with."""
+    """Return the result for sessions; `second` is None if the first answer has no session id."""
     if second is None:
-        text = "the answer names no session: keep conversations as messages (`history='messages'`)"
+        text = "the answer contains no session id; use `history='messages'` for conversations"
         return CheckResult("sessions", "fail", text)
     if isinstance(second, errors.BailianError):
-        return CheckResult("sessions", "fail", f"a second turn was refused: {_format_error(second)}")
+        return CheckResult("sessions", "fail", f"the second turn was refused: {_format_error(second)}")
     ids = [message.response_metadata.get("session_id") for message in (first, second)]
     if ids[0] != ids[1]:
         text = (
-            "the second turn was answered in another session, so the first one is not kept: a workflow "
-            "must be a dialog workflow (对话型); else keep conversations as messages"
+            "the second turn was answered in another session, so the first one was not kept; if the "
+            "application is a workflow, make it a dialog workflow (对话型), otherwise use "
+            "`history='messages'` for conversations"
         )
         return CheckResult("sessions", "fail", text)
-    return CheckResult("sessions", "ok", "a second turn went on in the same session")
+    return CheckResult("sessions", "ok", "the second turn continued the same session")
 
 
 def from_settings_error(check: str, problem: ValueError) -> CheckResult:
-    """Return what a setting that cannot work tells."""
+    """Return the result of an invalid setting."""
     return CheckResult(check, "fail", " ".join(str(problem).split()))
 
 
 def skip_remaining(results: Sequence[CheckResult]) -> list[CheckResult]:
-    """Return the checks that were not made."""
+    """Return the results of the checks that were not run."""
     checked = {result.check for result in results}
-    text = "not checked, because of what is wrong above"
+    text = "not checked because of the failure above"
     return [CheckResult(check, "skip", text) for check in CHECKS if check not in checked]
 
 
@@ -124,7 +127,7 @@ def _find_failed_check(error: errors.BailianError) -> str:
     elif isinstance(error, errors.BailianStreamError):
         check = "streaming"
     elif isinstance(error, errors.BailianTimeoutError):
-        # What certainly did not run never got there.
+        # A request that certainly did not run did not reach the service.
         check = "address" if error.is_retryable else "streaming"
     elif isinstance(error, errors.BailianConnectionError) or family == "NotFound":
         check = "address"
@@ -132,17 +135,17 @@ def _find_failed_check(error: errors.BailianError) -> str:
 
 
 def _format_error(error: errors.BailianError) -> str:
-    """Return an error as one line; its own text says what to do where the code does."""
+    """Return an error as one line, with advice where its own message has none."""
     advice = ""
     match error:
         case errors.BailianTimeoutError() if not error.is_retryable:
-            advice = "; a model that thinks may need a longer `--timeout`, else try again later"
+            advice = "; pass a longer `--timeout` for a reasoning model, otherwise try again later"
         case errors.BailianStreamError():
-            advice = "; look for a proxy in between, or for a node of a workflow that fails"
+            advice = "; check for a proxy that cuts the stream, or for a workflow node that fails"
         case errors.BailianConnectionError():
             advice = "; check the network, the proxy and DASHSCOPE_BASE_URL"
         case errors.BailianRequestError() if "biz_params" in str(error):
-            advice = """; give them with `--biz-params '{"city": "杭州"}'`"""
+            advice = """; pass them with `--biz-params '{"city": "杭州"}'`"""
         case errors.BailianRateLimitError() | errors.BailianServerError():
             advice = "; try again later"
     return " ".join(f"{error}{advice}".split())
@@ -151,12 +154,12 @@ def _format_error(error: errors.BailianError) -> str:
 def _check_application(answer: TimedAnswer) -> CheckResult:
     if not answer.message.text:
         text = (
-            f"answered without any text in {answer.total_seconds:.1f} s: look at its prompt, or its End"
-            " node"
+            f"answered without any text in {answer.total_seconds:.1f} s; check the prompt of the "
+            "application, or the End node of a workflow"
         )
         return CheckResult("application", "warn", text)
     usage = answer.message.usage_metadata
-    token_text = "tells no tokens" if usage is None else f"{usage['total_tokens']} tokens"
+    token_text = "no token usage reported" if usage is None else f"{usage['total_tokens']} tokens"
     model = answer.message.response_metadata["model_name"]
     return CheckResult(
         "application", "ok", f"answered in {answer.total_seconds:.1f} s ({model}, {token_text})"
@@ -166,8 +169,8 @@ def _check_application(answer: TimedAnswer) -> CheckResult:
 def _check_streaming(answer: TimedAnswer) -> CheckResult:
     if answer.text_chunks <= 1 and len(answer.message.text) > _SHORT_ANSWER_CHARS:
         text = (
-            "the answer came in one piece: in a workflow switch on 流式输出 in a node and name it in "
-            f"`answer_node`; else a proxy holds the stream back ({_PUBLISH_HINT})"
+            "the answer arrived in one piece; in a workflow, turn on 流式输出 for a node and set "
+            f"`answer_node` to it ({_PUBLISH_HINT}); otherwise check for a buffering proxy"
         )
         return CheckResult("streaming", "warn", text)
     if (
@@ -175,13 +178,12 @@ def _check_streaming(answer: TimedAnswer) -> CheckResult:
         and answer.total_seconds - answer.first_chunk_seconds < _BURST_SHARE * answer.total_seconds
     ):
         text = (
-            f"{answer.text_chunks} pieces came all at once, after {answer.first_chunk_seconds:.1f} s: a"
-            " proxy in between seems to collect the stream; let it pass `text/event-stream` unbuffered"
+            f"{answer.text_chunks} chunks arrived at once, after {answer.first_chunk_seconds:.1f} s; "
+            "check for a proxy that buffers the stream: it must pass `text/event-stream` unbuffered"
         )
         return CheckResult("streaming", "warn", text)
     text = (
-        f"{answer.text_chunks} piece(s) of text, the first sign of an answer after "
-        f"{answer.first_chunk_seconds:.1f} s"
+        f"{answer.text_chunks} chunk(s) of text, first output after {answer.first_chunk_seconds:.1f} s"
     )
     return CheckResult("streaming", "ok", text)
 
@@ -196,8 +198,8 @@ def _check_thoughts(message: AIMessage) -> CheckResult:
     if parts:
         return CheckResult("thoughts", "ok", "; ".join(parts))
     text = (
-        "none came, though they were asked for: right for an application without knowledge, memory, "
-        f"plugins and thinking; else {_PUBLISH_HINT}"
+        "requested, but none received: normal for an application without knowledge, memory, plugins "
+        f"and reasoning; otherwise {_PUBLISH_HINT}"
     )
     return CheckResult("thoughts", "warn", text)
 
@@ -208,18 +210,18 @@ def _check_references(message: AIMessage) -> CheckResult:
     retrievals = passages_by_thought(message.additional_kwargs.get("thoughts", ()))
     passage_count = sum(map(len, retrievals))
     if references:
-        text = f"{len(references)} source(s) named, {len(citations)} citation(s)"
+        text = f"{len(references)} source(s), {len(citations)} citation(s)"
         return CheckResult("references", "ok", text)
     if passage_count:
         text = (
-            f"it found {passage_count} passage(s), but names no sources: switch on 展示回答来源 in the "
-            f"console (show sources), and {_PUBLISH_HINT}"
+            f"{passage_count} passage(s) found, but no sources received; turn on 展示回答来源 (show "
+            f"sources) in the console, and {_PUBLISH_HINT}"
         )
     elif retrievals:
-        text = "it searched and found nothing: give `--question` something that its documents answer"
+        text = "the search found nothing; pass a `--question` that the documents answer"
     else:
         text = (
-            "it told of no search: right for an application without a knowledge base; else bind one "
-            "(知识库), or give `--question` something that its documents answer"
+            "no search reported: normal for an application without a knowledge base; otherwise bind "
+            "one (知识库) or pass a `--question` that its documents answer"
         )
     return CheckResult("references", "warn", text)

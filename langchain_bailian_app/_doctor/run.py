@@ -1,4 +1,4 @@
-"""Calls an application as a user would, and tells what is wrong."""
+"""Runner of the checks, which calls the application as a user would."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from langchain_core.messages import AIMessage, AIMessageChunk
 
 MAX_CALLS = 2
-"""How often the application is asked at most."""
+"""Maximum number of calls to the application."""
 
 _FOLLOW_UP = "请换一种说法，再简短地回答一次。"
 
@@ -30,12 +30,12 @@ _FOLLOW_UP = "请换一种说法，再简短地回答一次。"
 def run_checks(
     question: str, *, call_options: Mapping[str, Any], connection: Mapping[str, Any]
 ) -> Iterator[CheckResult]:
-    """Check everything, and yield what was found as soon as it is known.
+    """Run all checks, and yield each result as soon as it is available.
 
     Args:
-        question: What to ask; one that needs the application's documents shows most.
-        call_options: Keywords of the calls, `biz_params` for instance.
-        connection: Fields of the model; what is not given comes from the environment.
+        question: Question to ask, ideally one that requires the documents of the application.
+        call_options: Keyword arguments of the calls, for example `biz_params`.
+        connection: Fields of the model; missing ones are read from the environment.
     """
     results: list[CheckResult] = []
     for result in _iter_checks(question, dict(call_options), dict(connection)):
@@ -51,23 +51,23 @@ def _iter_checks(
     yield from failures
     if failures:
         return
-    model = BailianAppChatModel(**{"max_retries": 0} | connection)  # whatever fails is to be seen
+    model = BailianAppChatModel(**{"max_retries": 0} | connection)  # retries would hide failures
     try:
         answer = _measure_answer(model, question, call_options)
     except BailianError as error:
         yield from checks.from_error(error)
         return
-    except ValueError as error:  # of the environment: a SOCKS proxy without its package
+    except ValueError as error:  # of the environment, for example a SOCKS proxy without its package
         yield checks.from_settings_error("address", error)
         return
-    resolved = model._resolve_connection()  # noqa: SLF001  # of our own
+    resolved = model._resolve_connection()  # noqa: SLF001  # our own class
     yield from checks.from_answer(answer, resolved.base_url, resolved.workspace)
     yield checks.from_second_turn(answer.message, _ask_follow_up(model, answer.message, call_options))
 
 
 def _check_settings(connection: dict[str, Any]) -> Iterator[CheckResult]:
-    """Yield what cannot work, without asking anybody."""
-    from langchain_bailian_app._transport.credentials import (  # noqa: PLC0415  # knows dashscope
+    """Yield failures of invalid settings, without a request."""
+    from langchain_bailian_app._transport.credentials import (  # noqa: PLC0415  # imports dashscope
         resolve_connection,
     )
 
@@ -84,9 +84,7 @@ def _check_settings(connection: dict[str, Any]) -> Iterator[CheckResult]:
             yield checks.from_settings_error("key", error)
     app_id = connection.get("app_id") or os.environ.get("BAILIAN_APP_ID")
     if not app_id:
-        text = (
-            "none given: set the variable BAILIAN_APP_ID (应用 ID, in the console's application list)"
-        )
+        text = "missing application id; set BAILIAN_APP_ID (应用 ID, in the console's application list)"
         yield CheckResult("application", "fail", text)
         return
     try:

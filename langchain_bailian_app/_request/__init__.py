@@ -1,1 +1,1 @@
-"""Requests to the service: messages and options in, request bodies out. Does no I/O."""
+"""Requests to the service, built from messages and options. Does no I/O."""

@@ -1,6 +1,6 @@
-"""Images and files: read from content blocks, checked before anything is sent.
+"""Conversion and validation of images and files in content blocks.
 
-An application takes them by URL, or as data URLs. That it reads data URLs of files is unverified.
+An application accepts URLs and data URLs. It is unverified that it reads data URLs of files.
 """
 
 from __future__ import annotations
@@ -14,21 +14,21 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 _URL_SCHEMES = ("https://", "http://", "data:", "oss://")
-_MAX_FILE_BYTES = 10 * 1024 * 1024  # bytes a file (official page on files)
+_MAX_FILE_BYTES = 10 * 1024 * 1024  # for each file (official page on files)
 
 
 def parse_content_block(block: str | dict[str, Any]) -> tuple[str, str]:
-    """Return what a content block is to an application: text, the URL of an image, or of a file.
+    """Return the kind of a content block and its value: `"text"`, or `"image"` or `"file"` with a URL.
 
-    A session file (one that was uploaded) is told by its id.
+    The value of a session file (an uploaded file) is its id.
 
     Raises:
-        ValueError: The application cannot be given it; it is never left out.
+        ValueError: The application does not support the block. Blocks are never silently dropped.
     """
     if isinstance(block, str):
         return "text", block
     match block:
-        # The shapes of LangChain, of LangChain before 1.0, and of OpenAI's two APIs.
+        # The formats of LangChain, of LangChain before 1.0, and of OpenAI's two APIs.
         case {"type": "text" | "text-plain" | "input_text" | "file", "text": str(text)}:
             return "text", text
         case {"type": "image_url" | "input_image", "image_url": {"url": str(url)} | str(url)}:
@@ -49,24 +49,24 @@ def parse_content_block(block: str | dict[str, Any]) -> tuple[str, str]:
         ) if "file_id" not in block or url.startswith(SESSION_FILE_PREFIX):
             return "file", url
     message = (
-        f"a content block of type {block.get('type')!r} with the keys {sorted(block)} cannot be put to "
-        "an application: it takes text, images and files by URL, and base64 data with its mime_type; "
-        "other data is uploaded by a model that has `files=BailianFiles(…)`"
+        f"unsupported content block of type {block.get('type')!r} with the keys {sorted(block)}: an "
+        "application accepts text, images and files by URL, and base64 data with mime_type; to upload "
+        "other data, set `files=BailianFiles(…)`"
     )
     raise ValueError(message)
 
 
 def check_urls(name: str, urls: Iterable[str]) -> None:
-    """Refuse what the service could not read.
+    """Reject URLs that the service cannot read.
 
     Raises:
-        ValueError: A URL is none, or a data URL is too large, or of another type.
+        ValueError: A value is not a URL, or a data URL is invalid, too large or of the wrong type.
     """
     for url in urls:
         if not url.lower().startswith(_URL_SCHEMES):
             message = (
-                f"`{name}` has {url[:60]!r}, which is no URL that the service could read: give the "
-                "content of a local file as base64, with its mime_type, in a content block"
+                f"invalid URL {url[:60]!r} in `{name}`: the service cannot read it; pass a local file "
+                "as base64 data with mime_type in a content block"
             )
             raise ValueError(message)
         if url[:5].lower() == "data:":
@@ -79,20 +79,20 @@ def _check_data_url(name: str, url: str) -> None:
     data = "".join(data.split())  # some encoders break lines
     problem = None
     if not comma or attributes[-1:] != ["base64"]:
-        problem = "is no base64 data URL: `data:<mime type>;base64,<data>`"
+        problem = "expected `data:<mime type>;base64,<data>`"
     elif name == "image_list" and not mime_type.startswith("image/"):
-        problem = f"is of the type {mime_type!r}, which is no image: give it as a file"
+        problem = f"{mime_type!r} is not an image type; pass it as a file"
     elif len(data) * 3 // 4 - data.count("=") > _MAX_FILE_BYTES:
         problem = (
-            f"has more than {_MAX_FILE_BYTES:,} bytes, which the service does not take: give a URL"
+            f"larger than {_MAX_FILE_BYTES:,} bytes, the limit of the service; pass the URL of a file"
         )
     elif not data:
-        problem = "is empty"
+        problem = "no data"
     else:
         try:
             b64decode(data, validate=True)
-        except ValueError as exc:  # binascii.Error is one; another says that it is not ASCII
-            problem = f"is no valid base64: {exc}"
+        except ValueError as exc:  # binascii.Error, or the error for non-ASCII text
+            problem = f"invalid base64: {exc}"
     if problem is not None:
-        message = f"`{name}`: {header[:60]!r} {problem}"
+        message = f"invalid data URL {header[:60]!r} in `{name}`: {problem}"
         raise ValueError(message)

@@ -1,6 +1,6 @@
-"""Messages and options become the body of one request; nothing is sent here.
+"""Construction of request bodies from messages and options.
 
-`messages` and `session_id` never go together: on the wire one of them silently wins.
+`messages` and `session_id` are never sent together, because the service silently ignores one of them.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 _ROLES = {"system": "system", "user": "user", "human": "user", "assistant": "assistant"}
 _INPUT_FIELDS = ("memory_id", "doc_tag_codes", "doc_reference_type")
-# No document of Agent 2.0 has them.
+# Fields that no document of Agent 2.0 mentions.
 _UNDOCUMENTED_FOR_AGENT_2 = (
     "rag_options",
     "memory_id",
@@ -65,10 +65,10 @@ _PARAMETER_NAMES = {
 
 
 def turns_from_messages(messages: Sequence[BaseMessage]) -> list[Turn]:
-    """Return messages in the form in which they would be sent, one turn each.
+    """Convert messages to the turns that are sent, one for each message.
 
     Raises:
-        ValueError: A message cannot be put to an application.
+        ValueError: A message cannot be sent to an application.
     """
     return [_turn_from_message(message) for message in messages]
 
@@ -76,10 +76,10 @@ def turns_from_messages(messages: Sequence[BaseMessage]) -> list[Turn]:
 def build_transcript_request(
     app_id: str, turns: list[Turn], options: CompletionFields
 ) -> ServiceRequest:
-    """Return the request that tells the whole conversation.
+    """Return a request that contains the entire conversation.
 
     Raises:
-        ValueError: There is no question in it.
+        ValueError: The turns contain no question.
     """
     return _build_request(app_id, build_conversation(turns, options), turns, options)
 
@@ -87,7 +87,7 @@ def build_transcript_request(
 def build_session_request(
     app_id: str, turns: list[Turn], options: CompletionFields, session_id: str | None
 ) -> ServiceRequest:
-    """Return the request that puts the new question to a session, or to a new one.
+    """Return a request that sends the new question to a session, or starts a new one.
 
     Raises:
         ValueError: There is not exactly one new question.
@@ -118,7 +118,7 @@ def _build_request(
 
 
 def _collect_attachments(turns: list[Turn], options: CompletionFields) -> dict[str, Any]:
-    """Collect images and files, oldest first: the service has no place for them in a message."""
+    """Collect images and files, oldest first; the service does not accept them inside messages."""
     images = [*(url for turn in turns for url in turn.images), *(options.image_list or ())]
     message_files = [
         url for turn in turns for url in turn.files if not url.startswith(SESSION_FILE_PREFIX)
@@ -130,9 +130,9 @@ def _collect_attachments(turns: list[Turn], options: CompletionFields) -> dict[s
     return {name: urls for name, urls in lists.items() if urls}
 
 
-@lru_cache(maxsize=1024)  # once for each field of an application
+@lru_cache(maxsize=1024)  # one warning for each field of an application
 def _warn_about_undocumented(app_id: str, name: str) -> None:
-    message = f"`{name}` is sent to application {app_id}, but no document of Agent 2.0 has it"
+    message = f"`{name}` is sent to application {app_id}, but is not documented for Agent 2.0"
     warnings.warn(message, stacklevel=2)
 
 
@@ -145,10 +145,10 @@ def _build_input(options: CompletionFields) -> dict[str, Any]:
 
 
 def _build_rag_options(turns: list[Turn], options: CompletionFields) -> dict[str, Any] | None:
-    """Return which knowledge to search, session files in the messages included.
+    """Return the retrieval options, including session files in the messages.
 
     Raises:
-        ValueError: There are more session files than a call takes.
+        ValueError: There are more session files than a call may have.
     """
     rag_options = {} if options.rag_options is None else options.rag_options.to_wire()
     ids_in_options = rag_options.get("session_file_ids") or []
@@ -164,13 +164,13 @@ def _build_rag_options(turns: list[Turn], options: CompletionFields) -> dict[str
 
 def _build_parameters(turns: list[Turn], options: CompletionFields, *, stream: bool) -> dict[str, Any]:
     fields = {wire: getattr(options, name) for name, wire in _PARAMETER_NAMES.items()}
-    # Unasked, an application may think without telling.
+    # Otherwise, an application may think without returning its reasoning.
     if options.has_thoughts is None and options.enable_thinking:
         fields["has_thoughts"] = True
     if options.flow_stream_mode is None and options.answer_node is not None:
         fields["flow_stream_mode"] = "message_format_plus"
     fields["rag_options"] = _build_rag_options(turns, options)
-    if stream:  # a plain POST is refused with it
+    if stream:  # the service rejects it in a plain POST
         fields["incremental_output"] = True
     values = {name: value for name, value in fields.items() if value is not None}
     return values | (options.extra_parameters or {})
@@ -180,20 +180,20 @@ def _turn_from_message(message: BaseMessage) -> Turn:
     role = _role_from_message(message)
     if isinstance(message, AIMessage) and message.tool_calls and not message.text:
         error_message = (
-            "an answer that only calls tools cannot be put to an application: leave it out, or set "
+            "cannot send an AIMessage that has only tool calls: remove it, or set "
             '`tool_calling="prompt"`'
         )
         raise ValueError(error_message)
     if isinstance(message.content, str):
         return Turn(role, message.content)
     if role == "assistant":
-        return Turn(role, message.text)  # what else it holds, reasoning for instance, is its own
+        return Turn(role, message.text)  # other blocks, such as reasoning, are not sent back
     parts: dict[str, list[str]] = {"text": [], "image": [], "file": []}
     for block in message.content:
         kind, value = parse_content_block(block)
         parts[kind].append(value)
     if role != "user" and (parts["image"] or parts["file"]):
-        error_message = "images and files can stand in human messages only"
+        error_message = "images and files are only supported in human messages"
         raise ValueError(error_message)
     return Turn(role, "".join(parts["text"]), tuple(parts["image"]), tuple(parts["file"]))
 
@@ -209,7 +209,7 @@ def _role_from_message(message: BaseMessage) -> str:
         case ChatMessage(role=role) if role in _ROLES:
             return _ROLES[role]
     error_message = (
-        f"a {type(message).__name__} cannot be put to an application, which knows the roles system, "
-        "user and assistant: leave it out, or put its content into a human message"
+        f"unsupported message type {type(message).__name__}: an application accepts system, user and "
+        "assistant messages; remove it, or move its content to a human message"
     )
     raise ValueError(error_message)

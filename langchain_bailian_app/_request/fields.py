@@ -1,8 +1,8 @@
-"""Fields of a completion request, which the chat model and the retriever inherit.
+"""Fields of a completion request that the chat model and the retriever inherit.
 
-`CommonCompletionFields` are those that the chat model and the retriever share; `CompletionFields` add
-what a conversation needs. Each may also be given per call. Everything about a field that can be checked
-without the network is checked here.
+`CommonCompletionFields` contains the fields that both share, and `CompletionFields` adds those of a
+conversation. Each field can also be passed per call. All checks that need no network access are made
+here.
 """
 
 from __future__ import annotations
@@ -24,18 +24,18 @@ if TYPE_CHECKING:
 T = TypeVar("T", bound=BaseModel)
 
 NO_TOOLS_MESSAGE = (
-    "a Bailian application runs its own tools, inside the service, and cannot be given others: add "
-    "them to the application in the console, or give the application to another model as a tool, with "
-    '`BailianAppTool`; `tool_calling="prompt"` emulates tool calling by words in the request'
+    "a Bailian application runs its own tools inside the service and accepts no others: add tools to "
+    "the application in the console, pass the application as a tool to another model with "
+    '`BailianAppTool`, or set `tool_calling="prompt"` to emulate tool calling by prompt'
 )
 _NO_RESPONSE_FORMAT_MESSAGE = (
-    "the service has no `response_format`: use `with_structured_output`, or `ToolStrategy` in an agent "
-    'whose model has `tool_calling="prompt"`'
+    "the service does not support `response_format`: use `with_structured_output`, or `ToolStrategy` "
+    'in an agent with `tool_calling="prompt"` in its model'
 )
 TOOL_KWARGS = {"tools", "tool_choice", "parallel_tool_calls", "strict"}
-"""Keywords of LangChain that say which tools a call has; `strict` is what nobody can promise."""
+"""Keywords of LangChain for the tools of a call, including `strict`, which cannot be guaranteed."""
 
-# LangChain's own, with no meaning to the service; `model` is for tracing.
+# Keywords of LangChain that have no meaning for the service; `model` is for tracing.
 _IGNORED_KWARGS = {
     "stream",
     "stream_usage",
@@ -45,9 +45,9 @@ _IGNORED_KWARGS = {
 }
 
 SIGNED_URL_FIELDS = ("image_list", "file_list")
-"""Fields with URLs of private files, which carry a signature."""
+"""Fields with URLs of private files, which may contain a signature."""
 
-# What other packages call a field.
+# Names of fields in other packages.
 _ALIASES_IN_OTHER_PACKAGES = {
     "dashscope_api_key": "api_key",
     "model": "app_model",
@@ -62,39 +62,42 @@ _ALIASES_IN_OTHER_PACKAGES = {
 
 
 class CommonCompletionFields(BaseModel):
-    """What goes along with a question. `None` leaves a setting to the application's console."""
+    """Options that are sent with a question. `None` keeps the setting of the application."""
 
-    # An error message would otherwise show what was given, user tokens included.
+    # Otherwise, error messages would contain the input values, including user tokens.
     model_config = ConfigDict(hide_input_in_errors=True)
 
     memory_id: str | None = None
-    """Long-term memory to use. Without one, all users share the application's default memory."""
+    """Id of the long-term memory to use. Without it, all users share the default memory of the
+    application."""
 
     agent_version: Literal["1.0", "2.0"] | None = None
-    """The kind of agent that the console shows. For `"2.0"`, whose document has no `messages`, a
-    transcript is sent as one prompt, its turns labelled by role; settings that this document does not
-    have are sent with a warning."""
+    """Version of the agent, as shown in the console.
+
+    The document of `"2.0"` has no `messages`, so a transcript is sent as one prompt with role labels.
+    Settings that the document does not mention are sent with a warning.
+    """
 
     rag_options: RagOptions | None = None
-    """Which knowledge to search."""
+    """Options of the retrieval step: the knowledge to search, and how."""
 
     biz_params: BizParams | None = None
-    """Prompt variables, plugin parameters and user tokens; variables of a workflow."""
+    """Prompt variables, plugin parameters and user tokens of an agent; variables of a workflow."""
 
     has_thoughts: bool | None = None
-    """Ask for retrieval, memory and plugin steps, and reasoning. `enable_thinking=True` implies it."""
+    """Return reasoning and retrieval, memory and plugin steps. Implied by `enable_thinking=True`."""
 
     enable_thinking: bool | None = None
-    """Let a model that can do both think first. No effect on models that always think."""
+    """Enable thinking in a model where it is optional. No effect on models that always think."""
 
     enable_web_search: bool | None = None
     """Let the application search the web."""
 
     enable_system_time: bool | None = None
-    """Tell the model the current time (Beijing)."""
+    """Provide the current time (Beijing) to the model."""
 
     dialog_round: int | None = Field(default=None, ge=0)
-    """How many rounds of the conversation the model is shown at most."""
+    """Maximum number of rounds of the conversation that the model receives."""
 
     app_model: str | None = None
     """Model to use instead of the application's own (`model_id` on the wire)."""
@@ -102,90 +105,94 @@ class CommonCompletionFields(BaseModel):
     flow_stream_mode: (
         Literal["full_thoughts", "agent_format", "message_format", "message_format_plus"] | None
     ) = None
-    """How a workflow streams its nodes.
+    """Format in which a workflow streams its nodes.
 
-    Default: `message_format_plus` if `answer_node` is set, else that of the service, `full_thoughts`,
-    which streams nothing unless `has_thoughts` is set.
+    Default: `message_format_plus` if `answer_node` is set, otherwise `full_thoughts` (default of the
+    service), which streams nothing unless `has_thoughts` is set.
     """
 
     answer_node: str | None = Field(default=None, min_length=1)
-    """The node of a workflow whose text is streamed as the answer, by its id, name or type.
+    """Id, name or type of the workflow node to stream as the answer.
 
-    Default: End and output nodes. Which of several models speaks the answer is known only when the
-    stream is over, and what was shown cannot be taken back: name the node to see it stream.
+    Default: End and output nodes. The text of model nodes is not streamed by default: which of several
+    models produces the answer is only known at the end of the stream, and yielded text cannot be
+    withdrawn. Set this field to stream the text of such a node.
     """
 
     mcp_servers: StrList | None = None
-    """MCP servers to use. In the Java SDK only, in no document: unverified."""
+    """MCP servers to use. Unverified: the field is only in the Java SDK, not in any document."""
 
     image_list: StrList | None = Field(default=None, exclude=True, repr=False)
-    """Images, as URLs or data URLs, besides those in the messages. In no dump: URLs may be signed."""
+    """URLs or data URLs of images, in addition to those in the messages. Excluded from dumps, because
+    URLs may be signed."""
 
     file_list: StrList | None = Field(default=None, exclude=True, repr=False)
-    """Files, as URLs, besides those in the messages. In no dump: URLs may be signed."""
+    """URLs of files, in addition to those in the messages. Excluded from dumps, because URLs may be
+    signed."""
 
     doc_tag_codes: StrList | None = None
-    """Legacy RAG applications: tags of the documents to search."""
+    """Tags of the documents to search, for legacy RAG applications."""
 
     doc_reference_type: Literal["simple", "indexed"] | None = None
-    """Legacy RAG applications: `indexed` puts markers into the text, `simple` does not."""
+    """Style of citations of legacy RAG applications: `indexed` adds markers to the text, `simple` does
+    not."""
 
     streaming: bool | None = None
-    """`False` makes calls plain POSTs, which the gateway ends after 180 s. Otherwise every call is a
-    stream on the wire, also `invoke`."""
+    """`False` sends calls as plain POST requests, which the gateway ends after 180 s. Otherwise every
+    call is a stream on the wire, including `invoke`."""
 
     accept_missing_stop: bool = False
-    """Take a stream that ends cleanly, but without a finish reason, for complete.
+    """Accept a stream as complete that ends cleanly but without a finish reason.
 
-    One document says that a forced stop ends so. Unverified; by default it is an error.
+    By default this is an error. According to one document, a forced stop ends like this (unverified).
     """
 
     extra_parameters: dict[str, Any] | None = None
-    """Merged into `parameters` last: for what the service adds next year."""
+    """Merged into `parameters` of the request last, for fields that this package does not have."""
 
     extra_input: dict[str, Any] | None = None
-    """Merged into `input` last."""
+    """Merged into `input` of the request last."""
 
 
 class CompletionFields(CommonCompletionFields):
-    """What to ask of an application in a conversation, and what becomes of its answer."""
+    """Options of a question in a conversation, and of the processing of its answer."""
 
     history: Literal["messages", "session", "thread"] = "messages"
-    """Who keeps the conversation.
+    """Where the conversation is stored.
 
-    - `"messages"`: the caller; the answer depends on the messages given, and they are all sent.
-    - `"session"`: the caller, and the cloud a copy. The answer is the same, but only the new question
-      is sent, as long as the copy is known to be the same; otherwise all messages are.
-    - `"thread"`: the cloud alone; the caller sends one new question a call. Needs a `session_store` and
-      a `session_key`, else `configurable.thread_id`.
+    - `"messages"`: by the caller. All messages of a call are sent; the answer depends only on them.
+    - `"session"`: by the caller, with a copy in the cloud. The answer is the same, but only the new
+      question is sent while the copy is known to match; otherwise all messages are sent.
+    - `"thread"`: only in the cloud. The caller passes one new question per call. Requires a
+      `session_store`, and `session_key` or `configurable.thread_id`.
     """
 
     session_key: str | None = None
-    """Names the conversation with `history="thread"`; give it per call. Default: the config's
-    `configurable.thread_id`."""
+    """Key of the conversation for `history="thread"`, usually passed per call. Default:
+    `configurable.thread_id` of the config."""
 
     session_id: str | None = None
-    """A conversation that the cloud keeps, used as it is: the newest human message continues it.
+    """Id of a session in the cloud, which is used unchanged: the newest human message continues it.
 
-    As a field it makes the model object one conversation, shared by all its users; rather give it per
-    call, or as `configurable.bailian_session_id`.
+    If this field is set on the model, all users of the model object share one conversation. Pass it per
+    call instead, or as `configurable.bailian_session_id`.
     """
 
     tool_calling: Literal["prompt"] | None = None
-    """Lets `bind_tools` give the application tools that the caller runs, by describing them in words.
+    """Let `bind_tools` pass tools that the caller runs, by describing them in the prompt.
 
-    Emulated: the service has no field for such tools, and whether an application follows the words is
-    up to its model and its own prompt. No session is used then, as the words would stand in it. Calls
-    that cannot be run, and none where one is demanded, are asked for once more, which costs a second
-    request.
+    This is emulated: the service has no field for such tools, and whether an application follows the
+    description depends on its model and prompt. Sessions are not used then, because they would contain
+    the description. If tool calls cannot be run, or a required call is missing, the application is
+    prompted once more, which costs a second request.
     """
 
     legacy_history: bool = False
-    """Send earlier messages as `history`, rounds of `user` and `bot`, as legacy RAG applications want
-    it."""
+    """Send earlier messages as `history`, in rounds of `user` and `bot`, as legacy RAG applications
+    require."""
 
     temperature: float | None = None
-    """Sampling temperature; documented for legacy applications, from 0 up to but not including 2."""
+    """Sampling temperature; documented for legacy applications, from 0 to less than 2."""
 
     top_p: float | None = None
     """Nucleus sampling; documented for legacy applications, between 0 and 1."""
@@ -194,30 +201,34 @@ class CompletionFields(CommonCompletionFields):
     """Sampling from the k most likely tokens; documented for legacy applications."""
 
     seed: int | None = None
-    """Seed of the sampling; documented for legacy applications."""
+    """Seed for sampling; documented for legacy applications."""
 
     max_tokens: int | None = Field(default=None, gt=0)
-    """Longest answer in tokens. Sent when set, but documented for no application: unverified."""
+    """Maximum answer length in tokens. Sent if set, but documented for no application: unverified."""
 
     stop: StrList | None = None
-    """Texts before which the answer is cut, on this side: the service knows no such parameter."""
+    """Texts before which the answer is cut. The client cuts it: the service has no such parameter."""
 
     citation_markers: MarkerMode = "strip"
-    """What becomes of `<ref>[n]</ref>` in the text: removed, written as `[n]`, or kept."""
+    """Handling of `<ref>[n]</ref>` in the text: `strip` removes it, `bracket` converts it to
+    `[n]`, `keep` leaves it unchanged."""
 
     @model_validator(mode="after")
     def _check_conversation(self) -> Self:
         if self.legacy_history and self.agent_version is not None:
-            message = "`legacy_history` is for legacy RAG applications, `agent_version` for agents"
+            message = (
+                "cannot use `legacy_history` (legacy RAG applications) together with `agent_version` "
+                "(agents)"
+            )
             raise ValueError(message)
         return self
 
     def with_overrides(self, overrides: dict[str, Any]) -> CompletionFields:
-        """Return these fields with the keywords of a call laid over them; None changes nothing.
+        """Return these fields, overridden by the arguments of a call that are not None.
 
         Raises:
-            TypeError: A keyword is no field; the message names the nearest one.
-            NotImplementedError: A keyword would give the application tools.
+            TypeError: An argument is not a field; the message suggests the closest one.
+            NotImplementedError: An argument would pass tools or a response format.
         """
         ignored = _IGNORED_KWARGS
         if overrides.get("tool_calling") or self.tool_calling:
@@ -227,11 +238,11 @@ class CompletionFields(CommonCompletionFields):
 
 
 def merge_options(fields_class: type[T], fields: T, overrides: dict[str, Any]) -> T:
-    """Return fields of this kind with the keywords of a call laid over them; None changes nothing.
+    """Return fields of this class, overridden by the arguments of a call that are not None.
 
     Raises:
-        TypeError: A keyword is no field; the message names the nearest one.
-        NotImplementedError: A keyword would give the application tools.
+        TypeError: An argument is not a field; the message suggests the closest one.
+        NotImplementedError: An argument would pass tools or a response format.
     """
     overrides = {name: value for name, value in overrides.items() if value is not None}
     for name in overrides:
@@ -245,7 +256,7 @@ def merge_options(fields_class: type[T], fields: T, overrides: dict[str, Any]) -
 
 
 def wrap_secrets(kwargs: dict[str, Any]) -> dict[str, Any]:
-    """Return keywords whose user tokens and signed URLs no trace and no `repr` shows."""
+    """Return the arguments with user tokens and signed URLs hidden from traces and `repr`."""
     biz_params = kwargs.get("biz_params")
     if isinstance(biz_params, dict):
         kwargs = kwargs | {"biz_params": BizParams(**biz_params)}
@@ -257,12 +268,12 @@ def wrap_secrets(kwargs: dict[str, Any]) -> dict[str, Any]:
 
 
 def format_suggestion(name: str, field_names: Iterable[str]) -> str:
-    """Return a hint at the field that a wrong name may mean, or nothing."""
+    """Return a hint at the field that an unknown name may mean, or an empty string."""
     candidates = list(field_names)
     suggestion = _ALIASES_IN_OTHER_PACKAGES.get(name)
     if suggestion not in candidates:
         suggestion = next(iter(difflib.get_close_matches(name, candidates)), None)
-    return f": did you mean `{suggestion}`?" if suggestion else ""
+    return f"; did you mean `{suggestion}`?" if suggestion else ""
 
 
 def _raise_unknown_keyword(keyword: str, fields_class: type[BaseModel]) -> NoReturn:
@@ -271,8 +282,11 @@ def _raise_unknown_keyword(keyword: str, fields_class: type[BaseModel]) -> NoRet
     if keyword == "response_format":
         raise NotImplementedError(_NO_RESPONSE_FORMAT_MESSAGE)
     if keyword in {"app_id", *ConnectionFields.model_fields}:
-        message = f"`{keyword}` is for the constructor: make another object, the connections are shared"
+        message = (
+            f"cannot pass `{keyword}` per call: pass it to the constructor of another object (objects "
+            "share their connections)"
+        )
         raise TypeError(message)
     hint = format_suggestion(keyword, fields_class.model_fields)
-    message = f"a call has no argument `{keyword}`{hint}"
+    message = f"unknown argument `{keyword}`{hint}"
     raise TypeError(message)

@@ -1,4 +1,4 @@
-"""A request to any route of the service, before it has an address and a key."""
+"""Request to any route of the service, without base URL and key."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ class ServiceRequest:
 
     body: dict[str, Any] | None = None
     stream: bool = False
-    """Whether the reply is to come as a stream."""
+    """True to request a streamed response."""
 
     method: str = "POST"
     params: dict[str, str] | None = None
-    """What stands behind the `?` of the URL."""
+    """Query parameters of the URL."""

@@ -1,6 +1,6 @@
-"""Turns of a conversation, and how a request tells them: as a prompt, as messages, or as rounds.
+"""Turns of a conversation and their form in a request: a prompt, messages or rounds.
 
-`prompt` and `messages` never go together: on the wire one of them silently wins.
+`prompt` and `messages` are never sent together, because the service silently ignores one of them.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _ROLE_LABELS = {
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """A message in the form in which it would be sent."""
+    """A message in the form in which it is sent."""
 
     role: str
     text: str
@@ -36,14 +36,16 @@ class Turn:
 
 
 def build_conversation(turns: list[Turn], options: CompletionFields) -> dict[str, Any]:
-    """Return what a request says of all turns: a prompt for one, else a transcript, rules first.
+    """Return the input fields for all turns: a prompt for one turn, otherwise a transcript.
+
+    In a transcript, system turns are first.
 
     Raises:
-        ValueError: There is no question in them.
+        ValueError: The turns contain no question, its text is empty, or another turn must be last.
     """
     questions = [turn for turn in turns if turn.role == "user"]
     if not questions:
-        message = "the messages have no human message: an application answers a question"
+        message = "missing human message: an application requires a question"
         raise ValueError(message)
     _require_text(questions[-1])
     if len(turns) == 1:
@@ -51,20 +53,20 @@ def build_conversation(turns: list[Turn], options: CompletionFields) -> dict[str
     ordered_turns = sorted(turns, key=lambda turn: turn.role != "system")
     if options.agent_version == "2.0" or options.legacy_history:
         if ordered_turns[-1].role != "user":
-            message = "this kind of application takes a human message as the last one"
+            message = "the last message must be a human message for this kind of application"
             raise ValueError(message)
         return _as_prompt(ordered_turns) if options.agent_version else _as_rounds(ordered_turns)
     return {"messages": [{"role": turn.role, "content": turn.text} for turn in ordered_turns]}
 
 
 def _as_prompt(turns: list[Turn]) -> dict[str, Any]:
-    """Return a transcript as one prompt, in the language of its last line."""
+    """Return a transcript as one prompt, with role labels in the language of its last turn."""
     labels = _ROLE_LABELS[detect_language(turns[-1].text)]
     return {"prompt": "\n\n".join(f"{labels[turn.role]}{turn.text}" for turn in turns)}
 
 
 def _as_rounds(turns: list[Turn]) -> dict[str, Any]:
-    """Return the last question, with the rules in front of it, and the rounds before."""
+    """Return the last question, preceded by the system texts, and the earlier rounds."""
     *earlier_turns, question = [turn for turn in turns if turn.role != "system"]
     rounds: list[dict[str, str]] = []
     for turn in earlier_turns:
@@ -78,7 +80,7 @@ def _as_rounds(turns: list[Turn]) -> dict[str, Any]:
 
 
 def split_new_question(turns: list[Turn]) -> tuple[list[str], Turn]:
-    """Return what a session has not seen: the rules for its first prompt, and the newest question.
+    """Return the new turns of a session: system texts for its first prompt, and the new question.
 
     Raises:
         ValueError: There is not exactly one new question.
@@ -88,8 +90,8 @@ def split_new_question(turns: list[Turn]) -> tuple[list[str], Turn]:
     questions = [turn for turn in new_turns if turn.role == "user"]
     if len(questions) != 1:
         message = (
-            "a session takes exactly one new human message, after the newest answer, but there are "
-            f"{len(questions)}: leave out `session_id` to send the messages as they are"
+            "a session requires exactly one new human message after the newest answer, got "
+            f"{len(questions)}: omit `session_id` to send all messages"
         )
         raise ValueError(message)
     system_texts = [] if answer_indexes else [turn.text for turn in new_turns if turn.role == "system"]
@@ -98,18 +100,18 @@ def split_new_question(turns: list[Turn]) -> tuple[list[str], Turn]:
 
 def _require_text(question: Turn) -> Turn:
     if not question.text.strip():
-        message = "the question has no text: an application needs words, also beside an image or a file"
+        message = "the question has no text: an application requires text, even with an image or a file"
         raise ValueError(message)
     return question
 
 
 def detect_language(text: str) -> Literal["zh", "en"]:
-    """Return the language in which to add words of our own to a text."""
+    """Return the language for labels and prompts that are added to a text."""
     return "zh" if _CHINESE_CHARACTER.search(text) else "en"
 
 
 def find_last_question(messages: Sequence[BaseMessage]) -> int | None:
-    """Return the place of the last message of a human; None if there is none."""
+    """Return the index of the last human message, or None."""
     for index in reversed(range(len(messages))):
         message = messages[index]
         role = message.role if isinstance(message, ChatMessage) else None

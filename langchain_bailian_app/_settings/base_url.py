@@ -1,10 +1,12 @@
-"""Which root of the API requests go to: checked where the user gives one, chosen where not."""
+"""Validation of the base URL of the API, and its default for a region."""
 
 from __future__ import annotations
 
 import ipaddress
 from functools import lru_cache
 from urllib.parse import urlsplit
+
+from langchain_bailian_app.options._signed_urls import redact_url
 
 _API_PATH = "/api/v1"
 _SHARED_HOSTS = {
@@ -16,68 +18,71 @@ _INTERNATIONAL_HOST = "dashscope-intl.aliyuncs.com"
 
 
 def check_base_url(base_url: str, *, allow_insecure_http: bool) -> str:
-    """Return the base URL without a slash at its end.
+    """Validate a base URL and return it without a trailing slash.
 
     Raises:
-        ValueError: It is not the root of this API, or would send the key in the clear.
+        ValueError: The URL is not the root of this API, or the key would be sent unencrypted.
     """
     url = urlsplit(base_url)
     try:
         _ = url.port
     except ValueError as exc:
-        message = f"`base_url` {base_url!r} has no valid port: {exc}"
+        message = (
+            f"invalid port in `base_url` for host {url.hostname!r}: expected a number from 0 to 65535"
+        )
         raise ValueError(message) from exc
     try:
         (url.hostname or "").encode("idna")
     except UnicodeError as exc:
-        message = f"`base_url` {base_url!r} has no valid host: a part of it is empty or too long"
+        message = f"invalid host {url.hostname!r} in `base_url`: a label of it is empty or too long"
         raise ValueError(message) from exc
     path = url.path.rstrip("/")
     if url.username or url.password:
-        message = "`base_url` has a user name or password in it, which would take the place of the key"
+        message = "invalid `base_url`: its user name or password would replace the key; remove them"
         raise ValueError(message)
     if url.scheme not in {"http", "https"} or not url.hostname:
-        problem = "is no http(s) URL"
+        problem = "not an http(s) URL"
     elif path.endswith("/compatible-mode/v1"):
-        problem = "is the OpenAI-compatible route for models, which serves no applications"
+        problem = "the OpenAI-compatible route serves models, not applications"
     elif not path.endswith(_API_PATH) or url.query or url.fragment:
-        problem = f"does not end in {_API_PATH}"
+        problem = f"its path must end in {_API_PATH}, with no query"
     elif url.scheme == "http" and not allow_insecure_http and not is_loopback(base_url):
         message = (
-            f"`base_url` {base_url!r} would send the key unencrypted: use https, or set "
-            "`allow_insecure_http=True`"
+            f"insecure `base_url` {redact_url(base_url)!r}: the key would be sent unencrypted; use "
+            "https or set `allow_insecure_http=True`"
         )
         raise ValueError(message)
     else:
         return base_url.rstrip("/")
     scheme = "http" if url.scheme == "http" else "https"
     example = f"{scheme}://{url.netloc or 'host'}{_API_PATH}"
-    message = f"`base_url` {base_url!r} {problem}: it should look like {example!r}"
+    shown = redact_url(base_url)
+    message = f"invalid `base_url` {shown!r}: {problem}; expected a URL like {example!r}"
     raise ValueError(message)
 
 
 def default_base_url(gateway: str, workspace: str | None, region: str) -> str:
-    """Return the root of the API in a region.
+    """Return the default base URL for a region.
 
     Raises:
-        ValueError: The workspace gateway is asked for, but no workspace is known.
+        ValueError: `gateway` is `"workspace"`, but no workspace is set.
     """
     if gateway == "shared":
         return f"https://{_SHARED_HOSTS.get(region, _INTERNATIONAL_HOST)}{_API_PATH}"
     if workspace is None:
-        message = "`gateway='workspace'` needs `workspace` or DASHSCOPE_WORKSPACE"
+        message = "missing `workspace` for `gateway='workspace'`: pass it or set DASHSCOPE_WORKSPACE"
         raise ValueError(message)
     return f"https://{workspace}.{region}.maas.aliyuncs.com{_API_PATH}"
 
 
 def extract_host(url: str) -> str:
-    """Return the host, for messages."""
+    """Return the host of a URL, for messages."""
     return urlsplit(url).hostname or url
 
 
-@lru_cache(maxsize=256)  # every call asks
+@lru_cache(maxsize=256)  # called in every call
 def is_loopback(base_url: str) -> bool:
-    """Whether the service is on this machine; a proxy could not reach it."""
+    """Return whether the service is on this machine, where a proxy cannot reach it."""
     host = extract_host(base_url)
     if host == "localhost" or host.endswith(".localhost"):
         return True

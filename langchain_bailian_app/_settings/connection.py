@@ -1,6 +1,6 @@
-"""The fields that say how to reach the service; the model and the retriever inherit them.
+"""Connection settings that the model and the retriever inherit.
 
-Everything about a field that can be checked without the network is checked here.
+All checks that need no network access are made here.
 """
 
 from __future__ import annotations
@@ -22,24 +22,23 @@ Region = Literal[
     "eu-central-1",
     "ap-northeast-1",
 ]
-"""The regions that dashscope 2 knows."""
+"""Regions that dashscope 2 supports."""
 
 Seconds = Annotated[float, Field(gt=0, le=2_000_000)]
-"""How long to wait, up to 23 days: the system counts milliseconds in 31 bits."""
+"""A timeout in seconds, at most 23 days, because the system counts milliseconds in 31 bits."""
 
 _ID_PATTERN = re.compile(r"[A-Za-z0-9_-]{1,128}")
 
 
 def check_id(value: str) -> str:
-    """Keep anything out of the URL that could lead to another path of the service.
+    """Validate an id, so that it cannot change the path of the URL that contains it.
 
     Raises:
-        ValueError: It is no id.
+        ValueError: The id is invalid.
     """
     if not _ID_PATTERN.fullmatch(value):
         message = (
-            f"{value!r} is no id of the service: an id is no name, it has 1 to 128 letters, digits, "
-            "`_` and `-`"
+            f"invalid id {value!r}: expected 1 to 128 letters, digits, `_` or `-` (an id, not a name)"
         )
         raise ValueError(message)
     return value
@@ -50,73 +49,78 @@ Id = Annotated[str, AfterValidator(check_id)]
 
 
 class ConnectionFields(BaseModel):
-    """How to reach the service, and how long to wait for it."""
+    """Address and credentials of the service, timeouts, retries and HTTP clients."""
 
     api_key: SecretStr | Callable[[], str] | None = Field(
         default_factory=secret_from_env("DASHSCOPE_API_KEY", default=None)
     )
-    """Key of Model Studio, or a function that returns one, called before each request.
+    """API key of Model Studio, or a function that returns one and is called before each request.
 
-    Default: `DASHSCOPE_API_KEY`, then what dashscope is configured with: `~/.dashscope/config.toml`
-    and its key file.
+    Default: `DASHSCOPE_API_KEY`, then dashscope's configuration: `~/.dashscope/config.toml` and its key
+    file.
     """
 
     base_url: str | None = None
-    """Root of the API, ending in `/api/v1`, for instance of a private endpoint.
+    """Root URL of the API, for instance of a private endpoint; it must end in `/api/v1`.
 
     Default: `DASHSCOPE_BASE_URL`, `DASHSCOPE_HTTP_BASE_URL`, dashscope's configuration, then the host
-    that `gateway` and `region` name.
+    for `gateway` and `region`.
     """
 
     workspace: str | None = Field(default=None, pattern=r"^[A-Za-z0-9_-]+$")
-    """Id of the workspace that the application is in; needed for any but the default workspace.
+    """Id of the workspace that contains the application; required unless it is the default workspace.
 
     Default: `DASHSCOPE_WORKSPACE`, `DASHSCOPE_WORKSPACE_ID`, then dashscope's configuration.
     """
 
     region: Region | None = None
-    """Default: `DASHSCOPE_REGION`, dashscope's configuration, then `cn-beijing`."""
+    """Region of the service.
+
+    Default: `DASHSCOPE_REGION`, dashscope's configuration, then `cn-beijing`.
+    """
 
     gateway: Literal["shared", "workspace"] = "shared"
-    """Which host serves the region: the shared one of the documents, or the workspace's own.
+    """Host that serves the region: the shared host of the documents, or the host of the workspace.
 
-    That the workspace gateway (`{workspace}.{region}.maas…`) serves applications is unverified: no
+    It is unverified that the workspace gateway (`{workspace}.{region}.maas…`) serves applications: no
     source shows it.
     """
 
     allow_insecure_http: bool = False
-    """Allow an `http://` base URL that is not on this machine: the key travels in the clear."""
+    """Allow an `http://` base URL on another machine, to which the key is sent unencrypted."""
 
     timeout: Seconds = 300.0
-    """Seconds of silence between frames before a call fails. Any frame resets it, also one of
-    reasoning."""
+    """Maximum seconds without a frame before a call fails. Any frame restarts it, including one that
+    contains only reasoning."""
 
     connect_timeout: Seconds = 5.0
-    """Seconds to establish a connection."""
+    """Maximum seconds to establish a connection."""
 
     total_timeout: Seconds | None = None
-    """Seconds for a whole call. In threads an `http_client` of your own, or a SOCKS proxy, lets it be
-    noticed only when something comes, up to `timeout` later."""
+    """Maximum seconds for an entire call. In threads, with a custom `http_client` or a SOCKS proxy, it
+    is only checked when data arrives, up to `timeout` later."""
 
     max_retries: int = Field(default=2, ge=0)
-    """How often a request is sent again that certainly did not run.
+    """Maximum number of retries of a request that certainly did not run.
 
-    That is: the connection was never made, or the service refused at the door (429 with a throttling
-    code, or 503). Anything else may have run plugins, cost money or added a turn, and is not repeated.
+    This is the case if no connection was established, or if the service rejected the request before
+    running it (429 with a throttling code, or 503). Any other request may have run plugins, cost money
+    or added a turn, and is not sent again.
     """
 
     max_connections: int = Field(default=1000, ge=1)
-    """How many calls may be in flight at once, over an event loop or over all threads.
+    """Maximum number of concurrent calls on one event loop, or in all threads together.
 
-    More of them wait, for at most `timeout`. Models with the same number share it. An HTTP client of
-    your own has its own limit.
+    Further calls wait for at most `timeout`. Models with the same value share the limit. A custom HTTP
+    client has its own limit.
     """
 
     http_client: Any = Field(default=None, exclude=True, repr=False)
-    """An `httpx.Client` of your own, for proxies and certificates. Never closed by this package."""
+    """Custom `httpx.Client`, for proxies and certificates. This package never closes it."""
 
     http_async_client: Any = Field(default=None, exclude=True, repr=False)
-    """An `httpx.AsyncClient` of your own, used on the event loop that it belongs to."""
+    """Custom `httpx.AsyncClient`, used on the event loop that it belongs to. This package never closes
+    it."""
 
     @model_validator(mode="after")
     def _check_connection(self) -> Self:
@@ -126,9 +130,11 @@ class ConnectionFields(BaseModel):
             client = getattr(self, name)
             if client is not None and not hasattr(client, close_method):
                 expected_class = "httpx.Client" if close_method == "close" else "httpx.AsyncClient"
-                message = f"`{name}` is a {type(client).__name__}, but should be an {expected_class}"
+                message = f"invalid `{name}`: expected an {expected_class}, got {type(client).__name__}"
                 raise ValueError(message)
             if getattr(client, "follow_redirects", False):
-                message = f"`{name}` follows redirects, which would carry the key to another host"
+                message = (
+                    f"invalid `{name}`: it follows redirects, which would send the key to another host"
+                )
                 raise ValueError(message)
         return self

@@ -1,4 +1,4 @@
-"""The fields that say how to reach Bailian's OpenAPI; files and memory inherit them."""
+"""Connection settings of Bailian's OpenAPI that files and memory inherit."""
 
 from __future__ import annotations
 
@@ -21,45 +21,52 @@ from langchain_bailian_app._settings.connection import Id, Region, Seconds
 
 
 def _check_endpoint(endpoint: str) -> str:
-    """Return a host with its scheme.
+    """Validate an endpoint and return its scheme and host.
 
     Raises:
-        ValueError: It is more than a host, or would send signed requests in the clear.
+        ValueError: The endpoint is not just a host, or signed requests would be sent unencrypted.
     """
     url = urlsplit(endpoint if "://" in endpoint else f"https://{endpoint}")
     if "@" in url.netloc:
-        message = "`endpoint` has a user name or password in it: the AccessKey has fields"
+        message = (
+            "invalid `endpoint`: it contains a user name or password; pass `access_key_id` and "
+            "`access_key_secret` instead"
+        )
         raise ValueError(message)
     extra_parts = url.path.strip("/") or url.query or url.fragment
     if url.scheme not in {"http", "https"} or not url.hostname or extra_parts:
-        message = f"`endpoint` {endpoint!r} is no host like 'bailian.cn-beijing.aliyuncs.com'"
+        message = (
+            f"invalid `endpoint` {endpoint!r}: expected a host like 'bailian.cn-beijing.aliyuncs.com'"
+        )
         raise ValueError(message)
     if url.scheme == "http" and not is_loopback(endpoint):
-        message = f"`endpoint` {endpoint!r} would send signed requests unencrypted: use https"
+        message = (
+            f"insecure `endpoint` {endpoint!r}: signed requests would be sent unencrypted; use https"
+        )
         raise ValueError(message)
     return f"{url.scheme}://{url.netloc}"
 
 
 def _check_workspace(workspace_id: Any) -> Any:
-    """Say what to do if there is none.
+    """Require a workspace id.
 
     Raises:
-        ValueError: There is none.
+        ValueError: The id is missing.
     """
     if workspace_id:
         return workspace_id
     message = (
-        "give `workspace_id` or set the variable DASHSCOPE_WORKSPACE: the OpenAPI has no default "
-        "workspace (ids are in the console, under 业务空间)"
+        "missing `workspace_id`: pass it or set DASHSCOPE_WORKSPACE; the OpenAPI has no default "
+        "workspace (for the ids, see 业务空间 in the console)"
     )
     raise ValueError(message)
 
 
 class OpenApiFields(BaseModel):
-    """How to reach Bailian's OpenAPI, which wants an AccessKey, and not the key of Model Studio.
+    """Address and credentials of Bailian's OpenAPI, which requires an AccessKey, not an API key.
 
-    The account of the AccessKey needs the policy AliyunBailianDataFullAccess, or the permissions one by
-    one, like `sfm:ApplyFileUploadLease` (official guide).
+    The account of the AccessKey needs the policy AliyunBailianDataFullAccess or the individual
+    permissions, such as `sfm:ApplyFileUploadLease` (official guide).
     """
 
     model_config = ConfigDict(extra="forbid", arbitrary_types_allowed=True, hide_input_in_errors=True)
@@ -68,7 +75,7 @@ class OpenApiFields(BaseModel):
         default_factory=from_env(["DASHSCOPE_WORKSPACE", "DASHSCOPE_WORKSPACE_ID"], default=""),
         validate_default=True,
     )
-    """Id of the workspace of the application. Default: `DASHSCOPE_WORKSPACE`."""
+    """Id of the application's workspace. Default: `DASHSCOPE_WORKSPACE`, `DASHSCOPE_WORKSPACE_ID`."""
 
     region: Region = "cn-beijing"
     """Region of the workspace. Session files are documented for Beijing only."""
@@ -76,37 +83,43 @@ class OpenApiFields(BaseModel):
     endpoint: Annotated[str, AfterValidator(_check_endpoint)] | None = Field(
         default_factory=from_env("BAILIAN_OPENAPI_ENDPOINT", default=None), validate_default=True
     )
-    """Host of the OpenAPI. Default: `BAILIAN_OPENAPI_ENDPOINT`, `bailian.{region}.aliyuncs.com`."""
+    """Host of the OpenAPI, with an optional scheme.
+
+    Default: `BAILIAN_OPENAPI_ENDPOINT`, then `bailian.{region}.aliyuncs.com`.
+    """
 
     access_key_id: str | None = None
-    """Default: the credential chain of Alibaba Cloud's SDK, which looks into
-    `ALIBABA_CLOUD_ACCESS_KEY_ID` and `ALIBABA_CLOUD_ACCESS_KEY_SECRET` as they were when it was first
-    imported, its configuration files, and the roles of the machine."""
+    """Id of the AccessKey.
+
+    Default: the credential chain of Alibaba Cloud's SDK. It tries `ALIBABA_CLOUD_ACCESS_KEY_ID` and
+    `ALIBABA_CLOUD_ACCESS_KEY_SECRET`, which it reads when it is first imported, its configuration
+    files, and the roles of the machine.
+    """
 
     access_key_secret: SecretStr | None = Field(default=None, exclude=True)
-    """Belongs to `access_key_id`. In no dump and no pickle."""
+    """Secret of the AccessKey; required with `access_key_id`. Excluded from dumps and pickles."""
 
     security_token: SecretStr | None = Field(default=None, exclude=True)
-    """Belongs to a temporary AccessKey (STS). In no dump and no pickle."""
+    """Token of a temporary AccessKey (STS). Excluded from dumps and pickles."""
 
     connect_timeout: Seconds = 5.0
-    """Seconds to establish a connection."""
+    """Maximum seconds to establish a connection."""
 
     read_timeout: Seconds = 30.0
-    """Seconds without a byte after which a request fails."""
+    """Maximum seconds without received data before a request fails."""
 
     client: Any = Field(default=None, exclude=True, repr=False)
-    """A `Client` of `alibabacloud_bailian20231229` of your own, instead of these settings."""
+    """Custom `Client` of `alibabacloud_bailian20231229`, used instead of these settings."""
 
     @model_validator(mode="after")
     def _check_access_key(self) -> Self:
         if (self.access_key_id is None) != (self.access_key_secret is None):
-            message = "`access_key_id` and `access_key_secret` belong together: give both or none"
+            message = "`access_key_id` and `access_key_secret` belong together: pass both or neither"
             raise ValueError(message)
         return self
 
     def __getstate__(self) -> dict[Any, Any]:
-        """Leave secrets and connections out of a pickle."""
+        """Return the state without secrets and connections."""
         state = super().__getstate__()
         secrets = dict.fromkeys(("access_key_id", "access_key_secret", "security_token", "client"))
         return state | {"__dict__": state["__dict__"] | secrets, "__pydantic_private__": None}

@@ -1,1 +1,1 @@
-"""Requests on the wire: HTTP clients, retries, timeouts, credentials and error codes."""
+"""HTTP transport of requests: clients, retries, timeouts, credentials and error codes."""

@@ -1,8 +1,8 @@
-"""HTTP clients that models share: one for all threads, one for each running event loop.
+"""Pool of HTTP clients that models share: one for all threads and one for each running event loop.
 
-A client is expensive (a TLS context takes milliseconds and most of a megabyte) and holds nothing of a
-model: key, workspace and URL go with each request. None has a cookie jar, none outlives its loop, and a
-forked child makes its own.
+A client is expensive to create: its TLS context costs milliseconds and most of a megabyte. It holds no
+state of a model; key, workspace and URL are passed with each request. Clients store no cookies and do
+not outlive their event loop, and a forked child process creates its own.
 """
 
 from __future__ import annotations
@@ -28,17 +28,17 @@ if TYPE_CHECKING:
     import ssl
     from collections.abc import AsyncGenerator
 
-_Key = tuple[object, ...]  # the process, and what a client is made with
+_Key = tuple[object, ...]  # process id and settings of a client
 _CA_VARIABLES = ("SSL_CERT_FILE", "SSL_CERT_DIR")
 
-# No lock guards these: each step is atomic, and a lock that some thread holds during a fork would stay
-# locked in the child for ever.
+# No lock guards these dictionaries: each operation is atomic, and a lock that another thread holds
+# during a fork would stay locked in the child process.
 _sync_transports: dict[_Key, Any] = {}
 _async_transports: dict[asyncio.AbstractEventLoop, dict[_Key, tuple[Any, AsyncGenerator[None]]]] = {}
 
 
 def get_dashscope_transport(*, loopback: bool, max_connections: int) -> Any:
-    """Return dashscope's transport for calls from threads."""
+    """Return the shared dashscope transport for calls from threads."""
     key = _make_key(max_connections, loopback=loopback)
     transport = _sync_transports.get(key)
     if transport is None:
@@ -52,17 +52,17 @@ def get_dashscope_transport(*, loopback: bool, max_connections: int) -> Any:
 
 
 async def get_async_dashscope_transport(*, loopback: bool, max_connections: int) -> Any:
-    """Return dashscope's transport for calls on the running event loop."""
+    """Return the shared dashscope transport for calls on the running event loop."""
     key = _make_key(max_connections, loopback=loopback)
     loop_transports = _async_transports.setdefault(asyncio.get_running_loop(), {})
     if key in loop_transports:
         return loop_transports[key][0]
     for loop in [loop for loop in list(_async_transports) if loop.is_closed()]:
-        _close_loop_clients(loop)  # it was closed without being shut down
+        _close_loop_clients(loop)  # closed, but not shut down
     client = _create_async_client(loopback=loopback, max_connections=max_connections)
     closer = _close_with_loop(client)
     loop_transports[key] = create_async_dashscope_transport(client), closer
-    # A loop that ends closes its asynchronous generators, this one among them, while it still runs.
+    # At shutdown, the loop closes its asynchronous generators, including this one, while it runs.
     await anext(closer)
     return loop_transports[key][0]
 
@@ -82,22 +82,25 @@ def _create_async_client(*, loopback: bool, max_connections: int) -> httpx.Async
 
 
 def _uses_socks_proxy(*, loopback: bool) -> bool:
-    """Whether calls go where only httpx's own connections lead."""
+    """Return whether calls use a SOCKS proxy, which only httpx's own connections support."""
     return not loopback and bool(_find_socks_proxies())
 
 
 def _find_socks_proxies() -> list[str]:
-    """Return which of the variables name one, without `_proxy`."""
+    """Return the variables that specify a SOCKS proxy, without the suffix `_proxy`."""
     return [kind for kind, url in urllib.request.getproxies().items() if url.startswith("socks")]
 
 
 def _make_limits(max_connections: int) -> httpx.Limits:
-    # A lower limit of idle connections makes httpcore close one that another thread is just taking.
+    # With a lower limit on idle connections, httpcore may close one that another thread is acquiring.
     return httpx.Limits(max_connections=max_connections, max_keepalive_connections=max_connections)
 
 
 def _close_loop_clients(loop: asyncio.AbstractEventLoop) -> None:
-    """Close the clients of a loop that does not run; of one that is closed, what needs no waiting."""
+    """Close the clients of an event loop that is not running.
+
+    If the loop is already closed, only close what needs no awaiting.
+    """
     for (pid, *_), (transport, closer) in _async_transports.pop(loop, {}).items():
         if pid != os.getpid():
             continue
@@ -119,12 +122,12 @@ def _close_clients() -> None:
 
 
 def create_dashscope_transport(client: httpx.Client) -> Any:
-    """Return dashscope's transport around a client, without retries of its own."""
+    """Create a dashscope transport for a client, with dashscope's retries disabled."""
     return dashscope.Client(base_url="unused:", http_client=client, max_retries=0).transport
 
 
 def create_async_dashscope_transport(client: httpx.AsyncClient) -> Any:
-    """Return dashscope's asynchronous transport around a client, without retries of its own."""
+    """Create an asynchronous dashscope transport for a client, with dashscope's retries disabled."""
     return dashscope.AsyncClient(base_url="unused:", http_client=client, max_retries=0).transport
 
 
@@ -153,20 +156,23 @@ def _make_settings(*, loopback: bool) -> dict[str, Any]:
 
 @cache
 def _load_ssl_context(*_: str | None) -> ssl.SSLContext:
-    """Return the context for these variables; loading the authorities takes tens of milliseconds."""
+    """Return the TLS context for these variables.
+
+    It is cached, because loading the certificate authorities takes tens of milliseconds.
+    """
     return httpx.create_ssl_context()
 
 
 def build_connection_hint(base_url: str) -> str:
-    """Return where to look when no connection can be made: at a proxy, or at who is to listen here."""
+    """Return a hint for a failed connection: the emulator or the proxy that should be checked."""
     if is_loopback(base_url):
-        return f" (is the emulator running at {base_url}? Else unset DASHSCOPE_BASE_URL)"
+        return f" (is the emulator running at {base_url}? start it, or unset DASHSCOPE_BASE_URL)"
     variable = find_proxy_variable(base_url)
-    return f" through the proxy of the variable {variable}" if variable else ""
+    return f" through the proxy set in {variable}" if variable else ""
 
 
 def find_proxy_variable(base_url: str) -> str | None:
-    """Return the variable of the environment that names a proxy for this URL, if one does."""
+    """Return the environment variable that specifies a proxy for this URL, or None."""
     if is_loopback(base_url) or urllib.request.proxy_bypass(extract_host(base_url)):
         return None
     proxies = urllib.request.getproxies()
@@ -175,12 +181,16 @@ def find_proxy_variable(base_url: str) -> str | None:
 
 
 def _check_proxies() -> None:
-    """Say what to do about a SOCKS proxy, where httpx would fail with an ImportError."""
+    """Reject a SOCKS proxy if the package for it is missing; httpx would raise an ImportError.
+
+    Raises:
+        ValueError: A SOCKS proxy is set and `socksio` is not installed.
+    """
     if find_spec("socksio"):
         return
     for kind in _find_socks_proxies():
         message = (
-            f"the variable {kind}_proxy (or {kind.upper()}_PROXY) names a SOCKS proxy, which needs "
-            "the package socksio: `pip install 'httpx[socks]'`, or unset the variable"
+            f"cannot use the SOCKS proxy set in {kind}_proxy (or {kind.upper()}_PROXY) without the "
+            "package socksio: run `pip install 'httpx[socks]'` or unset the variable"
         )
         raise ValueError(message)

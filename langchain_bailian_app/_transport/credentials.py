@@ -1,8 +1,8 @@
-"""Where requests go and with which credentials: the fields of a model, completed by dashscope.
+"""Resolution of base URL, workspace and API key from the fields of a model and dashscope's settings.
 
 dashscope 2 resolves key, workspace, region and base URL from the environment and its configuration
-file; which host serves applications is decided here, since its own default is a gateway that no
-document shows applications on.
+file. The host that serves applications is chosen here, because dashscope's own default is a gateway
+that is not documented for applications.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Connection:
-    """What every request of a model needs."""
+    """Base URL, workspace and API key for the requests of a model."""
 
     base_url: str
     workspace: str | None
@@ -36,11 +36,11 @@ def resolve_connection(fields: ConnectionFields) -> Connection:
     """Complete the fields from the environment and dashscope's configuration.
 
     Raises:
-        ValueError: There is no key, or the base URL is none of this API.
+        ValueError: The API key is missing or invalid, or the base URL is invalid.
     """
-    # Only the configuration of these clients is used, so that they need no HTTP client. Each is spared
-    # the case in which dashscope warns that no workspace is configured: one by a base URL, the other
-    # by a workspace.
+    # Only the configuration of these two clients is used, so they need no HTTP client. The first has a
+    # base URL and the second a workspace, because with neither dashscope warns that no workspace is
+    # configured.
     client_options: dict[str, Any] = {"http_client": object(), "region": fields.region}
     config = dashscope.Client(base_url="unused:", workspace=fields.workspace, **client_options).config
     configured_base_url = dashscope.Client(
@@ -67,19 +67,20 @@ def _resolve_api_key(
 
 
 def _validate_key(key: str) -> str:
-    """Return the key without white space around it, a line feed from a file for instance.
+    """Return the key without surrounding white space, for instance a line feed read from a file.
 
     Raises:
-        ValueError: There is none, or it has characters that no header takes; they are not shown.
+        ValueError: The key is missing, or has characters that are invalid in a header. The message does
+            not contain them.
     """
     key = key.strip()
     if not key:
         message = (
-            "there is no API key: give `api_key`, set the variable DASHSCOPE_API_KEY, or put it into "
-            "dashscope's configuration; keys are made in the console, and never pickled with a model"
+            "missing API key: pass `api_key`, set DASHSCOPE_API_KEY, or add it to dashscope's "
+            "configuration; keys are created in the console and are not pickled with a model"
         )
         raise ValueError(message)
     if not key.isascii() or not key.isprintable() or " " in key:
-        message = "the API key has white space or characters that are not ASCII inside"
+        message = "invalid API key: it contains white space, control characters or non-ASCII characters"
         raise ValueError(message)
     return key

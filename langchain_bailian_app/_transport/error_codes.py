@@ -1,4 +1,4 @@
-"""Which error a reply of the service stands for: the tables of its codes, and what to do about them."""
+"""Mapping of the service's error codes to exception classes and hints."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ _CLASS_BY_CODE: dict[str, type[BailianError]] = {
     "Workspace": BailianPermissionError,
     "Model.AccessDenied": BailianPermissionError,
     "AllocationQuota": BailianPermissionError,
-    # Bills come as 400 and even as 429, but waiting does not pay them.
+    # Billing errors have status 400 or even 429, but a retry cannot succeed.
     "Arrearage": BailianPermissionError,
     "CommodityNotPurchased": BailianPermissionError,
     "PrepaidBillOverdue": BailianPermissionError,
@@ -66,8 +66,8 @@ _CLASS_BY_CODE: dict[str, type[BailianError]] = {
     "RetrivalFailed": BailianServerError,
     "RequestTimeOut": BailianTimeoutError,
 }
-"""Class by code, or by its part before the dot. Source: the service's page of error codes, 2026-02; for
-AccessKeys and RAM the codes common to Alibaba Cloud's OpenAPI."""
+"""Class by code, or by the part of the code before the dot. Source: the service's error code page,
+2026-02; for AccessKey and RAM errors, the common error codes of Alibaba Cloud's OpenAPI."""
 
 _CLASS_BY_STATUS: dict[int, type[BailianError]] = {
     401: BailianAuthenticationError,
@@ -80,20 +80,20 @@ _CLASS_BY_STATUS: dict[int, type[BailianError]] = {
 }
 
 _HINT_BY_CODE = {
-    "InvalidApiKey": "check `api_key` or DASHSCOPE_API_KEY, and that the key is of the region called",
-    "invalid_api_key": "check `api_key` or DASHSCOPE_API_KEY, and the region called",
-    "Model": "check that the workspace may use the model",
-    "App": "check `app_id`, that the application is published, and that it is in the workspace of the "
-    "key or of `workspace`",
+    "InvalidApiKey": "check `api_key` or DASHSCOPE_API_KEY, and that the key belongs to the region",
+    "invalid_api_key": "check `api_key` or DASHSCOPE_API_KEY, and the region",
+    "Model": "check that the workspace has access to the model",
+    "App": "check `app_id`, that the application is published, and that it belongs to the workspace of "
+    "the key or to `workspace`",
     "Workspace": "check `workspace` or DASHSCOPE_WORKSPACE",
     "NOT AUTHORIZED": "check `workspace` or DASHSCOPE_WORKSPACE",
     "WorkSpaceNotFound": "check `workspace` or DASHSCOPE_WORKSPACE",
     "FlowNotPublished": "publish the application in the console",
     "Arrearage": "check the account's balance",
-    "RequestTimeOut": "the model took too long for the service",
+    "RequestTimeOut": "the model exceeded the time limit of the service",
 }
 
-# No source tells how the service says it; a session file is something else.
+# The text of session errors is undocumented. The pattern must not match “session file”.
 _SESSION_PATTERN = re.compile(r"\bsession(?![ _]?file)", re.IGNORECASE)
 _INVALID_OR_EXPIRED_PATTERN = re.compile(
     r"expired?\b|invalid|unknown|not ?exist|not ?found|exceed|rounds", re.IGNORECASE
@@ -101,9 +101,9 @@ _INVALID_OR_EXPIRED_PATTERN = re.compile(
 _CONTEXT_OVERFLOW_PATTERN = re.compile(
     r"range of input length|input length should be|maximum context", re.IGNORECASE
 )
-# What a workflow says of variables in the form of agents (error-code page).
+# Message of a workflow that receives variables in the format of an agent (error code page).
 _NO_USER_ROLE = "do not contain elements with the role of user"
-_WORKFLOW_HINT = "a workflow takes its variables flat, `BizParams(city=…)`, and no `user_prompt_params`"
+_WORKFLOW_HINT = "pass workflow variables directly, `BizParams(city=…)`, not as `user_prompt_params`"
 _MAX_MESSAGE_CHARS = 500
 _FIRST_SERVER_ERROR = 500
 
@@ -117,7 +117,7 @@ def error_from_response(
     body: Any = None,
     headers: Mapping[str, str] | None = None,
 ) -> BailianError:
-    """Return the error that a reply of the service stands for; its code decides before its status."""
+    """Return the exception for an error response; the code takes precedence over the status."""
     family = code.partition(".")[0]
     cls = _CLASS_BY_CODE.get(code) or _CLASS_BY_CODE.get(family) or _CLASS_BY_STATUS.get(status)
     if cls is None:
@@ -130,7 +130,7 @@ def error_from_response(
             cls = BailianSessionError
         elif _CONTEXT_OVERFLOW_PATTERN.search(message):
             cls = BailianContextOverflowError
-    text = message[:_MAX_MESSAGE_CHARS] or f"the service gives no reason (status {status})"
+    text = message[:_MAX_MESSAGE_CHARS] or f"the service returned no error message (status {status})"
     hint = (
         _WORKFLOW_HINT
         if _NO_USER_ROLE in message
@@ -149,9 +149,9 @@ def error_from_response(
 
 
 def was_rejected_before_running(error: BailianError) -> bool:
-    """Whether an HTTP error status says that the request did not run.
+    """Return whether an HTTP error implies that the request did not run.
 
-    That it does so for these is our reading of the codes, unverified.
+    The selection of errors is our reading of the documented codes (unverified).
     """
     if error.status_code == 429:  # noqa: PLR2004
         return (error.code or "").partition(".")[0] == "Throttling"

@@ -1,4 +1,4 @@
-"""Errors for failed connections and interrupted replies; each message names the field that helps."""
+"""Exceptions for failed connections and interrupted responses; messages include the setting."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ if TYPE_CHECKING:
 
 
 class TransportErrorFactory:
-    """The errors of one call."""
+    """Factory for the transport errors of one call."""
 
     request_id: str | None = None
-    """From the headers of the reply; None before they arrive."""
+    """From the response headers; None until they arrive."""
 
     def __init__(self, fields: ConnectionFields, base_url: str) -> None:
         self._fields = fields
@@ -28,12 +28,12 @@ class TransportErrorFactory:
     def from_httpx_error(
         self, cause: BaseException, *, frame_received: bool, deadline_passed: bool
     ) -> errors.BailianError:
-        """Return our error for one of httpx.
+        """Return the `BailianError` for an httpx error.
 
         Args:
-            cause: What httpx raises.
-            frame_received: Whether a frame has come.
-            deadline_passed: Whether `total_timeout` is over.
+            cause: Error that httpx raised.
+            frame_received: Whether a frame was received.
+            deadline_passed: Whether `total_timeout` has expired.
         """
         match cause:
             case httpx.ConnectTimeout():
@@ -43,9 +43,9 @@ class TransportErrorFactory:
                 )
             case httpx.PoolTimeout() if not deadline_passed:
                 return self._timeout_error(
-                    f"no connection was free for {self._fields.timeout:g} s (`timeout`): too many "
-                    f"calls at once (`max_connections` is {self._fields.max_connections}; a client of "
-                    "your own has a limit of its own)"
+                    f"no free connection for {self._fields.timeout:g} s (`timeout`): too many "
+                    f"concurrent calls (`max_connections` is {self._fields.max_connections}; a custom "
+                    "HTTP client has its own limit)"
                 )
             case httpx.TimeoutException():
                 return self.total_timeout_error() if deadline_passed else self.read_timeout_error()
@@ -53,31 +53,31 @@ class TransportErrorFactory:
         if isinstance(cause, httpx.ConnectError | httpx.ProxyError):
             text = f"no connection to {self._host}{build_connection_hint(self._base_url)}: {reason}"
         elif self.request_id is None and not frame_received:
-            text = f"the connection to {self._host} was lost before a reply came: {reason}"
+            text = f"connection to {self._host} lost before a response was received: {reason}"
         else:
-            text = f"the connection to {self._host} was lost before the answer was complete: {reason}"
+            text = f"connection to {self._host} lost before the answer was complete: {reason}"
             return errors.BailianStreamError(text, request_id=self.request_id)
         return errors.BailianConnectionError(text)
 
     def redirect_error(self, target: str, status: int) -> errors.BailianConnectionError:
-        """Return the error for a reply that points elsewhere."""
-        text = f"{self._host} redirects to {target}, which is not followed: check `base_url`"
+        """Return the error for a redirect."""
+        text = f"{self._host} redirects to {target}: redirects are not followed; check `base_url`"
         return errors.BailianConnectionError(text, status_code=status, request_id=self.request_id)
 
     def read_timeout_error(self) -> errors.BailianTimeoutError:
-        """Return the error for a service that says nothing."""
+        """Return the error for a service that sends no frame within `timeout`."""
         return self._timeout_error(
-            f"{self._host} was silent for {self._fields.timeout:g} s (`timeout`)"
+            f"no response from {self._host} for {self._fields.timeout:g} s (`timeout`)"
         )
 
     def total_timeout_error(self) -> errors.BailianTimeoutError:
-        """Return the error for an answer that takes too long."""
+        """Return the error for an answer that exceeds `total_timeout`."""
         return self._timeout_error(
             f"the answer took longer than {self._fields.total_timeout:g} s (`total_timeout`)"
         )
 
     def protocol_error(self, problem: str) -> errors.BailianStreamError:
-        """Return the error for an invalid reply; `problem` says what the host did."""
+        """Return the error for an invalid response; `problem` continues "{host} …"."""
         return errors.BailianStreamError(f"{self._host} {problem}", request_id=self.request_id)
 
     def _timeout_error(self, text: str) -> errors.BailianTimeoutError:

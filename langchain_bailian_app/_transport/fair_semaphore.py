@@ -1,4 +1,4 @@
-"""Places for calls in flight, given to threads in the order in which they came."""
+"""Semaphore for threads that limits concurrent calls and serves waiting calls in order."""
 
 from __future__ import annotations
 
@@ -7,21 +7,21 @@ from threading import Lock, RLock
 
 
 class FairSemaphore:
-    """A semaphore that is fair, as asyncio's is.
+    """A semaphore that is fair, like asyncio's.
 
-    With `threading.Semaphore` a thread that gives its place back and wants the next takes it from those
-    who wait, some of them until their time is up.
+    With `threading.Semaphore`, a thread that releases a slot and acquires the next one can overtake
+    waiting threads, some of which then time out.
     """
 
     def __init__(self, value: int) -> None:
         self._available = value
         self._waiters: deque[Lock] = deque()
-        # The garbage collector may close a stream that was dropped, which gives a place back, in the
-        # very thread that holds this.
+        # Reentrant, because the garbage collector may close an abandoned stream, which releases a slot,
+        # in the very thread that holds the lock.
         self._lock = RLock()
 
     def acquire(self, timeout: float) -> bool:
-        """Return whether there was a place within so many seconds."""
+        """Wait for a slot for up to `timeout` seconds; return whether it was acquired."""
         waiter = Lock()
         waiter.acquire()
         with self._lock:
@@ -36,7 +36,7 @@ class FairSemaphore:
         return acquired
 
     def release(self) -> None:
-        """Give a place back: to who waits longest, if anybody does."""
+        """Release a slot and wake the thread that has waited longest, if any."""
         with self._lock:
             self._available += 1
             self._wake_waiters()
@@ -51,4 +51,4 @@ class FairSemaphore:
             try:
                 self._waiters.remove(waiter)
             except ValueError:
-                self.release()  # the place came at the last moment
+                self.release()  # the slot was granted just after the timeout

@@ -1,7 +1,7 @@
-"""Bytes of local files: their MD5, and the way into the service's storage, in constant memory.
+"""MD5 and upload of local files to the service's storage, in constant memory.
 
-The upload goes through httpx's transport alone, since its client adds headers, which the signature of
-the URL may not allow, and logs the URL.
+Uploads use httpx's transport directly, because its client adds headers that the signature of the URL
+may not allow, and logs the URL.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ if TYPE_CHECKING:
 
 _CHUNK_BYTES = 256 * 1024
 _TIMEOUT = httpx.Timeout(60.0, connect=10.0).as_dict()
-# `concurrency` is the limit. One here, of unused connections too, lets httpx close a connection that
-# another thread is just taking (https://github.com/encode/httpcore/issues/1110).
+# `concurrency` limits the uploads. A limit here, even on idle connections, may make httpx close a
+# connection that another thread is acquiring (https://github.com/encode/httpcore/issues/1110).
 _LIMITS = httpx.Limits(max_connections=None, max_keepalive_connections=None)
 _MAX_RESPONSE_CHARS = 300
 _MAX_PROBLEMS_IN_MESSAGE = 10
@@ -40,17 +40,17 @@ _MAX_PROBLEMS_IN_MESSAGE = 10
 def local_files_from_paths(
     paths: str | os.PathLike[str] | Iterable[str | os.PathLike[str]],
 ) -> list[LocalFile]:
-    """Return files on this machine, checked.
+    """Check local files and return them.
 
     Raises:
-        ValueError: One of them does not exist, or is not such as the service takes.
+        ValueError: A path does not exist or is not a file, or the service does not accept the file.
     """
     path_list = [paths] if isinstance(paths, str | os.PathLike) else list(paths)
     files, problems = [], []
     for path in map(Path, path_list):
         try:
             size = path.stat().st_size
-            problem = find_file_problem(path.name, size) if path.is_file() else "it is no file"
+            problem = find_file_problem(path.name, size) if path.is_file() else "not a file"
         except OSError as exc:
             size, problem = 0, exc.strerror or str(exc)
         if problem is not None:
@@ -62,30 +62,30 @@ def local_files_from_paths(
             if len(problems) > _MAX_PROBLEMS_IN_MESSAGE
             else ""
         )
-        message = "nothing was uploaded. " + "; ".join(problems[:_MAX_PROBLEMS_IN_MESSAGE]) + more
+        message = "nothing was uploaded: " + "; ".join(problems[:_MAX_PROBLEMS_IN_MESSAGE]) + more
         raise ValueError(message)
     return files
 
 
 class InterruptedUploadError(OSError):
-    """The call that this step belongs to is over."""
+    """Reading or uploading a file was stopped, because the call that started it is over."""
 
 
 class FileUploader:
-    """Reads files and uploads them, until it is told to stop."""
+    """Reads and uploads files until it is stopped."""
 
     def __init__(self) -> None:
         self._stopped = threading.Event()
 
     def stop(self) -> None:
-        """Break off all that is being done, at the next piece of a file."""
+        """Interrupt all reads and uploads at the next chunk of a file."""
         self._stopped.set()
 
     def compute_md5(self, file: LocalFile) -> str:
-        """Return the MD5 of a file, in hexadecimal.
+        """Return the MD5 of a file in hexadecimal.
 
         Raises:
-            OSError: It cannot be read.
+            OSError: The file cannot be read, or its size has changed.
         """
         digest = hashlib.md5(usedforsecurity=False)
         for chunk in self._read_chunks(file):
@@ -93,16 +93,16 @@ class FileUploader:
         return digest.hexdigest()
 
     def upload(self, file: LocalFile, target: UploadTarget, on_progress: Callable[[int], None]) -> None:
-        """Upload a file, with the headers of the lease and no others.
+        """Upload a file with exactly the headers of the lease.
 
         Args:
-            file: What is sent.
-            target: Where it goes.
-            on_progress: Told how many bytes of it have gone so far.
+            file: File to upload.
+            target: URL, method and headers of the lease.
+            on_progress: Called after each chunk with the total number of bytes sent.
 
         Raises:
-            BailianError: It did not arrive.
-            OSError: It cannot be read, or has changed.
+            BailianError: The upload failed.
+            OSError: The file cannot be read, or its size has changed.
         """
         host = extract_host(target.url)
         try:
@@ -119,16 +119,16 @@ class FileUploader:
                 response.read()[:_MAX_RESPONSE_CHARS].decode(errors="replace"),
             )
         except httpx.TimeoutException as exc:
-            message = f"{host} took no bytes, or did not answer, for a minute ({type(exc).__name__})"
+            message = f"upload to {host} timed out ({type(exc).__name__}): no progress for a minute"
             raise errors.BailianTimeoutError(message) from None
         except httpx.TransportError as exc:
-            message = f"no connection to {host}, or it was lost ({type(exc).__name__})"
+            message = f"connection to {host} failed or was lost ({type(exc).__name__})"
             raise errors.BailianConnectionError(message) from None
         if status >= 500:  # noqa: PLR2004
-            message = f"{host} could not take the upload (status {status})"
+            message = f"{host} failed to store the upload (status {status})"
             raise errors.BailianServerError(message, status_code=status)
         if status >= 300:  # noqa: PLR2004
-            message = f"{host} refuses the upload (status {status}): {_extract_error_code(text)}"
+            message = f"{host} rejected the upload (status {status}): {_extract_error_code(text)}"
             raise errors.BailianRequestError(message, status_code=status)
 
     def _read_with_progress(
@@ -151,7 +151,7 @@ class FileUploader:
                     break
                 yield chunk
         if bytes_left:
-            message = f"{file.name} changed its size while it was being uploaded"
+            message = f"the size of {file.name} changed during the upload"
             raise OSError(message)
 
 
@@ -160,9 +160,9 @@ def _open_file(file: LocalFile) -> BinaryIO:
 
 
 def _extract_error_code(text: str) -> str:
-    """Return the code of the storage's XML; the rest of it repeats the signature."""
+    """Return the code of the storage's XML error; the rest of the XML repeats the signature."""
     _, _, after_tag = text.partition("<Code>")
-    return after_tag.partition("</Code>")[0] or "no reason given"
+    return after_tag.partition("</Code>")[0] or "no error code"
 
 
 def _find_proxy(url: str) -> str | None:
@@ -172,7 +172,7 @@ def _find_proxy(url: str) -> str | None:
 
 @cache
 def _get_http_transport(proxy: str | None, pid: int) -> httpx.HTTPTransport:
-    """Return the connections through a proxy, or without; a forked child makes its own."""
+    """Return the shared transport for a proxy, or for none; a forked child process creates its own."""
     transport = httpx.HTTPTransport(proxy=proxy, limits=_LIMITS)
     atexit.register(lambda: transport.close() if os.getpid() == pid else None)
     return transport

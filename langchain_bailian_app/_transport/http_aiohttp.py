@@ -1,8 +1,9 @@
-"""aiohttp's connections for httpx's asynchronous client, and what their failures mean.
+"""HTTP transport over aiohttp for calls on event loops.
 
-httpx's own pool looks at every connection whenever one is taken or given back, and collapses beyond a
-few hundred streams. httpx-aiohttp puts aiohttp in its place; what it leaves open is settled here: how
-many calls may be in flight, a body that nobody takes, cookies, and failures by their right names.
+httpx's own pool scans all connections whenever one is acquired or released, and collapses beyond a few
+hundred streams. httpx-aiohttp replaces it with aiohttp. This module adds the features that
+httpx-aiohttp lacks: a limit on concurrent calls, a timeout for a request body that the server does not
+read, a client without cookies, and the httpx error class that matches a failure.
 """
 
 from __future__ import annotations
@@ -20,16 +21,16 @@ from langchain_bailian_app._transport.http_base import NoCookiesMixin, iter_chun
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-_MAX_IDLE_SECONDS = 5.0  # for which an unused connection is kept, as in httpx
-_MAX_SINGLE_WRITE_BYTES = 2**20  # aiohttp warns of a larger body that is sent at once
+_MAX_IDLE_SECONDS = 5.0  # an idle connection is kept this long, as in httpx
+_MAX_SINGLE_WRITE_BYTES = 2**20  # aiohttp warns if a larger body is sent at once
 
 NETWORK_ERRORS = (httpx.RequestError, aiohttp.ClientError)
-"""What a lost connection raises; httpx-aiohttp lets some of aiohttp's own errors through."""
+"""Errors of a lost connection; httpx-aiohttp does not convert all of aiohttp's errors."""
 
 NetworkError = httpx.RequestError | aiohttp.ClientError
 
-# The first that fits. httpx-aiohttp calls refused, reset and broken connections alike a ConnectTimeout,
-# but only of some of them it is certain that nothing was sent.
+# The first match counts. httpx-aiohttp raises ConnectTimeout for refused, reset and broken connections
+# alike, but only some of them guarantee that nothing was sent.
 _HTTPX_CLASS_BY_CAUSE: tuple[tuple[type[aiohttp.ClientError], type[httpx.RequestError]], ...] = (
     (aiohttp.ConnectionTimeoutError, httpx.ConnectTimeout),
     (aiohttp.ClientConnectorError, httpx.ConnectError),
@@ -42,20 +43,20 @@ _HTTPX_CLASS_BY_CAUSE: tuple[tuple[type[aiohttp.ClientError], type[httpx.Request
 
 
 def to_httpx_error(error: NetworkError) -> httpx.RequestError:
-    """Return the error that httpx itself would have raised."""
+    """Return the error that httpx's own transport would have raised."""
     cause = error if isinstance(error, aiohttp.ClientError) else error.__cause__
     for aiohttp_class, httpx_class in _HTTPX_CLASS_BY_CAUSE:
         if isinstance(cause, aiohttp_class):
-            # The text of a refused connection speaks of TLS, also where there is none.
+            # aiohttp's text for a refused connection mentions TLS even if TLS is not used.
             os_error = getattr(cause, "os_error", None)
             return httpx_class(str(os_error or cause))
     if isinstance(error, httpx.RequestError):
         return error
-    raise AssertionError(error)  # the last entry fits all
+    raise AssertionError(error)  # the last entry matches every error
 
 
 class AiohttpClient(NoCookiesMixin, HttpxAiohttpClient):
-    """An `httpx.AsyncClient` over aiohttp, with at most so many calls in flight."""
+    """An `httpx.AsyncClient` over aiohttp with at most `max_connections` concurrent calls."""
 
     def __init__(self, *, max_connections: int, **settings: Any) -> None:
         self._slots = asyncio.Semaphore(max_connections)
@@ -71,7 +72,10 @@ class AiohttpClient(NoCookiesMixin, HttpxAiohttpClient):
 
 
 def _move_credentials_to_header(proxy: httpx.Proxy) -> httpx.Proxy:
-    """Keep them from where aiohttp deprecates to take them; it calls them Proxy-Authorization."""
+    """Move credentials to a header, which aiohttp sends as Proxy-Authorization.
+
+    httpx-aiohttp would pass them as `proxy_auth`, which aiohttp deprecates.
+    """
     if proxy.auth is None:
         return proxy
     credentials = base64.b64encode(":".join(proxy.auth).encode()).decode()
@@ -85,7 +89,7 @@ class _Transport(AiohttpTransport):
         self._slots = slots
 
     def get_client(self) -> aiohttp.ClientSession:
-        # No limit of its own: it would count connections, silently, and wait for the wrong timeout.
+        # A limit here would silently count connections, not calls, and apply the wrong timeout.
         connector = aiohttp.TCPConnector(
             limit=0, ssl=self.ssl_context, keepalive_timeout=_MAX_IDLE_SECONDS
         )
@@ -95,16 +99,16 @@ class _Transport(AiohttpTransport):
         timeouts: dict[str, float] = request.extensions["timeout"]
         await self._acquire_slot(timeouts["pool"])
         try:
-            # aiohttp's name for the whole way to a connection, name resolution included.
+            # aiohttp applies `pool` to the entire connection setup, including name resolution.
             request.extensions["timeout"] = timeouts | {"pool": timeouts["connect"]}
-            # The loop gets the chance to notice which idle connections the service has closed.
+            # Lets the loop detect idle connections that the service has closed.
             await asyncio.sleep(0)
-            # aiohttp waits for ever for a service that takes no more of the body.
+            # aiohttp waits indefinitely for a server that stops reading the body.
             async with asyncio.timeout(timeouts["connect"] + timeouts["write"] + timeouts["read"]):
                 response = await super().handle_async_request(_chunk_body(request))
         except TimeoutError as exc:
             self._slots.release()
-            message = "the request was not taken in time"
+            message = "the request could not be sent in time"
             raise httpx.WriteTimeout(message) from exc
         except BaseException:
             self._slots.release()
@@ -120,12 +124,12 @@ class _Transport(AiohttpTransport):
             async with asyncio.timeout(pool_timeout):
                 await self._slots.acquire()
         except TimeoutError as exc:
-            message = "too many calls in flight"
+            message = "too many concurrent calls"
             raise httpx.PoolTimeout(message) from exc
 
 
 def _chunk_body(request: httpx.Request) -> httpx.Request:
-    """Return a request whose body, an image in it for instance, does not hold up the loop."""
+    """Return a request that sends a large body, such as an image, without blocking the event loop."""
     if len(request.content) <= _MAX_SINGLE_WRITE_BYTES:
         return request
     return httpx.Request(
@@ -147,7 +151,7 @@ class _BodySlices(httpx.AsyncByteStream):
 
 
 class _ResponseBody(httpx.AsyncByteStream):
-    """The body of a reply; its end makes room for another call."""
+    """The body of a response; closing it frees the slot of its call."""
 
     def __init__(self, stream: Any, slots: asyncio.Semaphore) -> None:
         self._stream = stream

@@ -1,6 +1,6 @@
-"""Clients that keep no cookies, and bodies that are sent in chunks.
+"""HTTP clients without cookies, and request bodies sent in chunks.
 
-All models, and whoever they answer, share one client.
+Cookies are not stored, because all models and all their users share one client.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ _CHUNK_BYTES = 2**16
 
 class _NoCookies(httpx.Cookies):
     def extract_cookies(self, response: httpx.Response) -> None:
-        # A jar that refuses all of them costs a second look at the URL and the headers of each reply.
+        # A jar that rejects every cookie would still parse the URL and the headers of each response.
         pass
 
 
 class NoCookiesMixin:
-    """Makes an httpx client forget what a service wants to be told again."""
+    """Mixin for httpx clients that ignore the cookies of the service."""
 
     cookies: Any = _NoCookies()
 
@@ -36,6 +36,6 @@ class AsyncClient(NoCookiesMixin, httpx.AsyncClient):
 
 
 def iter_chunks(content: bytes) -> Iterator[bytes]:
-    """Yield what is sent one after the other."""
+    """Yield a request body in chunks of 64 KiB."""
     for start in range(0, len(content), _CHUNK_BYTES):
         yield content[start : start + _CHUNK_BYTES]

@@ -1,9 +1,9 @@
-"""urllib3's connections for httpx's client in threads, and what their failures mean.
+"""HTTP transport over urllib3 for calls from threads.
 
-httpx's own pool may close a connection that it has just promised to another thread, whose call then
+httpx's own pool may close a connection that it has just assigned to another thread, whose call then
 hangs until it times out (https://github.com/encode/httpcore/issues/1110), and reading through it costs
-twice as much. Here replies go from urllib3 to httpx, failures get httpx's names, and calls in flight
-are counted.
+twice as much. This module passes responses from urllib3 to httpx, converts errors to httpx's classes
+and limits concurrent calls.
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ if TYPE_CHECKING:
     import ssl
     from collections.abc import Iterator
 
-_MAX_IDLE_SECONDS = 5.0  # for which an unused connection is kept, as in httpx
-_MAX_POOLS = 100  # of one host each; urllib3 keeps ten
+_MAX_IDLE_SECONDS = 5.0  # an idle connection is kept this long, as in httpx
+_MAX_POOLS = 100  # one for each host; urllib3's default is 10
 _MAX_READ_BYTES = 2**16
-_MIN_FINAL_STATUS = 200  # the lowest status of a reply that others do not go before
+_MIN_FINAL_STATUS = 200  # lower statuses are interim responses
 
 
 class Urllib3Client(Client):
-    """An `httpx.Client` over urllib3, with at most so many calls in flight."""
+    """An `httpx.Client` over urllib3 with at most `max_connections` concurrent calls."""
 
     def __init__(self, *, max_connections: int, **settings: Any) -> None:
         self._slots = FairSemaphore(max_connections)
@@ -60,7 +60,7 @@ class _Transport(httpx.BaseTransport):
         timeouts: dict[str, float] = request.extensions["timeout"]
         content = request.read()
         if not self._slots.acquire(timeouts["pool"]):
-            message = "too many calls in flight"
+            message = "too many concurrent calls"
             raise httpx.PoolTimeout(message)
         try:
             with _translate_errors():
@@ -93,7 +93,7 @@ class _Transport(httpx.BaseTransport):
 
 
 class _ResponseBody(httpx.SyncByteStream):
-    """The body of a reply; its end makes room for another call."""
+    """The body of a response; closing it frees the slot of its call."""
 
     _slots: FairSemaphore | None = None
 
@@ -109,8 +109,8 @@ class _ResponseBody(httpx.SyncByteStream):
                 yield data
 
     def set_read_timeout(self, seconds: float) -> None:
-        """Change how long the next bytes may take."""
-        # After the end of a reply its connection may be in use by another call.
+        """Set the timeout for the next bytes."""
+        # After the end of the response, another call may use the connection.
         if not self._raw.closed:
             self._socket.settimeout(seconds)
 
@@ -124,12 +124,12 @@ class _ResponseBody(httpx.SyncByteStream):
                 slots.release()
 
     def __del__(self) -> None:
-        # If Ctrl-C comes between here and whoever closes it, httpx drops a reply as it is.
+        # If Ctrl-C interrupts httpx before the response reaches its consumer, nothing else closes it.
         self.close()
 
 
 class _BodySlices:
-    """A body that is sent piece by piece: a timeout of a socket is one for all that is sent at once."""
+    """A body that is sent in chunks, because a socket's timeout covers all data of one send call."""
 
     def __init__(self, content: bytes, timeout: float) -> None:
         self._content = content
@@ -141,10 +141,10 @@ class _BodySlices:
 
 class _Response(HTTPResponse):
     def begin(self, *args: Any, **kwargs: Any) -> None:
-        """Read the head of the reply, and whatever comes before it: Python skips 100 only."""
+        """Read the head of the response and skip interim responses; Python only skips status 100."""
         super().begin(*args, **kwargs)
         while self.status < _MIN_FINAL_STATUS:
-            self.headers = None  # type: ignore[assignment]  # not yet read
+            self.headers = None  # type: ignore[assignment]  # makes `begin` read again
             super().begin(*args, **kwargs)
 
 
@@ -154,7 +154,7 @@ class _SocketConnection(HTTPConnection):
     response_socket: socket.socket
 
     def connect(self) -> None:
-        """Connect; whatever fails here, nothing was sent to the service."""
+        """Connect to the server; an error here means that nothing was sent."""
         try:
             super().connect()
         except (HTTPError, HTTPException, OSError) as exc:
@@ -166,7 +166,7 @@ class _SocketConnection(HTTPConnection):
             raise error_class(_describe_cause(exc)) from exc
 
     def request(self, method: str, url: str, body: Any = None, *args: Any, **kwargs: Any) -> None:
-        """Send a request, with as much time for each piece of its body as httpx would give."""
+        """Send a request, with httpx's write timeout for each chunk of its body."""
         if isinstance(body, _BodySlices):
             if self.sock is None:
                 self.connect()
@@ -174,7 +174,7 @@ class _SocketConnection(HTTPConnection):
         super().request(method, url, body, *args, **kwargs)
 
     def getresponse(self) -> Any:
-        """Return a reply; it may own the socket from now on."""
+        """Return the response and keep its socket, which only the response may own from now on."""
         self.response_socket = self.sock
         return super().getresponse()
 
@@ -184,10 +184,10 @@ class _TLSConnection(_SocketConnection, HTTPSConnection):
 
 
 class _LockFreeQueue:
-    """Connections that no call uses; urllib3 takes a `queue.LifoQueue`.
+    """Idle connections of a pool, in place of the `queue.LifoQueue` that urllib3 uses.
 
-    That has a lock. The garbage collector may close a stream that was dropped, which gives its
-    connection back, in the very thread that holds the lock, and a fork copies it as it is.
+    A `LifoQueue` has a lock. The garbage collector may close an abandoned stream, which returns its
+    connection, in the very thread that holds the lock, and a fork copies the lock even if it is locked.
     """
 
     def __init__(self, _: int) -> None:
@@ -207,8 +207,8 @@ class _LockFreeQueue:
         self._close_expired()
 
     def _close_expired(self) -> None:
-        # Whatever stands between forgets a connection that is idle for long, and a request that is lost
-        # there may not be sent again.
+        # Gateways and NATs drop connections that are idle for long, and a request that is lost this way
+        # must not be sent again.
         with suppress(IndexError):
             while time.monotonic() - self._connections[0].idle_since >= _MAX_IDLE_SECONDS:
                 self._connections.popleft().close()
@@ -216,25 +216,25 @@ class _LockFreeQueue:
 
 class _Pool(urllib3.HTTPConnectionPool):
     ConnectionCls = _SocketConnection
-    QueueCls = _LockFreeQueue  # type: ignore[assignment]  # whatever can get and put
+    QueueCls = _LockFreeQueue  # type: ignore[assignment]  # any class with `get` and `put`
 
 
 class _TLSPool(urllib3.HTTPSConnectionPool):
     ConnectionCls = _TLSConnection
-    QueueCls = _LockFreeQueue  # type: ignore[assignment]  # whatever can get and put
+    QueueCls = _LockFreeQueue  # type: ignore[assignment]  # any class with `get` and `put`
 
 
 def _create_pool_manager(
     ssl_context: ssl.SSLContext, proxy: httpx.Proxy | None = None
 ) -> urllib3.PoolManager:
-    """Return pools for all hosts, which are reached through a proxy if there is one."""
+    """Create the connection pools for all hosts, behind a proxy if there is one."""
     settings: dict[str, Any] = {"num_pools": _MAX_POOLS, "ssl_context": ssl_context}
     if proxy is None:
         manager = urllib3.PoolManager(**settings)
     else:
         headers = dict(proxy.headers)
         if proxy.auth is not None:
-            # urllib3 writes credentials in Latin-1, everybody else in UTF-8.
+            # urllib3 encodes credentials in Latin-1; other clients use UTF-8.
             headers |= make_headers(proxy_basic_auth=":".join(proxy.auth).encode().decode("latin-1"))
         manager = urllib3.ProxyManager(str(proxy.url), proxy_headers=headers, **settings)
     manager.pool_classes_by_scheme = {"http": _Pool, "https": _TLSPool}
@@ -243,13 +243,13 @@ def _create_pool_manager(
 
 @contextmanager
 def _translate_errors() -> Iterator[None]:
-    """Raise the errors that httpx itself would have raised."""
+    """Convert urllib3's errors to those that httpx's own transport would have raised."""
     try:
         yield
     except ReadTimeoutError as exc:
         raise httpx.ReadTimeout(_describe_cause(exc)) from exc
     except HTTPError as exc:
-        cause = exc.args[-1]  # what urllib3 wraps
+        cause = exc.args[-1]  # the error that urllib3 wraps
         if isinstance(cause, TimeoutError):
             raise httpx.WriteTimeout(str(cause)) from exc
         is_read_error = isinstance(cause, OSError) and not isinstance(cause, HTTPException)
@@ -257,5 +257,5 @@ def _translate_errors() -> Iterator[None]:
 
 
 def _describe_cause(exc: Exception) -> str:
-    """Return what the cause of an error says; urllib3 wraps it into representations of objects."""
+    """Return the text of the original error; urllib3's text adds representations of objects."""
     return str(exc.__cause__ or exc)

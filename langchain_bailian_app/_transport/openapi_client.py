@@ -1,8 +1,8 @@
-"""Bailian's OpenAPI through the official client: requests in, the bodies of replies or our errors out.
+"""Client of Bailian's OpenAPI over the official SDK, whose errors become `BailianError`s.
 
-The only module that knows `alibabacloud_bailian20231229`, which is imported at the first request: it
-takes half a second. Its synchronous methods are called, from threads: the asynchronous ones make a TLS
-context (50 ms of the event loop) and a connection for every request.
+Only this module uses `alibabacloud_bailian20231229`. It is imported at the first request, because the
+import takes half a second. Its synchronous methods are called in threads, because the asynchronous ones
+create a TLS context (50 ms of the event loop) and a connection for every request.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ if TYPE_CHECKING:
     from langchain_bailian_app._settings.openapi import OpenApiFields
 
 _MISSING_PACKAGE = (
-    "files and memory need the official client of Bailian's OpenAPI: "
+    "missing official client of Bailian's OpenAPI, required for files and memory: "
     "pip install 'langchain-bailian-app[openapi]'"
 )
 _MAX_IDLE_CONNECTIONS = 40
 
 
 class OpenApiClient:
-    """The official client of some settings, made when it is first needed."""
+    """The official client for given settings, created on first use."""
 
     def __init__(self, fields: OpenApiFields) -> None:
         self._fields = fields
@@ -39,16 +39,16 @@ class OpenApiClient:
         """Send a request.
 
         Args:
-            action: Name of the client's method, like `"add_file"`.
-            path: Ids in the path of the URL, in the order of the method.
-            parameters: What the request has besides; None is left out.
+            action: Name of the client's method, such as `"add_file"`.
+            path: Ids in the path of the URL, in the order of the method's parameters.
+            parameters: Other fields of the request; None values are omitted.
 
         Returns:
-            The body of the reply.
+            The body of the response.
 
         Raises:
-            BailianError: It failed.
-            ImportError: The client is not installed.
+            BailianError: The request failed.
+            ImportError: The official client is not installed.
         """
         models, runtime_options_class = _import_official_models()
         client = self._get_client()
@@ -60,12 +60,12 @@ class OpenApiClient:
         )
         try:
             response = getattr(client, f"{action}_with_options")(*path, request, {}, runtime)
-        except Exception as exc:  # noqa: BLE001  # it raises whatever it met
+        except Exception as exc:  # noqa: BLE001  # the client raises errors of many libraries
             error = _to_bailian_error(exc, client)
         else:
             _raise_for_failure(response.body)
             return response.body
-        # Not chained: the client's exception holds the request with its credentials.
+        # Not chained: the client's exception contains the request with its credentials.
         raise error from None
 
     def _get_client(self) -> Any:
@@ -78,7 +78,7 @@ class OpenApiClient:
 
 
 def _import_official_models() -> tuple[Any, Any]:
-    """Return the official models of requests, and the class of what goes along with each.
+    """Return the official request models and the class of runtime options.
 
     Raises:
         ImportError: The extra is not installed.
@@ -117,10 +117,10 @@ def _reveal_secret(secret: Any) -> str | None:
 
 
 def _raise_for_failure(body: Any) -> None:
-    """Refuse a reply that says of itself that it failed; one action says so in words.
+    """Raise an error if the body of a response reports a failure; one action uses the text "false".
 
     Raises:
-        BailianError: It does.
+        BailianError: The body reports a failure.
     """
     success = getattr(body, "success", None)
     if success is False or str(success).lower() == "false":
@@ -134,7 +134,10 @@ def _raise_for_failure(body: Any) -> None:
 
 
 def _to_bailian_error(exc: Exception, client: Any) -> errors.BailianError:
-    """Return our error for what the client raised; contract tests hold what is relied on."""
+    """Return the `BailianError` for an exception of the client.
+
+    Contract tests cover the attributes of the client that are used here.
+    """
     status = getattr(exc, "status_code", None)
     if status is not None:
         return _status_error(exc, status)
@@ -142,16 +145,16 @@ def _to_bailian_error(exc: Exception, client: Any) -> errors.BailianError:
     host = getattr(client, "_endpoint", None) or "the OpenAPI"
     if type(cause).__name__ == "CredentialException":
         message = (
-            "there is no AccessKey: give `access_key_id` and `access_key_secret`, or set the variables "
+            "missing AccessKey: pass `access_key_id` and `access_key_secret`, or set "
             "ALIBABA_CLOUD_ACCESS_KEY_ID and ALIBABA_CLOUD_ACCESS_KEY_SECRET"
         )
         return errors.BailianAuthenticationError(message)
-    # It keeps the text of a failure of the network, but not the exception.
+    # A RetryError stores the text of a network error, but not the exception.
     network_cause = cause.__context__ if type(cause).__name__ == "RetryError" else cause
     if isinstance(network_cause, OSError):
         return _network_error(network_cause, host)
     if isinstance(cause, ValueError | AttributeError | UnicodeDecodeError):
-        return errors.BailianServerError(f"the reply of {host} cannot be read: {type(cause).__name__}")
+        return errors.BailianServerError(f"cannot parse response from {host}: {type(cause).__name__}")
     return errors.BailianError(f"the request to {host} failed: {type(cause).__name__}: {cause}")
 
 
@@ -173,18 +176,18 @@ def _status_error(exc: Any, status: int) -> errors.BailianError:
 
 
 def _network_error(cause: OSError, host: str) -> errors.BailianError:
-    from requests import exceptions  # noqa: PLC0415  # the client brings it along
+    from requests import exceptions  # noqa: PLC0415  # a dependency of the client
 
     if isinstance(cause, exceptions.Timeout):
         is_connect_timeout = isinstance(cause, exceptions.ConnectTimeout)
         setting = "connect_timeout" if is_connect_timeout else "read_timeout"
-        message = f"{host} did not answer within `{setting}`"
+        message = f"no response from {host} within `{setting}`"
         timeout_error = errors.BailianTimeoutError(message)
         timeout_error.is_retryable = is_connect_timeout
         return timeout_error
     reason = getattr(cause.args[0] if cause.args else None, "reason", None)
     error = errors.BailianConnectionError(
-        f"no connection to {host}, or it was lost ({type(reason or cause).__name__})"
+        f"connection to {host} failed or was lost ({type(reason or cause).__name__})"
     )
     error.is_retryable = type(reason).__name__ == "NewConnectionError"
     return error

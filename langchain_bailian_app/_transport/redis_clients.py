@@ -1,4 +1,4 @@
-"""Connections to Redis that belong to no caller; needs the extra `redis`."""
+"""Redis clients that this package creates from a URL; requires the extra `redis`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ try:
     import redis.asyncio as aioredis
 except ImportError as exc:
     _MISSING_PACKAGE = (
-        "sessions and rate limits in Redis need the package redis: "
+        "missing package redis, required for sessions and rate limits in Redis: "
         "pip install 'langchain-bailian-app[redis]'"
     )
     raise ImportError(_MISSING_PACKAGE) from exc
@@ -19,13 +19,13 @@ except ImportError as exc:
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
-# An unreachable server must fail a call, not hang it, and many calls at once must wait for one of the
-# connections, where redis-py's usual pool refuses them.
+# An unreachable server must fail a call, not block it. Calls must wait for a free connection, which
+# redis-py's default pool does not do: it raises an error.
 _DEFAULT_OPTIONS = {"socket_timeout": 5.0, "max_connections": 50}
 
 
 class RedisClients:
-    """The clients of a URL: one for all threads, one for each running event loop."""
+    """The clients of a URL: one for all threads and one for each running event loop."""
 
     def __init__(self, url: str, **options: Any) -> None:
         settings = _DEFAULT_OPTIONS | options
@@ -42,11 +42,11 @@ class RedisClients:
         if loop in self._async_clients:
             return self._async_clients[loop][0]
         for closed_loop in [key for key in list(self._async_clients) if key.is_closed()]:
-            self._async_clients.pop(closed_loop, None)  # it was closed without being shut down
+            self._async_clients.pop(closed_loop, None)  # closed, but not shut down
         client = aioredis.Redis.from_pool(self._create_async_pool())
         closer = self._close_with_loop(client)
         self._async_clients[loop] = client, closer
-        # A loop that ends closes its asynchronous generators, this one among them, while it still runs.
+        # At shutdown, the loop closes its asynchronous generators, including this one, while it runs.
         await anext(closer)
         return client
 
@@ -64,31 +64,31 @@ class RedisClients:
 
 
 class RedisClientMixin:
-    """What uses Redis, through clients of the caller's or of its own."""
+    """Mixin for objects that use Redis through the caller's clients or their own."""
 
     _own_clients: RedisClients | None = None
     _pickle_advice: ClassVar[tuple[str, str]]
-    """What it is, and what to do instead of pickling it."""
+    """Name of the object with its article, and what to do instead of pickling it."""
 
     def close(self) -> None:
-        """Close the connections of threads, if `from_url` made them; when needed, new ones open."""
+        """Close the connections of threads if `from_url` created them; later calls open new ones."""
         if self._own_clients is not None:
             self._own_clients.client.close()
 
     async def aclose(self) -> None:
-        """Close the connections of the running event loop, if `from_url` made them."""
+        """Close the connections of the running event loop if `from_url` created them."""
         if self._own_clients is not None:
             await self._own_clients.aclose()
 
     def __reduce__(self) -> NoReturn:
-        """Refuse to be pickled.
+        """Reject pickling.
 
         Raises:
             TypeError: Always.
         """
         subject, advice = self._pickle_advice
         message = (
-            f"{subject} in Redis holds connections and may hold a password, so it cannot be pickled: "
+            f"cannot pickle {subject} in Redis, because it holds connections and may hold a password: "
             f"{advice}"
         )
         raise TypeError(message)

@@ -1,6 +1,7 @@
-"""One call on its way: what is sent, whether it may be sent again, and what its failures mean.
+"""State of one call: its request, retry decisions, received frames and errors.
 
-All decisions of the edge, without waiting for anything: `transport` has the two loops that wait.
+All decisions of the transport are made here without waiting; `transport` contains the two loops that
+wait.
 """
 
 from __future__ import annotations
@@ -37,9 +38,9 @@ T = TypeVar("T")
 
 _logger = logging.getLogger("langchain_bailian_app")
 _USER_AGENT = f"langchain-bailian-app/{__version__} dashscope/{dashscope_version}"
-_END_OF_BODY_TIMEOUT = 0.1  # seconds; a connection whose reply has not ended cannot be used again
+_END_OF_BODY_TIMEOUT = 0.1  # seconds; a connection is only reusable after the end of its response
 _INITIAL_RETRY_DELAY, _MAX_RETRY_DELAY, _MAX_RETRY_AFTER = 0.5, 8.0, 60.0  # seconds
-# Raised by httpx itself when a connection was never made: the service has seen nothing.
+# Raised if no connection was established: the service received nothing.
 _NOT_SENT_ERRORS = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)
 
 
@@ -65,7 +66,7 @@ class RequestState:
         self._pending_error: errors.BailianError | None = None
 
     def open_stream_kwargs(self) -> dict[str, Any]:
-        """Return what dashscope's `open_stream` is to be called with."""
+        """Return the arguments for dashscope's `open_stream`."""
         headers = {"User-Agent": _USER_AGENT, "Accept": "application/json"}
         if self._request.stream:
             headers |= {"Accept": "text/event-stream", "X-DashScope-SSE": "enable"}
@@ -87,10 +88,10 @@ class RequestState:
         }
 
     def retry_delay(self, exc: Exception) -> float:
-        """Return after how many seconds to send the request again.
+        """Return the delay in seconds before the request is sent again.
 
         Raises:
-            BailianError: It may have run, or has been tried often enough.
+            BailianError: The request may have run, or no retries or no time are left.
         """
         error = self._to_bailian_error(exc)
         delay = error.retry_after
@@ -100,21 +101,21 @@ class RequestState:
         time_left = self._time_left()
         if (
             not error.is_retryable
-            or httpx.PoolTimeout in (type(exc), type(exc.__cause__))  # it was waited for, for `timeout`
+            or httpx.PoolTimeout in (type(exc), type(exc.__cause__))  # already waited for `timeout`
             or self._retries >= self._fields.max_retries
             or delay > _MAX_RETRY_AFTER
             or (time_left is not None and delay >= time_left)
         ):
             raise error from exc
         self._retries += 1
-        _logger.debug("%s: %s; again in %.2f s", self._request.path, error, delay)
+        _logger.debug("%s: %s; retrying in %.2f s", self._request.path, error, delay)
         return delay
 
     def on_headers(self, response: httpx.Response) -> None:
-        """Take note of the reply's head.
+        """Record the arrival of the response headers and their request id.
 
         Raises:
-            BailianConnectionError: The reply is a redirect.
+            BailianConnectionError: The response is a redirect.
         """
         self._transport_errors.request_id = response.headers.get("x-request-id")
         self._last_activity = time.monotonic()
@@ -123,24 +124,24 @@ class RequestState:
             raise self._transport_errors.redirect_error(target, response.status_code)
 
     def feed(self, data: bytes) -> list[Frame]:
-        """Return the frames that these bytes complete; `on_consumed` is to be told when they were read.
+        """Return the frames that these bytes complete; call `on_consumed` after they are consumed.
 
         Raises:
-            BailianError: The time is up.
+            BailianError: `timeout` or `total_timeout` has expired.
         """
         now = time.monotonic()
         if now >= self._deadline and not self._finished:
             raise self._transport_errors.total_timeout_error()
-        # Heartbeats keep a connection alive; only a frame breaks the silence.
+        # `timeout` limits the time between frames, so a heartbeat does not restart it.
         if now - self._last_activity > self._fields.timeout and not self._finished:
             raise self._transport_errors.read_timeout_error()
-        return self._accept_frames(self._reader.feed(data), "sent a frame that is no JSON")
+        return self._accept_frames(self._reader.feed(data), "sent a frame that is not JSON")
 
     def on_consumed(self) -> None:
-        """Note that whoever reads, who may take his time, waits for more.
+        """Restart the read timeout: the consumer, which may be slow, waits for more frames.
 
         Raises:
-            BailianError: What came behind the newest frames reports an error, or is no frame.
+            BailianError: The newest frames were followed by an error or an invalid frame.
         """
         if self._pending_error is not None:
             raise self._pending_error
@@ -148,17 +149,17 @@ class RequestState:
             self._last_activity, self._has_unconsumed_frames = time.monotonic(), False
 
     def end(self) -> list[Frame]:
-        """Return what was complete only with the end of the reply; then comes `on_consumed`."""
-        frames = self._accept_frames(self._reader.end(), "ended the reply in the middle of a frame")
+        """Return the frames that the end of the response completes; call `on_consumed` afterwards."""
+        frames = self._accept_frames(self._reader.end(), "ended the response in the middle of a frame")
         if not self._frame_count and self._pending_error is None:
             head = f": {self._reader.head!r}" if self._reader.head else ""
             self._pending_error = self._transport_errors.protocol_error(
-                f"sent a reply without a frame{head}"
+                f"sent a response without a frame{head}"
             )
         return frames
 
     def on_disconnect(self, exc: NetworkError) -> None:
-        """Judge the loss of the connection in the middle of the reply.
+        """Handle a connection that was lost in the middle of the response.
 
         Raises:
             BailianError: The answer was not complete.
@@ -167,7 +168,7 @@ class RequestState:
             raise self._error_from_httpx(to_httpx_error(exc)) from exc
 
     async def with_deadline(self, awaitable: Awaitable[T]) -> T:
-        """Await something for as long as `total_timeout` allows."""
+        """Await something for the rest of `total_timeout`."""
         time_left = self._time_left()
         if time_left is None:
             return await awaitable
@@ -178,7 +179,7 @@ class RequestState:
             raise self._transport_errors.total_timeout_error() from None
 
     async def read_chunk(self, awaitable: Awaitable[bytes | None]) -> bytes | None:
-        """Await the next bytes of the reply; of a finished answer only its end, and not for long."""
+        """Await the next bytes of the response; after the answer, wait only briefly for its end."""
         if not self._finished:
             return await self.with_deadline(awaitable)
         try:
@@ -189,18 +190,18 @@ class RequestState:
 
     @property
     def read_timeout(self) -> float | None:
-        """For how many seconds to wait for the next bytes; None if that is as long as at first."""
+        """Timeout for the next bytes in seconds; None if it is unchanged."""
         if self._finished:
             return _END_OF_BODY_TIMEOUT
         time_left = self._time_left()
         return None if time_left is None else max(0.001, min(self._fields.timeout, time_left))
 
     def log(self) -> None:
-        """Write the one record of this call: no texts, no secrets."""
+        """Log a summary of this call, without texts and secrets."""
         if _logger.isEnabledFor(logging.DEBUG):
             first_frame_at = self._first_frame_at
             _logger.debug(
-                "%s, request %s: %d frames, first after %s s, %.3f s in all",
+                "%s, request %s: %d frames, first after %s s, %.3f s in total",
                 self._request.path,
                 self._transport_errors.request_id,
                 self._frame_count,
@@ -222,11 +223,11 @@ class RequestState:
     def _accept_frames(
         self, parsed_frames: list[Frame | ErrorFrame | InvalidFrame], problem: str
     ) -> list[Frame]:
-        """Return the frames before the end of the answer, or before the error that ends it."""
+        """Return the frames up to the end of the answer or up to an error, which becomes pending."""
         frames: list[Frame] = []
         for frame in parsed_frames:
             if self._finished:
-                break  # nothing that comes now belongs to the answer
+                break  # later frames do not belong to the answer
             if isinstance(frame, Frame):
                 frames.append(frame)
                 self._finished = frame.finish_reason is not None

@@ -1,6 +1,7 @@
-"""What the model and the retriever have in common: a way to the service, and secrets to keep.
+"""Common base of the model and the retriever: access to the service and protection of secrets.
 
-What knows dashscope is imported at the first call: it takes longer to import than all the rest.
+Modules that use dashscope are imported at the first call, because dashscope takes longer to import than
+everything else.
 """
 
 from __future__ import annotations
@@ -20,17 +21,17 @@ _CLIENT_FIELDS = ("http_client", "http_async_client")
 
 
 class ServiceClientMixin(ConnectionFields):
-    """An object that calls the service."""
+    """Base of the classes that call the service."""
 
     model_config = ConfigDict(
         extra="forbid",
         arbitrary_types_allowed=True,
-        # An error message would otherwise show what was given, keys and tokens included.
+        # Otherwise, error messages would contain the input values, including keys and tokens.
         hide_input_in_errors=True,
     )
 
     _not_deepcopied: ClassVar[tuple[str, ...]] = ()
-    """Fields besides the clients that hold connections or locks; a copy of these could not work."""
+    """Fields, in addition to the HTTP clients, that hold connections or locks and cannot be copied."""
 
     _cached_connection: tuple[Any, Any] | None = PrivateAttr(default=None)
 
@@ -57,29 +58,29 @@ class ServiceClientMixin(ConnectionFields):
 
     @property
     def lc_secrets(self) -> dict[str, str]:
-        """Fields that LangChain's dump replaces by the name of a variable."""
+        """Fields that LangChain replaces with the name of an environment variable in a dump."""
         return {"api_key": "DASHSCOPE_API_KEY"}
 
     @classmethod
     def is_lc_serializable(cls) -> bool:
-        """Whether LangChain may dump and load this: yes."""
+        """Return True: LangChain can dump and load this object."""
         return True
 
     def __getstate__(self) -> dict[Any, Any]:
-        """Leave secrets and connections out of a pickle: the new process has its own."""
+        """Return the state without secrets and connections; a new process supplies its own."""
         state = super().__getstate__()
         secret_fields = {"api_key", *_CLIENT_FIELDS, *SIGNED_URL_FIELDS} & state["__dict__"].keys()
         fields = state["__dict__"] | dict.fromkeys(secret_fields)
         return state | {"__dict__": fields, "__pydantic_private__": None}
 
     def __setstate__(self, state: dict[Any, Any]) -> None:
-        # Private attributes are caches. Pickles do not keep them: their names differ between versions.
+        # Private attributes are caches. They are not pickled: their names differ between versions.
         attributes = self.__private_attributes__.items()
         private = {name: attribute.get_default() for name, attribute in attributes}
         super().__setstate__(state | {"__pydantic_private__": private})
 
     def __deepcopy__(self, memo: dict[int, Any] | None = None) -> Self:
-        """Share what a copy could not work without."""
+        """Return a deep copy that shares the fields that cannot be copied."""
         memo = {} if memo is None else memo
         for name in (*_CLIENT_FIELDS, *self._not_deepcopied):
             memo[id(getattr(self, name))] = getattr(self, name)
@@ -90,6 +91,6 @@ class ServiceClientMixin(ConnectionFields):
     def _reject_unknown_fields(cls, values: Any) -> Any:
         for name in values if isinstance(values, dict) else ():
             if name not in cls.model_fields:
-                message = f"there is no field `{name}`{format_suggestion(name, cls.model_fields)}"
+                message = f"unknown field `{name}`{format_suggestion(name, cls.model_fields)}"
                 raise ValueError(message)
         return values

@@ -1,10 +1,10 @@
-"""Requests out, frames in: the two loops that wait for the service, in threads and on event loops.
+"""Transport of service requests: requests in, frames out, in threads and on event loops.
 
-They serve any route, and a reply that is no stream is one frame. For a new route, build a
-`ServiceRequest` beside the public class, as `retrievers._queries` does.
+The two loops that wait for the service serve every route. A response that is not a stream is one frame.
+For a new route, build a `ServiceRequest` next to the public class, as `retrievers._queries` does.
 
-dashscope's client sends the request, with our HTTP client, retries and timeouts; its response parser is
-not used, since it loses text at U+2028 and takes a cut stream for a whole answer.
+dashscope's client sends the request, with our HTTP client, retries and timeouts. Its response parser is
+not used, because it loses text at U+2028 and accepts a truncated stream as a complete answer.
 """
 
 from __future__ import annotations
@@ -33,15 +33,15 @@ if TYPE_CHECKING:
     from langchain_bailian_app._transport.credentials import Connection
 
 _MAX_SINGLE_FRAMES = 5
-# Calls on event loops whose first frame has not come; weak, as a loop may be closed under them.
+# Calls on event loops that wait for their first frame; weak, as a loop may be closed during a call.
 _awaiting_first_frame: WeakSet[RequestState] = WeakSet()
 
 
 def _split_into_batches(frames: list[Frame]) -> list[list[Frame]]:
-    """Return what came at once, in shares between which other calls have their turn.
+    """Split the frames of one read into batches, between which other calls can run.
 
-    A loop that cannot follow a thousand streams would show all that has come of those that began
-    early before it looks at the others. The shares are few, since each change costs time.
+    Otherwise, an event loop that cannot keep up with a thousand streams would yield all frames of the
+    earliest streams before it reads the others. There are few batches, because each switch costs time.
     """
     if len(frames) == 1 or not _awaiting_first_frame:
         return [frames]
@@ -50,20 +50,21 @@ def _split_into_batches(frames: list[Frame]) -> list[list[Frame]]:
 
 
 class Transport:
-    """Sends requests with the settings of one model; cheap to make, safe to share."""
+    """Sends requests with the settings of one model; cheap to create, safe to share."""
 
     def __init__(self, fields: ConnectionFields, connection: Connection) -> None:
         self._fields = fields
         self._connection = connection
 
     def stream(self, request: ServiceRequest) -> Generator[list[Frame]]:
-        """Send a request, yield the frames of the answer as they come; closing the iterator hangs up.
+        """Send a request and yield the frames of the response as they arrive.
 
-        A list is what one read has completed: most often one frame.
+        Each list contains the frames that one read has completed, usually one. Closing the iterator
+        closes the response.
 
         Raises:
             BailianError: The service or the network failed.
-            ValueError: The settings cannot work; nothing was sent.
+            ValueError: The settings are invalid; nothing was sent.
         """
         state = RequestState(self._fields, self._connection, request)
         response = self._open(state)
@@ -86,7 +87,7 @@ class Transport:
             state.log()
 
     async def astream(self, request: ServiceRequest) -> AsyncGenerator[list[Frame]]:
-        """Do what `stream` does, on the running event loop."""
+        """Async version of `stream`."""
         state = RequestState(self._fields, self._connection, request)
         _awaiting_first_frame.add(state)
         try:
@@ -147,7 +148,7 @@ class Transport:
                     transport.open_stream(**state.open_stream_kwargs())
                 )
             except BailianError:
-                raise  # out of time, which is told already
+                raise  # `total_timeout` has expired
             except (DashScopeError, *NETWORK_ERRORS) as exc:
                 await asyncio.sleep(state.retry_delay(exc))
             else:

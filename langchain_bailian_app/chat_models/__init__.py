@@ -1,4 +1,4 @@
-"""Chat model of a Bailian application."""
+"""Chat model for Bailian applications."""
 
 from langchain_bailian_app.chat_models._model import BailianAppChatModel
 

@@ -1,4 +1,4 @@
-"""What a call asks, before anything is sent: its options, its tools, who keeps the conversation."""
+"""Options of one call, validated before anything is sent."""
 
 from __future__ import annotations
 
@@ -29,20 +29,20 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class PreparedCall:
-    """The options of a call, checked."""
+    """Validated options of one call."""
 
     options: CompletionFields
     tool_prompt: ToolPrompt | None
     store: SessionStore
-    """Who may continue which session."""
+    """Store that decides whether a call may continue a session."""
 
     def create_tracker_and_builder(
         self, messages: Sequence[BaseMessage], app_id: str, connection: Connection
     ) -> tuple[SessionTracker, ResponseBuilder]:
-        """Return what is sent, and what reads the reply.
+        """Return the tracker that builds the request, and the builder that reads the response.
 
         Raises:
-            ValueError: The messages cannot be put to an application.
+            ValueError: The messages cannot be sent to an application.
         """
         if self.options.tool_calling is not None:
             _check_no_tool_results(messages, self.options)
@@ -58,12 +58,18 @@ class PreparedCall:
 def prepare_call(
     model: RunnableMethods, store: SessionStore | None, kwargs: dict[str, Any]
 ) -> PreparedCall:
-    """Return what the fields of a model and the keywords of a call ask for, with the model's store.
+    """Merge the keywords of a call into the fields of a model, and validate the result.
+
+    Args:
+        model: The model that is called.
+        store: The model's session store; None for the one that all models share.
+        kwargs: The keywords of the call.
 
     Raises:
-        ValueError: An argument is wrong.
-        TypeError: A keyword is no field.
-        NotImplementedError: A keyword would give the application tools.
+        ValueError: An option is invalid.
+        TypeError: A keyword is not an option of calls.
+        NotImplementedError: A keyword passes tools although `tool_calling` is not set, or it is
+            `response_format`.
     """
     options = model.with_overrides(kwargs)
     tool_prompt = tool_prompt_from_kwargs(kwargs) if options.tool_calling is not None else None
@@ -72,26 +78,26 @@ def prepare_call(
         options = options.model_copy(update={"history": "messages"})
     if options.history == "thread" and store is None:
         message = (
-            "`history='thread'` needs a `session_store`, as `InMemorySessionStore()` is one: what it "
-            "remembers is all there is of the conversation"
+            "missing `session_store`: `history='thread'` requires one, for example "
+            "`InMemorySessionStore()`, because only the store links a thread to its session"
         )
         raise ValueError(message)
     if model.memory_ids is not None and options.memory_id is None:
-        memory_id_for_user(None, model.memory_ids)  # `generate` passes by where the config is read
+        memory_id_for_user(None, model.memory_ids)  # `generate` does not read the config
     return PreparedCall(options, tool_prompt, SHARED_STORE if store is None else store)
 
 
 def _check_no_session(options: CompletionFields) -> None:
     if options.session_id is not None:
         message = (
-            "a call with tools takes no session, in which the description of the tools would stay: "
-            "leave out `session_id` (or `configurable.bailian_session_id`), and give all messages"
+            "cannot use `session_id` (or `configurable.bailian_session_id`) in a call with tools, "
+            "because the session would keep their descriptions: remove it and pass all messages"
         )
         raise ValueError(message)
     if options.history == "thread":
         message = (
-            "a call with tools needs all messages, and `history='thread'` has them in the cloud alone: "
-            "set `history='messages'` or `'session'`"
+            "cannot use `history='thread'` in a call with tools: the call must send all messages, but "
+            "only the service has them; set `history='messages'` or `'session'`"
         )
         raise ValueError(message)
 
@@ -99,5 +105,8 @@ def _check_no_session(options: CompletionFields) -> None:
 def _check_no_tool_results(messages: Sequence[BaseMessage], options: CompletionFields) -> None:
     has_server_history = options.session_id is not None or options.history == "thread"
     if has_server_history and any(isinstance(message, ToolMessage) for message in messages):
-        message = "a session takes a question of a human, not the results of tools: give all messages"
+        message = (
+            "cannot send a ToolMessage to a session, which accepts only new human messages: pass all "
+            "messages, without `session_id` and `history='thread'`"
+        )
         raise ValueError(message)

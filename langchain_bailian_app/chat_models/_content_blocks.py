@@ -1,7 +1,7 @@
 """Standard content blocks of a Bailian message, for `content_blocks`, v1 content and the v3 stream.
 
-A pure function of the message, registered with LangChain under the provider's name when the package is
-imported. It reads what `_messages` has put into a message or a chunk, and invents nothing.
+`content_blocks_from_message` is a pure function of the message. It only converts data that `_messages`
+put there, and is registered with LangChain under the provider's name when the package is imported.
 """
 
 from __future__ import annotations
@@ -22,18 +22,18 @@ T = TypeVar("T")
 
 
 def default_block_order(order: list[str]) -> list[str]:
-    """Return the order that needs no telling: reasoning, then the steps, then the text."""
+    """Return the order that messages do not store: reasoning, then steps and nodes, then text."""
     return sorted(order, key=lambda part: (part == "text", part != "reasoning"))
 
 
 def content_blocks_from_message(message: AIMessage) -> list[types.ContentBlock]:
-    """Return the blocks of a message or a chunk.
+    """Return the content blocks of a message or a chunk.
 
-    Each block has an `index` that is the same in every chunk of the stream: without one LangChain
-    takes neighbours of the same type for parts of one block.
+    Each block has an `index` that is the same in every chunk of the stream. Without it, LangChain
+    merges adjacent blocks of the same type.
     """
     if not isinstance(message.content, str):
-        raise NotImplementedError  # LangChain then does its best with content that is not ours
+        raise NotImplementedError  # LangChain then converts the foreign content itself
     kwargs = message.additional_kwargs
     blocks: dict[str, dict[str, Any]] = {}
     if reasoning := kwargs.get("reasoning_content"):
@@ -70,7 +70,7 @@ def _step_blocks(kwargs: dict[str, Any]) -> dict[str, dict[str, Any]]:
 
 
 def _tool_blocks(message: AIMessage) -> dict[str, dict[str, Any]]:
-    """Return the calls of the caller's tools; of a chunk that others follow, as chunks."""
+    """Return the tool calls; for every chunk but the last, as `tool_call_chunk` blocks."""
     blocks: list[dict[str, Any]]
     if isinstance(message, AIMessageChunk) and message.chunk_position != "last":
         blocks = [{"type": "tool_call_chunk", **call} for call in message.tool_call_chunks]
@@ -84,7 +84,7 @@ def _tool_blocks(message: AIMessage) -> dict[str, dict[str, Any]]:
 
 
 def _filter_by_type(value: Any, item_type: type[T]) -> list[T]:
-    """Return the items that can be read: another version of this package may have written others."""
+    """Return the items of this type; another version of this package may have written others."""
     return [item for item in value if isinstance(item, item_type)] if isinstance(value, list) else []
 
 

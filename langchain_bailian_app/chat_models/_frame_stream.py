@@ -1,7 +1,7 @@
-"""One call from its first step to its last: ask, check who answers, ask again if need be, remember.
+"""Control flow of one call: send, verify the session, retry if needed, save the session.
 
-The twins for threads and event loops; what they decide is decided in `sessions._tracker` and
-`_response`.
+Each function has a version for threads and one for event loops. All decisions are made in
+`sessions._tracker` and `_response_builder`.
 """
 
 from __future__ import annotations
@@ -32,10 +32,12 @@ _logger = logging.getLogger("langchain_bailian_app")
 def stream_frames(
     tracker: SessionTracker, transport: Transport, store: SessionStore, builder: ResponseBuilder
 ) -> Generator[list[Frame]]:
-    """Yield the frames of the answer, as they come; `builder` reads them, and is complete in the end.
+    """Yield the frames of the answer as they arrive.
+
+    The caller feeds them to `builder`, which holds the complete answer when the generator ends.
 
     Raises:
-        BailianError: The call failed, or the answer is not complete.
+        BailianError: The call failed, or the answer is incomplete.
     """
     error: BaseException | None = None
     try:
@@ -66,7 +68,7 @@ def stream_frames(
 async def astream_frames(
     tracker: SessionTracker, transport: Transport, store: SessionStore, builder: ResponseBuilder
 ) -> AsyncGenerator[list[Frame]]:
-    """Do what `stream_frames` does, on the running event loop."""
+    """Async version of `stream_frames`."""
     error: BaseException | None = None
     try:
         await arun_store_ops(store, tracker.start())
@@ -95,15 +97,15 @@ async def astream_frames(
 
 @contextmanager
 def _log_store_errors() -> Iterator[None]:
-    """Let a store that fails after the answer, or after an error, take neither away.
+    """Log errors of the session store, so that they replace neither the answer nor another error.
 
-    The session stays claimed or unknown then: the next call does not continue it.
+    After such an error the session stays claimed or unsaved, and the next call does not continue it.
     """
     try:
         yield
     except Exception:
         _logger.warning(
-            "the session store failed: the next call does not continue this session", exc_info=True
+            "the session store failed; the next call will not continue this session", exc_info=True
         )
 
 

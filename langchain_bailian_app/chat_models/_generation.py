@@ -1,7 +1,7 @@
-"""The hooks by which LangChain calls a model: a whole message or chunks, in threads or on event loops.
+"""Hooks that LangChain calls for a complete message or for chunks, in threads or on event loops.
 
-What a call consists of (`_call`, `_frame_stream`) is imported at the first one: it knows dashscope,
-which takes longer to import than all the rest.
+The modules that run a call (`_call`, `_frame_stream`) are imported at the first call, because they
+import dashscope, which takes longer to import than everything else.
 """
 
 from __future__ import annotations
@@ -31,25 +31,27 @@ if TYPE_CHECKING:
 
 
 class GenerationMethods(ServiceClientMixin, RunnableMethods):
-    """Overrides all four, so that nothing is done in a thread that an event loop can do."""
+    """Implementations of all four hooks, so that asynchronous calls do not fall back to threads."""
 
     app_id: Id
 
     session_store: SessionStore | None = Field(default=None, exclude=True)
-    """Who may continue which session. Default: one that all models of this process share."""
+    """Store that decides whether a call may continue a session. Default: one store that all models of
+    this process share."""
 
     files: Any = Field(default=None, exclude=True, repr=False)
-    """A `BailianFiles`: uploads the data of content blocks (`file`, `image`, `audio`, `video` with
-    base64) as session files, each once, and waits until they are ready to be asked about.
+    """`BailianFiles` client that uploads the data of content blocks (`file`, `image`, `audio`, `video`
+    with base64).
 
-    Without it data goes along in the request, where only images and files have a place.
+    Each block is uploaded once, as a session file, and a call waits until the files are ready. Without
+    this client, data is sent in the request, which has fields for images and files only.
     """
 
     @field_validator("files")
     @classmethod
-    def _check_files(cls, files: Any) -> Any:  # whose class would import dashscope
+    def _check_files(cls, files: Any) -> Any:  # importing the class would import dashscope
         if files is not None and not hasattr(files, "aupload_local"):
-            message = f"`files` takes a `BailianFiles`, not a {type(files).__name__}"
+            message = f"invalid `files`: expected a `BailianFiles`, got {type(files).__name__}"
             raise ValueError(message)
         return files
 
@@ -123,7 +125,7 @@ class GenerationMethods(ServiceClientMixin, RunnableMethods):
         for chunk in builder.build_last_chunks():
             yield chunk
 
-    # -- what they share -----------------------------------------------------------------------------
+    # -- shared --------------------------------------------------------------------------------------
 
     def _open_call(
         self, messages: Sequence[BaseMessage], stop: list[str] | None, kwargs: dict[str, Any]
@@ -165,7 +167,10 @@ class GenerationMethods(ServiceClientMixin, RunnableMethods):
 def _has_token_handler(
     run_manager: CallbackManagerForLLMRun | AsyncCallbackManagerForLLMRun | None,
 ) -> bool:
-    """Whether a handler listens for tokens: they come anyway, as every call is a stream."""
+    """Return whether a handler listens for tokens.
+
+    Such a handler gets them from `invoke` too, because calls are streams on the wire by default.
+    """
     return run_manager is not None and any(
         type(handler).on_llm_new_token is not BaseCallbackHandler.on_llm_new_token
         and not handler.ignore_llm
@@ -176,7 +181,7 @@ def _has_token_handler(
 def _notify_callbacks(
     chunks: Generator[ChatGenerationChunk], run_manager: CallbackManagerForLLMRun
 ) -> Generator[ChatGenerationChunk]:
-    """Tell the handlers of each chunk."""
+    """Yield the chunks, after passing each one to the callback handlers."""
     with closing(chunks):
         for chunk in chunks:
             run_manager.on_llm_new_token(chunk.text, chunk=chunk)
@@ -186,7 +191,7 @@ def _notify_callbacks(
 async def _anotify_callbacks(
     chunks: AsyncGenerator[ChatGenerationChunk], run_manager: AsyncCallbackManagerForLLMRun
 ) -> AsyncGenerator[ChatGenerationChunk]:
-    """Do what `_notify_callbacks` does, on the running event loop."""
+    """Async version of `_notify_callbacks`."""
     async with aclosing(chunks):
         async for chunk in chunks:
             await run_manager.on_llm_new_token(chunk.text, chunk=chunk)

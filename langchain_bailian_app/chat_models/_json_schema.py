@@ -1,7 +1,8 @@
-"""What is wrong with a value by a JSON Schema: the part of it that tells the shape.
+"""Validation of a value against the structural keywords of JSON Schema.
 
-Checked are `type`, `required`, `properties`, `additionalProperties`, `items`, `enum`, `const`, `anyOf`,
-`oneOf` (as `anyOf`), `allOf` and `$ref` inside the schema; not lengths, limits, patterns and formats.
+Supported are `type`, `required`, `properties`, `additionalProperties`, `items`, `enum`, `const`,
+`anyOf`, `oneOf` (as `anyOf`), `allOf`, and `$ref` inside the schema. Lengths, limits, patterns and
+formats are not checked.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ _TYPE_NAMES: dict[type, str] = {
 
 
 def iter_errors(value: Any, schema: Any, root: dict[str, Any], path: str = "") -> Iterator[str]:
-    """Yield what is wrong, each with its place; `root` is the schema that references point into."""
+    """Yield the errors of a value with their paths; `root` is the schema that references refer to."""
     if not isinstance(schema, dict):
         return
     yield from _value_errors(value, schema, path)
@@ -32,7 +33,7 @@ def iter_errors(value: Any, schema: Any, root: dict[str, Any], path: str = "") -
     for keyword in ("anyOf", "oneOf"):
         alternatives = schema.get(keyword) or ()
         if alternatives and all(any(iter_errors(value, part, root)) for part in alternatives):
-            yield _format_error(path, "fits none of the alternatives")
+            yield _format_error(path, "matches none of the alternatives")
     if isinstance(value, dict):
         yield from _member_errors(value, schema, root, path)
     elif isinstance(value, list):
@@ -64,7 +65,7 @@ def _member_errors(
     for name, member in value.items():
         if name not in properties and additional is False:
             yield _format_error(f"{path}.{name}", "is not in the schema")
-        elif member is not None or name in required:  # null is as good as left out
+        elif member is not None or name in required:  # an optional key may be null
             yield from iter_errors(member, properties.get(name, additional), root, f"{path}.{name}")
 
 

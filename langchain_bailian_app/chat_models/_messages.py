@@ -1,7 +1,8 @@
-"""Deltas and answers become LangChain messages; chunks that merge to what a whole answer is.
+"""Conversion of deltas to LangChain chunks, and of answers to LangChain messages.
 
-Merging concatenates strings and sums numbers wherever a key repeats, so each scalar stands on the last
-chunk only, and each reference, step and citation on exactly one.
+The merged chunks of an answer equal its message. LangChain's merge concatenates strings and sums
+numbers wherever a key repeats. So every scalar is on the last chunk only, and every reference, step and
+citation is on exactly one chunk.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ if TYPE_CHECKING:
 
 
 def generation_chunk_from_delta(delta: Delta) -> ChatGenerationChunk:
-    """Return what a stream yields for one delta."""
+    """Return the chunk that a stream yields for a delta."""
     if _COPIES_ARE_EXACT:
         if isinstance(delta, TextDelta):
             return _TEXT_TEMPLATE.copy_with(delta.text, {})
@@ -51,7 +52,7 @@ def _construct_chunk(delta: Delta) -> ChatGenerationChunk:
 
 
 def chunk_from_delta(delta: Delta) -> AIMessageChunk:
-    """Return the chunk for one delta: one kind of content in each."""
+    """Return the message chunk for a delta, which contains a single kind of content."""
     metadata = {"model_provider": PROVIDER}
     match delta:
         case TextDelta(text):
@@ -70,13 +71,13 @@ def chunk_from_delta(delta: Delta) -> AIMessageChunk:
 
 
 def build_last_chunk(answer: Answer, app_id: str, session_metadata: dict[str, Any]) -> AIMessageChunk:
-    """Return the chunk that closes a stream: all that may be said only once."""
+    """Return the last chunk of a stream, with all data that must occur only once."""
     return AIMessageChunk(
         content="",
         additional_kwargs=_build_final_kwargs(answer),
         response_metadata=_build_response_metadata(answer, app_id) | session_metadata,
         usage_metadata=_build_usage_metadata(answer.usage),
-        # Told only now: they might have been asked for again.
+        # Invalid calls are on the last chunk, because a retry replaces those of the first answer.
         tool_call_chunks=[
             _build_call_chunk(call) for call in answer.tool_calls if call.problem is not None
         ],
@@ -85,7 +86,7 @@ def build_last_chunk(answer: Answer, app_id: str, session_metadata: dict[str, An
 
 
 def message_from_answer(answer: Answer, app_id: str, session_metadata: dict[str, Any]) -> AIMessage:
-    """Return the whole message: what the chunks of the same answer merge to."""
+    """Return the complete message, which equals the merged chunks of the same answer."""
     kwargs = _build_step_kwargs(answer.steps) | _build_final_kwargs(answer)
     if answer.reasoning:
         kwargs["reasoning_content"] = answer.reasoning
@@ -110,18 +111,20 @@ def message_from_answer(answer: Answer, app_id: str, session_metadata: dict[str,
 
 
 def _build_call_chunk(call: ToolCall) -> ToolCallChunk:
-    """Return the whole of a call: arguments that break off would pass for whole ones in LangChain.
+    """Return a chunk with a complete call, because LangChain would accept truncated arguments.
 
-    A call with a problem stands as in the answer, tags and all, which LangChain takes for no JSON.
+    An invalid call keeps the text of the answer, including the tags, so that LangChain does not parse
+    it as JSON.
     """
     args = json.dumps(call.args, ensure_ascii=False) if call.problem is None else call.text
     return tool_call_chunk(name=call.name, args=args, id=call.id, index=call.index)
 
 
 def _build_step_kwargs(steps: list[StepCall | StepResult]) -> dict[str, Any]:
-    """Return `steps`, standard blocks without what `thoughts`, the raw entries, hold already.
+    """Return `steps` (standard content blocks) and `thoughts` (raw entries).
 
-    The n-th result of `steps` belongs to the n-th entry of `thoughts`, in a chunk as in a message.
+    The blocks do not repeat data of the entries. In chunks and in messages, the n-th result of `steps`
+    belongs to the n-th entry of `thoughts`.
     """
     kwargs: dict[str, Any] = {}
     for step in steps:
@@ -150,7 +153,7 @@ def _build_node_entry(event: NodeEvent) -> dict[str, Any]:
 
 
 def _rename_index_key(entry: dict[str, Any]) -> dict[str, Any]:
-    """Rename a key that would make LangChain merge entries of a list into one."""
+    """Rename the key `index`, which makes LangChain merge entries of a list."""
     return {("wire_index" if key == "index" else key): value for key, value in entry.items()}
 
 
@@ -169,7 +172,7 @@ def _build_response_metadata(answer: Answer, app_id: str) -> dict[str, Any]:
     model_usage = _model_usage(answer.usage)
     metadata = {
         "model_provider": PROVIDER,
-        # The model that wrote the answer comes last; an application may not tell any.
+        # The last model is the one that wrote the answer; some applications report none.
         "model_name": next((m["model_id"] for m in reversed(model_usage) if m.get("model_id")), app_id),
         "app_id": app_id,
         "finish_reason": answer.finish_reason,
@@ -192,7 +195,7 @@ def _extra_metadata(answer: Answer) -> dict[str, Any]:
 
 
 def _build_usage_metadata(usage: dict[str, Any]) -> UsageMetadata | None:
-    """Sum over the models of the newest snapshot; a model may stand there twice."""
+    """Sum the tokens of all models in the latest snapshot; a model may occur twice."""
     counts = _model_usage(usage) or [usage]
     if not any("input_tokens" in count or "output_tokens" in count for count in counts):
         return None
@@ -206,7 +209,7 @@ def _build_usage_metadata(usage: dict[str, Any]) -> UsageMetadata | None:
 
 
 def _parse_count(value: Any) -> int:
-    """Read a count; what is none, an infinite number for instance, counts nothing."""
+    """Return a token count, or 0 if the value is not a finite number."""
     try:
         return int(float(value))
     except (TypeError, ValueError, OverflowError):
@@ -220,8 +223,8 @@ def _model_usage(usage: dict[str, Any]) -> list[dict[str, Any]]:
 
 _TEXT_TEMPLATE = ChunkTemplate(_construct_chunk(TextDelta("")))
 _REASONING_TEMPLATE = ChunkTemplate(_construct_chunk(ReasoningDelta("")))
-# Whether copies are what the constructors make is tried once: a version of LangChain or pydantic may
-# make them differ, and then the constructors are used.
+# Checked once, at import. If copies differ from constructed chunks in the installed versions of
+# LangChain and pydantic, the constructors are used.
 _COPIES_ARE_EXACT = all(
     model_state(constructed) == model_state(copied)
     for constructed, copied in (

@@ -1,4 +1,4 @@
-"""`BailianAppChatModel`: an application of Bailian (百炼) as a LangChain chat model."""
+"""`BailianAppChatModel`: a LangChain chat model that calls a Bailian (百炼) application."""
 
 from collections.abc import Callable, Sequence
 from typing import Any, ClassVar, Self
@@ -23,7 +23,7 @@ from langchain_bailian_app.chat_models._tool_prompt import render_tool_messages,
 
 
 class BailianAppChatModel(GenerationMethods):
-    """An application of Bailian (百炼, Alibaba Cloud Model Studio) as a chat model.
+    """Chat model that calls an application of Bailian (百炼, Alibaba Cloud Model Studio).
 
     Setup:
         ```bash
@@ -32,10 +32,10 @@ class BailianAppChatModel(GenerationMethods):
         ```
 
     Key init args:
-        `app_id`, `api_key`, `workspace`, `base_url`: where the application is.
-        `rag_options`, `biz_params`, `memory_id`, `enable_thinking`, `has_thoughts`: what to ask of it.
-        `citation_markers`, `stop`: what becomes of its answer.
-        All but the connection may also be given per call: `model.invoke("…", memory_id="…")`.
+        `app_id`, `api_key`, `workspace`, `base_url`: the application and its connection.
+        `rag_options`, `biz_params`, `memory_id`, `enable_thinking`, `has_thoughts`: request options.
+        `citation_markers`, `stop`: processing of the answer.
+        All except the first group can also be passed per call: `model.invoke("…", memory_id="…")`.
 
     Instantiate:
         ```python
@@ -64,16 +64,17 @@ class BailianAppChatModel(GenerationMethods):
         ```
 
     Conversations:
-        `history` says who keeps them. By default you do: the answer depends on the messages alone.
+        `history` selects where a conversation is kept. By default you keep it: the answer depends only
+        on the messages that you pass.
 
     Response metadata:
-        `finish_reason`, `model_name`, `model_usage` (tokens of each model), `session_id`, `request_id`,
-        `app_id`, and `extra`: fields of the service that this version does not know.
-        `additional_kwargs` has the raw `thoughts` and `doc_references`.
+        `finish_reason`, `model_name`, `model_usage` (tokens per model), `session_id`, `request_id`,
+        `app_id`, and `extra`: response fields that this version does not recognize.
+        `additional_kwargs` contains the raw `thoughts` and `doc_references`.
 
     Raises:
         BailianError: The call failed; see `langchain_bailian_app.errors`.
-        ValueError: An argument is wrong; nothing was sent.
+        ValueError: An argument is invalid; no request was sent.
     """
 
     model_config = ConfigDict(populate_by_name=True)
@@ -82,15 +83,15 @@ class BailianAppChatModel(GenerationMethods):
 
     app_id: Id = Field(
         default_factory=from_env(
-            "BAILIAN_APP_ID", error_message="give `app_id` or set the variable BAILIAN_APP_ID"
+            "BAILIAN_APP_ID", error_message="missing `app_id`: pass it or set BAILIAN_APP_ID"
         ),
         validate_default=True,
     )
     """Id of the application, from the console's application list. Default: `BAILIAN_APP_ID`."""
 
     cache: BaseCache | bool | None = Field(default=False, exclude=True)
-    """LangChain's cache of answers, off by default: a cached answer adds no turn to a session and does
-    not ask the knowledge base again."""
+    """LangChain's response cache. It is off by default, because a cached answer adds no turn to a
+    session and does not search the knowledge base again."""
 
     @property
     def _llm_type(self) -> str:
@@ -99,7 +100,7 @@ class BailianAppChatModel(GenerationMethods):
     @property
     def _identifying_params(self) -> dict[str, Any]:
         names = {"base_url", "workspace", "region", *CompletionFields.model_fields}
-        # Tokens and signed URLs are in no dump.
+        # The dump excludes user tokens and signed URLs.
         non_defaults = self.model_dump(include=names, exclude_none=True, exclude_defaults=True)
         return {"app_id": self.app_id} | non_defaults
 
@@ -133,27 +134,32 @@ class BailianAppChatModel(GenerationMethods):
         parallel_tool_calls: bool | None = None,
         **kwargs: Any,
     ) -> Runnable[LanguageModelInput, AIMessage]:
-        """Let the application call tools that the caller runs; with `tool_calling="prompt"` only.
+        """Bind tools that the caller runs; requires `tool_calling="prompt"`.
 
-        Emulated: the tools are described in a system message, and calls are looked for in the text of
-        the answer, where each is taken out and told as a whole; one that is only quoted is a call too.
-        Names and JSON are checked: what cannot be run is in `invalid_tool_calls`, its `args` as it
-        stands in the answer, and why in `response_metadata["tool_call_problems"]`. If an answer has
-        calls of which none can be run, or no call though one must be made, the application is asked
-        once more; its first text stays in the message. Arguments are not checked against the schema of
-        the tool, which does that itself.
+        Tool calling is emulated. The tools are described in a system message, and calls are extracted
+        from the text of the answer. Each call is removed from the text and returned in one piece. A
+        call that the answer merely quotes counts as a call too.
+
+        Names and JSON are validated. An invalid call is in `invalid_tool_calls`: its `args` hold the
+        original text, and `response_metadata["tool_call_problems"]` holds the reason. Arguments are not
+        validated against the schema of the tool, because the tool does that itself.
+
+        If all calls of an answer are invalid, or a required call is missing, the application is asked
+        once more. The text of its first answer stays in the message.
 
         Args:
-            tools: Functions, pydantic classes, `BaseTool`s, or dicts as OpenAI writes them.
-            tool_choice: `"auto"` (default), `"any"` or True: at least one must be called, the name of
-                the one that must be, or `"none"`.
-            parallel_tool_calls: False asks for one call at a time.
-            kwargs: Keywords of every call: `memory_id`, `rag_options`, …
+            tools: Functions, pydantic classes, `BaseTool`s, or dicts in OpenAI format.
+            tool_choice: `"auto"` (default), `"any"` or True (at least one tool must be called), the
+                name of the tool that must be called, or `"none"`. Dicts in OpenAI or Anthropic format
+                are accepted too.
+            parallel_tool_calls: With False, the application is asked for one call at a time, and
+                further calls of an answer are invalid.
+            kwargs: Options of every call: `memory_id`, `rag_options`, …
 
         Raises:
-            NotImplementedError: Without `tool_calling="prompt"`; it says what to do instead.
-            ValueError: `tool_choice` names no tool, or a tool is one that another provider runs; in a
-                call: it has a session.
+            NotImplementedError: `tool_calling="prompt"` is not set; the message lists the alternatives.
+            ValueError: `tool_choice` is invalid, or a tool is one that a provider runs. The returned
+                runnable raises it for calls that use a session.
         """
         if self.tool_calling is None:
             raise NotImplementedError(NO_TOOLS_MESSAGE)
@@ -162,7 +168,7 @@ class BailianAppChatModel(GenerationMethods):
             "tool_choice": tool_choice,
         }
         tool_kwargs |= {"parallel_tool_calls": parallel_tool_calls}
-        tool_prompt_from_kwargs(tool_kwargs)  # says at once what is wrong
+        tool_prompt_from_kwargs(tool_kwargs)  # raises immediately if an argument is invalid
         bound_kwargs = {name: value for name, value in tool_kwargs.items() if value is not None}
         return super().bind(**bound_kwargs, **kwargs)
 
@@ -175,43 +181,50 @@ class BailianAppChatModel(GenerationMethods):
         strict: bool | None = None,  # noqa: ARG002
         **kwargs: Any,
     ) -> Runnable[LanguageModelInput, dict[str, Any] | BaseModel]:
-        """Return a runnable that answers with objects instead of messages.
+        """Return a runnable that returns objects instead of messages.
 
-        The service has no parameter for it, and guarantees nothing: the last question tells the schema
-        in words, and the JSON in the answer is looked for and checked. An answer that does not fit is
-        asked for once more, with what is wrong, which costs a second call; then it is an error. No
-        session is ever used: neither the schema nor a bad answer is to stand in it.
+        The service has no parameter for structured output and guarantees nothing. The schema is added
+        to the last question, and the JSON in the answer is extracted and validated. If the answer does
+        not match, the application is asked once more with a description of the errors, which costs a
+        second call. If the second answer does not match either, the call fails. Structured output never
+        uses a session, so that neither the schema nor an invalid answer becomes part of one.
 
-        While streaming, each part is all that has come so far, unchecked; the last part is checked.
+        While streaming, each item is the object received up to that point. Dicts and lists are not
+        validated until the last item; an instance of a pydantic class is yielded only if it is valid.
 
         Args:
             schema: A pydantic class (the result is an instance), a `TypedDict` class or a JSON Schema
-                (the result is a dict or a list). Of these two the shape is checked: types, required
-                keys, enumerations, alternatives; not lengths, patterns or formats.
-            include_raw: Return a dict of `raw`, the message, `parsed` and `parsing_error`.
-            method: `"json_schema"`, `"function_calling"` and `"prompt"` are the same: words in the
-                question. `"json_mode"` only asks for a JSON object; a schema is then checked, but not
-                told, and may be left out.
-            strict: No effect: nothing can be promised.
-            kwargs: Keywords of every call: `memory_id`, `rag_options`, …
+                (the result is a dict or a list). For the latter two, types, required keys, enumerations
+                and alternatives are validated, but not lengths, patterns or formats.
+            include_raw: Return a dict with `raw` (the message), `parsed` and `parsing_error` instead of
+                the object. An answer that does not match then raises no error.
+            method: `"json_schema"`, `"function_calling"` and `"prompt"` are equivalent: the schema is
+                added to the question. `"json_mode"` only asks for a JSON object; the schema is then
+                optional, and used for validation only.
+            strict: Ignored, because the service guarantees nothing.
+            kwargs: Options of every call: `memory_id`, `rag_options`, …
 
         Raises:
-            ValueError: The schema or the method is none.
-            OutputParserException: From the runnable: the second answer does not fit either. It is in
-                `llm_output`.
+            ValueError: The schema or the method is invalid.
+            TypeError: An option is unknown, or cannot be used with structured output.
+            OutputParserException: Raised by the runnable if the second answer does not match either.
+                That answer is in `llm_output`.
         """
         return StructuredOutput(self, schema, method=method, include_raw=include_raw, kwargs=kwargs)
 
     def get_token_ids(self, text: str) -> list[int]:
-        """Return the tokens of a text by the Qwen tokenizer: an estimate, as the model may differ."""
+        """Return the Qwen token ids of a text: an estimate, because the model may be another one."""
         return encode_tokens(text)
 
     def get_num_tokens_from_messages(
         self, messages: list[BaseMessage], tools: Sequence[Any] | None = None
     ) -> int:
-        """Return an estimate of the tokens of messages, by the Qwen tokenizer, without a request.
+        """Estimate the number of tokens of messages with the Qwen tokenizer, without a request.
 
-        What the application adds (its prompt, passages, memory) is not counted, nor are images.
+        Tokens that the application adds (its prompt, passages, memory) and images are not counted.
+
+        Raises:
+            NotImplementedError: `tools` are passed, but `tool_calling` is not set.
         """
         if tools and self.tool_calling is None:
             raise NotImplementedError(NO_TOOLS_MESSAGE)

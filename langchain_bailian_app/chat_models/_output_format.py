@@ -1,7 +1,7 @@
-"""The form in which an answer is wanted: how it is asked for in words, and read from a text.
+"""Structured output by prompt: instructions for the question, and a parser for the answer.
 
-The service has no parameter for it: the schema goes into the last question. An answer that does not fit
-is asked for once more, with what is wrong.
+The service has no parameter for structured output, so the schema is added to the last question. If an
+answer does not match, the application is asked once more with a description of the errors.
 """
 
 from __future__ import annotations
@@ -38,9 +38,9 @@ _TEMPLATES = {
     },
     "en": {
         "schema": "Answer with JSON only: no code fence, no other text. "
-        "The answer is data that fits this JSON Schema, not the schema itself:\n\n{schema}",
+        "The answer must be data that matches this JSON Schema, not the schema itself:\n\n{schema}",
         "object": "Answer with one JSON object only: no code fence, no other text.",
-        "retry": "That answer does not fit: {error}\n\nReply with the whole corrected JSON only, no "
+        "retry": "That answer is invalid: {error}\n\nReply with the whole corrected JSON only, no "
         "other text.",
     },
 }
@@ -48,22 +48,21 @@ _TEMPLATES = {
 
 @dataclass(frozen=True, slots=True)
 class ParseResult:
-    """What an answer is, or why it is nothing."""
+    """Parsed answer, or the reason why it is invalid."""
 
     parsed: Any = None
     error: str | None = None
 
 
 class OutputSchema:
-    """What an answer is to fit.
+    """Schema that an answer must match.
 
     Args:
-        schema: A pydantic class, a `TypedDict` class, a JSON Schema; None for any object.
-        include_schema: Whether the application is told the schema, or only that it is to answer with
-            JSON.
+        schema: A pydantic class, a `TypedDict` class or a JSON Schema; None for any object.
+        include_schema: Whether to send the schema to the application, or only a request for JSON.
 
     Raises:
-        ValueError: The schema is none of these, or not of an object or array.
+        ValueError: The schema is invalid, or does not describe an object or an array.
     """
 
     def __init__(self, schema: Schema | None, *, include_schema: bool) -> None:
@@ -74,12 +73,12 @@ class OutputSchema:
         self._include_schema = include_schema
 
     def add_instructions(self, messages: Sequence[BaseMessage]) -> list[BaseMessage]:
-        """Return the messages, with what is wanted at the end of the last question."""
+        """Return the messages, with instructions at the end of the last question."""
         schema = json.dumps(self._json_schema, ensure_ascii=False)
         template = _templates_for(messages)["schema" if self._include_schema else "object"]
         instructions = template.format(schema=schema)
         index = find_last_question(messages)
-        if index is None:  # the model says what is missing
+        if index is None:  # the model rejects these messages
             return list(messages)
         question = messages[index]
         content: Any = f"{question.text}\n\n{instructions}"
@@ -91,13 +90,13 @@ class OutputSchema:
     def append_retry(
         self, messages: Sequence[BaseMessage], answer: str, error: str
     ) -> list[BaseMessage]:
-        """Return the messages that ask for the answer once more."""
+        """Return the messages followed by the invalid answer and a request to correct it."""
         retry = HumanMessage(_templates_for(messages)["retry"].format(error=error))
         answers = [AIMessage(answer)] if answer.strip() else []
         return [*messages, *answers, retry]
 
     def parse(self, answer: str) -> ParseResult:
-        """Read a whole answer: the first JSON in it that fits."""
+        """Parse a complete answer: the first JSON value in it that matches the schema."""
         extracted = extract_json(answer)
         errors = []
         for value in extracted.values:
@@ -105,14 +104,18 @@ class OutputSchema:
             if result.error is None:
                 return result
             errors.append((len(str(value)), result.error))
-        if errors:  # of several, the longest is what was meant
+        if errors:  # of several values, the longest is most likely the intended one
             return ParseResult(error=max(errors)[1])
         if extracted.incomplete_text:
-            return ParseResult(error="the JSON breaks off before its end")
-        return ParseResult(error=extracted.error or "there is no JSON in it")
+            return ParseResult(error="the JSON is incomplete")
+        return ParseResult(error=extracted.error or "it contains no JSON")
 
     def parse_partial(self, answer: str) -> Any:
-        """Read the beginning of an answer: an instance once it is one, else what has come so far."""
+        """Parse the beginning of an answer; return None if it contains no usable value yet.
+
+        The result is the first JSON value that matches the schema, or else the incomplete value. For a
+        pydantic class, the incomplete value must be valid too.
+        """
         extracted = extract_json(answer)
         for value in extracted.values:
             result = self._validate(value)
@@ -135,10 +138,10 @@ class OutputSchema:
 def _validate_with_class(model_class: Any, value: Any) -> ParseResult:
     try:
         if issubclass(model_class, BaseModel):
-            # Read as JSON, where also a strict model takes a date or an enumeration for a string.
+            # When validating JSON, even a strict model accepts strings for dates and enumerations.
             return ParseResult(model_class.model_validate_json(json.dumps(value)))
         return ParseResult(model_class.parse_obj(value))
-    except ValueError as exc:  # of pydantic 2 or 1, which wrap those of validators
+    except ValueError as exc:  # from pydantic 2 or 1, both of which wrap errors of validators
         errors = cast("Any", exc).errors()
         located_errors = ((".".join(map(str, error["loc"])), error["msg"]) for error in errors)
         return ParseResult(
@@ -155,13 +158,11 @@ def _to_json_schema(schema: Schema) -> dict[str, Any]:
     if "properties" in json_schema:
         json_schema = {"type": "object"} | json_schema
     if isinstance(schema, dict) and not json_schema.keys() & _SCHEMA_KEYS:
-        message = f"this is no JSON Schema, as it has none of {sorted(_SCHEMA_KEYS)}: {schema}"
+        message = f"invalid JSON Schema: expected one of the keys {sorted(_SCHEMA_KEYS)}, got {schema}"
         raise ValueError(message)
     schema_type = json_schema.get("type")
     if isinstance(schema_type, str) and schema_type not in _TYPE_NAMES.values():
-        message = (
-            f"a structured answer is an object or an array, but the schema is of type {schema_type!r}"
-        )
+        message = f"invalid schema: expected type 'object' or 'array', got {schema_type!r}"
         raise ValueError(message)
     return json_schema
 
@@ -170,7 +171,7 @@ def _convert_schema(schema: Schema) -> dict[str, Any]:
     if isinstance(schema, dict):
         is_tool = any(isinstance(schema.get(key), dict) for key in _TOOL_KEYS)
         return convert_to_json_schema(schema) if is_tool else schema
-    if is_basemodel_subclass(schema):  # core's conversion loses references of a class to itself
+    if is_basemodel_subclass(schema):  # the conversion of langchain-core drops self-references
         model_class: Any = schema
         json_schema: dict[str, Any] = (
             model_class.model_json_schema()
@@ -179,21 +180,24 @@ def _convert_schema(schema: Schema) -> dict[str, Any]:
         )
         return json_schema
     if not (issubclass(schema, dict) and hasattr(schema, "__required_keys__")):
-        message = f"a schema is a pydantic class, a TypedDict class or a JSON Schema, not {schema!r}"
+        message = (
+            "invalid schema: expected a pydantic class, a TypedDict class or a JSON Schema, "
+            f"got {schema!r}"
+        )
         raise ValueError(message)
     try:
         json_schema = _strip_dict_docstrings(convert_to_json_schema(schema))
     except TypeError as exc:
         message = (
-            f"{schema.__name__} cannot be made a JSON Schema ({exc}): write a key that may be missing "
-            'as `Annotated[str, None, "what it is"]`, or take a pydantic class'
+            f"cannot convert {schema.__name__} to a JSON Schema ({exc}): declare an optional key as "
+            '`Annotated[str, None, "description"]`, or use a pydantic class'
         )
         raise ValueError(message) from exc
     return json_schema
 
 
 def _strip_dict_docstrings(value: Any) -> Any:
-    """Leave out what Python says of `dict`, which core takes for the words of a class without any."""
+    """Remove the docstring of `dict`, which langchain-core uses for classes without a docstring."""
     if isinstance(value, list):
         return [_strip_dict_docstrings(item) for item in value]
     if not isinstance(value, dict):
@@ -206,6 +210,6 @@ def _strip_dict_docstrings(value: Any) -> Any:
 
 
 def _templates_for(messages: Sequence[BaseMessage]) -> dict[str, str]:
-    """Return the words in the language of the last question."""
+    """Return the templates in the language of the last question."""
     index = find_last_question(messages)
     return _TEMPLATES["en" if index is None else detect_language(messages[index].text)]

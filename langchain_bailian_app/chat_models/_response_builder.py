@@ -1,6 +1,6 @@
-"""One reply on its way to the user: frames become chunks or a message, or an error with what had come.
+"""Builder of chunks, messages and errors with partial answers from the frames of one call.
 
-The same object serves `invoke` and `stream`, in threads and on event loops; who owns the loop feeds it.
+The same class serves `invoke` and `stream`, in threads and on event loops; its caller feeds it frames.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ _logger = logging.getLogger("langchain_bailian_app")
 
 
 class ResponseBuilder:
-    """Reads the reply to one call."""
+    """Builder of the chunks and the message of one call."""
 
     def __init__(
         self, app_id: str, options: CompletionFields, tool_prompt: ToolPrompt | None = None
@@ -59,20 +59,20 @@ class ResponseBuilder:
         self._pending: list[Delta] = []
         self.answer = Answer()
         self.session_metadata: dict[str, Any] = {}
-        """What the metadata of the message says of its conversation."""
+        """Entries of the message's `response_metadata` that describe its conversation."""
 
     @property
     def stopped(self) -> bool:
-        """Whether a `stop` sequence has come: the rest of the reply is of no interest."""
+        """True if a `stop` sequence was found, so that the rest of the response can be discarded."""
         return self._assembler.stopped
 
     @property
     def complete(self) -> bool:
-        """Whether the service has ended the answer, rather than a `stop` sequence or a lost ending."""
+        """True if the service ended the answer with a finish reason, and no `stop` sequence cut it."""
         return not self.stopped and self.answer.finish_reason not in (None, UNKNOWN_FINISH_REASON)
 
     def feed(self, frames: list[Frame]) -> list[Delta]:
-        """Take the next frames, return what they add."""
+        """Read the next frames and return their deltas."""
         deltas: list[Delta] = []
         for frame in frames:
             deltas += self._assembler.feed(frame)
@@ -82,17 +82,18 @@ class ResponseBuilder:
         return [*pending, *self._separate_texts(deltas)]
 
     def chunks_from_frames(self, frames: list[Frame]) -> list[ChatGenerationChunk]:
-        """Take the next frames, return the chunks that they make."""
+        """Read the next frames and return their chunks."""
         return list(map(generation_chunk_from_delta, self.feed(frames)))
 
     def end(self, *, warn_missing_references: bool = True) -> None:
-        """Note that no more frames come.
+        """Finish the answer after the last frame.
 
         Args:
-            warn_missing_references: Whether to say why an answer from documents names none.
+            warn_missing_references: Whether to log a warning if an answer that uses documents has no
+                references.
 
         Raises:
-            BailianStreamError: The answer is not complete.
+            BailianStreamError: The answer is incomplete.
         """
         self._pending += self._separate_texts(
             self._assembler.end(accept_missing_stop=self._accept_missing_stop)
@@ -101,13 +102,13 @@ class ResponseBuilder:
         if self.answer.finish_reason is None:
             message = (
                 "the stream ended without a finish reason, so the answer may be incomplete: see "
-                "`partial`, or set `accept_missing_stop=True` to take it as it is"
+                "`partial`, or set `accept_missing_stop=True` to accept it"
             )
             raise errors.BailianStreamError(message, request_id=self.answer.request_id)
         if self.answer.final_text is not None:
             source = f"node {self._answer_node!r}" if self._answer_node else "its End and output nodes"
             message = (
-                f"workflow {self._app_id} ends with another text than {source} said: it is kept in "
+                f"the final text of workflow {self._app_id} differs from that of {source}; it is in "
                 "`response_metadata['final_text']`"
             )
             warnings.warn(message, stacklevel=2)
@@ -117,10 +118,10 @@ class ResponseBuilder:
             _warn_about_missing_references(self._app_id)
 
     def start_retry(self, messages: Sequence[BaseMessage]) -> list[BaseMessage]:
-        """Return what to say if the answer has to be asked for once more, and read the next reply then.
+        """Return the messages of a retry and prepare for its response; return [] if none is needed.
 
         Args:
-            messages: What was asked.
+            messages: The messages of the first request.
         """
         if self._tool_prompt is None or self._first_answer is not None or self.stopped:
             return []
@@ -140,7 +141,7 @@ class ResponseBuilder:
         )
 
     def _separate_texts(self, deltas: list[Delta]) -> list[Delta]:
-        """Keep the text of a second reply apart from that of the first."""
+        """Insert a separator between the texts of the first and the second answer."""
         if self._first_answer is None or not self._first_answer.text or self._second_text_started:
             return deltas
         for index, delta in enumerate(deltas):
@@ -150,7 +151,7 @@ class ResponseBuilder:
         return deltas
 
     def _check_answer_node(self, answer_node: str) -> None:
-        """Say so if no node of a workflow is called as was asked."""
+        """Log a warning if the workflow has nodes, but none that matches `answer_node`."""
         nodes = [event.value for event in self.answer.nodes]
         name_fields = ("node_id", "name", "type")
         if nodes and not any(answer_node in map(node.get, name_fields) for node in nodes):
@@ -158,23 +159,23 @@ class ResponseBuilder:
             _warn_about_unknown_node(self._app_id, answer_node, ", ".join(node_names))
 
     def build_current_answer(self) -> Answer:
-        """Return what has come of the answer."""
+        """Return the answer received up to now."""
         answer = self._assembler.build_answer()
         return answer if self._first_answer is None else merge_answers(self._first_answer, answer)
 
     def build_last_chunks(self) -> list[ChatGenerationChunk]:
-        """Return the chunks that close the stream."""
+        """Return the last chunks of the stream."""
         last = build_last_chunk(self.answer, self._app_id, self.session_metadata)
         return [*map(generation_chunk_from_delta, self._pending), ChatGenerationChunk(message=last)]
 
     def build_result(self) -> ChatResult:
-        """Return the whole message, as LangChain wants it."""
+        """Return the complete message as a `ChatResult`."""
         message = message_from_answer(self.answer, self._app_id, self.session_metadata)
         return ChatResult(generations=[ChatGeneration(message=message)])
 
     @contextmanager
     def partial_on_error(self) -> Iterator[None]:
-        """Give what had come of the answer to the error that ends it."""
+        """Attach the partial answer to a `BailianError` that ends the call."""
         try:
             yield
         except errors.BailianError as error:
@@ -188,13 +189,13 @@ class ResponseBuilder:
 
 @lru_cache(maxsize=256)  # once for each node
 def _warn_about_unknown_node(app_id: str, answer_node: str, node_names: str) -> None:
-    _logger.warning("workflow %s has no node %r: it has %s", app_id, answer_node, node_names)
+    _logger.warning("workflow %s has no node %r; its nodes are %s", app_id, answer_node, node_names)
 
 
 @lru_cache(maxsize=256)  # once for each application
 def _warn_about_missing_references(app_id: str) -> None:
     _logger.warning(
-        "application %s answers from documents, but does not say which: switch on 展示回答来源 (show "
-        "sources) in the console and publish the application again",
+        "application %s answers from documents but does not return its sources: enable 展示回答来源 "
+        "(show answer sources) in the console and publish the application again",
         app_id,
     )

@@ -1,8 +1,8 @@
-"""The public methods of the model, where a call's config and keywords can still be seen.
+"""Public methods of the chat model, which read a call's config and wrap its secrets.
 
-LangChain tells a model's hooks nothing of the config of a direct call, and copies keywords into
-callbacks before the hooks run. So the session is read from the config here and goes down as a keyword,
-and what holds secrets is wrapped here.
+LangChain does not pass the config of a direct call to a model's hooks, and it copies keywords into
+callbacks before the hooks run. So these methods read the session id from the config and pass it on as a
+keyword, and they wrap keywords that contain secrets.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _CACHE_BYPASS_FIELDS = ("history", "session_id", "biz_params", "image_list", "fi
 
 
 def drop_session(config: RunnableConfig) -> RunnableConfig:
-    """Return the config for a call inside another one, whose session is not its own."""
+    """Return the config for a nested call, without the session of the outer call."""
     configurable = config.get("configurable") or {}
     inner_configurable = {key: value for key, value in configurable.items() if key != _SESSION_ID_KEY}
     return {**config, "configurable": inner_configurable}
@@ -44,44 +44,47 @@ def drop_session(config: RunnableConfig) -> RunnableConfig:
 def memory_id_for_user(
     user_id: Any, memory_ids: Mapping[str, str] | Callable[[str], str | None]
 ) -> str:
-    """Return the memory of a user.
+    """Return the id of a user's long-term memory.
 
     Raises:
-        ValueError: No user is named, or none is known by this name.
+        ValueError: The user id is missing, or the user has no memory.
     """
     if user_id is None:
         message = (
-            "`memory_ids` is set, but nobody says whose call this is: give `configurable.user_id` in "
-            "the config, or `memory_id=`; `generate` and its siblings see no config"
+            "missing user id: `memory_ids` is set, so pass `configurable.user_id` in the config, or "
+            "pass `memory_id`; `generate` and its variants do not read the config"
         )
         raise ValueError(message)
     lookup = memory_ids if callable(memory_ids) else memory_ids.get
     memory_id = lookup(str(user_id))
     if not memory_id:
-        message = f"`memory_ids` knows no memory of the user {str(user_id)!r}: make one and add it"
+        message = f"`memory_ids` has no memory for user {str(user_id)!r}: create one and add it"
         raise ValueError(message)
     return memory_id
 
 
 class RunnableMethods(CompletionFields, BaseChatModel):
-    """Overrides every public way to call a model; `batch` and chains go through these."""
+    """Overrides of all public methods that call the model; `batch` and chains use them too."""
 
     memory_ids: Mapping[str, str] | Callable[[str], str | None] | None = Field(
         default=None, exclude=True, repr=False
     )
-    """Whose long-term memory is whose: a mapping of user ids to memory ids, or a function that knows.
+    """Long-term memory of each user: a mapping of user ids to memory ids, or a function that returns
+    the memory id for a user id.
 
-    The user is `configurable.user_id` of a call's config. A call without one, or of a user who has no
-    memory here, is an error, unless it is given `memory_id`: it would read and write the memory that
-    all users share. The function is called where the model is, on the event loop too.
+    The user id is `configurable.user_id` in the config of a call. A call without a user id, or for a
+    user without a memory, raises ValueError unless `memory_id` is set, because it would otherwise read
+    and write the memory that all users share. The function runs in the thread of the caller, which for
+    asynchronous calls is that of the event loop.
     """
 
     _serialized_dump: dict[str, Any] | None = PrivateAttr(default=None)
 
     @property
     def _serialized(self) -> dict[str, Any]:
-        # LangChain keeps it among the fields, where it disturbs another thread that goes through them
-        # for a first call of its own; up to Python 3.11 one thread at a time made it.
+        # LangChain uses `cached_property`. It adds an entry to `__dict__` while another thread may be
+        # iterating over it for its own first call. Up to Python 3.11 it also holds a lock, so that only
+        # one thread at a time computes the value.
         if self._serialized_dump is None:
             self._serialized_dump = cast("dict[str, Any]", dumpd(self))
         return self._serialized_dump
@@ -126,7 +129,7 @@ class RunnableMethods(CompletionFields, BaseChatModel):
     ) -> AsyncIterator[AIMessageChunk]:
         return super().astream(input, config, stop=stop, **self._merge_config(kwargs, config))
 
-    if not TYPE_CHECKING:  # the overloads of the base class tell users more than these signatures
+    if not TYPE_CHECKING:  # the overloads of the base class are more precise than these signatures
 
         def stream_events(self, input: Any, config: Any = None, **kwargs: Any) -> Any:
             return super().stream_events(input, config, **self._merge_config(kwargs, config))
@@ -160,10 +163,10 @@ class RunnableMethods(CompletionFields, BaseChatModel):
         return await super(RunnableMethods, model)._agenerate_with_cache(*args, **kwargs)
 
     def _bypass_cache_if_unsafe(self, kwargs: dict[str, Any]) -> Self:
-        """Return this model; without LangChain's cache, if a cached answer would be a wrong one.
+        """Return this model, or a copy without LangChain's cache if a cached answer could be wrong.
 
-        It would add no turn to a session, and what tells one user's call from another's, tokens and
-        signed URLs, is not in the key under which it is kept.
+        A cached answer would add no turn to a session. The cache key contains neither user tokens nor
+        signed URLs, so one user could get the answer of another.
         """
         values = {name: kwargs.get(name) or getattr(self, name) for name in _CACHE_BYPASS_FIELDS}
         biz_params = values["biz_params"]
@@ -175,7 +178,7 @@ class RunnableMethods(CompletionFields, BaseChatModel):
         return self.model_copy(update={"cache": False})
 
     def _get_invocation_params(self, stop: list[str] | None = None, **kwargs: Any) -> dict[str, Any]:
-        # `generate`, called directly, passes by the methods above.
+        # A direct call of `generate` bypasses the methods above.
         redacted = wrap_secrets(kwargs)
         for name in SIGNED_URL_FIELDS:
             if urls := kwargs.get(name):

@@ -1,4 +1,4 @@
-"""The model with structured output: ask, read, ask once more if need be."""
+"""Runnable for structured output: send, parse, and retry once if the answer does not match."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 Method = Literal["json_schema", "function_calling", "json_mode", "prompt"]
 
 _METHODS = get_args(Method)
-# Neither the schema nor an answer that does not fit is to stand in a session, and no JSON is to be cut.
+# These keep schemas and invalid answers out of sessions, and the JSON of answers intact.
 _FORCED_OPTIONS: dict[str, Any] = {
     "history": "messages",
     "session_id": None,
@@ -51,7 +51,7 @@ class _Outcome:
 
 
 class StructuredOutput(Runnable[LanguageModelInput, Any]):
-    """What `BailianAppChatModel.with_structured_output` returns."""
+    """Runnable that `BailianAppChatModel.with_structured_output` returns."""
 
     def __init__(
         self,
@@ -64,10 +64,10 @@ class StructuredOutput(Runnable[LanguageModelInput, Any]):
     ) -> None:
         if method not in _METHODS:
             names = ", ".join(map(repr, _METHODS))
-            message = f"there is no method {method!r} for applications, only {names}"
+            message = f"invalid `method`: expected one of {names}, got {method!r}"
             raise ValueError(message)
         if schema is None and method != "json_mode":
-            message = "give a `schema`; only `method='json_mode'` can do without"
+            message = "missing `schema`: pass one, or use `method='json_mode'`"
             raise ValueError(message)
         fields = type(model).model_fields
         forced = {name: value for name, value in _FORCED_OPTIONS.items() if name in fields}
@@ -78,7 +78,7 @@ class StructuredOutput(Runnable[LanguageModelInput, Any]):
         if schema is not None:
             format_info = {"kwargs": {"method": method}, "schema": schema}
             self._kwargs = self._kwargs | {"ls_structured_output_format": format_info}
-        model.with_overrides(self._kwargs)  # says at once what no call could do
+        model.with_overrides(self._kwargs)  # raises immediately if an option is invalid
 
     def invoke(
         self, input: LanguageModelInput, config: RunnableConfig | None = None, **kwargs: Any
@@ -89,20 +89,20 @@ class StructuredOutput(Runnable[LanguageModelInput, Any]):
     async def ainvoke(
         self, input: LanguageModelInput, config: RunnableConfig | None = None, **kwargs: Any
     ) -> Any:
-        """Do what `invoke` does on an event loop."""
+        """Async version of `invoke`."""
         return await self._acall_with_config(_erase_type(self._ainvoke), input, config, **kwargs)
 
     def stream(
         self, input: LanguageModelInput, config: RunnableConfig | None = None, **kwargs: Any
     ) -> Iterator[Any]:
-        """Yield what has come of the object, again and again, and in the end what `invoke` returns."""
+        """Yield the object as it grows; the last item equals the result of `invoke`."""
         transform = _erase_type(self._stream)
         yield from self._transform_stream_with_config(iter([input]), transform, config, **kwargs)
 
     async def astream(
         self, input: LanguageModelInput, config: RunnableConfig | None = None, **kwargs: Any
     ) -> AsyncIterator[Any]:
-        """Do what `stream` does on an event loop."""
+        """Async version of `stream`."""
         transform = _erase_type(self._astream)
         stream = self._atransform_stream_with_config(_single(input), transform, config, **kwargs)
         async with aclosing(cast("AsyncGenerator[Any]", stream)) as outputs:
@@ -165,7 +165,7 @@ class StructuredOutput(Runnable[LanguageModelInput, Any]):
         if self._include_raw or outcome.error is not None or partial.latest != outcome.parsed:
             yield self._to_output(outcome)
 
-    # -- what they share -----------------------------------------------------------------------------
+    # -- shared --------------------------------------------------------------------------------------
 
     def _prepare(
         self, input: LanguageModelInput, config: RunnableConfig, kwargs: dict[str, Any]
@@ -188,7 +188,7 @@ class StructuredOutput(Runnable[LanguageModelInput, Any]):
     def _to_output(self, outcome: _Outcome) -> Any:
         exception = None
         if outcome.error is not None:
-            message = f"the application's answer does not fit, nor did the one before: {outcome.error}"
+            message = f"the answer does not match the schema, even after a retry: {outcome.error}"
             exception = OutputParserException(message, llm_output=outcome.raw.text)
         if self._include_raw:
             return {"raw": outcome.raw, "parsed": outcome.parsed, "parsing_error": exception}
@@ -198,7 +198,7 @@ class StructuredOutput(Runnable[LanguageModelInput, Any]):
 
 
 class _PartialObject:
-    """What has come of an object in a stream."""
+    """Object that a stream has partially delivered."""
 
     latest: Any = None
 
@@ -207,7 +207,7 @@ class _PartialObject:
         self._message: AIMessageChunk | None = None
 
     def update(self, chunk: AIMessageChunk) -> bool:
-        """Whether there is more of it with this chunk."""
+        """Add a chunk and return whether it changed the object."""
         self._message = chunk if self._message is None else self._message + chunk
         parsed = self._output_schema.parse_partial(self._message.text) if chunk.text else None
         if parsed is None or parsed == self.latest:
@@ -223,17 +223,19 @@ class _PartialObject:
 
 
 def _reject_forced_options(kwargs: dict[str, Any]) -> dict[str, Any]:
-    """Refuse keywords that structured output leaves no choice of."""
+    """Return the keywords; raise TypeError if one of them is fixed by structured output."""
     rejected = sorted(name for name in _FORCED_OPTIONS if kwargs.get(name) is not None)
     if rejected:
         names = ", ".join(f"`{name}`" for name in rejected)
-        message = f"structured output takes no {names}: it uses no session and reads the whole answer"
+        message = (
+            f"cannot use {names} with structured output: it uses no session and reads the whole answer"
+        )
         raise TypeError(message)
     return kwargs
 
 
 def _erase_type(function: Any) -> Any:
-    return function  # core's types know no function of an input and a config alone
+    return function  # langchain-core has no type for functions of an input and a config
 
 
 async def _single(input: LanguageModelInput) -> AsyncIterator[LanguageModelInput]:

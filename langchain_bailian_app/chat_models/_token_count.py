@@ -1,7 +1,7 @@
-"""Token counts without a request, by the Qwen tokenizer that dashscope ships: an estimate.
+"""Token counts by the Qwen tokenizer that dashscope ships, without a request.
 
-What an application sends to its model (its own prompt, retrieved passages, memory) is not known here,
-nor need its model be a Qwen.
+The counts are estimates: the application may use another model than Qwen, and the text that it adds
+(its own prompt, retrieved passages, memory) is unknown here.
 """
 
 from __future__ import annotations
@@ -14,18 +14,18 @@ if TYPE_CHECKING:
 
     from langchain_core.messages import BaseMessage
 
-# `<|im_start|>role\n` in front of each message and `<|im_end|>\n` behind it.
+# `<|im_start|>role\n` before each message and `<|im_end|>\n` after it.
 _TOKENS_PER_MESSAGE = 5
 
 
 def encode_tokens(text: str) -> list[int]:
-    """Return the tokens of a text."""
+    """Return the token ids of a text."""
     ids: list[int] = _load_tokenizer().encode(text)
     return ids
 
 
 def count_message_tokens(messages: Iterable[BaseMessage]) -> int:
-    """Return the number of tokens of the texts of messages, and of what separates them."""
+    """Return the number of tokens of the messages' texts and of the separators between them."""
     return sum(len(encode_tokens(message.text)) + _TOKENS_PER_MESSAGE for message in messages)
 
 

@@ -1,7 +1,7 @@
-"""Tool calling by prompt: tools and results told in words, for a service that has no field for them.
+"""Tool calling by prompt, because the service has no fields for tools of the caller and their results.
 
-An application can be given no tools of the caller's. So the request describes them, and asks for calls
-in the form that `_answer.tool_calls` reads: emulated, which a model may or may not follow.
+The request describes the tools in text, and asks for calls in the format that `_answer.tool_calls`
+parses. This is an emulation: the model may ignore the instructions.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from langchain_bailian_app._answer.answer import Answer
 
 _CHOICES = {"auto": "auto", "any": "any", "required": "any", "none": "none"}
-_NOT_RUN_TEXT = "not run: the call cannot be read, or there is no such function"
+_NOT_RUN_TEXT = "not run: the call is malformed, or the function does not exist"
 _TEMPLATES = {
     "zh": {
         "tools": "# 工具\n\n除了你自己的工具，你还可以调用下面的函数，由用户执行：\n"
@@ -41,45 +41,46 @@ _TEMPLATES = {
     },
     "en": {
         "tools": "# Tools\n\n"
-        "Besides tools of your own you may call these functions, which the user runs:\n"
+        "Besides your own tools, you can call the following functions, which the user runs:\n"
         "<tools>\n{tools}\n</tools>\n\n"
         "To call a function, write a JSON object between <tool_call> tags:\n"
         '<tool_call>\n{{"name": "function name", "arguments": {{"argument name": value}}}}\n'
         "</tool_call>\n\n"
-        "{choice}\nResults are sent to you between <tool_response> tags: never write one yourself.",
+        "{choice}\nThe results are sent to you in <tool_response> tags. Never write results yourself.",
         "auto": "If no function is needed, just answer.",
         "any": "This time you must call a function.",
         "name": "This time you must call the function {name}.",
-        "parallel": "Several such blocks call several functions at once.",
-        "single": "Call one function at a time only.",
+        "parallel": "You can write several such blocks to call several functions at once.",
+        "single": "Call only one function at a time.",
         "retry": "No function was run: {reason}\n\n"
-        "Write the whole <tool_call> again, in the form that is wanted.",
+        "Write the whole <tool_call> again, in the required format.",
     },
 }
 
 
 @dataclass(frozen=True, slots=True)
 class ToolPrompt:
-    """The tools of one call, and which of them it must use."""
+    """Tools of one call, and which of them must be called."""
 
     tools: tuple[dict[str, Any], ...]
-    """As OpenAI writes them."""
+    """Definitions in OpenAI format."""
 
     choice: str = "auto"
-    """`"auto"`, `"any"`, or the name of the one that must be called."""
+    """`"auto"`, `"any"`, or the name of the tool that must be called."""
 
     parallel: bool = True
 
     @property
     def allowed_names(self) -> list[str]:
-        """The functions that may be called."""
+        """Names of the functions that may be called."""
         names = map(_tool_name, self.tools)
         return [name for name in names if self.choice in {"auto", "any", name}]
 
     def add_instructions(self, messages: Sequence[BaseMessage]) -> list[BaseMessage]:
-        """Return messages that begin with what the tools are, and hold calls and results as text.
+        """Return messages that start with a description of the tools, with calls and results as text.
 
-        The description follows the caller's own rules: an application takes these in a system message.
+        The description is appended to the caller's system message, because an application accepts
+        instructions there.
         """
         templates = _templates_for(messages)
         choice_key = self.choice if self.choice in {"auto", "any"} else "name"
@@ -98,23 +99,23 @@ class ToolPrompt:
         return [SystemMessage(f"{system_content}\n\n{text}" if system_content else text), *rendered]
 
     def new_parser(self) -> ToolCallParser:
-        """Return what finds the calls in an answer."""
+        """Return a parser for the calls in an answer."""
         return ToolCallParser(self.allowed_names, only_one=not self.parallel)
 
     def retry_reason(self, answer: Answer) -> str | None:
-        """Return why an answer is to be asked for again, or None if it can be used."""
+        """Return why an answer needs a retry, or None if it can be used."""
         if any(call.problem is None for call in answer.tool_calls):
             return None
         if answer.tool_calls:
             return "; ".join(dict.fromkeys(call.problem or "" for call in answer.tool_calls))
         if self.choice == "auto":
             return None
-        return f"there is no call of {' or '.join(self.allowed_names)}"
+        return f"the answer does not call {' or '.join(self.allowed_names)}"
 
     def build_retry_messages(
         self, messages: Sequence[BaseMessage], answer: Answer
     ) -> list[BaseMessage]:
-        """Return what is put behind the messages to ask once more."""
+        """Return the messages to append for a retry."""
         calls = dict.fromkeys(call.text for call in answer.tool_calls)  # several may share their tags
         answer_text = "\n".join(filter(None, (answer.text, *calls)))
         retry = HumanMessage(_templates_for(messages)["retry"].format(reason=self.retry_reason(answer)))
@@ -122,10 +123,10 @@ class ToolPrompt:
 
 
 def tool_prompt_from_kwargs(kwargs: Mapping[str, Any]) -> ToolPrompt | None:
-    """Return what the keywords of a call say of tools; None if it has none.
+    """Return the tool prompt for the keywords of a call, or None if no tool may be called.
 
     Raises:
-        ValueError: A tool is none, or there is no such choice.
+        ValueError: A tool or `tool_choice` is invalid.
     """
     tools = tuple(convert_to_openai_tool(tool) for tool in kwargs.get("tools") or ())
     choice = _parse_tool_choice(kwargs.get("tool_choice"), [_tool_name(tool) for tool in tools])
@@ -135,36 +136,39 @@ def tool_prompt_from_kwargs(kwargs: Mapping[str, Any]) -> ToolPrompt | None:
 
 
 def _parse_tool_choice(value: Any, names: Sequence[str]) -> str:
-    """Return `"auto"`, `"any"`, `"none"` or a name, whichever way that is written."""
+    """Return `"auto"`, `"any"`, `"none"` or a name, for every accepted notation."""
     if value is None or value is False:
         return "auto"
     choice = "any" if value is True else value
-    if isinstance(choice, dict):  # as OpenAI or Anthropic write it
+    if isinstance(choice, dict):  # in OpenAI or Anthropic format
         choice = choice.get("function") or choice
         choice = choice.get("name", choice.get("type")) if isinstance(choice, dict) else choice
     if isinstance(choice, str) and (choice in names or choice in _CHOICES):
         return choice if choice in names else _CHOICES[choice]
-    message = f"`tool_choice` is 'auto', 'any', 'none' or one of {names}, not {value!r}"
+    message = f"invalid `tool_choice`: expected 'auto', 'any', 'none' or one of {names}, got {value!r}"
     raise ValueError(message)
 
 
 def _tool_name(tool: dict[str, Any]) -> str:
     function = tool.get("function")
     if not isinstance(function, dict) or not function.get("name"):
-        message = f"{tool!r} is no function: an application cannot be given tools that a provider runs"
+        message = (
+            f"invalid tool {tool!r}: expected a function; an application cannot use tools that a "
+            "provider runs"
+        )
         raise ValueError(message)
     return str(function["name"])
 
 
 def _templates_for(messages: Sequence[BaseMessage]) -> dict[str, str]:
-    """Return the words in the language of the last question."""
+    """Return the templates in the language of the last question."""
     questions = [m for m in messages if not m.text.startswith("<tool_response>")]
     index = find_last_question(questions)
     return _TEMPLATES["en" if index is None else detect_language(questions[index].text)]
 
 
 def render_tool_messages(messages: Sequence[BaseMessage]) -> list[BaseMessage]:
-    """Return messages that an application can be told: calls in answers, results in user messages."""
+    """Return messages that an application accepts: calls in answers, results in user messages."""
     rendered: list[BaseMessage] = []
     remaining = deque(messages)
     while remaining:
@@ -172,7 +176,7 @@ def render_tool_messages(messages: Sequence[BaseMessage]) -> list[BaseMessage]:
         if isinstance(message, AIMessage):
             rendered.append(_render_calls(message))
             rendered += _render_results(message, _take_tool_messages(remaining))
-        elif isinstance(message, ToolMessage):  # of an answer that was left out
+        elif isinstance(message, ToolMessage):  # of an answer that is not in the messages
             rendered += _render_results(AIMessage(""), [message, *_take_tool_messages(remaining)])
         else:
             rendered.append(message)
@@ -180,7 +184,7 @@ def render_tool_messages(messages: Sequence[BaseMessage]) -> list[BaseMessage]:
 
 
 def _take_tool_messages(remaining: deque[BaseMessage]) -> list[ToolMessage]:
-    """Take the results that come first."""
+    """Remove the results at the beginning and return them."""
     results = []
     while remaining and isinstance(first := remaining[0], ToolMessage):
         results.append(first)
@@ -193,7 +197,8 @@ def _render_calls(message: AIMessage) -> AIMessage:
         f"{OPENING_TAG}\n{_dump_json({'name': call['name'], 'arguments': call['args']})}\n{CLOSING_TAG}"
         for call in message.tool_calls
     ]
-    # As it stood in an answer, where several may share their tags; or as another model has written it.
+    # `args` is either text of an answer, with tags that several calls may share, or the invalid
+    # arguments that another model wrote.
     for text, name in {call["args"] or "": call["name"] for call in message.invalid_tool_calls}.items():
         calls.append(
             text if text.startswith(OPENING_TAG) else f"{OPENING_TAG}\n{name}\n{text}\n{CLOSING_TAG}"

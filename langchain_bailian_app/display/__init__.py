@@ -1,4 +1,4 @@
-"""Answers in a notebook or a terminal; colours and Markdown need the extra `display`."""
+"""Rendering of answers in notebooks and terminals; Markdown and colors need the extra `display`."""
 
 from langchain_bailian_app.display._view import AnswerView
 

@@ -1,7 +1,7 @@
-"""Markdown with citations in it: where they can stand, without changing what stands around them.
+"""Placement of citations in Markdown, without a change to the HTML around them.
 
-HTML inside Markdown stays text, links lead to the web only, and images are links: loading one would
-tell its host who reads, and when.
+HTML inside Markdown is shown as text, only links to the web are rendered as links, and images are
+rendered as links: loading an image would reveal to its host who reads the answer, and when.
 """
 
 from __future__ import annotations
@@ -19,23 +19,24 @@ if TYPE_CHECKING:
     from langchain_bailian_app.display._parts import Text
 
 PLACEHOLDER = "\ufdd0"
-"""Stands for citations while Markdown is rendered: a noncharacter, which no part contains."""
+"""Placeholder for citations while Markdown is rendered: a noncharacter, which no part contains."""
 
 NEW_TAB = 'target="_blank" rel="noopener noreferrer"'
-"""Attributes of links to the web."""
+"""HTML attributes of links to the web."""
 
 _INSIDE_TAGS_AND_LINKS = re.compile(r"<a .*?</a>|<[^>]*>", re.DOTALL)
 _WEB_URL = re.compile(r"https?://[^\s/?#\ufffd][^\s\ufffd]*", re.IGNORECASE)
 _MARKUP_CHARS = "*_~`| \t\n"
 _MAX_DISTANCE_CHARS = 100
-_MAX_RENDERED_CHARS = 400_000  # characters to render in search of places; a dense list takes 3 µs each
+_MAX_RENDERED_CHARS = 400_000  # in the search for positions; a dense list takes 3 µs per character
 
 
 def make_markdown_parser() -> MarkdownIt:
-    """Return a parser that makes no HTML out of HTML and links to the web only."""
+    """Return a parser that escapes HTML and renders only links to the web."""
     from markdown_it import MarkdownIt  # noqa: PLC0415  # an extra
 
-    # A model means its line breaks. Link definitions are shown: unused ones would vanish.
+    # Line breaks in the text of a model are intended. Link definitions are shown as text, since unused
+    # ones would disappear.
     parser = MarkdownIt("commonmark", {"html": False, "breaks": True, "maxNesting": 100})
     parser.enable(["table", "strikethrough"]).disable("reference")
     parser.validateLink = is_web_url  # type: ignore[method-assign]
@@ -45,22 +46,22 @@ def make_markdown_parser() -> MarkdownIt:
 
 
 def is_web_url(url: str) -> bool:
-    """Whether a link may lead there."""
+    """Return whether the URL may be rendered as a link."""
     return _WEB_URL.fullmatch(url) is not None
 
 
 def insert_placeholders(source: str, positions: Iterable[int]) -> str:
-    """Return Markdown with a placeholder at each of these places, which ascend."""
+    """Return Markdown with a placeholder at each of the positions, which must be in ascending order."""
     boundaries = [0, *positions, len(source)]
     return PLACEHOLDER.join(source[start:end] for start, end in itertools.pairwise(boundaries))
 
 
 def place_citations(text: Text, render: Callable[[str], str]) -> tuple[dict[int, list[int]], list[int]]:
-    """Return the citations of a text at places that leave the rest of its HTML as it is.
+    """Return the citations by positions that leave the other HTML unchanged, and the unplaced ones.
 
-    A placeholder behind a code fence, a table row or `**` would turn them into something else, and one
-    in a link would be lost. It then goes to the nearest place that fits. The numbers of those that fit
-    nowhere come second.
+    A placeholder after a code fence, a table row or `**` would break that markup, and one inside a link
+    would be lost. Such a citation moves to the nearest position that fits. The second value contains
+    the source numbers of citations that fit nowhere.
     """
     if not text.citations:
         return {}, []
@@ -98,7 +99,10 @@ def place_citations(text: Text, render: Callable[[str], str]) -> tuple[dict[int,
 
 
 def _nearby_positions(source: str, position: int) -> list[int]:
-    """Return places to try: back over what is no word, then onward, then back; never within a word."""
+    """Return candidate positions, never inside a word, in the order in which they are tried.
+
+    They are: backward as far as the previous word, then all positions forward, then all backward.
+    """
     backward = range(position - 1, max(position - _MAX_DISTANCE_CHARS, 0) - 1, -1)
     forward = range(position + 1, min(position + _MAX_DISTANCE_CHARS, len(source)) + 1)
     over_non_words = itertools.takewhile(lambda at: not source[at].isalnum(), backward)
@@ -117,9 +121,9 @@ def _render_link_open(renderer: Any, tokens: Any, idx: int, options: Any, env: A
 
 
 def _render_image(renderer: Any, tokens: Any, idx: int, options: Any, env: Any) -> str:
-    """Return a link."""
+    """Return a link to the image, or only text inside of another link."""
     url = tokens[idx].attrs["src"]
     alt = renderer.renderInlineAsText(tokens[idx].children, options, env) or "image"
     if sum(token.nesting for token in tokens[:idx] if token.type.startswith("link_")):
-        return escape(f"{alt} ({url})")  # links do not nest
+        return escape(f"{alt} ({url})")  # links cannot be nested
     return f'<a href="{escape(url)}" {NEW_TAB}>{escape(alt)}</a>'

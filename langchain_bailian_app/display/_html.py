@@ -1,6 +1,7 @@
-"""The HTML of an answer: everything from the service is escaped, and nothing is loaded from anywhere.
+"""HTML of an answer: everything from the service is escaped, and nothing external is loaded.
 
-No script, no fixed colours, no fixed background: it lives in light and in dark notebooks.
+It uses no scripts, no fixed text colors and no fixed background, so that it fits light and dark
+notebooks.
 """
 
 from __future__ import annotations
@@ -66,10 +67,10 @@ padding:0 1em;opacity:.85}}
 
 
 def render_html(answer: AnswerParts) -> str:
-    """Return the HTML of an answer; the same for the same answer, so that notebooks do not change."""
+    """Return the HTML of an answer; it is deterministic, so that saved notebooks do not change."""
     id_prefix = f"ba-{hashlib.blake2s(repr(answer).encode(), digest_size=5).hexdigest()}"
     titles = {source.number: source.title for source in answer.sources}
-    # The classes keep MathJax away: two amounts in dollars are no formula.
+    # The classes disable MathJax, which would render the text between two dollar signs as a formula.
     html = [f'<div class="bailian-answer mathjax_ignore tex2jax_ignore"><style>{_STYLE}</style>']
     for _, group in itertools.groupby(answer.parts, lambda part: isinstance(part, Text)):
         parts = list(group)
@@ -96,7 +97,7 @@ def _render_text(text: Text, id_prefix: str, titles: dict[int | None, str]) -> s
     try:
         render = make_markdown_parser().render
         citations, unplaced = place_citations(text, render)
-    except Exception:  # noqa: BLE001  # not installed, or a fault of its own: the answer can be read
+    except Exception:  # noqa: BLE001  # markdown-it-py is missing or fails: show plain text
         render, citations, unplaced = _render_plain_text, text.citations, []
     groups = iter(citations.values())
     html = re.sub(
@@ -146,7 +147,7 @@ def _render_step(step: Step) -> str:
 
 
 def _render_source(source: Source, element_id: str | None = None) -> str:
-    """Return a source, which folds out, or without an id to link to, a hit in short."""
+    """Return an expandable source with this id; without an id, a short entry for a hit."""
     number = "" if source.number is None else f'<span class="ba-number">[{source.number}]</span> '
     links = [source.url, *source.images]
     details = f'<span class="ba-dim">{escape(" · ".join(source.details))}</span>'
@@ -167,7 +168,7 @@ def _render_link(url: str, image_number: int) -> str:
 
 
 def _render_details(label: str, body: str) -> str:
-    """Return something that folds out; without a body the label is all there is."""
+    """Return an expandable element; without a body, only its label."""
     if not body:
         return f"<div>{label}</div>"
     return f'<details><summary>{label}</summary><div class="ba-fold">{body}</div></details>'

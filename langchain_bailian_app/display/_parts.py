@@ -1,7 +1,8 @@
-"""What an answer has to show: parts made of clean strings, which HTML and terminal only lay out.
+"""Parts of an answer to display, as sanitized strings.
 
-Whatever may be wrong with a message is dealt with here: another version, or another provider, may have
-written it, and half of it may still be on its way.
+The renderers for HTML and terminals only lay them out. This module handles all irregularities of
+messages: another version of this package or another provider may have created the message, and the end
+of a streamed one may be missing.
 """
 
 from __future__ import annotations
@@ -25,12 +26,12 @@ _CALL_TYPES = {
     f"{kind}{chunk}" for kind in ("server_tool_call", "tool_call") for chunk in ("", "_chunk")
 }
 _MEDIA_TYPES = {"image", "image_url", "audio", "input_audio", "video", "file", "text-plain"}
-_RESULT_NAME = "result"  # what the result of an unknown call is called
+_RESULT_NAME = "result"  # name of a result whose call is unknown
 
 
 @dataclass(frozen=True, slots=True)
 class Reasoning:
-    """What the model thought."""
+    """Reasoning of the model."""
 
     text: str
 
@@ -45,7 +46,7 @@ class Step:
     failed: bool = False
     result: str = ""
     hits: list[Source] = field(default_factory=list)
-    """What a retrieval found; then there is no other result."""
+    """Passages of a retrieval step; `result` is then empty."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,12 +55,12 @@ class Text:
 
     markdown: str
     citations: dict[int, list[int]]
-    """Which sources are cited where, in code points of `source`; in ascending order."""
+    """Numbers of the cited sources by position in `markdown`, in code points and ascending order."""
 
 
 @dataclass(frozen=True, slots=True)
 class GenericBlock:
-    """A block of a kind that has no form of its own."""
+    """A block without a specific rendering."""
 
     kind: str
     text: str
@@ -67,7 +68,7 @@ class GenericBlock:
 
 @dataclass(frozen=True, slots=True)
 class AnswerParts:
-    """All there is to show of a message."""
+    """Everything that is shown of a message."""
 
     parts: list[Reasoning | Step | Text | GenericBlock]
     sources: list[Source]
@@ -75,10 +76,10 @@ class AnswerParts:
 
 
 def parse_message(message: AIMessage) -> AnswerParts:
-    """Return what to show; never raises, whatever the message holds."""
+    """Return the parts of a message to display; never raise, whatever the message contains."""
     parts: list[Reasoning | Step | Text | GenericBlock] = []
     cited_sources = CitedSources()
-    pending: dict[str, tuple[int, Step]] = {}  # the calls without a result, and where they stand
+    pending: dict[str, tuple[int, Step]] = {}  # calls without a result, with their index in `parts`
     for block in _read_blocks(message):
         part = _parse_block_or_raw(block, cited_sources)
         if isinstance(part, Step) and part.done:
@@ -101,7 +102,7 @@ def parse_message(message: AIMessage) -> AnswerParts:
 def _read_blocks(message: AIMessage) -> list[dict[str, Any]]:
     try:
         blocks: list[Any] = list(message.content_blocks)
-    except Exception:  # noqa: BLE001  # the translators of some providers trust what they read
+    except Exception:  # noqa: BLE001  # translators of some providers do not validate content
         blocks = message.content if isinstance(message.content, list) else [message.content]
     typed_blocks = (
         {"type": "text", "text": block} if isinstance(block, str) else block for block in blocks
@@ -114,7 +115,7 @@ def _parse_block_or_raw(
 ) -> Reasoning | Step | Text | GenericBlock:
     try:
         return _parse_block(block, cited_sources)
-    except Exception:  # noqa: BLE001  # as it came is better than not at all
+    except Exception:  # noqa: BLE001  # showing the raw block is better than failing
         return GenericBlock("unreadable", format_value(block))
 
 
@@ -147,14 +148,14 @@ def _parse_block(
 
 
 def _find_step_id(block: dict[str, Any]) -> str:
-    """Return what a call and its result, or two events of a node, have in common."""
+    """Return the id that a call shares with its result, or that the events of a node share."""
     if block.get("type") == "non_standard":
         return sanitize(block["value"].get("node_id"))
     return sanitize(block.get("tool_call_id") or block.get("id"))
 
 
 def _parse_node(node: dict[str, Any]) -> Step:
-    """Return the node of a workflow: it has begun, or it is done."""
+    """Return the step for an event of a workflow node, which is running or done."""
     status = sanitize(node.get("status"))
     facts = [(name, sanitize(node.get(name))) for name in ("type", "exec_time")]
     if status not in {"executing", "success"}:
@@ -164,7 +165,7 @@ def _parse_node(node: dict[str, Any]) -> Step:
         args=[(name, fact) for name, fact in facts if fact],
         done=status != "executing",
         failed="fail" in status.lower() or "error" in status.lower(),
-        # What an End node says is the answer, which is shown already.
+        # The output of an End node is the answer, which is already shown.
         result="" if node.get("type") == "End" else format_value(node.get("output")),
     )
 
@@ -190,7 +191,7 @@ def _parse_result(block: dict[str, Any]) -> Step:
 
 
 def _parse_text(text: str, annotations: Any, cited_sources: CitedSources) -> Text:
-    """Take the written markers of the citations out, so that they are not shown twice."""
+    """Return the text without written citation markers, which would otherwise be shown twice."""
     notes = (
         [note for note in annotations if _is_citation(note)] if isinstance(annotations, list) else []
     )
@@ -221,7 +222,7 @@ def _is_citation(note: Any) -> bool:
 
 
 def _find_citation_end(citation: dict[str, Any], text: str) -> int:
-    """Return where the citation belongs: without a place, or with one beyond the text, at its end."""
+    """Return the end position of a citation, or the end of the text if it has no valid position."""
     end = citation.get("end_index")
     return end if isinstance(end, int) and 0 <= end <= len(text) else len(text)
 

@@ -1,4 +1,4 @@
-"""Sources as an answer shows them, and the clean strings that all its parts are made of."""
+"""Sources of an answer to display, and functions that sanitize all displayed strings."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ if TYPE_CHECKING:
 
 _MAX_VALUE_CHARS = 4000
 _MAX_EXCERPT_CHARS = 160
-_MAX_SOURCE_NUMBER = 10**9  # of the numbers that a source may have
-# Controls, also those of the writing direction, halves of surrogate pairs, and noncharacters, one of
-# which marks places in Markdown.
+_MAX_SOURCE_NUMBER = 10**9  # exclusive upper limit of valid source numbers
+# Control characters, including those for text direction, lone surrogates, and noncharacters, one of
+# which is the placeholder for citations in Markdown.
 _UNPRINTABLE = re.compile(
     r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff\ufdd0-\ufdef\ufffe\uffff]"
 )
@@ -23,12 +23,12 @@ _UNPRINTABLE = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """A passage: a hit of a retrieval step, or what the answer cites."""
+    """A passage: a hit of a retrieval step, or a source that the answer cites."""
 
     number: int | None
     title: str
     details: list[str]
-    """Its document, pages and score, as far as they are known."""
+    """Document, pages and score, where available."""
 
     text: str
     url: str
@@ -36,7 +36,7 @@ class Source:
 
 
 class CitedSources:
-    """The sources of an answer by their numbers; citations of other providers are counted."""
+    """Sources of an answer by number; sources of other providers are numbered in order."""
 
     def __init__(self) -> None:
         self.sources: dict[int, Source] = {}
@@ -44,7 +44,7 @@ class CitedSources:
         self._max_number = 0
 
     def assign_number(self, citation: dict[str, Any]) -> int:
-        """Return the number of the cited source."""
+        """Return the number of the cited source, and add the source if it is new."""
         extras = citation.get("extras")
         extras = extras if isinstance(extras, dict) else {}
         number = extras.get("reference_index")
@@ -58,7 +58,7 @@ class CitedSources:
 
 
 def source_from_passage(passage: Passage) -> Source:
-    """Return a hit of a retrieval step."""
+    """Return a passage of a retrieval step as a source."""
     extras = {
         "doc_name": passage.doc_name,
         "page_number": passage.page_number,
@@ -88,13 +88,16 @@ def _make_source(number: int | None, title: Any, text: Any, url: Any, extras: di
 
 
 def make_excerpt(text: str) -> str:
-    """Return the beginning of a text, on one line."""
+    """Return the beginning of a text on one line."""
     line = " ".join(text.split())
     return line if len(line) <= _MAX_EXCERPT_CHARS else f"{line[:_MAX_EXCERPT_CHARS]}…"
 
 
 def format_value(value: Any) -> str:
-    """Return a value in full, up to a limit: strings and lists of strings as they are, else JSON."""
+    """Return a value as text, truncated to a limit.
+
+    Strings are unchanged, lists of strings are joined with newlines, and other values become JSON.
+    """
     if isinstance(value, list) and value and all(isinstance(item, str) for item in value):
         value = "\n".join(value)
     text = sanitize(value, indent=2)
@@ -105,7 +108,10 @@ def format_value(value: Any) -> str:
 
 
 def sanitize(value: Any, indent: int | None = None) -> str:
-    """Return a string without anything that a terminal would obey; code points stay where they are."""
+    """Return a value as a string without control characters that a terminal would execute.
+
+    The positions of code points do not change. Values other than strings become JSON.
+    """
     if not isinstance(value, str):
         try:
             value = "" if value is None else json.dumps(value, ensure_ascii=False, indent=indent)

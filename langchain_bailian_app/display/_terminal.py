@@ -1,4 +1,4 @@
-"""Plain text of an answer, and its rendering in a terminal by rich."""
+"""Plain text of an answer, and its rendering in a terminal with rich."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from langchain_bailian_app.display._parts import AnswerParts
 
-_MISSING_PACKAGE = 'colours need the package rich: pip install "langchain-bailian-app[display]"'
+_MISSING_PACKAGE = 'missing package rich: pip install "langchain-bailian-app[display]"'
 
 
 def render_text(answer: AnswerParts) -> str:
@@ -31,7 +31,7 @@ def render_text(answer: AnswerParts) -> str:
 
 
 def render_rich(answer: AnswerParts) -> Iterator[RenderableType]:
-    """Yield an answer as renderables of rich.
+    """Yield an answer as renderables for rich.
 
     Raises:
         ModuleNotFoundError: rich is not installed.
@@ -51,7 +51,7 @@ def render_rich(answer: AnswerParts) -> Iterator[RenderableType]:
 
 
 def _iter_sections(answer: AnswerParts) -> Iterator[Text | tuple[str, str]]:
-    """Return the texts, and between them headings with what belongs to them."""
+    """Yield the texts, and every other section as a pair of heading and body."""
     for part in answer.parts:
         match part:
             case Text():
@@ -106,7 +106,7 @@ def _replace_placeholders(text: str, labels: Iterator[str]) -> str:
 def _render_markdown(text: Text) -> RenderableType:
     from rich.markdown import Markdown  # noqa: PLC0415  # an extra
 
-    # Without pictures and hyperlinks: where a link leads is to be read, not to be guessed.
+    # No images and no terminal hyperlinks, so that the reader sees the target of each link.
     parser = make_markdown_parser().disable("image")
     citations, unplaced = place_citations(text, parser.render)
     labels = map(_format_labels, [*citations.values(), unplaced])

@@ -1,6 +1,6 @@
-"""Answers to look at, in a notebook or a terminal: `AnswerView(message)`.
+"""View of an answer in a notebook or a terminal: `AnswerView(message)`.
 
-Markdown in notebooks, and colours in terminals, need the extra `display`; the rest does without.
+Markdown in notebooks and colors in terminals need the extra `display`; the rest works without it.
 """
 
 from __future__ import annotations
@@ -19,7 +19,10 @@ if TYPE_CHECKING:
 
 
 class AnswerView:
-    """An answer with its reasoning, steps, text and sources.
+    """View of an answer with its reasoning, steps, text, sources and token usage.
+
+    No content of the message makes displaying it fail: blocks that cannot be parsed are shown as raw
+    text.
 
     Setup:
         ```bash
@@ -32,14 +35,17 @@ class AnswerView:
         from langchain_bailian_app.display import AnswerView
 
         answer = BailianAppChatModel().invoke("什么是滞报金？", has_thoughts=True)
-        view = AnswerView(answer)  # any `AIMessage`, also the sum of the chunks of a stream so far
+        view = AnswerView(answer)  # any `AIMessage`, or the sum of chunks received from a stream
         ```
 
     Use:
         ```python
-        view  # as the last line of a cell of a notebook: HTML
-        print(view)  # plain text; `rich.print(view)` with Markdown and colours
+        view  # HTML, as the last line of a notebook cell
+        print(view)  # plain text; `rich.print(view)` for Markdown and colors
         ```
+
+    Args:
+        message: The answer to show.
     """
 
     def __init__(self, message: AIMessage) -> None:

@@ -1,7 +1,8 @@
-"""A local emulator of Bailian applications: the wire protocol on loopback, and no model.
+"""Local emulator of Bailian applications, for first steps without an API key and for test suites.
 
-For first steps without a key, and for test suites. Needs the extra `emulator`; independent of the
-client in this distribution, so that each can check the other.
+It serves the wire protocol on the loopback interface and contains no model. It requires the extra
+`emulator`. It does not share code with the client in this distribution, so that each can check the
+other.
 """
 
 try:
@@ -17,7 +18,9 @@ try:
     from langchain_bailian_app.emulator._state.sessions import Round
     from langchain_bailian_app.emulator.server import BailianEmulator
 except ModuleNotFoundError as exc:
-    _MISSING_PACKAGE = f"the emulator needs {exc.name}: pip install 'langchain-bailian-app[emulator]'"
+    _MISSING_PACKAGE = (
+        f"the emulator requires {exc.name}: run pip install 'langchain-bailian-app[emulator]'"
+    )
     raise ImportError(_MISSING_PACKAGE) from exc
 
 __all__ = [

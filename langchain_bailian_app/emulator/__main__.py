@@ -1,6 +1,6 @@
-"""`python -m langchain_bailian_app.emulator`: the emulator on the command line.
+"""Command line of the emulator: `python -m langchain_bailian_app.emulator`.
 
-Prints what a client needs to know, then one line a request until Ctrl-C.
+Prints the settings that a client needs, then logs one line per request until Ctrl-C.
 """
 
 import argparse
@@ -12,8 +12,8 @@ from collections.abc import Sequence
 from langchain_bailian_app.emulator.server import BailianEmulator
 
 _BANNER = """\
-Bailian emulator (百炼应用本地模拟器). This is an emulator and no model: it speaks the wire
-protocol of Bailian applications on this machine and answers from its sample documents.
+Bailian emulator (百炼应用本地模拟器). It serves the wire protocol of Bailian applications on this
+machine. It contains no model and answers from its sample documents.
 
 base_url  {base_url}
 api_key   {api_key}
@@ -31,10 +31,10 @@ export ALIBABA_CLOUD_ACCESS_KEY_ID={access_key_id}
 export ALIBABA_CLOUD_ACCESS_KEY_SECRET={access_key_secret}
 export DASHSCOPE_WORKSPACE=emulator
 
-# Before you go on to the real service, open a new terminal, or:
+# Before you use the real service, open a new terminal, or run:
 # unset DASHSCOPE_BASE_URL DASHSCOPE_HTTP_BASE_URL BAILIAN_OPENAPI_ENDPOINT DASHSCOPE_WORKSPACE
 
-Ctrl-C ends it.
+Press Ctrl-C to stop.
 """
 
 
@@ -43,17 +43,19 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
         prog="python -m langchain_bailian_app.emulator",
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
-        description="A local emulator of Bailian applications. It is no model.",
+        description="Run a local emulator of Bailian applications. It contains no model.",
     )
-    parser.add_argument("--port", type=int, default=8765, help="port on loopback, 0 for a free one")
-    parser.add_argument("--pace", type=float, default=0.03, help="seconds before each frame")
+    parser.add_argument(
+        "--port", type=int, default=8765, help="port on the loopback interface; 0 selects a free port"
+    )
+    parser.add_argument("--pace", type=float, default=0.03, help="seconds to wait before each frame")
     options = parser.parse_args(arguments)
     logging.basicConfig(stream=sys.stderr, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
     emulator = BailianEmulator(port=options.port, pace=options.pace, log_level="info")
     try:
         emulator.start()
     except (OSError, OverflowError) as exc:
-        parser.exit(1, f"port {options.port} cannot be used ({exc}): give another one, or `--port 0`\n")
+        parser.exit(1, f"cannot use port {options.port} ({exc}): pass another port or `--port 0`\n")
     with emulator as bailian:
         sys.stdout.write(_format_banner(bailian))
         sys.stdout.flush()

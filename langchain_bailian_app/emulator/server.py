@@ -1,6 +1,6 @@
-"""`BailianEmulator`: the one object that users of this package hold.
+"""Entry point of the emulator: `BailianEmulator`.
 
-Owns the apps, the stores and the records, and starts and stops the server around them.
+It owns the apps, the stores and the recorded requests, and starts and stops the server.
 """
 
 import logging
@@ -38,7 +38,7 @@ def _now() -> datetime:
 
 
 class BailianEmulator:
-    """A local server that speaks the wire protocol of Bailian applications. It is no model.
+    """A local server with the wire protocol of Bailian applications. It contains no model.
 
     ```python
     with BailianEmulator() as bailian:
@@ -46,37 +46,43 @@ class BailianEmulator:
     ```
 
     Args:
-        seed_apps: Begin with the default apps: customs terms, phones, echo, a workflow.
-        pace: Seconds before each frame, for apps without a pace of their own.
-        log_level: Level of the logger `langchain_bailian_app.emulator`; `info` logs each request.
-        port: Port on loopback; 0 takes a free one.
-        api_key: The key it accepts.
-        unknown_session: What becomes of a `session_id` that is unknown or was idle for an hour: refused
-            (`error`), a session under a new id (`new`), or an empty one under the same (`same`).
-        full_session: What becomes of a session of 50 rounds: refused (`error`), a session under a new
-            id (`new`), or it goes on without its oldest round (`oldest`).
-        keep_aborted: Keep the turn of an answer that did not reach its end, because the client left for
-            instance: the question, with the text written so far. Otherwise it is dropped.
-        clock: Seconds for the expiry of sessions.
-        now: The time that long-term memory writes down.
+        seed_apps: Whether to start with the sample apps: customs terms, phones, an echo and a
+            workflow. Default: `True`.
+        pace: Seconds to wait before each frame, for apps without their own `pace`. Default: 0.
+        log_level: Level of the logger `langchain_bailian_app.emulator`. `info` logs every request.
+            Default: `warning`.
+        port: Port on the loopback interface. Default: 0, which selects a free port.
+        api_key: The API key that the emulator accepts. Default: `sk-emulator`.
+        unknown_session: Handling of a `session_id` that is unknown or has been idle for an hour:
+            reject the request (`error`), start a session with a new id (`new`, the default), or start
+            an empty session with the same id (`same`).
+        full_session: Handling of a session of 50 rounds: reject the request (`error`), start a session
+            with a new id (`new`, the default), or drop its oldest round (`oldest`).
+        keep_aborted: Whether to save the turn of an answer that was not completed, for instance because
+            the client disconnected. The saved turn has the question and the text written until then.
+            Default: `False`; the turn is dropped.
+        clock: Function that returns the time in seconds. It determines when sessions, leases and
+            session files expire. Default: `time.monotonic`.
+        now: Function that returns the current time. It dates the facts in long-term memories and the
+            session files. Default: the local time.
     """
 
     api_key: str
-    """The key it accepts; any other gets 401 `InvalidApiKey`."""
+    """The accepted API key; any other is rejected with 401 `InvalidApiKey`."""
     app_id: str
     """Id of the default app, the assistant for customs terms."""
     apps: dict[str, App]
     """All apps by id."""
     knowledge_bases: list[KnowledgeBase]
-    """Knowledge bases that requests may name though no app is bound to them."""
+    """Knowledge bases that requests can use although they are not bound to an app."""
     access_key_id: str
-    """The AccessKey that its OpenAPI accepts, for session files and memories."""
+    """The AccessKey id that the OpenAPI accepts, for session files and memories."""
     access_key_secret: str
-    """Belongs to it. Signatures are not checked."""
+    """The secret of `access_key_id`. Signatures are not checked."""
     files: FileStore
-    """Session files, and switches for what becomes of them."""
+    """Session files, and switches for faults, delays and limits."""
     requests: list[RecordedRequest]
-    """Every request so far, in the order of arrival."""
+    """All recorded requests, in order of arrival."""
 
     def __init__(
         self,
@@ -94,7 +100,7 @@ class BailianEmulator:
     ) -> None:
         self.api_key = api_key
         self.access_key_id = "LTAI-emulator"
-        self.access_key_secret = "emulator"  # noqa: S105 - no secret, it is always the same
+        self.access_key_secret = "emulator"  # noqa: S105 - a fixed value, not a secret
         self.app_id = CUSTOMS_APP_ID
         self.apps = {}
         self.knowledge_bases = []
@@ -126,20 +132,28 @@ class BailianEmulator:
 
     @property
     def base_url(self) -> str:
-        """The base address that clients are given, `http://127.0.0.1:PORT/api/v1`."""
+        """The base URL for clients, `http://127.0.0.1:PORT/api/v1`.
+
+        Raises:
+            RuntimeError: The emulator is not running.
+        """
         if self._server is None:
-            message = "The emulator is not running: use it in a `with` statement, or call `start()`."
+            message = "the emulator is not running: use it in a `with` statement or call `start()`"
             raise RuntimeError(message)
         return f"http://127.0.0.1:{self._server.port}/api/v1"
 
     @property
     def openapi_endpoint(self) -> str:
-        """Where its OpenAPI is, `http://127.0.0.1:PORT`; any workspace is served."""
+        """The endpoint of the OpenAPI, `http://127.0.0.1:PORT`. It accepts any workspace.
+
+        Raises:
+            RuntimeError: The emulator is not running.
+        """
         return self.base_url.removesuffix("/api/v1")
 
     @property
     def pace(self) -> float:
-        """Seconds before each frame, for apps without a pace of their own."""
+        """Seconds to wait before each frame, for apps without their own `pace`."""
         return self._completion_endpoint.pace
 
     @pace.setter
@@ -148,7 +162,7 @@ class BailianEmulator:
 
     @property
     def unknown_session(self) -> UnknownSessionPolicy:
-        """What becomes of a `session_id` that is unknown or was idle for an hour."""
+        """Handling of a `session_id` that is unknown or has been idle for an hour."""
         return self._sessions.unknown_session
 
     @unknown_session.setter
@@ -157,7 +171,7 @@ class BailianEmulator:
 
     @property
     def full_session(self) -> FullSessionPolicy:
-        """What becomes of a session of 50 rounds."""
+        """Handling of a session of 50 rounds."""
         return self._sessions.full_session
 
     @full_session.setter
@@ -166,7 +180,7 @@ class BailianEmulator:
 
     @property
     def keep_aborted(self) -> bool:
-        """Whether the turn of an answer that did not reach its end is kept."""
+        """Whether the turn of an answer that was not completed is saved."""
         return self._sessions.keep_aborted
 
     @keep_aborted.setter
@@ -175,11 +189,16 @@ class BailianEmulator:
 
     @property
     def connections(self) -> int:
-        """How many connections clients hold open, idle ones included."""
+        """Number of open client connections, including idle ones."""
         return 0 if self._server is None else self._server.connections
 
     def start(self) -> Self:
-        """Start the server; it is ready when this returns."""
+        """Start the server, which is ready when this method returns.
+
+        Raises:
+            OSError: The port is in use.
+            OverflowError: The port is out of range.
+        """
         if self._server is None:
             gateway = Gateway(self.api_key, self.requests, self._drop_connection)
             router = gateway.build_router(
@@ -197,32 +216,32 @@ class BailianEmulator:
         return [*FileActions(self.files).build_routes(openapi), *memory_actions.build_routes(openapi)]
 
     def stop(self) -> None:
-        """Drop all connections and stop the server. Apps, sessions and records stay."""
+        """Drop all connections and stop the server; apps, sessions and recorded requests are kept."""
         if self._server is not None:
             self._server.stop()
             self._server = None
             self.files.close()
 
     def add_app(self, app: App) -> str:
-        """Add an app, or replace the one with its id; returns the id."""
+        """Add an app, replacing any app with the same id, and return its id."""
         self.apps[app.app_id] = app
         return app.app_id
 
     def add_knowledge_base(self, knowledge_base: KnowledgeBase) -> str:
-        """Add a knowledge base that no app is bound to; returns its `pipeline_id`."""
+        """Add a knowledge base that is not bound to an app, and return its `pipeline_id`."""
         self.knowledge_bases.append(knowledge_base)
         return knowledge_base.pipeline_id
 
     def session(self, session_id: str) -> list[Round]:
-        """The rounds that a session holds, oldest first."""
+        """Return the rounds of a session, oldest first; an unknown session has none."""
         return self._sessions.rounds(session_id)
 
     def sessions(self) -> dict[str, list[Round]]:
-        """The rounds of all sessions by id, the session begun first at the front."""
+        """Return the rounds of all sessions by session id, the oldest session first."""
         return self._sessions.all_rounds()
 
     def reset(self) -> None:
-        """Forget sessions, memories, session files and recorded requests; apps and switches stay."""
+        """Clear sessions, memories, session files and recorded requests; keep apps and switches."""
         self.requests.clear()
         self._sessions.clear()
         self._completion_endpoint.memories.clear()
@@ -242,13 +261,16 @@ class BailianEmulator:
         """Add an app that answers every request with exactly these bytes.
 
         Args:
-            body: The body of the response; nothing is encoded, even with a `content-encoding`.
-            content_type: Its content type.
-            status: HTTP status.
-            headers: Further headers.
-            cuts: Offsets at which the body is written in separate pieces.
-            pause: Seconds before each piece.
-            abort: Drop the connection after the last piece, without a proper end of the body.
+            body: The body of the response. It is sent unchanged, even if `headers` contains a
+                `content-encoding`.
+            content_type: The content type. Default: an event stream.
+            status: The HTTP status. Default: 200.
+            headers: Additional response headers.
+            cuts: Byte offsets at which the body is split into separately written pieces. Default: one
+                piece.
+            pause: Seconds to wait before each piece. Default: 0.
+            abort: Whether to drop the connection after the last piece without terminating the body.
+                Default: `False`.
 
         Returns:
             The id of the app.

@@ -1,6 +1,6 @@
-"""Small facts about text that several modules need: words, sentences, language, token counts.
+"""Text functions shared by several modules: words, sentences, language and token counts.
 
-Pure functions. Chinese is cut into pairs of characters, which needs no dictionary.
+Pure functions. Chinese is split into pairs of characters, which does not require a dictionary.
 """
 
 import hashlib
@@ -17,7 +17,7 @@ MARKER = re.compile(r"<ref>\[(\d+)\]</ref>")
 """A citation marker in the text of an answer."""
 
 
-# They stand in every text and say nothing of it.
+# These words occur in every text, so they do not help a search.
 _STOP_WORDS = frozenset(
     {"a", "an", "and", "are", "do", "does", "for", "how", "i", "in"}
     | {"is", "it", "my", "of", "on", "that", "the", "to", "what", "which", "who"}
@@ -25,7 +25,7 @@ _STOP_WORDS = frozenset(
 
 
 def split_words(text: str) -> list[str]:
-    """Cut text into search words: ASCII words, and pairs of neighbouring Chinese characters."""
+    """Split text into search words: ASCII words, and pairs of adjacent Chinese characters."""
     words: list[str] = []
     for run in _WORD_OR_CJK_RUN.findall(text.lower()):
         if run in _STOP_WORDS:
@@ -38,38 +38,38 @@ def split_words(text: str) -> list[str]:
 
 
 def split_sentences(text: str) -> list[str]:
-    """Cut text into sentences, without blanks around them."""
+    """Split text into sentences without surrounding whitespace."""
     return [sentence.strip() for sentence in _SENTENCE_END.split(text) if sentence.strip()]
 
 
 def is_chinese(text: str) -> bool:
-    """Whether there is any Chinese character in the text."""
+    """Return whether the text contains a Chinese character."""
     return bool(_CHINESE.search(text))
 
 
 class TokenCounter:
-    """Estimates tokens of a growing text: one per Chinese character, one per four others."""
+    """Estimate of the tokens of a growing text: one per Chinese character, one per four others."""
 
     def __init__(self, text: str = "") -> None:
         self._chinese_chars = self._other_chars = 0
         self.add(text)
 
     def add(self, piece: str) -> None:
-        """Count a further piece."""
+        """Count the tokens of another piece."""
         chinese_count = len(_CHINESE.findall(piece))
         self._chinese_chars += chinese_count
         self._other_chars += len(piece) - chinese_count
 
     @property
     def tokens(self) -> int:
-        """The estimate so far."""
+        """The estimated number of tokens of all pieces."""
         return self._chinese_chars + -(-self._other_chars // _CHARACTERS_PER_TOKEN)
 
 
 def split_into_pieces(text: str) -> list[str]:
-    """Cut text into pieces of one to six characters, always the same for the same text.
+    """Split text into pieces of one to six characters, always the same for the same text.
 
-    Markers are cut where the recordings cut them: `<ref>[4]</` `ref>，` and `<ref` `>[2]</ref`.
+    Markers are split where the recordings split them: `<ref>[4]</` `ref>，` and `<ref` `>[2]</ref`.
     """
     boundaries: set[int] = set()
     seed = hashlib.shake_128(text.encode("utf-8", "surrogatepass")).digest(len(text) or 1)
@@ -86,5 +86,5 @@ def split_into_pieces(text: str) -> list[str]:
 
 
 def strip_markers(text: str) -> str:
-    """The text as it is without its references."""
+    """Remove the citation markers from a text."""
     return MARKER.sub("", text)

@@ -1,4 +1,4 @@
-"""What there is to do for a file; each kind of action has one result. Values only."""
+"""Actions that upload tasks yield: plain values, each of which documents its result."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Action:
-    """Something to do."""
+    """Base class of all actions."""
 
 
 @dataclass(frozen=True, slots=True)
 class ComputeMd5(Action):
-    """Read the file; the result is its MD5 in hexadecimal."""
+    """Compute the MD5 of the file; the result is the digest in hexadecimal."""
 
     file: LocalFile
 
 
 @dataclass(frozen=True, slots=True)
 class RequestLease(Action):
-    """Ask where the bytes may go; the result is an `UploadTarget`."""
+    """Request an upload lease for the file; the result is an `UploadTarget`."""
 
     file: LocalFile
     md5: str
@@ -33,7 +33,7 @@ class RequestLease(Action):
 
 @dataclass(frozen=True, slots=True)
 class UploadBytes(Action):
-    """Send the bytes there."""
+    """Upload the bytes of the file to the target; the result is None."""
 
     file: LocalFile
     target: UploadTarget
@@ -41,9 +41,9 @@ class UploadBytes(Action):
 
 @dataclass(frozen=True, slots=True)
 class AddFile(Action):
-    """Hand the bytes over to the service; the result is the id of the file.
+    """Add the uploaded bytes as a session file; the result is the id of the file.
 
-    It is written down at once, whatever becomes of the call: nobody else knows it.
+    The id is stored in the cache at once, even after a cancellation: otherwise it would be lost.
     """
 
     lease_id: str
@@ -52,20 +52,23 @@ class AddFile(Action):
 
 @dataclass(frozen=True, slots=True)
 class DescribeFile(Action):
-    """Ask for the status; the result is a `SessionFile`."""
+    """Query the status of a file; the result is a `SessionFile`."""
 
     file_id: str
 
 
 @dataclass(frozen=True, slots=True)
 class AwaitSameUpload(Action):
-    """Wait for another upload of the same bytes; the result is its `SessionFile`."""
+    """Wait for another upload of the same bytes.
+
+    The result is its `SessionFile`, or None if it was interrupted.
+    """
 
     future: Future[SessionFile | None]
 
 
 @dataclass(frozen=True, slots=True)
 class Sleep(Action):
-    """Do nothing for some seconds."""
+    """Pause the task for a number of seconds."""
 
     seconds: float

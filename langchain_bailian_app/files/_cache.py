@@ -1,7 +1,7 @@
-"""Which bytes were uploaded already, and which are being uploaded just now.
+"""Cache of finished and running uploads, by content.
 
-The same bytes go up once: who comes second waits for the first. With a file to write into, ids outlive
-the process, so that a run that was interrupted goes on where it was.
+The same bytes are uploaded once: a second upload waits for the first. With a record file, ids outlive
+the process, so that an interrupted run can resume.
 """
 
 from __future__ import annotations
@@ -20,29 +20,29 @@ if TYPE_CHECKING:
     from langchain_bailian_app.options._session_files import SessionFile
 
 _logger = logging.getLogger("langchain_bailian_app")
-_READY_TTL = 3600.0  # seconds for which a file that was ready is taken to be so without asking
+_READY_TTL = 3600.0  # seconds during which a file is assumed to stay ready
 _MAX_ENTRIES = 10_000
 
 
 class Claim(NamedTuple):
-    """What is known of some bytes. Without `in_progress` they are the claimant's, until released."""
+    """State of claimed bytes. Without `in_progress`, the caller owns them until it ends the claim."""
 
     in_progress: Future[SessionFile | None] | None = None
-    """Ends when the upload does that has claimed them: with the file, or None if it was interrupted."""
+    """Future of the upload that owns the bytes; it returns the file, or None if interrupted."""
 
     file_id: str | None = None
-    """Under which id they were uploaded before; it may be of no use any more."""
+    """Id of an earlier upload of the same bytes; it may no longer be valid."""
 
     ready_file: SessionFile | None = None
-    """The file, if it was ready a short while ago."""
+    """The file, if it was recently confirmed to be ready."""
 
 
 class UploadCache:
-    """What one `BailianFiles` knows; for any number of threads and event loops.
+    """Cache of one `BailianFiles`, shared by any number of threads and event loops.
 
     Args:
-        path: Where ids are written down, one JSON object a line; None keeps them in memory alone.
-        scope: Service and workspace: ids of another one are not used.
+        path: File to which ids are appended, one JSON object per line; None keeps them in memory only.
+        scope: Service and workspace; recorded ids of other scopes are ignored.
     """
 
     def __init__(self, path: Path | None, scope: str) -> None:
@@ -56,11 +56,11 @@ class UploadCache:
             self._load(path)
 
     def claim(self, key: str) -> Claim:
-        """Claim bytes, or learn who has."""
+        """Claim bytes, or return the future of the upload that has claimed them."""
         with self._lock:
             if key in self._waiters:
                 future: Future[Any] = Future()
-                future.set_running_or_notify_cancel()  # who waits for it cannot cancel it
+                future.set_running_or_notify_cancel()  # so that a waiting upload cannot cancel it
                 self._waiters[key].append(future)
                 return Claim(in_progress=future)
             self._waiters[key] = []
@@ -69,9 +69,9 @@ class UploadCache:
             return Claim(file_id=self._file_ids.get(key), ready_file=file if is_fresh else None)
 
     def release(self, key: str, file: SessionFile | None) -> None:
-        """End a claim, with a file that is ready, or None after an interruption."""
+        """End a claim with a file that is ready, or with None after an interruption."""
         with self._lock:
-            # A file that was taken to be ready was not confirmed by that.
+            # A file reused from `_ready_files` was not confirmed again, so its time stays.
             if file is not None and self._ready_files.get(key, (0.0, None))[1] is not file:
                 self._ready_files[key] = time.monotonic(), file
             waiters = self._waiters.pop(key)
@@ -79,7 +79,7 @@ class UploadCache:
             future.set_result(file)
 
     def fail(self, key: str, error: Exception) -> None:
-        """End a claim; who waits for it fails for the same reason."""
+        """End a claim with an error; uploads that wait for it fail for the same reason."""
         with self._lock:
             self._ready_files.pop(key, None)
             waiters = self._waiters.pop(key)
@@ -87,7 +87,7 @@ class UploadCache:
             future.set_exception(error)
 
     def store_file_id(self, key: str, file_id: str) -> None:
-        """Keep the id of bytes, before it is known whether the service can read them."""
+        """Store the id of uploaded bytes, before it is known whether the service can read them."""
         with self._lock:
             self._remove(key)
             self._file_ids[key] = file_id
@@ -106,14 +106,14 @@ class UploadCache:
         text = path.read_text("utf-8")
         if text and not text.endswith("\n"):
             with path.open("a", encoding="utf-8") as record:
-                record.write("\n")  # so that what comes next is not part of a broken line
+                record.write("\n")  # so that the next entry starts a new line
         for line in text.splitlines():
             try:
                 entry = json.loads(line)
                 scope, key, file_id = entry["place"], entry["bytes"], entry["file_id"]
             except (ValueError, TypeError, KeyError):
-                # The process may have died while it wrote.
-                _logger.warning("a line of %s cannot be read, and is left out", path)
+                # The process may have died while writing.
+                _logger.warning("skipping a line of %s that cannot be parsed", path)
                 continue
             if scope == self._scope:
                 self._file_ids[key] = file_id

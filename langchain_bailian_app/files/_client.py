@@ -1,4 +1,4 @@
-"""`BailianFiles`: session files (会话文件), uploaded for questions in a conversation."""
+"""`BailianFiles`, the client for session files (会话文件)."""
 
 import asyncio
 import os
@@ -26,14 +26,14 @@ _MAX_REPORTED_ERRORS = 10
 
 
 class BailianFiles(OpenApiFields):
-    """Uploads files, waits until they are ready, and says how they are.
+    """Client that uploads session files, waits until they are ready and queries their status.
 
-    Any number of threads and event loops may share one. It remembers what it has uploaded: the same
-    bytes with the same ending go up once, also when two calls have them at the same time.
+    Any number of threads and event loops can share one object. It remembers its uploads: the same bytes
+    with the same suffix are uploaded once, even by two calls at the same time.
 
     Setup:
         ```bash
-        pip install 'langchain-bailian-app[openapi]'  # and an AccessKey, besides the API key:
+        pip install 'langchain-bailian-app[openapi]'  # you also need an AccessKey:
         export ALIBABA_CLOUD_ACCESS_KEY_ID=... ALIBABA_CLOUD_ACCESS_KEY_SECRET=...
         ```
 
@@ -43,48 +43,49 @@ class BailianFiles(OpenApiFields):
         from langchain_bailian_app import BailianAppChatModel, RagOptions
         from langchain_bailian_app.files import BailianFiles
 
-        files = BailianFiles()  # or workspace_id="…"; by default DASHSCOPE_WORKSPACE
-        model = BailianAppChatModel(files=files)  # would also upload data that stands in messages
+        files = BailianFiles()  # or workspace_id="…"; default: DASHSCOPE_WORKSPACE
+        model = BailianAppChatModel(files=files)  # also uploads data in messages
         ```
 
     Use:
         ```python
         Path("notice.md").write_text("本店周一休息。", "utf-8")
-        notice = files.upload("notice.md")  # waits until it is ready; `await files.aupload(…)`
+        notice = files.upload("notice.md")  # waits until it is ready; async: `aupload`
         model.invoke("周一休息吗？", rag_options=RagOptions(session_file_ids=notice))
         ```
     """
 
     concurrency: int = Field(default=8, ge=1)
-    """How many requests and uploads of a call there are at once. Files that only wait take no place."""
+    """Maximum number of simultaneous requests and uploads of a call. Waiting files do not count."""
 
     timeout: float = Field(default=1800.0, gt=0)
-    """Seconds for a call, from its first byte until all files are ready."""
+    """Seconds for a call, from its start until all files are ready."""
 
     poll_interval: float = Field(default=1.0, gt=0)
-    """Seconds between the first two looks at a file that is being parsed; later pauses grow to 10.
+    """Seconds between the first two status queries for a file; later intervals grow to 10.
 
-    A step that failed is repeated after a quarter of it, then after twice as long each time.
+    A failed step is retried after at most a quarter of this interval. The limit doubles with each
+    retry, up to 8 seconds; `Retry-After` takes precedence.
     """
 
     leases_per_second: float = Field(default=10.0, gt=0)
-    """How many uploads a call begins in a second. The service allows an account 10 (OpenAPI); what it
-    refuses for coming too often is tried again."""
+    """Maximum number of uploads that a call starts per second. The service allows 10 per account
+    (OpenAPI); throttled requests are retried."""
 
     progress: bool | None = None
-    """Show progress bars. Default: in a notebook and at a terminal."""
+    """Whether to show progress bars. Default: only in notebooks and terminals."""
 
     record: Path | None = None
-    """A file in which ids of uploads are written down, a line each, so that a process that is started
-    again does not upload again what is still there. It holds MD5 sums and ids, no contents, no keys."""
+    """File to which ids of uploads are appended, one per line, so that a restarted process does not
+    repeat uploads that still exist. It contains MD5 sums and ids, but no contents and no keys."""
 
     use_internal_endpoint: bool = False
-    """Upload within the internal network of the region; only for workspaces with secure storage."""
+    """Upload over the internal network of the region. Only for workspaces with secure storage."""
 
     _context: Any = PrivateAttr(default=None)
 
     def model_post_init(self, context: Any, /) -> None:
-        """Prepare what all calls share; nothing is sent, and no client is made."""
+        """Prepare the state that all calls share; nothing is sent, and no client is created."""
         super().model_post_init(context)
         scope = f"{self.endpoint or self.region}/{self.workspace_id}"
         self._context = UploadContext(
@@ -97,24 +98,26 @@ class BailianFiles(OpenApiFields):
     def upload(
         self, paths: Paths, *, timeout: float | None = None, progress: bool | None = None
     ) -> list[SessionFile]:
-        """Upload files, and wait until they are ready.
+        """Upload files and wait until they are ready.
 
-        Types and sizes are checked before anything is sent: documents up to 100 MB, images up to 20,
-        audio and video up to 512 (official guide). Files are read in pieces.
+        Types and sizes are checked before anything is sent: documents up to 100 MB, images up to 20 MB,
+        audio and video up to 512 MB (official guide). Files are read in chunks.
 
         Args:
             paths: One path or several.
-            timeout: Seconds for the call. Default: the field.
-            progress: Show progress bars. Default: the field.
+            timeout: Seconds for the call. Default: the field `timeout`.
+            progress: Whether to show progress bars. Default: the field `progress`.
 
         Returns:
-            A file for each path, in their order. A call of an application takes at most 10.
+            One file per path, in the same order. A call of an application accepts at most 10.
 
         Raises:
-            ValueError: A file does not exist, or is not such as the service takes; nothing was sent.
-            BailianFileError: One path was given, and its file did not become ready.
-            BailianUploadError: Several were, and some did not: it has them, and those that did.
-            BailianError: No request is possible, for lack of an AccessKey or of permissions.
+            ValueError: A file does not exist or is not supported by the service; nothing was sent.
+            BailianFileError: You passed one path, and its file did not become ready.
+            BailianUploadError: You passed several paths, and some files did not become ready. The error
+                contains the ready files and the errors of the others.
+            BailianError: The AccessKey is missing, wrong or lacks permissions.
+            ImportError: The extra `openapi` is not installed.
         """
         return self.upload_local(local_files_from_paths(paths), timeout=timeout, progress=progress)
 
@@ -125,26 +128,27 @@ class BailianFiles(OpenApiFields):
         timeout: float | None = None,  # noqa: ASYNC109  # a setting of the service, not of a task
         progress: bool | None = None,
     ) -> list[SessionFile]:
-        """Do what `upload` does, on the running event loop, which is never blocked."""
+        """Async version of `upload`, which never blocks the event loop."""
         local = await asyncio.to_thread(local_files_from_paths, paths)
         return await self.aupload_local(local, timeout=timeout, progress=progress)
 
     def wait_until_ready(
         self, files: Files, *, timeout: float | None = None, progress: bool | None = None
     ) -> list[SessionFile]:
-        """Wait until files are ready that were uploaded before.
+        """Wait until previously uploaded files are ready.
 
         Args:
-            files: Ids or files, one or several.
-            timeout: Seconds for the call. Default: the field.
-            progress: Show progress bars. Default: the field.
+            files: One or several ids or `SessionFile`s.
+            timeout: Seconds for the call. Default: the field `timeout`.
+            progress: Whether to show progress bars. Default: the field `progress`.
 
         Returns:
-            The files, in their order.
+            The files, in the same order.
 
         Raises:
-            BailianFileError: One file was given, and failed, has expired, or was not ready in time.
-            BailianUploadError: Several were, and some did: it has them, and those that are ready.
+            BailianFileError: You passed one file, and it failed, has expired or was not ready in time.
+            BailianUploadError: You passed several files, and some did not become ready. The error
+                contains the ready files and the errors of the others.
         """
         names, tasks = self._make_wait_tasks(files, timeout)
         with self._make_executor(tasks, names, [0] * len(names), progress) as executor:
@@ -158,26 +162,26 @@ class BailianFiles(OpenApiFields):
         timeout: float | None = None,  # noqa: ASYNC109  # as above
         progress: bool | None = None,
     ) -> list[SessionFile]:
-        """Do what `wait_until_ready` does, on the running event loop."""
+        """Async version of `wait_until_ready`."""
         names, tasks = self._make_wait_tasks(files, timeout)
         with self._make_executor(tasks, names, [0] * len(names), progress) as executor:
             await arun_all(executor.scheduler, executor.submit, workers=self.concurrency)
         return _collect_results(names, executor.scheduler.outcomes)
 
     def status(self, file: str | SessionFile) -> SessionFile:
-        """Return what the service says of a file now.
+        """Query the current status of a file.
 
         Args:
-            file: Its id, or what was said of it before.
+            file: Id of the file, or an earlier `SessionFile`.
 
         Raises:
-            BailianNotFoundError: The service does not know it.
-            BailianError: The service does not answer.
+            BailianNotFoundError: The service has no file with this id.
+            BailianError: The request failed.
         """
         return describe_file(self._context, file if isinstance(file, str) else file.id)
 
     async def astatus(self, file: str | SessionFile) -> SessionFile:
-        """Do what `status` does, without blocking the event loop."""
+        """Async version of `status`."""
         return await asyncio.to_thread(self.status, file)
 
     def upload_local(
@@ -187,7 +191,7 @@ class BailianFiles(OpenApiFields):
         timeout: float | None = None,
         progress: bool | None = None,
     ) -> list[SessionFile]:
-        """Upload files or bytes that were checked; see `upload`."""
+        """Upload files or bytes that were already checked; see `upload`."""
         if not files:
             return []
         names, sizes = [file.name for file in files], [file.size for file in files]
@@ -204,7 +208,7 @@ class BailianFiles(OpenApiFields):
         timeout: float | None = None,  # noqa: ASYNC109  # as above
         progress: bool | None = None,
     ) -> list[SessionFile]:
-        """Do what `upload_local` does, on the running event loop."""
+        """Async version of `upload_local`."""
         if not files:
             return []
         names, sizes = [file.name for file in files], [file.size for file in files]
@@ -245,20 +249,20 @@ class BailianFiles(OpenApiFields):
         self.model_post_init(None)
 
     def __copy__(self) -> Self:
-        """Return this object: it may be shared, and a copy would upload the same bytes again."""
+        """Return this object: it can be shared, and a copy would upload the same bytes again."""
         return self
 
     def __deepcopy__(self, memo: dict[int, Any] | None = None) -> Self:
-        """Return this object, as above."""
+        """Return this object, for the same reason."""
         return self
 
 
 def _collect_results(names: list[str], outcomes: list[Any]) -> list[SessionFile]:
-    """Return the files, if all are ready.
+    """Return the files if all of them are ready.
 
     Raises:
-        BailianFileError: There is one, and it is not.
-        BailianUploadError: There are several, and some are not.
+        BailianFileError: There is one file, and it is not ready.
+        BailianUploadError: There are several files, and some are not ready.
     """
     ready = [outcome for outcome in outcomes if isinstance(outcome, SessionFile)]
     failed = [
@@ -280,7 +284,7 @@ def _collect_results(names: list[str], outcomes: list[Any]) -> list[SessionFile]
 
 
 def _make_file_error(name: str, cause: BailianError | OSError) -> BailianFileError:
-    """Return the error of one file; another one with the same bytes has its own."""
+    """Return the error of one file; `cause` may be shared with other files of the same bytes."""
     if isinstance(cause, BailianError):
         error = BailianFileError(
             f"{name}: {cause.message}",

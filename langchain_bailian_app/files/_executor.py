@@ -1,4 +1,4 @@
-"""One call of `BailianFiles`: its threads, and what each action of an upload is in them."""
+"""Executor of one call of `BailianFiles`, which performs the actions of uploads in threads."""
 
 from __future__ import annotations
 
@@ -30,21 +30,21 @@ if TYPE_CHECKING:
     from langchain_bailian_app.files._tasks import FileTask
 
 _CATEGORY_ID, _CATEGORY_TYPE = "default", "SESSION_FILE"  # the only ones for session files (OpenAPI)
-_PARSER = "AUTO_SELECT"  # a parser must be named, but that of session files cannot be chosen
+_PARSER = "AUTO_SELECT"  # required, although the parser of session files cannot be chosen
 
 
 class UploadContext(NamedTuple):
-    """What all calls of one `BailianFiles` share."""
+    """State that all calls of one `BailianFiles` share."""
 
     api: OpenApiClient
     workspace_id: str
     cache: UploadCache
     use_internal_endpoint: bool
-    """Whether leases are for the internal network of the region."""
+    """Whether to request leases for the internal network of the region."""
 
 
 class UploadExecutor:
-    """The threads of one call; a context, at whose end nothing of it goes on."""
+    """Thread pool of one call, as a context manager; no action starts after its end."""
 
     def __init__(
         self,
@@ -70,14 +70,14 @@ class UploadExecutor:
         return self
 
     def __exit__(self, *_: object) -> None:
-        # A request that is on its way ends in its thread; what it brings is dropped.
+        # A request in flight ends in its thread; its result is dropped.
         self._storage.stop()
         self._pool.shutdown(wait=False, cancel_futures=True)
         self.scheduler.close()
         self._progress.close()
 
     def submit(self, scheduled: ScheduledAction) -> Future[Any]:
-        """Begin an action in a thread."""
+        """Start an action in a thread and return its future."""
         if isinstance(scheduled.action, AwaitSameUpload):
             return scheduled.action.future
         return self._pool.submit(self._perform, scheduled.action, scheduled.task_index)
@@ -115,7 +115,7 @@ class UploadExecutor:
         data = body.data
         param = data and data.param
         if not (data and data.file_upload_lease_id and param and param.url):
-            message = "the reply to ApplyFileUploadLease has no lease in it"
+            message = "ApplyFileUploadLease returned no lease"
             raise BailianServerError(message, request_id=body.request_id)
         return UploadTarget(
             data.file_upload_lease_id, param.method or "PUT", param.url, _parse_headers(param.headers)
@@ -131,7 +131,7 @@ class UploadExecutor:
             category_type=_CATEGORY_TYPE,
         )
         if not (body.data and body.data.file_id):
-            message = "the reply to AddFile has no id of a file in it"
+            message = "AddFile returned no file id"
             raise BailianServerError(message, request_id=body.request_id)
         file_id: str = body.data.file_id
         self._context.cache.store_file_id(action.key, file_id)
@@ -139,15 +139,15 @@ class UploadExecutor:
 
 
 def describe_file(context: UploadContext, file_id: str) -> SessionFile:
-    """Ask the service about a file.
+    """Query the status of a file.
 
     Raises:
-        BailianError: It does not say.
+        BailianError: The request failed, or the response contains no status.
     """
     body = context.api.call("describe_file", context.workspace_id, file_id)
     data = body.data
     if not (data and data.status):
-        message = "the reply to DescribeFile has no status in it"
+        message = "DescribeFile returned no status"
         raise BailianServerError(message, request_id=body.request_id)
     return SessionFile(
         id=file_id,
@@ -160,7 +160,7 @@ def describe_file(context: UploadContext, file_id: str) -> SessionFile:
 
 
 def _parse_headers(headers: Any) -> dict[str, str]:
-    """Return the headers of a lease, which come as an object or as the text of one."""
+    """Return the headers of a lease, which the service sends as an object or as JSON text."""
     if isinstance(headers, str):
         try:
             headers = json.loads(headers)
@@ -169,6 +169,6 @@ def _parse_headers(headers: Any) -> dict[str, str]:
     if headers is None:
         return {}
     if not isinstance(headers, dict):
-        message = f"the headers of a lease are a {type(headers).__name__}, which cannot be read"
+        message = f"invalid headers of a lease: expected an object, got {type(headers).__name__}"
         raise BailianServerError(message)
     return {name: "" if value is None else str(value) for name, value in headers.items()}

@@ -1,4 +1,4 @@
-"""Content blocks with data of their own: their upload, and the session files in their places."""
+"""Uploads of inline data in content blocks, and its replacement by session files."""
 
 from __future__ import annotations
 
@@ -24,24 +24,24 @@ _BLOCK_TYPES = ("file", "image", "video", "audio")
 
 
 class _BlockPosition(NamedTuple):
-    """Where a block stands."""
+    """Position of a content block."""
 
     message_index: int
     block_index: int
 
 
 class InlineFiles:
-    """The blocks of human messages whose data is to be uploaded.
+    """Content blocks of human messages that contain inline data.
 
     Raises:
-        ValueError: One of them is not such as the service takes.
+        ValueError: A block has invalid data, or the service does not support it.
     """
 
     def __init__(self, messages: Sequence[BaseMessage]) -> None:
         self._messages = messages
         self._positions: list[_BlockPosition] = []
         self.files: list[LocalFile] = []
-        """What is to be uploaded, in order."""
+        """The data to upload, in the order of the blocks."""
         for position, block in _iter_blocks(messages):
             data = _extract_data(block)
             if data is not None:
@@ -49,7 +49,7 @@ class InlineFiles:
                 self.files.append(_make_local_file(block, *data))
 
     def replace_with(self, session_files: Sequence[SessionFile]) -> list[BaseMessage]:
-        """Return the messages, with uploaded files in the places of their data."""
+        """Return the messages with session files in place of their inline data."""
         messages = list(self._messages)
         for position, file in zip(self._positions, session_files, strict=True):
             content: list[Any] = list(messages[position.message_index].content)
@@ -61,11 +61,11 @@ class InlineFiles:
 
 
 def upload_inline_files(files: BailianFiles, messages: Sequence[BaseMessage]) -> Sequence[BaseMessage]:
-    """Return messages with session files in the places of data.
+    """Upload inline data, and return the messages with session files in its place.
 
     Raises:
-        ValueError: The service would not take what is in a block; nothing was sent.
-        BailianError: It could not be uploaded.
+        ValueError: A block has invalid data, or the service does not support it; nothing was sent.
+        BailianError: An upload failed.
     """
     inline_files = InlineFiles(messages)
     return inline_files.replace_with(files.upload_local(inline_files.files, progress=False))
@@ -74,8 +74,8 @@ def upload_inline_files(files: BailianFiles, messages: Sequence[BaseMessage]) ->
 async def aupload_inline_files(
     files: BailianFiles, messages: Sequence[BaseMessage]
 ) -> Sequence[BaseMessage]:
-    """Do what `upload_inline_files` does, on the running event loop."""
-    inline_files = await asyncio.to_thread(InlineFiles, messages)  # it decodes megabytes
+    """Async version of `upload_inline_files`."""
+    inline_files = await asyncio.to_thread(InlineFiles, messages)  # it may decode megabytes
     return inline_files.replace_with(await files.aupload_local(inline_files.files, progress=False))
 
 
@@ -88,9 +88,9 @@ def _iter_blocks(messages: Sequence[BaseMessage]) -> Iterator[tuple[_BlockPositi
 
 
 def _extract_data(block: dict[str, Any]) -> tuple[str, str] | None:
-    """Return MIME type and base64 of a block, or None if it has no data of its own."""
+    """Return the MIME type and the base64 data of a block, or None if it has no inline data."""
     match block:
-        # The shapes of LangChain, of LangChain before 1.0, and of OpenAI's two APIs.
+        # The formats of LangChain, of LangChain before 1.0, and of OpenAI's two APIs.
         case {"type": block_type, "base64": str(data), "mime_type": str(mime_type)} | {
             "type": block_type,
             "data": str(data),
@@ -121,18 +121,18 @@ def _make_local_file(block: dict[str, Any], mime_type: str, base64: str) -> Loca
     try:
         data = b64decode("".join(base64.split()), validate=True)
     except ValueError as exc:
-        message = f"a content block of type {block['type']!r} has no valid base64: {exc}"
+        message = f"invalid base64 in a content block of type {block['type']!r}: {exc}"
         raise ValueError(message) from exc
     name = _choose_file_name(block, mime_type, data)
     problem = find_file_problem(name, len(data))
     if problem is not None:
-        message = f"a content block of type {block['type']!r} cannot be uploaded as {name!r}: {problem}"
+        message = f"cannot upload a content block of type {block['type']!r} as {name!r}: {problem}"
         raise ValueError(message)
     return LocalFile(name, len(data), data=data)
 
 
 def _choose_file_name(block: dict[str, Any], mime_type: str, data: bytes) -> str:
-    """Return the name that a block gives, or one that says how to read it."""
+    """Return the file name in a block, or one with a suffix derived from its MIME type."""
     openai_file = block.get("file")
     holders = [block, block.get("extras"), block.get("metadata"), openai_file]
     for holder in holders:
@@ -144,8 +144,8 @@ def _choose_file_name(block: dict[str, Any], mime_type: str, data: bytes) -> str
     suffix = next((candidate for candidate in suffixes if kind_from_name(f"x{candidate}")), None)
     if suffix is None:
         message = (
-            f"a content block has the type {mime_type!r}, which says nothing of how the service could "
-            "read it: give its `filename`, with one of the endings that the service takes"
+            f"unsupported MIME type {mime_type!r} of a content block: set its `filename` with a suffix "
+            "that the service accepts"
         )
         raise ValueError(message)
     return f"{hashlib.md5(data, usedforsecurity=False).hexdigest()[:12]}{suffix}"

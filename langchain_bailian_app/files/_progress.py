@@ -1,6 +1,6 @@
-"""Progress bars of uploads: one of all files, and, while there are few, one for each.
+"""Progress bars of uploads: one for all files and, for up to 10 files, one for each file.
 
-tqdm chooses between terminal and notebook. Numbers are set by one thread, bytes by several.
+tqdm chooses between terminal and notebook. One thread sets phases, several set numbers of bytes.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ _PHASES = ("waiting", "uploading", "parsing", "indexing", "ready", "failed")
 
 
 class Progress:
-    """What is shown of one call; nothing, if it is switched off."""
+    """Progress bars of one call; none if they are switched off."""
 
     def __init__(self, names: Sequence[str], sizes: Sequence[int], *, enabled: bool | None) -> None:
         self._phases = ["waiting"] * len(names)
@@ -36,7 +36,7 @@ class Progress:
             ]
 
     def set_phase(self, index: int, phase: str) -> None:
-        """Show that a file has got to another phase."""
+        """Show that a file has entered another phase."""
         if self._total_bar is None or self._phases[index] == phase:
             return
         self._phases[index] = phase
@@ -48,13 +48,13 @@ class Progress:
             self._file_bars[index].set_postfix_str(phase)
 
     def set_bytes_sent(self, index: int, count: int) -> None:
-        """Show how many bytes of a file have gone; fewer than before if it begins again."""
+        """Show how many bytes of a file were sent; the number drops if the upload restarts."""
         if self._file_bars:
             bar = self._file_bars[index]
             bar.update(count - bar.n)
 
     def close(self) -> None:
-        """Leave the last state of the bar of all files, and remove the others."""
+        """Close all bars; the last state of the bar for all files stays visible."""
         for bar in (*self._file_bars, *([self._total_bar] if self._total_bar is not None else [])):
             bar.close()
 
@@ -63,11 +63,14 @@ def _import_tqdm() -> Any:
     try:
         from tqdm.auto import tqdm  # noqa: PLC0415
     except ImportError as exc:
-        message = "progress bars need tqdm: pip install 'langchain-bailian-app[openapi]'"
+        message = (
+            "missing package tqdm, required for progress bars: "
+            "pip install 'langchain-bailian-app[openapi]'"
+        )
         raise ImportError(message) from exc
     return tqdm
 
 
 def _is_interactive(tqdm: Any) -> bool:
-    """Whether somebody looks: in a notebook or at a terminal."""
+    """Return whether the output goes to a notebook or a terminal."""
     return any(cls.__name__ == "tqdm_notebook" for cls in tqdm.__mro__) or sys.stderr.isatty()

@@ -1,6 +1,6 @@
-"""Many tasks at once: which action comes next, which task waits, and what came of each.
+"""Scheduler of concurrent upload tasks: it orders their actions and collects their outcomes.
 
-No waiting here either: `run_all` and `arun_all` wait, for threads and event loops, and share all the
+The scheduler never waits. `run_all` waits in a thread and `arun_all` on an event loop; they share the
 rest.
 """
 
@@ -35,27 +35,27 @@ if TYPE_CHECKING:
     from langchain_bailian_app.files._tasks import ActionGenerator
     from langchain_bailian_app.options._session_files import SessionFile
 
-# What is nearly done comes first: a lease lives for minutes, so the upload follows it at once.
+# Nearly finished tasks come first: a lease expires within minutes, so its upload must follow at once.
 _PRIORITIES: tuple[type[Action], ...] = (AddFile, UploadBytes, DescribeFile, RequestLease, ComputeMd5)
-# These would come of every file.
+# These would occur for every file.
 _FATAL_ERRORS = (BailianAuthenticationError, BailianPermissionError)
 
 
 class ScheduledAction(NamedTuple):
-    """An action of one of the tasks."""
+    """An action and the index of its task."""
 
     task_index: int
     action: Action
 
 
 class UploadScheduler:
-    """All tasks of one call.
+    """Scheduler of all tasks of one call.
 
     Args:
-        tasks: Their generators of actions.
-        on_change: Called with the index of a task whenever it has advanced.
-        clock: Seconds.
-        lease_interval: Seconds between two leases.
+        action_generators: The action generator of each task.
+        on_change: Called with the index of a task whenever the task has advanced.
+        clock: Clock that returns seconds.
+        lease_interval: Minimum seconds between two lease requests.
     """
 
     def __init__(
@@ -81,11 +81,11 @@ class UploadScheduler:
 
     @property
     def has_unfinished_tasks(self) -> bool:
-        """Whether a task has not ended."""
+        """Whether any task is unfinished."""
         return self._unfinished_count > 0
 
     def take_runnable(self, free_workers: int) -> list[ScheduledAction]:
-        """Return actions to begin now: at most so many, and all that only wait for others."""
+        """Return actions to start now: up to `free_workers`, and all waits for other uploads."""
         now = self._clock()
         while self._delayed and self._delayed[0][0] <= now:
             task_index, action = heapq.heappop(self._delayed)[2]
@@ -101,14 +101,14 @@ class UploadScheduler:
         return runnable
 
     def seconds_until_next(self) -> float | None:
-        """Return the seconds until there is something to do without any action having ended."""
+        """Return the seconds until the next delayed action, or None if no action is delayed."""
         return max(0.0, self._delayed[0][0] - self._clock()) if self._delayed else None
 
     def complete(self, scheduled: ScheduledAction, future: Future[Any] | asyncio.Future[Any]) -> None:
-        """Take what came of an action.
+        """Pass the result or error of an action to its task.
 
         Raises:
-            BailianError: It would come of every file.
+            BailianError: The error would occur for every file.
         """
         error = future.exception()
         if error is None:
@@ -117,7 +117,7 @@ class UploadScheduler:
             self._advance(scheduled.task_index, error=error)
 
     def close(self) -> None:
-        """Break off what has not ended."""
+        """Stop all unfinished tasks."""
         for task in self._action_generators:
             task.close()
 
@@ -167,15 +167,15 @@ class UploadScheduler:
 def run_all(
     scheduler: UploadScheduler, submit: Callable[[ScheduledAction], Future[Any]], *, workers: int
 ) -> None:
-    """Run all tasks to their ends.
+    """Run all tasks to completion.
 
     Args:
-        scheduler: The tasks.
-        submit: Begins an action in another thread.
-        workers: How many actions there are at once.
+        scheduler: Scheduler of the tasks.
+        submit: Starts an action in another thread and returns its future.
+        workers: Maximum number of simultaneous actions, without waits for other uploads.
 
     Raises:
-        BailianError: It would come of every file.
+        BailianError: The error would occur for every file.
     """
     running: dict[Future[Any], ScheduledAction] = {}
     try:
@@ -199,7 +199,7 @@ def run_all(
 async def arun_all(
     scheduler: UploadScheduler, submit: Callable[[ScheduledAction], Future[Any]], *, workers: int
 ) -> None:
-    """Do what `run_all` does, on the running event loop."""
+    """Async version of `run_all`."""
     running: dict[asyncio.Future[Any], ScheduledAction] = {}
     try:
         while scheduler.has_unfinished_tasks:

@@ -1,12 +1,13 @@
-"""One file on its way into the service: what is done next, what may be repeated, and when it has ended.
+"""State machine of one file's upload: the order of its actions, its retries and its outcome.
 
-No waiting here: `actions` yields what to do and gets the result, or the error, sent back; `_scheduler`
-brings many tasks together, and `_executor` does what they ask.
+Tasks never wait: `iter_actions` yields actions and receives their results or errors. `_scheduler` runs
+many tasks concurrently, and `_executor` performs their actions.
 
-What may be repeated: a lease, since it makes nothing; the upload itself, since the same bytes go to the
-same place; a look at the status. Adding the file uses the lease up (official guide), so that one lease
-makes one file at most: where the reply was lost, the same lease is tried again. If that is refused, the
-file was added under an id that nobody told: a new lease is taken, and the first copy expires by itself.
+These actions can be retried safely: a lease request, since it creates nothing; the upload, since it
+writes the same bytes to the same target; and a status query. `AddFile` uses up the lease (official
+guide), so that one lease creates at most one file. If its response is lost, it is retried with the same
+lease. If the service rejects the retry, the file was added under an id that is lost: the task requests
+a new lease and uploads again, and the first copy expires.
 """
 
 from __future__ import annotations
@@ -63,47 +64,48 @@ _TRANSIENT_ERRORS = (
 )
 _MAX_RETRIES = 5
 _MAX_LEASES = 4
-_MAX_RETRY_DELAY = 8.0  # seconds before a step is repeated
-_MAX_POLL_INTERVAL = 10.0  # seconds between two looks at the status
-_EXPIRED_URL_STATUS = 403  # what the storage says of a signature that is no longer valid
-_LEASE_PATTERN = re.compile(r"lease|租约", re.IGNORECASE)  # no source tells how a dead one is refused
+_MAX_RETRY_DELAY = 8.0  # seconds before a retry
+_MAX_POLL_INTERVAL = 10.0  # seconds between two status queries
+_EXPIRED_URL_STATUS = 403  # status of the storage for an expired signature
+# No source documents the error of an expired lease.
+_LEASE_PATTERN = re.compile(r"lease|租约", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
 class Deadline:
-    """When to give up."""
+    """Deadline of a call."""
 
     clock: Callable[[], float]
     timeout: float
     expires_at: float
     poll_interval: float
-    """Seconds before the second look at a status; the later ones grow."""
+    """Seconds between the first two status queries; later intervals grow."""
 
     @classmethod
     def after(cls, timeout: float, clock: Callable[[], float], poll_interval: float) -> Deadline:
-        """Return the deadline that is so many seconds away."""
+        """Return the deadline that is `timeout` seconds away."""
         return cls(clock, timeout, clock() + timeout, poll_interval)
 
     def has_time_for(self, seconds: float) -> bool:
-        """Whether there is so much time left."""
+        """Return whether more than `seconds` are left."""
         return self.clock() + seconds < self.expires_at
 
     def check(self, phase: str) -> None:
-        """Give up if it has passed.
+        """Raise an error if the deadline has passed.
 
         Raises:
-            BailianTimeoutError: It has.
+            BailianTimeoutError: The deadline has passed.
         """
         if not self.has_time_for(0):
-            message = f"{phase} took longer than `timeout` ({self.timeout:g} s)"
+            message = f"{phase} took longer than {self.timeout:g} s (`timeout`)"
             raise BailianTimeoutError(message)
 
 
 class FileTask(ABC):
-    """What uploads and waiting for known files have in common."""
+    """Base class of uploads and of waits for existing files."""
 
     phase = "waiting"
-    """What is being done: `"waiting"`, `"uploading"`, `"parsing"`, `"indexing"`."""
+    """Phase: `"waiting"`, `"uploading"`, `"parsing"`, `"indexing"`, `"ready"` or `"failed"`."""
 
     def __init__(self, deadline: Deadline) -> None:
         self._deadline = deadline
@@ -111,15 +113,15 @@ class FileTask(ABC):
 
     @abstractmethod
     def iter_actions(self) -> ActionGenerator[SessionFile]:
-        """Go the whole way; end with the file, which is ready.
+        """Yield the actions of the task, and return the file when it is ready.
 
         Raises:
-            BailianError: It did not get there.
-            OSError: The file cannot be read, or changed meanwhile.
+            BailianError: The file did not become ready.
+            OSError: The file cannot be read, or it changed during the upload.
         """
 
     def _retry(self, action: Action) -> ActionGenerator[Any]:
-        """Do a step until it works, as long as its failures are such that pass."""
+        """Perform an action, with retries after transient errors."""
         retries = 0
         while True:
             self._deadline.check(self.phase)
@@ -132,17 +134,17 @@ class FileTask(ABC):
                     delay
                 ):
                     raise
-                # A refusal for coming too often says that nothing was done.
+                # A throttled request was certainly not carried out.
                 self._add_outcome_unknown |= isinstance(action, AddFile) and not throttled
-                _logger.debug("%s: %s; again in %.2f s", type(action).__name__, exc, delay)
+                _logger.debug("%s failed: %s; retrying in %.2f s", type(action).__name__, exc, delay)
             retries += 1
             yield Sleep(delay)
 
     def wait_until_ready(self, file_id: str) -> ActionGenerator[SessionFile]:
-        """Look at the status until the file is ready.
+        """Query the status until the file is ready.
 
         Raises:
-            BailianError: It failed, or was not ready in time.
+            BailianError: The file failed or was not ready in time.
         """
         for delay in _iter_poll_delays(self._deadline.poll_interval):
             file: SessionFile = yield from self._retry(DescribeFile(file_id))
@@ -157,16 +159,16 @@ class FileTask(ABC):
                 raise error
             if not self._deadline.has_time_for(delay):
                 message = (
-                    f"not ready within `timeout` ({self._deadline.timeout:g} s), but {file.status}; "
-                    f"`BailianFiles.wait_until_ready({file_id!r})` goes on waiting"
+                    f"not ready within {self._deadline.timeout:g} s (`timeout`), status {file.status}; "
+                    f"call `BailianFiles.wait_until_ready({file_id!r})` to continue waiting"
                 )
                 raise BailianTimeoutError(message)
             yield Sleep(delay)
-        raise AssertionError  # pauses have no end
+        raise AssertionError  # the delays never end
 
 
 class UploadTask(FileTask):
-    """The way of one local file."""
+    """Upload of one local file."""
 
     def __init__(self, file: LocalFile, cache: UploadCache, deadline: Deadline) -> None:
         super().__init__(deadline)
@@ -175,13 +177,13 @@ class UploadTask(FileTask):
 
     def iter_actions(self) -> ActionGenerator[SessionFile]:
         md5: str = yield ComputeMd5(self._file)
-        # The ending belongs to it: it says how the service reads the bytes.
+        # The suffix is part of the key, since it determines how the service reads the bytes.
         key = f"{md5}-{self._file.size}.{suffix_from_name(self._file.name)}"
         while (claim := self._cache.claim(key)).in_progress is not None:
             session_file: SessionFile | None = yield AwaitSameUpload(claim.in_progress)
             if session_file is not None:
                 return replace(session_file, name=self._file.name)
-            # The other one was interrupted: this one takes over.
+            # The other upload was interrupted: this task takes over.
         if claim.ready_file is not None:
             self._cache.release(key, claim.ready_file)
             return replace(claim.ready_file, name=self._file.name)
@@ -201,14 +203,14 @@ class UploadTask(FileTask):
             try:
                 return (yield from self.wait_until_ready(file_id))
             except (BailianFileError, BailianNotFoundError, BailianRequestError):
-                _logger.debug("%s is of no use any more: %s is uploaded anew", file_id, self._file.name)
+                _logger.debug("%s is no longer usable; uploading %s again", file_id, self._file.name)
         self.phase = "uploading"
         file_id = yield from self._upload(key, md5)
         self.phase = "parsing"
         return (yield from self.wait_until_ready(file_id))
 
     def _upload(self, key: str, md5: str) -> ActionGenerator[str]:
-        """Bring the bytes in; end with the id of the file."""
+        """Upload the bytes, and return the id of the added file."""
         lease_count = 0
         while True:
             lease_count += 1
@@ -222,7 +224,9 @@ class UploadTask(FileTask):
             except (BailianRequestError, BailianNotFoundError) as exc:
                 if lease_count >= _MAX_LEASES or not self._is_lease_expired(action, exc):
                     raise
-                _logger.debug("the lease of %s is dead (%s): a new one", self._file.name, exc)
+                _logger.debug(
+                    "the lease of %s has expired (%s); requesting a new one", self._file.name, exc
+                )
             else:
                 return file_id
 
@@ -231,8 +235,8 @@ class UploadTask(FileTask):
             return error.status_code == _EXPIRED_URL_STATUS
         if self._add_outcome_unknown:
             _logger.warning(
-                "whether %s was added is not known, since a reply was lost, and the service refuses to "
-                "add it again: it is uploaded anew, and the first copy, if there is one, will expire",
+                "the response to AddFile was lost and the retry was rejected; uploading %s again: the "
+                "first copy, if it exists, will expire",
                 self._file.name,
             )
             return True
@@ -240,7 +244,7 @@ class UploadTask(FileTask):
 
 
 class WaitTask(FileTask):
-    """The way of a file that was uploaded before."""
+    """Wait for a file that was uploaded before."""
 
     def __init__(self, file_id: str, deadline: Deadline) -> None:
         super().__init__(deadline)
@@ -251,7 +255,7 @@ class WaitTask(FileTask):
 
 
 def phase_from_status(status: str) -> str:
-    """Return what a status of the service means to who waits."""
+    """Return the phase of a file that has this status."""
     if status in {READY_STATUS, *FAILURE_REASONS}:
         return "ready" if status == READY_STATUS else "failed"
     return "indexing" if status.startswith("INDEX_") else "parsing"

@@ -1,14 +1,13 @@
 """Applications of Bailian (百炼) in LlamaIndex; needs the extra `llama-index`.
 
-An LLM and a retriever around `BailianAppChatModel` and `BailianRetriever`, which do the work.
+The LLM and the retriever are adapters for `BailianAppChatModel` and `BailianRetriever`.
 """
 
 try:
     import llama_index.core  # noqa: F401
 except ImportError as exc:
     _MISSING_PACKAGE = (
-        "applications in LlamaIndex need the package llama-index-core: "
-        "pip install 'langchain-bailian-app[llama-index]'"
+        "missing package llama-index-core: pip install 'langchain-bailian-app[llama-index]'"
     )
     raise ImportError(_MISSING_PACKAGE) from exc
 

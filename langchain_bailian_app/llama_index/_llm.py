@@ -1,4 +1,4 @@
-"""`BailianAppLLM`: an application of Bailian (百炼) as an LLM of LlamaIndex."""
+"""`BailianAppLLM`: an application of Bailian (百炼) as an LLM for LlamaIndex."""
 
 import pickle
 from collections.abc import AsyncGenerator, Callable, Generator, Sequence
@@ -40,7 +40,7 @@ T = TypeVar("T")
 
 
 class BailianAppLLM(StructuredPrediction):
-    """An application of Bailian (百炼, Alibaba Cloud Model Studio) as an LLM of LlamaIndex.
+    """An application of Bailian (百炼, Alibaba Cloud Model Studio) as an LLM for LlamaIndex.
 
     Setup:
         ```bash
@@ -53,7 +53,7 @@ class BailianAppLLM(StructuredPrediction):
         from llama_index.core.llms import ChatMessage
         from langchain_bailian_app.llama_index import BailianAppLLM
 
-        llm = BailianAppLLM()  # any field of BailianAppChatModel, app_id="…" for instance; or model=…
+        llm = BailianAppLLM()  # accepts the fields of BailianAppChatModel, e.g. app_id="…", or model=…
         ```
 
     Invoke:
@@ -75,36 +75,38 @@ class BailianAppLLM(StructuredPrediction):
         ```
 
     Responses:
-        The message has a `TextBlock`, before it a `ThinkingBlock` if the application tells its
-        reasoning, and a `ToolCallBlock` for each call of a tool of yours. `raw` has all else, by the
-        names of `response_metadata` and `additional_kwargs` of LangChain's message, and the tokens, as
-        `usage`; while streaming what came with this chunk, with the last one that of the whole answer.
+        The message contains a `TextBlock`, preceded by a `ThinkingBlock` if the application returns its
+        reasoning, and a `ToolCallBlock` for each call of one of your tools. `raw` contains everything
+        else, under the names of `response_metadata` and `additional_kwargs` of LangChain's message, and
+        the token counts as `usage`. While streaming, `raw` describes the current chunk; in the last
+        response it describes the complete answer.
 
     Conversations:
-        With `history="session"` the cloud keeps a copy, and only what is new is sent. The place in the
-        session is in `message.additional_kwargs`: keep it, as LlamaIndex's memories do. A session by
-        hand is a keyword, `session_id=…`; `history="thread"` takes `session_key`, one LLM a
-        conversation, as LlamaIndex has no other place for it.
+        With `history="session"` the cloud keeps a copy of the conversation, and only new messages are
+        sent. The position in the session is stored in `message.additional_kwargs`; keep it, as
+        LlamaIndex's memories do. To use a specific session, pass `session_id=…` to a call. For
+        `history="thread"` set `session_key` and use one LLM per conversation, since LlamaIndex cannot
+        pass the key per call.
 
     Tools:
-        With `tool_calling="prompt"` they are emulated by words in the request; only then is it a
-        function calling model to LlamaIndex, whose agents otherwise use their own words (ReAct).
+        With `tool_calling="prompt"` tool calls are emulated by prompt. Only then does LlamaIndex treat
+        the LLM as a function calling model; otherwise its agents use their own prompts (ReAct).
 
     Raises:
         BailianError: The call failed; see `langchain_bailian_app.errors`.
-        ValueError: An argument is wrong; nothing was sent.
+        ValueError: An argument is invalid; nothing was sent.
     """
 
-    # An error message would otherwise show what was given, keys and tokens included.
+    # Error messages would otherwise contain the input, including keys and tokens.
     model_config = ConfigDict(hide_input_in_errors=True)
 
     model: BailianAppChatModel
-    """The application. Its fields may also be given to the LLM itself: `app_id`, `rag_options`, …"""
+    """The application. You can also pass its fields to the LLM itself: `app_id`, `rag_options`, …"""
 
     context_window: int = Field(default=32_768, gt=0)
-    """Tokens that the application's model can read, by which LlamaIndex cuts memories and passages.
+    """Context window of the model in tokens; LlamaIndex trims memories and passages to it.
 
-    The service does not tell it: set it to that of your model."""
+    The service does not report it: set it to the context window of your model."""
 
     if TYPE_CHECKING:
 
@@ -118,12 +120,12 @@ class BailianAppLLM(StructuredPrediction):
 
     @classmethod
     def class_name(cls) -> str:
-        """Return the name under which LlamaIndex stores and traces it."""
+        """Return the name that LlamaIndex uses to serialize and trace this class."""
         return "BailianAppLLM"
 
     @property
     def metadata(self) -> LLMMetadata:
-        """What LlamaIndex wants to know of a model."""
+        """Properties of the model for LlamaIndex."""
         return LLMMetadata(
             context_window=self.context_window,
             num_output=self.model.max_tokens or DEFAULT_NUM_OUTPUTS,
@@ -132,35 +134,35 @@ class BailianAppLLM(StructuredPrediction):
             model_name=self.model.app_id,
         )
 
-    # -- threads and event loops ---------------------------------------------------------------------
+    # -- calls ---------------------------------------------------------------------------------------
 
     @trace_without_secrets(llm_chat_callback)
     def chat(self, messages: Sequence[ChatMessage], **kwargs: Any) -> ChatResponse:
-        """Answer a conversation. Keywords are those of `BailianAppChatModel`, for this call."""
+        """Answer a conversation. Keywords are options of `BailianAppChatModel` for this call."""
         return to_chat_response(self.model.invoke(to_langchain(messages), **unwrap_kwargs(kwargs)))
 
     @trace_without_secrets(llm_chat_callback)
     async def achat(self, messages: Sequence[ChatMessage], **kwargs: Any) -> ChatResponse:
-        """Do what `chat` does, on the running event loop."""
+        """Async version of `chat`."""
         return to_chat_response(
             await self.model.ainvoke(to_langchain(messages), **unwrap_kwargs(kwargs))
         )
 
     @trace_without_secrets(llm_chat_callback)
     def stream_chat(self, messages: Sequence[ChatMessage], **kwargs: Any) -> ChatResponseGen:
-        """Answer a conversation; each response has a `delta`, and the message so far."""
+        """Stream the answer to a conversation; each response has a `delta` and the message up to it."""
         return self._stream(to_langchain(messages), kwargs, to_chat_response)
 
     @trace_without_secrets(llm_chat_callback)
     async def astream_chat(
         self, messages: Sequence[ChatMessage], **kwargs: Any
     ) -> ChatResponseAsyncGen:
-        """Do what `stream_chat` does, on the running event loop."""
+        """Async version of `stream_chat`."""
         return self._astream(to_langchain(messages), kwargs, to_chat_response)
 
     @trace_without_secrets(llm_completion_callback)
     def complete(self, prompt: str, formatted: bool = False, **kwargs: Any) -> CompletionResponse:  # noqa: ARG002
-        """Answer a question."""
+        """Answer a question. Keywords are options of `BailianAppChatModel` for this call."""
         return to_completion_response(
             self.model.invoke([HumanMessage(prompt)], **unwrap_kwargs(kwargs))
         )
@@ -172,7 +174,7 @@ class BailianAppLLM(StructuredPrediction):
         formatted: bool = False,  # noqa: ARG002
         **kwargs: Any,
     ) -> CompletionResponse:
-        """Do what `complete` does, on the running event loop."""
+        """Async version of `complete`."""
         return to_completion_response(
             await self.model.ainvoke([HumanMessage(prompt)], **unwrap_kwargs(kwargs))
         )
@@ -184,7 +186,7 @@ class BailianAppLLM(StructuredPrediction):
         formatted: bool = False,  # noqa: ARG002
         **kwargs: Any,
     ) -> CompletionResponseGen:
-        """Answer a question; each response has a `delta`, and the text so far."""
+        """Stream the answer to a question; each response has a `delta` and the text up to it."""
         return self._stream([HumanMessage(prompt)], kwargs, to_completion_response)
 
     @trace_without_secrets(llm_completion_callback)
@@ -194,7 +196,7 @@ class BailianAppLLM(StructuredPrediction):
         formatted: bool = False,  # noqa: ARG002
         **kwargs: Any,
     ) -> CompletionResponseAsyncGen:
-        """Do what `stream_complete` does, on the running event loop."""
+        """Async version of `stream_complete`."""
         return self._astream([HumanMessage(prompt)], kwargs, to_completion_response)
 
     def _stream(
@@ -223,7 +225,7 @@ class BailianAppLLM(StructuredPrediction):
 
     # -- tools ---------------------------------------------------------------------------------------
 
-    def _prepare_chat_with_tools(  # noqa: PLR0917  # as LlamaIndex has it
+    def _prepare_chat_with_tools(  # noqa: PLR0917  # signature of LlamaIndex
         self,
         tools: Sequence[BaseTool],
         user_msg: str | ChatMessage | None = None,
@@ -252,14 +254,19 @@ class BailianAppLLM(StructuredPrediction):
         error_on_no_tool_call: bool = True,
         **kwargs: Any,  # noqa: ARG002
     ) -> list[ToolSelection]:
-        """Return the calls in an answer.
+        """Return the tool calls in an answer.
+
+        Args:
+            response: A response of `chat_with_tools`.
+            error_on_no_tool_call: Raise an error if the answer contains no tool call.
+            kwargs: Ignored.
 
         Raises:
-            ValueError: There is none, and there must be one.
+            ValueError: The answer contains no tool call, and `error_on_no_tool_call` is true.
         """
         calls = [block for block in response.message.blocks if isinstance(block, ToolCallBlock)]
         if error_on_no_tool_call and not calls:
-            message = f"there is no tool call in the answer: {response.message.content!r}"
+            message = f"no tool call in the answer: {response.message.content!r}"
             raise ValueError(message)
         return [
             ToolSelection(
@@ -275,32 +282,32 @@ class BailianAppLLM(StructuredPrediction):
     @model_validator(mode="before")
     @classmethod
     def _make_model(cls, values: Any) -> Any:
-        """Make the model of the fields that are its own."""
+        """Create the model from the fields that do not belong to the LLM itself."""
         own_fields = {name: value for name, value in values.items() if name in cls.model_fields}
         fields = {name: value for name, value in values.items() if name not in own_fields}
         model = own_fields.get("model") or {}
         if isinstance(model, BailianAppChatModel):
             settings = {name: getattr(model, name) for name in type(model).model_fields}
             own_fields["model"] = type(model)(**settings | fields) if fields else model
-        elif isinstance(model, dict):  # of `to_dict`, or nothing
+        elif isinstance(model, dict):  # from `to_dict`, or empty
             own_fields["model"] = BailianAppChatModel(**model | fields)
         else:
             message = (
-                "`model` is a BailianAppChatModel: name an application by `app_id`, and another model "
-                "for it by `app_model`"
+                f"invalid `model`: expected a BailianAppChatModel, got {type(model).__name__}; pass "
+                "`app_id` to select an application, and `app_model` to replace its model"
             )
-            raise ValueError(message)  # noqa: TRY004  # pydantic tells only these with the field
+            raise ValueError(message)  # noqa: TRY004  # pydantic adds the field only to ValueErrors
         return own_fields
 
     @field_serializer("model")
     def _dump_model(self, model: BailianAppChatModel) -> dict[str, Any]:
-        """Return what is set, without secrets and connections."""
+        """Return the fields that differ from their defaults, without secrets and connections."""
         names = {*ConnectionFields.model_fields, *CompletionFields.model_fields} - {"api_key"}
         settings = model.model_dump(include=names, exclude_none=True, exclude_defaults=True)
         return {"app_id": model.app_id, **redact(settings)}
 
     def __getstate__(self) -> dict[str, Any]:
-        """Refuse to be pickled if the model does: LlamaIndex would leave it out."""
+        """Return the state; raise if the model cannot be pickled, since LlamaIndex would omit it."""
         pickle.dumps(self.model)
         state: dict[str, Any] = super().__getstate__()
         return state

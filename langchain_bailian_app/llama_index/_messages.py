@@ -1,4 +1,4 @@
-"""Messages of LlamaIndex as those of LangChain, which the rest of the package reads; answers back."""
+"""Conversion of LlamaIndex messages to LangChain messages, and of answers to LlamaIndex messages."""
 
 from __future__ import annotations
 
@@ -29,14 +29,15 @@ from llama_index.core.base.llms.types import (
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-# What of an answer has to be kept with its message for the session to be continued. It is all that
-# is kept there: LlamaIndex counts it as tokens, and tells it to models that condense a conversation.
+# Fields of an answer that must be stored with its message, so that the session can be continued.
+# Nothing else is stored: LlamaIndex counts stored fields as tokens, and sends them to models that
+# condense a conversation.
 _SESSION_KEY = "bailian_session"
 _CHECKPOINT_KEYS = ("app_id", "session_id", "session_turn", "session_at", "session_digest")
 
 
 def to_langchain(messages: Sequence[ChatMessage]) -> list[BaseMessage]:
-    """Return messages as LangChain has them; what cannot be put to an application is refused later.
+    """Return the messages as LangChain messages; unsupported content is rejected later.
 
     Raises:
         ValueError: The file of an image or document is empty.
@@ -45,7 +46,7 @@ def to_langchain(messages: Sequence[ChatMessage]) -> list[BaseMessage]:
 
 
 def to_llama_index(answer: AIMessage) -> ChatMessage:
-    """Return an answer, or what has come of it, as a message of LlamaIndex."""
+    """Return a complete or partial answer as a LlamaIndex message."""
     blocks: list[Any] = [TextBlock(text=answer.text)]
     if reasoning := answer.additional_kwargs.get("reasoning_content"):
         blocks.insert(0, ThinkingBlock(content=reasoning))
@@ -53,7 +54,7 @@ def to_llama_index(answer: AIMessage) -> ChatMessage:
         block = ToolCallBlock(tool_call_id=call["id"], tool_name=call["name"], tool_kwargs=call["args"])
         blocks.append(block)
     additional_kwargs: dict[str, Any] = {}
-    if answer.tool_calls:  # where programs of LlamaIndex look whether there are any
+    if answer.tool_calls:  # LlamaIndex's programs look for them here
         additional_kwargs["tool_calls"] = answer.tool_calls
     if answer.invalid_tool_calls:
         additional_kwargs["invalid_tool_calls"] = answer.invalid_tool_calls
@@ -77,7 +78,7 @@ def _convert_message(message: ChatMessage) -> BaseMessage:
 
 
 def _convert_assistant_message(message: ChatMessage) -> AIMessage:
-    """Return an answer: its text and calls; reasoning and whatever else it holds is its own."""
+    """Return an answer with its text and tool calls; reasoning and other blocks are dropped."""
     additional_kwargs = message.additional_kwargs
     calls: list[ToolCall] = []
     invalid_calls: list[InvalidToolCall] = list(additional_kwargs.get("invalid_tool_calls") or ())
@@ -101,7 +102,7 @@ def _convert_assistant_message(message: ChatMessage) -> AIMessage:
 
 
 def _parse_arguments(arguments: dict[str, Any] | str) -> Any:
-    """Read arguments that another model has left as JSON."""
+    """Return the arguments, which other models may provide as JSON; None if they cannot be parsed."""
     if isinstance(arguments, dict):
         return arguments
     try:
@@ -124,4 +125,4 @@ def _convert_block(block: Any) -> dict[str, Any]:
     if isinstance(block, ImageBlock | DocumentBlock):
         block_type = "image" if isinstance(block, ImageBlock) else "file"
         return {"type": block_type, "url": str(block.url) if block.url else block.inline_url()}
-    return {"type": block.block_type}  # the error names it
+    return {"type": block.block_type}  # the error message will contain the type

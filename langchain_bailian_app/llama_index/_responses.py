@@ -1,4 +1,4 @@
-"""Answers as LlamaIndex's responses: whole, or growing with each chunk."""
+"""Conversion of answers to LlamaIndex responses: complete ones, and one per chunk of a stream."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class ChunkAccumulator:
-    """An answer that comes in chunks."""
+    """Accumulator of the chunks of an answer."""
 
     def __init__(self) -> None:
         self._chunks: list[AIMessageChunk] = []
@@ -25,7 +25,7 @@ class ChunkAccumulator:
         self._invalid_calls: list[InvalidToolCall] = []
 
     def add(self, chunk: AIMessageChunk) -> AIMessage:
-        """Return what has come with this chunk; with the last one it is the whole answer."""
+        """Add a chunk and return the answer up to it; the last chunk completes the answer."""
         self._chunks.append(chunk)
         if chunk.chunk_position == "last":
             first, *others = self._chunks
@@ -44,14 +44,14 @@ class ChunkAccumulator:
 
 
 def to_chat_response(answer: AIMessage, chunk: AIMessageChunk | None = None) -> ChatResponse:
-    """Return an answer, or what has come of it with this chunk."""
+    """Return a complete answer, or the answer up to this chunk, as a chat response."""
     return ChatResponse(message=to_llama_index(answer), **_build_response_fields(answer, chunk))
 
 
 def to_completion_response(
     answer: AIMessage, chunk: AIMessageChunk | None = None
 ) -> CompletionResponse:
-    """Return an answer, or what has come of it with this chunk."""
+    """Return a complete answer, or the answer up to this chunk, as a completion response."""
     return CompletionResponse(text=answer.text, **_build_response_fields(answer, chunk))
 
 
@@ -62,14 +62,14 @@ def _build_response_fields(answer: AIMessage, chunk: AIMessageChunk | None) -> d
     return {
         "delta": chunk.text,
         "raw": _build_raw(answer if is_last else chunk),
-        # By these names agents show what a model thinks, and others count its tokens.
+        # The names under which LlamaIndex's agents look for reasoning, and its counters for tokens.
         "additional_kwargs": _get_token_counts(answer)
         | {"thinking_delta": _get_reasoning(chunk) or None},
     }
 
 
 def _build_raw(message: AIMessage) -> dict[str, Any]:
-    """Return all that a message or chunk says besides its text, under the names of the service."""
+    """Return all fields of a message or chunk except its text, under the names of the service."""
     usage = {"usage": dict(message.usage_metadata)} if message.usage_metadata else {}
     return {**message.additional_kwargs, **message.response_metadata, **usage}
 

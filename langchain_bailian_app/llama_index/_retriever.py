@@ -1,4 +1,4 @@
-"""`BailianAppRetriever`: what an application or a knowledge base finds, as nodes of LlamaIndex."""
+"""`BailianAppRetriever`: a retriever for LlamaIndex over an application or a knowledge base."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from llama_index.core.callbacks import CallbackManager
     from llama_index.core.schema import IndexNode, QueryBundle
 
-# LlamaIndex puts metadata in front of the text that a model reads. Ids, scores and links, which may be
-# signed, would only be in its way; titles and the document's own metadata are of use to it.
+# LlamaIndex prepends metadata to the text for the model. Titles and the document's own metadata help
+# the model; ids, scores and links (which may be signed) do not.
 _EXCLUDED_METADATA_KEYS = [
     "source",
     "doc_id",
@@ -29,11 +29,12 @@ _EXCLUDED_METADATA_KEYS = [
 
 
 class BailianAppRetriever(BaseRetriever):
-    """Nodes from a knowledge base (知识库) of Bailian, found by an application or directly.
+    """Retriever of nodes from a knowledge base (知识库) of Bailian, through an application or directly.
 
-    All fields are those of `langchain_bailian_app.BailianRetriever`, which does the work. Through an
-    application (`app_id` or `model`) it hangs up as soon as the application tells what it has found;
-    directly (`pipeline_id` or `pipeline_name`) nothing is generated.
+    The fields are those of `langchain_bailian_app.BailianRetriever`, which this class wraps. A search
+    through an application (`app_id` or `model`) closes the connection as soon as the application has
+    reported the retrieved passages. A direct search (`pipeline_id` or `pipeline_name`) generates no
+    answer.
 
     Setup:
         ```bash
@@ -66,21 +67,21 @@ class BailianAppRetriever(BaseRetriever):
         ```
 
     Nodes:
-        The id of a node is that of the chunk, its score that of the search, None if it tells none.
-        `ref_doc_id` is the id of the document. `metadata` is that of the LangChain documents; models
-        are shown titles, pages and the document's own metadata of it.
+        The id of a node is the id of the chunk. Its score is that of the search, or None if the search
+        returns no score. `ref_doc_id` is the id of the document. `metadata` is that of the LangChain
+        documents; models only see titles, pages and the document's own metadata.
 
     Args:
-        retriever: A ready retriever, instead of fields.
-        callback_manager: LlamaIndex's.
-        object_map: LlamaIndex's.
-        objects: LlamaIndex's.
-        verbose: LlamaIndex's.
+        retriever: An existing retriever, instead of fields.
+        callback_manager: See LlamaIndex's `BaseRetriever`.
+        object_map: See LlamaIndex's `BaseRetriever`.
+        objects: See LlamaIndex's `BaseRetriever`.
+        verbose: See LlamaIndex's `BaseRetriever`.
         fields: Fields of `BailianRetriever`.
 
     Raises:
         BailianError: The call failed; see `langchain_bailian_app.errors`.
-        ValueError: An argument is wrong; nothing was sent.
+        ValueError: An argument is invalid; nothing was sent.
     """
 
     def __init__(
@@ -95,7 +96,10 @@ class BailianAppRetriever(BaseRetriever):
     ) -> None:
         super().__init__(callback_manager, object_map, objects, verbose)
         if retriever is not None and fields:
-            message = f"give `retriever`, or fields ({', '.join(fields)}), but not both"
+            message = (
+                f"cannot use `retriever` together with fields ({', '.join(fields)}): "
+                "pass one or the other"
+            )
             raise ValueError(message)
         self.retriever = retriever or BailianRetriever(**fields)
 
@@ -113,7 +117,7 @@ class BailianAppRetriever(BaseRetriever):
 
 def _node_from_document(document: Document) -> NodeWithScore:
     metadata = document.metadata
-    # A chunk of a reference alone has no id; LlamaIndex makes one then.
+    # A passage that is only known from a reference has no id; LlamaIndex then generates one.
     fields: dict[str, Any] = {} if document.id is None else {"id_": document.id}
     if doc_id := metadata.get("doc_id"):
         fields["relationships"] = {NodeRelationship.SOURCE: RelatedNodeInfo(node_id=doc_id)}

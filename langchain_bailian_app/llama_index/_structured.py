@@ -1,4 +1,4 @@
-"""Structured prediction by the package's own structured output, which asks twice if need be."""
+"""Structured prediction with the chat model's structured output, which asks again once if needed."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ if TYPE_CHECKING:
 
 M = TypeVar("M", bound=BaseModel)
 
-# Keywords by which programs of LlamaIndex get objects out of tool calls.
+# Keywords that LlamaIndex's programs pass to request objects as tool calls.
 _PROGRAM_KWARGS = {"tool_choice", "tool_required", "allow_parallel_tool_calls"}
 
 
 class StructuredPrediction(FunctionCallingLLM):
-    """Asks for objects in words, unless another `pydantic_program_mode` than the default is set."""
+    """Structured prediction by prompt, unless `pydantic_program_mode` differs from its default."""
 
     if TYPE_CHECKING:
         model: BailianAppChatModel
@@ -51,12 +51,12 @@ class StructuredPrediction(FunctionCallingLLM):
 
         Args:
             output_cls: A pydantic class.
-            prompt: What to ask.
-            llm_kwargs: Keywords of `BailianAppChatModel`, for this call.
-            prompt_args: Values for the prompt.
+            prompt: Template of the question.
+            llm_kwargs: Options of `BailianAppChatModel` for this call.
+            prompt_args: Values of the template's variables.
 
         Raises:
-            OutputParserException: The answer does not fit, nor does a second one.
+            OutputParserException: Neither the first nor the second answer matches the class.
         """
         if self.pydantic_program_mode is not PydanticProgramMode.DEFAULT:
             prediction = super().structured_predict(output_cls, prompt, llm_kwargs, **prompt_args)
@@ -75,7 +75,7 @@ class StructuredPrediction(FunctionCallingLLM):
         llm_kwargs: dict[str, Any] | None = None,
         **prompt_args: Any,
     ) -> M:
-        """Do what `structured_predict` does, on the running event loop."""
+        """Async version of `structured_predict`."""
         if self.pydantic_program_mode is not PydanticProgramMode.DEFAULT:
             prediction = super().astructured_predict(output_cls, prompt, llm_kwargs, **prompt_args)
             return cast("M", await prediction)
@@ -85,7 +85,7 @@ class StructuredPrediction(FunctionCallingLLM):
         dispatcher.event(LLMStructuredPredictEndEvent(output=output))
         return output
 
-    # These call the two below.
+    # These call `_structured_stream_call` and `_structured_astream_call` below.
     stream_structured_predict: ClassVar[Any] = trace_without_secrets()(
         FunctionCallingLLM.stream_structured_predict
     )
@@ -152,7 +152,7 @@ class StructuredPrediction(FunctionCallingLLM):
 
 
 class _FlexibleObject:
-    """What has come of an object in a stream."""
+    """A partial object of a stream."""
 
     def __init__(self, output_cls: type[BaseModel]) -> None:
         self._output_cls = output_cls
@@ -160,7 +160,7 @@ class _FlexibleObject:
         self._latest_json = ""
 
     def update(self, part: dict[str, Any]) -> BaseModel:
-        """Return an instance, or what has no checks as long as it is none."""
+        """Return an instance, or one of the flexible class while the object is not yet valid."""
         self._latest_json = json.dumps(part)
         try:
             return self._output_cls.model_validate_json(self._latest_json)
@@ -168,10 +168,10 @@ class _FlexibleObject:
             return self._flexible_cls.model_validate(part)
 
     def validate(self) -> None:
-        """Refuse an object that fits the schema, but not what else the class wants of it.
+        """Check the final object, also against validators that the JSON schema cannot express.
 
         Raises:
-            ValidationError: It does not.
+            ValidationError: The object is invalid.
         """
         self._output_cls.model_validate_json(self._latest_json)
 

@@ -1,7 +1,7 @@
-"""Calls as LlamaIndex's callbacks and spans see them: without the secrets among their keywords.
+"""Instrumentation of calls for LlamaIndex's callbacks and spans, without secrets in keywords.
 
-LlamaIndex hands all keywords of a call to whoever listens, before the call begins. What stands in
-messages listeners are meant to see.
+LlamaIndex passes all keywords of a call to its listeners before the call starts. The content of
+messages is not redacted: listeners are supposed to see it.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ dispatcher = get_dispatcher(__name__)
 
 
 class Redacted(BaseModel):
-    """A keyword of which no trace shows the value."""
+    """Wrapper for the value of a keyword, which hides it from traces."""
 
     _value: Any = PrivateAttr()
 
     @classmethod
     def wrap(cls, value: Any) -> Redacted:
-        """Hide a value."""
+        """Return the value wrapped."""
         redacted = cls()
         redacted._value = value
         return redacted
@@ -42,19 +42,19 @@ class Redacted(BaseModel):
 
 
 def unwrap_kwargs(kwargs: dict[str, Any]) -> dict[str, Any]:
-    """Return the keywords of a call as they were given."""
+    """Return the keywords of a call with their original values."""
     return {
         name: value.unwrap() if isinstance(value, Redacted) else value for name, value in kwargs.items()
     }
 
 
 def trace_without_secrets(*callbacks: Callable[[], Any]) -> Callable[[F], F]:
-    """Return a decorator for methods that listeners see, but not the secrets among their keywords.
+    """Return a decorator that reports calls to LlamaIndex, without the secrets in their keywords.
 
-    Keywords of a call are those that the method takes as `kwargs` or `llm_kwargs`.
+    The keywords of a call are those that the method receives as `kwargs` or `llm_kwargs`.
 
     Args:
-        callbacks: Decorators of LlamaIndex, such as `llm_chat_callback`; a span is always told.
+        callbacks: Decorators of LlamaIndex, e.g. `llm_chat_callback`; a span is always created.
     """
 
     def decorate(method: F) -> F:
@@ -76,8 +76,9 @@ def trace_without_secrets(*callbacks: Callable[[], Any]) -> Callable[[F], F]:
 
         wrapper: Any = acall if inspect.iscoroutinefunction(method) else call
         functools.update_wrapper(wrapper, method)
-        wrapper.__signature__ = signature  # callbacks spoil `__wrapped__`, which would tell it
-        setattr(wrapper, DISPATCHER_SPAN_DECORATED_ATTR, True)  # or there would be a span around it
+        wrapper.__signature__ = signature  # the callbacks break `__wrapped__`, which would provide it
+        # Otherwise LlamaIndex would add a second span.
+        setattr(wrapper, DISPATCHER_SPAN_DECORATED_ATTR, True)
         return cast("F", wrapper)
 
     return decorate

@@ -1,4 +1,4 @@
-"""`BizParams` and `workflow_file`: values for the variables and plugins of an application.
+"""Values for the variables and plugins of an application: `BizParams` and `workflow_file`.
 
 A plain dict is accepted wherever `BizParams` is.
 """
@@ -27,29 +27,29 @@ def _wrap_bare_tokens(value: Any) -> Any:
 class BizParams(Serializable):
     """Values for the variables and plugins of an application (`input.biz_params`).
 
-    For a workflow, give its start variables by name: `BizParams(city="杭州")`. The three fields below
-    are for agents. Tokens reach the wire and nothing else: no `repr`, dump, pickle, log or trace.
+    For a workflow, pass its start variables by name: `BizParams(city="杭州")`. The three fields below
+    are for agents. Tokens appear only in the request, never in a `repr`, dump, pickle, log or trace.
 
     Instantiate:
         ```python
         from langchain_bailian_app import BailianAppChatModel, BizParams
 
         params = BizParams(user_prompt_params={"city": "杭州"}, user_defined_tokens={"tool": "token"})
-        variables = BizParams(city="杭州", days=3)  # of a workflow
+        variables = BizParams(city="杭州", days=3)  # for a workflow
         ```
 
     Use:
         ```python
-        model = BailianAppChatModel()  # or give them here, for all calls
+        model = BailianAppChatModel()  # or pass `biz_params` here, for all calls
         model.invoke("天气如何？", biz_params=params)
         ```
     """
 
-    # An error message would otherwise show the tokens.
+    # Validation errors would otherwise show the tokens.
     model_config = ConfigDict(extra="allow", frozen=True, hide_input_in_errors=True)
 
     user_prompt_params: dict[str, Any] | None = Field(default=None, max_length=10)
-    """Values of the prompt's variables, by name, at most 10 (API reference of 2026-01)."""
+    """Values of the variables of the prompt, by name, at most 10 (API reference of 2026-01)."""
 
     user_defined_params: dict[str, Any] | None = Field(default=None, max_length=10)
     """Parameters of plugins, by tool id, at most 10 (as above)."""
@@ -77,34 +77,34 @@ class BizParams(Serializable):
         if not isinstance(tokens, dict) or None not in tokens.values():
             return values
         missing = sorted(tool for tool, token in tokens.items() if token is None)
-        message = f"`user_defined_tokens` of {missing} are not part of a dump: set them again"
+        message = f"`user_defined_tokens` of {missing} were omitted from the dump: set them again"
         warnings.warn(message, stacklevel=2)
         remaining = {tool: token for tool, token in tokens.items() if token is not None}
         return values | {"user_defined_tokens": remaining or None}
 
     @classmethod
     def is_lc_serializable(cls) -> bool:
-        """Whether LangChain may dump and load this: yes, without the tokens."""
+        """Return True: LangChain can dump and load this class, without the tokens."""
         return True
 
     @property
     def lc_attributes(self) -> dict[str, Any]:
-        """Variables, without signatures of files, and which tokens the dump leaves out."""
+        """Variables without signatures of files, and the tool ids of tokens that a dump omits."""
         attributes: dict[str, Any] = redact(dict(self.model_extra or {}))
         if self.user_defined_tokens:
             attributes["user_defined_tokens"] = dict.fromkeys(self.user_defined_tokens)
         return attributes
 
     def __getstate__(self) -> dict[Any, Any]:
-        """Refuse to be pickled with tokens inside, and leave signatures of files out."""
+        """Return the state without signatures of files; raise a `TypeError` if it contains tokens."""
         if self.user_defined_tokens:
-            message = "`user_defined_tokens` are secrets and are not pickled: give them per call"
+            message = "`user_defined_tokens` are secrets and are not pickled: pass them with each call"
             raise TypeError(message)
         state = super().__getstate__()
         return state | {"__pydantic_extra__": redact(state["__pydantic_extra__"])}
 
     def to_wire(self) -> dict[str, Any]:
-        """Return the object that goes into the request, tokens in the clear."""
+        """Return the JSON object for the request, with tokens in plain text."""
         wire = {name: value for name, value in self if value is not None}
         if self.user_defined_tokens:
             wire["user_defined_tokens"] = {
@@ -122,20 +122,20 @@ def workflow_file(
     mime_type: str | None = None,
     source: str = "localFile",
 ) -> dict[str, Any]:
-    """Return the value of a workflow's File variable; a list of these is that of an Array<File>.
+    """Return the value of a File variable of a workflow; for an Array<File>, pass a list of them.
 
-    What is not given is read from the end of the URL's path, since the keys become required where the
-    workflow refers to them (official guide).
+    Missing arguments are derived from the end of the URL's path, because a key becomes required if the
+    workflow refers to it (official guide).
 
     Args:
-        url: Where the service can read the file.
-        name: Its name.
-        kind: Its type in the workflow.
-        mime_type: Its MIME type.
-        source: Where it comes from; the guide has only this value.
+        url: URL from which the service can read the file: `http`, `https` or `oss`.
+        name: Name of the file. Default: the last segment of the URL's path.
+        kind: Type of the file in the workflow. Default: derived from the MIME type.
+        mime_type: MIME type of the file. Default: guessed from the name.
+        source: Source of the file; the guide documents only the default.
 
     Raises:
-        ValueError: It is no URL.
+        ValueError: `url` is not an http, https or oss URL.
 
     Example:
         ```python
@@ -144,7 +144,7 @@ def workflow_file(
     """
     parts = urlsplit(url)
     if parts.scheme not in {"http", "https", "oss"} or not parts.netloc:
-        message = f"{url[:60]!r} is no URL that a workflow could read"
+        message = f"invalid `url`: expected an http, https or oss URL, got {url[:60]!r}"
         raise ValueError(message)
     name = name or unquote(PurePosixPath(parts.path).name) or None
     mime_type = mime_type or (mimetypes.guess_type(name)[0] if name else None)

@@ -1,6 +1,6 @@
-"""`RagOptions`: which knowledge an application searches for an answer.
+"""`RagOptions`: options for the knowledge that an application searches.
 
-A plain dict is accepted wherever `RagOptions` is, and a string alone wherever a `StrList` is.
+A plain dict is accepted wherever `RagOptions` is, and a single string wherever a `StrList` is.
 """
 
 import warnings
@@ -17,16 +17,16 @@ def _as_list(value: Any) -> Any:
 
 
 StrList = Annotated[list[Annotated[str, Field(min_length=1)]], BeforeValidator(_as_list)]
-"""A list of strings, none of them empty; one string alone is a list of one."""
+"""A list of non-empty strings; a single string becomes a list of one."""
 
 
 class RagOptions(Serializable):
-    """Which knowledge an agent application searches for this answer (`parameters.rag_options`).
+    """Options for the knowledge that an agent application searches (`parameters.rag_options`).
 
-    A key that this version does not know is passed on to the service, with a warning.
+    Unknown keys are sent to the service unchanged, with a warning.
 
     Raises:
-        ValueError: A limit is exceeded, or an option stands without the one that it needs.
+        ValueError: A limit is exceeded, or an option is set without another one that it requires.
 
     Instantiate:
         ```python
@@ -37,7 +37,7 @@ class RagOptions(Serializable):
 
     Use:
         ```python
-        model = BailianAppChatModel()  # or give them here, for all calls
+        model = BailianAppChatModel()  # or pass `rag_options` here, for all calls
         model.invoke("什么是归类？", rag_options=options)
         ```
     """
@@ -47,63 +47,63 @@ class RagOptions(Serializable):
     pipeline_ids: StrList | None = Field(default=None, max_length=5)
     """Ids of knowledge bases, instead of those bound in the console.
 
-    At most 5: the international API reference says that only the first five take effect; the rest
-    would be dropped without a word, so more is an error here.
+    At most 5: according to the international API reference, only the first five take effect. The
+    service would silently drop the rest, so more than 5 are an error here.
     """
 
     file_ids: StrList | None = Field(default=None, max_length=100)
-    """Ids of documents to search in. Needs `pipeline_ids`.
+    """Ids of documents to search. Requires `pipeline_ids`.
 
-    At most 100 by the international API reference; the Chinese one (2026-01) says 5. Which of the two
-    the service applies is unverified.
+    At most 100 according to the international API reference, 5 according to the Chinese one (2026-01).
+    It is unverified which limit the service applies.
     """
 
     metadata_filter: dict[str, Any] | None = None
     """Metadata that a document must have, by key. Unstructured documents only.
 
-    Needs `pipeline_ids`: without them the service ignores it (API reference, 2026-01).
+    Requires `pipeline_ids`: without them, the service ignores the filter (API reference, 2026-01).
     """
 
     tags: StrList | None = None
-    """Tags that a document must have, a list or a single one. Unstructured documents only.
+    """Tags that a document must have: a list or a single tag. Unstructured documents only.
 
-    The API reference has a list, one of its examples a bare string; a list is sent. Whether all or any
-    of several tags must match is unverified.
+    The API reference specifies a list, although one of its examples has a bare string; a list is sent.
+    It is unverified whether all tags or any of them must match.
     """
 
     structured_filter: dict[str, Any] | None = None
-    """Column values that a row must have, texts or numbers. Structured knowledge bases only."""
+    """Column values that a row must have, strings or numbers. Structured knowledge bases only."""
 
     session_file_ids: SessionFileIds | None = None
     """Files uploaded for this conversation: `SessionFile`s of `BailianFiles`, or their ids.
 
-    At most 10, each in the same workspace and ready (`FILE_IS_READY`), else the call fails (official
-    guide). How long they last is disputed: the guide says up to 7 days, the page on files usually 24
-    hours.
+    At most 10, all in the same workspace and ready (`FILE_IS_READY`); otherwise the call fails
+    (official guide). Sources disagree on their lifetime: up to 7 days according to the guide, usually
+    24 hours according to the page on files.
     """
 
     @model_validator(mode="after")
     def _check_options(self) -> Self:
         for name in ("file_ids", "metadata_filter"):
             if getattr(self, name) and not self.pipeline_ids:
-                message = f"`{name}` takes effect only with `pipeline_ids`: give those too"
+                message = f"`{name}` takes effect only with `pipeline_ids`: pass both"
                 raise ValueError(message)
         check_session_file_ids(self.session_file_ids or ())
         if self.model_extra:
-            message = f"RagOptions does not know {sorted(self.model_extra)}: passed on as they are"
+            message = f"unknown RagOptions {sorted(self.model_extra)}: they are sent unchanged"
             warnings.warn(message, stacklevel=2)
         return self
 
     @classmethod
     def is_lc_serializable(cls) -> bool:
-        """Whether LangChain may dump and load this: yes."""
+        """Return True: LangChain can dump and load this class."""
         return True
 
     @property
     def lc_attributes(self) -> dict[str, Any]:
-        """Keys that are no fields: LangChain's dump would leave them out."""
+        """Unknown keys, which a dump of LangChain would omit otherwise."""
         return dict(self.model_extra or {})
 
     def to_wire(self) -> dict[str, Any]:
-        """Return the object that goes into the request."""
+        """Return the JSON object for the request."""
         return {name: value for name, value in self if value is not None}

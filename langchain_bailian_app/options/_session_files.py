@@ -1,4 +1,4 @@
-"""Session files: which are allowed, what the service says of one, and how `RagOptions` names them.
+"""Limits, statuses and ids of session files, and their validation for `RagOptions`.
 
 Pure tables and values; nothing is read or sent here.
 """
@@ -26,7 +26,7 @@ SUFFIXES: dict[FileKind, str] = {
     "audio": "aac amr flac flv m4a mp3 mpeg ogg opus wav webm wma",
     "video": "mp4 mkv avi mov wmv",
 }
-"""Endings of the names of each kind (OpenAPI `ApplyFileUploadLease`, version 2.14.5 of its client)."""
+"""File name suffixes of each kind (OpenAPI `ApplyFileUploadLease`, version 2.14.5 of its client)."""
 
 _MEGABYTE = 1024 * 1024
 MAX_FILE_BYTES: dict[FileKind, int] = {
@@ -35,23 +35,23 @@ MAX_FILE_BYTES: dict[FileKind, int] = {
     "audio": 512 * _MEGABYTE,
     "video": 512 * _MEGABYTE,
 }
-"""Bytes of the largest file of each kind (official guide); the OpenAPI says 100 MB for all."""
+"""Maximum size of a file by kind, in bytes (official guide); the OpenAPI states 100 MB for all."""
 
 READY_STATUS = "FILE_IS_READY"
 FAILURE_REASONS = {
-    "PARSE_FAILED": "it cannot be parsed",
-    "SAFE_CHECK_FAILED": "the security check refuses it",
-    "INDEX_BUILDING_FAILED": "its index cannot be built",
-    "INDEX_DELETED": "its index was deleted",
-    "FILE_EXPIRED": "it has expired",
+    "PARSE_FAILED": "parsing failed",
+    "SAFE_CHECK_FAILED": "rejected by the security check",
+    "INDEX_BUILDING_FAILED": "building the index failed",
+    "INDEX_DELETED": "the index was deleted",
+    "FILE_EXPIRED": "the file has expired",
 }
-"""Statuses that do not change any more, and what each means (OpenAPI `DescribeFile`)."""
+"""Meanings of the final statuses of failed files (OpenAPI `DescribeFile`)."""
 
 USUAL_LIFETIME_SECONDS = 24 * 3600.0
-"""Seconds that a session file lasts by the page on files; the guide says up to 7 days."""
+"""Lifetime of a session file in seconds (page on files); up to 7 days according to the guide."""
 
 SESSION_FILE_PREFIX = "file_session_"
-"""How ids of session files begin."""
+"""Prefix of the ids of session files."""
 
 _MIN_NAME_CHARS, _MAX_NAME_CHARS = 4, 128  # OpenAPI `ApplyFileUploadLease`
 _BEIJING_TIME = timezone(timedelta(hours=8))  # the zone of `CreateTime`
@@ -66,48 +66,48 @@ class SessionFile:
     """`file_session_…`."""
 
     name: str
-    """Its name; of bytes uploaded before, the name given this time."""
+    """File name; for bytes that were uploaded before, the name passed this time."""
 
     size: int
     """Bytes."""
 
     status: str
-    """`FILE_IS_READY`, or what else the service says of it."""
+    """Status as reported by the service, for example `FILE_IS_READY`."""
 
     created_at: float | None = None
-    """When it was added, in seconds since 1970, as the service says."""
+    """Creation time as reported by the service, in seconds since 1970; None if unknown."""
 
     reason: str | None = None
-    """Why it failed, as the service says."""
+    """Reason of a failure as reported by the service, else None."""
 
     @property
     def is_ready(self) -> bool:
-        """Whether an application may be asked about it."""
+        """Whether an application can answer questions about the file."""
         return self.status == READY_STATUS
 
     @property
     def kind(self) -> FileKind | None:
-        """Whether it is a document, an image, audio or video, by the end of its name."""
+        """Kind of the file by the suffix of its name; None if the suffix is not supported."""
         return kind_from_name(self.name)
 
     @property
     def age(self) -> float | None:
-        """Seconds since it was added, or None if the service does not say when."""
+        """Seconds since the file was created, or None if `created_at` is None."""
         return None if self.created_at is None else time.time() - self.created_at
 
     @property
     def may_have_expired(self) -> bool:
-        """Whether it is older than 24 hours, or has expired.
+        """Whether the file has expired or is older than 24 hours.
 
-        The page on files says that a file usually lasts 24 hours, the guide up to 7 days. Only
-        `BailianFiles.status` asks the service.
+        A file usually lasts 24 hours according to the page on files, up to 7 days according to the
+        guide. This property does not query the service; `BailianFiles.status` does.
         """
         return self.status == "FILE_EXPIRED" or (self.age or 0) > USUAL_LIFETIME_SECONDS
 
 
 @dataclass(frozen=True, slots=True)
 class LocalFile:
-    """A file on this machine, or bytes that have a name."""
+    """A local file, or bytes with a name."""
 
     name: str
     size: int
@@ -117,7 +117,7 @@ class LocalFile:
 
 @dataclass(frozen=True, slots=True)
 class UploadTarget:
-    """Where a lease lets the bytes go. The URL is signed: it is shown nowhere."""
+    """Upload target of a lease. The URL is signed and must not be shown."""
 
     lease_id: str
     method: str
@@ -126,33 +126,38 @@ class UploadTarget:
 
 
 def suffix_from_name(name: str) -> str:
-    """Return the end of a name, which says how the service reads the file."""
+    """Return the suffix of a name, which determines how the service reads the file."""
     return name.rpartition(".")[2].lower() if "." in name else ""
 
 
 def kind_from_name(name: str) -> FileKind | None:
-    """Return what kind of file a name stands for, or None if the service takes none with its ending."""
+    """Return the kind of file by the suffix of its name, or None if the suffix is not supported."""
     suffix = suffix_from_name(name)
     return next((kind for kind, suffixes in SUFFIXES.items() if suffix in suffixes.split()), None)
 
 
 def find_file_problem(name: str, size: int) -> str | None:
-    """Return why the service would not take a file, or None if it would."""
+    """Return the reason why the service would reject a file, or None if it would accept it."""
     kind = kind_from_name(name)
     if kind is None:
         supported = ", ".join(suffix for suffixes in SUFFIXES.values() for suffix in suffixes.split())
-        return f"its name ends in {suffix_from_name(name)!r}, and the service takes {supported}"
+        return f"unsupported suffix {suffix_from_name(name)!r}: the service accepts {supported}"
     if not _MIN_NAME_CHARS <= len(name) <= _MAX_NAME_CHARS:
-        return f"its name has {len(name)} characters, not {_MIN_NAME_CHARS} to {_MAX_NAME_CHARS}"
+        return (
+            f"invalid length of the file name: expected {_MIN_NAME_CHARS} to {_MAX_NAME_CHARS} "
+            f"characters, got {len(name)}"
+        )
     if size == 0:
-        return "it is empty"
+        return "the file is empty"
     if size > MAX_FILE_BYTES[kind]:
-        return f"it has {size:,} bytes, and this kind ({kind}) at most {MAX_FILE_BYTES[kind]:,}"
+        return (
+            f"the file has {size:,} bytes, but {kind} files can have at most {MAX_FILE_BYTES[kind]:,}"
+        )
     return None
 
 
 def parse_created_at(text: str | None) -> float | None:
-    """Return a time of the service (Beijing, without a zone) as seconds since 1970."""
+    """Return the timestamp of a Beijing time without a zone, or None if it is missing or invalid."""
     try:
         return datetime.fromisoformat(text or "").replace(tzinfo=_BEIJING_TIME).timestamp()
     except ValueError:
@@ -160,7 +165,7 @@ def parse_created_at(text: str | None) -> float | None:
 
 
 def _ids_from_files(value: Any) -> Any:
-    """Return ids for what names session files; several files may be the same bytes under one id."""
+    """Return the ids of session files; files with the same bytes share one id, which is kept once."""
     if isinstance(value, str | SessionFile):
         value = [value]
     if not isinstance(value, Iterable):
@@ -176,9 +181,9 @@ def _ids_from_files(value: Any) -> Any:
 def _id_from_file(file: SessionFile) -> str:
     if not file.is_ready:
         reason = FAILURE_REASONS.get(
-            file.status, "it is not ready yet: wait for it with `BailianFiles.wait_until_ready`"
+            file.status, "not ready yet; wait for it with `BailianFiles.wait_until_ready`"
         )
-        message = f"`session_file_ids` has {file.name!r}, of status {file.status}: {reason}"
+        message = f"`session_file_ids` contains {file.name!r} with status {file.status}: {reason}"
         raise ValueError(message)
     if file.may_have_expired:
         _warn_about_age(file.id, file.name)
@@ -188,29 +193,30 @@ def _id_from_file(file: SessionFile) -> str:
 @lru_cache(maxsize=1024)  # once for each file
 def _warn_about_age(file_id: str, name: str) -> None:
     message = (
-        f"session file {name!r} ({file_id}) is older than 24 hours and may have expired: one official "
-        "page says that such a file usually lasts 24 hours, another up to 7 days"
+        f"session file {name!r} ({file_id}) is older than 24 hours and may have expired: according to "
+        "one official page such a file usually lasts 24 hours, according to another up to 7 days"
     )
     warnings.warn(message, stacklevel=2)
 
 
 def check_session_file_ids(file_ids: Iterable[str]) -> None:
-    """Refuse ids that are none of session files, and more than a call takes.
+    """Validate the form and the number of ids of session files.
 
     Raises:
-        ValueError: An id has another form, or there are more than 10.
+        ValueError: An id lacks the prefix of session files, or there are more than 10.
     """
     file_ids = list(file_ids)
     for file_id in file_ids:
         if not file_id.startswith(SESSION_FILE_PREFIX):
             message = (
-                f"`session_file_ids` has {file_id!r}, but such ids begin with {SESSION_FILE_PREFIX!r}"
+                f"invalid id {file_id!r} in `session_file_ids`: expected the prefix "
+                f"{SESSION_FILE_PREFIX!r}"
             )
             raise ValueError(message)
     if len(file_ids) > _MAX_FILES_PER_CALL:
         message = (
-            f"a call takes at most {_MAX_FILES_PER_CALL} session files (official guide), "
-            f"not {len(file_ids)}"
+            f"a call accepts at most {_MAX_FILES_PER_CALL} session files (official guide), "
+            f"got {len(file_ids)}"
         )
         raise ValueError(message)
 
@@ -220,4 +226,4 @@ SessionFileIds = Annotated[
     BeforeValidator(_ids_from_files),
     Field(max_length=_MAX_FILES_PER_CALL),
 ]
-"""Ids of session files, given as `SessionFile`s or ids, one or several."""
+"""Ids of session files; one or several ids or `SessionFile`s are accepted."""

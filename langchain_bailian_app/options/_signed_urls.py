@@ -1,14 +1,14 @@
-"""URLs of private files, which carry a signature: sent as they are, shown without it."""
+"""URLs of private files, which are sent with their signature and shown without it."""
 
 from __future__ import annotations
 
 from typing import Any
 
-_MAX_URL_CHARS = 100  # a data URL has megabytes
+_MAX_URL_CHARS = 100  # a data URL may have megabytes
 
 
 class SignedUrl(str):
-    """A URL whose `repr` does not show what makes it secret."""
+    """A URL whose `repr` does not show its signature."""
 
     __slots__ = ()
 
@@ -17,12 +17,12 @@ class SignedUrl(str):
 
 
 def redact_url(url: str) -> str:
-    """Return what may be shown of a URL."""
+    """Return a URL without its query, truncated for display."""
     return url.partition("?")[0][:_MAX_URL_CHARS]
 
 
 def redact(value: Any) -> Any:
-    """Return a value without the signatures in it."""
+    """Return a value in which signed URLs have no signature."""
     if isinstance(value, SignedUrl):
         return redact_url(value)
     if isinstance(value, dict):

@@ -1,4 +1,4 @@
-"""Retriever over the knowledge of a Bailian application, or over a knowledge base."""
+"""Retriever for the knowledge bases of a Bailian application, or for a single knowledge base."""
 
 from langchain_bailian_app.retrievers._retriever import BailianRetriever
 

@@ -1,4 +1,4 @@
-"""What a search found, as LangChain documents: merged, put in order, and narrowed."""
+"""Conversion of retrieved passages to LangChain documents: merging, sorting and filtering."""
 
 from __future__ import annotations
 
@@ -22,41 +22,44 @@ if TYPE_CHECKING:
 
 
 class RetrievedPassage(NamedTuple):
-    """A passage, and whether the answer cites it: None if the answer was not waited for."""
+    """Passage, and whether the answer cites it; None if the answer was not read."""
 
     passage: Passage
     cited: bool | None = None
 
 
 def passages_from_thought(thought: dict[str, Any]) -> list[Passage] | None:
-    """Return what a retrieval step found; None for another step, and for an unreadable observation."""
+    """Return the passages of a retrieval step.
+
+    Returns None for other steps, and for an observation that cannot be parsed.
+    """
     observation = wire_json.parse_nested(thought.get("observation"))
     if not isinstance(observation, list):
         return None
     hits = passages_from_observation(observation)
     if observation and not hits:
         return None
-    # A kind of search that nobody has recorded yet shows in its numbered hits.
+    # Numbered hits also identify kinds of retrieval step that have not been recorded yet.
     if step_kind(thought) == "retrieval" or any(hit.index is not None for hit in hits):
         return hits
     return None
 
 
 def passages_by_thought(thoughts: Iterable[dict[str, Any]]) -> list[list[Passage]]:
-    """Return what each retrieval step found."""
+    """Return the passages of each retrieval step."""
     return [hits for hits in map(passages_from_thought, thoughts) if hits is not None]
 
 
 def passages_from_thoughts(thoughts: Iterable[dict[str, Any]]) -> list[RetrievedPassage]:
-    """Return what the steps found, while the answer is not known."""
+    """Return the passages of all retrieval steps, before the answer is complete."""
     return [RetrievedPassage(passage) for passage in _merge_hits(passages_by_thought(thoughts))]
 
 
 def passages_from_answer(answer: Answer) -> list[RetrievedPassage]:
-    """Return what the steps found and what only the references have, of an answer that is complete."""
+    """Return the passages of a complete answer: those of its steps, then further references."""
     hits = _merge_hits(passages_by_thought(answer.thoughts))
     references = [passage_from_reference(reference) for reference in answer.doc_references or []]
-    # References name passages, markers only numbers, which several steps may have given anew.
+    # References identify passages, markers only numbers, which several steps may have used.
     marked_numbers = {citation["extras"].get("reference_index") for citation in answer.citations}
     marked_numbers -= {reference.index for reference in references}
     reference_by_hit: dict[int, Passage] = {}
@@ -84,7 +87,7 @@ def to_documents(
     score_threshold: float | None = None,
     pipeline_id: str | None = None,
 ) -> list[Document]:
-    """Return documents, at most `k`, without those whose score is known to be lower."""
+    """Return at most `k` documents, without those that have a score below `score_threshold`."""
     selected = [
         _to_document(passage, cited, pipeline_id)
         for passage, cited in retrieved
@@ -94,7 +97,10 @@ def to_documents(
 
 
 def _merge_hits(hits_by_step: Sequence[list[Passage]]) -> list[Passage]:
-    """Return every chunk once: in the order of the service, or by score if several steps found some."""
+    """Return each chunk once, with its best score.
+
+    The order is that of the service, or by score if several steps have hits.
+    """
     merged: dict[Any, Passage] = {}
     for passage in (passage for hits in hits_by_step for passage in hits):
         key = passage.chunk_id or (passage.doc_id, passage.text)
@@ -108,7 +114,7 @@ def _merge_hits(hits_by_step: Sequence[list[Passage]]) -> list[Passage]:
 
 
 def _match_hit(reference: Passage, hits: list[Passage]) -> int | None:
-    """Return where the hit stands that is cited: one with the same text, else with the same number."""
+    """Return the position of the cited hit: one with the same text, otherwise with the same number."""
     same_document = [
         (position, hit)
         for position, hit in enumerate(hits)
@@ -152,7 +158,7 @@ def _to_document(passage: Passage, cited: bool | None, pipeline_id: str | None) 
 
 
 def _parse_pipeline_id(passage: Passage) -> str | None:
-    """Read the knowledge base from the id of a chunk: `{workspace}_{pipeline}_{document}_{number}`."""
+    """Return the pipeline id in a chunk id of the form `{workspace}_{pipeline}_{document}_{number}`."""
     if not passage.chunk_id or not passage.doc_id:
         return None
     prefix, separator, _ = passage.chunk_id.partition(f"_{passage.doc_id}")

@@ -1,7 +1,7 @@
-"""Queries of the retriever: the requests, when enough of a reply has come, and the documents in it.
+"""Queries of the retriever: their requests, and the parsing of the responses.
 
-Three queries in one shape, for threads and event loops alike: the caller sends `request` and passes
-each frame to `feed` until that returns True; if the reply ends before, it calls `end`.
+The three queries have one interface, for threads and event loops. The caller sends `request` and passes
+each frame to `feed` until that returns True. If the response ends first, the caller calls `end`.
 """
 
 from __future__ import annotations
@@ -48,12 +48,12 @@ _logger = logging.getLogger("langchain_bailian_app")
 
 
 def build_lookup_request(name: str) -> ServiceRequest:
-    """Return the request that asks for the id of a knowledge base."""
+    """Return the request for the id of a knowledge base."""
     return ServiceRequest(path="indices/pipeline_simple", method="GET", params={"pipeline_name": name})
 
 
 def pipeline_id_from_frame(frame: Frame) -> str | None:
-    """Return the id that a reply names."""
+    """Return the pipeline id in a response."""
     pipeline_id = frame.extra.get("id")
     return str(pipeline_id) if pipeline_id else None
 
@@ -71,7 +71,7 @@ def build_retrieve_request(pipeline_id: str, query: str, options: SearchFields) 
 
 
 def passages_from_frame(frame: Frame) -> list[Passage] | None:
-    """Return what was found; None if the reply does not say."""
+    """Return the passages in a response; None if it has no list of passages."""
     data: dict[str, Any] = frame.extra
     if "nodes" not in data and isinstance(data.get("data"), dict):
         data = data["data"]
@@ -82,33 +82,36 @@ def passages_from_frame(frame: Frame) -> list[Passage] | None:
 
 
 class SearchQuery(ABC):
-    """Something to ask the service, once."""
+    """Base class of queries; each sends one request to the service."""
 
     request: ServiceRequest
-    """What is sent."""
+    """Request to send."""
 
     @abstractmethod
     def feed(self, frame: Frame) -> bool:
-        """Take a frame; return whether enough has come."""
+        """Process a frame and return whether the query is complete."""
 
-    def end(self) -> None:  # noqa: B027  # for one frame the transport sees to it that it comes
-        """Note that no more frames come.
+    def end(self) -> None:  # noqa: B027  # optional: the transport ensures that a single frame arrives
+        """Process the end of the response.
 
         Raises:
-            BailianError: Not enough has come.
+            BailianError: The response is incomplete.
         """
 
     def handle_errors(self) -> AbstractContextManager[None]:
-        """Do what is to be done if an error ends the query."""
+        """Return a context manager that handles an error during the query."""
         return nullcontext()
 
     def documents(self) -> list[Document]:
-        """Return what was found."""
+        """Return the documents found."""
         return []
 
 
 class ApplicationQuery(SearchQuery):
-    """Asks an application, and hangs up when it tells what it has found."""
+    """Query to an application that is complete once a retrieval step arrives.
+
+    With `wait_for_answer`, it is complete at the end of the answer.
+    """
 
     def __init__(self, app_id: str, query: str, options: SearchFields) -> None:
         values = {name: getattr(options, name) for name in CommonCompletionFields.model_fields}
@@ -128,7 +131,7 @@ class ApplicationQuery(SearchQuery):
         )
 
     def end(self) -> None:
-        self._response.end(warn_missing_references=False)  # the steps tell what was found
+        self._response.end(warn_missing_references=False)  # the steps have the passages
         self._is_complete = True
 
     def handle_errors(self) -> AbstractContextManager[None]:
@@ -146,8 +149,8 @@ class ApplicationQuery(SearchQuery):
         retrieval_steps = [step for step in answer.thoughts if step_kind(step) == "retrieval"]
         if any(passages_from_thought(step) is None for step in retrieval_steps):
             message = (
-                f"application {self._app_id} told what it found in a form that cannot be read: the "
-                "documents are those that its answer names as sources"
+                f"could not parse the retrieval step of application {self._app_id}; falling back to "
+                "the sources of its answer"
             )
             warnings.warn(message, stacklevel=2)
         passages = passages_from_answer(answer)
@@ -157,7 +160,7 @@ class ApplicationQuery(SearchQuery):
 
 
 class PipelineQuery(SearchQuery):
-    """Searches a knowledge base directly."""
+    """Direct search of a knowledge base."""
 
     def __init__(
         self,
@@ -176,7 +179,7 @@ class PipelineQuery(SearchQuery):
     def feed(self, frame: Frame) -> bool:
         self._passages = passages_from_frame(frame)
         if self._passages is None:
-            message = "the reply to a search does not say what was found: it has no list of `nodes`"
+            message = "invalid response to the search of a knowledge base: it has no list `nodes`"
             raise BailianServerError(message, request_id=frame.request_id, body=frame.extra)
         return True
 
@@ -198,7 +201,7 @@ class PipelineQuery(SearchQuery):
 
 
 class PipelineLookup(SearchQuery):
-    """Asks for the id of a knowledge base."""
+    """Lookup of the id of a knowledge base by its name."""
 
     pipeline_id = ""
 
@@ -209,12 +212,12 @@ class PipelineLookup(SearchQuery):
     def feed(self, frame: Frame) -> bool:
         pipeline_id = pipeline_id_from_frame(frame)
         if pipeline_id is None:
-            message = f"there is no knowledge base named {self._name!r} in this workspace"
+            message = f"no knowledge base named {self._name!r} in this workspace"
             raise BailianNotFoundError(message, request_id=frame.request_id, body=frame.extra)
         try:
             self.pipeline_id = check_id(pipeline_id)
         except ValueError as exc:
-            message = f"the service names an id for {self._name!r} that is none: {pipeline_id!r}"
+            message = f"the service returned an invalid id for {self._name!r}: {pipeline_id!r}"
             raise BailianServerError(message, request_id=frame.request_id, body=frame.extra) from exc
         return True
 
@@ -222,7 +225,7 @@ class PipelineLookup(SearchQuery):
 @lru_cache(maxsize=256)  # once for each application
 def _warn_about_missing_retrieval(app_id: str) -> None:
     _logger.warning(
-        "application %s told of no search and named no sources, so there are no documents: bind a "
-        "knowledge base (知识库) to it, switch on 展示回答来源 (show sources), and publish it again",
+        "no documents: application %s returned neither a retrieval step nor sources; bind a knowledge "
+        "base (知识库) to it, turn on 展示回答来源 (show sources), and publish it again",
         app_id,
     )

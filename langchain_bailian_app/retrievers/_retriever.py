@@ -1,4 +1,4 @@
-"""`BailianRetriever`: what an application or a knowledge base finds, as LangChain documents."""
+"""`BailianRetriever`, which returns the passages that the service finds as LangChain documents."""
 
 import os
 from collections.abc import Iterator
@@ -29,15 +29,15 @@ _MAX_CACHED_IDS = 100
 
 
 class BailianRetriever(ServiceClientMixin, SearchFields, BaseRetriever):
-    """Documents from a knowledge base (知识库) of Bailian, found by an application or directly.
+    """Retriever for Bailian knowledge bases (知识库), through an application or directly.
 
-    Through an application (`app_id` or `model`) the retriever asks the question and hangs up as soon as
-    the application tells what it has found, so nobody waits for the answer. That the service then stops
-    generating, and billing, is unverified. Directly (`pipeline_id` or `pipeline_name`) nothing is
-    generated, but what the application's console says of the search (rewriting, weights, prompt) does
-    not apply either.
+    Through an application (`app_id` or `model`), the retriever sends the query and closes the
+    connection as soon as the application reports a retrieval step, without waiting for the answer. It
+    is unverified whether the service then stops generating and billing. In a direct search
+    (`pipeline_id` or `pipeline_name`), nothing is generated, and the retrieval settings in the
+    application's console (rewriting, weights, prompt) do not apply.
 
-    No session is used, and no long-term memory unless `memory_id` is given.
+    The retriever does not use a session. It uses long-term memory only if `memory_id` is given.
 
     Setup:
         ```bash
@@ -50,7 +50,7 @@ class BailianRetriever(ServiceClientMixin, SearchFields, BaseRetriever):
         from langchain_bailian_app import BailianAppChatModel, BailianRetriever, RagOptions
 
         retriever = BailianRetriever(rag_options=RagOptions(tags=["2025"]), k=3)  # or app_id="…"
-        retriever = BailianRetriever(model=BailianAppChatModel())  # the settings of a chat model
+        retriever = BailianRetriever(model=BailianAppChatModel())  # uses the settings of a chat model
         retriever = BailianRetriever(pipeline_id="customs001", rerank_min_score=0.3)
         ```
 
@@ -72,24 +72,25 @@ class BailianRetriever(ServiceClientMixin, SearchFields, BaseRetriever):
         ```
 
     Documents:
-        `page_content` is the text of the chunk without its header, `id` the id of the chunk.
-        `metadata` has, where known, `source` (the document's URL or name), `title`, `score`, `doc_id`,
-        `doc_name`, `doc_url`, `pipeline_id`, `reference_index` (its number in the answer),
-        `page_number` (a list), `images` (URLs that expire), `cited` (with `wait_for_answer`), and
-        whatever else the chunk's header and the service say of it, by the names that they use.
+        `page_content` is the text of the chunk without its header. `id` is the id of the chunk.
+        `metadata` contains, where available, `source` (the URL of the document, otherwise its name or
+        id), `title`, `score`, `doc_id`, `doc_name`, `doc_url`, `pipeline_id`, `reference_index` (number
+        of the reference in the answer), `page_number` (a list), `images` (URLs that expire), `cited`
+        (with `wait_for_answer`), and all other fields of the chunk's header and of the service, under
+        their original names.
 
     Raises:
         BailianError: The call failed; see `langchain_bailian_app.errors`.
-        ValueError: An argument is wrong; nothing was sent.
+        ValueError: An argument is invalid; nothing was sent.
     """
 
     app_id: Id | None = Field(
         default_factory=lambda: os.environ.get("BAILIAN_APP_ID") or None, validate_default=True
     )
-    """Id of the application to ask. Default: `BAILIAN_APP_ID`. Of no use with `pipeline_id`."""
+    """Id of the application to query. Default: `BAILIAN_APP_ID`. Not used in a direct search."""
 
     model: BailianAppChatModel | None = Field(default=None, exclude=True, repr=False)
-    """A chat model, whose connection and settings are used where none are given here."""
+    """Chat model that provides the connection and settings that are not given here."""
 
     _pipeline_ids: dict[Any, str] | None = PrivateAttr(default=None)
 
@@ -97,7 +98,7 @@ class BailianRetriever(ServiceClientMixin, SearchFields, BaseRetriever):
         self,
         query: str,
         *,
-        run_manager: CallbackManagerForRetrieverRun,  # noqa: ARG002  # LangChain gives it
+        run_manager: CallbackManagerForRetrieverRun,  # noqa: ARG002  # LangChain passes it
         **kwargs: Any,
     ) -> list[Document]:
         transport = self._create_transport()
@@ -132,7 +133,7 @@ class BailianRetriever(ServiceClientMixin, SearchFields, BaseRetriever):
         return search_query.documents()
 
     def _iter_queries(self, query: str, kwargs: dict[str, Any]) -> Iterator["SearchQuery"]:
-        """Yield what to ask the service, one after the other; the last one has the documents."""
+        """Yield the queries to run in order; the last one has the documents."""
         from langchain_bailian_app.retrievers._queries import (
             ApplicationQuery,
             PipelineLookup,
@@ -140,7 +141,7 @@ class BailianRetriever(ServiceClientMixin, SearchFields, BaseRetriever):
         )
 
         if not isinstance(query, str) or not query.strip():
-            message = f"the query {query!r} has no text"
+            message = f"invalid query: expected a string with text, got {query!r}"
             raise ValueError(message)
         options = self.with_overrides(kwargs)
         if not options.direct:
@@ -155,12 +156,12 @@ class BailianRetriever(ServiceClientMixin, SearchFields, BaseRetriever):
                 yield lookup
                 pipeline_id = lookup.pipeline_id
                 self._cache_pipeline_id(key, pipeline_id)
-            # If it is gone, another one may have taken its name.
+            # If the knowledge base was deleted, another one may have its name now.
             evict = partial(self._cache_pipeline_id, key, None)
             yield PipelineQuery(pipeline_id, query, options, on_not_found=evict)
 
     def _cache_pipeline_id(self, key: Any, pipeline_id: str | None) -> None:
-        """Note the id of a knowledge base, or forget it; threads may do so at the same time."""
+        """Cache the id of a knowledge base, or remove it if None; safe to call from several threads."""
         remaining = {
             cached_key: cached_id
             for cached_key, cached_id in (self._pipeline_ids or {}).items()
@@ -171,7 +172,7 @@ class BailianRetriever(ServiceClientMixin, SearchFields, BaseRetriever):
         self._pipeline_ids = remaining | ({} if pipeline_id is None else {key: pipeline_id})
 
     def bind(self, **kwargs: Any) -> Runnable[str, list[Document]]:
-        """Return this retriever with keywords for every call."""
+        """Return a runnable that passes these keywords to every call."""
         return super().bind(**wrap_secrets(kwargs))
 
     def _get_ls_params(self, **kwargs: Any) -> LangSmithRetrieverParams:
@@ -185,7 +186,7 @@ class BailianRetriever(ServiceClientMixin, SearchFields, BaseRetriever):
             return values
         names = set(ConnectionFields.model_fields)
         if not (values.get("pipeline_id") or values.get("pipeline_name")):
-            # How the model's own calls come has no bearing on how documents do.
+            # These two affect only the output of the model's own calls.
             names |= {"app_id", *CommonCompletionFields.model_fields} - {"has_thoughts", "streaming"}
         return {name: getattr(model, name) for name in names} | values
 
@@ -193,8 +194,8 @@ class BailianRetriever(ServiceClientMixin, SearchFields, BaseRetriever):
     def _check_has_target(self) -> Self:
         if self.app_id is None and not self.direct:
             message = (
-                "nothing to search: give `app_id`, set the variable BAILIAN_APP_ID, or give `model`, "
-                "`pipeline_id` or `pipeline_name`"
+                "missing `app_id`: pass it, set BAILIAN_APP_ID, or pass `model`, `pipeline_id` or "
+                "`pipeline_name`"
             )
             raise ValueError(message)
         return self

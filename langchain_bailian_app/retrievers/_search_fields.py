@@ -1,7 +1,7 @@
-"""The fields that say what to search for documents; each may also be given per call.
+"""Fields of the retriever that define a search; each can also be passed per call.
 
-There are two ways to search: ask an application, or one of its knowledge bases directly. What one way
-does not know is an error, before anything is sent.
+A search runs through an application, or directly in a knowledge base. A field that does not apply to
+the kind of search is an error, which is raised before anything is sent.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ DIRECT_FIELDS = (
     "rerank_min_score",
     "search_filters",
 )
-"""Fields of a direct search; `_queries` sends each of them under its own name."""
+"""Fields of a direct search; `_queries` sends each of them under the same name."""
 
-# Also of use without an application: merged into the body of a direct search.
+# These also apply to a direct search: they are merged into its body.
 _SHARED_FIELDS = {"extra_parameters"}
 
 
@@ -37,10 +37,10 @@ def _as_query_history(value: Any) -> Any:
     try:
         turns = turns_from_messages(convert_to_messages(value))
     except (KeyError, NotImplementedError) as exc:
-        message = f"these are no messages: {exc}"
+        message = f"invalid `query_history`: expected messages: {exc}"
         raise ValueError(message) from exc
     if not all(turn.text.strip() for turn in turns):
-        message = "a message without a text tells a search nothing"
+        message = "`query_history` contains a message without text"
         raise ValueError(message)
     return [{"role": turn.role, "content": turn.text} for turn in turns]
 
@@ -50,63 +50,67 @@ def _as_filter_groups(value: Any) -> Any:
 
 
 class SearchFields(CommonCompletionFields):
-    """What to search, and which of the passages found to return."""
+    """Fields that define a search and select the passages to return."""
 
-    model_config = ConfigDict(title="BailianRetriever")  # what errors of a call name
+    model_config = ConfigDict(title="BailianRetriever")  # the name in validation errors of a call
 
     k: int | None = Field(default=None, ge=1)
-    """How many documents to return at most. Default: all that the service finds.
+    """Maximum number of documents to return. Default: all that the service finds.
 
-    An application is not told: its console says how many passages it looks for. A knowledge base is, as
-    `rerank_top_n`, unless that is given.
+    It is not sent to an application, whose console sets the number of passages to retrieve. In a direct
+    search it is sent as `rerank_top_n` (at most 20), unless that is given.
     """
 
     score_threshold: float | None = Field(default=None, ge=0, le=1)
-    """Leave out documents with a lower score, from 0 to 1. Those whose score is not known stay:
-    references, where the application tells of no retrieval step."""
+    """Minimum score of documents, from 0 to 1. Documents without a score are kept, for example
+    references if the application reports no retrieval step."""
 
     wait_for_answer: bool = False
-    """Read the whole answer of the application, rather than hang up when the documents have come.
+    """Whether to read the complete answer of the application. Default: close the connection after the
+    first retrieval step.
 
-    Finds what later searches of the same answer find and what only its sources name, and adds `cited`
-    to the metadata: whether the answer rests on the document.
+    The documents then include those of later searches and those that only appear as sources of the
+    answer. Their metadata has the field `cited`, which is True if the answer cites the document.
     """
 
     pipeline_id: Id | None = None
     """Id of a knowledge base to search directly, without an application and without an answer.
 
-    The official integrations for Spring AI and LlamaIndex use this route; there is no reference page
-    of it, and the limits below are those of the OpenAPI `Retrieve`.
+    The official integrations for Spring AI and LlamaIndex use this route. It has no reference page, so
+    the limits of the fields below are those of the OpenAPI operation `Retrieve`.
     """
 
     pipeline_name: str | None = Field(default=None, min_length=1)
-    """Name of a knowledge base, instead of its id, which is then asked for, with a request of its own,
-    and remembered."""
+    """Name of a knowledge base to search directly, instead of its id. The retriever looks up the id
+    with a separate request and caches it."""
 
     dense_similarity_top_k: int | None = Field(default=None, ge=0, le=100)
-    """Candidates by meaning, at most 100 (OpenAPI reference). Default of the service: 100."""
+    """Number of candidates from the semantic (dense vector) search, at most 100 (OpenAPI reference).
+    Default of the service: 100."""
 
     sparse_similarity_top_k: int | None = Field(default=None, ge=0, le=100)
-    """Candidates by words, at most 100 (OpenAPI reference: with those by meaning at most 200)."""
+    """Number of candidates from the keyword (sparse vector) search, at most 100 (OpenAPI reference: at
+    most 200 together with the semantic candidates)."""
 
     enable_rewrite: bool | None = None
-    """Rewrite the query in the light of `query_history`."""
+    """Whether to rewrite the query based on `query_history`."""
 
     query_history: Annotated[list[dict[str, str]], BeforeValidator(_as_query_history)] | None = None
-    """What was said before the query: messages, or `{"role": …, "content": …}`."""
+    """Messages before the query, as LangChain messages or `{"role": …, "content": …}`."""
 
     enable_reranking: bool | None = None
-    """Let a model put the candidates in order. Default of the service: yes."""
+    """Whether a model reranks the candidates. Default of the service: True."""
 
     rerank_top_n: int | None = Field(default=None, ge=1, le=20)
-    """How many passages the service returns, at most 20 (OpenAPI reference). Default there: 5."""
+    """Number of passages that the service returns, at most 20 (OpenAPI reference). Default of the
+    service: 5."""
 
     rerank_min_score: float | None = Field(default=None, ge=0, le=1)
-    """Lowest score that the service returns, from 0 to 1."""
+    """Minimum score of the passages that the service returns, from 0 to 1."""
 
     search_filters: Annotated[list[dict[str, Any]], BeforeValidator(_as_filter_groups)] | None = None
-    """Conditions on metadata or columns, for instance `{"year": {"gte": 2024}}`; of several groups all
-    must hold. The official page "SearchFilters" has the operators."""
+    """Conditions on metadata or columns, for instance `{"year": {"gte": 2024}}`. A passage must match
+    all groups. The official page "SearchFilters" lists the operators."""
 
     @property
     def direct(self) -> bool:
@@ -114,17 +118,17 @@ class SearchFields(CommonCompletionFields):
         return self.pipeline_id is not None or self.pipeline_name is not None
 
     def with_overrides(self, overrides: dict[str, Any]) -> SearchFields:
-        """Return these fields with the keywords of a call laid over them; None changes nothing.
+        """Return these fields with the keywords of a call applied; None leaves a field unchanged.
 
         Raises:
-            TypeError: A keyword is no field; the message names the nearest one.
+            TypeError: A keyword is not a field; the message suggests the closest field.
         """
         pipeline_fields = {"pipeline_id", "pipeline_name"}
         ignored = {"verbose"}  # LangChain's own
         overrides = {name: value for name, value in overrides.items() if name not in ignored}
         if not any(overrides.get(name) is not None for name in pipeline_fields):
             return merge_options(SearchFields, self, overrides)
-        # What goes along with a question to an application is not meant for a direct search.
+        # The settings for requests to an application do not apply to a direct search.
         kept_fields = (
             set(SearchFields.model_fields) - pipeline_fields - set(CommonCompletionFields.model_fields)
             | _SHARED_FIELDS
@@ -135,16 +139,16 @@ class SearchFields(CommonCompletionFields):
     @model_validator(mode="after")
     def _check_search_mode(self) -> Self:
         if self.pipeline_id is not None and self.pipeline_name is not None:
-            message = "give `pipeline_id` or `pipeline_name`, not both"
+            message = "cannot use `pipeline_id` together with `pipeline_name`: pass one of them"
             raise ValueError(message)
         if self.direct:
             inapplicable = {*CommonCompletionFields.model_fields, "wait_for_answer"} - _SHARED_FIELDS
-            reason = "is for applications, but a knowledge base is searched directly"
+            reason = "in a direct search of a knowledge base: it applies to applications; remove it"
         else:
             inapplicable = {*DIRECT_FIELDS}
-            reason = "is for a direct search: give `pipeline_id` too"
+            reason = "without a knowledge base: it applies to direct searches; pass `pipeline_id` too"
         for name in sorted(inapplicable):
             if getattr(self, name) != SearchFields.model_fields[name].default:
-                message = f"`{name}` {reason}"
+                message = f"cannot use `{name}` {reason}"
                 raise ValueError(message)
         return self

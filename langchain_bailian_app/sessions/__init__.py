@@ -1,4 +1,4 @@
-"""Session stores: which call may continue which session."""
+"""Session stores, which decide whether a call may continue a session."""
 
 from langchain_bailian_app.sessions._store import (
     BailianSessionWarning,

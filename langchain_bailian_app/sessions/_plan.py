@@ -1,7 +1,8 @@
-"""Whether the cloud's copy of a conversation is the one that the messages tell: pure decisions.
+"""Decision whether a cloud session matches the given messages, without I/O.
 
-Every complete answer carries where its session stood, with a digest of all messages up to itself. The
-session is continued only if the messages given have that digest; anything else is told anew.
+The metadata of every complete answer contains a checkpoint of its session, with a digest of all
+messages up to and including that answer. A session is continued only if the given messages have the
+same digest. Otherwise all messages are sent.
 """
 
 from __future__ import annotations
@@ -22,17 +23,18 @@ if TYPE_CHECKING:
     from langchain_bailian_app._answer.frames import Frame
     from langchain_bailian_app._request.transcript import Turn
 
-# The service forgets a session at 50 rounds, and after an hour without requests (official guide). What
-# it then does is not documented; one of the ways cannot be noticed, so there is a margin.
+# The service forgets a session after 50 rounds, or after an hour without requests (official guide). Its
+# behavior after that is not documented. If it dropped the history under the same session id, this could
+# not be detected, so the idle time has a margin.
 MAX_TURNS = 50
 MAX_IDLE_SECONDS = 55 * 60.0
-# By which the clock of the machine that had the answer may be ahead of ours.
+# How far the clock of the machine that received the answer may be ahead of the local clock.
 _MAX_CLOCK_SKEW_SECONDS = 60.0
 
 
 @dataclass(frozen=True, slots=True)
 class SessionCheckpoint:
-    """Where a session stood after an answer."""
+    """State of a session after an answer."""
 
     session_id: str
     turn: int
@@ -44,14 +46,15 @@ class SessionCheckpoint:
 
 @dataclass(frozen=True, slots=True)
 class SessionPlan:
-    """How a conversation is put to the application."""
+    """Form in which a conversation is sent to the application."""
 
     kind: Literal["transcript", "new", "continue"]
-    """All messages, the first question of a new session, or the next one of a known session."""
+    """`"transcript"`: all messages. `"new"`: the first question of a new session. `"continue"`: the
+    next question of an existing session."""
 
     checkpoint: SessionCheckpoint | None = None
     reason: str | None = None
-    """Why a session that could be continued otherwise is not."""
+    """Why an otherwise valid session cannot be continued."""
 
 
 def plan_session(
@@ -62,7 +65,7 @@ def plan_session(
     app_id: str,
     now: float,
 ) -> SessionPlan:
-    """Decide how to put the messages, of which `turns` is what would be sent."""
+    """Return the plan for sending the messages; `turns` are the messages in the form to be sent."""
     answer_indexes = [index for index, turn in enumerate(turns) if turn.role == "assistant"]
     if not answer_indexes:
         questions = sum(turn.role == "user" for turn in turns)
@@ -70,7 +73,7 @@ def plan_session(
     last_answer = answer_indexes[-1]
     checkpoint = checkpoint_from_message(messages[last_answer], app_id)
     new_roles = [turn.role for turn in turns[last_answer + 1 :]]
-    # Whether the cloud keeps the attachments of earlier turns is not documented.
+    # It is not documented whether a session keeps the attachments of earlier turns.
     has_attachments = any(turn.images or turn.files for turn in turns[:last_answer])
     if checkpoint is None or new_roles != ["user"] or has_attachments:
         return SessionPlan("transcript")
@@ -87,7 +90,7 @@ def plan_session(
 
 
 def checkpoint_from_message(message: BaseMessage, app_id: str) -> SessionCheckpoint | None:
-    """Read where the session stood from an answer of this application."""
+    """Return the checkpoint in an answer's metadata; None if it is not of this application."""
     if not isinstance(message, AIMessage):
         return None
     metadata = message.response_metadata
@@ -101,27 +104,31 @@ def checkpoint_from_message(message: BaseMessage, app_id: str) -> SessionCheckpo
 
 @dataclass(frozen=True)
 class ConversationDigest:
-    """Names a conversation by what would be sent of it; the form of messages does not matter."""
+    """Function that computes the digest of a conversation.
+
+    It covers only the content that would be sent, so equivalent forms of a message have the same
+    digest.
+    """
 
     api_key: str
-    """The API key: nobody else can make a digest."""
+    """API key, used as the HMAC key, so that only its owner can compute a valid digest."""
 
     scope: tuple[str | None, ...]
-    """Base URL, workspace and application."""
+    """Base URL, workspace and application id."""
 
     def compute(self, turns: Sequence[Turn], session_id: str, turn_number: int) -> str:
-        """Return the digest of turns, and of where the session stands after them."""
+        """Return the digest of the turns, the session id and the turn number."""
         turn_values = [(turn.role, turn.text, turn.images, turn.files) for turn in turns]
         payload = json.dumps([self.scope, session_id, turn_number, turn_values]).encode()
         return hmac.new(self.api_key.encode(), payload, hashlib.sha256).hexdigest()
 
 
 class SessionReplacedError(Exception):
-    """Another session than the one asked for answers."""
+    """Error raised when a response belongs to a session other than the requested one."""
 
 
 class SessionGuard:
-    """Holds frames back until one shows which session answers."""
+    """Buffer that withholds the frames of a response until one of them contains the session id."""
 
     def __init__(self, session_id: str) -> None:
         self._session_id = session_id
@@ -129,10 +136,11 @@ class SessionGuard:
         self.verified = False
 
     def check(self, frames: list[Frame]) -> list[Frame]:
-        """Take the next frames, return those that may be shown now.
+        """Accept the next frames and return those that may be passed on now.
 
         Raises:
-            SessionReplacedError: It is another session: nothing of this answer may be shown.
+            SessionReplacedError: The frames belong to another session, so no frame of this response may
+                be passed on.
         """
         if self.verified:
             return frames
@@ -145,14 +153,14 @@ class SessionGuard:
         return self.flush()
 
     def flush(self) -> list[Frame]:
-        """Return what is held when no frame shows a session."""
+        """Return the buffered frames, and pass on all later ones."""
         self.verified = True
         frames, self._buffer = self._buffer, []
         return frames
 
 
 def build_session_metadata(history: str, checkpoint: SessionCheckpoint | None = None) -> dict[str, Any]:
-    """Return what an answer says of its conversation in `response_metadata`."""
+    """Return the fields of an answer's `response_metadata` that describe its conversation."""
     fields: dict[str, Any] = {"history": history}
     if checkpoint is not None:
         fields |= {

@@ -1,6 +1,7 @@
-"""A store of sessions in Redis, for several processes and machines; needs the extra `redis`.
+"""Session store in Redis, for several processes and machines; needs the extra `redis`.
 
-What a step means is said by `SessionStore`; here each is one script that the server runs as a whole.
+`SessionStore` defines the operations. Here, each operation on a session is one script, which the server
+runs atomically.
 """
 
 from __future__ import annotations
@@ -19,14 +20,14 @@ if TYPE_CHECKING:
 
 _LIFETIME_MS = int(SESSION_LIFETIME * 1000)
 
-# Each session is one hash, so a script touches one key, as a cluster wants it.
+# Each session is one hash, so that a script touches a single key, as a Redis cluster requires.
 _OPEN_LUA = """
 if redis.call('EXISTS', KEYS[1]) == 0 then
     redis.call('HSET', KEYS[1], 'turn', 1, 'digest', ARGV[2])
     redis.call('PEXPIRE', KEYS[1], ARGV[1])
 end
 """
-# Its own token is no obstacle: redis-py sends a script again where the reply was lost.
+# A claim with the same token succeeds again, because redis-py resends a script whose reply was lost.
 _CLAIM_LUA = """
 local stored = redis.call('HMGET', KEYS[1], 'turn', 'digest', 'token')
 if stored[1] ~= ARGV[2] or stored[2] ~= ARGV[3] or (stored[3] and stored[3] ~= ARGV[4]) then
@@ -54,7 +55,7 @@ end
 
 
 class RedisSessionStore(RedisClientMixin):
-    """A store for any number of processes that share a Redis server (or Valkey, or a cluster of them).
+    """Session store for any number of processes that share a Redis or Valkey server or cluster.
 
     Setup:
         ```bash
@@ -66,7 +67,7 @@ class RedisSessionStore(RedisClientMixin):
         from langchain_bailian_app import BailianAppChatModel
         from langchain_bailian_app.redis_sessions import RedisSessionStore
 
-        store = RedisSessionStore.from_url("redis://localhost")  # connects when it is first used
+        store = RedisSessionStore.from_url("redis://localhost")  # connects on first use
         ```
 
     Use:
@@ -74,30 +75,33 @@ class RedisSessionStore(RedisClientMixin):
         model = BailianAppChatModel(history="session", session_store=store)
         ```
 
-    A conversation may go from process to process; of calls that continue the same session at once,
-    wherever they run, one claims it and the others are told anew. Each step is one round trip. A
-    session is known for an hour after its last step, by the clock of the server, and so is the claim of
-    a process that died; the session of a thread for a day.
+    A conversation can move between processes. If several calls continue the same session at the same
+    time, in any processes, one of them claims the session and the others send all messages. Each
+    operation is one round trip. The store keeps a session for an hour after its last operation, by the
+    clock of the server. The same applies to a claim whose process died. It keeps the session of a
+    thread for a day.
 
-    A server that cannot be reached fails a call before anything is sent, with redis-py's own error.
+    If the server cannot be reached, a call fails with redis-py's own error before anything is sent.
 
-    What the server forgets is told anew, except in two cases. A server that goes back in time (a
-    failover to a replica that lags, a restart from an old snapshot) may let a session be continued
-    that has moved on since. And one that evicts a claim (a `maxmemory-policy` other than `noeviction`)
-    may let two calls of a thread meet in one session.
+    If the server loses a session, the next call sends all messages, except in two cases. A server that
+    returns to an older state (failover to a lagging replica, restart from an old snapshot) may allow a
+    call to continue a session that already has newer turns. A server that evicts a claim (a
+    `maxmemory-policy` other than `noeviction`) may allow two calls on a thread to use one session at
+    the same time.
 
     Args:
-        client: For calls from threads. It stays the caller's, who closes it.
-        async_client: For calls on an event loop, on one only: as redis-py has it, a client does not
-            work on two. `from_url` makes one for each loop.
-        prefix: What all keys begin with. Nothing else of them can be read: they are hashes of service,
+        client: Client for calls from threads. The caller owns and closes it.
+        async_client: Client for calls on an event loop. It works on one event loop only, because a
+            client of redis-py cannot be shared between loops; `from_url` creates one per loop. The
+            caller owns and closes it.
+        prefix: Prefix of all keys. The rest of a key is not readable: it contains a hash of service,
             workspace, application, and session or thread.
 
     Raises:
-        ValueError: Neither client is given.
+        ValueError: Neither `client` nor `async_client` is given.
     """
 
-    _pickle_advice = ("a session store", "give the model in the new process one of its own")
+    _pickle_advice = ("a session store", "create another one for the model in the new process")
 
     def __init__(
         self,
@@ -107,7 +111,7 @@ class RedisSessionStore(RedisClientMixin):
         prefix: str = "bailian:",
     ) -> None:
         if client is None and async_client is None:
-            message = "a session store needs a `client`, an `async_client`, or both: see `from_url`"
+            message = "missing `client` and `async_client`: pass at least one, or use `from_url`"
             raise ValueError(message)
         self._client: Any = client
         self._async_client: Any = async_client
@@ -115,18 +119,20 @@ class RedisSessionStore(RedisClientMixin):
 
     @classmethod
     def from_url(cls, url: str, *, prefix: str = "bailian:", **options: Any) -> Self:
-        """Return a store with clients of its own, which connect when they are first used.
+        """Return a store that creates and owns its clients, which connect on first use.
 
-        Threads share one client. Each event loop has its own, closed with the loop.
+        All threads share one client. Each event loop has a separate client, which is closed with the
+        loop.
 
         Args:
-            url: `redis://`, `rediss://` or `unix://`, with options as redis-py reads them.
-            prefix: What all keys begin with.
-            options: Further options of redis-py's connections. Unless given, connecting and each reply
-                may take five seconds, and there are up to 50 connections for each client.
+            url: URL with the scheme `redis://`, `rediss://` or `unix://`. Its query may contain options
+                of redis-py.
+            prefix: Prefix of all keys.
+            options: Further connection options of redis-py. Defaults: `socket_timeout=5.0`, which
+                limits connecting and each reply to five seconds, and `max_connections=50` per client.
 
         Raises:
-            ValueError: The URL is none of these.
+            ValueError: The URL has another scheme.
         """
         clients = RedisClients(url, **options)
         store = cls(client=clients.client, prefix=prefix)
@@ -134,11 +140,11 @@ class RedisSessionStore(RedisClientMixin):
         return store
 
     def open(self, session_id: str, digest: str) -> None:
-        """Note a session after its first answer; one that is known already stays as it is."""
+        """Record a session after its first answer; leave a known session unchanged."""
         self._run_script(_OPEN_LUA, _hash(session_id), digest)
 
     def claim(self, session_id: str, turn: int, digest: str) -> str | None:
-        """Return a token if the session stands just there and nobody has claimed it, else None."""
+        """Return a token if the session is unclaimed and at this turn and digest, otherwise None."""
         token = _new_token(session_id)
         return (
             token
@@ -147,52 +153,53 @@ class RedisSessionStore(RedisClientMixin):
         )
 
     def complete(self, token: str, turn: int, digest: str) -> bool:
-        """End a claim after a whole answer; False if there is no such claim (any more)."""
+        """End a claim after a complete answer; return False if the claim does not exist any longer."""
         return bool(self._run_script(_COMPLETE_LUA, _hash_from_token(token), token, turn, digest))
 
     def release(self, token: str) -> None:
-        """End a claim whose request certainly did not run."""
+        """End a claim without recording a new turn."""
         self._run_script(_RELEASE_LUA, _hash_from_token(token), token)
 
     def get(self, key: str) -> str | None:
-        """Return the session of a key."""
+        """Return the session id stored for a key, or None."""
         return _decode(self._require_client().get(self._thread_key(key)))
 
     def put(self, key: str, session_id: str) -> None:
-        """Note the session of a key."""
+        """Store the session id of a key."""
         self._require_client().set(self._thread_key(key), session_id, ex=int(KEY_LIFETIME))
 
     async def aopen(self, session_id: str, digest: str) -> None:
-        """Do what `open` does."""
+        """Async version of `open`."""
         await self._arun_script(_OPEN_LUA, _hash(session_id), digest)
 
     async def aclaim(self, session_id: str, turn: int, digest: str) -> str | None:
-        """Do what `claim` does."""
+        """Async version of `claim`."""
         token = _new_token(session_id)
         try:
             claimed = await self._arun_script(_CLAIM_LUA, _hash_from_token(token), turn, digest, token)
         except asyncio.CancelledError:
-            await self.arelease(token)  # it may be claimed, by a token that nobody has
+            # The claim may have succeeded, but the caller does not get its token.
+            await self.arelease(token)
             raise
         return token if claimed else None
 
     async def acomplete(self, token: str, turn: int, digest: str) -> bool:
-        """Do what `complete` does."""
+        """Async version of `complete`."""
         return bool(
             await self._arun_script(_COMPLETE_LUA, _hash_from_token(token), token, turn, digest)
         )
 
     async def arelease(self, token: str) -> None:
-        """Do what `release` does."""
-        # Most often the call was cancelled, and anyio (so Starlette, FastAPI) cancels every later wait.
+        """Async version of `release`."""
+        # Usually the call was cancelled, and anyio (Starlette, FastAPI) then cancels every later await.
         await asyncio.shield(self._arun_script(_RELEASE_LUA, _hash_from_token(token), token))
 
     async def aget(self, key: str) -> str | None:
-        """Do what `get` does."""
+        """Async version of `get`."""
         return _decode(await (await self._require_async_client()).get(self._thread_key(key)))
 
     async def aput(self, key: str, session_id: str) -> None:
-        """Do what `put` does."""
+        """Async version of `put`."""
         await (await self._require_async_client()).set(
             self._thread_key(key), session_id, ex=int(KEY_LIFETIME)
         )
@@ -207,7 +214,10 @@ class RedisSessionStore(RedisClientMixin):
 
     def _require_client(self) -> Any:
         if self._client is None:
-            message = "this session store was given no `client`, so it serves event loops only"
+            message = (
+                "missing `client`: this session store supports only async calls; pass `client` or use "
+                "`from_url`"
+            )
             raise ValueError(message)
         return self._client
 
@@ -215,7 +225,10 @@ class RedisSessionStore(RedisClientMixin):
         if self._own_clients is not None:
             return await self._own_clients.for_running_loop()
         if self._async_client is None:
-            message = "this session store was given no `async_client`, so it serves threads only"
+            message = (
+                "missing `async_client`: this session store supports only synchronous calls; pass "
+                "`async_client` or use `from_url`"
+            )
             raise ValueError(message)
         return self._async_client
 
@@ -231,7 +244,7 @@ def _hash(name: str) -> str:
 
 
 def _new_token(session_id: str) -> str:
-    """Return a token that tells which session it claims."""
+    """Return a token that contains the hash of the session it claims."""
     return f"{_hash(session_id)}:{uuid.uuid4().hex}"
 
 
@@ -240,5 +253,5 @@ def _hash_from_token(token: str) -> str:
 
 
 def _decode(value: bytes | str | None) -> str | None:
-    # A client of the caller's may have `decode_responses`.
+    # The client of a caller may have set `decode_responses`.
     return value.decode() if isinstance(value, bytes) else value

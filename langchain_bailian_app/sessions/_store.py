@@ -1,8 +1,8 @@
-"""Who may continue which session: stores that several models, threads and processes share.
+"""Session stores, which models, threads and processes share to coordinate the use of sessions.
 
-A session in the cloud is one line that cannot be forked, and what a call that broke off left in it
-nobody knows. So a call first claims the session; the claim ends only with a whole answer, or where the
-request certainly did not run.
+A cloud session is linear: it cannot be forked, and after an interrupted call its content is unknown. A
+call therefore claims the session first. The claim ends only after a complete answer, or if the request
+certainly did not run.
 """
 
 from __future__ import annotations
@@ -24,57 +24,64 @@ SESSION_LIFETIME = 3600.0
 """Seconds after which the service forgets a session without requests (official guide)."""
 
 KEY_LIFETIME = 24 * 3600.0
-"""Seconds for which the session of a key is remembered: longer than the session itself, so that its end
-is noticed and told."""
+"""Seconds for which the store keeps the session id of a key. It outlives the session, so that the end
+of the session is detected and reported."""
 
 
 class BailianSessionWarning(UserWarning):
-    """A session could not be continued; the conversation was told anew, or began anew."""
+    """Warning that a session could not be continued: all messages are sent, or a new session starts."""
 
 
 @runtime_checkable
 class SessionStore(Protocol):
-    """Knows how far each session is, and who is continuing it.
+    """Protocol of stores that track the state of each session and which call is continuing it.
 
-    Each method has a twin for event loops, its name prefixed by `a`. `session_id` and `key` are opaque:
-    they name the service, workspace and application too.
+    Each method has an async version with the prefix `a`. `session_id` and `key` are opaque strings,
+    which also identify the service, workspace and application.
     """
 
     def open(self, session_id: str, digest: str) -> None:
-        """Note a session after its first answer; one that is known already stays as it is."""
+        """Record a session after its first answer; leave a known session unchanged."""
 
     def claim(self, session_id: str, turn: int, digest: str) -> str | None:
-        """Return a token if the session stands just there and nobody has claimed it, else None."""
+        """Return a token if the session is unclaimed and at this turn and digest, otherwise None."""
 
     def complete(self, token: str, turn: int, digest: str) -> bool:
-        """End a claim after a whole answer; False if there is no such claim (any more)."""
+        """End a claim after a complete answer, and record the new turn and digest.
+
+        Returns:
+            False if the claim does not exist any longer.
+        """
 
     def release(self, token: str) -> None:
-        """End a claim whose request certainly did not run."""
+        """End a claim without recording a new turn.
+
+        This is called if the request certainly did not run, and at the end of each call on a thread.
+        """
 
     def get(self, key: str) -> str | None:
-        """Return the session of a key."""
+        """Return the session id stored for a key, or None."""
 
     def put(self, key: str, session_id: str) -> None:
-        """Note the session of a key."""
+        """Store the session id of a key."""
 
     async def aopen(self, session_id: str, digest: str) -> None:
-        """Do what `open` does."""
+        """Async version of `open`."""
 
     async def aclaim(self, session_id: str, turn: int, digest: str) -> str | None:
-        """Do what `claim` does."""
+        """Async version of `claim`."""
 
     async def acomplete(self, token: str, turn: int, digest: str) -> bool:
-        """Do what `complete` does."""
+        """Async version of `complete`."""
 
     async def arelease(self, token: str) -> None:
-        """Do what `release` does."""
+        """Async version of `release`."""
 
     async def aget(self, key: str) -> str | None:
-        """Do what `get` does."""
+        """Async version of `get`."""
 
     async def aput(self, key: str, session_id: str) -> None:
-        """Do what `put` does."""
+        """Async version of `put`."""
 
 
 @dataclass(slots=True)
@@ -86,10 +93,10 @@ class _Entry:
 
 
 class InMemorySessionStore:
-    """A store for the threads and event loops of one process.
+    """Session store for the threads and event loops of one process.
 
-    All models of a process share one that they are not given. Give one where the cloud alone keeps the
-    conversation, or for limits of your own.
+    Models without a `session_store` share one store per process. Pass a store if only the cloud keeps
+    the conversation (`history="thread"`), or to set your own limits.
 
     Instantiate:
         ```python
@@ -105,13 +112,13 @@ class InMemorySessionStore:
         ```
 
     Args:
-        max_sessions: How many sessions it remembers. The one unused for the longest time goes first,
-            and none that is claimed. A session that it does not know is told anew.
-        trust_unknown: Continue a session that it does not know, after a restart for instance. It then
-            cannot notice a fork, a second tab or a crash that happened in another process, or in this
-            one to a session that it has evicted since: the application may answer from turns that the
-            messages do not have.
-        clock: Seconds, for expiry.
+        max_sessions: Maximum number of sessions to keep. The least recently used session is evicted
+            first; claimed sessions are not evicted. For an unknown session, all messages are sent.
+        trust_unknown: Whether to continue an unknown session, for instance after a restart. The store
+            then cannot detect a fork, a second tab or a crash in another process, nor in this process
+            if the session has been evicted since. The application may then answer from turns that the
+            messages do not contain.
+        clock: Function that returns the time in seconds, used for expiry.
     """
 
     def __init__(
@@ -131,17 +138,17 @@ class InMemorySessionStore:
         self._entries: OrderedDict[str, _Entry] = OrderedDict()
         self._sessions_by_token: dict[str, str] = {}
         self._sessions_by_key: OrderedDict[str, tuple[str, float]] = OrderedDict()
-        self._pid = os.getpid()  # last: from here on another thread may use the new lock
+        self._pid = os.getpid()  # last, because other threads may use the new lock from here on
 
     @property
     def _lock(self) -> threading.Lock:
         if self._pid != os.getpid():
-            # In a forked child: the parent goes on with these sessions, and may have held the lock.
+            # In a forked child: the parent continues these sessions and may have held the lock.
             self._reset()
         return self._mutex
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Begin empty in another process: what this one knows is not known there."""
+        """Pickle the settings only: a copy in another process starts without sessions."""
         create_empty = partial(
             InMemorySessionStore,
             max_sessions=self._max_sessions,
@@ -150,13 +157,13 @@ class InMemorySessionStore:
         return create_empty, ()
 
     def open(self, session_id: str, digest: str) -> None:
-        """Note a session after its first answer; one that is known already stays as it is."""
+        """Record a session after its first answer; leave a known session unchanged."""
         with self._lock:
             if self._find_entry(session_id) is None:
                 self._add_entry(session_id, 1, digest)
 
     def claim(self, session_id: str, turn: int, digest: str) -> str | None:
-        """Return a token if the session stands just there and nobody has claimed it, else None."""
+        """Return a token if the session is unclaimed and at this turn and digest, otherwise None."""
         with self._lock:
             entry = self._find_entry(session_id)
             if entry is None and self._trust_unknown:
@@ -169,7 +176,7 @@ class InMemorySessionStore:
             return entry.token
 
     def complete(self, token: str, turn: int, digest: str) -> bool:
-        """End a claim after a whole answer; False if there is no such claim (any more)."""
+        """End a claim after a complete answer; return False if the claim does not exist any longer."""
         with self._lock:
             entry = self._end_claim(token)
             if entry is None:
@@ -178,18 +185,18 @@ class InMemorySessionStore:
             return True
 
     def release(self, token: str) -> None:
-        """End a claim whose request certainly did not run."""
+        """End a claim without recording a new turn."""
         with self._lock:
             self._end_claim(token)
 
     def get(self, key: str) -> str | None:
-        """Return the session of a key."""
+        """Return the session id stored for a key, or None."""
         with self._lock:
             session_id, expires_at = self._sessions_by_key.get(key, (None, 0.0))
             return session_id if expires_at > self._clock() else None
 
     def put(self, key: str, session_id: str) -> None:
-        """Note the session of a key."""
+        """Store the session id of a key."""
         with self._lock:
             self._sessions_by_key[key] = session_id, self._clock() + KEY_LIFETIME
             self._sessions_by_key.move_to_end(key)
@@ -234,29 +241,29 @@ class InMemorySessionStore:
         return entry
 
     async def aopen(self, session_id: str, digest: str) -> None:
-        """Do what `open` does."""
+        """Async version of `open`."""
         self.open(session_id, digest)
 
     async def aclaim(self, session_id: str, turn: int, digest: str) -> str | None:
-        """Do what `claim` does."""
+        """Async version of `claim`."""
         return self.claim(session_id, turn, digest)
 
     async def acomplete(self, token: str, turn: int, digest: str) -> bool:
-        """Do what `complete` does."""
+        """Async version of `complete`."""
         return self.complete(token, turn, digest)
 
     async def arelease(self, token: str) -> None:
-        """Do what `release` does."""
+        """Async version of `release`."""
         self.release(token)
 
     async def aget(self, key: str) -> str | None:
-        """Do what `get` does."""
+        """Async version of `get`."""
         return self.get(key)
 
     async def aput(self, key: str, session_id: str) -> None:
-        """Do what `put` does."""
+        """Async version of `put`."""
         self.put(key, session_id)
 
 
 SHARED_STORE = InMemorySessionStore()
-"""The store of all models of this process that are given none."""
+"""Store of all models of this process that have no `session_store`."""

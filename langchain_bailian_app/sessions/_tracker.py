@@ -1,7 +1,7 @@
-"""One call's part in a conversation: which request goes out, and what of the answer is remembered.
+"""Session handling of one call: the request to send, and the state to save after the answer.
 
-No waiting here: a method that needs the store yields the name of one of its methods with arguments and
-gets the result sent back, so that threads and event loops share every line (`run_store_ops`,
+Nothing here waits. A method that needs the store yields the name of a store method with its arguments
+and receives the result, so that threads and event loops share all of this code (`run_store_ops`,
 `arun_store_ops`).
 """
 
@@ -45,26 +45,31 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 StoreOps = Generator[tuple[str, tuple[Any, ...]], Any, T]
 
-# Of a thread a store knows, instead of a turn and a digest, whether a call of it is in flight.
+# For a thread, the store tracks only whether a call is in progress, so turn and digest are constants.
 _THREAD_CLAIM = (1, "thread")
-_NOT_CLAIMED_REASON = "it has moved on, is in use, is not known here, or a call to it broke off"
+_NOT_CLAIMED_REASON = (
+    "it has newer turns, is in use, is unknown to the session store, or an earlier call was interrupted"
+)
 
 
 class SessionTracker:
-    """One call: `start` before anything is sent, `commit` after a whole answer, finally `release`."""
+    """Session state of one call.
+
+    Call `start` before anything is sent, `commit` after a complete answer, and finally `release`.
+    """
 
     messages: Sequence[BaseMessage]
-    """What is asked."""
+    """Messages of the call."""
 
     request: ServiceRequest
-    """What is sent."""
+    """Request to send."""
 
     guard: SessionGuard | None = None
-    """Checks that the session asked for answers, if one is continued."""
+    """Guard that verifies the session of the response; None if no session is continued."""
 
     history: str
-    """How the conversation is put to the application: `"messages"`, `"session"`, `"replayed"`,
-    `"thread"`, or `"given"` (a session by hand)."""
+    """Form in which the conversation is sent to the application: `"messages"`, `"session"`,
+    `"replayed"`, `"thread"`, or `"given"` (the caller passed a `session_id`)."""
 
     def __init__(
         self,
@@ -87,10 +92,10 @@ class SessionTracker:
         self._was_retried = False
 
     def start(self) -> StoreOps[None]:
-        """Decide what is sent.
+        """Choose the form of the conversation and build the request.
 
         Raises:
-            ValueError: The messages cannot be put to the application in this way.
+            ValueError: The messages cannot be sent in this form.
         """
         options = self._options
         if options.session_id is not None:
@@ -104,29 +109,30 @@ class SessionTracker:
             self.request = self._build_transcript_request()
 
     def retry_without_session(self, cause: Exception) -> None:
-        """Prepare to ask again without the session, of whose answer nothing was shown.
+        """Build a request without the session, to retry a call whose answer has not been passed on.
 
         Raises:
-            Exception: The cause, if the answer had begun.
+            Exception: `cause`, if the call continues no session or part of the answer has already been
+                passed on.
         """
         if self.guard is None or self.guard.verified:
             raise cause
         self.guard = None
         self._was_retried = True
         if self.history == "thread":
-            self._warn("it is gone, and a new one begins without what was said before")
+            self._warn("it no longer exists; a new session starts without the earlier messages")
             self._was_restarted = True
             self.request = self._build_session_request(None)
             return
-        detail = "" if self.request.stream else "; the first request has run, but is not shown"
-        self._warn(f"the service does not know it any more{detail}")
+        detail = "" if self.request.stream else "; the first request ran, but its answer is discarded"
+        self._warn(f"the service no longer has it{detail}")
         self.history = "replayed"
-        # The claim stays: what the first request has left in that session nobody knows.
+        # The claim is not released, because the first request may have changed that session.
         self._checkpoint = self._token = None
         self.request = self._build_transcript_request()
 
     def continue_with(self, new_messages: Sequence[BaseMessage]) -> bool:
-        """Prepare to ask with more messages behind those that were asked; False if there are none."""
+        """Build a request with further messages appended; return False if there are none."""
         if not new_messages:
             return False
         self._was_retried = True
@@ -136,11 +142,12 @@ class SessionTracker:
         return True
 
     def commit(self, answer: Answer, *, complete: bool) -> StoreOps[dict[str, Any]]:
-        """Remember an answer, return what its metadata says of the conversation.
+        """Save the session after an answer and return the metadata fields about the conversation.
 
         Args:
             answer: The answer.
-            complete: Whether the service ended it, rather than a `stop` sequence or a lost ending.
+            complete: Whether the service ended the answer. False if a `stop` sequence cut it off, or if
+                its end was lost.
         """
         if self.history == "thread":
             if self._token is not None and answer.session_id is not None:
@@ -164,10 +171,10 @@ class SessionTracker:
         )
 
     def release(self, error: BaseException | None = None) -> StoreOps[None]:
-        """Give a claim back where that is safe.
+        """Release the claim if that is safe.
 
-        It is if the request certainly did not run, and in a thread, whose only memory is the cloud's:
-        whatever a call that broke off has left there belongs to it.
+        It is safe if the request certainly did not run. It is also safe in a thread: its only history
+        is the one in the cloud, so whatever an interrupted call left there is part of the conversation.
         """
         if self._was_retried and isinstance(error, BailianError):
             error.is_retryable = False  # the first request may have run
@@ -207,18 +214,21 @@ class SessionTracker:
     def _start_thread(self) -> StoreOps[None]:
         if not self._options.session_key:
             message = (
-                "`history='thread'` needs a name for the conversation: give `session_key`, or "
+                "missing `session_key`: `history='thread'` requires it; pass it, or set "
                 "`configurable.thread_id`"
             )
             raise ValueError(message)
         self.history = "thread"
-        # Before anything is claimed: raises if there is not exactly one new question.
+        # Built before the claim, because this raises unless there is exactly one new question.
         self.request = self._build_session_request(None)
         yield "open", (self._thread_key, _THREAD_CLAIM[1])
         self._token = yield "claim", (self._thread_key, *_THREAD_CLAIM)
         if self._token is None:
             self._was_restarted = True
-            self._warn("a call of this thread is in flight, or its process died; this one stands alone")
+            self._warn(
+                "another call on this thread is in progress (or its process died); this call starts a "
+                "new session"
+            )
             return
         session_id = yield "get", (self._thread_key,)
         if session_id is not None:
@@ -227,7 +237,7 @@ class SessionTracker:
 
     @cached_property
     def _digest(self) -> ConversationDigest:
-        # Asks for the key once a call: it may be a function of the user's.
+        # Cached, because `api_key` may call a function of the user: once per call is enough.
         return ConversationDigest(self._connection.api_key(), self._scope)
 
     @property
@@ -235,7 +245,7 @@ class SessionTracker:
         return self._build_store_key(f"thread {self._options.session_key}")
 
     def _build_store_key(self, name: str) -> str:
-        """Name a session or a thread among those of all services and applications."""
+        """Return a key that identifies a session or thread across all services and applications."""
         return "\n".join(part or "" for part in (*self._scope, name))
 
     def _build_session_request(self, session_id: str | None) -> ServiceRequest:
@@ -245,13 +255,13 @@ class SessionTracker:
         return build_transcript_request(self._app_id, self._turns, self._options)
 
     def _warn(self, reason: str) -> None:
-        consequence = "" if self.history == "thread" else ", so all messages are sent"
-        message = f"the session of application {self._app_id} is not continued{consequence}: {reason}"
+        consequence = "" if self.history == "thread" else ", sending all messages"
+        message = f"cannot continue the session of application {self._app_id}{consequence}: {reason}"
         warnings.warn(message, BailianSessionWarning, stacklevel=2)
 
 
 def run_store_ops(store: SessionStore, ops: StoreOps[T]) -> T:
-    """Run store operations in a thread."""
+    """Run the operations with the synchronous methods of the store and return their result."""
     result = None
     while True:
         try:
@@ -263,7 +273,7 @@ def run_store_ops(store: SessionStore, ops: StoreOps[T]) -> T:
 
 
 async def arun_store_ops(store: SessionStore, ops: StoreOps[T]) -> T:
-    """Run store operations on an event loop."""
+    """Async version of `run_store_ops`."""
     result = None
     while True:
         try:

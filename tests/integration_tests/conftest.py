@@ -1,4 +1,4 @@
-"""Servers that several integration tests use."""
+"""Fixtures of servers that several test modules use."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`python -m langchain_bailian_app doctor`: one thing broken at a time, and it says which."""
+"""Tests of `python -m langchain_bailian_app doctor`, each with one broken setting or application."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 def doctor(
     bailian: BailianEmulator, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> Iterator[Callable[..., dict[str, tuple[str, str]]]]:
-    """Return a function that examines an application, and returns what each line says."""
+    """Return a function that checks an application and returns the state and message of each check."""
     existing_apps = set(bailian.apps)
 
     def run_doctor(
@@ -41,7 +41,7 @@ def doctor(
             monkeypatch.setenv(name, value)
         code = main(["doctor", *arguments])
         introduction, *lines = capsys.readouterr().out.splitlines()
-        assert "2 questions at most" in introduction
+        assert "at most 2 questions" in introduction
         results = {
             check: (state, message) for state, check, message in (line.split(None, 2) for line in lines)
         }
@@ -92,7 +92,7 @@ def test_it_starts_its_own_emulator_in_a_process_without_settings() -> None:
         ({"DASHSCOPE_API_KEY": ""}, "key", "DASHSCOPE_API_KEY"),
         ({"DASHSCOPE_API_KEY": "sk two"}, "key", "white space"),
         ({"BAILIAN_APP_ID": ""}, "application", "BAILIAN_APP_ID"),
-        ({"BAILIAN_APP_ID": "a/b"}, "application", "is no id"),
+        ({"BAILIAN_APP_ID": "a/b"}, "application", "invalid id"),
         ({"DASHSCOPE_BASE_URL": "http://127.0.0.1:1/v1"}, "address", "/api/v1"),
         ({"DASHSCOPE_REGION": "nowhere"}, "address", "cn-beijing"),
     ],
@@ -240,6 +240,6 @@ def test_variables_that_are_not_json_are_refused_with_an_example(
     with pytest.raises(SystemExit):
         main(["doctor", "--biz-params", "city=杭州"])
 
-    assert """'city=杭州' is no JSON object of variables, as '{"city": "杭州"}' is""" in (
+    assert """expected a JSON object of variables like '{"city": "杭州"}', got 'city=杭州'""" in (
         capsys.readouterr().err
     )

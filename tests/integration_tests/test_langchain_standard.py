@@ -1,4 +1,4 @@
-"""The standard suites of langchain-tests, in full, against the emulator."""
+"""Complete standard test suites of langchain-tests, run against the emulator."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class TestUnit(ChatModelUnitTests):
-    """What LangChain expects of any chat model, without a request."""
+    """LangChain's tests for all chat models, without requests."""
 
     @property
     def chat_model_class(self) -> type[BailianAppChatModel]:
@@ -33,7 +33,7 @@ class TestUnit(ChatModelUnitTests):
 
     @property
     def has_tool_calling(self) -> bool:
-        return False  # `bind_tools` is overridden only to say what to do instead
+        return False  # `bind_tools` is overridden only to raise an error with the alternatives
 
     @property
     def has_structured_output(self) -> bool:
@@ -51,18 +51,20 @@ class TestUnit(ChatModelUnitTests):
     def supports_image_urls(self) -> bool:
         return True
 
-    @pytest.mark.xfail(reason="core's load() has no third-party classes: see test_serialization.py")
+    @pytest.mark.xfail(
+        reason="load() of langchain-core excludes third-party classes: see test_serialization.py"
+    )
     def test_serdes(self, model: BaseChatModel, snapshot: Any) -> None:
         super().test_serdes(model, snapshot)
 
 
 @pytest.mark.usefixtures("connected_environment")
 class TestIntegration(ChatModelIntegrationTests):
-    """What LangChain expects of any chat model, with real requests over loopback."""
+    """LangChain's tests for all chat models, with requests over loopback."""
 
     @pytest.fixture(autouse=True)
     def _sample_files(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        """Stand in for the pages from which the suite downloads an image and a PDF to send."""
+        """Replace the downloads of an image and a PDF that the suite sends."""
         monkeypatch.setattr(httpx, "get", lambda *_, **__: httpx.Response(200, content=b"sample"))
 
     @property
@@ -99,11 +101,11 @@ class TestIntegration(ChatModelIntegrationTests):
 
     @property
     def supports_model_override(self) -> bool:
-        return False  # an application's model is chosen by `app_model`
+        return False  # the model of an application is selected with `app_model`
 
 
 class TestUnitWithTools(TestUnit):
-    """The same with emulated tool calling."""
+    """The same tests with emulated tool calling."""
 
     @property
     def chat_model_params(self) -> dict[str, Any]:
@@ -115,7 +117,7 @@ class TestUnitWithTools(TestUnit):
 
 
 class TestIntegrationWithTools(TestIntegration):
-    """The same with emulated tool calling: the emulator does what is asked for in words."""
+    """The same tests with emulated tool calling; the emulator follows the prompt."""
 
     @property
     def chat_model_params(self) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Applications in LlamaIndex: as LLM and retriever, alone and in its engines, agents and workflows."""
+"""Tests of the LLM and retriever for LlamaIndex, alone and in its engines, agents and workflows."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ if TYPE_CHECKING:
 
 QUESTION = "什么是滞报金？"
 MESSAGES = [ChatMessage(QUESTION)]
-# Workflows of LlamaIndex look at every attribute of themselves, deprecated ones of pydantic too.
+# LlamaIndex's workflows access all their attributes, including deprecated ones of pydantic.
 pytestmark = pytest.mark.filterwarnings("ignore::pydantic.warnings.PydanticDeprecationWarning")
 
 CHAT_METHODS = ["chat", "achat", "stream_chat", "astream_chat"]
@@ -70,18 +70,18 @@ COMPLETION_METHODS = ["complete", "acomplete", "stream_complete", "astream_compl
 
 @pytest.fixture
 def llm(bailian: BailianEmulator) -> BailianAppLLM:
-    """Return an LLM of the emulator's agent with knowledge."""
+    """Return an LLM for the emulator's agent, which has a knowledge base."""
     return BailianAppLLM(app_id=bailian.app_id, base_url=bailian.base_url, api_key=bailian.api_key)
 
 
 @pytest.fixture
 def retriever(llm: BailianAppLLM) -> BailianAppRetriever:
-    """Return a retriever of the same agent."""
+    """Return a retriever for the same agent."""
     return BailianAppRetriever(model=llm.model)
 
 
 async def collect_responses(llm: BailianAppLLM, method: str, request: Any, **kwargs: Any) -> list[Any]:
-    """Return the responses of a call; of one that does not stream, the only one."""
+    """Return the responses of a call; a call that does not stream has only one."""
     answer = getattr(llm, method)(request, **kwargs)
     if method.startswith("a"):
         answer = await answer
@@ -157,10 +157,10 @@ async def test_a_streamed_message_grows_by_its_deltas(llm: BailianAppLLM, method
 async def test_async_methods_use_no_threads(llm: BailianAppLLM, retriever: BailianAppRetriever) -> None:
     class NoThreads(Executor):
         def submit(self, *args: Any, **kwargs: Any) -> NoReturn:
-            pytest.fail("a thread was asked for")
+            pytest.fail("a thread was requested")
 
     loop = asyncio.get_running_loop()
-    loop._default_executor = NoThreads()  # type: ignore[attr-defined]  # the setter wants a real one
+    loop._default_executor = NoThreads()  # type: ignore[attr-defined]  # the setter rejects other executors
     try:
         for method in ("achat", "astream_chat"):
             assert (await collect_responses(llm, method, MESSAGES))[-1].message.content
@@ -180,9 +180,9 @@ def test_keywords_of_a_call_are_those_of_the_chat_model(
     assert request_input(bailian)["biz_params"] == {"user_prompt_params": {"city": "杭州"}}
     with pytest.raises(TypeError, match="did you mean `memory_id`"):
         llm.complete(QUESTION, memoryid="m")
-    with pytest.raises(ValueError, match="there is no field `memoryid`: did you mean `memory_id`"):
+    with pytest.raises(ValueError, match="unknown field `memoryid`; did you mean `memory_id`"):
         BailianAppLLM(model=llm.model, memoryid="m")
-    with pytest.raises(ValueError, match="name an application by `app_id`"):
+    with pytest.raises(ValueError, match="pass `app_id` to select an application"):
         BailianAppLLM(model="qwen-max")  # type: ignore[arg-type]
 
 
@@ -226,7 +226,7 @@ def test_images_and_documents_are_sent_and_unsupported_blocks_are_named(
     ]
     assert request_input(bailian)["file_list"][0].startswith("data:application/pdf;base64,")
     audio = AudioBlock(audio=b"RIFF", format="wav")
-    with pytest.raises(ValueError, match="a content block of type 'audio'"):
+    with pytest.raises(ValueError, match="content block of type 'audio'"):
         llm.chat([ChatMessage(blocks=[TextBlock(text="?"), audio])])
 
 
@@ -267,11 +267,11 @@ async def test_a_stream_that_is_not_read_to_the_end_closes_its_connection(
     assert first.closed_at - stopped_at < 0.1
 
 
-# -- what LlamaIndex's listeners see -----------------------------------------------------------------
+# -- instrumentation ---------------------------------------------------------------------------------
 
 
 class Events(BaseEventHandler):
-    """Keeps events as somebody who writes them down would."""
+    """Handler that records the representations of events, as a logging handler would."""
 
     representations: list[str] = Field(default_factory=list)
     names: list[str] = Field(default_factory=list)
@@ -282,7 +282,7 @@ class Events(BaseEventHandler):
 
 
 class Spans(SimpleSpanHandler):
-    """Keeps what spans are told."""
+    """Handler that records the ids and arguments of spans."""
 
     representations: list[str] = Field(default_factory=list)
     ids: list[str] = Field(default_factory=list)
@@ -295,7 +295,7 @@ class Spans(SimpleSpanHandler):
 
 @pytest.fixture
 def listeners() -> Iterator[tuple[Events, Spans]]:
-    """Listen to everything that LlamaIndex tells."""
+    """Register handlers for all events and spans of LlamaIndex."""
     root, events, spans = get_dispatcher(), Events(), Spans()
     root.add_event_handler(events)
     root.add_span_handler(spans)
@@ -341,7 +341,7 @@ def test_tokens_are_counted_as_the_service_counts_them(llm: BailianAppLLM) -> No
 
 @pytest.fixture
 async def memory() -> AsyncIterator[Memory]:
-    """Return LlamaIndex's newer memory, which keeps messages in a database."""
+    """Return LlamaIndex's newer memory, which stores messages in a database."""
     memory = Memory.from_defaults()
     await memory.aget()  # opens the database
     yield memory
@@ -349,7 +349,7 @@ async def memory() -> AsyncIterator[Memory]:
 
 
 async def ask_engine(engine: SimpleChatEngine, method: str, question: str) -> str:
-    """Ask an engine, and read its answer to the end."""
+    """Ask an engine a question and return its complete answer."""
     answer = getattr(engine, method)(question)
     answer = await answer if method.startswith("a") else answer
     if method == "stream_chat":
@@ -521,7 +521,7 @@ async def test_other_program_modes_are_left_to_llama_index(
     assert llm.structured_predict(Weather, PROMPT, secret, city="杭州") == weather
     assert "tool" in request_input(bailian)["biz_params"]["user_defined_tokens"]
     assert await llm.astructured_predict(Weather, PROMPT, city="杭州") == weather
-    if mode is PydanticProgramMode.FUNCTION:  # in the other one, old versions do not stream
+    if mode is PydanticProgramMode.FUNCTION:  # in the other mode, old versions do not stream
         assert list(llm.stream_structured_predict(Weather, PROMPT, city="杭州"))[-1] == weather
         stream = await llm.astream_structured_predict(Weather, PROMPT, city="杭州")
         assert [part async for part in stream][-1] == weather
@@ -592,7 +592,7 @@ def test_an_invalid_call_is_kept_and_sent_as_not_run(
     broken = llm.chat_with_tools([ADD], "一乘二？").message
     assert broken.additional_kwargs["invalid_tool_calls"][0]["name"] == "multiply"
 
-    # Another model's.
+    # An invalid call from another model.
     invalid_call = ToolCallBlock(tool_call_id="2", tool_name="add", tool_kwargs='{"a": ')
     history = [ChatMessage("一乘二？"), broken, ChatMessage(role="assistant", blocks=[invalid_call])]
     llm.chat_with_tools([ADD], "那么？", chat_history=history)
@@ -633,7 +633,7 @@ async def test_a_function_agent_runs_tools(
     assert request_input(bailian)["messages"][-1]["content"].startswith("<tool_response>")
 
 
-@pytest.mark.filterwarnings("ignore:is_running called from within a step")  # by the agent itself
+@pytest.mark.filterwarnings("ignore:is_running called from within a step")  # called by the agent
 async def test_a_react_agent_needs_no_tool_calling(make_scripted_model: MakeModel) -> None:
     steps = (
         'Thought: I need a tool.\nAction: add\nAction Input: {"a": 1, "b": 2}',
@@ -685,9 +685,9 @@ async def test_a_knowledge_base_is_searched_directly(bailian: BailianEmulator) -
     assert await direct.aretrieve(QUESTION) == [node]
     assert bailian.requests[-1].path.endswith("/indices/pipeline/customs001/retrieve")
     assert node.text.startswith("滞报金是")
-    with pytest.raises(ValueError, match=r"`retriever`, or fields \(k\)"):
+    with pytest.raises(ValueError, match=r"`retriever` together with fields \(k\)"):
         BailianAppRetriever(direct.retriever, k=2)
-    with pytest.raises(ValueError, match="has no text"):
+    with pytest.raises(ValueError, match="expected a string with text"):
         direct.retrieve(" ")
 
 

@@ -1,4 +1,4 @@
-"""Long-term memory: `BailianMemory`, and whose memory a call uses."""
+"""Tests of long-term memory: `BailianMemory`, and the memory that a call uses."""
 
 from __future__ import annotations
 
@@ -92,8 +92,8 @@ async def test_the_async_methods_do_the_same(memory: BailianMemory) -> None:
     [
         (lambda memory: memory.create("has blanks"), "1 to 50 letters"),
         (lambda memory: memory.create("x" * 51), "1 to 50 letters"),
-        (lambda memory: memory.add_node("m", ""), "0 characters, not 1 to 200"),
-        (lambda memory: memory.update_node("m", "n", "x" * 201), "201 characters"),
+        (lambda memory: memory.add_node("m", ""), "expected 1 to 200 characters, got 0"),
+        (lambda memory: memory.update_node("m", "n", "x" * 201), "1 to 200 characters, got 201"),
     ],
 )
 def test_invalid_values_are_errors_before_anything_is_sent(
@@ -119,7 +119,7 @@ def test_a_wrong_key_is_an_error_and_a_pickle_has_no_secret(
     assert pickle.loads(pickle.dumps(memory)).workspace_id == "ws"  # noqa: S301
 
 
-# -- whose memory ------------------------------------------------------------------------------------
+# -- the memory of a call ----------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("memory_ids", [MEMORY_IDS, MEMORY_IDS.get])
@@ -160,9 +160,9 @@ async def test_a_call_without_a_known_user_is_an_error_unless_it_names_a_memory(
         lambda: list(model.stream("?")),
         lambda: model.generate([[HumanMessage("?")]]),
     ):
-        with pytest.raises(ValueError, match="whose call this is"):
+        with pytest.raises(ValueError, match="missing user id"):
             call()
-    with pytest.raises(ValueError, match="no memory of the user 'stranger'"):
+    with pytest.raises(ValueError, match="no memory for user 'stranger'"):
         await model.ainvoke("?", {"configurable": {"user_id": "stranger"}})
     assert not bailian.requests
 
@@ -170,7 +170,7 @@ async def test_a_call_without_a_known_user_is_an_error_unless_it_names_a_memory(
     assert last_memory_id(bailian) == "given"
     make_model(bailian, memory_ids=MEMORY_IDS, memory_id="field").invoke("?")
     assert last_memory_id(bailian) == "field"
-    # Without `memory_ids` a user id in the config says nothing.
+    # Without `memory_ids`, a user id in the config has no effect.
     make_model(bailian).invoke("?", {"configurable": {"user_id": "xiaoming"}})
     assert last_memory_id(bailian) is None
 

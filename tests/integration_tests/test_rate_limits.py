@@ -1,4 +1,4 @@
-"""A rate limit in Redis, kept by processes, threads and event loops together."""
+"""Tests of a rate limit in Redis, shared by processes, threads and event loops."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ FORKSERVER.set_forkserver_preload([__name__])
 @pytest.fixture
 def admin(redis_url: str) -> Iterator[redis.Redis]:
     """Return a client of an empty server."""
-    # Who listens to the server waits for as long as processes take to start.
+    # No timeout: a client that monitors the server waits until the other processes have started.
     with redis.Redis.from_url(redis_url, decode_responses=True, socket_timeout=None) as client:
         client.flushall()
         yield client
@@ -46,7 +46,7 @@ def admin(redis_url: str) -> Iterator[redis.Redis]:
 
 @pytest.fixture
 def make_limiter(redis_url: str, admin: redis.Redis) -> Iterator[Callable[..., RedisRateLimiter]]:
-    """Return a function that makes limiters on an empty server."""
+    """Return a function that creates limiters on an empty server."""
     limiters = []
 
     def create(per_minute: int = PER_MINUTE, **arguments: int | str) -> RedisRateLimiter:
@@ -64,7 +64,7 @@ def make_limiter(redis_url: str, admin: redis.Redis) -> Iterator[Callable[..., R
 
 @contextmanager
 def record_permissions(admin: redis.Redis) -> Iterator[list[float]]:
-    """Note when requests are let through, by the server's own record of what its script does."""
+    """Record the times of permissions, from the commands of the script that the server logs."""
     times: list[float] = []
     with admin.monitor() as monitor:
 
@@ -86,7 +86,7 @@ def record_permissions(admin: redis.Redis) -> Iterator[list[float]]:
 
 
 def acquire_all(url: str, threads: int, tasks: int) -> bool:
-    """Let this process's threads and tasks ask once each; return whether no task overtook another."""
+    """Acquire once in each thread and task; return whether the tasks finished in order."""
     limiter = RedisRateLimiter.from_url(url, key="app", requests_per_minute=PER_MINUTE)
 
     order = []
@@ -106,7 +106,7 @@ def acquire_all(url: str, threads: int, tasks: int) -> bool:
     return order == list(range(tasks))
 
 
-@pytest.mark.no_cover  # measuring lines would take longer than the waiting
+@pytest.mark.no_cover  # measuring coverage would take longer than the waiting
 def test_processes_threads_and_loops_together_keep_the_limit_and_all_get_through(
     redis_url: str, admin: redis.Redis, make_limiter: Callable[..., RedisRateLimiter]
 ) -> None:
@@ -119,7 +119,7 @@ def test_processes_threads_and_loops_together_keep_the_limit_and_all_get_through
         futures = [pool.submit(acquire_all, redis_url, 20, 60) for _ in range(2)]
         while len(times) < PER_SECOND and not futures[0].done():
             time.sleep(0.01)
-        make_limiter().acquire()  # one that comes late, and alone
+        make_limiter().acquire()  # a late one in another process
 
         assert all(future.result(30) for future in futures)
     assert len(times) == 2 * (20 + 60) + 1
@@ -166,7 +166,7 @@ async def test_a_model_waits_for_its_limiter(
 
     assert len(times) == 3
     assert times[2] - times[0] > 1
-    assert 0 < admin.ttl(admin.keys("bailian:*")[0]) <= 1  # nothing stays behind
+    assert 0 < admin.ttl(admin.keys("bailian:*")[0]) <= 1  # the key expires
     await limiter.aclose()
 
 
@@ -174,7 +174,7 @@ async def test_an_unreachable_server_fails_a_call_before_anything_is_sent(
     bailian: BailianEmulator, make_model: MakeModel
 ) -> None:
     with redis_server() as url:
-        pass  # it is gone
+        pass  # stops the server
     model = make_model(rate_limiter=RedisRateLimiter.from_url(url, key="app", requests_per_minute=60))
     sent = len(bailian.requests)
     with pytest.raises(redis.ConnectionError):
@@ -200,9 +200,9 @@ async def test_when_the_server_hangs_all_waiters_fail_with_the_first() -> None:
             waiting = [pool.submit(limiter.acquire) for _ in range(20)]
             errors += [future.exception() for future in waiting]
 
-        assert time.monotonic() - start < 2  # in turn it would take eight
+        assert time.monotonic() - start < 2  # one after the other would take eight
         assert all(isinstance(error, redis.RedisError) for error in errors)
-        assert "waited before this one" in str(errors[19])
+        assert "ahead in the queue" in str(errors[19])
         limiter.close()
         await limiter.aclose()
 
@@ -229,11 +229,11 @@ async def test_clients_of_the_caller_are_used_and_left_open(
 async def test_a_missing_client_is_an_error(redis_url: str) -> None:
     with (
         redis.Redis.from_url(redis_url) as client,
-        pytest.raises(ValueError, match="no `async_client`"),
+        pytest.raises(ValueError, match="missing `async_client`"),
     ):
         await RedisRateLimiter(key="app", requests_per_minute=60, client=client).aacquire()
     async with aioredis.from_url(redis_url) as async_client:
-        with pytest.raises(ValueError, match="no `client`"):
+        with pytest.raises(ValueError, match="missing `client`"):
             RedisRateLimiter(key="app", requests_per_minute=60, async_client=async_client).acquire()
 
 
@@ -263,7 +263,7 @@ def test_a_limiter_shows_no_password_and_cannot_be_pickled(make_model: MakeModel
     model = make_model(rate_limiter=limiter)
 
     assert "planted" not in repr(limiter) + repr(model)
-    with pytest.raises(TypeError, match="one of its own"):
+    with pytest.raises(TypeError, match="create another one"):
         pickle.dumps(model)
 
 

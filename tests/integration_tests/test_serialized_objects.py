@@ -1,4 +1,4 @@
-"""Pickles and LangChain dumps from before the package had folders: they still load and work."""
+"""Tests that pickles and LangChain dumps from before the package had folders still load and work."""
 
 from __future__ import annotations
 
@@ -129,6 +129,6 @@ def test_the_dump_of_a_tool_is_unchanged() -> None:
 
 
 def strip_addresses(dump: Any) -> Any:
-    """Return the dump of an object that cannot be loaded, without what differs in each run."""
+    """Return the dump of an object that cannot be loaded, without values that differ in each run."""
     representation = re.sub(r"<function \w+ at 0x[0-9a-f]+>", "<function>", dump["repr"])
     return dump | {"repr": representation}

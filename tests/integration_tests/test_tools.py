@@ -1,4 +1,4 @@
-"""Applications as tools of another agent."""
+"""Tests of applications as tools of another agent."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ class _StandardParams:
 
 
 class TestUnit(_StandardParams, ToolsUnitTests):
-    """What LangChain expects of any tool, without a request."""
+    """LangChain's standard tests for tools, without requests."""
 
     @property
     def init_from_env_params(self) -> tuple[dict[str, str], dict[str, Any], dict[str, Any]]:
@@ -78,7 +78,7 @@ class TestUnit(_StandardParams, ToolsUnitTests):
 
 
 class TestIntegration(_StandardParams, ToolsIntegrationTests):
-    """What LangChain expects of any tool, with real requests over loopback."""
+    """LangChain's standard tests for tools, with real requests over loopback."""
 
 
 async def test_the_content_is_the_answer_and_the_artifact_is_the_message(make_tool: MakeTool) -> None:
@@ -160,7 +160,7 @@ async def test_errors_that_it_cannot_fix_are_raised(
 def test_wrong_arguments_of_the_constructor_are_errors(make_tool: MakeTool) -> None:
     with pytest.raises(ValidationError, match="did you mean `rag_options`"):
         make_tool(rag_option={})
-    with pytest.raises(ValidationError, match="cannot be called 'query'"):
+    with pytest.raises(ValidationError, match="invalid variable name 'query'"):
         make_tool(variables={"query": str})
 
 
@@ -225,7 +225,7 @@ def message_with_calls(*calls: dict[str, Any]) -> AIMessage:
 
 @pytest.fixture
 def counting_app(bailian: BailianEmulator) -> str:
-    """Add an application that says which of its questions this is."""
+    """Add an application that answers with the number of the question in its session."""
     app = App("counts", answer=lambda turn: f"{turn.prompt}是第{len(turn.history) + 1}问")
     return bailian.add_app(app)
 

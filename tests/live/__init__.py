@@ -1,1 +1,1 @@
-"""Questions to the live service that no document answers: `make live`, with a key of your own."""
+"""Checks of undocumented behavior of the live service: `make live`, with your own API key."""

@@ -1,4 +1,4 @@
-"""The live tests keep the environment, and print their report at the end."""
+"""Fixtures of the live checks, and the report printed at the end of a run."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ _harness, _results = LiveHarness(), list[LiveCheckResult]()
 
 @pytest.fixture(autouse=True)
 def clean_environment() -> None:
-    """Leave keys and settings where they are."""
+    """Keep keys and settings of the environment, which other tests remove."""
 
 
 @pytest.fixture
 def harness() -> LiveHarness:
-    """Return what questions may use."""
+    """Return the harness for the checks."""
     return _harness
 
 
 @pytest.fixture
 def record_result() -> Callable[[LiveCheckResult], None]:
-    """Return what puts an answer into the report."""
+    """Return a function that adds a result to the report."""
     return _results.append
 
 
@@ -38,5 +38,5 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
         terminalreporter.write_line(f"\n{render_report(_results, _harness)}")
         if _harness.expiry_hint:
             terminalreporter.write_line(
-                f"To ask about expiry (keep this to yourself):\n{_harness.expiry_hint}"
+                f"To check session expiry (do not share this line):\n{_harness.expiry_hint}"
             )

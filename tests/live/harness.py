@@ -1,4 +1,4 @@
-"""What a question is, and what it may use: models, raw requests, and settings of who asks."""
+"""Harness of the live checks: models, raw requests, and settings from the environment."""
 
 from __future__ import annotations
 
@@ -23,37 +23,37 @@ NAME_QUESTION = "我叫什么名字？只回答名字。"
 _DIGITS = "一二三四五六七八九"
 
 
-class CheckSkipped(Exception):  # noqa: N818 - no error: the report says why
-    """This question cannot be asked here, and why."""
+class CheckSkipped(Exception):  # noqa: N818 - not an error: the report states the reason
+    """Raised when a check cannot run here; the message is the reason."""
 
 
 class Outcome(NamedTuple):
-    """An answer of the service."""
+    """The outcome of a check."""
 
     observation: str
     matches_assumption: bool | None = None
-    """Whether this package works on that; None if it works either way."""
+    """`True` if the service behaves as this package assumes; `None` if either behavior is handled."""
 
 
 CheckFunction: TypeAlias = "Callable[[LiveHarness], Outcome]"
 
 
 class LiveCheck(NamedTuple):
-    """One thing that nobody has told us about the service."""
+    """A check of one undocumented behavior of the service."""
 
     name: str
     question: str
     assumption: str
-    """What this package does about it."""
+    """The behavior that this package assumes, or how it handles the uncertainty."""
 
     run: CheckFunction
 
 
 class CheckRegistry(list[LiveCheck]):
-    """All questions on a subject, in their order."""
+    """The checks on one subject, in order."""
 
     def register(self, question: str, *, assumption: str) -> Callable[[CheckFunction], CheckFunction]:
-        """Return a decorator that adds a question, named as its function."""
+        """Return a decorator that adds a check, named after its function."""
 
         def add(function: CheckFunction) -> CheckFunction:
             self.append(LiveCheck(function.__name__.replace("_", "-"), question, assumption, function))
@@ -64,7 +64,7 @@ class CheckRegistry(list[LiveCheck]):
 
 @dataclass(frozen=True)
 class RawResponse:
-    """A reply as it came."""
+    """An unprocessed HTTP response."""
 
     status: int
     headers: dict[str, str]
@@ -72,47 +72,50 @@ class RawResponse:
 
     @property
     def frames(self) -> list[dict[str, Any]]:
-        """The JSON of each frame, or of the whole reply."""
+        """The JSON of each frame, or of the body if it is not a stream."""
         if self.content.lstrip().startswith(b"{"):
             return [json.loads(self.content)]
         data = [line[5:] for line in self.content.split(b"\n") if line.startswith(b"data:")]
         return [json.loads(line) for line in data]
 
     def output_values(self, name: str) -> list[Any]:
-        """What the frames have under a name of their `output`, where they have it."""
+        """Return the values of a field of `output` from all frames that have it."""
         outputs = [frame.get("output") or {} for frame in self.frames]
         return [output[name] for output in outputs if output.get(name)]
 
     @property
     def error_code(self) -> str:
-        """The code of an error, wherever it stands; empty if there is none."""
+        """The error code of the first frame with one; empty if there is no error."""
         return next((str(frame["code"]) for frame in self.frames if frame.get("code")), "")
 
     @property
     def text(self) -> str:
-        """The increments of its text."""
+        """The joined increments of its text."""
         return "".join(self.output_values("text"))
 
 
 def _shuffled_names() -> Iterator[str]:
-    """Yield names that a model has not heard before, in another order each time."""
+    """Return an iterator over names that a model cannot know, in random order."""
     names = [f"阿柚{first}{second}" for first in _DIGITS for second in _DIGITS]
     return iter(random.sample(names, len(names)))
 
 
 @dataclass
 class LiveHarness:
-    """The application of the environment, and how to ask it."""
+    """The application configured in the environment, and functions to call it."""
 
     expiry_hint: str = ""
-    """How to ask about expiry in a later run; for the terminal, since a session id is a key."""
+    """Command that checks session expiry in a later run.
+
+    Printed on the terminal only: a session id gives access to the session.
+    """
 
     call_count: int = 0
     _unused_names: Iterator[str] = field(default_factory=_shuffled_names)
     _has_recall: bool | None = None
 
     def make_model(self, app_id: str | None = None, **fields: Any) -> BailianAppChatModel:
-        """Return a model for one call, which is counted in `call_count`."""
+        """Return a model for one call, and count that call in `call_count`."""
         app_field = {} if app_id is None else {"app_id": app_id}
         self.call_count += 1
         return BailianAppChatModel(**{"max_retries": 0, "timeout": 60.0} | app_field | fields)
@@ -125,7 +128,7 @@ class LiveHarness:
         app_id: str | None = None,
         stream: bool = True,
     ) -> RawResponse:
-        """Send a request that the package would not send, and return the reply as it came."""
+        """Send a request that the package itself would not send; return the unprocessed response."""
         connection = resolve_connection(ConnectionFields())
         headers = {"Authorization": f"Bearer {connection.api_key()}"}
         if connection.workspace:
@@ -142,26 +145,26 @@ class LiveHarness:
         return RawResponse(response.status_code, dict(response.headers), response.content)
 
     def require_setting(self, name: str, description: str) -> str:
-        """Return a setting of who asks.
+        """Return the setting `BAILIAN_LIVE_{name}`.
 
         Raises:
-            CheckSkipped: There is none.
+            CheckSkipped: It is not set.
         """
         value = os.environ.get(f"BAILIAN_LIVE_{name}")
         if not value:
-            message = f"needs BAILIAN_LIVE_{name}: {description}"
+            message = f"set BAILIAN_LIVE_{name} to {description}"
             raise CheckSkipped(message)
         return value
 
     def next_name(self) -> str:
-        """Return a name that was not told before."""
+        """Return a name that was not used before."""
         return next(self._unused_names)
 
     def require_recall(self) -> None:
-        """Make sure that the application says a name that it was just told.
+        """Check that the application repeats a name from an earlier message.
 
         Raises:
-            CheckSkipped: It does not.
+            CheckSkipped: The application does not repeat it.
         """
         if self._has_recall is None:
             name = self.next_name()
@@ -172,10 +175,10 @@ class LiveHarness:
             ]
             self._has_recall = name in self.make_model().invoke(conversation).text
         if not self._has_recall:
-            message = "the application does not repeat a name that it was told a message before"
+            message = "the application does not repeat a name from an earlier message"
             raise CheckSkipped(message)
 
 
 def format_introduction(name: str) -> str:
-    """Tell a name."""
+    """Return a message that introduces the user by a name."""
     return f"我叫{name}。"

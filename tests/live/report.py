@@ -1,4 +1,4 @@
-"""All questions, and the report of their answers."""
+"""List of all live checks, and the report of their results."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from tests.live.harness import CheckSkipped, LiveCheck, LiveHarness, Outcome
 
 LIVE_CHECKS = [*sessions.CHECKS, *wire.CHECKS, *workflows.CHECKS]
 _VERDICTS = {True: "as assumed", False: "**not as assumed**", None: "works either way"}
-_SKIPPED, _FAILED = "cannot be asked here", "the question broke off"
+_SKIPPED, _FAILED = "not run here", "ended with an error"
 
 
 class LiveCheckResult(NamedTuple):
-    """What became of a question."""
+    """The result of a check."""
 
     check: LiveCheck
     observation: str
@@ -30,12 +30,12 @@ class LiveCheckResult(NamedTuple):
 
     @property
     def was_run(self) -> bool:
-        """Whether there is an answer."""
+        """`True` if the check ran to completion."""
         return self.verdict not in {_SKIPPED, _FAILED}
 
 
 def run_check(check: LiveCheck, harness: LiveHarness) -> LiveCheckResult:
-    """Ask a question; whatever comes of it is an answer, or the reason why there is none."""
+    """Run a check; a skip or an expected error is also returned as its result."""
     try:
         outcome: Outcome = check.run(harness)
     except CheckSkipped as reason:
@@ -46,13 +46,13 @@ def run_check(check: LiveCheck, harness: LiveHarness) -> LiveCheckResult:
 
 
 def render_report(results: list[LiveCheckResult], harness: LiveHarness) -> str:
-    """Return the report as Markdown, without keys and ids, to be pasted into an issue."""
+    """Return the report as Markdown, without keys and ids, for an issue."""
     host = urlsplit(resolve_connection(ConnectionFields()).base_url).hostname
     today = dt.datetime.now(dt.UTC).date().isoformat()
     head = (
-        f"### Answers of {host}, {today}\n\nlangchain-bailian-app {__version__}, dashscope "
-        f"{dashscope_version}; about {harness.call_count} calls\n\n| question | answer | what this "
-        "package does about it | |\n|---|---|---|---|\n"
+        f"### Live checks of {host}, {today}\n\nlangchain-bailian-app {__version__}, dashscope "
+        f"{dashscope_version}; about {harness.call_count} calls\n\n| question | observation | what "
+        "this package assumes or does | |\n|---|---|---|---|\n"
     )
     rows = [
         " | ".join(

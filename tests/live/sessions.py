@@ -1,4 +1,4 @@
-"""What becomes of sessions, and of what was said before."""
+"""Live checks of sessions, messages and earlier turns."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _ANIMAL_QUESTION, _CAT = "图里是什么动物？", "猫"
 
 
 @CHECKS.register(
-    "Does a session hold what was said in it?", assumption="yes, and the id comes back unchanged"
+    "Does a session remember its messages?", assumption="yes, and the id is returned unchanged"
 )
 def session_is_kept(harness: LiveHarness) -> Outcome:
     harness.require_recall()
@@ -33,34 +33,34 @@ def session_is_kept(harness: LiveHarness) -> Outcome:
 
 
 @CHECKS.register(
-    "What becomes of a session id that the service never gave?",
-    assumption="an error that names the session, or an answer under another id; the same id, empty, "
-    "goes unnoticed",
+    "How does the service handle a session id that it did not create?",
+    assumption="an error about the session, or an answer with another id; an empty session with the "
+    "same id is not detected",
 )
 def unknown_session(harness: LiveHarness) -> Outcome:
     return _resume_session(harness, "0" * 32, None)
 
 
 @CHECKS.register(
-    "What becomes of a session after an hour without a request?",
-    assumption="as for an unknown one; `history='session'` does not ask after 55 minutes",
+    "What happens to a session after an hour without a request?",
+    assumption="as for an unknown id; `history='session'` does not reuse it after 55 minutes",
 )
 def expired_session(harness: LiveHarness) -> Outcome:
     name, session_id = _start_session(harness)
     harness.expiry_hint = f"BAILIAN_LIVE_SESSION={name}:{session_id} make live   # in more than an hour"
     previous_session = harness.require_setting(
-        "SESSION", "what this run says at its end, an hour later"
+        "SESSION", "the value printed at the end of this run, for a run an hour later"
     )
     name, _, session_id = previous_session.partition(":")
     return _resume_session(harness, session_id, name)
 
 
 @CHECKS.register(
-    f"What becomes of a session after {_ROUNDS} rounds?",
-    assumption="not asked: `history='session'` begins anew after 50 turns",
+    f"What happens to a session after {_ROUNDS} rounds?",
+    assumption="avoided: `history='session'` starts a new session after 50 turns",
 )
 def full_session(harness: LiveHarness) -> Outcome:
-    harness.require_setting("EXPENSIVE", f"1, as this takes {_ROUNDS + 1} calls")
+    harness.require_setting("EXPENSIVE", f"1, to allow {_ROUNDS + 1} calls")
     name, session_id = _start_session(harness)
     for number in range(2, _ROUNDS + 1):
         harness.make_model().invoke(f"请只回答数字{number}。", session_id=session_id)
@@ -68,8 +68,8 @@ def full_session(harness: LiveHarness) -> Outcome:
 
 
 @CHECKS.register(
-    "Does a session keep the question of an answer that was broken off?",
-    assumption="unknown: `history='session'` tells all messages after a call that broke off",
+    "Does a session keep the question of an interrupted answer?",
+    assumption="unknown: `history='session'` sends all messages after an interrupted call",
 )
 def aborted_turn(harness: LiveHarness) -> Outcome:
     harness.require_recall()
@@ -88,8 +88,8 @@ def aborted_turn(harness: LiveHarness) -> Outcome:
 
 
 @CHECKS.register(
-    "Does the session that a reply to `messages` names hold these messages?",
-    assumption="unknown: such a conversation stays on messages",
+    "Does the session returned for `messages` contain these messages?",
+    assumption="unknown: such a conversation continues with `messages`",
 )
 def session_from_messages(harness: LiveHarness) -> Outcome:
     harness.require_recall()
@@ -97,14 +97,14 @@ def session_from_messages(harness: LiveHarness) -> Outcome:
     conversation = [("human", format_introduction(name)), ("ai", "你好。"), ("human", "今天星期几？")]
     session_id = harness.make_model().invoke(conversation).response_metadata.get("session_id")
     if session_id is None:
-        return Outcome("no session is named")
+        return Outcome("no session id returned")
     text, is_same_id = _ask_name(harness, session_id)
     return Outcome(f"{_describe_recall(name, text)}, {_describe_id(is_same_id)}")
 
 
 @CHECKS.register(
-    "Which one wins, `messages` or `session_id`?",
-    assumption="the two are never sent together; documents say `messages`",
+    "Which takes precedence, `messages` or `session_id`?",
+    assumption="the two are never sent together; according to the documentation, `messages`",
 )
 def messages_and_session(harness: LiveHarness) -> Outcome:
     harness.require_recall()
@@ -123,12 +123,12 @@ def messages_and_session(harness: LiveHarness) -> Outcome:
         for source, name in (("messages", name_in_messages), ("session_id", name_in_session))
         if name in response.text
     ]
-    return Outcome(f"the answer knows {' and '.join(known_sources) or 'neither'}")
+    return Outcome(f"the answer is based on {' and '.join(known_sources) or 'neither'}")
 
 
 @CHECKS.register(
-    "What becomes of `prompt` beside `messages`?",
-    assumption="the two are never sent together; documents contradict each other",
+    "How does the service handle `prompt` together with `messages`?",
+    assumption="the two are never sent together; the documentation is contradictory",
 )
 def prompt_and_messages(harness: LiveHarness) -> Outcome:
     harness.require_recall()
@@ -141,11 +141,12 @@ def prompt_and_messages(harness: LiveHarness) -> Outcome:
     response = harness.post({"messages": messages, "prompt": NAME_QUESTION})
     if response.error_code:
         return Outcome(f"refused: {response.status} {response.error_code}")
-    return Outcome("it is the last question" if name in response.text else "it is ignored")
+    return Outcome("it is used as the last question" if name in response.text else "it is ignored")
 
 
 @CHECKS.register(
-    "Is an image of an earlier message seen?", assumption="it is sent with the newest one; unverified"
+    "Does the application see an image of an earlier message?",
+    assumption="yes: it is sent with the newest message; unverified",
 )
 def earlier_image(harness: LiveHarness) -> Outcome:
     conversation = [_cat_picture_message(harness), AIMessage("好的。"), HumanMessage(_ANIMAL_QUESTION)]
@@ -154,7 +155,7 @@ def earlier_image(harness: LiveHarness) -> Outcome:
 
 
 @CHECKS.register(
-    "Does a session remember an image?", assumption="unknown: all messages are sent after one"
+    "Does a session remember an image?", assumption="unknown: all messages are sent after an image"
 )
 def image_in_a_session(harness: LiveHarness) -> Outcome:
     first_answer = harness.make_model().invoke([_cat_picture_message(harness)])
@@ -165,7 +166,7 @@ def image_in_a_session(harness: LiveHarness) -> Outcome:
 
 def _cat_picture_message(harness: LiveHarness) -> HumanMessage:
     url = harness.require_setting(
-        "CAT_URL", "URL of a picture of a cat, for an application that sees pictures"
+        "CAT_URL", "the URL of a picture of a cat, for an application that accepts images"
     )
     return HumanMessage([{"type": "text", "text": "请记住这张图。"}, {"type": "image", "url": url}])
 
@@ -175,19 +176,19 @@ def _user_message(text: str) -> dict[str, str]:
 
 
 def _start_session(harness: LiveHarness) -> tuple[str, str]:
-    """Begin a session with a name; return the name and the id."""
+    """Start a session with a name; return the name and the session id."""
     name = harness.next_name()
     session_id = (
         harness.make_model().invoke(format_introduction(name)).response_metadata.get("session_id")
     )
     if session_id is None:
-        message = "the answer names no session"
+        message = "the answer has no session id"
         raise CheckSkipped(message)
     return name, session_id
 
 
 def _ask_name(harness: LiveHarness, session_id: str) -> tuple[str, bool]:
-    """Ask a session for the name; return the answer, and whether it came under the same id."""
+    """Ask a session for the name; return the answer, and whether its session id is the same."""
     message = harness.make_model().invoke(NAME_QUESTION, session_id=session_id)
     return message.text, message.response_metadata.get("session_id") == session_id
 
@@ -200,16 +201,16 @@ def _resume_session(harness: LiveHarness, session_id: str, name: str | None) -> 
         error_description = (
             "a BailianSessionError"
             if is_session_error
-            else f"not known as one of sessions: {type(error).__name__}"
+            else f"not recognized as a session error: {type(error).__name__}"
         )
         return Outcome(
             f"refused: {error.status_code} {error.code}, {error_description}",
             matches_assumption=is_session_error,
         )
     if name is not None and name in text:
-        return Outcome(f"it goes on: {_describe_recall(name, text)}, {_describe_id(is_same_id)}")
+        return Outcome(f"it continues: {_describe_recall(name, text)}, {_describe_id(is_same_id)}")
     return Outcome(
-        f"answered without what was said, {_describe_id(is_same_id)}", matches_assumption=not is_same_id
+        f"answered without history, {_describe_id(is_same_id)}", matches_assumption=not is_same_id
     )
 
 
@@ -218,4 +219,4 @@ def _describe_recall(name: str, text: str) -> str:
 
 
 def _describe_id(is_same_id: bool) -> str:
-    return "under the same id" if is_same_id else "under another id"
+    return "with the same id" if is_same_id else "with another id"

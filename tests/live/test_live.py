@@ -1,4 +1,4 @@
-"""Ask the live service: `make live`. An unexpected answer is told in the report, and is no failure."""
+"""Runner of the live checks: `make live`. Unexpected behavior is reported, but does not fail a test."""
 
 from __future__ import annotations
 

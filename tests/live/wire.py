@@ -1,4 +1,4 @@
-"""How frames and errors come, and what fields do."""
+"""Live checks of frames, errors and request fields."""
 
 from __future__ import annotations
 
@@ -15,14 +15,15 @@ _MAX_PIPELINES = 5
 _DATA_URL = "data:text/plain;base64,5pqX5Y+35piv6JOd6bK444CC"  # 暗号是蓝鲸。
 
 
-@CHECKS.register("Do `thoughts` come unasked?", assumption="they may; they are passed on")
+@CHECKS.register("Are `thoughts` returned unrequested?", assumption="possibly; they are passed on")
 def unrequested_thoughts(harness: LiveHarness) -> Outcome:
     response = _require_success(harness.post({"prompt": _QUESTION}))
-    return Outcome("they do" if response.output_values("thoughts") else "they do not")
+    return Outcome("yes, they are" if response.output_values("thoughts") else "no, they are not")
 
 
 @CHECKS.register(
-    "Do later frames of an incremental stream repeat the steps?", assumption="either; each is told once"
+    "Do later frames of an incremental stream repeat the steps?",
+    assumption="either; each step is returned once",
 )
 def repeated_steps(harness: LiveHarness) -> Outcome:
     response = _require_success(harness.post({"prompt": _QUESTION}, {"has_thoughts": True}))
@@ -30,13 +31,13 @@ def repeated_steps(harness: LiveHarness) -> Outcome:
     steps = [[t for t in entries if t.get("action_type") != "reasoning"] for entries in thoughts]
     count = sum(map(bool, steps))
     if not count:
-        raise CheckSkipped("this application tells no steps")  # noqa: EM101, TRY003
+        raise CheckSkipped("this application reports no steps")  # noqa: EM101, TRY003
     return Outcome(f"{count} of {len(response.frames)} frames have steps", matches_assumption=True)
 
 
 @CHECKS.register(
-    "Without `incremental_output`: is the text whole on each frame, and the reasoning?",
-    assumption="increments are always asked for; a text that grows as a whole is noticed",
+    "Without `incremental_output`: are text and reasoning cumulative?",
+    assumption="increments are always requested; cumulative text is detected",
 )
 def cumulative_stream(harness: LiveHarness) -> Outcome:
     parameters = {"incremental_output": False, "has_thoughts": True, "enable_thinking": True}
@@ -51,8 +52,8 @@ def cumulative_stream(harness: LiveHarness) -> Outcome:
 
 
 @CHECKS.register(
-    "How does a stream end that reaches `max_tokens`, and has the field an effect at all?",
-    assumption="with any finish reason; one that ends without is an error unless `accept_missing_stop`",
+    "How does a stream end at `max_tokens`, and does the field have an effect?",
+    assumption="with any finish reason; without one it is an error unless `accept_missing_stop`",
 )
 def missing_stop(harness: LiveHarness) -> Outcome:
     response = _require_success(harness.post({"prompt": "请写一篇两百字的短文。"}, {"max_tokens": 8}))
@@ -62,8 +63,8 @@ def missing_stop(harness: LiveHarness) -> Outcome:
 
 
 @CHECKS.register(
-    "How is a stream of an application that does not exist refused?",
-    assumption="403 `App.AccessDenied` as HTTP status; an error in the stream is read too",
+    "How does the service refuse a stream of an application that does not exist?",
+    assumption="HTTP 403 `App.AccessDenied`; an error within the stream is also handled",
 )
 def refused_stream(harness: LiveHarness) -> Outcome:
     response = harness.post({"prompt": "你好"}, app_id="0" * 32)
@@ -75,7 +76,7 @@ def refused_stream(harness: LiveHarness) -> Outcome:
     )
 
 
-@CHECKS.register("Is U+2028 escaped in frames? Are there comments?", assumption="either; both are read")
+@CHECKS.register("Is U+2028 escaped in frames? Are there comments?", assumption="either; both work")
 def line_separator(harness: LiveHarness) -> Outcome:
     response = _require_success(harness.post({"prompt": "请原样重复引号里的文字：“甲\u2028乙”"}))
     is_raw, is_escaped = "\u2028".encode() in response.content, b"\\u2028" in response.content
@@ -86,14 +87,17 @@ def line_separator(harness: LiveHarness) -> Outcome:
     return Outcome(f"{'raw' if is_raw else 'escaped'}; {len(comments)} comment(s) besides the status")
 
 
-@CHECKS.register("Which headers does a reply have?", assumption="`x-request-id`; none for idempotency")
+@CHECKS.register(
+    "Which headers does a response have?", assumption="`x-request-id`; none for idempotency"
+)
 def reply_headers(harness: LiveHarness) -> Outcome:
     names = sorted(_require_success(harness.post({"prompt": "你好"})).headers)
     return Outcome(", ".join(names), matches_assumption="x-request-id" in names)
 
 
 @CHECKS.register(
-    "More than 5 `pipeline_ids`: refused?", assumption="no, the rest is ignored; here more is an error"
+    "Are more than 5 `pipeline_ids` refused?",
+    assumption="no, the rest is ignored; this package refuses more",
 )
 def too_many_pipelines(harness: LiveHarness) -> Outcome:
     ids = [f"pipeline{number}" for number in range(_MAX_PIPELINES + 1)]
@@ -101,9 +105,9 @@ def too_many_pipelines(harness: LiveHarness) -> Outcome:
     return _classify_response(response, assumes_acceptance=True)
 
 
-@CHECKS.register("More than 5 `file_ids`: refused?", assumption="no, 100 may be given")
+@CHECKS.register("Are more than 5 `file_ids` refused?", assumption="no, up to 100 are allowed")
 def too_many_files(harness: LiveHarness) -> Outcome:
-    pipeline_id = harness.require_setting("PIPELINE_ID", "id of a knowledge base (知识库)")
+    pipeline_id = harness.require_setting("PIPELINE_ID", "the id of a knowledge base (知识库)")
     options = {"pipeline_ids": [pipeline_id], "file_ids": [f"file_{n}" for n in range(6)]}
     return _classify_response(
         harness.post({"prompt": _QUESTION}, {"rag_options": options}), assumes_acceptance=True
@@ -115,7 +119,7 @@ def file_data_url(harness: LiveHarness) -> Outcome:
     response = harness.post({"prompt": "文件里的暗号是什么？", "file_list": [_DATA_URL]})
     if response.error_code:
         return _classify_response(response, assumes_acceptance=True)
-    return Outcome("it is read" if "蓝鲸" in response.text else "accepted, and not read")
+    return Outcome("it is read" if "蓝鲸" in response.text else "accepted, but not read")
 
 
 @CHECKS.register("Is an MCP server that does not exist refused?", assumption="unknown: it is sent")
@@ -124,7 +128,7 @@ def mcp_servers(harness: LiveHarness) -> Outcome:
 
 
 @CHECKS.register(
-    "Is an odd `cip_service_codes` refused?", assumption="unknown: `extra_parameters` has it"
+    "Are unknown `cip_service_codes` refused?", assumption="unknown: sent with `extra_parameters`"
 )
 def cip_service_codes(harness: LiveHarness) -> Outcome:
     codes = {"text": {"input": "no-such-code", "output": "no-such-code"}}
@@ -132,10 +136,11 @@ def cip_service_codes(harness: LiveHarness) -> Outcome:
 
 
 @CHECKS.register(
-    "Does Agent 2.0 take `messages`?", assumption='no: with `agent_version="2.0"` it gets one prompt'
+    "Does Agent 2.0 accept `messages`?",
+    assumption='no: with `agent_version="2.0"` one prompt is sent',
 )
 def agent_2_messages(harness: LiveHarness) -> Outcome:
-    app_id = harness.require_setting("AGENT2_APP_ID", "id of an application of the kind Agent 2.0")
+    app_id = harness.require_setting("AGENT2_APP_ID", "the id of an Agent 2.0 application")
     name = harness.next_name()
     history = [{"role": "user", "content": f"我叫{name}。"}, {"role": "assistant", "content": "你好。"}]
     question = {"role": "user", "content": "我叫什么名字？"}
@@ -151,11 +156,13 @@ def agent_2_messages(harness: LiveHarness) -> Outcome:
     "Does Agent 2.0 refuse `rag_options` and `memory_id`?", assumption="no; it may ignore them"
 )
 def agent_2_knowledge(harness: LiveHarness) -> Outcome:
-    app_id = harness.require_setting("AGENT2_APP_ID", "id of an application of the kind Agent 2.0")
+    app_id = harness.require_setting("AGENT2_APP_ID", "the id of an Agent 2.0 application")
     parameters = {"rag_options": {"tags": ["无"]}, "has_thoughts": True}
     response = harness.post({"prompt": _QUESTION, "memory_id": "0" * 32}, parameters, app_id=app_id)
     sources_note = (
-        "; it names sources" if response.output_values("doc_references") else "; it names no sources"
+        "; it returns sources"
+        if response.output_values("doc_references")
+        else "; it returns no sources"
     )
     outcome = _classify_response(response, assumes_acceptance=True)
     return Outcome(
@@ -165,12 +172,12 @@ def agent_2_knowledge(harness: LiveHarness) -> Outcome:
 
 
 @CHECKS.register(
-    "Must any or all of several `tags` match?", assumption="unknown; the emulator says any"
+    "Must any or all of several `tags` match?", assumption="unknown; the emulator matches any"
 )
 def several_tags(harness: LiveHarness) -> Outcome:
-    pipeline_id = harness.require_setting("PIPELINE_ID", "id of a knowledge base (知识库)")
+    pipeline_id = harness.require_setting("PIPELINE_ID", "the id of a knowledge base (知识库)")
     tags = harness.require_setting(
-        "TAGS", "two tags of its documents, like `a,b`, of which no document has both"
+        "TAGS", "two tags of its documents, like `a,b`; no document may have both"
     )
     ids_by_tags = []
     for selected_tags in (*([tag] for tag in tags.split(",")), tags.split(",")):
@@ -179,15 +186,15 @@ def several_tags(harness: LiveHarness) -> Outcome:
         ids_by_tags.append({document.id for document in documents})
     ids_of_first_tag, ids_of_second_tag, ids_of_both_tags = ids_by_tags
     if not ids_of_first_tag or not ids_of_second_tag or ids_of_first_tag & ids_of_second_tag:
-        raise CheckSkipped("the two tags do not tell documents apart for this question")  # noqa: EM101, TRY003
+        raise CheckSkipped("the two tags do not select different documents for this question")  # noqa: EM101, TRY003
     return Outcome("any" if ids_of_both_tags else "all")
 
 
 @CHECKS.register(
-    "Does direct search work with this key?", assumption="yes, by the official integrations"
+    "Does direct search work with this key?", assumption="yes, as in the official integrations"
 )
 def direct_search(harness: LiveHarness) -> Outcome:
-    pipeline_id = harness.require_setting("PIPELINE_ID", "id of a knowledge base (知识库)")
+    pipeline_id = harness.require_setting("PIPELINE_ID", "the id of a knowledge base (知识库)")
     try:
         documents = BailianRetriever(pipeline_id=pipeline_id).invoke(_QUESTION)
     except BailianError as error:
@@ -198,29 +205,30 @@ def direct_search(harness: LiveHarness) -> Outcome:
 
 @CHECKS.register(
     "Does the service stop generating when the connection closes?",
-    assumption="unknown: the retriever hangs up all the same",
+    assumption="unknown: the retriever closes it in any case",
 )
 def early_close(harness: LiveHarness) -> Outcome:
     stream = harness.make_model().stream("请写一篇五百字的短文。")
     first_chunk = next(chunk for chunk in stream if chunk.text)
     stream.close()  # type: ignore[attr-defined]  # a generator
     message = (
-        "no reply tells it: see in the console what was billed for an essay of 500 characters that was "
-        f"left after {first_chunk.text!r}"
+        "no response shows this: check in the console how many tokens were billed for an essay of 500 "
+        f"characters whose stream was closed after {first_chunk.text!r}"
     )
     raise CheckSkipped(message)
 
 
 @CHECKS.register(
-    "Do 429 and 503 mean that nothing ran?", assumption="yes: they are sent again, if a throttling code"
+    "Do 429 and 503 mean that nothing ran?",
+    assumption="yes: with a throttling code, the request is retried",
 )
 def rejected_before_running(harness: LiveHarness) -> Outcome:
-    raise CheckSkipped("it cannot be provoked without flooding the service")  # noqa: EM101, TRY003
+    raise CheckSkipped("cannot be triggered without flooding the service")  # noqa: EM101, TRY003
 
 
 @CHECKS.register("Does the workspace's own gateway serve applications?", assumption="unknown")
 def workspace_gateway(harness: LiveHarness) -> Outcome:
-    workspace = harness.require_setting("WORKSPACE", "id of the workspace, which is part of the host")
+    workspace = harness.require_setting("WORKSPACE", "the id of the workspace (in the host name)")
     try:
         harness.make_model(gateway="workspace", workspace=workspace).invoke("你好")
     except BailianError as error:
@@ -236,7 +244,7 @@ def _require_success(response: RawResponse) -> RawResponse:
 
 
 def _classify_response(response: RawResponse, *, assumes_acceptance: bool | None = None) -> Outcome:
-    """Say whether a request was refused; the package makes `assumes_acceptance` of it if not."""
+    """Return whether a request was accepted; the package assumes `assumes_acceptance`."""
     if response.error_code:
         observation = f"refused: HTTP {response.status} `{response.error_code}`"
         return Outcome(
@@ -247,8 +255,8 @@ def _classify_response(response: RawResponse, *, assumes_acceptance: bool | None
 
 
 def _describe_growth(texts: list[Any]) -> str:
-    """Say whether each text begins with the one before."""
+    """Return a description of whether each text starts with the previous one."""
     if len(texts) <= 1:
-        return "did not come in pieces"
+        return "is not split over frames"
     is_cumulative = all(b.startswith(a) for a, b in itertools.pairwise(texts))
-    return "is whole on each frame" if is_cumulative else "comes in increments"
+    return "is cumulative" if is_cumulative else "is incremental"

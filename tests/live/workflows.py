@@ -1,4 +1,4 @@
-"""How workflows tell of their nodes."""
+"""Live checks of workflows and their nodes."""
 
 from __future__ import annotations
 
@@ -12,14 +12,15 @@ CHECKS = CheckRegistry()
 _KNOWN_NODE_TYPES = {"Start", "LLM", "End"}
 
 
-@CHECKS.register("Of which type is `node_is_completed`?", assumption="a boolean, or its name as text")
+@CHECKS.register("What type is `node_is_completed`?", assumption="a boolean, or a boolean as text")
 def node_is_completed(harness: LiveHarness) -> Outcome:
     types = {type(message.get("node_is_completed")).__name__ for message in _workflow_messages(harness)}
     return Outcome(" and ".join(sorted(types)), matches_assumption=types <= {"bool", "str"})
 
 
 @CHECKS.register(
-    "Which types and statuses do nodes have?", assumption="any; End and output nodes speak the answer"
+    "Which types and statuses do nodes have?",
+    assumption="any; the answer is the text of End and output nodes",
 )
 def node_types(harness: LiveHarness) -> Outcome:
     node_states = sorted(
@@ -33,8 +34,8 @@ def node_types(harness: LiveHarness) -> Outcome:
 
 
 @CHECKS.register(
-    "Does the last frame have the whole text, and no `workflow_message`?",
-    assumption="the text decides: what is missing of it is added",
+    "Does the last frame have the complete text, and no `workflow_message`?",
+    assumption="yes; text missing from earlier frames is added from it",
 )
 def last_frame(harness: LiveHarness) -> Outcome:
     output = _call_workflow(harness, "message_format").frames[-1].get("output") or {}
@@ -45,7 +46,8 @@ def last_frame(harness: LiveHarness) -> Outcome:
 
 
 @CHECKS.register(
-    "Does a workflow stream text without any mode?", assumption="no: it tells its nodes in `thoughts`"
+    "Does a workflow stream text without `flow_stream_mode`?",
+    assumption="no: its nodes are reported in `thoughts`",
 )
 def no_stream_mode(harness: LiveHarness) -> Outcome:
     texts = _call_workflow(harness, None).output_values("text")
@@ -53,7 +55,7 @@ def no_stream_mode(harness: LiveHarness) -> Outcome:
 
 
 def _call_workflow(harness: LiveHarness, mode: str | None) -> RawResponse:
-    app_id = harness.require_setting("WORKFLOW_APP_ID", "id of a workflow")
+    app_id = harness.require_setting("WORKFLOW_APP_ID", "the id of a workflow")
     input_fields: dict[str, Any] = {"prompt": "你好"}
     if variables := os.environ.get("BAILIAN_LIVE_BIZ_PARAMS"):
         input_fields["biz_params"] = json.loads(variables)
@@ -61,7 +63,7 @@ def _call_workflow(harness: LiveHarness, mode: str | None) -> RawResponse:
     response = harness.post(input_fields, parameters, app_id=app_id)
     if response.error_code:
         message = (
-            f"refused: {response.error_code}; its variables go into BAILIAN_LIVE_BIZ_PARAMS, as JSON"
+            f"refused: {response.error_code}; set BAILIAN_LIVE_BIZ_PARAMS to its variables, as JSON"
         )
         raise CheckSkipped(message)
     return response
@@ -70,6 +72,6 @@ def _call_workflow(harness: LiveHarness, mode: str | None) -> RawResponse:
 def _workflow_messages(harness: LiveHarness) -> list[dict[str, Any]]:
     messages = _call_workflow(harness, "message_format_plus").output_values("workflow_message")
     if not messages:
-        message = "this workflow tells no nodes: its nodes need the switch 流式输出"
+        message = "this workflow reports no nodes: enable 流式输出 for its nodes"
         raise CheckSkipped(message)
     return messages

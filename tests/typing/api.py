@@ -1,4 +1,4 @@
-"""The public API as users write it. Never run: a change of its types fails `make typecheck`."""
+"""Examples of the public API. They are not run: a change of types fails `make typecheck`."""
 
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -81,7 +81,7 @@ AnswerView(model.invoke("?", answer_node="LLM", agent_version=None))
 
 
 async def use_async_methods() -> None:
-    """Do the same on an event loop."""
+    """Call the async methods."""
     assert_type(await model.ainvoke("?"), AIMessage)
     assert_type(await files.aupload("a.pdf"), list[SessionFile])
     assert_type(await memory.amemories(), list[Memory])

@@ -1,1 +1,1 @@
-"""Pure modules, no sockets."""
+"""Unit tests, without sockets."""

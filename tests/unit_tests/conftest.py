@@ -1,11 +1,11 @@
-"""Settings of the property tests."""
+"""Settings of the property-based tests."""
 
 import os
 
 from hypothesis import Phase, settings
 
 settings.register_profile("unit", max_examples=60, deadline=None, derandomize=True)
-# A mutant need only be noticed, not explained.
+# A mutant only has to be detected: no shrinking.
 settings.register_profile(
     "mutation", settings.get_profile("unit"), max_examples=20, phases=[Phase.explicit, Phase.generate]
 )

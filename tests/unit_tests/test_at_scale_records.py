@@ -1,4 +1,4 @@
-"""What the example of many questions keeps on disk: nothing is lost, nothing counts twice."""
+"""Tests of the records of the at-scale example: no answer is lost or counted twice."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What can go wrong, as classes that code for either library already catches."""
+"""Tests of the exceptions, which handlers for LangChain or dashscope also catch."""
 
 import copy
 import email.utils

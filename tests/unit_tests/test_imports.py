@@ -1,4 +1,4 @@
-"""The structure of the package: what is public, and that imports point inwards only."""
+"""Tests of the package structure: its public names, its dependencies, and the layers of imports."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from langchain_bailian_app import errors
 PACKAGE = Path(langchain_bailian_app.__file__).parent
 PACKAGE_NAME = "langchain_bailian_app"
 
-# From the ground up; a folder or module imports only what stands in the layers below its own.
+# From the bottom up; a folder or module imports only from the layers below its own.
 LAYERS = [
     {"_version", "_answer", "options"},
     {"_settings", "display", "errors"},
@@ -31,8 +31,8 @@ LAYERS = [
     {"_doctor", "llama_index"},
     {"__init__", "__main__"},
 ]
-EMULATOR = "emulator"  # beside the layers: it imports nothing of them
-# No input or output, no waiting: whole folders, and modules in folders that also have others.
+EMULATOR = "emulator"  # separate from the layers: it imports none of them except `_version`
+# Modules without I/O and waiting: complete folders, and single modules in other folders.
 PURE_FOLDERS = {"_answer", "_request", "_settings", "display", "options"}
 PURE_MODULES = {
     "_version",
@@ -76,7 +76,7 @@ MODULES = {module_name(path): path for path in PACKAGE.rglob("*.py")}
 
 
 def top_folder(module: str) -> str:
-    """Return the entry at the top of the package that holds a module."""
+    """Return the top-level folder or module of the package that contains a module."""
     return module.partition(".")[0]
 
 
@@ -86,7 +86,7 @@ def is_pure(module: str) -> bool:
 
 @functools.cache
 def read_imports(module: str) -> tuple[frozenset[str], frozenset[str]]:
-    """Return the modules of this package that a module imports, and the top-level names of others."""
+    """Return the modules of this package that a module imports, and the other top-level packages."""
     own, foreign = set(), set()
     for node in ast.walk(ast.parse(MODULES[module].read_text("utf-8"))):
         if isinstance(node, ast.Import):
@@ -145,7 +145,7 @@ def test_public_classes_and_functions_have_the_name_of_their_public_module(modul
 
 @pytest.mark.parametrize("module", [name for name in PUBLIC_MODULES if name != "errors"])
 def test_annotations_of_public_classes_can_be_resolved(module: str) -> None:
-    # Their `__module__` is not where they are defined: annotations must not be strings there.
+    # `__module__` of these classes is not where they are defined, so string annotations would fail.
     imported_module = importlib.import_module(f"{PACKAGE_NAME}.{module}")
 
     for name in imported_module.__all__:
@@ -163,7 +163,7 @@ def test_every_top_level_entry_belongs_to_a_layer() -> None:
 def test_imports_point_to_lower_layers(module: str) -> None:
     layer_index = next(number for number, layer in enumerate(LAYERS) if top_folder(module) in layer)
     lower_layers = {top_folder(module)}.union(*LAYERS[:layer_index])
-    # `python -m langchain_bailian_app doctor --emulator` starts one.
+    # `python -m langchain_bailian_app doctor --emulator` starts an emulator.
     allowed = lower_layers | ({EMULATOR} if module == "__main__" else set())
 
     assert {top_folder(name) for name in read_imports(module)[0]} <= allowed

@@ -1,4 +1,4 @@
-"""The Chinese README says what the English one says, as far as that can be told without reading it."""
+"""Tests that the Chinese README matches the English one in structure, code and links."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ ROOT = Path(__file__).parents[2]
 ENGLISH, CHINESE = "README.md", "README.zh-CN.md"
 
 _CODE = re.compile(r"^```.*?^```$", re.MULTILINE | re.DOTALL)
-# What scripts write into the English README is not translated: the Chinese one leads to it.
+# Generated parts of the English README are not translated: the Chinese one links to them.
 _GENERATED = re.compile(r"<!-- (\w+) -->\n(.*?)<!-- /\1 -->", re.DOTALL)
 
 
 class Section(NamedTuple):
-    """A heading and what stands under it, up to the next one."""
+    """A heading, and the text below it up to the next heading."""
 
     level: int
     title: str
@@ -30,19 +30,19 @@ def read_page(name: str) -> str:
 
 
 def parse_sections(name: str) -> list[Section]:
-    """Return the sections without blocks of code, and without what scripts write."""
+    """Return the sections, without code blocks and generated parts."""
     text = _GENERATED.sub("", _CODE.sub("", read_page(name)))
     parts = re.split(r"^(#+) (.*)\n", text, flags=re.MULTILINE)
     return [Section(len(parts[i]), parts[i + 1], parts[i + 2]) for i in range(1, len(parts), 3)]
 
 
 def slugify(title: str) -> str:
-    """Return the anchor that GitHub gives a heading."""
+    """Return the anchor that GitHub generates for a heading."""
     return re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-")
 
 
 def find_links(name: str) -> list[Counter[str | int]]:
-    """Return where each section leads: to a file or address, or to a section, told by its number."""
+    """Return the link targets of each section: files, URLs, or sections by their number."""
     all_sections = parse_sections(name)
     anchors = {f"#{slugify(section.title)}": number for number, section in enumerate(all_sections)}
     targets = [re.findall(r"\]\(([^)]+)\)", section.text) for section in all_sections]
@@ -54,7 +54,7 @@ def find_inline_code(section: Section) -> set[str]:
 
 
 def count_table_columns(section: Section) -> list[int]:
-    """Return how many columns each row of the tables has."""
+    """Return the number of columns in each row of the tables."""
     lines = re.findall(r"^\|.*\|$", section.text, re.MULTILINE)
     return [line.count("|") for line in lines]
 
@@ -78,7 +78,7 @@ def test_each_section_has_the_same_tables_lists_and_names() -> None:
 
 def test_each_section_has_the_same_links() -> None:
     english, chinese = find_links(ENGLISH), find_links(CHINESE)
-    assert english[0].pop(CHINESE) == chinese[0].pop(ENGLISH) == 1  # each leads to the other
+    assert english[0].pop(CHINESE) == chinese[0].pop(ENGLISH) == 1  # each links to the other
     assert chinese == english
 
 
@@ -98,7 +98,7 @@ def test_generated_parts_link_to_the_english_section() -> None:
 
 
 def test_the_migration_page_links_to_its_own_sections() -> None:
-    # A wrong one is a KeyError.
+    # An invalid anchor raises KeyError.
     assert any(section.total() for section in find_links("docs/migration.md"))
 
 

@@ -1,6 +1,6 @@
-"""An application as its console describes it, plus what a test wants to go wrong with it.
+"""Applications: the settings of the console, plus the faults that a test injects.
 
-Only data. What an app answers is in `default_answers`, or in its own `answer`.
+Only data. Answers are built in `default_answers`, or by the app's own `answer`.
 """
 
 import itertools
@@ -16,7 +16,7 @@ from langchain_bailian_app.emulator._http.errors import ErrorReply
 from langchain_bailian_app.emulator._knowledge.knowledge_base import KnowledgeBase
 
 Answer: TypeAlias = Callable[[Turn], str | Reply]
-"""A scripted answer; called on the server's thread, so it must not block."""
+"""Function of the `Turn` that returns the answer. It runs on the server's thread and must not block."""
 
 AppKind: TypeAlias = Literal["agent", "agent2", "workflow", "rag"]
 """Kinds of applications: agent 1.0, Agent 2.0, workflow, and the legacy RAG application."""
@@ -24,7 +24,7 @@ AppKind: TypeAlias = Literal["agent", "agent2", "workflow", "rag"]
 
 @dataclass(frozen=True)
 class Replay:
-    """Bytes to be sent as they are; see `BailianEmulator.replay`."""
+    """A response that is sent unchanged; see `BailianEmulator.replay` for the fields."""
 
     body: bytes
     content_type: str = "text/event-stream;charset=UTF-8"
@@ -35,7 +35,7 @@ class Replay:
     abort: bool = False
 
     def split_body(self) -> list[bytes]:
-        """The body, cut at the offsets that lie inside it."""
+        """Split the body at those offsets in `cuts` that are inside it."""
         offsets = sorted({cut for cut in self.cuts if 0 < cut < len(self.body)})
         bounds = [0, *offsets, len(self.body)]
         return [self.body[a:b] for a, b in itertools.pairwise(bounds)]
@@ -43,45 +43,63 @@ class Replay:
 
 @dataclass(eq=False)
 class App:
-    """An application. Change its attributes at any time; the next request sees them.
+    """An application. You can change its attributes at any time; changes apply to the next request.
 
     Args:
-        name: Its name.
-        description: One line about it.
-        app_id: 32 hexadecimal characters; random when not given.
-        kind: The kind of application. `app_kinds` says what each takes of a request.
-        workspace: Workspace that `X-DashScope-WorkSpace` must name; `None` accepts any.
-        published: An unpublished app answers `FlowNotPublished`.
-        model_id: The model that `usage` names; `parameters.model_id` overrides it.
-        system: Its prompt; `${name}` and `{{name}}` are filled from `user_prompt_params`.
-        knowledge_bases: The knowledge bases bound to it.
-        top_k: How many chunks are retrieved.
-        show_references: The console switch 展示回答来源: markers and `doc_references`.
-        thinking: `hybrid` follows `enable_thinking`, and is off without it.
-        long_term_memory: Whether it stores and recalls facts about the user.
-        always_thoughts: `thoughts` in every answer, though nobody asked.
-        never_thoughts: `thoughts` in no answer, whoever asked.
-        repeat_steps: Repeat retrieval and memory steps on every frame of an incremental stream,
-            not only on the first. No source says which one the service does.
-        ignores_incremental: Send the whole text so far on every frame, whatever was asked.
-        answer: A scripted answer, instead of the extractive or echoing one: a text, or a function
-            of the `Turn`. In a workflow, what its LLM nodes without a text say.
-        pace: Seconds before each frame; `None` for the emulator's pace. A call without a stream
-            waits as long as its stream would have taken.
-        error: A refusal to give instead of the answer.
-        stall_after: Send nothing more after this many frames, and keep the connection open.
-        cut_after: Drop the connection after this many frames.
-        faults: Which replies go wrong on their way, and how.
-        replay: Bytes to send instead of any answer.
-        nodes: The nodes of a workflow, in order; Start, LLM and End when not given.
-        variables: Variables of its Start node that a call must give in `biz_params`, and their types.
-        dialog: Whether it is a dialog workflow; a task workflow knows no rounds before.
-        final_text: Instead of the text of a workflow's last frame, whatever was streamed before.
-        completed_as_text: Send `node_is_completed` as a string, as the official client expects it;
-            all documents show a boolean.
-        end_repeats: Let an End node say again, in `agent_format` and `message_format_plus`, what an
-            LLM node has said there. In the documented example it does not.
-        messages_in_agent2: What becomes of `messages` in Agent 2.0, which does not document them.
+        name: Name in the console.
+        description: Description in one line.
+        app_id: Application id. Default: 32 random hexadecimal characters.
+        kind: `agent` (agent 1.0, the default), `agent2` (Agent 2.0), `workflow`, or `rag` (legacy RAG
+            application). Each kind ignores or rejects some request fields.
+        workspace: Workspace that the header `X-DashScope-WorkSpace` must contain. `None` (default)
+            accepts any.
+        published: Whether the app is published. Requests to an unpublished app are rejected with
+            `FlowNotPublished`. Default: `True`.
+        model_id: Model id reported in `usage`. `parameters.model_id` overrides it, except in a
+            workflow. Default: `qwen-plus`.
+        system: System prompt. `${name}` and `{{name}}` are replaced by values of
+            `biz_params.user_prompt_params`; variables without a value are left unchanged.
+        knowledge_bases: Knowledge bases bound to the app. `rag_options.pipeline_ids` replaces them.
+        top_k: Maximum number of chunks retrieved per question. Default: 5.
+        show_references: The console switch 展示回答来源: citation markers and `doc_references`.
+            Default: `True`. It has no effect in Agent 2.0; `doc_reference_type` overrides it in a
+            legacy application.
+        thinking: `off` (default), `on`, or `hybrid`: on if the request sets `enable_thinking`.
+        long_term_memory: Whether the app stores and recalls facts about the user. Default: `False`.
+        always_thoughts: Whether every answer has `thoughts`, even if the request does not set
+            `has_thoughts`. Default: `False`.
+        never_thoughts: Whether no answer has `thoughts`, even if the request sets `has_thoughts`.
+            Default: `False`.
+        repeat_steps: Whether every frame of an incremental stream repeats the retrieval and memory
+            steps. Default: `False`; only the first frame has them. No source documents what the
+            service does.
+        ignores_incremental: Whether every frame contains the text of all earlier frames, even if the
+            request sets `incremental_output`. Default: `False`.
+        answer: Scripted answer: a text, or a function of the `Turn`. Default: sentences from the
+            documents, or an echo. In a workflow, it is the result of LLM nodes without `text`.
+        pace: Seconds to wait before each frame. A call without a stream waits as long as its stream
+            would take. `None` (default) uses the pace of the emulator.
+        error: Error that is sent instead of the answer.
+        stall_after: Number of frames after which a stream stalls and the connection stays open.
+        cut_after: Number of frames after which the connection of a stream is dropped.
+        faults: Faults that are injected into responses, with their shares.
+        replay: Response that is sent unchanged instead of any answer.
+        nodes: Nodes of a workflow, in order. Default: a Start, an LLM and an End node.
+        variables: Variables of the Start node, name → type. `biz_params` must contain all of them.
+        dialog: Whether a workflow is a dialog workflow (default). A task workflow does not keep
+            earlier rounds.
+        final_text: Text that replaces the text of a workflow's last frame. Earlier frames are
+            unchanged.
+        completed_as_text: Whether `node_is_completed` is a string, as the official client expects.
+            Default: `False`, since all documents show a boolean.
+        end_repeats: Whether an End node repeats the text of an LLM node that was already sent, in
+            `agent_format` and `message_format_plus`. Default: `False`, as in the documented example.
+        messages_in_agent2: Whether `messages` are `ignored` (default) or `refused` in Agent 2.0, which
+            does not document them.
+
+    Raises:
+        TypeError: `answer`, `faults` or `variables` has a wrong type.
+        ValueError: `kind` is unknown, two options contradict each other, or two nodes have the same id.
     """
 
     name: str
@@ -117,47 +135,54 @@ class App:
     messages_in_agent2: Literal["ignored", "refused"] = "ignored"
 
     def __post_init__(self) -> None:
-        """Say at once what would otherwise go wrong at the first request."""
+        """Reject invalid arguments here, not at the first request."""
         answer: object = self.answer
         if not (answer is None or isinstance(answer, str) or callable(answer)):
-            message = f"`answer` is a text or a function of the turn, not {answer!r}"
+            message = f"invalid `answer`: expected a str or a function of the turn, got {answer!r}"
             raise TypeError(message)
         faults: object = self.faults
         if not (faults is None or isinstance(faults, Faults)):
-            message = f"`faults` takes `Faults(shares)` or `Faults.always(name)`, not {faults!r}"
+            message = (
+                f"invalid `faults`: expected `Faults(shares)` or `Faults.always(name)`, got {faults!r}"
+            )
             raise TypeError(message)
         if self.kind not in get_args(AppKind):
-            message = f"there is no kind of application {self.kind!r}; there are {get_args(AppKind)}"
+            message = f"invalid `kind`: expected one of {get_args(AppKind)}, got {self.kind!r}"
             raise ValueError(message)
         if self.always_thoughts and self.never_thoughts:
-            message = "`always_thoughts` and `never_thoughts` contradict each other: set one of them"
+            message = "cannot use `always_thoughts` together with `never_thoughts`: set one of them"
             raise ValueError(message)
         self._check_workflow()
 
     def _check_workflow(self) -> None:
         if (self.nodes or self.variables) and self.kind != "workflow":
-            message = f'`nodes` and `variables` belong to `kind="workflow"`, not to {self.kind!r}'
+            message = (
+                f'cannot use `nodes` or `variables` with kind {self.kind!r}: set `kind="workflow"`'
+            )
             raise ValueError(message)
         for name, kind in self.variables.items():
             declared: object = kind
             if not isinstance(declared, type):
-                message = f"the type of the variable {name!r} is a class like `str`, not {declared!r}"
+                message = (
+                    f"invalid type of variable {name!r}: expected a class such as `str`,"
+                    f" got {declared!r}"
+                )
                 raise TypeError(message)
         check_unique_ids(self.nodes)
 
     def thinks(self, enable_thinking: bool | None) -> bool:
-        """Whether it reasons before it answers, given the request's `enable_thinking`."""
+        """Return whether the app reasons before it answers, given `enable_thinking` of the request."""
         return self.thinking == "on" or (self.thinking == "hybrid" and bool(enable_thinking))
 
     def shows_thoughts(self, *, asked: bool) -> bool:
-        """Whether its answers carry `thoughts`, given the request's `has_thoughts`."""
+        """Return whether the answer has `thoughts`, given `has_thoughts` of the request."""
         return not self.never_thoughts and (asked or self.always_thoughts)
 
 
 def collect_knowledge_bases(
     apps: Mapping[str, App], extra: Sequence[KnowledgeBase]
 ) -> dict[str, KnowledgeBase]:
-    """The knowledge bases bound to apps, and others, by `pipeline_id`."""
-    # Copied in one step: a test may add apps meanwhile.
+    """Return the knowledge bases bound to apps, and the extra ones, by `pipeline_id`."""
+    # Copied in one step, since a test may add apps meanwhile.
     bound = (base for app in list(apps.values()) for base in app.knowledge_bases)
     return {base.pipeline_id: base for base in (*bound, *extra)}

@@ -1,6 +1,6 @@
-"""Ways in which a reply goes wrong on its way: a healthy one in, the broken one out.
+"""Transmission faults, which turn an intact response into a faulty one; see `App.faults`.
 
-Pure: what is written, and how the connection ends. `App.faults` names them.
+Pure: a fault returns the bytes to write and the end of the connection.
 """
 
 import gzip
@@ -16,21 +16,22 @@ _JSON = "application/json"
 
 @dataclass(frozen=True)
 class FaultyResponse:
-    """What is written instead of the healthy reply."""
+    """A response that is sent instead of the intact one."""
 
     chunks: Sequence[bytes]
     content_type: str = "text/event-stream;charset=UTF-8"
     status: int = 200
     headers: Mapping[str, str] = field(default_factory=dict)
     end: Literal["proper", "abort", "stall", "reset"] = "proper"
-    """Whether the body ends as it should, the connection drops, or nothing more comes; `reset` drops
-    it before a single byte of the reply."""
+    """End of the response after its chunks: the body is terminated (`proper`), the connection is
+    dropped (`abort`), or nothing more is sent (`stall`). `reset` drops the connection before the first
+    byte."""
     is_complete: bool = False
-    """Whether the healthy reply is in it to its end."""
+    """Whether the response contains the complete answer."""
 
 
 Fault: TypeAlias = Callable[[Sequence[bytes], str], FaultyResponse]
-"""Gets the events of the healthy stream (or its one JSON document) and the request id."""
+"""Function of the events of the intact stream (or its one JSON document) and the request id."""
 
 
 def _take_first_half(events: Sequence[bytes]) -> list[bytes]:
@@ -153,32 +154,42 @@ FAULTS: Mapping[str, Fault] = MappingProxyType(
         "redirect": _redirect,
     }
 )
-"""Name → fault. A refusal of the service itself (401, 429, …) is an `ErrorReply`."""
+"""Faults by name. An error of the service itself (401, 429, …) is an `ErrorReply`."""
 
 
 class Faults:
-    """Which replies of an app go wrong, and how: always the same ones for the same shares and seed.
+    """Random faults of an app's responses, the same for the same shares and seed.
 
     Args:
-        shares: Share of the replies, from 0 to 1, for each fault by name.
-        seed: Seed of the dice.
+        shares: Name in `FAULTS` → share of the responses with this fault, from 0 to 1.
+        seed: Seed of the random numbers. Default: 0.
+
+    Raises:
+        ValueError: A name is not in `FAULTS`.
     """
 
     def __init__(self, shares: Mapping[str, float], *, seed: int = 0) -> None:
         unknown = set(shares) - set(FAULTS)
         if unknown:
-            message = f"There are no faults {sorted(unknown)}; there are {sorted(FAULTS)}."
+            message = f"unknown faults {sorted(unknown)}: expected names among {sorted(FAULTS)}"
             raise ValueError(message)
         self._shares = dict(shares)
-        self._random = random.Random(seed)  # noqa: S311 - dice, no secret
+        self._random = random.Random(seed)  # noqa: S311 - not for cryptography
 
     @classmethod
     def always(cls, name: str) -> "Faults":
-        """Break every reply in one way."""
+        """Apply one fault to every response.
+
+        Args:
+            name: Name in `FAULTS`.
+
+        Raises:
+            ValueError: The name is not in `FAULTS`.
+        """
         return cls({name: 1.0})
 
     def draw(self) -> Fault | None:
-        """Return how the next reply goes wrong, or `None`."""
+        """Draw the fault of the next response; `None` leaves it intact."""
         remaining = self._random.random()
         for name, share in self._shares.items():
             remaining -= share

@@ -1,6 +1,6 @@
-"""The nodes of a workflow, as its console describes them. Only data.
+"""Nodes of a workflow, with the settings of the console. Only data.
 
-What becomes of them when a workflow runs is in `workflow_run`.
+They are run in `workflow_run`.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -10,36 +10,46 @@ from typing import Any, Literal, NamedTuple, TypeAlias
 from langchain_bailian_app.emulator._apps.turn import Turn
 
 NodeText: TypeAlias = str | Callable[[Turn], str]
-"""A template, or a function that is called on the server's thread, so it must not block."""
+"""A template, or a function of the `Turn`, which runs on the server's thread and must not block."""
 
 OUTPUT_NODE_TYPES = frozenset({"End", "Output"})
-"""Types of nodes whose text is meant for the user."""
+"""Types of nodes whose text is shown to the user."""
 
 
 @dataclass(eq=False)
 class Node:
     """A node of a workflow.
 
-    A template has `${name}` for a variable of `biz_params` or the result of an earlier node (by its
-    name or id), `${sys.query}` for the prompt, and `${historyList}` for the rounds before as JSON.
-    What is no text is filled in as JSON; a name that nothing has stays as it is.
+    In a template, `${name}` stands for a variable of `biz_params` or the result of an earlier node (by
+    its name or id), `${sys.query}` for the question, and `${historyList}` for the system prompt and
+    the earlier rounds as JSON. Values that are not texts are inserted as JSON. Unknown names are left
+    unchanged.
 
     Args:
-        name: Its name in the console.
-        type: `Start`, `LLM`, `Output`, `End`, or any other.
-        text: Its result. Without one, an LLM node says what its app says, an End node repeats the
-            last LLM node, or the node before it where there is none; any other has none.
-        reasoning: What an LLM node thinks before it speaks; in an app that is `hybrid`, only while
-            thinking is on. Without one, a node that says what its app says also thinks what it thinks.
-        node_id: Its id; made of its type and its position when not given, like `LLM_2`.
-        model_id: The model of an LLM node in `usage`; the app's when not given.
-        status: What becomes of it; a workflow ends where a node fails or pauses, without a text.
-        streams: The switch 流式输出 of LLM, End and Output nodes; off, its text is one block.
-        returns: The switch 结果返回, for `agent_format`; when not given, on for LLM, End and Output.
-        exec_ms: How long it says it took.
-        parallel: Run it at the same time as the node before it. Neither has the other's result.
-        inputs: What it was given, as JSON text under `nodeInput` in `full_thoughts`, a name that no
-            source tells. A Start node shows it instead of the variables in `message_format_plus`.
+        name: Name in the console.
+        type: `Start`, `LLM` (default), `Output`, `End`, or any other type.
+        text: Result of the node: a template, or a function of the `Turn`. By default, an LLM node
+            returns the answer of its app, an End node repeats the last LLM node (the previous node if
+            there is no LLM node), and other nodes have an empty result.
+        reasoning: Reasoning of an LLM node: a template, or a function of the `Turn`. In a `hybrid`
+            app, it is used only if thinking is on. By default, a node that returns the answer of its
+            app also has the reasoning of its app.
+        node_id: Id of the node. Default: its type and position, for example `LLM_2`.
+        model_id: Model id of an LLM node in `usage`. Default: that of the app.
+        status: Final status: `success` (default), `failed` or `paused`. A workflow ends without a text
+            at a node that fails or pauses.
+        streams: The console switch 流式输出 of LLM, End and Output nodes. If it is off, the text is
+            sent in one block. Default: `True`.
+        returns: The console switch 结果返回, which applies to `agent_format`. Default: on for LLM, End
+            and Output nodes, off for others.
+        exec_ms: Reported execution time in milliseconds. It does not delay the response. Default: 1.
+        parallel: Whether the node runs at the same time as the previous one. Neither of them can use
+            the result of the other. Default: `False`.
+        inputs: Reported inputs. `full_thoughts` has them as JSON text under `nodeInput`, a key that no
+            source confirms. In `message_format_plus`, a Start node shows them instead of the variables.
+
+    Raises:
+        TypeError: `text` or `reasoning` is neither a str nor a function.
     """
 
     name: str
@@ -56,48 +66,51 @@ class Node:
     inputs: Mapping[str, Any] | None = None
 
     def __post_init__(self) -> None:
-        """Say at once what would otherwise go wrong at the first request."""
+        """Reject invalid arguments here, not at the first request."""
         for name in ("text", "reasoning"):
             value: object = getattr(self, name)
             if not (value is None or isinstance(value, str) or callable(value)):
-                message = f"`{name}` of a node is a template or a function of the turn, not {value!r}"
+                message = (
+                    f"invalid `{name}` of a node: expected a template or a function of the turn,"
+                    f" got {value!r}"
+                )
                 raise TypeError(message)
 
     @property
     def is_model(self) -> bool:
-        """Whether it asks a model."""
+        """Whether the node calls a model."""
         return self.type == "LLM"
 
     @property
     def speaks(self) -> bool:
-        """Whether its text is meant for the user."""
+        """Whether the text of the node is shown to the user."""
         return self.type in OUTPUT_NODE_TYPES
 
     @property
     def comes_in_pieces(self) -> bool:
-        """Whether its text is streamed; nodes that only compute tell their result in one block."""
+        """Whether the result is streamed; nodes that only compute return it in one block."""
         return self.streams and (self.is_model or self.speaks)
 
     @property
     def is_returned(self) -> bool:
-        """Whether `agent_format` has its text."""
+        """Whether `agent_format` contains the text of the node."""
         return self.is_model or self.speaks if self.returns is None else self.returns
 
 
 class NumberedNode(NamedTuple):
-    """A node with the id it has in its workflow."""
+    """A node with its id in the workflow."""
 
     node: Node
     node_id: str
 
 
 def default_nodes() -> list[Node]:
-    """The smallest workflow that answers: an End node that repeats what an LLM node says."""
+    """Build the smallest workflow that answers: its End node repeats the text of an LLM node."""
     return [Node("开始", "Start", exec_ms=0), Node("大模型_1", "LLM"), Node("结束", "End")]
 
 
 def number_nodes(nodes: Iterable[Node]) -> list[NumberedNode]:
-    """Give every node its id."""
+    """Pair every node with its id, by default its type and position."""
     return [
         NumberedNode(node, node.node_id or f"{node.type}_{position}")
         for position, node in enumerate(nodes, start=1)
@@ -105,19 +118,19 @@ def number_nodes(nodes: Iterable[Node]) -> list[NumberedNode]:
 
 
 def check_unique_ids(nodes: Iterable[Node]) -> None:
-    """Refuse nodes that clients could not tell apart.
+    """Reject nodes that clients could not distinguish.
 
     Raises:
         ValueError: Two nodes have the same id.
     """
     ids = [node_id for _, node_id in number_nodes(nodes)]
     if len(set(ids)) < len(ids):
-        message = f"two nodes of a workflow have the same id: {ids}"
+        message = f"duplicate node id among {ids}: set a unique `node_id` for each node"
         raise ValueError(message)
 
 
 def group_by_stage(nodes: Iterable[Node]) -> list[list[NumberedNode]]:
-    """The nodes in the order in which they run; those of a stage run at the same time."""
+    """Group the nodes by stage, in order; the nodes of a stage run at the same time."""
     groups: list[list[NumberedNode]] = []
     for numbered_node in number_nodes(nodes):
         if numbered_node.node.parallel and groups:

@@ -1,6 +1,6 @@
-"""The fixed sentences of the answers, in Chinese and in English.
+"""Fixed sentences of the default answers, in Chinese and in English.
 
-Templates only; `default_answers` decides which of them to say.
+Templates only; `default_answers` selects the ones to use.
 """
 
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from langchain_bailian_app.emulator.text import is_chinese
 
 @dataclass(frozen=True)
 class Phrases:
-    """What answers are made of, in one language."""
+    """Templates of the sentences in one language."""
 
     prefix: str
     full_stop: str
@@ -48,13 +48,13 @@ _ENGLISH = Phrases(
     prefix="(local emulator) ",
     full_stop=". ",
     no_hits=(
-        'The knowledge base has nothing about "{prompt}". I am no model: I can only quote '
-        "sentences of the documents, so please ask for something they say. "
+        'The knowledge base has nothing about "{prompt}". I am not a model: I can only '
+        "quote sentences from the documents, so please ask about something in them. "
     ),
     echo='You said: "{prompt}". ',
     previous='Before that you said: "{previous}". Rounds so far in this session: {count}. ',
     no_model=(
-        "I am no model: I repeat what you say, remember this session, and answer frame by frame "
+        "I am not a model: I repeat what you say, remember this session, and answer frame by frame "
         "as Bailian applications do, for development and tests. "
     ),
     session_facts="In this session you told me: {facts} ",
@@ -66,5 +66,5 @@ _ENGLISH = Phrases(
 
 
 def select_phrases(prompt: str) -> Phrases:
-    """The phrases in the language of a prompt."""
+    """Return the phrases in the language of a prompt."""
     return _CHINESE if is_chinese(prompt) else _ENGLISH

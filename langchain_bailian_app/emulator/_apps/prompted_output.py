@@ -1,7 +1,7 @@
-"""Answers in a form that the request itself demands: calls of the tools it describes, or JSON.
+"""Answers in a format that the request demands: calls of the tools it describes, or JSON.
 
-No model is involved: which tool is meant is told by the words of the question, and values are taken
-from its numbers, its quotations, or the whole of it. Pure: a `Turn` in, a text out.
+No model is involved. The words of the question select the tool, and its numbers and quotations, or the
+whole question, are the values. Pure: a `Turn` in, a text out.
 """
 
 import json
@@ -23,14 +23,14 @@ _JSON_ONLY = re.compile(
     r"请只(?:用(?:一个)? ?JSON|回复改正后的完整 JSON)"
     r"|(?:Answer|Reply) with (?:one |the whole corrected )?JSON (?:object )?only"
 )
-_MAX_DEPTH = 4  # levels of a value that a schema makes of itself
+_MAX_DEPTH = 4  # nesting levels, since a schema may be recursive
 _NUMBER = re.compile(r"-?\d+(?:\.\d+)?")
 _QUOTATION = re.compile(r"[「“‘]([^」”’]+)[」”’]|(?<!\w)['\"]([^'\"]+)['\"]")
 _QUOTED_KEY = re.compile(r"[`'](\w+)[`']")
 
 
 def build_prompted_output(turn: Turn) -> str | None:
-    """What to say in the form that is wanted, or None if the request wants none."""
+    """Return the answer in the format that the request demands, or `None` if it demands none."""
     if tools := _parse_tools(turn.system):
         return _call_tool_or_report(turn, tools)
     if _JSON_ONLY.search(turn.prompt):
@@ -55,7 +55,7 @@ def _call_tool_or_report(turn: Turn, tools: Sequence[Mapping[str, Any]]) -> str 
 
 
 def _find_question_and_calls(turn: Turn) -> tuple[str, list[str]]:
-    """The question, and the tools that were called for it."""
+    """Return the question and the names of the tools that were already called for it."""
     called_tools: list[str] = []
     prompt = turn.prompt
     for previous in reversed(turn.history):
@@ -93,7 +93,7 @@ def _select_tool(
 
 
 def _has_enough_numbers(tool: Mapping[str, Any], question: str) -> bool:
-    """Whether all that it needs is numbers, and the question has them."""
+    """Return whether a tool requires only numbers and the question contains enough of them."""
     parameters = tool.get("parameters") or {}
     properties = parameters.get("properties") or {}
     types = [properties.get(name, {}).get("type") for name in parameters.get("required") or ()]
@@ -102,7 +102,7 @@ def _has_enough_numbers(tool: Mapping[str, Any], question: str) -> bool:
 
 
 def _parse_tools(system: str) -> Sequence[Mapping[str, Any]]:
-    """The functions between the tags; none if anything else stands there."""
+    """Return the functions between the `<tools>` tags, or none if a line is not a function."""
     match = _TOOLS_BLOCK.search(system)
     tools = [_parse_object(line) for line in match[1].splitlines()] if match else []
     functions = [tool.get("function") if tool else None for tool in tools]
@@ -123,7 +123,7 @@ def _split_tool_words(tool: Mapping[str, Any]) -> list[str]:
 
 
 def _build_json_answer(prompt: str) -> Any:
-    """A value by the last JSON Schema of a prompt, else an object with the keys that it names."""
+    """Build a value for the last JSON Schema in a prompt, or an object with the keys it quotes."""
     before, keyword, after = prompt.rpartition("JSON Schema")
     start = after.find("{")
     schema = _parse_object(after[start:].strip()) if keyword and start >= 0 else None
@@ -134,12 +134,12 @@ def _build_json_answer(prompt: str) -> Any:
 
 
 def fill_schema(schema: Mapping[str, Any], question: str) -> Any:
-    """A value of a JSON Schema; of an object, what is required."""
+    """Build a value for a JSON Schema; objects have only their required properties."""
     return _SchemaFiller(schema, question).fill(schema)
 
 
 class _SchemaFiller:
-    """Takes numbers and quotations of a question one after the other."""
+    """Builder of values that uses the numbers and quotations of a question in order."""
 
     def __init__(self, root: Mapping[str, Any], question: str) -> None:
         self._root = root
@@ -179,7 +179,7 @@ class _SchemaFiller:
 
 
 def _resolve_schema(schema: Mapping[str, Any], root: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The first of alternatives, and what a reference names."""
+    """Resolve references, and select the first of several alternatives."""
     for keyword in ("anyOf", "oneOf", "allOf"):
         if alternatives := schema.get(keyword):
             return _resolve_schema(alternatives[0], root)

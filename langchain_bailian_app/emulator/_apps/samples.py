@@ -1,6 +1,6 @@
-"""The apps an emulator starts with: customs terms, a phone catalogue, an echo, and a workflow.
+"""Sample apps of the emulator: customs terms, a phone catalog, an echo, and a workflow.
 
-Their documents are the package's own samples; their ids are made up and never change.
+Their documents are part of the package. Their ids are invented and never change.
 """
 
 from pathlib import Path
@@ -18,7 +18,7 @@ _SAMPLES = Path(__file__).parents[1] / "samples"
 
 
 def build_sample_apps() -> list[App]:
-    """Build the default apps; the first one is the default app."""
+    """Build the sample apps; the first one is the default app."""
     customs = KnowledgeBase.from_folder(_SAMPLES / "customs", name="海关术语", pipeline_id="customs001")
     for document in customs.documents:
         document.metadata = {"领域": "海关"}
@@ -49,7 +49,7 @@ def build_sample_apps() -> list[App]:
 
 
 def _build_travel_planner() -> App:
-    """A workflow with two models, one of which thinks, and an End node that joins what they say."""
+    """Build a workflow of two LLM nodes, one with reasoning, and an End node that joins the texts."""
     return App(
         name="旅行规划",
         description="对话型工作流，变量 city（字符串）放在 biz_params 里",

@@ -1,4 +1,4 @@
-"""What an app says and thinks: by its script, or the usual way. A script's mistakes become refusals."""
+"""Answers and reasoning of an app, scripted or default. Errors in a script become error replies."""
 
 from collections.abc import Callable
 from typing import TypeVar
@@ -12,42 +12,42 @@ _T = TypeVar("_T")
 
 
 def build_reply(app: App, turn: Turn, *, cite: bool) -> Reply:
-    """What an app says to a turn.
+    """Return the reply of an app to a turn.
 
     Raises:
-        RequestRefused: Its script failed.
+        RequestRefused: The script failed.
     """
     if app.answer is None:
         return default_reply(turn, cite=cite)
     if isinstance(app.answer, str):
         return Reply(app.answer)
-    result = run_script(app.answer, turn, (str, Reply), "neither a text nor a Reply")
+    result = run_script(app.answer, turn, (str, Reply), "expected a str or a Reply")
     return Reply(result) if isinstance(result, str) else result
 
 
 def build_reasoning(reply: Reply, turn: Turn) -> str:
-    """What is thought before a reply; nothing while thinking is off."""
+    """Return the reasoning before a reply, or an empty text if thinking is off."""
     if not turn.thinking:
         return ""
     return default_reasoning(turn) if reply.reasoning is None else reply.reasoning
 
 
 def run_text_script(script: Callable[[Turn], str], turn: Turn) -> str:
-    """What the function of a node says to a turn.
+    """Return the text that the function of a node returns for a turn.
 
     Raises:
-        RequestRefused: It failed.
+        RequestRefused: The function failed.
     """
-    return run_script(script, turn, (str,), "no text")
+    return run_script(script, turn, (str,), "expected a str")
 
 
 def run_script(
     script: Callable[[Turn], _T], turn: Turn, expected_types: tuple[type, ...], type_message: str
 ) -> _T:
-    """Call a script, which is not ours: whatever it does must reach the client as a refusal.
+    """Call a script of the user; the client must receive any failure as an error reply.
 
     Raises:
-        RequestRefused: It raised, or returned nothing of the kinds wanted.
+        RequestRefused: The script raised an exception, or returned a value of another type.
     """
     try:
         result = script(turn)

@@ -1,4 +1,4 @@
-"""What an app is asked and what it replies: the two ends of every answer.
+"""Input and output of every answer: `Turn` and `Reply`.
 
 Plain data between the request (`request`) and the frames (`frames`).
 """
@@ -13,21 +13,23 @@ from langchain_bailian_app.emulator._state.sessions import Round
 
 @dataclass(frozen=True)
 class Turn:
-    """Everything an app may use for its answer.
+    """The input of an answer.
 
     Attributes:
         prompt: The question: `input.prompt`, or the last user message.
-        history: The rounds before it, from the session or from `messages`, oldest first.
-        system: The app's prompt, its variables filled in, then the system messages.
-        session_id: The session the answer belongs to.
-        searched: Whether any knowledge base was searched.
-        hits: What was found there.
-        memory_id: The long-term memory in use, or `None`.
-        memories: What it remembers of the user.
-        images: `input.image_list`.
-        files: `input.file_list`, then `rag_options.session_file_ids`.
+        history: The earlier rounds from the session, from `messages`, or from the legacy `history`,
+            oldest first.
+        system: The app's prompt with its variables filled in, followed by the system messages.
+        session_id: Id of the session that the answer belongs to.
+        searched: Whether knowledge bases or session files were searched, even without a hit.
+        hits: The chunks found by the search, best first.
+        memory_id: Id of the long-term memory in use, or `None`.
+        memories: The newest facts about the user in that memory, at most five, each with its time:
+            `[time] fact`.
+        images: URLs in `input.image_list`.
+        files: URLs in `input.file_list`, then ids in `rag_options.session_file_ids`.
         biz_params: `input.biz_params`.
-        parameters: `parameters`, as they came.
+        parameters: `parameters` of the request, without the fields that this kind of app ignores.
         thinking: Whether the app reasons before it answers.
     """
 
@@ -48,16 +50,17 @@ class Turn:
 
 @dataclass(frozen=True)
 class Reply:
-    """An answer. Only `text` is needed; what is `None` is made the usual way.
+    """An answer. Only `text` is required; the emulator fills in fields that are `None`.
 
     Args:
-        text: The answer, with `<ref>[n]</ref>` markers if it cites.
-        reasoning: What was thought before it; used while thinking is on.
-        steps: Entries of `thoughts` before the reasoning; usually memory and retrieval.
-        references: `doc_references` to cite from; usually the hits.
-        pieces: The text of each frame of a stream; usually one to six characters each.
-        finish_reason: How the answer ends.
-        usage: `usage.models` of the whole answer; usually an estimate.
+        text: The text, with `<ref>[n]</ref>` markers if it has citations.
+        reasoning: The reasoning before the text, used if thinking is on. Default: a few sentences about
+            the turn.
+        steps: Entries of `thoughts` before the reasoning. Default: the memory and retrieval steps.
+        references: Entries of `doc_references` that the text can cite. Default: one per hit.
+        pieces: The text of each frame of a stream. Default: pieces of one to six characters.
+        finish_reason: `finish_reason` of the complete answer. Default: `stop`.
+        usage: `usage.models` of the whole answer. Default: an estimate.
     """
 
     text: str

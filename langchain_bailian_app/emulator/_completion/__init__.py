@@ -1,1 +1,1 @@
-"""The emulator's application completion: `POST /apps/{app_id}/completion`."""
+"""Application completion of the emulator: `POST /apps/{app_id}/completion`."""

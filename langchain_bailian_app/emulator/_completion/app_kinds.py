@@ -1,6 +1,6 @@
-"""What each kind of application takes of a request: the rest does nothing, or is refused.
+"""Request fields of each kind of application: other fields are ignored or rejected.
 
-Fields without effect are taken out before a body is read; records show them all the same.
+Ignored fields are removed before the body is parsed; recorded requests still contain them.
 """
 
 from collections.abc import Mapping
@@ -21,7 +21,7 @@ _LEGACY_FIELDS = frozenset({"history", "doc_tag_codes", "doc_reference_type"})
 
 
 class _IgnoredFields(NamedTuple):
-    """Fields without effect, by the object they stand in."""
+    """Fields without effect, by the object that contains them."""
 
     input_fields: frozenset[str]
     parameter_fields: frozenset[str]
@@ -35,7 +35,7 @@ _IGNORED_FIELDS: Mapping[AppKind, _IgnoredFields] = MappingProxyType(
             frozenset({"rag_options", "dialog_round", "enable_web_search", "flow_stream_mode"}),
         ),
         "workflow": _IgnoredFields(
-            # Files of a workflow are variables.
+            # A workflow receives files as variables.
             _LEGACY_FIELDS | {"file_list"},
             frozenset({"rag_options", "dialog_round", "enable_web_search", "model_id"}),
         ),
@@ -45,10 +45,10 @@ _IGNORED_FIELDS: Mapping[AppKind, _IgnoredFields] = MappingProxyType(
 
 
 def parse_request(app: App, body: Mapping[str, Any], *, stream: bool) -> CompletionRequest:
-    """Read a request body as an app of its kind does.
+    """Parse a request body for the kind of an app.
 
     Raises:
-        RequestRefused: The service would refuse it.
+        RequestRefused: The service would reject the request.
     """
     input_fields, parameters = get_object(body, "input"), get_object(body, "parameters")
     if app.kind == "agent2" and app.messages_in_agent2 == "refused" and input_fields.get("messages"):

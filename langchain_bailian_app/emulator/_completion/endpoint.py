@@ -1,6 +1,6 @@
-"""Application completion: `POST /apps/{app_id}/completion`, from the door to the answer.
+"""Endpoint of application completion: `POST /apps/{app_id}/completion`, from request to answer.
 
-Brings the stores, the app and the exchange together; each step is one short function.
+It connects the stores, the app and the exchange; each step is one short function.
 """
 
 import itertools
@@ -30,7 +30,7 @@ _PROMPT_VARIABLE = re.compile(r"\$\{\s*(\w+)\s*\}|\{\{\s*(\w+)\s*\}\}")
 
 @dataclass
 class CompletionEndpoint:
-    """The completion endpoint over the emulator's apps and stores."""
+    """Completion endpoint of the emulator's apps and stores."""
 
     apps: Mapping[str, App]
     sessions: CloudSessions
@@ -43,7 +43,7 @@ class CompletionEndpoint:
         """Answer one request.
 
         Raises:
-            RequestRefused: The service would refuse it at the door.
+            RequestRefused: The service would reject the request.
         """
         app = self._find_app(exchange, app_id)
         if app.replay is not None:
@@ -113,7 +113,7 @@ class CompletionEndpoint:
         )
 
     def _select_knowledge_bases(self, app: App, options: ParsedRagOptions) -> Sequence[KnowledgeBase]:
-        """The bound ones, or those the request names instead; an unknown id finds nothing."""
+        """Return the knowledge bases of the request, or those bound to the app; skip unknown ids."""
         if options.pipeline_ids is None:
             return app.knowledge_bases
         by_id = collect_knowledge_bases(self.apps, self.extra_knowledge)
@@ -127,7 +127,7 @@ class CompletionEndpoint:
         forced_error: ErrorReply | None,
         persistence: TurnPersistence,
     ) -> None:
-        """Write the answer; what it leaves behind is kept just before its end is written."""
+        """Send the answer; save the turn just before its last piece is sent."""
         pace = self.pace if app.pace is None else app.pace
         fault = app.faults.draw() if app.faults else None
         count = reply.frame_count
@@ -158,7 +158,7 @@ class CompletionEndpoint:
 
 
 def _encode_events(reply: RenderedReply, forced_error: ErrorReply | None) -> Iterator[bytes]:
-    """The frames on the wire; a forced error takes the place of one, or follows the last."""
+    """Encode the frames of a stream; a forced error ends it after `in_stream_after` frames."""
     payloads = reply.frame_payloads()
     if forced_error is not None:
         payloads_before_error = itertools.islice(payloads, forced_error.in_stream_after)
@@ -179,7 +179,7 @@ def _encode_full_reply(reply: RenderedReply) -> bytes:
 async def _send_faulty_reply(
     exchange: HttpExchange, faulty_response: FaultyResponse, pace: float, persistence: TurnPersistence
 ) -> None:
-    """Write what a fault has made of a reply."""
+    """Send the response that a fault returned."""
     if faulty_response.end == "reset":
         await exchange.abort()
         return
@@ -211,7 +211,7 @@ async def _send_replay(exchange: HttpExchange, replay: Replay) -> None:
 
 
 def _fill_prompt_variables(template: str, biz_params: Mapping[str, Any]) -> str:
-    """Fill prompt variables; one without a value stays as it is."""
+    """Fill in prompt variables; leave those without a value unchanged."""
     prompt_params = biz_params.get("user_prompt_params")
     values = prompt_params if isinstance(prompt_params, dict) else {}
 

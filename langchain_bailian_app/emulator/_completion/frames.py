@@ -1,6 +1,6 @@
-"""From a whole reply to what goes over the wire: the outputs of a stream, or the one output.
+"""JSON of an agent's reply: the frames of a stream, or the one body without a stream.
 
-Pure. Knows the order and the shape of frames, nothing of sockets.
+Pure. It defines the order and the format of the frames.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -15,7 +15,7 @@ _MAX_MARKER_CHARS = len("<ref>[1000000]</ref>")
 
 @dataclass(frozen=True)
 class RenderedAgentReply:
-    """A reply with nothing left open, and the ids that every frame repeats."""
+    """A reply with all defaults filled in, and the ids that every frame repeats."""
 
     request_id: str
     session_id: str
@@ -31,25 +31,25 @@ class RenderedAgentReply:
     incremental: bool = True
     repeat_steps: bool = False
     lists_all_references: bool = False
-    """Whether references are listed from the first frame on, for a text that has no markers."""
+    """Whether every frame lists all references, for a text without markers."""
 
     @property
     def frame_count(self) -> int:
-        """How many frames the stream has."""
+        """Number of frames of the stream."""
         return bool(self.steps) + len(split_into_pieces(self.reasoning)) + len(self.pieces) + 1
 
     @property
     def duration_frames(self) -> int:
-        """How many frames' time the answer takes without a stream."""
+        """Duration of the answer without a stream, in frames."""
         return self.frame_count
 
     def sent_text(self, frames_sent: int) -> str:
-        """The text that this many frames of the stream have carried."""
+        """Return the text in the first `frames_sent` frames of the stream."""
         frames_before_text = bool(self.steps) + len(split_into_pieces(self.reasoning))
         return "".join(self.pieces[: max(0, frames_sent - frames_before_text)])
 
     def full_payload(self) -> dict[str, Any]:
-        """The JSON of an answer that is not streamed."""
+        """Build the JSON of an answer without a stream."""
         generated = _GeneratedOutput()
         generated.add_reasoning(self.reasoning)
         generated.add_text(self.text)
@@ -59,7 +59,7 @@ class RenderedAgentReply:
         )
 
     def frame_payloads(self) -> Iterator[dict[str, Any]]:
-        """The JSON of each frame: steps, reasoning, text, and the last one with `stop`."""
+        """Yield the JSON of each frame: steps, reasoning, text, and the last one with `stop`."""
         generated = _GeneratedOutput()
         if self.steps:
             yield self._build_payload("", self.steps, generated)
@@ -68,7 +68,7 @@ class RenderedAgentReply:
             generated.add_reasoning(piece)
             reasoning = piece if self.incremental else reasoning + piece
             yield self._build_payload("", self._thought_entries(reasoning), generated)
-        # Once there was reasoning, every later frame carries an empty entry of it, as recorded.
+        # As recorded: after the reasoning, every frame of an incremental stream has an empty entry.
         entries = self._thought_entries("" if self.incremental else reasoning)
         for piece in self.pieces:
             generated.add_text(piece)
@@ -113,7 +113,7 @@ class RenderedAgentReply:
 
 
 class _GeneratedOutput:
-    """What was generated so far: its tokens and the numbers it cites, found as text comes in."""
+    """Tokens and cited numbers of the output generated until now, updated with every piece."""
 
     def __init__(self) -> None:
         self.cited_indexes: set[str] = set()

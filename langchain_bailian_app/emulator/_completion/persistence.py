@@ -1,4 +1,4 @@
-"""What an answer leaves behind: its turn in the session, and what the user told in long-term memory."""
+"""Storage of a turn: its round in the session, and the user's facts in long-term memory."""
 
 from dataclasses import dataclass
 
@@ -11,7 +11,7 @@ from langchain_bailian_app.emulator._state.sessions import CloudSessions, Round,
 
 @dataclass
 class TurnPersistence:
-    """What an answer leaves behind, once: the turn and a memory, or as much as the switch says."""
+    """Callbacks that save a turn once: completely, or after an abort as `keep_aborted` requires."""
 
     sessions: CloudSessions
     memories: MemoryStore
@@ -22,13 +22,13 @@ class TurnPersistence:
     done: bool = False
 
     def on_complete(self) -> None:
-        """Keep the turn of an answer that reaches its end."""
+        """Save the turn and the facts of a completed answer."""
         self._save(self.reply.text)
         if self.turn.memory_id is not None:
             self.memories.store_facts(self.turn.memory_id, self.turn.prompt)
 
     def on_abort(self) -> None:
-        """Keep or drop the turn of one that has not reached its end, and will not."""
+        """Save or drop the turn of an answer that will not be completed."""
         if self.done:
             return
         frames_sent = self.exchange.record.frames_sent if self.exchange.wants_stream else 0

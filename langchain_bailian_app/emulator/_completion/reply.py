@@ -1,4 +1,4 @@
-"""From a turn to a reply with nothing left open: of a workflow, or of an app that speaks itself."""
+"""Rendering of replies: from a turn to the frames of a workflow or an agent."""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -19,7 +19,7 @@ from langchain_bailian_app.emulator.text import TokenCounter, split_into_pieces,
 
 
 class RenderedReply(Protocol):
-    """A reply with nothing left open."""
+    """A reply with all defaults filled in."""
 
     @property
     def request_id(self) -> str:
@@ -31,27 +31,27 @@ class RenderedReply(Protocol):
 
     @property
     def frame_count(self) -> int:
-        """How many frames the stream has."""
+        """Number of frames of the stream."""
 
     @property
     def duration_frames(self) -> int:
-        """How many frames' time the reply takes without a stream."""
+        """Duration of the reply without a stream, in frames."""
 
     def sent_text(self, frames_sent: int) -> str:
-        """The text that this many frames of the stream have carried."""
+        """Return the text in the first `frames_sent` frames of the stream."""
 
     def full_payload(self) -> dict[str, Any]:
-        """The JSON of a reply that is not streamed."""
+        """Build the JSON of a reply without a stream."""
 
     def frame_payloads(self) -> Iterator[dict[str, Any]]:
-        """The JSON of each frame."""
+        """Yield the JSON of each frame."""
 
 
 def render_reply(app: App, request: CompletionRequest, turn: Turn, request_id: str) -> RenderedReply:
-    """Settle everything a reply leaves open.
+    """Build the reply to a turn and fill in its defaults.
 
     Raises:
-        RequestRefused: A script failed, or there is no such `flow_stream_mode`.
+        RequestRefused: A script failed, or `flow_stream_mode` is unknown.
     """
     if app.kind == "workflow":
         return _render_workflow_reply(app, request, turn, request_id)
@@ -105,17 +105,17 @@ def _render_agent_reply(
 
 
 def _resolve_citation_style(app: App, request: CompletionRequest) -> tuple[bool, bool]:
-    """Whether a reply lists references, and whether its text has markers."""
+    """Return whether a reply lists references, and whether its text has markers."""
     if app.kind == "agent2":
         return False, False
-    # What a request to the legacy application asks for beats the console.
+    # Only a legacy application has `reference_type`; it overrides the console.
     if request.reference_type is not None:
         return True, request.reference_type == "indexed"
     return app.show_references, app.show_references
 
 
 def _remove_citations(reply: Reply) -> Reply:
-    """A reply without markers; its own pieces may have cut them, so they are made anew."""
+    """Remove the markers from a reply, and its pieces, which may have split a marker."""
     text = strip_markers(reply.text)
     return reply if text == reply.text else replace(reply, text=text, pieces=None)
 

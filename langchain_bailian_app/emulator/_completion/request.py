@@ -1,6 +1,6 @@
-"""The request body, read and checked: JSON of the wire in, one `CompletionRequest` out.
+"""Parser of completion requests: a JSON body in, a validated `CompletionRequest` out.
 
-The only module that knows where a field sits in the body; refuses what the service refuses.
+Only this module depends on the positions of fields in the body. It rejects what the service rejects.
 """
 
 from collections.abc import Mapping
@@ -22,7 +22,7 @@ _REFERENCE_TYPES = ("simple", "indexed")
 
 @dataclass(frozen=True)
 class ParsedRagOptions:
-    """`parameters.rag_options`; `pipeline_ids` is `None` when the console's bindings hold."""
+    """`parameters.rag_options`; `pipeline_ids` is `None` if the bindings of the console apply."""
 
     pipeline_ids: tuple[str, ...] | None = None
     chunk_filter: RagFilters = field(default_factory=RagFilters)
@@ -31,9 +31,9 @@ class ParsedRagOptions:
 
 @dataclass(frozen=True)
 class CompletionRequest:
-    """A checked request to an application.
+    """A validated request to an application.
 
-    `history` is `None` unless `messages` were sent, or `history` as the legacy application has it.
+    `history` is `None` unless the request contains `messages`, or the legacy field `history`.
     """
 
     prompt: str
@@ -57,17 +57,17 @@ class CompletionRequest:
 
 
 def completion_request_from_body(body: Mapping[str, Any], *, stream: bool) -> CompletionRequest:
-    """Read a request body.
+    """Parse a request body.
 
     Raises:
-        RequestRefused: The service would refuse it.
+        RequestRefused: The service would reject the request.
     """
-    # One document leaves `parameters` out, so their absence is not refused.
+    # One document omits `parameters`, so a request without them is accepted.
     input_fields, parameters = get_object(body, "input"), get_object(body, "parameters")
     incremental = get_typed(parameters, "incremental_output", bool) or False
     if incremental and not stream:
         refuse("InvalidParameter", "incremental_output only support stream call")
-    # `messages` win over `prompt` and `session_id`: the newest reference says so.
+    # `messages` override `prompt` and `session_id`, according to the newest reference.
     messages = _parse_messages(input_fields)
     legacy_rounds = _parse_history(input_fields)
     prompt, history, system = (
@@ -122,7 +122,7 @@ def _parse_messages(input_fields: Mapping[str, Any]) -> list[tuple[str, str]]:
 
 
 def _split_messages(messages: list[tuple[str, str]]) -> tuple[str, tuple[Round, ...], str]:
-    """The last user message, the rounds before it, and all system messages."""
+    """Return the last user message, the rounds before it, and all system messages."""
     system = "\n".join(content for role, content in messages if role == "system")
     dialogue = [message for message in messages if message[0] != "system"]
     last_user_index = max(
@@ -140,7 +140,7 @@ def _split_messages(messages: list[tuple[str, str]]) -> tuple[str, tuple[Round, 
 
 
 def _parse_history(input_fields: Mapping[str, Any]) -> tuple[Round, ...] | None:
-    """The rounds that `history` tells; an empty one tells none."""
+    """Return the rounds in `history`, or `None` if it is missing or empty."""
     items = input_fields.get("history") or []
     if not isinstance(items, list):
         refuse_value("history", "a list")
@@ -166,13 +166,13 @@ def _parse_rag_options(rag_options: Mapping[str, Any], tag_codes: tuple[str, ...
     session_file_ids = get_strings(rag_options, "session_file_ids")
     if len(session_file_ids) > _MAX_SESSION_FILES:
         refuse_value("session_file_ids", f"at most {_MAX_SESSION_FILES} ids")
-    # Checked even where they do nothing: without the ids of knowledge bases, as documented.
+    # As documented, both have no effect without `pipeline_ids`; they are validated nevertheless.
     file_ids, metadata = (
         get_strings(rag_options, "file_ids"),
         get_object(rag_options, "metadata_filter"),
     )
     return ParsedRagOptions(
-        # More than five are no error: the first five take effect.
+        # More than five ids are not an error; only the first five are used.
         pipeline_ids=pipeline_ids[:_MAX_PIPELINES] if pipeline_ids else None,
         chunk_filter=RagFilters(
             file_ids=file_ids if pipeline_ids else (),

@@ -1,4 +1,4 @@
-"""Entries of `thoughts` and `doc_references`, key for key as the service sends them.
+"""Entries of `thoughts` and `doc_references`, with exactly the keys of the service.
 
 Pure: hits, memories and reasoning in, JSON objects out.
 """
@@ -12,7 +12,7 @@ from langchain_bailian_app.emulator._knowledge.knowledge_base import Hit
 
 
 def build_steps(turn: Turn) -> list[dict[str, Any]]:
-    """The steps before an answer: memory, then retrieval."""
+    """Build the steps before an answer: memory, then retrieval."""
     steps = []
     if turn.memory_id is not None:
         steps.append(_build_memory_step(turn.memory_id, turn.prompt, turn.memories))
@@ -22,7 +22,7 @@ def build_steps(turn: Turn) -> list[dict[str, Any]]:
 
 
 def build_reasoning_entry(reasoning: str) -> dict[str, Any]:
-    """A piece of reasoning; the service repeats it under `response`."""
+    """Build the entry of a piece of reasoning, which the service repeats under `response`."""
     return {
         "thought": reasoning,
         "action_type": "reasoning",
@@ -33,7 +33,7 @@ def build_reasoning_entry(reasoning: str) -> dict[str, Any]:
 
 
 def build_reference(hit: Hit) -> dict[str, Any]:
-    """A `doc_references` entry; `index_id` is a string."""
+    """Build an entry of `doc_references`; `index_id` is a string."""
     reference: dict[str, Any] = {
         "images": list(hit.chunk.images),
         "doc_name": hit.chunk.name,

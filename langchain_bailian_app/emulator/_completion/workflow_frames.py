@@ -1,6 +1,6 @@
-"""How a workflow is told: the frames of each `flow_stream_mode`, or the one output.
+"""JSON of a workflow's reply: the frames of each `flow_stream_mode`, or the one body without a stream.
 
-Pure: a `WorkflowRun` in, JSON objects out, in the order and the shape of the documented examples.
+Pure: a `WorkflowRun` in, JSON objects out, in the order and format of the documented examples.
 """
 
 from collections.abc import Iterator
@@ -25,10 +25,10 @@ FlowStreamMode: TypeAlias = Literal[
 def resolve_flow_stream_mode(
     flow_stream_mode: str | None, *, shows_thoughts: bool
 ) -> FlowStreamMode | None:
-    """The mode a stream is in; `None` where nothing but the last frame tells anything.
+    """Return the mode of a stream, or `None` if only its last frame has content.
 
     Raises:
-        RequestRefused: There is no such mode.
+        RequestRefused: The mode is unknown.
     """
     modes: dict[str, FlowStreamMode] = {mode: mode for mode in get_args(FlowStreamMode)}
     mode = modes.get(flow_stream_mode or "full_thoughts")
@@ -39,17 +39,17 @@ def resolve_flow_stream_mode(
 
 @dataclass(frozen=True)
 class RenderedWorkflowReply:
-    """A workflow that has run, how it is to be told, and the ids that every frame repeats.
+    """A workflow that has run, its stream mode, and the ids that every frame repeats.
 
     Attributes:
-        request_id: The id of the request.
-        session_id: The session the reply belongs to.
-    workflow_run: The workflow that has run.
-        mode: How a stream tells it.
+        request_id: Id of the request.
+        session_id: Id of the session that the reply belongs to.
+        workflow_run: The workflow that has run.
+        mode: Mode of the stream.
         shows_thoughts: Whether a reply without a stream has `thoughts`.
-        incremental: Whether texts of a stream are increments, where the mode knows other ones.
+        incremental: Whether texts in a stream are increments, in modes that support both.
         completed_as_text: Whether `node_is_completed` is a string.
-        end_repeats: Whether an End node says what was already shown of an LLM node.
+        end_repeats: Whether an End node repeats the text of an LLM node that was already sent.
     """
 
     request_id: str
@@ -63,38 +63,38 @@ class RenderedWorkflowReply:
 
     @property
     def text(self) -> str:
-        """The text of the reply."""
+        """Text of the reply."""
         return self.workflow_run.text
 
     @property
     def frame_count(self) -> int:
-        """How many frames the stream has."""
+        """Number of frames of the stream."""
         return len(self._frames)
 
     @property
     def duration_frames(self) -> int:
-        """How many frames' time the reply takes without a stream: each node's pieces, one by one."""
+        """Duration of the reply without a stream, in frames: one for each event of a node."""
         return len(self.workflow_run.events) + 1
 
     def sent_text(self, frames_sent: int) -> str:
-        """The text that this many frames of the stream have carried."""
+        """Return the text in the first `frames_sent` frames of the stream."""
         if frames_sent >= self.frame_count:
             return self.text
         return "".join(frame.text for frame in self._frames[:frames_sent])
 
     def full_payload(self) -> dict[str, Any]:
-        """The JSON of a reply that is not streamed."""
+        """Build the JSON of a reply without a stream."""
         output = {"thoughts": build_thoughts(self.workflow_run)} if self.shows_thoughts else {}
         return self._build_payload(
             WorkflowFrame({**output, **self._final_fields(self.text)}, self._total_usage())
         )
 
     def frame_payloads(self) -> Iterator[dict[str, Any]]:
-        """The JSON of each frame."""
+        """Return the JSON of each frame."""
         return map(self._build_payload, self._frames)
 
     def _build_payload(self, frame: WorkflowFrame) -> dict[str, Any]:
-        # The ids stand behind `thoughts` in the recordings; the order of keys means nothing.
+        # In the recordings, the ids follow `thoughts`; the order of keys is irrelevant.
         output = {"session_id": self.session_id, "finish_reason": "null", **frame.output}
         return {"output": output, "usage": frame.usage, "request_id": self.request_id}
 
@@ -125,7 +125,7 @@ class RenderedWorkflowReply:
         yield WorkflowFrame(self._final_fields(self.text), self._total_usage())
 
     def _render_agent_frames(self) -> Iterator[WorkflowFrame]:
-        """Text of the nodes that are returned; the last frame has the End node's, in one block."""
+        """Yield the text of the returned nodes; the last frame has the End node's text in one block."""
         pieces = list(self._split_agent_text())
         cumulative_text = ""
         for number, piece in enumerate(pieces, start=1):
@@ -149,7 +149,7 @@ class RenderedWorkflowReply:
             if run.node.is_returned and text and not self._was_already_returned(run):
                 is_empty = False
                 yield WorkflowFrame({}, usage.snapshot(), text)
-        # A workflow that did not reach its End, or returns nothing, ends with an empty frame.
+        # A workflow that stops early or returns no text ends with an empty frame.
         if is_empty or self.workflow_run.stopped_early:
             yield WorkflowFrame({}, usage.snapshot())
 

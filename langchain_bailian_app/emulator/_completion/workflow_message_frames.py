@@ -1,6 +1,6 @@
-"""`workflow_message`: one node a frame, in increments whatever was asked. Two modes share its shape.
+"""Frames with `workflow_message`: one node per frame, always in increments.
 
-`message_format` tells of End and Output nodes, `message_format_plus` of all. Pure.
+`message_format` covers End and Output nodes, `message_format_plus` covers all nodes. Pure.
 """
 
 from collections import Counter
@@ -25,12 +25,12 @@ from langchain_bailian_app.emulator._http.encoding import compact_json
 def build_message_frames(
     workflow_run: WorkflowRun, *, every_node: bool, completed_as_text: bool, end_repeats: bool
 ) -> Iterator[WorkflowFrame]:
-    """The frames before the last one, which has no `workflow_message`."""
+    """Yield the frames before the last one, which has no `workflow_message`."""
     usage = ModelUsage()
     builder = _MessageFrameBuilder(workflow_run, completed_as_text=completed_as_text)
     for event in workflow_run.events:
         run = event.run
-        # As in the documented example, a model is counted when it has ended.
+        # As in the documented example, `usage` counts a model only after its node has ended.
         if event.kind == "end":
             usage.add(run, run.output)
         if not (every_node or run.node.speaks):
@@ -45,7 +45,7 @@ def build_message_frames(
 
 @dataclass
 class _MessageFrameBuilder:
-    """Frames of `workflow_message`, counted for each node."""
+    """Builder of the frames, with a frame counter for each node."""
 
     workflow_run: WorkflowRun
     completed_as_text: bool
@@ -54,7 +54,7 @@ class _MessageFrameBuilder:
     def build_frame(
         self, event: RunEvent, output: NodeOutput | None, usage: ModelUsage
     ) -> WorkflowFrame:
-        """One frame; with nothing said it only tells that its node has ended."""
+        """Build a frame; without output, it only reports the status of its node."""
         run, has_ended = event.run, event.kind == "end"
         self.frame_counts[run.node_id] += 1
         message = {
@@ -73,7 +73,7 @@ class _MessageFrameBuilder:
         return str(value).lower() if self.completed_as_text else value
 
     def _format_content(self, run: NodeRun, output: NodeOutput | None) -> str:
-        """Plain text of what is meant for the user, JSON of all else."""
+        """Return the plain text of nodes whose text is shown to the user, JSON for other nodes."""
         if output is None or run.node.speaks:
             return output.result if output else ""
         if run.node.type == "Start":

@@ -1,6 +1,6 @@
-"""A workflow runs: its nodes one after the other, or at the same time, and what each of them does.
+"""Execution of a workflow: the results of its nodes, and their events in order of time.
 
-Pure but for scripts: an app and a turn in, a `WorkflowRun` out. How it is told is in `workflow_frames`.
+Pure except for scripts: an app and a turn in, a `WorkflowRun` out. `workflow_frames` renders it.
 """
 
 import itertools
@@ -23,7 +23,7 @@ from langchain_bailian_app.emulator.text import TokenCounter, split_into_pieces
 
 
 class NodeOutput(NamedTuple):
-    """What a node says and thinks, or a piece of it."""
+    """Text and reasoning of a node, or a piece of them."""
 
     result: str = ""
     reasoning: str = ""
@@ -36,10 +36,10 @@ class NodeRun:
     Attributes:
         node: The node.
         node_id: Its id.
-        reply: What it said; `reasoning` is what it thought.
-        model_id: The model it asked, if any.
-        input_tokens: What that model read.
-    repeated_run: The LLM node of which it only repeats the result.
+        reply: Its text and reasoning.
+        model_id: Id of the model that it called, if any.
+        input_tokens: Input tokens of that call.
+        repeated_run: The LLM node whose result this node only repeats, if any.
     """
 
     node: Node
@@ -51,11 +51,11 @@ class NodeRun:
 
     @property
     def output(self) -> NodeOutput:
-        """All it said."""
+        """The complete output."""
         return NodeOutput(self.reply.text, self.reply.reasoning or "")
 
     def split_output(self) -> Iterator[NodeOutput]:
-        """What it said, in the pieces in which a stream has it."""
+        """Yield the output in the pieces of a stream."""
         if not self.node.comes_in_pieces:
             yield self.output
             return
@@ -68,7 +68,7 @@ class NodeRun:
 
 
 class RunEvent(NamedTuple):
-    """One thing that a node does."""
+    """One event of a node."""
 
     run: NodeRun
     kind: Literal["start", "output", "end"]
@@ -80,10 +80,10 @@ class WorkflowRun:
     """A workflow that has run.
 
     Attributes:
-    node_runs: The nodes that were reached, in order.
-    events: What they did, in the order of time.
-        variables: The variables it was given.
-        final_text: Instead of the text it would have.
+        node_runs: The nodes that were reached, in order.
+        events: Their events, in order of time.
+        variables: The variables of the request.
+        final_text: Text that replaces the computed one.
     """
 
     node_runs: Sequence[NodeRun]
@@ -93,12 +93,12 @@ class WorkflowRun:
 
     @property
     def stopped_early(self) -> bool:
-        """Whether it ended before its end."""
+        """Whether a node failed or paused."""
         return any(run.node.status != "success" for run in self.node_runs)
 
     @property
     def text(self) -> str:
-        """The text of the reply: what its End node says, or its last node if it has none."""
+        """The text of the reply: that of the last End node, or of the last node without an End node."""
         if self.final_text is not None:
             return self.final_text
         if self.stopped_early or not self.node_runs:
@@ -110,7 +110,7 @@ class WorkflowRun:
 
     @property
     def finish_reason(self) -> str:
-        """How the reply ends: as a script of one of its nodes says."""
+        """`finish_reason` of the reply: the first one other than `stop` that a node has."""
         reasons = [run.reply.finish_reason for run in self.node_runs]
         return next((reason for reason in reasons if reason != "stop"), "stop")
 
@@ -136,7 +136,7 @@ def run_workflow(app: App, turn: Turn) -> WorkflowRun:
 
 
 def _build_initial_values(turn: Turn) -> dict[str, Any]:
-    """What templates may name before any node has run."""
+    """Return the values that templates can use before any node has run."""
     history = [{"role": "system", "content": turn.system}] if turn.system else []
     for past_round in turn.history:
         history.append({"role": "user", "content": past_round.prompt})
@@ -176,9 +176,9 @@ def _run_node(
 
 
 def _run_model(app: App, turn: Turn, node: Node, values: Mapping[str, Any]) -> Reply:
-    """What an LLM node says, and what it thought, nothing left open."""
+    """Return the reply of an LLM node, with all defaults filled in."""
     if node.text is None:
-        # Without a template it was not given the rounds before; a script takes what it wants.
+        # An LLM node has no access to earlier rounds without `${historyList}`; a script always has.
         visible_turn = turn if callable(app.answer) else replace(turn, history=())
         reply = build_reply(app, visible_turn, cite=False)
         reply = replace(reply, reasoning=build_reasoning(reply, visible_turn))
@@ -197,7 +197,7 @@ def _render_text(text: NodeText, turn: Turn, values: Mapping[str, Any]) -> str:
 
 
 def _interleave_events(runs: Iterable[NodeRun]) -> Iterator[RunEvent]:
-    """What nodes do that run at the same time: one step of each in turn."""
+    """Return the events of nodes that run at the same time: one event of each node in turn."""
     events_by_position = itertools.zip_longest(*map(_iter_node_events, runs))
     return (event for events in events_by_position for event in events if event is not None)
 

@@ -1,6 +1,7 @@
-"""`full_thoughts`: every frame lists the nodes so far, each as JSON text, their results as JSON in it.
+"""Frames of `full_thoughts`: each lists all nodes reached until then, as JSON texts.
 
-Pure. With increments, a node that has ended is repeated with an empty result.
+Results are JSON texts inside them. In incremental streams, a node that has ended is repeated with an
+empty result. Pure.
 """
 
 from collections.abc import Iterator, Sequence
@@ -22,7 +23,7 @@ from langchain_bailian_app.emulator._http.encoding import compact_json
 
 
 def build_thoughts(workflow_run: WorkflowRun) -> list[dict[str, str]]:
-    """All nodes, as a reply without a stream has them."""
+    """Build the entries of all nodes for a reply without a stream."""
     return [
         _NodeState(run, run.node.name, run.node.status, run.output).to_thought()
         for run in workflow_run.node_runs
@@ -30,7 +31,7 @@ def build_thoughts(workflow_run: WorkflowRun) -> list[dict[str, str]]:
 
 
 def build_thought_frames(workflow_run: WorkflowRun, *, incremental: bool) -> Iterator[WorkflowFrame]:
-    """The frames; of the last one the text and the reason of its end are missing."""
+    """Yield the frames; the caller adds `text` and `finish_reason` to the last one."""
     usage = ModelUsage()
     node_states: dict[str, _NodeState] = {}
     yield WorkflowFrame({}, {})
@@ -50,10 +51,10 @@ def build_thought_frames(workflow_run: WorkflowRun, *, incremental: bool) -> Ite
 
 
 def _shares_frame_with_next(event: RunEvent, next_events: Sequence[RunEvent]) -> bool:
-    """Whether the next event is told in the same frame.
+    """Return whether the next event is reported in the same frame.
 
-    As recorded, the end of a node comes with its last piece, and the beginning of a node with the end
-    of another that has said something.
+    As recorded, the end of a node shares a frame with its last piece, and the start of a node shares a
+    frame with the end of the previous one unless that is a Start node.
     """
     return any(
         (next_event.kind == "end" and next_event.run is event.run)
@@ -64,7 +65,7 @@ def _shares_frame_with_next(event: RunEvent, next_events: Sequence[RunEvent]) ->
 
 @dataclass
 class _NodeState:
-    """What is known of a node."""
+    """State of a node in the stream."""
 
     run: NodeRun
     name: str = ""
@@ -72,8 +73,8 @@ class _NodeState:
     output: NodeOutput = field(default_factory=NodeOutput)
 
     def apply(self, event: RunEvent) -> None:
-        """Note what the node has done."""
-        # As recorded: until a node says something, its id stands for its name.
+        """Apply an event of the node."""
+        # As recorded: until a node has output, its id is sent as its name.
         self.name = self.run.node_id if event.kind == "start" else self.run.node.name
         if event.kind == "end":
             self.status = self.run.node.status
@@ -81,7 +82,7 @@ class _NodeState:
         self.output = NodeOutput(result + event.output.result, reasoning + event.output.reasoning)
 
     def to_thought(self) -> dict[str, str]:
-        """An entry of `thoughts`."""
+        """Build the entry of `thoughts`."""
         node = self.run.node
         response: dict[str, Any] = {"nodeName": self.name}
         if node.inputs is not None:

@@ -1,4 +1,4 @@
-"""What all ways of telling a workflow share: a frame, its usage, and the JSON of a result."""
+"""Parts of a workflow's reply that all stream modes share: frames, usage, and results as JSON."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from langchain_bailian_app.emulator.text import TokenCounter
 
 
 class WorkflowFrame(NamedTuple):
-    """What a frame has of its own, and the part of the reply's text that it carries."""
+    """Fields that differ between frames, and the part of the reply's text in the frame."""
 
     output: Mapping[str, Any]
     usage: dict[str, Any]
@@ -19,7 +19,7 @@ class WorkflowFrame(NamedTuple):
 
 @dataclass
 class _NodeUsage:
-    """What the model of a node has used so far."""
+    """Token usage of the model of a node."""
 
     run: NodeRun
     token_counter: TokenCounter
@@ -37,19 +37,19 @@ class _NodeUsage:
 
 
 class ModelUsage:
-    """`usage` of a workflow: an entry for each LLM node, once it has spoken; `{}` before that."""
+    """`usage` of a workflow: one entry for each LLM node with output, `{}` if there is none."""
 
     def __init__(self) -> None:
         self._usage_by_node: dict[str, _NodeUsage] = {}
 
     def add(self, run: NodeRun, output: NodeOutput) -> None:
-        """Count what a node has said; only models cost anything."""
+        """Count the output of a node; only LLM nodes use tokens."""
         if run.node.is_model and (output.result or output.reasoning):
             node_usage = self._usage_by_node.setdefault(run.node_id, _NodeUsage(run, TokenCounter()))
             node_usage.token_counter.add(output.reasoning + output.result)
 
     def snapshot(self) -> dict[str, Any]:
-        """The usage so far."""
+        """Return the current usage."""
         models = [
             entry for node_usage in self._usage_by_node.values() for entry in node_usage.build_entries()
         ]
@@ -57,7 +57,7 @@ class ModelUsage:
 
 
 def encode_node_result(output: NodeOutput, *, include_reasoning: bool) -> str:
-    """The result of a node, with `reasoningContent` beside it if it thinks."""
+    """Encode the result of a node, with `reasoningContent` if requested."""
     return compact_json(
         {
             "result": output.result,

@@ -1,6 +1,6 @@
-"""Variables of a Start node, and the templates that name them.
+"""Variables of a Start node, and templates that use them.
 
-Pure: types of the wire are kept until a template shows them.
+Pure: values keep their JSON types until a template inserts them.
 """
 
 import json
@@ -15,26 +15,26 @@ _PLACEHOLDER = re.compile(r"\$\{\s*([^{}]+?)\s*\}")
 
 
 def check_variables(declared: Mapping[str, type], values: Mapping[str, Any]) -> None:
-    """Refuse a call that leaves out a variable of the Start node, or gives one of another type.
+    """Reject a request that lacks a variable of the Start node, or has a value of a wrong type.
 
     Raises:
-        RequestRefused: The first of them, by name.
+        RequestRefused: A variable is missing or invalid; the message contains the name of the first.
     """
     for name, expected_type in declared.items():
         if values.get(name) is None:
             refuse("InvalidParameter", f"Required variable {name} is missing from biz_params.")
-        # A whole number is a number.
+        # A variable of type `float` also accepts integers.
         if not (expected_type is float and _is_number(values[name])):
             get_typed(values, name, expected_type)
 
 
 def to_text(value: object) -> str:
-    """A text as it is, anything else as JSON."""
+    """Return a text unchanged, any other value as JSON."""
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
 def fill_template(template: str, values: Mapping[str, Any]) -> str:
-    """Fill a template; a name without a value stays as it is."""
+    """Fill in a template; leave names without a value unchanged."""
 
     def replacement(match: re.Match[str]) -> str:
         name = match.group(1)

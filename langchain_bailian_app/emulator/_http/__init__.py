@@ -1,1 +1,1 @@
-"""The emulator's HTTP server: routing, requests, replies and their bytes."""
+"""HTTP server of the emulator: routing, requests, responses and their encoding."""

@@ -1,6 +1,6 @@
-"""The ASGI application: reads and records a request, checks the key, and finds the endpoint.
+"""ASGI application of the emulator: reads and records a request, checks its key, calls the endpoint.
 
-Turns every refusal into its reply, so that no endpoint has to.
+It also turns every refusal into an error response, so that the endpoints do not have to.
 """
 
 import logging
@@ -18,12 +18,12 @@ from langchain_bailian_app.emulator._http.recorder import RecordedRequest
 logger = logging.getLogger("langchain_bailian_app.emulator")
 
 Endpoint: TypeAlias = Callable[[HttpExchange, str], Awaitable[None]]
-"""Gets the exchange, and the id in the path, which is empty if there is none."""
+"""Receives the exchange and the id from the path, or an empty string if the path has no id."""
 
 
 @dataclass(eq=False)
 class Gateway:
-    """What all routes share."""
+    """State shared by all routes: the API key, the recorded requests, the server's connections."""
 
     api_key: str
     requests: list[RecordedRequest]
@@ -37,7 +37,7 @@ class Gateway:
         find_pipeline: Endpoint,
         extra_routes: Sequence[Route] = (),
     ) -> Router:
-        """The routes of the service, and others; any other path is `NotFound`."""
+        """Build a router for the service's routes and `extra_routes`; other paths are `NotFound`."""
         routes = [
             self._route("POST", "/apps/{app_id}/completion", completion),
             self._route("POST", "/indices/pipeline/{pipeline_id}/retrieve", retrieve),
@@ -50,10 +50,10 @@ class Gateway:
         return Route(f"/api/v1{path}", _AsgiEndpoint(self, endpoint), methods=[method])
 
     def check_api_key(self, exchange: HttpExchange) -> None:
-        """Refuse a wrong or missing key.
+        """Check the API key of a request.
 
         Raises:
-            RequestRefused: The key is not the emulator's.
+            RequestRefused: The key is missing, or is not the emulator's.
         """
         authorization = exchange.headers.get("authorization", "")
         if not authorization:
@@ -86,7 +86,7 @@ class _AsgiEndpoint:
         except RequestRefused as refused:
             await exchange.send_error(refused.reply)
         finally:
-            outcome = "finished" if record.finished else "client gone"
+            outcome = "finished" if record.finished else "not finished"
             logger.info(
                 "%s %s -> %s, %d frame(s), %s",
                 record.method,

@@ -1,4 +1,4 @@
-"""The bytes of a reply: JSON, and frames of a stream."""
+"""Encoding of responses: JSON, and the frames of a stream."""
 
 import json
 from collections.abc import Mapping
@@ -6,21 +6,21 @@ from typing import Any
 
 
 def compact_json(value: object) -> str:
-    """JSON without spaces, with characters as they are."""
+    """Return JSON without spaces and without escaped non-ASCII characters."""
     return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
 
 
 def encode_event(number: int, payload: Mapping[str, Any], *, status: int | None = None) -> bytes:
-    """One frame on the wire; with a `status` it is an in-stream error."""
+    """Return the bytes of one frame; with a `status`, those of an in-stream error."""
     event = "result" if status is None else "error"
     prefix = f"id:{number}\nevent:{event}\n:HTTP_STATUS/{status or 200}\ndata:".encode()
     return prefix + encode_json(payload) + b"\n\n"
 
 
 def encode_json(payload: Mapping[str, Any]) -> bytes:
-    """Compact JSON with characters as they are."""
+    """Return the bytes of compact JSON without escaped non-ASCII characters, where possible."""
     try:
         return compact_json(payload).encode()
     except UnicodeEncodeError:
-        # Half of a surrogate pair is a valid JSON escape, and no valid UTF-8.
+        # A lone surrogate can be written as a JSON escape, but not as UTF-8.
         return json.dumps(payload, separators=(",", ":")).encode()

@@ -1,6 +1,6 @@
-"""The refusals of the service: one table of codes, and the reply made of them.
+"""Errors of the service: a table of their codes, and the error replies built from it.
 
-Pure data; how a refusal reaches the client (HTTP status or `event:error`) is decided elsewhere.
+Pure data. Other modules decide how an error reaches the client (HTTP status or `event:error`).
 """
 
 from collections.abc import Mapping
@@ -78,21 +78,24 @@ ERRORS: Mapping[str, tuple[int, str]] = MappingProxyType(
         for code, message in messages.items()
     }
 )
-"""Code of the service → HTTP status and message."""
+"""Error codes of the service, each with its HTTP status and its message."""
 
 
 @dataclass
 class ErrorReply:
-    """A refusal; given to an `App`, it is provoked instead of the answer.
+    """An error of the service; an `App` with an `error` replies with it instead of its answer.
 
     Args:
         status: HTTP status, or the status in the comment line of an in-stream error.
         code: Code of the service, e.g. `Throttling.RateQuota`.
         message: Message of the service.
         headers: Further response headers, e.g. `{"Retry-After": "1"}`.
-        times: How often it is given before the app answers normally; `None` for ever.
-        in_stream_after: Give it to a stream as an `event:error` frame after this many frames,
-            under HTTP 200. A call without a stream is refused at the door all the same.
+        times: Number of replies with this error before the app answers normally; `None` for no limit.
+        in_stream_after: Send the error within a stream, as an `event:error` frame after this many
+            frames, under HTTP 200. A call without streaming still gets the HTTP error.
+
+    Attributes:
+        given: Number of replies sent with this error.
     """
 
     status: int
@@ -113,27 +116,33 @@ class ErrorReply:
         times: int | None = None,
         in_stream_after: int | None = None,
     ) -> Self:
-        """Build the refusal for a code of the table `ERRORS`."""
+        """Build the error reply for a code of `ERRORS`; `message` replaces the one of the table.
+
+        Raises:
+            ValueError: The code is not in the table.
+        """
         if code not in ERRORS:
-            message = f"There is no code {code!r} in the table ERRORS; there are {sorted(ERRORS)}."
+            message = (
+                f"unknown error code {code!r}: expected a key of `ERRORS`, one of {sorted(ERRORS)}"
+            )
             raise ValueError(message)
         status, default_message = ERRORS[code]
         return cls(status, code, message or default_message, headers or {}, times, in_stream_after)
 
     def take(self) -> bool:
-        """Count one use; `False` when the refusal is used up."""
+        """Count one use of this error; return `False` if it was already used `times` times."""
         if self.times is not None and self.given >= self.times:
             return False
         self.given += 1
         return True
 
     def body(self, request_id: str) -> dict[str, str]:
-        """The JSON body of the refusal."""
+        """Return the JSON body of the error response."""
         return {"code": self.code, "message": self.message, "request_id": request_id}
 
 
-class RequestRefused(Exception):  # noqa: N818 - a refusal is an answer, not a fault of ours
-    """Raised anywhere before the first byte; the exchange turns it into its `ErrorReply`."""
+class RequestRefused(Exception):  # noqa: N818 - a refusal is a valid reply, not an error of the emulator
+    """Raised anywhere before the first byte of a reply, to send this `ErrorReply` instead."""
 
     def __init__(self, reply: ErrorReply) -> None:
         super().__init__(f"{reply.code}: {reply.message}")

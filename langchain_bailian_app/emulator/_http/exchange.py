@@ -1,6 +1,6 @@
-"""One HTTP exchange: writes a reply to the client and notices at once when the client goes.
+"""HTTP exchange with one client: reads its request, writes the reply, detects a disconnect at once.
 
-The edge of the package towards ASGI; what is written comes from elsewhere.
+The interface of the emulator to ASGI; the content of the replies comes from other modules.
 """
 
 import asyncio
@@ -30,16 +30,18 @@ _UNAUTHORIZED = 401
 
 @dataclass(eq=False)
 class HttpExchange:
-    """A request that was read, and the way back to its client.
+    """A request that was read, and the channels for its reply.
 
     Attributes:
-        record: The request as it is shown to tests.
+        record: The request as recorded for tests, without secrets.
         headers: Its headers with lower-case names, secrets included.
-        content: Its body.
-        receive: The ASGI channel that tells when the client goes.
+        content: The bytes of its body.
+        receive: The ASGI channel from the client, used to detect its disconnect.
         send: The ASGI channel to the client.
-        drop_connection: Closes the connection without a proper end of the body.
-        on_end: Called when nothing more will be written, just before the record says so.
+        drop_connection: Closes the connection without properly ending the body.
+        on_end: Called when nothing more will be written, just before `record` is marked as ended.
+        request_id: Id of the request, as the service would return it.
+        arrived_ms: Unix time of its arrival, in milliseconds.
     """
 
     record: RecordedRequest
@@ -54,16 +56,16 @@ class HttpExchange:
 
     @property
     def wants_stream(self) -> bool:
-        """Whether server-sent events were asked for, by either header."""
+        """Whether the request asks for server-sent events, by either of the two headers."""
         return self.headers.get(
             "x-dashscope-sse"
         ) == "enable" or "text/event-stream" in self.headers.get("accept", "")
 
     def json(self) -> dict[str, Any]:
-        """Read the body.
+        """Return the JSON body.
 
         Raises:
-            RequestRefused: It is not a JSON object.
+            RequestRefused: The body is not a JSON object.
         """
         try:
             body = json.loads(self.content)
@@ -74,7 +76,7 @@ class HttpExchange:
         return body
 
     async def send_error(self, reply: ErrorReply) -> None:
-        """Write a refusal with its HTTP status."""
+        """Write an error response with its HTTP status."""
         headers = {"vary": "Accept-Encoding", **self._timing_headers()}
         # The recorded 401 has no content type.
         if reply.status != _UNAUTHORIZED:
@@ -88,7 +90,7 @@ class HttpExchange:
         delay: float = 0.0,
         before_send: Callable[[], None] | None = None,
     ) -> None:
-        """Write a whole answer, `delay` seconds of generation, and call `before_send` just then."""
+        """Write an answer as one JSON body after `delay` seconds; call `before_send` just before it."""
         headers = self._app_headers(finished=True)
         headers |= {"content-type": JSON, "vary": f"{_VARY}, Accept-Encoding"}
         await self._send_json(200, payload, headers, delay=delay, before_send=before_send)
@@ -102,7 +104,7 @@ class HttpExchange:
         stall_after: int | None = None,
         cut_after: int | None = None,
     ) -> None:
-        """Write a stream frame by frame; the arguments are those of `send_chunks`."""
+        """Write a stream frame by frame; see `send_chunks` for the arguments."""
         headers = self._app_headers(finished=False)
         headers |= {"content-type": EVENT_STREAM, "vary": _VARY}
         await self.send_chunks(
@@ -126,23 +128,24 @@ class HttpExchange:
         stall_after: int | None = None,
         cut_after: int | None = None,
     ) -> None:
-        """Write a response piece by piece, each after `pace` seconds.
+        """Write a response chunk by chunk, each after `pace` seconds.
 
         Args:
             status: HTTP status.
-            headers: All headers but the date and the server's name.
-            chunks: The body; each piece is a chunk of its own.
-            pace: Seconds before each piece.
-            before_chunk: What to do just before a piece is written, by its number from 1.
-            stall_after: Write nothing more after this many pieces, and wait for the client to go.
-            cut_after: Drop the connection after this many pieces.
+            headers: All headers except the date and the server's name.
+            chunks: The body; each item is sent as a separate chunk.
+            pace: Seconds before each chunk.
+            before_chunk: Callbacks by the number of a chunk, from 1, each called just before that
+                chunk is written.
+            stall_after: Stop writing after this many chunks, and wait for the client to disconnect.
+            cut_after: Drop the connection after this many chunks.
         """
         limits = [limit for limit in (stall_after, cut_after) if limit is not None]
 
         async def body() -> AsyncIterator[bytes]:
             sent_count = 0
             for chunk in itertools.islice(chunks, min(limits, default=None)):
-                # Even a pause of 0 lets the event loop see whether the client is still there.
+                # Even a pause of 0 lets the event loop detect that the client has disconnected.
                 await asyncio.sleep(pace)
                 sent_count += 1
                 if sent_count in before_chunk:
@@ -156,7 +159,7 @@ class HttpExchange:
         await self._run_while_connected(self._send_response(status, headers, body()))
 
     async def abort(self) -> None:
-        """Drop the connection without a byte of a reply."""
+        """Drop the connection without sending a reply."""
         self.drop_connection()
         await self._run_while_connected(_wait_forever())
 
@@ -197,7 +200,7 @@ class HttpExchange:
         await self._run_while_connected(send_after_delay())
 
     async def _run_while_connected(self, sending: Coroutine[Any, Any, None]) -> None:
-        """Do the work, but only as long as the client is there."""
+        """Run `sending`, but cancel it when the client disconnects."""
         send_task = asyncio.ensure_future(sending)
         disconnect_task = asyncio.ensure_future(self._wait_for_disconnect())
         try:
@@ -244,7 +247,7 @@ async def read_request(
     requests: list[RecordedRequest],
     drop_connection: Callable[[tuple[str, int]], None],
 ) -> HttpExchange | None:
-    """Read a request and write it down; None if its client has gone."""
+    """Read and record a request; return `None` if its client has disconnected."""
     request = Request(scope, receive)
     try:
         content = await request.body()

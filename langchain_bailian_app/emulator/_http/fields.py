@@ -1,6 +1,6 @@
-"""Fields of a JSON object, read with the type the service wants, or refused.
+"""Readers of the fields of a JSON object, which refuse a value of the wrong type.
 
-What is `null` or missing is no error here; who needs it asks for it.
+A value that is `null` or missing is not an error here; callers check the fields they require.
 """
 
 from collections.abc import Mapping, Sequence
@@ -21,18 +21,18 @@ def refuse_value(name: str, expected: str) -> NoReturn:
 
 
 def get_typed(fields: Mapping[str, Any], name: str, expected_type: type[_T]) -> _T | None:
-    """A value of one type."""
+    """Return a value of the expected type, or `None` if it is missing."""
     value = fields.get(name)
     if value is None:
         return None
-    # A JSON boolean is an int to Python, and not to the service.
+    # In Python a boolean is also an int; for the service it is not.
     if not isinstance(value, expected_type) or (expected_type is int and isinstance(value, bool)):
         refuse_value(name, f"a {expected_type.__name__}")
     return value
 
 
 def get_object(fields: Mapping[str, Any], name: str) -> Mapping[str, Any]:
-    """An object; an empty one if there is none."""
+    """Return an object; an empty one if it is missing."""
     value = fields.get(name)
     if value is None:
         return {}
@@ -42,7 +42,7 @@ def get_object(fields: Mapping[str, Any], name: str) -> Mapping[str, Any]:
 
 
 def get_strings(fields: Mapping[str, Any], name: str) -> tuple[str, ...]:
-    """A list of strings; an empty one if there is none."""
+    """Return the strings of a list; an empty tuple if it is missing."""
     value: object = fields.get(name)
     if value is None:
         return ()
@@ -54,7 +54,7 @@ def get_strings(fields: Mapping[str, Any], name: str) -> tuple[str, ...]:
 
 
 def get_int(fields: Mapping[str, Any], name: str, *, minimum: int, maximum: int, default: int) -> int:
-    """A whole number within bounds."""
+    """Return an integer within the bounds, or `default` if it is missing."""
     value = get_typed(fields, name, int)
     if value is None:
         return default
@@ -64,7 +64,7 @@ def get_int(fields: Mapping[str, Any], name: str, *, minimum: int, maximum: int,
 
 
 def get_fraction(fields: Mapping[str, Any], name: str) -> float:
-    """A number from 0 to 1; 0 if there is none."""
+    """Return a number from 0 to 1; 0 if it is missing."""
     value: object = fields.get(name)
     if value is None:
         return 0.0

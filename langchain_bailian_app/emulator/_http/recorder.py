@@ -1,6 +1,6 @@
-"""What the emulator remembers of every request, for assertions. Secrets are removed.
+"""Records of all requests to the emulator, for assertions in tests. Secrets are removed.
 
-Written by the server's thread, read by any other.
+Records are written by the server's thread and may be read by any other.
 """
 
 import json
@@ -16,21 +16,24 @@ _SECRET_HEADERS = frozenset({"authorization", "proxy-authorization", "cookie"})
 
 @dataclass(eq=False)
 class RecordedRequest:
-    """A request and the fate of its answer.
+    """A recorded request and the status of its response.
 
     Attributes:
         method: HTTP method.
         path: Path without the query.
-        headers: Headers with lower-case names; the value of `authorization` is removed.
-        body: The JSON body, `{}` if it is none; the values of `user_defined_tokens` are removed.
-        size: Bytes of the body.
-        app_id: The app asked, or `None` on another route.
+        headers: Headers with lower-case names; the values of `authorization`, `proxy-authorization`
+            and `cookie` are replaced by `[removed]`.
+        body: The JSON body, or `{}` if the body is not a JSON object; the values of
+            `user_defined_tokens` are replaced by `[removed]`.
+        size: Size of the body in bytes.
+        app_id: Id of the application in the path, or `None` on another route.
         received_at: `time.monotonic()` when the body had been read.
-        status: HTTP status of the answer, `None` until it begins.
-        frames_sent: Frames written so far; of a replay, pieces.
-        closed_at: `time.monotonic()` when the client was found gone before the answer's end.
-        finished: Whether the whole answer was written.
-        query: Parameters of the query string; of one that is repeated, the last.
+        status: HTTP status of the response, or `None` until it begins.
+        frames_sent: Number of frames written; for a replay, number of chunks.
+        closed_at: `time.monotonic()` when the response ended incomplete, for example because the
+            client disconnected; otherwise `None`.
+        finished: Whether the complete response was written.
+        query: Parameters of the query string; for a repeated one, its last value.
     """
 
     method: str
@@ -48,11 +51,11 @@ class RecordedRequest:
     _done: threading.Event = field(default_factory=threading.Event, repr=False)
 
     def wait(self, timeout: float = 5.0) -> bool:
-        """Wait until the answer is written or the client has gone; `False` after `timeout` s."""
+        """Wait until the response has ended; return `False` after `timeout` seconds."""
         return self._done.wait(timeout)
 
     def end(self, *, finished: bool) -> None:
-        """Note that the answer is over; called by the server."""
+        """Mark the response as ended; called by the server."""
         self.finished = finished
         if not finished:
             self.closed_at = time.monotonic()
@@ -68,7 +71,7 @@ def record_request(
     query: Iterable[tuple[str, str]] = (),
     app_id: str | None = None,
 ) -> RecordedRequest:
-    """Record a request, its secrets removed."""
+    """Build the record of a request, without its secrets."""
     redacted_headers = {
         name.lower(): REDACTED if name.lower() in _SECRET_HEADERS else value for name, value in headers
     }

@@ -1,7 +1,7 @@
-"""A uvicorn server in a daemon thread that starts and stops without waiting.
+"""Server thread that runs uvicorn and stops at once, independent of Bailian.
 
-Knows nothing of Bailian. uvicorn's own shutdown waits for clients and ticks ten times a second;
-a test suite that starts many emulators would wait for it each time.
+uvicorn's own shutdown waits for clients and polls ten times a second, which would delay every test
+that starts an emulator.
 """
 
 import asyncio
@@ -20,7 +20,7 @@ _ACCEPT_YIELDS = 5
 
 
 class _ImmediateStopServer(uvicorn.Server):
-    """Runs until told to stop, then drops all connections."""
+    """Runs until `stop` is called, then drops all connections."""
 
     def __init__(self, config: uvicorn.Config, ready: threading.Event) -> None:
         super().__init__(config)
@@ -38,7 +38,7 @@ class _ImmediateStopServer(uvicorn.Server):
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         loop = asyncio.get_running_loop()
-        # asyncio leaks a connection whose server closes between its being accepted and being made.
+        # asyncio leaks a connection if the server closes between accepting it and `connection_made`.
         for listener in sockets or []:
             with suppress(NotImplementedError):  # on Windows
                 loop.remove_reader(listener)
@@ -60,20 +60,20 @@ class _ImmediateStopServer(uvicorn.Server):
             await asyncio.sleep(0.001)
 
     def stop(self) -> None:
-        """Ask it to stop, from any thread."""
+        """Make the server stop; may be called from any thread."""
         if self._loop is not None:
             self._loop.call_soon_threadsafe(self._stopping.set)
 
     def drop_connection(self, client: tuple[str, int]) -> None:
-        """Close the connection of a client after what was written, without a proper end."""
+        """Close a client's connection after the bytes already written, without ending the response."""
         for connection in list(self.server_state.connections):
             if connection.transport.get_extra_info("peername") == client:
                 connection.transport.close()
 
 
 def _bind_listener(port: int) -> socket.socket:
-    # asyncio turns Nagle's algorithm off only for sockets that name their protocol; with it, each
-    # reply on a reused connection would come 40 ms late.
+    # asyncio disables Nagle's algorithm only for sockets with an explicit protocol. With it, each
+    # response on a reused connection would be delayed by 40 ms.
     listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
         if os.name == "posix":
@@ -86,7 +86,7 @@ def _bind_listener(port: int) -> socket.socket:
 
 
 class ServerThread:
-    """A server on loopback, ready when the constructor returns."""
+    """A server on loopback, in a daemon thread; it accepts requests when the constructor returns."""
 
     def __init__(self, app: ASGIApp, port: int) -> None:
         self._listener = _bind_listener(port)
@@ -95,11 +95,11 @@ class ServerThread:
         config = uvicorn.Config(
             app,
             loop="asyncio",
-            # One parser everywhere, whatever else is installed.
+            # The same parser everywhere, regardless of the packages installed.
             http="h11",
             ws="none",
             lifespan="off",
-            # uvicorn's loggers belong to the process, which may run a server of its own.
+            # uvicorn's loggers belong to the process, which may run another uvicorn server.
             log_config=None,
             access_log=False,
             proxy_headers=False,
@@ -116,19 +116,19 @@ class ServerThread:
         )
         self._thread.start()
         if not ready.wait(_START_TIMEOUT):
-            message = f"The emulator did not start within {_START_TIMEOUT} s."
+            message = f"the emulator did not start within {_START_TIMEOUT} s"
             raise RuntimeError(message)
 
     @property
     def connections(self) -> int:
-        """How many connections are open."""
+        """Number of open connections."""
         return len(self._server.server_state.connections)
 
     def drop_connection(self, client: tuple[str, int]) -> None:
-        """Close a client's connection without a proper end; for the server's thread only."""
+        """Close a client's connection without ending the response; only for the server's thread."""
         self._server.drop_connection(client)
 
     def stop(self) -> None:
-        """Drop all connections and end the thread."""
+        """Drop all connections and wait for the thread to end."""
         self._server.stop()
         self._thread.join(_START_TIMEOUT)

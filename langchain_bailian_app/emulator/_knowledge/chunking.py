@@ -1,6 +1,6 @@
-"""Cutting a text into passages: at headings, between paragraphs, at sentence ends, else anywhere.
+"""Splitter of texts into passages: at headings, paragraphs and sentence ends, or anywhere if needed.
 
-Pure. No word of the text is lost; images leave it and go with the passage they stood in.
+Pure. No word of the text is lost; images are removed from it and listed with their passage.
 """
 
 import re
@@ -16,27 +16,27 @@ _IMAGE = re.compile(
     r"""!\[[^\[\]]*\]\(\s*<?((?:[^\s()<>]|\([^\s()<>]*\))+)>?(?:\s+(?:"[^"]*"|'[^']*'))?\s*\)"""
 )
 _BLANK_LINES = re.compile(r"\n\s*\n")
-# A line ends a sentence too: rows of tables and items of lists have no full stop.
+# The end of a line also ends a sentence: table rows and list items have no full stop.
 _SENTENCE = re.compile(r"\S.*?(?:[。！？!?；]+[”’」』）)\"']*|\.(?=\s)|(?=\n)|\Z)", re.DOTALL)
-# Between two words if any end in its second half, else anywhere.
+# Cut between two words if a word ends in the second half, otherwise anywhere.
 _FRAGMENT = re.compile(
     rf"\S.{{{MAX_BODY_CHARS // 2},{MAX_BODY_CHARS - 1}}}(?=\s|\Z)|\S.{{0,{MAX_BODY_CHARS - 1}}}",
     re.DOTALL,
 )
-# No source shows what stands between the headings in `hier_title`.
+# Unverified: no source shows the separator of the headings in `hier_title`.
 _TITLE_SEPARATOR = " > "
 
 
 @dataclass(frozen=True)
 class Passage:
-    """A piece of a text that is found as one.
+    """A part of a text that search returns as a unit.
 
     Attributes:
         title: The heading above it, or the name of the document.
-        hier_title: That heading with those above it.
-        body: Its text, at most a little more than `MAX_BODY_CHARS` characters.
-        images: The addresses of the images in it, in order.
-        page: Its page, from 1; the whole text counts as one page where there are no pages.
+        hier_title: That heading, preceded by its parent headings.
+        body: Its text, of about `MAX_BODY_CHARS` characters at most.
+        images: URLs of the images in it, in order.
+        page: Its page number, from 1; always 1 if the document has no pages.
     """
 
     title: str
@@ -47,18 +47,18 @@ class Passage:
 
 
 def find_first_heading(text: str) -> str | None:
-    """The first heading of a Markdown text."""
+    """Return the first heading of a Markdown text, or `None`."""
     return next((match.group(2).strip() for _, match in _match_headings(text) if match), None)
 
 
 def split_into_passages(name: str, pages: Sequence[str]) -> Iterator[Passage]:
-    """Cut the pages of a document: a heading holds until the next, a passage ends with its page."""
+    """Yield the passages of a document; a heading applies up to the next one, across pages."""
     sections = [s for s in _iter_sections(name, pages) if s.has_heading or not s.is_blank]
     for index, section in enumerate(sections):
         if not section.is_blank:
             yield from _split_section(section)
         elif not _continues_in_next(section, sections[index + 1 : index + 2]):
-            # A heading without a text is a text itself, unless those below it carry it along.
+            # A heading without text is a passage, unless the next section has it in its `hier_title`.
             yield section.make_passage(section.title, section.images)
 
 
@@ -66,12 +66,12 @@ class _Heading(NamedTuple):
     level: int
     title: str
     number: int
-    """Two headings with the same words are two."""
+    """Distinguishes headings with the same text."""
 
 
 @dataclass
 class _Section:
-    """What stands under a heading on one page."""
+    """The lines under a heading on one page."""
 
     name: str
     heading_path: tuple[_Heading, ...]
@@ -94,7 +94,7 @@ class _Section:
 
 
 class _Unit(NamedTuple):
-    """What is not cut any further, the blanks that stood before it, and where it begins."""
+    """A text that is not split further, with the whitespace before it and its start position."""
 
     text: str
     separator: str
@@ -107,7 +107,7 @@ def _continues_in_next(section: _Section, next_sections: Sequence[_Section]) -> 
 
 
 def _match_headings(text: str) -> Iterator[tuple[str, re.Match[str] | None]]:
-    """Each line, with its match if it is a heading; a comment in fenced code is none."""
+    """Yield each line, with a match if it is a heading; `#` in fenced code is not one."""
     in_code_fence = False
     for line in text.split("\n"):
         if _FENCE.match(line):
@@ -135,7 +135,7 @@ def _iter_sections(name: str, pages: Sequence[str]) -> Iterator[_Section]:
 
 
 def _extract_images(text: str) -> tuple[str, list[tuple[int, str]]]:
-    """The text without its images, and the address of each with the place where it stood."""
+    """Return the text without its images, and the position and URL of each."""
     text_parts: list[str] = []
     images = []
     length = end = 0
@@ -160,10 +160,10 @@ def _split_section(section: _Section) -> Iterator[Passage]:
 
 
 def _pack_units(units: Iterable[_Unit]) -> Iterator[tuple[str, int]]:
-    """Bodies of as many units as go into one, each with the place where it begins."""
+    """Yield bodies of as many units as fit into one, each with its start position."""
     body, start = "", 0
     for unit in units:
-        # One character between two units counts for nothing.
+        # One character between two units does not count towards the limit.
         if body and len(body) + len(unit.separator) - 1 + len(unit.text) > MAX_BODY_CHARS:
             yield body, start
             body = ""
@@ -176,7 +176,7 @@ def _pack_units(units: Iterable[_Unit]) -> Iterator[tuple[str, int]]:
 
 
 def _split_units(text: str) -> Iterator[_Unit]:
-    """Paragraphs; of those that are too long, sentences; of those, fragments."""
+    """Yield paragraphs; split long ones into sentences, and long sentences into fragments."""
     for start, paragraph in _split_paragraphs(text):
         if len(paragraph) <= MAX_BODY_CHARS:
             yield _Unit(paragraph, "\n", start)
@@ -185,7 +185,7 @@ def _split_units(text: str) -> Iterator[_Unit]:
         for match in _SENTENCE.finditer(paragraph):
             for fragment in _FRAGMENT.finditer(match.group()):
                 position = match.start() + fragment.start()
-                # Blanks at the end of a fragment belong to the separator of the next.
+                # Whitespace at the end of a fragment is part of the next separator.
                 separator = paragraph[end:position] if end else "\n"
                 yield _Unit(fragment.group().rstrip(), separator, start + position)
                 end = position + len(fragment.group().rstrip())

@@ -1,6 +1,7 @@
-"""Documents and the chunks made of them, and of the rows of tables. Only data.
+"""Documents, and chunks of documents and of table rows.
 
-A chunk carries everything the wire tells of it; `_completion` and `_retrieve` make JSON of it.
+Pure data. A chunk contains everything that replies include about it; `_completion` and `_retrieve`
+render it as JSON.
 """
 
 import hashlib
@@ -13,7 +14,7 @@ from langchain_bailian_app.emulator._knowledge.chunking import Passage, split_in
 
 
 def compute_hex_digest(text: str) -> str:
-    """Hexadecimal digits that are always the same for the same text."""
+    """Return a digest of a text as hexadecimal digits, the same in every run."""
     return hashlib.sha256(text.encode()).hexdigest()
 
 
@@ -22,12 +23,12 @@ class Document:
     """A document of a knowledge base.
 
     Args:
-        name: Its name, as citations show it.
-        text: Its text, in Markdown: every heading begins a chunk, and images go with their chunk.
-        file_id: `file_…`; made of the name when it is not given.
-        metadata: What `rag_options.metadata_filter` compares; a value may be a list.
-        tags: What `rag_options.tags` compares.
-        pages: The text of each page, where pages are known; `text` is then made of them.
+        name: Its name, as shown in citations.
+        text: Its text, in Markdown. Every heading starts a chunk; images are listed with their chunk.
+        file_id: `file_…`; derived from `name` if empty.
+        metadata: The fields that `rag_options.metadata_filter` compares; a value may be a list.
+        tags: The tags that `rag_options.tags` compares.
+        pages: The text of each page, if the document has pages; `text` is then built from them.
     """
 
     name: str
@@ -50,16 +51,17 @@ class Chunk:
 
     Attributes:
         chunk_id: `{workspace}_{pipeline}_{data_id}_…`.
-        content: What is searched and sent: the body, under a header that names its document.
+        content: The text that is searched and returned: `body`, below a header with the name of its
+            document, its title and its metadata. A row has no header.
         body: The text itself.
-        title: The heading above it; none for a row.
+        title: The heading above it; empty for a row.
         name: The name of its document or table.
         data_id: The id of its document or table.
-        document: Its document.
-        row: Its row, column → value.
-        hier_title: The heading with those above it.
-        images: Addresses of its images.
-        page_number: Its pages, from 1, where they are known.
+        document: Its document; `None` for a row.
+        row: Its row, column → value; `None` for a piece of a document.
+        hier_title: The heading, preceded by its parent headings; empty for a row.
+        images: URLs of its images.
+        page_number: Its page numbers, from 1; empty if the document has no pages.
     """
 
     chunk_id: str
@@ -76,12 +78,12 @@ class Chunk:
 
 
 def make_file_id(name: str) -> str:
-    """An id for a document, made of a name."""
+    """Return a document id derived from a name."""
     return f"file_{compute_hex_digest(name)[:32]}_{10_000_000 + len(name)}"
 
 
 def chunk_document(document: Document, id_prefix: str) -> list[Chunk]:
-    """Cut a document; `id_prefix` begins the id of each chunk."""
+    """Split a document into chunks; their ids start with `id_prefix`."""
     passages = split_into_passages(document.name, document.pages or [document.text])
     metadata_lines = "".join(
         f"{key}:{_dump_as_list(value)}\n" for key, value in document.metadata.items()
@@ -93,7 +95,7 @@ def chunk_document(document: Document, id_prefix: str) -> list[Chunk]:
 
 
 def chunk_rows(name: str, rows: Iterable[Mapping[str, Any]], id_prefix: str) -> list[Chunk]:
-    """Make a chunk of each row of a table; `id_prefix` begins its id."""
+    """Return a chunk for each row of a table; their ids start with `id_prefix`."""
     table_id = f"table_{compute_hex_digest(name)[:32]}_{10_000_000 + len(name)}"
     chunks = []
     for number, row in enumerate(rows):

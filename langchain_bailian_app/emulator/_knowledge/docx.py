@@ -1,6 +1,6 @@
-"""Word files as Markdown: headings, paragraphs, tables. Imported only when such a file is met.
+"""Converter of Word files to Markdown: headings, paragraphs and tables.
 
-Pictures, headers, footers and footnotes are left out.
+Pictures, headers, footers and footnotes are omitted. Imported only when a Word file is read.
 """
 
 import itertools
@@ -16,7 +16,7 @@ _MAX_HEADING_LEVEL = 6
 
 
 def convert_to_markdown(path: Path) -> str:
-    """The text of a Word file, with blank lines between its paragraphs and tables."""
+    """Return the text of a Word file, with blank lines between its paragraphs and tables."""
     return "\n\n".join(_render_blocks(docx.Document(str(path)).iter_inner_content()))
 
 
@@ -27,23 +27,23 @@ def _render_blocks(content: Iterable[Paragraph | Table]) -> Iterator[str]:
             continue
         text = item.text.strip()
         level = _get_heading_level(item)
-        # A heading of Markdown is one line.
+        # A Markdown heading must be one line.
         yield f"{'#' * level} {' '.join(text.split())}" if level and text else text
 
 
 def _render_rows(table: Table) -> Iterator[str]:
     for row in table.rows:
-        # A cell that spans columns comes once for each of them.
+        # `row.cells` contains a cell once for each column it spans.
         cells = [next(duplicates) for _, duplicates in itertools.groupby(row.cells, key=id)]
         texts = (
             " ".join(" ".join(_render_blocks(cell.iter_inner_content())).split()) for cell in cells
         )
-        # The bar in front keeps a column called # from beginning a heading.
+        # Without the leading bar, a column named # would start a heading.
         yield f"| {' | '.join(texts)} |"
 
 
 def _get_heading_level(paragraph: Paragraph) -> int:
-    """The level of a heading, below the title of the document; 0 for no heading."""
+    """Return the level of a heading, below the document title (1); 0 if it is not a heading."""
     name = (paragraph.style.name if paragraph.style else None) or ""
     if name == "Title":
         return 1

@@ -1,6 +1,6 @@
-"""Files on disk become documents: Markdown, plain text, Word, PDF.
+"""Readers of documents from files: Markdown, plain text, Word, PDF.
 
-The only module that opens files. The readers of Word and PDF are imported when such a file is met.
+The only module that opens files. The packages for Word and PDF are imported when first needed.
 """
 
 from collections.abc import Callable, Mapping
@@ -13,20 +13,20 @@ from langchain_bailian_app.emulator._knowledge.documents import Document, make_f
 
 
 def read_folder(folder: Path) -> list[Document]:
-    """Read all files of known kinds under a folder, in the order of their paths.
+    """Read all files of supported types under a folder, in the order of their paths.
 
     Raises:
-        ValueError: The folder is none, or one of its files cannot be read.
-        ModuleNotFoundError: A Word or PDF file is met without the package that reads it.
+        ValueError: The path is not a folder, or one of its files cannot be read.
+        ModuleNotFoundError: The package for a Word or PDF file is not installed.
     """
     if not folder.is_dir():
-        message = f"{folder} is no folder."
+        message = f"invalid `folder`: expected an existing folder, got {folder}"
         raise ValueError(message)
     documents: list[Document] = []
     for path in sorted(p for p in folder.rglob("*") if _is_readable(p)):
         document = document_from_file(path)
         if document.file_id in {earlier.file_id for earlier in documents}:
-            # Two files of the same name in different folders are two documents.
+            # Files with the same name in different folders are different documents.
             document.file_id = make_file_id(path.relative_to(folder).as_posix())
         documents.append(document)
     return documents
@@ -36,29 +36,29 @@ def document_from_file(path: Path) -> Document:
     """Read one file.
 
     Raises:
-        ValueError: It cannot be read.
-        ModuleNotFoundError: It takes a package that is missing.
+        ValueError: The file cannot be read.
+        ModuleNotFoundError: The package for its type is not installed.
     """
     return _READERS[path.suffix.lower()](path)
 
 
 def can_read(name: str) -> bool:
-    """Whether a file of this name is of a known kind."""
+    """Return whether a file with this name has a supported type."""
     return Path(name).suffix.lower() in _READERS
 
 
 def _is_readable(path: Path) -> bool:
-    # Word keeps a file `~$name.docx`, which is no document, beside each one it has open.
+    # Word creates a lock file `~$name.docx` next to each open document.
     return can_read(path.name) and path.is_file() and not path.name.startswith("~$")
 
 
 def _raise_unreadable(path: Path, reason: object) -> NoReturn:
-    message = f"{path} cannot be read: {reason}"
+    message = f"cannot read {path}: {reason}"
     raise ValueError(message)
 
 
 def _format_missing_package(path: Path, package: str) -> str:
-    return f'{path} cannot be read without {package}: pip install "langchain-bailian-app[emulator]"'
+    return f'cannot read {path} without {package}: pip install "langchain-bailian-app[emulator]"'
 
 
 def _read_text_file(path: Path) -> Document:
@@ -71,18 +71,18 @@ def _decode_file(path: Path) -> str:
         content = path.read_bytes()
     except OSError as exc:
         _raise_unreadable(path, exc)
-    # Chinese text that is not UTF-8 is nearly always of the family of GB 18030.
+    # Chinese text that is not UTF-8 is nearly always GB 18030 or one of its subsets.
     for encoding in ("utf-8-sig", "gb18030"):
         try:
             return content.decode(encoding)
         except UnicodeDecodeError:
             continue
-    _raise_unreadable(path, "it is neither UTF-8 nor GB 18030.")
+    _raise_unreadable(path, "neither UTF-8 nor GB 18030")
 
 
 def _read_pdf(path: Path) -> Document:
     try:
-        import pypdf  # noqa: PLC0415 - only those who have such files need it
+        import pypdf  # noqa: PLC0415 - only needed to read PDF files
     except ModuleNotFoundError as exc:
         raise ModuleNotFoundError(_format_missing_package(path, "pypdf")) from exc
     try:
@@ -90,7 +90,7 @@ def _read_pdf(path: Path) -> Document:
     except Exception as exc:  # noqa: BLE001 - a broken file raises anything, down to TypeError
         _raise_unreadable(path, repr(exc))
     if not any(page.strip() for page in pages):
-        _raise_unreadable(path, "it has no text. Are its pages pictures?")
+        _raise_unreadable(path, "no text found; its pages may be images")
     return Document(path.stem, pages=pages)
 
 

@@ -1,6 +1,6 @@
-"""Filters of a search: those of `rag_options`, and `search_filters` of the retrieve route.
+"""Search filters: those of `rag_options`, and `search_filters` of the retrieve route.
 
-Pure: a chunk in, whether it may be found out. A field that a chunk does not have lets nothing pass.
+Pure. A chunk without the field of a condition does not match.
 """
 
 import json
@@ -17,7 +17,7 @@ _NUMBER = re.compile(r"[+-]?[0-9]{1,300}(?:\.[0-9]{1,300})?")
 
 
 def is_equal(expected: object, actual: object) -> bool:
-    """Whether two values are one: numbers by value, also one written as text; texts exactly."""
+    """Return whether two values are equal: numbers by value, even if one is a string; texts exactly."""
     if isinstance(expected, str) and isinstance(actual, str):
         return expected == actual
     expected_number, actual_number = _parse_number(expected), _parse_number(actual)
@@ -27,13 +27,13 @@ def is_equal(expected: object, actual: object) -> bool:
 
 
 def matches_any(expected: object, actual: object) -> bool:
-    """Whether any of the values asked for is any of those held; either may be a list."""
+    """Return whether an expected value equals an actual one; either may be a list of values."""
     return any(is_equal(left, right) for left in _as_list(expected) for right in _as_list(actual))
 
 
 @dataclass(frozen=True)
 class RagFilters:
-    """The filters of `rag_options`; an empty one lets everything pass."""
+    """The filters of `rag_options`; an empty filter matches everything."""
 
     file_ids: Sequence[str] = ()
     tags: Sequence[str] = ()
@@ -41,7 +41,7 @@ class RagFilters:
     columns: Mapping[str, Any] = field(default_factory=dict)
 
     def matches(self, chunk: Chunk) -> bool:
-        """Whether a chunk may be found. Filters for documents leave rows of tables alone."""
+        """Return whether a chunk matches; document filters do not apply to table rows."""
         if chunk.row is not None:
             return _all_fields_match(self.columns, chunk.row)
         document = chunk.document
@@ -53,7 +53,7 @@ class RagFilters:
 
 
 class Condition(NamedTuple):
-    """One field of `search_filters`, one operator, and what it is compared with."""
+    """One condition of `search_filters`: a field, an operator, and the value to compare with."""
 
     field: str
     operator: str
@@ -62,12 +62,12 @@ class Condition(NamedTuple):
 
 @dataclass(frozen=True)
 class SearchFilters:
-    """`search_filters`: subgroups, and conditions within them, all hold, so that they are one list."""
+    """`search_filters` as one list: all conditions of all subgroups must match."""
 
     conditions: tuple[Condition, ...] = ()
 
     def matches(self, chunk: Chunk) -> bool:
-        """Whether a chunk may be found."""
+        """Return whether a chunk matches all conditions."""
         return all(
             _OPERATORS[operator](operand, _get_field_values(chunk, name))
             for name, operator, operand in self.conditions
@@ -75,10 +75,11 @@ class SearchFilters:
 
 
 def parse_search_filters(groups: object) -> SearchFilters:
-    """Read `search_filters`.
+    """Parse `search_filters`.
 
     Raises:
-        RequestRefused: It is none, or has an operator that does not exist.
+        RequestRefused: It is not a list of objects, or contains an unknown operator or an
+            invalid value.
     """
     if groups is None:
         return SearchFilters()
@@ -108,13 +109,13 @@ def _parse_conditions(name: str, value: object) -> Iterable[Condition]:
         is_valid = _OPERAND_CHECKS.get(operator, _is_scalar)
         if not is_valid(operand):
             refuse(
-                "InvalidParameter", f"search_filters: {operand!r} is no value for {name} {operator}."
+                "InvalidParameter", f"search_filters: {operand!r} is not valid for {name} {operator}."
             )
         yield Condition(name, operator, operand)
 
 
 def _parse_json_list(value: object) -> object:
-    """A list may come as its JSON text: the official examples send both."""
+    """Return the list in a JSON text, or `value` unchanged; the official examples send both forms."""
     if isinstance(value, str) and value.startswith("["):
         try:
             return json.loads(value)
@@ -124,7 +125,7 @@ def _parse_json_list(value: object) -> object:
 
 
 def _get_field_values(chunk: Chunk, name: str) -> list[Any]:
-    """The values a chunk has in a field; a document's tags are one field."""
+    """Return the values of a chunk's field; the tags of a document count as a field."""
     if name == "tags" and chunk.document is not None:
         return list(chunk.document.tags)
     fields = chunk.row if chunk.row is not None else chunk.document.metadata if chunk.document else {}
@@ -156,7 +157,7 @@ def _is_scalar(value: object) -> bool:
 
 
 def _make_number_operator(compare: Callable[[float, float], bool]) -> Callable[[Any, list[Any]], bool]:
-    """A comparison of the numbers held with the one asked for."""
+    """Return an operator that compares the actual numbers with the expected one."""
 
     def matches_number(expected: object, actual: list[Any]) -> bool:
         bound = _parse_number(expected)
@@ -170,7 +171,7 @@ _OPERATORS: Mapping[str, Callable[[Any, list[Any]], bool]] = MappingProxyType(
     {
         "eq": matches_any,
         "in": matches_any,
-        # Who does not have the field is not found by its absence.
+        # A chunk without the field does not match.
         "neq": lambda expected, actual: bool(actual) and not matches_any(expected, actual),
         "gt": _make_number_operator(lambda number, bound: number > bound),
         "gte": _make_number_operator(lambda number, bound: number >= bound),
@@ -179,7 +180,7 @@ _OPERATORS: Mapping[str, Callable[[Any, list[Any]], bool]] = MappingProxyType(
         "like": lambda expected, actual: any(expected in str(value) for value in actual),
     }
 )
-# A list asks for any of its values; there is no word for that on the wire.
+# A list matches any of its values; the protocol has no operator for that.
 _PUBLIC_OPERATORS = frozenset(_OPERATORS) - {"in"}
 _OPERAND_CHECKS: Mapping[str, Callable[[Any], bool]] = MappingProxyType(
     {

@@ -1,6 +1,6 @@
-"""Knowledge bases: documents cut into chunks, and rows of tables, found by BM25.
+"""Knowledge bases: chunks of documents and table rows, searched with BM25.
 
-Knows nothing of HTTP or of frames; a `Hit` becomes JSON in `_completion` and `_retrieve`.
+Independent of HTTP and frames; `_completion` and `_retrieve` render a `Hit` as JSON.
 """
 
 import logging
@@ -13,11 +13,11 @@ from typing import Any, Self
 
 try:
     with warnings.catch_warnings():
-        # It imports tqdm, which complains in notebooks without widgets; no bar is shown here.
+        # bm25s imports tqdm, which warns in notebooks without widgets; no progress bar is shown here.
         warnings.filterwarnings("ignore", message="IProgress not found")
         import bm25s
 except ModuleNotFoundError as exc:
-    message = 'The emulator needs more packages: pip install "langchain-bailian-app[emulator]"'
+    message = 'missing packages for the emulator: pip install "langchain-bailian-app[emulator]"'
     raise ModuleNotFoundError(message) from exc
 
 from langchain_bailian_app.emulator._http.errors import ErrorReply
@@ -31,16 +31,16 @@ from langchain_bailian_app.emulator._knowledge.documents import (
 from langchain_bailian_app.emulator._knowledge.file_readers import read_folder
 from langchain_bailian_app.emulator.text import split_words
 
-# Importing bm25s sets its logger to DEBUG, so any handler of the process would print its progress.
+# Importing bm25s sets its logger to DEBUG; the process's log handlers would print its progress.
 logging.getLogger("bm25s").setLevel(logging.WARNING)
 
-# The service's scores lie between 0 and 1; BM25 has no upper bound. Order is kept.
+# The service's scores are between 0 and 1; BM25 has no upper bound. The order is preserved.
 _HALF_SCORE = 2.0
 
 
 @dataclass(frozen=True)
 class Hit:
-    """A chunk that was found; `index` is the number of its `<ref>[n]</ref>` marker."""
+    """A chunk found by a search; `index` is the number in its `<ref>[n]</ref>` marker."""
 
     chunk: Chunk
     score: float
@@ -54,10 +54,11 @@ class KnowledgeBase:
     Args:
         name: Its name in the console.
         documents: Its documents.
-        rows: Rows of a table, column → value; `rag_options.structured_filter` narrows them.
-        pipeline_id: Its id in `rag_options.pipeline_ids`; made of the name when not given.
-        workspace: Its workspace, the first part of the id of each chunk.
-        error: A refusal that its own routes give instead of the answer; apps do not see it.
+        rows: Rows of a table, column → value; `rag_options.structured_filter` selects among them.
+        pipeline_id: Its id in `rag_options.pipeline_ids`; derived from `name` if empty.
+        workspace: Id of its workspace, the first part of each chunk id.
+        error: An error that the knowledge base routes return instead of a result; it does not affect
+            applications.
     """
 
     name: str
@@ -73,27 +74,33 @@ class KnowledgeBase:
 
     @classmethod
     def from_folder(cls, folder: str | Path, *, name: str | None = None, pipeline_id: str = "") -> Self:
-        """Read all files of a folder: Markdown, plain text, Word, PDF; each is one document.
+        """Read all Markdown, plain text, Word and PDF files of a folder, each as one document.
 
-        A Markdown or text file is named by its first heading, if it has one; any other by its file.
+        A Markdown or text file is named after its first heading, if it has one; any other document
+        is named after its file.
+
+        Args:
+            folder: The folder, searched recursively.
+            name: Name of the knowledge base; by default, that of the folder.
+            pipeline_id: Its id; derived from the name if empty.
 
         Raises:
-            ValueError: The folder is none, or one of its files cannot be read.
-            ModuleNotFoundError: A Word or PDF file is met without the package that reads it.
+            ValueError: The path is not a folder, or one of its files cannot be read.
+            ModuleNotFoundError: The package for a Word or PDF file is not installed.
         """
         folder = Path(folder)
         return cls(name or folder.name, read_folder(folder), pipeline_id=pipeline_id)
 
     @cached_property
     def chunks(self) -> list[Chunk]:
-        """All chunks, in the order of the documents."""
+        """All chunks, in the order of the documents, followed by the rows."""
         id_prefix = f"{self.workspace}_{self.pipeline_id}"
         document_chunks = [c for d in self.documents for c in chunk_document(d, id_prefix)]
         return document_chunks + chunk_rows(self.name, self.rows, id_prefix)
 
     @cached_property
     def _index(self) -> bm25s.BM25 | None:
-        """The index; bm25s makes none of chunks without any word."""
+        """The BM25 index, or `None`, as bm25s cannot index chunks without words."""
         texts = [split_words(c.content) for c in self.chunks]
         if not any(texts):
             return None
@@ -102,7 +109,7 @@ class KnowledgeBase:
         return index
 
     def scores(self, query: str) -> list[tuple[Chunk, float]]:
-        """Every chunk with its score for the query, between 0 (no word of it) and 1."""
+        """Return all chunks with their scores for the query, from 0 (no common word) to below 1."""
         query_words = split_words(query)
         if self._index is None or not query_words:
             return []
@@ -121,7 +128,7 @@ def search(
     *,
     limit: int,
 ) -> tuple[Hit, ...]:
-    """Find the best chunks of all knowledge bases, best first, numbered from 1."""
+    """Return the best matching chunks of all knowledge bases, best first, numbered from 1."""
     candidates = [
         (chunk, score)
         for knowledge_base in knowledge_bases

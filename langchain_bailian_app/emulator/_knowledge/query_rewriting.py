@@ -1,6 +1,6 @@
-"""Queries that refer back: the question before them is searched along with them.
+"""Rewriter of queries that refer to the previous question: adds that question to the query.
 
-The service rewrites with a model; here a pattern decides. Pure.
+Pure. The service rewrites queries with a model; the emulator matches a pattern.
 """
 
 import re
@@ -10,7 +10,7 @@ _BACK_REFERENCE = re.compile(r"它|其|这个|那个|这种|那种|\b(?:it|its|t
 
 
 def rewrite_query(query: str, previous_questions: Sequence[str]) -> str:
-    """What to search for, given the questions before, oldest first."""
+    """Return the query to search for, given the previous questions, oldest first."""
     if previous_questions and _BACK_REFERENCE.search(query):
         return f"{previous_questions[-1]} {query}"
     return query

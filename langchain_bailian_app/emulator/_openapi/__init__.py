@@ -1,1 +1,1 @@
-"""The emulator's OpenAPI: session files and long-term memory."""
+"""OpenAPI of the emulator: session files and long-term memory."""

@@ -1,7 +1,8 @@
-"""Bailian's OpenAPI 2023-12-29, as the official client calls it: session files and long-term memory.
+"""Endpoints of Bailian's OpenAPI 2023-12-29 for session files and long-term memory.
 
-Paths, methods and where parameters stand are those of the client; signatures are accepted as they are.
-How the service words its refusals no source says.
+Paths, methods and positions of parameters are those of the official client. Signatures are accepted
+without verification. The texts of error messages are unverified: no source documents those of the
+service.
 """
 
 import json
@@ -28,25 +29,25 @@ _SIGNATURE_SCHEME = "ACS3-HMAC-SHA256 "
 
 @dataclass(frozen=True)
 class OpenApiRequest:
-    """A request, read: what stands in its path, and its parameters from the query or the form."""
+    """A parsed request: the parameters of its path, and those of its query or form."""
 
     path_params: Mapping[str, str]
     parameters: Mapping[str, str]
     host: str
-    """Where the client reached the emulator, for URLs that lead back to it."""
+    """Value of the `Host` header, for URLs at which the client can reach the emulator."""
 
 
-class ConnectionDropped(Exception):  # noqa: N818 - what it stands for happens to the client
-    """Raised when all is done, and the client is not to hear of it."""
+class ConnectionDropped(Exception):  # noqa: N818 - an outcome for the client, not an error of the emulator
+    """Raised after an action has run, to drop the connection instead of replying."""
 
 
 ActionHandler: TypeAlias = Callable[[OpenApiRequest], dict[str, Any]]
-"""Makes the reply to a call, without the id of the request."""
+"""Runs an action and returns its reply, without the request id."""
 
 
 @dataclass(eq=False)
 class OpenApiRouter:
-    """What all actions share: the AccessKey, the records, and the way back."""
+    """State shared by all actions: AccessKey id, recorded requests, server connections."""
 
     access_key_id: str
     requests: list[RecordedRequest]
@@ -55,14 +56,14 @@ class OpenApiRouter:
     def route(
         self, method: str, path: str, handler: ActionHandler, *, request_id_key: str = "RequestId"
     ) -> Route:
-        """Serve an action; `request_id_key` is what its replies call the id of the request."""
+        """Build the route of an action; its replies contain the request id as `request_id_key`."""
         return Route(path, _ActionEndpoint(self, handler, request_id_key), methods=[method])
 
     def check_authorization(self, exchange: HttpExchange) -> None:
-        """Refuse a request that no AccessKey has signed, or another one.
+        """Check that a request is signed with the emulator's AccessKey.
 
         Raises:
-            RequestRefused: It is so.
+            RequestRefused: The request is not signed, or is signed with another AccessKey.
         """
         authorization = exchange.headers.get("authorization", "")
         if not authorization.startswith(_SIGNATURE_SCHEME):

@@ -1,4 +1,4 @@
-"""The actions for session files, and the storage that their leases lead to."""
+"""Actions for session files, and the storage endpoint to which they are uploaded."""
 
 import logging
 import re
@@ -25,17 +25,17 @@ logger = logging.getLogger("langchain_bailian_app.emulator")
 _NAME_LENGTHS = range(4, 129)
 _MD5 = re.compile(r"[0-9a-fA-F]{32}")
 _MAX_FILE_BYTES = 512 * 1024 * 1024
-_UPLOAD_CONTENT_TYPE = ""  # "may be empty", says the client; then it is to be sent empty
+_UPLOAD_CONTENT_TYPE = ""  # The client documents that it may be empty; it is then sent empty.
 
 
 class FileActions:
-    """Leases, uploads, files and their statuses over a store."""
+    """Actions for leases, files and their statuses, on a store."""
 
     def __init__(self, store: FileStore) -> None:
         self._store = store
 
     def build_routes(self, router: OpenApiRouter) -> list[Route]:
-        """The routes of the actions, and of the storage."""
+        """Build the routes of the actions and of the storage."""
         return [
             router.route("POST", "/{workspace}/datacenter/category/{category}", self._apply_lease),
             router.route("PUT", "/{workspace}/datacenter/file", self._add_file),
@@ -79,7 +79,7 @@ class FileActions:
         file = self._store.add(lease_id)
         if fault == "add_reply_lost":
             raise ConnectionDropped
-        # This action alone tells of success in words.
+        # Only this action returns `Success` as a string.
         return _build_response({"FileId": file.file_id, "Parser": params["Parser"]}, success="true")
 
     def _describe_file(self, request: OpenApiRequest) -> dict[str, Any]:
@@ -107,7 +107,7 @@ class FileActions:
 
 
 class _StorageEndpoint:
-    """Takes uploads, as Alibaba's object storage does for a URL that was signed before."""
+    """Endpoint for uploads that behaves like Alibaba's object storage with a presigned URL."""
 
     def __init__(self, store: FileStore, router: OpenApiRouter) -> None:
         self._store = store
@@ -146,7 +146,7 @@ class _StorageEndpoint:
             return _xml_error(403, "AccessDenied", "Request has expired.")
         if fault == "upload_error":
             return _xml_error(503, "ServiceUnavailable", "Please try again later.")
-        # What the headers of the lease are not is not what was signed.
+        # The signature covers the headers of the lease.
         signed = request.headers.get("x-bailian-extra") == lease.extra
         if not signed or request.headers.get("content-type") != _UPLOAD_CONTENT_TYPE:
             return _xml_error(403, "SignatureDoesNotMatch", "The headers are not those of the lease.")
@@ -155,7 +155,7 @@ class _StorageEndpoint:
         return None
 
     async def _receive_body(self, request: Request, lease: Lease, *, cut_halfway: bool) -> int:
-        """Take the bytes; return how many there were, or -1 if they did not come to their end."""
+        """Receive the body; return its size in bytes, or -1 if it was not received completely."""
         receiver = self._store.start_upload(lease)
         complete, size = False, 0
         try:

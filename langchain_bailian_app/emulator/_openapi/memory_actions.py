@@ -1,6 +1,6 @@
-"""The actions for long-term memories and the nodes in them: the same memories that apps recall.
+"""Actions for long-term memories and their nodes: the memories that the applications recall.
 
-Replies have no envelope here, and their keys begin with a small letter.
+Unlike the replies for files, these have no envelope, and their keys start with a lower-case letter.
 """
 
 import re
@@ -19,13 +19,13 @@ _DEFAULT_PAGE_SIZE, _MAX_PAGE_SIZE = 10, 50
 
 
 class MemoryActions:
-    """Long-term memories over a store."""
+    """Actions for long-term memories, on a store."""
 
     def __init__(self, store: MemoryStore) -> None:
         self._store = store
 
     def build_routes(self, router: OpenApiRouter) -> list[Route]:
-        """The routes of the actions."""
+        """Build the routes of the actions."""
         memories_path, memory_path = "/{workspace}/memories", "/{workspace}/memories/{memory_id}"
         nodes_path, node_path = f"{memory_path}/memoryNodes", f"{memory_path}/memoryNodes/{{node_id}}"
         actions = [

@@ -1,1 +1,1 @@
-"""The emulator's routes of knowledge bases."""
+"""Knowledge base routes of the emulator."""

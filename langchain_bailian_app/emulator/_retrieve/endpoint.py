@@ -1,7 +1,7 @@
-"""The routes of knowledge bases: search one by its id, and find the id of one by its name.
+"""Knowledge base endpoints: search by id, and find the id for a name.
 
-No public reference tells of them; official integrations use them, and their replies are as those read
-them. What becomes of an unknown id or name no source says: `NotFound` is a guess.
+No public reference documents these routes. Official integrations use them, and the replies have the
+fields that those read. The error for an unknown id or name is unverified: `NotFound` is a guess.
 """
 
 from collections.abc import Mapping, Sequence
@@ -17,7 +17,7 @@ from langchain_bailian_app.emulator._retrieve.request import RetrieveRequest, re
 
 @dataclass
 class PipelineEndpoints:
-    """The two endpoints over the emulator's knowledge bases, those bound to apps and the others."""
+    """The two endpoints, for all knowledge bases of the emulator: bound to an app or not."""
 
     apps: Mapping[str, App]
     extra_knowledge: Sequence[KnowledgeBase] = field(default_factory=list)
@@ -26,7 +26,7 @@ class PipelineEndpoints:
         """Answer `POST /indices/pipeline/{pipeline_id}/retrieve`.
 
         Raises:
-            RequestRefused: The service would refuse it.
+            RequestRefused: The service would refuse the request.
         """
         knowledge_base = self._knowledge_bases().get(pipeline_id)
         if knowledge_base is None:
@@ -43,7 +43,7 @@ class PipelineEndpoints:
         """Answer `GET /indices/pipeline_simple?pipeline_name=…`.
 
         Raises:
-            RequestRefused: The service would refuse it.
+            RequestRefused: The service would refuse the request.
         """
         name = exchange.record.query.get("pipeline_name", "")
         if not name:
@@ -66,7 +66,7 @@ class PipelineEndpoints:
 
 
 def search_knowledge_base(knowledge_base: KnowledgeBase, request: RetrieveRequest) -> list[Hit]:
-    """Search, then filter what was found, as the service does: filters add no candidates."""
+    """Search, then filter the candidates, as the service does: filters do not add candidates."""
     candidates = search([knowledge_base], request.query, limit=request.max_candidates)
     passing_hits = [
         hit
@@ -84,7 +84,7 @@ def _raise_forced_error(knowledge_base: KnowledgeBase) -> None:
 def _render_node(hit: Hit) -> dict[str, Any]:
     chunk = hit.chunk
     metadata: dict[str, Any] = {"parent": "", "doc_id": chunk.data_id, "doc_name": chunk.name}
-    # Rows of a table have neither images nor a title.
+    # Table rows have neither images nor a title.
     if chunk.row is None:
         metadata |= {
             "image_url": list(chunk.images),

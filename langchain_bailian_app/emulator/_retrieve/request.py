@@ -1,6 +1,6 @@
-"""The body of a retrieve request, read and checked: JSON of the wire in, one `RetrieveRequest` out.
+"""Parser and validator of the body of a retrieve request.
 
-For knowledge bases what `_completion.request` is for applications.
+The counterpart of `_completion.request` for knowledge bases.
 """
 
 from collections.abc import Mapping
@@ -21,14 +21,14 @@ _ROLES = ("system", "user", "assistant")
 
 @dataclass(frozen=True)
 class RetrieveRequest:
-    """A checked request to a knowledge base.
+    """A validated request to a knowledge base.
 
     Attributes:
-        query: What to search for, rewritten if that was asked for.
-        max_candidates: How many chunks are found before the filters.
+        query: The query, rewritten if requested.
+        max_candidates: Maximum number of chunks found before the filters are applied.
         filters: `search_filters`.
-        min_score: Nodes below it are dropped.
-        max_nodes: How many nodes are returned.
+        min_score: Minimum score; nodes below it are dropped.
+        max_nodes: Maximum number of nodes returned.
     """
 
     query: str
@@ -39,10 +39,10 @@ class RetrieveRequest:
 
 
 def retrieve_request_from_body(body: Mapping[str, Any]) -> RetrieveRequest:
-    """Read a request body. The models of `rewrite` and `rerank` are no matter: there is none here.
+    """Parse a request body; `rewrite` and `rerank` are ignored, as the emulator has no models.
 
     Raises:
-        RequestRefused: The service would refuse it.
+        RequestRefused: The service would refuse the request.
     """
     query = get_typed(body, "query", str)
     if not query or not query.strip():
@@ -50,8 +50,8 @@ def retrieve_request_from_body(body: Mapping[str, Any]) -> RetrieveRequest:
     previous_questions = _read_previous_questions(body)
     if not get_typed(body, "enable_rewrite", bool):
         previous_questions = []
-    # Checked, and of no effect: one ranking by words stands for all of the service's, so that
-    # another one by a model has nothing to change.
+    # Validated, but without effect: the emulator has only one ranking, by words, which represents
+    # all rankings of the service, including the one by a model.
     get_typed(body, "enable_reranking", bool)
     return RetrieveRequest(
         query=rewrite_query(query, previous_questions),
@@ -63,7 +63,7 @@ def retrieve_request_from_body(body: Mapping[str, Any]) -> RetrieveRequest:
 
 
 def _read_max_candidates(body: Mapping[str, Any]) -> int:
-    """How many the longer of the two searches finds: they rank alike, so it has the other's too."""
+    """Return the larger limit of the two searches, which rank alike: it includes the other's hits."""
     dense_limit, sparse_limit = (
         get_int(body, name, minimum=0, maximum=_MAX_CANDIDATES, default=_MAX_CANDIDATES)
         for name in ("dense_similarity_top_k", "sparse_similarity_top_k")
@@ -72,7 +72,7 @@ def _read_max_candidates(body: Mapping[str, Any]) -> int:
 
 
 def _read_previous_questions(body: Mapping[str, Any]) -> list[str]:
-    """The user's questions in `query_history`, oldest first."""
+    """Return the user's questions in `query_history`, oldest first."""
     history = get_typed(body, "query_history", list) or []
     for message in history:
         if (

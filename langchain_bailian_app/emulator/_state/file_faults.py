@@ -1,4 +1,4 @@
-"""Ways in which the upload of a session file goes wrong; `bailian.files.faults` names them."""
+"""Faults of the upload of a session file; see `bailian.files.faults`."""
 
 import random
 from collections.abc import Mapping
@@ -6,59 +6,70 @@ from types import MappingProxyType
 from typing import Literal, Self, TypeAlias, get_args
 
 FileStep: TypeAlias = Literal["lease", "upload", "add", "parse", "describe"]
-"""A step of an upload: the lease, the bytes, handing them over, parsing them, a look at the status."""
+"""A step of an upload: get a lease, upload the bytes, add the file, parse it, query its status."""
 
 FILE_FAULTS: Mapping[str, tuple[FileStep, str]] = MappingProxyType(
     {
-        "lease_throttled": ("lease", "the lease is refused for coming too often"),
-        "lease_error": ("lease", "no lease, for an internal error"),
-        "lease_expired": ("lease", "the URL of the lease has expired at once"),
-        "upload_error": ("upload", "the storage is not available"),
-        "upload_cut": ("upload", "the storage hangs up in the middle"),
-        "add_error": ("add", "nothing is added, for an internal error"),
-        "add_reply_lost": ("add", "the file is added, and the reply is lost"),
-        "add_lease_expired": ("add", "the lease has expired before the file is added"),
+        "lease_throttled": ("lease", "the request for a lease is throttled"),
+        "lease_error": ("lease", "the request for a lease fails with an internal error"),
+        "lease_expired": ("lease", "the URL of the lease expires immediately"),
+        "upload_error": ("upload", "the storage is unavailable"),
+        "upload_cut": ("upload", "the storage drops the connection during the upload"),
+        "add_error": ("add", "adding the file fails with an internal error"),
+        "add_reply_lost": ("add", "the file is added but the response is lost"),
+        "add_lease_expired": ("add", "the lease expires before the file is added"),
         "parse_failed": ("parse", "the file cannot be parsed"),
-        "safe_check_failed": ("parse", "the file is refused by the security check"),
-        "index_failed": ("parse", "no index can be built"),
-        "describe_error": ("describe", "no status, for an internal error"),
-        "describe_cut": ("describe", "the service hangs up"),
+        "safe_check_failed": ("parse", "the security check rejects the file"),
+        "index_failed": ("parse", "the index cannot be built"),
+        "describe_error": ("describe", "the status request fails with an internal error"),
+        "describe_cut": ("describe", "the service drops the connection of the status request"),
     }
 )
-"""Name of a fault → the step where it strikes, and what happens."""
+"""Name of a fault → the step in which it occurs, and a description."""
 
 
 class FileFaults:
-    """How often each fault strikes.
+    """Random faults of uploads, the same for the same shares and seed.
 
     Args:
-        shares: Name of a fault of `FILE_FAULTS` → its share of the requests of its step.
-        seed: Begins the dice.
+        shares: Name in `FILE_FAULTS` → share of the requests of its step with this fault, from 0 to 1.
+        seed: Seed of the random numbers. Default: 0.
+
+    Raises:
+        ValueError: A name is not in `FILE_FAULTS`, or the shares of a step add up to more than 1.
     """
 
     def __init__(self, shares: Mapping[str, float], *, seed: int = 0) -> None:
         unknown = sorted(set(shares) - set(FILE_FAULTS))
         if unknown:
-            message = f"there is no fault {unknown[0]!r}; there are {sorted(FILE_FAULTS)}"
+            message = f"unknown fault {unknown[0]!r}: expected a name among {sorted(FILE_FAULTS)}"
             raise ValueError(message)
         for step in get_args(FileStep):
             if sum(share for name, share in shares.items() if FILE_FAULTS[name][0] == step) > 1:
-                message = f"the shares of the step {step!r} add up to more than 1"
+                message = f"invalid `shares`: those of the step {step!r} add up to more than 1"
                 raise ValueError(message)
         self._shares = dict(shares)
         self._remaining: dict[str, int] = {}
-        self._rng = random.Random(seed)  # noqa: S311 - dice of a test need no secrecy
+        self._rng = random.Random(seed)  # noqa: S311 - not for cryptography
 
     @classmethod
     def always(cls, name: str, *, times: int | None = None) -> Self:
-        """Let one fault strike each time, or the first few times."""
+        """Inject one fault into every request of its step.
+
+        Args:
+            name: Name in `FILE_FAULTS`.
+            times: Number of requests with the fault; later ones succeed. Default: all.
+
+        Raises:
+            ValueError: The name is not in `FILE_FAULTS`.
+        """
         faults = cls({name: 1.0})
         if times is not None:
             faults._remaining[name] = times
         return faults
 
     def draw(self, step: FileStep) -> str | None:
-        """The fault that strikes a request of this step, if one does."""
+        """Draw the fault of the next request of a step; `None` if it succeeds."""
         roll = self._rng.random()
         for name, share in self._shares.items():
             if FILE_FAULTS[name][0] != step:

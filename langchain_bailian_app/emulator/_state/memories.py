@@ -1,6 +1,6 @@
-"""Long-term memory: simple facts that users tell about themselves, kept by memory id.
+"""Long-term memory: simple facts about users from their own messages, stored by memory id.
 
-The service extracts facts with a model and after about a minute; here patterns do it at once.
+The service extracts facts with a model after about a minute; the emulator uses patterns immediately.
 """
 
 import re
@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
 
-# A pattern, what is remembered of it, and how it is said to the user.
+# Pattern, template of the stored fact, and template of the fact in the second person.
 _FACT_PATTERNS: tuple[tuple[re.Pattern[str], str, str], ...] = (
     (re.compile(r"我叫([^，。！？、,.!?\s]{1,20})"), "用户叫{0}。", "你叫{0}。"),
     (
@@ -34,7 +34,7 @@ _MAX_RECALLED_FACTS = 5
 
 
 def extract_facts(text: str, *, second_person: bool = False) -> list[str]:
-    """Find what a text tells about its writer, one sentence a fact. Questions tell nothing."""
+    """Return the facts that a text contains about its author, one sentence each; skip questions."""
     return [
         (second_person_text if second_person else third_person_text).format(*match.groups())
         for pattern, third_person_text, second_person_text in _FACT_PATTERNS
@@ -45,7 +45,7 @@ def extract_facts(text: str, *, second_person: bool = False) -> list[str]:
 
 @dataclass
 class StoredMemory:
-    """A long-term memory; `nodes` are the facts in it, by id, each with the time it was stored."""
+    """A long-term memory; `nodes` has the time and the text of each fact by node id."""
 
     memory_id: str
     description: str = ""
@@ -53,9 +53,10 @@ class StoredMemory:
 
 
 class MemoryStore:
-    """All long-term memories of an emulator, made over the OpenAPI or named to an app.
+    """All long-term memories of an emulator, created through the OpenAPI or by requests to an app.
 
-    An app may be given an id that was never made; whether the service refuses that, no source says.
+    A request to an app may contain an id that was never created. No source documents whether the
+    service rejects it.
     """
 
     def __init__(self, now: Callable[[], datetime]) -> None:
@@ -64,17 +65,17 @@ class MemoryStore:
         self._now = now
 
     def clear(self) -> None:
-        """Forget everything."""
+        """Delete all memories."""
         self.memories.clear()
 
     def recall(self, memory_id: str) -> tuple[str, ...]:
-        """The newest facts, each with the time it was stored."""
+        """Return the newest facts, oldest first, each with the time when it was stored."""
         memory = self.memories.get(memory_id)
         nodes = list(memory.nodes.values()) if memory is not None else []
         return tuple(f"[{timestamp}] {fact}" for timestamp, fact in nodes[-_MAX_RECALLED_FACTS:])
 
     def store_facts(self, memory_id: str, prompt: str) -> None:
-        """Keep the facts that a prompt tells, each once."""
+        """Store the facts in a prompt, without duplicates."""
         facts = extract_facts(prompt)
         if not facts:
             return
@@ -84,15 +85,15 @@ class MemoryStore:
                 self.put_node(memory, fact)
 
     def create_memory(self, description: str) -> StoredMemory:
-        """Make a memory."""
+        """Create a memory with a random id."""
         memory = StoredMemory(uuid.uuid4().hex, description)
         self.memories[memory.memory_id] = memory
         return memory
 
     def put_node(self, memory: StoredMemory, fact: str, node_id: str | None = None) -> str:
-        """Write a fact down, in place of another if that one is named; returns the id of its node."""
+        """Store a fact and return its node id; with `node_id`, replace the fact of that node."""
         now = self._now()
-        # As recorded: neither month nor day is padded.
+        # As recorded: month and day are not padded.
         timestamp = f"{now.year}-{now.month}-{now.day} {now:%H:%M:%S} 周{_WEEKDAYS[now.weekday()]}"
         node_id = node_id or uuid.uuid4().hex
         memory.nodes[node_id] = timestamp, fact

@@ -1,6 +1,7 @@
-"""Session files in the cloud: leases, uploads, and the statuses that a file goes through.
+"""Session files in the cloud: leases, uploads, and the statuses of a file.
 
-Knows nothing of HTTP. Bytes that can be searched are kept in a temporary folder, of others their MD5.
+Independent of HTTP. Content that can be searched is stored in a temporary folder; only the MD5 of other
+content is stored.
 """
 
 import hashlib
@@ -30,7 +31,7 @@ STATUSES = (
     "INDEX_BUILD_SUCCESS",
     READY,
 )
-"""What a file goes through that does not fail."""
+"""Statuses of a file that does not fail, in order."""
 
 _FAILURES = {
     "parse_failed": (3, "PARSE_FAILED", "The file content cannot be parsed."),
@@ -55,29 +56,29 @@ class Lease:
     expires_at: float
     token: str = field(repr=False)
     extra: str = field(repr=False)
-    """The value of the header `X-bailian-extra` that the upload must have."""
+    """Required value of the upload's header `X-bailian-extra`."""
     received: tuple[str, int] | None = None
-    """MD5 and size of the bytes that came."""
+    """MD5 and size in bytes of the uploaded content."""
     used: bool = False
     path: Path | None = None
 
 
 @dataclass
 class StoredFile:
-    """A file that was added.
+    """An added session file.
 
     Attributes:
-        file_id: `file_session_…`.
-        name: Its name.
-        size: Bytes that came.
-        md5: Their MD5.
-        workspace: Where it belongs.
-        added_at: When it was added, by the emulator's clock.
-        created: The same, as the service writes it.
-        fails: How it fails, a name of `FILE_FAULTS`, or not at all.
-        reason: Why.
-        status: A status that it has whatever its age, if one was set.
-        document: What can be searched of it.
+        file_id: Id of the file, `file_session_…`.
+        name: File name.
+        size: Size of the uploaded content in bytes.
+        md5: MD5 of the uploaded content.
+        workspace: Workspace of the file.
+        added_at: Time when it was added, in seconds of the emulator's `clock`.
+        created: Time when it was added, in Beijing time and the format of the service.
+        fails: Name of the fault in `FILE_FAULTS` that makes parsing fail, or `None`.
+        reason: Reason of the failure.
+        status: Status that overrides the one computed from the file's age, or `None`.
+        document: Searchable content of the file, if any.
     """
 
     file_id: str
@@ -94,27 +95,33 @@ class StoredFile:
 
     @cached_property
     def knowledge_base(self) -> KnowledgeBase:
-        """What is searched when it is asked about."""
+        """Knowledge base with the content of the file, for questions about it."""
         documents = [self.document] if self.document is not None else []
         return KnowledgeBase(self.name, documents, pipeline_id=self.file_id)
 
 
 class FileStore:
-    """All session files of an emulator. Changed by the server's thread; its switches by any."""
+    """All session files of an emulator.
+
+    Only the server's thread changes files and leases. The switches can be set from any thread.
+    """
 
     def __init__(self, clock: Callable[[], float], now: Callable[[], datetime]) -> None:
         self.faults: FileFaults | None = None
-        """What goes wrong."""
+        """Faults that are injected into uploads. Default: `None`."""
         self.parse_seconds = 0.0
-        """How long a file takes to be ready; it is in each status for a part of it."""
+        """Seconds until an added file is ready, divided evenly among its statuses. Default: 0."""
         self.lease_seconds = 300.0
-        """How long a URL takes uploads. The official guide says minutes."""
+        """Seconds for which the URL of a lease accepts uploads. Default: 300; the official guide only
+        mentions minutes."""
         self.lifetime = 7 * _DAY_SECONDS
-        """Seconds until a file expires: 7 days by the guide, usually 24 hours by the page on files."""
+        """Seconds until a file expires. Default: 7 days, as in the official guide. The page on files
+        states 24 hours as the usual time."""
         self.leases_per_second: int | None = None
-        """More leases are refused; the service allows 10."""
+        """Maximum number of leases per second; further requests are rejected. `None` (default) means no
+        limit. The limit of the service is 10."""
         self.added: dict[str, StoredFile] = {}
-        """Files by id, in the order in which they were added."""
+        """Files by id, in the order of their addition."""
         self.leases: dict[str, Lease] = {}
         """Leases by id."""
         self._clock = clock
@@ -124,26 +131,26 @@ class FileStore:
         self._temp_folder: tempfile.TemporaryDirectory[str] | None = None
 
     def clear(self) -> None:
-        """Forget all files and leases; switches stay."""
+        """Delete all files and leases; keep the switches."""
         for container in (self.added, self.leases, self._by_token, self._recent_lease_times):
             container.clear()
         self.close()
 
     def close(self) -> None:
-        """Remove the bytes that were kept."""
+        """Delete the stored content."""
         if self._temp_folder is not None:
             self._temp_folder.cleanup()
             self._temp_folder = None
 
     def draw(self, step: FileStep) -> str | None:
-        """The fault that strikes this step, if one does."""
+        """Draw the fault of the next request of a step; `None` if it succeeds."""
         return self.faults.draw(step) if self.faults is not None else None
 
     def lease(self, workspace: str, name: str, md5: str, size: int) -> Lease:
-        """Give a lease.
+        """Create a lease.
 
         Raises:
-            RequestRefused: There were too many in this second, or a fault strikes.
+            RequestRefused: The limit of leases per second is reached, or a fault occurs.
         """
         now = self._clock()
         self._recent_lease_times = [
@@ -167,28 +174,28 @@ class FileStore:
         return lease
 
     def find_lease(self, token: str) -> Lease | None:
-        """The lease that an upload belongs to, if its URL is valid."""
+        """Return the lease of an upload, or `None` if its URL is unknown, expired or used."""
         lease = self._by_token.get(token)
         return (
             lease if lease is not None and self._clock() < lease.expires_at and not lease.used else None
         )
 
     def start_upload(self, lease: Lease) -> "UploadReceiver":
-        """Take the bytes of an upload; a second one takes the place of the first."""
+        """Return a receiver for the content of an upload; a second upload replaces the first."""
         if not can_read(lease.name):
             return UploadReceiver(lease, None)
         if self._temp_folder is None:
             self._temp_folder = tempfile.TemporaryDirectory(prefix="bailian-emulator-")
-        # A folder of its own, since the name of the file is part of what is read.
+        # Each upload has its own folder, since reading a file uses its name.
         path = Path(self._temp_folder.name, lease.lease_id, Path(lease.name).name)
         path.parent.mkdir(exist_ok=True)
         return UploadReceiver(lease, path)
 
     def add(self, lease_id: str) -> StoredFile:
-        """Make a file of what was uploaded under a lease; the lease is used up.
+        """Create a file from the upload of a lease, and mark the lease as used.
 
         Raises:
-            RequestRefused: There is no such lease, it was used, or nothing was uploaded.
+            RequestRefused: The lease does not exist or has been used, or nothing was uploaded.
         """
         lease = self.leases.get(lease_id)
         if lease is None or lease.used:
@@ -215,10 +222,10 @@ class FileStore:
         return file
 
     def find(self, workspace: str, file_id: str) -> StoredFile:
-        """Find a file.
+        """Return a file by its id.
 
         Raises:
-            RequestRefused: There is none of this id in this workspace.
+            RequestRefused: The workspace has no file with this id.
         """
         file = self.added.get(file_id)
         if file is None or file.workspace != workspace:
@@ -226,7 +233,7 @@ class FileStore:
         return file
 
     def status_of(self, file: StoredFile) -> str:
-        """What a file is just now."""
+        """Return the current status of a file."""
         if file.status is not None:
             return file.status
         age = self._clock() - file.added_at
@@ -243,10 +250,10 @@ class FileStore:
     def find_knowledge_bases(
         self, file_ids: Iterable[str], workspace: str | None
     ) -> list[KnowledgeBase]:
-        """What an application searches when it is asked about files.
+        """Return the knowledge bases of files, for questions about them.
 
         Raises:
-            RequestRefused: One of them is not ready, or belongs to another workspace.
+            RequestRefused: A file does not exist, is not ready, or belongs to another workspace.
         """
         knowledge_bases = []
         for file_id in file_ids:
@@ -270,7 +277,7 @@ class FileStore:
 
 
 class UploadReceiver:
-    """Takes the bytes of one upload, piece by piece."""
+    """Receiver of the content of one upload, chunk by chunk."""
 
     def __init__(self, lease: Lease, path: Path | None) -> None:
         self._lease = lease
@@ -280,14 +287,14 @@ class UploadReceiver:
         self._file: BinaryIO | None = path.open("wb") if path is not None else None
 
     def write(self, chunk: bytes) -> None:
-        """Take a chunk."""
+        """Add a chunk."""
         self._digest.update(chunk)
         self._size += len(chunk)
         if self._file is not None:
             self._file.write(chunk)
 
     def close(self, *, complete: bool) -> None:
-        """Keep what came, if it came whole."""
+        """Close the file, and assign a complete upload to the lease."""
         if self._file is not None:
             self._file.close()
         if complete:

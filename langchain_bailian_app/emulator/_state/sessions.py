@@ -1,7 +1,7 @@
-"""Sessions in the cloud: rounds kept by id, for an hour without requests and fifty rounds.
+"""Sessions in the cloud: up to 50 rounds each, kept until an hour passes without a request.
 
-What becomes of a session beyond these limits, and of the turn of an answer that nobody read to its
-end, is not documented: each is a switch.
+The behavior beyond these limits, and after an answer that the client did not read to its end, is not
+documented. Each of them has a switch.
 """
 
 import uuid
@@ -12,18 +12,19 @@ from typing import Literal, NamedTuple, TypeAlias
 from langchain_bailian_app.emulator._http.errors import refuse
 
 UnknownSessionPolicy: TypeAlias = Literal["error", "new", "same"]
-"""For an id that is unknown or was idle for an hour: refuse, begin a session under a new id, or an
-empty one under the same id."""
+"""Handling of an id that is unknown or has been idle for an hour: reject the request, start a session
+with a new id, or start an empty session with the same id."""
 
 FullSessionPolicy: TypeAlias = Literal["error", "new", "oldest"]
-"""For a session of 50 rounds: refuse, begin one under a new id, or drop the oldest round and go on."""
+"""Handling of a session of 50 rounds: reject the request, start a session with a new id, or drop the
+oldest round."""
 
 IDLE_SECONDS = 3600.0
 MAX_ROUNDS = 50
 
 
 class Round(NamedTuple):
-    """One question and its answer, as a session keeps them."""
+    """A question and its answer in a session."""
 
     prompt: str
     answer: str
@@ -40,7 +41,7 @@ class Session:
 
 
 class CloudSessions:
-    """All sessions of an emulator. Changed by the server's thread only, read by any."""
+    """All sessions of an emulator. Only the server's thread changes them; any thread can read them."""
 
     def __init__(
         self,
@@ -57,37 +58,37 @@ class CloudSessions:
         self._sessions: dict[str, Session] = {}
 
     def rounds(self, session_id: str) -> list[Round]:
-        """The rounds a session holds; none for an unknown one."""
+        """Return the rounds of a session; an unknown session has none."""
         session = self._sessions.get(session_id)
         return list(session.rounds) if session else []
 
     def all_rounds(self) -> dict[str, list[Round]]:
-        """The rounds of every session by its id, the oldest session first."""
-        # Copied in one step: the server may begin sessions meanwhile.
+        """Return the rounds of every session by session id, the oldest session first."""
+        # Copied in one step, since the server may start sessions meanwhile.
         sessions = list(self._sessions.values())
         return {session.session_id: list(session.rounds) for session in sessions}
 
     def clear(self) -> None:
-        """Forget all sessions."""
+        """Delete all sessions."""
         self._sessions.clear()
 
     def create(
         self, app_id: str, rounds: Iterable[Round] = (), *, session_id: str | None = None
     ) -> Session:
-        """Begin a session, with rounds that the caller brought along."""
+        """Start a session, with the rounds in the request if there are any."""
         session = Session(session_id or uuid.uuid4().hex, app_id, self._clock(), list(rounds))
         self._sessions[session.session_id] = session
         return session
 
     def create_unsaved(self, app_id: str) -> Session:
-        """Give a session that has an id, and is not kept."""
+        """Return a session that has an id but is not stored."""
         return Session(uuid.uuid4().hex, app_id, self._clock())
 
     def resume(self, app_id: str, session_id: str) -> Session:
-        """Go on with a session, or do what the switches say.
+        """Continue a session; if that is impossible, act as the switches require.
 
         Raises:
-            RequestRefused: The session cannot go on and the switch is `error`.
+            RequestRefused: The session cannot be continued and the switch is `error`.
         """
         session = self._sessions.get(session_id)
         if session is None or session.app_id != app_id:
@@ -100,7 +101,7 @@ class CloudSessions:
         return session
 
     def add_round(self, session: Session, new_round: Round) -> None:
-        """Keep a round; of several requests at once to a session, each adds its own."""
+        """Add a round; concurrent requests to a session add one each."""
         session.rounds.append(new_round)
         session.last_used_at = self._clock()
 
@@ -111,7 +112,7 @@ class CloudSessions:
             return self.create(app_id)
         if expired_session is None:
             return self.create(app_id, session_id=session_id)
-        # Emptied in place: an answer that is still being written has its round added here.
+        # Cleared in place, since an answer that is still being written adds its round here.
         expired_session.rounds.clear()
         expired_session.last_used_at = self._clock()
         return expired_session

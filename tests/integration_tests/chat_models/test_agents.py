@@ -1,4 +1,4 @@
-"""Applications in agents: as their model, as nodes of graphs, as one of several that work together."""
+"""Tests of applications as models of agents, nodes of graphs, and members of multi-agent systems."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def divide(a: int, b: int) -> float:
 
 @tool
 def weather(city: str) -> str:
-    """Tell the weather of a city."""
+    """Return the weather of a city."""
     return f"{city}：晴"
 
 
@@ -71,14 +71,14 @@ def agent_input(*questions: str) -> dict[str, Any]:
     return {"messages": [HumanMessage(question) for question in questions]}
 
 
-# -- tools of the caller, by prompt ------------------------------------------------------------------
+# -- tool calling by prompt --------------------------------------------------------------------------
 
 STEPS = [
     tool_call_text("add", a=1, b=2),
-    tool_call_text("divide", a=3, b=0),  # the tool says what is wrong
-    tool_call_text("multiply", a=3, b=2),  # no such tool: asked again
+    tool_call_text("divide", a=3, b=0),  # the tool returns an error
+    tool_call_text("multiply", a=3, b=2),  # unknown tool: retried
     tool_call_text("divide", a=3, b=2) + tool_call_text("weather", city="杭州"),
-    '<tool_call>\n{"name": "add", "arguments": {"a": 1, "b": }}\n</tool_call>',  # asked again
+    '<tool_call>\n{"name": "add", "arguments": {"a": 1, "b": }}\n</tool_call>',  # invalid JSON: retried
     tool_call_text("add", a=1, b=1),
     "得 1.5，杭州晴。",
 ]
@@ -160,7 +160,7 @@ def test_an_invalid_object_is_corrected_by_the_agent(make_scripted_model: MakeMo
 def test_without_tool_calling_the_error_names_the_alternatives(
     make_scripted_model: MakeModel, kwargs: dict[str, Any]
 ) -> None:
-    with pytest.raises(NotImplementedError, match='`BailianAppTool`; `tool_calling="prompt"`'):
+    with pytest.raises(NotImplementedError, match='`BailianAppTool`, or set `tool_calling="prompt"`'):
         create_agent(make_scripted_model("三"), **kwargs).invoke(agent_input("天气？"))
 
 
@@ -210,7 +210,7 @@ def test_time_travel_sends_the_messages_of_that_checkpoint(
     checkpoint_config = agent.get_state(THREAD).config
     agent.invoke(agent_input("什么是转关？"), THREAD)
     bailian.reset()
-    with pytest.warns(BailianSessionWarning, match="moved on"):
+    with pytest.warns(BailianSessionWarning, match="newer turns"):
         agent.invoke(agent_input("什么是原产地？"), checkpoint_config)
 
     assert [turn["content"] for turn in sent_messages(bailian) if turn["role"] == "user"] == [
@@ -220,7 +220,7 @@ def test_time_travel_sends_the_messages_of_that_checkpoint(
 
 
 class Conversation(MessagesState):
-    """Messages, and who speaks."""
+    """Messages and the name of the active agent."""
 
     speaker: str
 
@@ -245,7 +245,7 @@ def test_an_interrupted_graph_resumes_where_it_stopped(
     assert len(bailian.requests) == 1
     state = runnable.invoke(Command(resume="什么是转关？"), THREAD)
 
-    assert len(bailian.requests) == 2  # what was answered is not asked again
+    assert len(bailian.requests) == 2  # the first question is not sent again
     assert "session_id" in bailian.requests[1].body["input"]
     assert [m.type for m in state["messages"]] == ["human", "ai", "human", "ai"]
 
@@ -271,7 +271,7 @@ async def test_a_sub_graph_streams_through_the_outer_one(make_model: MakeModel) 
 
 @pytest.fixture
 def app_ids_by_name(bailian: BailianEmulator) -> Iterator[dict[str, str]]:
-    """Two applications that know different things, by name."""
+    """Add two applications with different answers; return their ids by name."""
 
     def answer_as(name: str) -> Callable[[Turn], str]:
         return lambda turn: f"{name}：第{len(turn.history) + 1}问「{turn.prompt}」"
@@ -317,7 +317,7 @@ def test_a_supervisor_asks_two_applications_which_each_keep_their_own_history(
 def make_handoff_tool(name: str) -> Any:
     @tool(f"hand_over_to_{name}")
     def handoff(tool_call_id: Annotated[str, InjectedToolCallId]) -> Command[Any]:
-        """Let the other expert go on."""
+        """Hand the conversation over to the other expert."""
         result = ToolMessage("done", tool_call_id=tool_call_id)
         update = {"messages": [result], "speaker": name}
         return Command(goto=name, graph=Command.PARENT, update=update)
@@ -352,7 +352,7 @@ def test_a_swarm_of_two_applications_hands_the_conversation_over(
 def test_nodes_of_two_applications_answer_from_one_transcript(
     bailian: BailianEmulator, app_ids_by_name: dict[str, str], make_model: MakeModel
 ) -> None:
-    """What another application has said is a message like any other; each has a session of its own."""
+    """The answer of one application is an ordinary message for the other; each has its own session."""
     models = {name: make_model(app_id, history="session") for name, app_id in app_ids_by_name.items()}
 
     def node(name: str) -> Callable[[MessagesState], dict[str, Any]]:

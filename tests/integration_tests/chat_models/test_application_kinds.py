@@ -1,4 +1,4 @@
-"""Workflows, Agent 2.0 and legacy applications through the public API, against the emulator."""
+"""Tests of workflows, Agent 2.0 and legacy applications through the public API."""
 
 from __future__ import annotations
 
@@ -130,7 +130,7 @@ def test_variables_keep_their_types(make_model: MakeModel, bailian: BailianEmula
 def test_variables_in_the_form_of_agents_get_a_hint(
     make_model: MakeModel, bailian: BailianEmulator
 ) -> None:
-    with pytest.raises(BailianRequestError, match="takes its variables flat"):
+    with pytest.raises(BailianRequestError, match="pass workflow variables directly"):
         make_model(bailian.add_app(writer())).invoke(
             "写", biz_params=BizParams(user_prompt_params={"city": "杭州"})
         )
@@ -160,7 +160,7 @@ def test_a_dialog_workflow_gets_the_previous_rounds(
 async def test_a_thought_may_take_longer_than_any_timeout(
     make_model: MakeModel, bailian: BailianEmulator
 ) -> None:
-    """Ten minutes of thinking, 400 times as fast: silence is limited, not the whole."""
+    """Ten minutes of thinking, sped up 400 times: `timeout` limits pauses, not the total time."""
     thinker = App(
         "thinker", thinking="on", answer=lambda _: Reply("好。", reasoning="想" * 400), pace=0.01
     )
@@ -243,4 +243,4 @@ def test_an_unknown_answer_node_is_logged_once(
         assert model.invoke("写").text == POEM + LETTER
         model.invoke("写")
 
-    assert caplog.text.count("has no node '写歌': it has 开始, 写诗, 写信, 结束") == 1
+    assert caplog.text.count("has no node '写歌'; its nodes are 开始, 写诗, 写信, 结束") == 1

@@ -1,4 +1,4 @@
-"""However an application is called, the same reply is the same message, or the same error."""
+"""Tests that all call styles return the same message, or raise the same error, for a response."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ CALL_STYLES = [
 async def get_outcome(
     call_style: Callable[[BailianAppChatModel], Awaitable[AIMessage]], model: BailianAppChatModel
 ) -> Any:
-    """Return all of a message but its id, which LangChain gives each run anew; or all of an error."""
+    """Return the contents of a message, except its id, which is unique for each run; or of an error."""
     try:
         message = await call_style(model)
     except BailianError as error:

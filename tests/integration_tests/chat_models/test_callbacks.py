@@ -1,4 +1,4 @@
-"""Tokens reach callback handlers once each, with their chunk, however the model is called."""
+"""Tests that callback handlers get each token once, with its chunk, in every call style."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ QUESTION = "什么是滞报金？"
 
 
 class TokenRecorder(BaseCallbackHandler):
-    """Notes what comes."""
+    """Handler that records tokens and their chunks."""
 
     def __init__(self) -> None:
         self.tokens: list[str] = []
@@ -34,7 +34,7 @@ class TokenRecorder(BaseCallbackHandler):
 
 
 class AsyncTokenRecorder(AsyncCallbackHandler):
-    """Notes what comes."""
+    """Handler that records tokens and their chunks."""
 
     def __init__(self) -> None:
         self.tokens: list[str] = []

@@ -1,4 +1,4 @@
-"""Models side by side: in threads, tasks, loops, forks, copies and pickles, nothing mixes."""
+"""Tests of isolation between threads, tasks, event loops, forks, copies and pickles of models."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def echo(turn: Turn) -> str:
 
 @pytest.fixture
 def services() -> Iterator[list[BailianEmulator]]:
-    """Run two services, each with a key of its own and applications in workspaces."""
+    """Run two services, each with its own API key and with applications in workspaces."""
     with BailianEmulator(api_key="key-1") as one, BailianEmulator(api_key="key-2") as two:
         for service in (one, two):
             for workspace in ("ws1", "ws2", None):
@@ -56,13 +56,13 @@ def make_models(services: list[BailianEmulator]) -> list[BailianAppChatModel]:
 
 
 def check_answers(services: list[BailianEmulator], answers: list[str]) -> None:
-    """Check that each question got its own answer, at its own service, under its own workspace."""
+    """Check that each question got its own answer, from the right service and workspace."""
     assert answers == [f"你说：{number}。" * 3 for number in range(len(answers))]
     for service in services:
         for request in service.requests:
             workspace = request.headers.get("x-dashscope-workspace")
             assert request.app_id == f"app-{workspace}"
-            assert request.status == 200  # the key was the service's own
+            assert request.status == 200  # the API key was that of the service
 
 
 def test_fifty_threads_get_their_own_answers(services: list[BailianEmulator]) -> None:
@@ -105,7 +105,7 @@ def test_one_model_works_on_several_loops_at_once(
     assert all(not loop.is_closed() for loop in client_pool._async_transports)
 
 
-@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")  # from Python 3.12 on
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")  # since Python 3.12
 def test_a_forked_child_opens_connections_of_its_own(
     bailian: BailianEmulator, make_model: MakeModel
 ) -> None:
@@ -202,7 +202,7 @@ def test_a_pickle_carries_no_secret_and_takes_the_key_of_its_new_process(
     assert bailian.api_key.encode() not in pickled
 
     loaded = pickle.loads(pickled)  # noqa: S301
-    with pytest.raises(ValueError, match="never pickled with a model"):
+    with pytest.raises(ValueError, match="not pickled with a model"):
         loaded.invoke("?")
     monkeypatch.setenv("DASHSCOPE_API_KEY", bailian.api_key)
 
@@ -217,7 +217,7 @@ def test_a_model_with_user_tokens_cannot_be_pickled(make_model: MakeModel) -> No
 
 
 class CountingRateLimiter(BaseRateLimiter):
-    """Counts what it lets through."""
+    """Rate limiter that counts calls."""
 
     def __init__(self) -> None:
         self.count = 0

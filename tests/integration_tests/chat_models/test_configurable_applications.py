@@ -1,4 +1,4 @@
-"""Several applications behind one runnable: chosen by configuration, or one after another."""
+"""Tests of several applications behind one runnable: configurable ones and fallbacks."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def apps(bailian: BailianEmulator) -> Iterator[tuple[App, App]]:
-    """Add two applications that say who they are and how many rounds they know."""
+    """Add two applications that answer with their name and the number of the round."""
     first, second = (
         App(name, answer=lambda turn, name=name: f"{name}：第{len(turn.history) + 1}轮")
         for name in ("甲", "乙")
@@ -114,7 +114,8 @@ def test_a_thread_belongs_to_one_application(make_model: MakeModel, apps: tuple[
     assert model_with_fallback.invoke("一", thread).text == "甲：第1轮"
     first.error = ErrorReply.of("AppProcessFailed", times=1)
     assert model_with_fallback.invoke("二", thread).text == "乙：第1轮"
-    # What the failed call left in the first application's session nobody knows: it goes on there.
+    # The thread continues in the session of the first application, although the effect of the failed
+    # call on that session is unknown.
     assert model_with_fallback.invoke("三", thread).text.startswith("甲：")
 
 

@@ -1,4 +1,4 @@
-"""Content blocks with data, on a model that has `files`."""
+"""Tests of content blocks with data on a model with `files`."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ async def test_a_file_in_a_message_is_uploaded_once_and_asked_about(bailian: Bai
     assert "三年零四个月" in answer.text
     assert last_request(bailian)["session_file_ids"] == [file_id]
     assert last_request(bailian)["input"] == {"prompt": QUESTION["text"]}
-    # The whole conversation goes along with each question; the file is there already.
+    # Each request contains all messages, but the file has already been uploaded.
     messages += [answer, HumanMessage("保修期多长？")]
     assert "三年零四个月" in (await model.ainvoke(messages)).text
     assert "".join(chunk.text for chunk in model.stream(messages))
@@ -118,9 +118,9 @@ def test_files_by_url_and_by_id_are_sent_unchanged(bailian: BailianEmulator) -> 
 @pytest.mark.parametrize(
     ("block", "error"),
     [
-        ({"type": "file", "base64": "%%%", "mime_type": "text/plain"}, "no valid base64"),
-        ({"type": "file", "base64": DATA, "mime_type": "application/x-tar"}, "give its `filename`"),
-        ({"type": "file", "base64": "", "mime_type": "text/plain"}, "it is empty"),
+        ({"type": "file", "base64": "%%%", "mime_type": "text/plain"}, "invalid base64"),
+        ({"type": "file", "base64": DATA, "mime_type": "application/x-tar"}, "set its `filename`"),
+        ({"type": "file", "base64": "", "mime_type": "text/plain"}, "the file is empty"),
     ],
 )
 def test_invalid_data_is_rejected_before_anything_is_sent(

@@ -1,4 +1,4 @@
-"""What those see who watch: progress in event streams, and traces that help to find a fault."""
+"""Tests of observability: progress in event streams, and traces for debugging."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ QUESTION = "什么是滞报金？"
 
 
 class Tracer(BaseTracer):
-    """Keeps the runs, as LangSmith gets them."""
+    """Tracer that keeps the runs that LangSmith would receive."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -116,7 +116,7 @@ async def test_a_trace_of_a_failure_has_the_response(
 
 
 async def test_a_retriever_is_traced_as_one(make_model: MakeModel, bailian: BailianEmulator) -> None:
-    from langchain_bailian_app import BailianRetriever  # noqa: PLC0415  # of this test alone
+    from langchain_bailian_app import BailianRetriever  # noqa: PLC0415  # only this test needs it
 
     tracer = Tracer()
     retriever = BailianRetriever(model=make_model(), k=1)

@@ -1,4 +1,4 @@
-"""What is sent: by fields, by keywords of a call, and by the config of a call."""
+"""Tests of requests that result from fields, keywords and the config of a call."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ CONFIG: RunnableConfig = {"configurable": {"bailian_session_id": "from-config"}}
 
 
 def last_body(bailian: BailianEmulator) -> dict[str, Any]:
-    """Return what the newest request asked."""
+    """Return the body of the latest request."""
     return bailian.requests[-1].body
 
 
@@ -116,8 +116,8 @@ def test_tokens_reach_the_wire_and_no_repr(
     ("keyword", "error", "message"),
     [
         ({"sesion_id": "s"}, TypeError, "did you mean `session_id`"),
-        ({"nonsense_at_all": 1}, TypeError, "no argument `nonsense_at_all`"),
-        ({"api_key": "k"}, TypeError, "is for the constructor"),
+        ({"nonsense_at_all": 1}, TypeError, "unknown argument `nonsense_at_all`"),
+        ({"api_key": "k"}, TypeError, "cannot pass `api_key` per call"),
         ({"tools": [{}]}, NotImplementedError, "runs its own tools"),
         ({"response_format": {}}, NotImplementedError, "use `with_structured_output`"),
         ({"temperature": "hot"}, ValueError, "temperature"),
@@ -159,7 +159,7 @@ def test_keywords_of_langchain_do_no_harm(
 def test_bind_tools_names_the_alternative(
     make_model: Callable[..., BailianAppChatModel],
 ) -> None:
-    with pytest.raises(NotImplementedError, match="give the application to another model as a tool"):
+    with pytest.raises(NotImplementedError, match="pass the application as a tool to another model"):
         make_model().bind_tools([])
 
 
@@ -198,7 +198,7 @@ def test_images_in_content_blocks_reach_the_wire(
     }
 
 
-# -- sessions by hand ------------------------------------------------------------------------------
+# -- explicit sessions -----------------------------------------------------------------------------
 
 
 def test_an_explicit_session_continues_in_the_cloud(

@@ -1,4 +1,4 @@
-"""Other people's retries and fallbacks: they repeat what is safe, and what they are told to."""
+"""Tests of retries and fallbacks of LangChain."""
 
 from __future__ import annotations
 

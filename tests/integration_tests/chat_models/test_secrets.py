@@ -1,4 +1,4 @@
-"""A planted key and planted tokens reach the wire and are found nowhere else."""
+"""Tests that a planted API key and planted tokens are sent to the service and appear nowhere else."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ IMAGE = f"https://pictures.example/1.png?{SIGNATURE}"
 
 
 class CallbackRecorder(BaseCallbackHandler):
-    """Writes down everything that callbacks are told."""
+    """Callback handler that records everything it receives."""
 
     def __init__(self) -> None:
         self.records: list[str] = []
@@ -53,7 +53,7 @@ class CallbackRecorder(BaseCallbackHandler):
 
 
 class Tracer(BaseTracer):
-    """Keeps runs as LangSmith's tracer would send them."""
+    """Tracer that keeps the runs that LangSmith's tracer would send."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -70,14 +70,14 @@ def bailian() -> Iterator[BailianEmulator]:
 
 
 def assert_no_secret(*values: object) -> None:
-    """Check that nothing planted is shown."""
+    """Check that the values contain no planted secret."""
     text = "\n".join(str(value) for value in values)
     for secret in PLANTED:
         assert secret not in text
 
 
 def check_last_request(bailian: BailianEmulator) -> None:
-    """Check that the newest request was accepted, and that its record hides what it carried."""
+    """Check that the latest request was accepted, and that its record contains no secret."""
     assert bailian.requests[-1].status == 200
     assert "[removed]" in repr(bailian.requests[-1])
     assert_no_secret(repr(vars(bailian.requests[-1])))

@@ -1,4 +1,4 @@
-"""LangChain's dump and load, which the standard suite cannot try for classes outside of LangChain."""
+"""Tests of LangChain's dump and load, which its standard tests support only for its own classes."""
 
 from __future__ import annotations
 

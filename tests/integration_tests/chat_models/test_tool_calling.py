@@ -1,4 +1,4 @@
-"""Tool calling by prompt: what is sent, what becomes of the answer, and when it is asked for again."""
+"""Tests of tool calling by prompt: results, retries and requests."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def add(a: int, b: int) -> int:
 
 
 async def call_model(call_style: str, model: Any, question: Any = QUESTION, **kwargs: Any) -> AIMessage:
-    """Return the message that the model gives when it is called in this way."""
+    """Call the model in a call style and return its message."""
     if call_style == "invoke":
         return model.invoke(question, **kwargs)
     if call_style == "ainvoke":
@@ -58,7 +58,7 @@ def sent_inputs(bailian: BailianEmulator) -> list[dict[str, Any]]:
     return [request.body["input"] for request in bailian.requests]
 
 
-# -- what comes back ---------------------------------------------------------------------------------
+# -- results -----------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("call_style", CALL_STYLES)
@@ -126,8 +126,8 @@ async def test_invalid_calls_do_not_hide_valid_ones(
     ]
     assert [call["name"] for call in message.invalid_tool_calls] == [None, "plus"]
     broken, unknown = message.response_metadata["tool_call_problems"]
-    assert broken.startswith("a call cannot be read: not valid JSON")
-    assert unknown == "there is no function 'plus' to call, only add"
+    assert broken.startswith("cannot parse a tool call: not valid JSON")
+    assert unknown == "unknown function 'plus'; available functions: add"
     assert [block["type"] for block in message.content_blocks] == [
         "tool_call",
         "invalid_tool_call",
@@ -152,7 +152,7 @@ def test_without_tools_text_that_looks_like_a_call_stays_text(make_scripted_mode
     assert model.bind_tools([add], tool_choice="none").invoke(QUESTION).content == CALL_TEXT
 
 
-# -- what is asked again -----------------------------------------------------------------------------
+# -- retries -----------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("call_style", CALL_STYLES)
@@ -201,14 +201,14 @@ async def test_a_missing_required_call_is_retried_once(
     message = await call_model(call_style, model)
 
     assert (message.content, tool_calls_without_ids(message)) == ("三。", [CALL])
-    assert "there is no call of add" in sent_inputs(bailian)[1]["messages"][-1]["content"]
+    assert "the answer does not call add" in sent_inputs(bailian)[1]["messages"][-1]["content"]
 
 
 @pytest.mark.parametrize("call_style", CALL_STYLES)
 async def test_both_replies_are_merged_into_one_answer(
     bailian: BailianEmulator, make_model: MakeModel, call_style: str
 ) -> None:
-    """Sources, steps and reasoning of both are told once each, citations stand where they belong."""
+    """Sources, steps and reasoning of both replies occur once; citations have the right positions."""
     replies = iter(
         [f"滞报金是什么<ref>[1]</ref>。{BROKEN_CALL_TEXT}", f"见上<ref>[1]</ref>。{CALL_TEXT}"]
     )
@@ -279,7 +279,7 @@ def test_an_error_of_the_second_request_keeps_the_first_answer(
     assert caught.value.partial.content == "我来算。"
 
 
-# -- what is sent ------------------------------------------------------------------------------------
+# -- requests ----------------------------------------------------------------------------------------
 
 
 def test_calls_and_results_of_the_history_are_sent_as_text(
@@ -292,7 +292,7 @@ def test_calls_and_results_of_the_history_are_sent_as_text(
         ToolMessage("3", tool_call_id="1", name="add"),
     ]
     model.bind_tools([add]).invoke(history)
-    model.invoke(history)  # without tools too: a summary of what they found, for instance
+    model.invoke(history)  # also without tools, for example to summarize the results
 
     with_tools, without_tools = [request["messages"] for request in sent_inputs(bailian)]
     assert with_tools[1:] == without_tools
@@ -327,7 +327,7 @@ def test_server_side_history_is_rejected_together_with_tools(
     configurable: dict[str, str],
 ) -> None:
     model = make_scripted_model("三", tool_calling="prompt", **fields)
-    with pytest.raises(ValueError, match="a call with tools"):
+    with pytest.raises(ValueError, match="in a call with tools"):
         model.bind_tools([add]).invoke(QUESTION, {"configurable": configurable})
     assert not bailian.requests
     model.bind_tools([add], tool_choice="none").invoke(QUESTION, {"configurable": configurable})
@@ -345,7 +345,7 @@ def test_results_of_tools_are_rejected_in_a_session(
         AIMessage("", tool_calls=[call]),
         ToolMessage("3", tool_call_id="1"),
     ]
-    with pytest.raises(ValueError, match="not the results of tools"):
+    with pytest.raises(ValueError, match="cannot send a ToolMessage"):
         model.invoke(history, **keywords)
     assert not bailian.requests
 
@@ -381,7 +381,7 @@ def test_keywords_of_other_packages_do_no_harm(make_scripted_model: MakeModel) -
 def test_an_invalid_tool_choice_is_rejected_when_tools_are_bound(
     make_scripted_model: MakeModel,
 ) -> None:
-    with pytest.raises(ValueError, match="`tool_choice` is"):
+    with pytest.raises(ValueError, match="invalid `tool_choice`"):
         make_scripted_model("三", tool_calling="prompt").bind_tools([add], tool_choice="sub")
 
 
@@ -428,7 +428,7 @@ def test_calls_of_the_history_count_as_tokens(make_scripted_model: MakeModel) ->
 
 
 async def test_fallbacks_accept_tools_and_schemas(make_scripted_model: MakeModel) -> None:
-    """LangChain reads the annotations of the methods that it forwards."""
+    """LangChain resolves the annotations of the methods that `with_fallbacks` forwards."""
     model = make_scripted_model(CALL_TEXT, tool_calling="prompt")
     model_with_fallback = model.with_fallbacks([model])
 
@@ -438,7 +438,7 @@ async def test_fallbacks_accept_tools_and_schemas(make_scripted_model: MakeModel
 
 
 def test_a_schema_and_tools_cannot_be_combined(make_scripted_model: MakeModel) -> None:
-    with pytest.raises(TypeError, match="takes no `tools`"):
+    with pytest.raises(TypeError, match="cannot use `tools`"):
         make_scripted_model("三", tool_calling="prompt").with_structured_output(
             {"type": "object"}, tools=[add]
         )

@@ -1,1 +1,1 @@
-"""Tests of `documentation`."""
+"""Tests of the documentation and its examples."""

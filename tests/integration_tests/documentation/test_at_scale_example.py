@@ -1,4 +1,4 @@
-"""The example of many questions, without Ray: what one worker does."""
+"""Tests of one worker of the at-scale example, without Ray."""
 
 from __future__ import annotations
 

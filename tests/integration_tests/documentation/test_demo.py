@@ -1,4 +1,4 @@
-"""`make demo` works as it is, also behind proxies, and asks your application if you have one."""
+"""Tests that `make demo` runs without settings, behind proxies, and with a configured application."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def test_the_demo_calls_the_configured_application_the_stated_number_of_times(
 
     requests = bailian.requests[count_before:]
     target = f"{WORKFLOW_APP_ID} at {bailian.base_url}"
-    assert f"Asking application {target}, {len(requests)} times." in result.stdout
+    assert f"Calling application {target} {len(requests)} times." in result.stdout
     assert all(request.body["input"]["biz_params"] == {"city": "杭州"} for request in requests)
     assert "西湖" in str(requests[0].body)
-    assert "found nothing there" in result.stdout
+    assert "the search had no results" in result.stdout

@@ -1,4 +1,4 @@
-"""Every Python block of the pages for LangChain's docs, and of public docstrings, runs."""
+"""Tests that the Python blocks of the LangChain docs pages and of public docstrings run."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ SECTIONS = {
     "RagOptions": ("Instantiate", "Use"),
     "BizParams": ("Instantiate", "Use"),
 }
-"""What the docstring of a public class has, where LangChain's own packages have it."""
+"""Sections that the docstring of a public class must have, as in LangChain's own packages."""
 
 
 def docstring_examples() -> Iterator[Any]:

@@ -1,4 +1,4 @@
-"""The table of features in README is what a run of `tests/feature_matrix.py` says."""
+"""Tests that the table of features in README matches a run of `tests/feature_matrix.py`."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def test_unverified_features_are_not_marked_as_documented() -> None:
 
 
 def test_a_feature_without_effect_is_not_reported_as_working(bailian: BailianEmulator) -> None:
-    # The emulator's Agent 2.0 does not search what `rag_options` say.
+    # The emulator's Agent 2.0 ignores `rag_options`.
     for feature in feature_matrix.FEATURES:
         if feature.name == "`rag_options`":
             claimed = feature._replace(documented="A1 A2", unverified="")

@@ -1,4 +1,4 @@
-"""What docs/migration.md says of `dashscope.Application.call` is so."""
+"""Tests of the statements in docs/migration.md about `dashscope.Application.call`."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def _workspace_header(request: Any) -> Any:
 def send_old_and_new(
     bailian: BailianEmulator, make_model: Callable[..., BailianAppChatModel]
 ) -> Iterator[Callable[..., tuple[Any, Any]]]:
-    """Return a function that asks both ways, and returns what was sent: body and workspace."""
+    """Return a function that calls both APIs and returns the body and workspace header each sent."""
     app_id = bailian.add_app(App("migration", answer=lambda _: "好"))
 
     def send(old: dict[str, Any], new: Any, fields: dict[str, Any]) -> tuple[Any, Any]:
@@ -69,7 +69,7 @@ def send_old_and_new(
     dashscope.close_shared_sync_session()
 
 
-@pytest.mark.filterwarnings("ignore")  # hints at what is not documented
+@pytest.mark.filterwarnings("ignore")  # about undocumented fields
 @pytest.mark.parametrize(
     ("old", "new"), [*((same, same) for same in SAME_ARGUMENTS), *RENAMED_ARGUMENTS]
 )

@@ -1,6 +1,6 @@
-"""Every Python block of the README and of the page on migration runs.
+"""Tests that the Python blocks of the README and of the migration page run.
 
-Code of other packages stands there in blocks marked `py`, which do not.
+Code for other packages is in blocks marked `py`, which are not run.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ def test_the_page_runs(
     page: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.chdir(tmp_path)  # one of the blocks writes a file
-    asyncio.set_event_loop(None)  # or LlamaIndex would make a loop here, and leave it open
+    asyncio.set_event_loop(None)  # otherwise LlamaIndex creates a loop here and leaves it open
     text = (ROOT / page).read_text("utf-8")
 
     assert run_python_blocks(text, page) == text.count("```python")

@@ -1,4 +1,4 @@
-"""Agent 2.0 and the legacy application on the emulator's wire: what each takes, and what it leaves."""
+"""Tests of the fields that the emulator's Agent 2.0 and legacy applications use or ignore."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -68,7 +68,7 @@ def test_agent_2_ignores_undocumented_fields(bailian: BailianEmulator, teas: Kno
     input_fields = {"prompt": "龙井？", "memory_id": "b", "session_id": first["session_id"]}
     second = get_output(call_app(bailian, input_fields, app_id=app_id, **parameters))
 
-    # The memory is the app's own, whatever id came; the rounds before were not cut off.
+    # The app's own memory is used, and all earlier rounds are kept.
     assert [thought["action"] for thought in second["thoughts"]] == ["memory"]
     assert "小明" in second["text"]
     assert "你的上一句是" in second["text"]
@@ -208,5 +208,5 @@ def test_invalid_legacy_fields_are_refused(
 
 
 def test_an_unknown_kind_is_rejected_at_once() -> None:
-    with pytest.raises(ValueError, match="no kind of application 'legacy'"):
+    with pytest.raises(ValueError, match="got 'legacy'"):
         App("x", kind="legacy")

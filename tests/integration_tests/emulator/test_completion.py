@@ -1,4 +1,4 @@
-"""The emulator's wire, read with bare httpx: requests in, bytes out."""
+"""Tests of the emulator's completion endpoint, with plain httpx."""
 
 import itertools
 import json
@@ -28,7 +28,7 @@ def call_app(
     headers: dict[str, str] | None = None,
     **parameters: Any,
 ) -> httpx.Response:
-    """Send one request; a string is a prompt."""
+    """Send one request; a string is sent as the prompt."""
     body = {
         "input": {"prompt": input_or_prompt} if isinstance(input_or_prompt, str) else input_or_prompt,
         "parameters": parameters,
@@ -37,7 +37,7 @@ def call_app(
     if sse:
         all_headers["X-DashScope-SSE"] = "enable"
     url = f"{bailian.base_url}/apps/{app_id or bailian.app_id}/completion"
-    # Without TLS contexts to load, a client is made in no time.
+    # Without TLS contexts to load, a client is created quickly.
     with httpx.Client(trust_env=False, verify=False) as client:  # noqa: S501
         return client.post(url, json=body, headers=all_headers | (headers or {}))
 
@@ -49,7 +49,7 @@ def get_output(response: httpx.Response) -> dict[str, Any]:
 
 
 def parse_frames(response: httpx.Response) -> list[dict[str, Any]]:
-    """The JSON of each frame, its framing checked."""
+    """Return the JSON of each frame, after checking the framing."""
     *frames, tail = response.text.split("\n\n")
     assert tail == ""
     payloads = []

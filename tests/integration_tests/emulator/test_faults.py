@@ -1,4 +1,4 @@
-"""What goes wrong on purpose, who notices it, and how the server starts and stops."""
+"""Tests of injected errors and faults, and of starting and stopping the server."""
 
 import gzip
 import json
@@ -48,7 +48,7 @@ def client(bailian: BailianEmulator) -> Iterator[httpx.Client]:
 
 
 def completion_request(app_id: str) -> dict[str, Any]:
-    """The arguments of a streaming request."""
+    """Return the arguments of a streaming request."""
     body = {"input": {"prompt": "说一句长的话"}, "parameters": {"incremental_output": True}}
     return {"url": f"/apps/{app_id}/completion", "json": body, "headers": SSE_HEADERS}
 
@@ -310,7 +310,7 @@ def test_proxies_are_ignored(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_the_command_line_starts_an_emulator() -> None:
-    warnings = ["-W", "error", "-W", "ignore::DeprecationWarning"]  # of langsmith, on Python 3.14
+    warnings = ["-W", "error", "-W", "ignore::DeprecationWarning"]  # from langsmith, on Python 3.14
     command = [sys.executable, *warnings, "-m", "langchain_bailian_app.emulator"]
     with subprocess.Popen(
         [*command, "--port", "0", "--pace", "0"],
@@ -353,7 +353,7 @@ def test_faults_affect_the_same_replies_for_the_same_seed() -> None:
 
 
 def test_an_unknown_fault_is_refused() -> None:
-    with pytest.raises(ValueError, match=r"no faults \['gremlins'\]"):
+    with pytest.raises(ValueError, match=r"unknown faults \['gremlins'\]"):
         Faults({"gremlins": 1.0})
 
 

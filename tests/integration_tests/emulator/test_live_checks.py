@@ -1,4 +1,4 @@
-"""The checks of the live service, run on the emulator: they run through, and come out either way."""
+"""Tests that the checks of the live service run on the emulator and observe each possible behavior."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def test_all_checks_run_and_are_in_the_report(
     results = [run_check(check, harness) for check in LIVE_CHECKS]
     report = render_report(results, harness)
 
-    assert [result for result in results if result.verdict == "the question broke off"] == []
+    assert [result for result in results if result.verdict == "ended with an error"] == []
     assert [result.check.name for result in results if result.verdict == "**not as assumed**"] == []
     assert sum(result.was_run for result in results) >= 15
     assert all(check.question in report for check in LIVE_CHECKS)
@@ -79,8 +79,8 @@ def test_all_checks_run_and_are_in_the_report(
     ("unknown_session", "observation", "verdict"),
     [
         ("error", "refused: 400 InvalidParameter, a BailianSessionError", "as assumed"),
-        ("new", "answered without what was said, under another id", "as assumed"),
-        ("same", "answered without what was said, under the same id", "**not as assumed**"),
+        ("new", "answered without history, with another id", "as assumed"),
+        ("same", "answered without history, with the same id", "**not as assumed**"),
     ],
 )
 def test_unknown_and_expired_sessions_are_observed_for_each_switch(
@@ -95,7 +95,7 @@ def test_unknown_and_expired_sessions_are_observed_for_each_switch(
         name = bailian.session(session_id)[0].prompt[2:-1]
         earlier_session = f"{name}:{session_id}"
         result = observe("expired-session", ECHO_APP_ID, bailian, SESSION=earlier_session)
-        assert result.observation == "it goes on: the name is remembered, under the same id"
+        assert result.observation == "it continues: the name is remembered, with the same id"
 
         clock.now = 4000.0
         assert observe("expired-session", ECHO_APP_ID, bailian)[1:] == (observation, verdict)
@@ -103,7 +103,7 @@ def test_unknown_and_expired_sessions_are_observed_for_each_switch(
 
 @pytest.mark.parametrize(
     ("full_session", "observation"),
-    [("error", "refused: 400"), ("oldest", "under the same id")],
+    [("error", "refused: 400"), ("oldest", "with the same id")],
 )
 def test_full_sessions_are_observed_for_each_switch(
     observe: Any, full_session: Any, observation: str
@@ -124,7 +124,7 @@ def test_aborted_turns_are_observed_for_each_switch(
         app.long_term_memory = False
         result = observe("aborted-turn", ECHO_APP_ID, bailian)
 
-    assert result.observation == f"the question is {observation}, under the same id"
+    assert result.observation == f"the question is {observation}, with the same id"
 
 
 def make_thoughts_app(**fields: Any) -> App:
@@ -142,11 +142,11 @@ def make_agent2(**fields: Any) -> App:
 @pytest.mark.parametrize(
     ("name", "app", "observation"),
     [
-        ("unrequested-thoughts", make_thoughts_app(), "they do not"),
-        ("unrequested-thoughts", make_thoughts_app(always_thoughts=True), "they do"),
+        ("unrequested-thoughts", make_thoughts_app(), "no, they are not"),
+        ("unrequested-thoughts", make_thoughts_app(always_thoughts=True), "yes, they are"),
         ("repeated-steps", make_thoughts_app(answer=GREETING), "1 of "),
         ("repeated-steps", make_thoughts_app(answer=GREETING, repeat_steps=True), " frames have steps"),
-        ("repeated-steps", make_thoughts_app(never_thoughts=True), "this application tells no steps"),
+        ("repeated-steps", make_thoughts_app(never_thoughts=True), "this application reports no steps"),
         ("missing-stop", App("stop"), "finish_reason 'stop'"),
         ("missing-stop", App("length", faults=Faults.always("finish-length")), "'length'"),
         ("missing-stop", App("none", faults=Faults.always("no-finish-reason")), "no finish reason"),
@@ -154,7 +154,7 @@ def make_agent2(**fields: Any) -> App:
         ("line-separator", App("does not", answer="甲乙"), "did not repeat"),
         ("file-data-url", App("reads", answer="蓝鲸"), "it is read"),
         ("file-data-url", App("does not", answer="好"), "not read"),
-        ("session-is-kept", App("says nothing", answer="好"), "does not repeat a name"),
+        ("session-is-kept", App("forgets names", answer="好"), "does not repeat a name"),
     ],
 )
 def test_observations_match_the_behavior_of_the_app(
@@ -259,7 +259,7 @@ def test_several_tags_and_direct_search_are_checked_on_a_knowledge_base(
     del bailian.apps[app.app_id]
 
     assert any_tag.observation == "any"
-    assert no_tag.verdict == "cannot be asked here"
+    assert no_tag.verdict == "not run here"
     assert bound.observation.startswith("2 documents with ")
     assert unbound[1:] == ("refused: 404 NotFound", "**not as assumed**")
 
@@ -269,5 +269,5 @@ def test_a_failed_check_reports_its_error(observe: Any, bailian: BailianEmulator
     result = observe("unrequested-thoughts", app, bailian)
     del bailian.apps[app.app_id]
 
-    assert result.verdict == "the question broke off"
+    assert result.verdict == "ended with an error"
     assert "RemoteProtocolError" in result.observation

@@ -1,4 +1,4 @@
-"""The official SDK, unchanged, against the emulator: so the emulator speaks its wire."""
+"""Tests of the unmodified official SDK against the emulator, to verify the emulator's protocol."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -10,7 +10,7 @@ from dashscope.v2.errors import DashScopeError, RateLimitError
 from langchain_bailian_app.emulator import BailianEmulator, ErrorReply
 
 QUESTION = "什么是滞报金？"
-# What the SDK returns depends on `stream`, which its annotations do not say.
+# The return type of the SDK depends on `stream`, which its annotations do not express.
 CALL_APPLICATION: Any = dashscope.Application.call
 
 

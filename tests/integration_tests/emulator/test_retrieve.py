@@ -1,4 +1,4 @@
-"""The emulator's knowledge bases on the wire: their own routes, and what applications tell of them."""
+"""Tests of the emulator's knowledge base routes, and of retrieval by applications."""
 
 import json
 from collections.abc import Iterator
@@ -36,7 +36,7 @@ def send_request(
     bailian: BailianEmulator, method: str, path: str, key: str | None = None, **request_args: Any
 ) -> httpx.Response:
     headers = {"Authorization": f"Bearer {key or bailian.api_key}"}
-    # Without TLS contexts to load, a client is made in no time.
+    # Without TLS contexts to load, a client is created quickly.
     with httpx.Client(trust_env=False, verify=False) as client:  # noqa: S501
         return client.request(
             method, f"{bailian.base_url}/indices/{path}", headers=headers, **request_args

@@ -1,4 +1,4 @@
-"""What becomes of sessions at their limits, of broken answers, and of two requests at once."""
+"""Tests of sessions at their limits, interrupted answers, and concurrent requests."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ PIECES = ["一二", "三四", "五六"]
 
 
 def answer_with_questions(turn: Turn) -> str:
-    """Answer with the questions that the application knows."""
+    """Answer with all questions of the session."""
     return "".join(r.prompt for r in turn.history) + turn.prompt
 
 
@@ -69,7 +69,7 @@ def client() -> Iterator[httpx.Client]:
 
 
 def create_session(bailian: BailianEmulator, prompt: str = "0", *, rounds: int = 1) -> str:
-    """Return the id of a session that holds so many rounds."""
+    """Return the id of a session with this number of rounds."""
     session_id: str = get_output(send_prompt(bailian, prompt))["session_id"]
     for _ in range(rounds - 1):
         send_prompt(bailian, prompt, session_id)
@@ -260,7 +260,7 @@ def test_concurrent_requests_to_a_session_lose_no_round(bailian: BailianEmulator
 
     session_rounds = bailian.session(session_id)
     assert {r.prompt for r in session_rounds[-3:]} == {"a", "b", "c"}
-    # None of them saw another: they were written at the same time.
+    # None of them saw another: they ran at the same time.
     assert {r.answer.strip("0") for r in session_rounds[-3:]} == {"a", "b", "c"}
 
 

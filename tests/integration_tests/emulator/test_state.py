@@ -1,4 +1,4 @@
-"""What the emulator keeps and finds: sessions, memories, prompt variables, knowledge bases."""
+"""Tests of the emulator's sessions, memories, prompt variables and knowledge bases."""
 
 import json
 from collections.abc import Iterator
@@ -36,7 +36,7 @@ def send_prompt(bailian: BailianEmulator, prompt: str, session_id: str | None = 
 
 
 def search(bailian: BailianEmulator, query: str, **rag_options: Any) -> list[dict[str, Any]]:
-    """The hits of a search, by way of the retrieval step."""
+    """Return the hits of a search, from the retrieval step of an answer."""
     output = get_output(call_app(bailian, query, has_thoughts=True, rag_options=rag_options))
     hits: list[dict[str, Any]] = json.loads(output["thoughts"][0]["observation"])
     return hits
@@ -171,7 +171,7 @@ def test_facts_are_recalled_from_long_term_memory(bailian: BailianEmulator) -> N
         "action_input_stream": '{"memory_id":"m1","query":"你好"}',
     }
     assert recall("你好", "m2")["observation"] == "[]"
-    # Without an id the app's own memory is used.
+    # Without an id, the app's own memory is used.
     recall("I like tea.", None)
     assert "tea" in recall("hi", None)["observation"]
 

@@ -1,4 +1,4 @@
-"""Workflows on the emulator's wire: every mode, with and without a stream, key by key."""
+"""Tests of the emulator's replies for workflows: all keys, in all modes, with and without a stream."""
 
 import itertools
 import json
@@ -35,7 +35,7 @@ def stream_frames(
     input_fields: Any = "问",
     **parameters: Any,
 ) -> list[dict[str, Any]]:
-    """The payloads of a stream, in increments."""
+    """Return the frames of an incremental stream."""
     request_parameters = (
         {"incremental_output": True} | ({"flow_stream_mode": mode} if mode else {}) | parameters
     )
@@ -43,7 +43,7 @@ def stream_frames(
 
 
 def parse_nodes(payload: dict[str, Any]) -> list[dict[str, Any]]:
-    """The nodes in the thoughts of a frame, JSON inside JSON opened."""
+    """Return the nodes in the thoughts of a frame, with nested JSON parsed."""
     nodes = [json.loads(thought["response"]) for thought in payload["output"]["thoughts"]]
     for node in nodes:
         if "nodeResult" in node:
@@ -52,7 +52,7 @@ def parse_nodes(payload: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def workflow_messages(frames: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The messages of all frames but the last, which has none."""
+    """Return the messages of all frames except the last, which has none."""
     *earlier_frames, last_frame = frames
     assert "workflow_message" not in last_frame["output"]
     assert all("text" not in frame["output"] for frame in earlier_frames)
@@ -64,7 +64,7 @@ def message_contents(messages: list[dict[str, Any]], node_type: str) -> list[str
 
 
 def add_two_model_workflow(bailian: BailianEmulator, **fields: Any) -> str:
-    """Two models, and an End node with a text of its own."""
+    """Add a workflow of two models and an End node with its own text."""
     return add_workflow(
         bailian,
         START,
@@ -103,7 +103,7 @@ def test_full_thoughts_list_all_nodes_so_far(bailian: BailianEmulator, increment
             by_node.setdefault(node["nodeId"], []).append(node)
     assert list(by_node) == ["Start_1", "LLM_a", "LLM_b", "End_4"]
     assert {node["nodeName"] for node in by_node["LLM_a"][1:]} == {"大模型_1"}
-    # The recorded frame in which one node ends and the next begins.
+    # As recorded: one frame in which one node ends and the next starts.
     (shared_frame,) = [
         f for f in middle_frames if len(parse_nodes(f)) > 2 and parse_nodes(f)[2]["nodeName"] == "LLM_b"
     ]
@@ -556,7 +556,7 @@ def test_the_official_sdk_of_the_first_generation_reads_all_modes(
     for name in ("http_proxy", "https_proxy", "all_proxy"):
         monkeypatch.delenv(name, raising=False)
         monkeypatch.delenv(name.upper(), raising=False)
-    # What the SDK returns depends on `stream`, which its annotations do not say.
+    # The return type of the SDK depends on `stream`, which its annotations do not express.
     call: Any = dashscope.Application.call
 
     responses = list(

@@ -1,4 +1,4 @@
-"""Session files through the public API, against the emulator."""
+"""Tests of session files through the public API, against the emulator."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def bailian(emulator: BailianEmulator) -> BailianEmulator:
 
 @pytest.fixture
 def own_bailian() -> Iterator[BailianEmulator]:
-    """An emulator for uploads that are broken off: their last requests come when the test is over."""
+    """Yield an emulator for cancelled uploads, whose last requests arrive after the end of the test."""
     with BailianEmulator(seed_apps=False) as emulator:
         yield emulator
 
@@ -145,7 +145,7 @@ def test_an_upload_waits_through_every_status(
         clock.now += 10.0
         return statuses[-1]
 
-    # The emulator's, to let time pass with each look.
+    # Patches the emulator, so that time passes with each status query.
     monkeypatch.setattr(bailian.files, "status_of", status_of)
     (file,) = upload(files, call_style, note)
 
@@ -200,7 +200,7 @@ def test_a_failure_of_the_service_is_an_error_with_its_reason(
         ("add_error", {"add": 3}),
         ("describe_error", {"describe": 3}),
         ("describe_cut", {"describe": 3}),
-        # A new lease, and the bytes again.
+        # A new lease is requested, and the bytes are uploaded again.
         ("lease_expired", {"lease": 3, "upload": 3}),
         ("add_lease_expired", {"lease": 3, "upload": 3, "add": 3}),
     ],
@@ -233,10 +233,10 @@ def test_a_lost_reply_to_adding_a_file_never_yields_two_files(
     (file,) = upload(files, call_style, note)
 
     assert file.is_ready
-    # The lease was used up: tried again, refused, and all over; the first copy will expire.
+    # The lease was used up: the retry is rejected, all steps are repeated, and the first copy expires.
     assert count_requests(bailian) == {"lease": 2, "upload": 2, "add": 3, "describe": 1}
     assert len(bailian.files.added) == 2
-    assert "a reply was lost" in caplog.text
+    assert "the response to AddFile was lost" in caplog.text
 
 
 def test_uploads_whose_leases_always_expire_are_given_up(
@@ -244,7 +244,7 @@ def test_uploads_whose_leases_always_expire_are_given_up(
 ) -> None:
     bailian.files.faults = FileFaults.always("lease_expired")
 
-    with pytest.raises(BailianFileError, match=r"refuses the upload.*AccessDenied"):
+    with pytest.raises(BailianFileError, match=r"rejected the upload.*AccessDenied"):
         files.upload(note)
 
     assert count_requests(bailian) == {"lease": 4, "upload": 4}
@@ -257,7 +257,7 @@ def test_a_timeout_ends_the_wait_and_names_how_to_continue(
     bailian.files.parse_seconds = 100.0
 
     with pytest.raises(
-        BailianFileError, match=r"not ready within `timeout` \(0.3 s\), but INIT"
+        BailianFileError, match=r"not ready within 0.3 s \(`timeout`\), status INIT"
     ) as caught:
         upload(files, call_style, note, timeout=0.3)
 
@@ -267,7 +267,7 @@ def test_a_timeout_ends_the_wait_and_names_how_to_continue(
 
     assert files.wait_until_ready(file_id)[0].is_ready
     assert asyncio.run(files.await_until_ready(file_id))[0].is_ready
-    # What was uploaded is not uploaded again.
+    # The uploaded bytes are not uploaded again.
     assert upload(files, call_style, note)[0].id == file_id
     assert count_requests(bailian)["upload"] == 1
 
@@ -287,7 +287,7 @@ def test_the_same_bytes_are_uploaded_once(
     assert count_requests(bailian)["upload"] == 1
     assert RagOptions(session_file_ids=uploaded).session_file_ids == [uploaded[0].id]
 
-    # Another ending is another way to read them.
+    # With another suffix, the service reads the bytes differently.
     text_copy = tmp_path / "copy.txt"
     text_copy.write_text(NOTE, "utf-8")
     assert upload(files, call_style, text_copy)[0].id != uploaded[0].id
@@ -364,13 +364,13 @@ def test_200_files_with_failures_at_every_step_each_get_their_own_result(
 @pytest.mark.parametrize(
     ("name", "size", "problem"),
     [
-        ("movie.exe", 1, "ends in 'exe'"),
+        ("movie.exe", 1, "unsupported suffix 'exe'"),
         ("nothing.md", 0, "is empty"),
         ("large.pdf", 100 * 1024**2 + 1, "at most 104,857,600"),
         ("large.png", 20 * 1024**2 + 1, "at most 20,971,520"),
         ("large.mp4", 512 * 1024**2 + 1, "at most 536,870,912"),
-        ("x" * 126 + ".md", 1, "129 characters"),
-        ("no_ending", 1, "ends in ''"),
+        ("x" * 126 + ".md", 1, "characters, got 129"),
+        ("no_ending", 1, "unsupported suffix ''"),
     ],
 )
 @sync_and_async
@@ -395,7 +395,7 @@ def test_unsupported_files_are_refused_before_anything_is_sent(
 def test_missing_files_and_folders_are_named_all_at_once(
     bailian: BailianEmulator, files: BailianFiles, tmp_path: Path
 ) -> None:
-    with pytest.raises(ValueError, match=r"nothing was uploaded.*gone.md: No such file.*it is no file"):
+    with pytest.raises(ValueError, match=r"nothing was uploaded.*gone.md: No such file.*not a file"):
         files.upload([tmp_path / "gone.md", tmp_path])
     assert not bailian.requests
 
@@ -409,9 +409,9 @@ def test_a_file_that_changes_while_it_is_uploaded_is_an_error(
         note.write_text(NOTE * 2, "utf-8")
         return original_lease(*arguments)
 
-    # The emulator's, which stands for some other program.
+    # Patches the emulator, which acts as another program that writes to the file.
     monkeypatch.setattr(bailian.files, "lease", lease_and_grow)
-    with pytest.raises(BailianFileError, match=r"note.md changed its size"):
+    with pytest.raises(BailianFileError, match=r"the size of note.md changed"):
         files.upload(note)
     assert not bailian.files.added
 
@@ -437,7 +437,7 @@ async def test_a_cancelled_upload_leaves_nothing_behind_and_can_be_started_again
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
-    # What was on its way comes to its end, and nothing follows.
+    # Requests in flight are completed, and no others follow.
     request_count = len(own_bailian.requests)
     await asyncio.sleep(0.3)
     assert len(own_bailian.requests) <= request_count + files.concurrency
@@ -446,7 +446,7 @@ async def test_a_cancelled_upload_leaves_nothing_behind_and_can_be_started_again
     uploaded = await files.aupload(paths)
 
     assert [file.name for file in uploaded] == [path.name for path in paths]
-    # A file that was being added may be there twice, if nobody heard its id.
+    # A file that was being added when the task was cancelled may exist twice.
     assert len(own_bailian.files.added) <= 12 + files.concurrency
 
 
@@ -468,7 +468,7 @@ def test_ctrl_c_ends_an_upload_and_the_next_process_resumes_it(
     interrupter.join()
     assert len(own_bailian.files.added) == 12
     with record.open("a") as file:
-        file.write('{"place": "half of a li')  # a process that died while it wrote
+        file.write('{"place": "half of a li')  # a process that died while writing
 
     own_bailian.files.parse_seconds = 0.0
     upload_count = count_requests(own_bailian)["upload"]
@@ -498,12 +498,12 @@ def test_recorded_files_that_are_gone_are_uploaded_again(
     bailian.files.added.clear()
     third = connect(bailian, record=record).upload(note)[0]
     assert third.id not in {first.id, second.id}
-    # Ids of another workspace are none here.
+    # Ids of another workspace are not reused.
     assert connect(bailian, record=record, workspace_id="other").upload(note)[0].id != third.id
     assert "火星" not in record.read_text("utf-8")
 
 
-# -- what is known of files --------------------------------------------------------------------------
+# -- status and age of files -------------------------------------------------------------------------
 
 
 async def test_the_status_of_a_file_can_be_queried(
@@ -516,7 +516,7 @@ async def test_the_status_of_a_file_can_be_queried(
     assert (await files.astatus(file.id)).may_have_expired
     with pytest.raises(BailianNotFoundError):
         files.status("file_session_unknown")
-    with pytest.raises(BailianFileError, match="it has expired"):
+    with pytest.raises(BailianFileError, match="the file has expired"):
         files.wait_until_ready(file)
     with pytest.raises(BailianUploadError, match="2 of 2"):
         await files.await_until_ready([file, "file_session_unknown"])
@@ -528,7 +528,7 @@ def test_a_file_that_is_not_ready_cannot_be_asked_about(
     file = files.upload(note)[0]
     bailian.files.added[file.id].status = "INDEX_BUILDING"
 
-    with pytest.raises(ValueError, match="not ready yet: wait for it"):
+    with pytest.raises(ValueError, match="not ready yet; wait for it"):
         RagOptions(session_file_ids=[files.status(file)])
     model = BailianAppChatModel(
         app_id=bailian.app_id, base_url=bailian.base_url, api_key=bailian.api_key
@@ -569,7 +569,7 @@ def test_signed_urls_and_keys_are_shown_nowhere(
         files.upload(note)
     except BailianFileError as error:
         error_text = f"{error!r} {error} {error.__cause__!r} {error.__cause__} {error.__dict__}"
-    # The emulator's own server, in this process, logs what it is asked for.
+    # The emulator's server runs in this process and logs its requests.
     logs = [record.getMessage() for record in caplog.records if not record.name.startswith("uvicorn")]
     visible_text = (
         str(logs) + error_text + repr(files) + str(files.model_dump()) + str(pickle.dumps(files))
@@ -603,7 +603,7 @@ def test_progress_is_shown_without_a_terminal_and_can_be_switched_off(
     assert "uploading" in output
     assert "slow0.md" in output
 
-    connect(bailian).upload(paths)  # nobody watches
+    connect(bailian).upload(paths)  # not a terminal
     connect(bailian, progress=True).upload(paths, progress=False)
     assert not capsys.readouterr().err
 
@@ -620,7 +620,7 @@ async def test_the_event_loop_is_never_blocked(
             await asyncio.sleep(0.005)
             max_blocked_seconds = max(max_blocked_seconds, time.thread_time() - before)
 
-    await files.aupload(create_files(tmp_path)[:1])  # imports
+    await files.aupload(create_files(tmp_path)[:1])  # modules are imported here
     large = tmp_path / "large.mp4"
     with large.open("wb") as file:
         file.truncate(100 * 1024**2)
@@ -628,7 +628,7 @@ async def test_the_event_loop_is_never_blocked(
     await files.aupload([large, *create_files(tmp_path)])
     measurement.cancel()
 
-    # Of this thread alone, whatever else the machine does; the MD5 of 100 MB takes twice as much.
+    # CPU time of this thread only, independent of other load; the MD5 of 100 MB takes twice as long.
     assert max_blocked_seconds < 0.1
 
 
@@ -651,7 +651,7 @@ def test_settings_are_checked(monkeypatch: pytest.MonkeyPatch) -> None:
         BailianFiles(access_key_id="id")
     with pytest.raises(ValueError, match="unencrypted"):
         BailianFiles(endpoint="http://bailian.example")
-    with pytest.raises(ValueError, match="is no host"):
+    with pytest.raises(ValueError, match="expected a host"):
         BailianFiles(endpoint="https://bailian.example/api/v1")
     assert BailianFiles(endpoint="bailian.example").endpoint == "https://bailian.example"
 

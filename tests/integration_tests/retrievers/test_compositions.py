@@ -1,4 +1,4 @@
-"""The retriever in other people's chains, tools and retrievers."""
+"""Tests of the retriever in chains, tools and retrievers of other packages."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ PHONES = "phones0001"
 
 @pytest.fixture(params=["asked", "direct"])
 def customs(request: pytest.FixtureRequest, bailian: BailianEmulator) -> BailianRetriever:
-    """Return a retriever for customs terms, of either way."""
+    """Return a retriever for customs terms, through an application or directly."""
     fields: dict[str, Any] = {"app_id": bailian.app_id}
     if request.param == "direct":
         fields = {"pipeline_id": "customs001"}

@@ -1,4 +1,4 @@
-"""The retriever against the emulator: what is sent, what comes back, and when it hangs up."""
+"""Tests of the retriever against the emulator: requests, documents, and closing of the connection."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ NAME = "海关术语"
 
 @pytest.fixture
 def make_retriever(bailian: BailianEmulator) -> MakeRetriever:
-    """Return a function that makes retrievers connected to the emulator."""
+    """Return a function that creates retrievers connected to the emulator."""
 
     def make(**fields: Any) -> BailianRetriever:
         connection = {"base_url": bailian.base_url, "api_key": bailian.api_key}
@@ -53,7 +53,7 @@ def make_retriever(bailian: BailianEmulator) -> MakeRetriever:
 async def invoke_and_ainvoke(
     retriever: BailianRetriever, query: str = QUERY, **kwargs: Any
 ) -> list[Document]:
-    """Return what `invoke` and `ainvoke` both return."""
+    """Return the result of `invoke`, and check that `ainvoke` returns the same."""
     documents = await asyncio.to_thread(retriever.invoke, query, **kwargs)
     assert documents == await retriever.ainvoke(query, **kwargs)
     return documents
@@ -71,11 +71,11 @@ class _StandardTests(RetrieversIntegrationTests):
 
 
 class TestThroughAnApplication(_StandardTests):
-    """What LangChain expects of any retriever."""
+    """LangChain's standard tests of a retriever, through an application."""
 
 
 class TestThroughAWholeAnswer(_StandardTests):
-    """What LangChain expects of any retriever."""
+    """LangChain's standard tests of a retriever, with `wait_for_answer`."""
 
     @property
     def retriever_constructor_params(self) -> dict[str, Any]:
@@ -83,7 +83,7 @@ class TestThroughAWholeAnswer(_StandardTests):
 
 
 class TestDirectly(_StandardTests):
-    """What LangChain expects of any retriever."""
+    """LangChain's standard tests of a retriever, in a direct search by id."""
 
     @property
     def retriever_constructor_params(self) -> dict[str, Any]:
@@ -91,7 +91,7 @@ class TestDirectly(_StandardTests):
 
 
 class TestDirectlyByName(_StandardTests):
-    """What LangChain expects of any retriever."""
+    """LangChain's standard tests of a retriever, in a direct search by name."""
 
     @property
     def retriever_constructor_params(self) -> dict[str, Any]:
@@ -363,7 +363,7 @@ def test_a_pickle_has_no_key_and_uses_that_of_its_process(
     monkeypatch.setenv("DASHSCOPE_API_KEY", bailian.api_key)
 
     assert bailian.api_key.encode() not in pickled
-    assert len(pickle.loads(pickled).invoke(QUERY)) == 1  # noqa: S301  # our own
+    assert len(pickle.loads(pickled).invoke(QUERY)) == 1  # noqa: S301  # pickled by this test
 
 
 def test_a_dump_has_no_secret(make_retriever: MakeRetriever, bailian: BailianEmulator) -> None:
@@ -377,7 +377,7 @@ def test_a_dump_has_no_secret(make_retriever: MakeRetriever, bailian: BailianEmu
 
     assert bailian.api_key not in str(dump)
     assert "planted" not in str(dump) + repr(retriever) + repr(retriever.bind(k=1))
-    with pytest.warns(UserWarning, match="not part of a dump"):
+    with pytest.warns(UserWarning, match="omitted from the dump"):
         loaded = load(
             dump,
             secrets_map={"DASHSCOPE_API_KEY": bailian.api_key},

@@ -1,7 +1,7 @@
-"""Conversations in the cloud: every answer depends on exactly the messages given.
+"""Tests that every answer in a cloud session depends on exactly the given messages.
 
-The application of these tests answers with a digest of all that it sees, so that one look at the answer
-tells whether it saw what it sees of the same messages with `history="messages"`.
+The application of these tests answers with a digest of all the text it receives. The answer therefore
+shows whether it received the same text as with the same messages and `history="messages"`.
 """
 
 from __future__ import annotations
@@ -74,13 +74,13 @@ warnings_allowed = pytest.mark.filterwarnings(
 )
 
 
-# -- the application, and what is asked of it ------------------------------------------------------
+# -- the application and its questions -------------------------------------------------------------
 
 
 class EchoDigestApp:
-    """Answers with a digest of all texts that it sees, in their order, and remembers them.
+    """Application that answers with a digest of all texts it receives, in order, and records them.
 
-    A system text counts where it stands in front of the first prompt too; markers in the cloud's own
+    The system text counts as the beginning of the first text. Markers in the cloud's copy of the
     answers do not count.
     """
 
@@ -102,7 +102,7 @@ class EchoDigestApp:
 
 @pytest.fixture
 def bailian(clock: Clock) -> Iterator[BailianEmulator]:
-    """Run an emulator for one test: its switches are turned."""
+    """Run an emulator for one test, because the tests change its settings."""
     with BailianEmulator(seed_apps=False, clock=clock) as emulator:
         emulator.add_app(App("digest", app_id="digest", answer=EchoDigestApp()))
         yield emulator
@@ -115,7 +115,7 @@ def app(bailian: BailianEmulator) -> App:
 
 @pytest.fixture
 def make_digest_model(make_model: MakeModel) -> MakeModel:
-    """Return a function that makes models of the digest application, with a store of their own."""
+    """Return a function that creates models of the digest application, each with a separate store."""
 
     def make(app_id: str = "digest", **fields: Any) -> BailianAppChatModel:
         values = {"history": "session", "session_store": InMemorySessionStore()} | fields
@@ -130,14 +130,14 @@ def model(make_digest_model: MakeModel) -> BailianAppChatModel:
 
 
 def answer_transcript(model: BailianAppChatModel, messages: Sequence[BaseMessage]) -> str:
-    """Return the answer that depends on nothing but the messages."""
+    """Return the answer to the messages sent without a session."""
     return model.invoke(list(messages), history="messages").text
 
 
 def check_answer(
     model: BailianAppChatModel, messages: Sequence[BaseMessage], **kwargs: Any
 ) -> AIMessage:
-    """Ask, and hold that the answer is that of the messages."""
+    """Call the model and check that its answer depends on exactly the messages."""
     answer = model.invoke(list(messages), **kwargs)
     assert answer.text == answer_transcript(model, messages)
     return answer
@@ -146,7 +146,7 @@ def check_answer(
 def converse(
     model: BailianAppChatModel, *questions: str, after: Sequence[BaseMessage] = ()
 ) -> list[BaseMessage]:
-    """Return a conversation of these questions and their answers."""
+    """Return a conversation of the questions and their answers."""
     messages = list(after)
     for question in questions:
         messages.append(HumanMessage(question))
@@ -155,7 +155,7 @@ def converse(
 
 
 def request_inputs(bailian: BailianEmulator, since: int = 0) -> list[dict[str, Any]]:
-    """Return what was asked in the requests so far, or since one of them."""
+    """Return the input of the requests, optionally from an index on."""
     return [request.body["input"] for request in bailian.requests[since:]]
 
 
@@ -164,7 +164,7 @@ def get_session_id(answer: BaseMessage) -> str:
 
 
 def age_messages(messages: Sequence[BaseMessage], seconds: float) -> list[BaseMessage]:
-    """Return messages whose answers came this much earlier."""
+    """Return the messages with the timestamps of their answers moved back."""
     changed = []
     for message in messages:
         metadata = message.response_metadata
@@ -180,7 +180,7 @@ def age_messages(messages: Sequence[BaseMessage], seconds: float) -> list[BaseMe
 def build_graph(
     model: Any, node_config: RunnableConfig | None = None, checkpointer: InMemorySaver | None = None
 ) -> Any:
-    """Return a graph of one node that asks the model, maybe with a config of its own."""
+    """Return a graph of one node that calls the model, optionally with a separate config."""
     graph = StateGraph(MessagesState)
     graph.add_node("ask", lambda state: {"messages": [model.invoke(state["messages"], node_config)]})
     graph.add_edge(START, "ask")
@@ -461,7 +461,7 @@ def test_two_nodes_of_one_thread_have_separate_sessions(
 
 
 def edit_message(message: BaseMessage, text: str) -> BaseMessage:
-    """Return a message as `PIIMiddleware` leaves it: a copy under the same id."""
+    """Return an edited copy with the same id, as `PIIMiddleware` does."""
     return message.model_copy(update={"content": text})
 
 
@@ -469,7 +469,7 @@ def trim_conversation(messages: list[BaseMessage]) -> list[BaseMessage]:
     return trim_messages(messages, max_tokens=3, token_counter=len, start_on="human")
 
 
-# What is asked next, given a conversation of a system message and three turns.
+# The next messages, given a conversation of a system message and three turns.
 FORKS: dict[str, Callable[[list[BaseMessage]], list[BaseMessage]]] = {
     "continued": lambda messages: [*messages, HumanMessage("四")],
     "from the first turn": lambda messages: [*messages[:3], HumanMessage("四")],
@@ -508,8 +508,8 @@ FORKS: dict[str, Callable[[list[BaseMessage]], list[BaseMessage]]] = {
     "another system message": lambda messages: [*messages, SystemMessage("用英文。"), TWO],
     "trimmed": lambda messages: trim_conversation([*messages, TWO]),
     "middle left out": lambda messages: [*messages[:1], *messages[3:], TWO],
-    "summarised": lambda messages: [SystemMessage("摘要：一、二。"), *messages[-2:], TWO],
-    "summarised in a question": lambda messages: [
+    "summarized": lambda messages: [SystemMessage("摘要：一、二。"), *messages[-2:], TWO],
+    "summarized in a question": lambda messages: [
         HumanMessage("摘要"),
         AIMessage("好"),
         *messages[-2:],
@@ -620,12 +620,12 @@ def test_time_travel_in_a_graph_depends_on_the_target_state(
     assert {len(state.values.get("messages", [])) for state in past} >= {2, 4, 6}
     for state in past:
         if state.next == ("ask",):
-            run(None, state.config)  # again from there: regenerate
+            run(None, state.config)  # from the same checkpoint again: regenerate
         if len(state.values.get("messages", [])) in {2, 4, 6}:
             run({"messages": [HumanMessage("另一")]}, state.config)  # another branch
     run({"messages": [HumanMessage("最后")]}, IN_THREAD)
 
-    # An edit of an earlier question, under its id.
+    # An edit of an earlier question, with the same id.
     question = past[0].values["messages"][0]
     changed = graph.update_state(past[0].config, {"messages": [edit_message(question, "壹")]})
     run({"messages": [HumanMessage("改后")]}, changed)
@@ -770,7 +770,7 @@ INTERRUPTIONS: dict[
 async def interrupt(
     interruption: str, model: BailianAppChatModel, messages: list[BaseMessage], bailian: BailianEmulator
 ) -> None:
-    """Ask, break the answer off, and wait until the service has noticed."""
+    """Call the model, interrupt the answer, and wait until the service has detected it."""
     app = bailian.apps["digest"]
     app.pace = 0.003
     result = INTERRUPTIONS[interruption](model, messages, app)
@@ -952,7 +952,7 @@ def check_recovered(
     messages: list[BaseMessage],
     request_count: int,
 ) -> None:
-    """Hold that there is one replay, one warning, and nothing of another answer."""
+    """Check that there is one replay and one warning, and that the answer is that of the replay."""
     since = len(bailian.requests)
     with pytest.warns(BailianSessionWarning) as caught:
         answer = call_style(model, messages)
@@ -1060,7 +1060,7 @@ def test_the_warning_about_a_plain_post_mentions_that_the_request_has_run(
 ) -> None:
     conversation = converse(model, "一")
     bailian.reset()
-    with pytest.warns(BailianSessionWarning, match="the first request has run"):
+    with pytest.warns(BailianSessionWarning, match="the first request ran"):
         post(model, [*conversation, TWO])
 
 
@@ -1267,14 +1267,14 @@ def question_text(number: int, turn: int) -> str:
 
 @pytest.fixture
 def brief_model(bailian: BailianEmulator, make_digest_model: MakeModel) -> BailianAppChatModel:
-    """Return a model of an application that answers at once, in one frame."""
+    """Return a model of an application that answers immediately, in one frame."""
     return make_digest_model(
         bailian.add_app(App("brief", app_id="brief", answer=EchoDigestApp(brief=True)))
     )
 
 
 def check_every_conversation(bailian: BailianEmulator, conversations: list[list[BaseMessage]]) -> None:
-    """Hold that each session has the turns of its conversations, each once, and no other's."""
+    """Check that each session has exactly the turns of its conversation, each once."""
     assert len(bailian.requests) == CONVERSATIONS * TURNS
     stored = {key: [tuple(r) for r in rounds] for key, rounds in bailian.sessions().items()}
     assert len(stored) == CONVERSATIONS
@@ -1425,11 +1425,11 @@ def test_a_concurrent_call_of_a_thread_is_not_stored(
     chunks = model.stream([TWO], IN_THREAD)
     next(chunks)
     other_chunks = model.stream([THREE], IN_THREAD)
-    with pytest.warns(BailianSessionWarning, match="stands alone"):
+    with pytest.warns(BailianSessionWarning, match="starts a new session"):
         first_chunk = next(other_chunks)
     for _ in chunks:
         pass
-    second = merge_chunks([first_chunk, *other_chunks])  # ends last, and is not remembered all the same
+    second = merge_chunks([first_chunk, *other_chunks])  # ends last, but is not stored
     model.invoke([HumanMessage("四")], IN_THREAD)
 
     assert get_session_id(second) != get_session_id(first)
@@ -1496,7 +1496,7 @@ async def test_a_thread_continues_after_an_asynchronous_break(
     app.pace = 0.01
     async for _ in model.astream([TWO], IN_THREAD):
         break
-    await asyncio.sleep(0.1)  # the loop closes what was left, soon but not at once
+    await asyncio.sleep(0.1)  # the event loop closes the stream shortly afterwards
     third = await model.ainvoke([THREE], IN_THREAD)
 
     assert get_session_id(third) == get_session_id(first)
@@ -1515,7 +1515,7 @@ def test_a_thread_id_need_not_be_a_string(
     assert [len(rounds) for rounds in bailian.sessions().values()] == [2]
 
 
-# -- what else was found ---------------------------------------------------------------------------
+# -- regressions -----------------------------------------------------------------------------------
 
 
 def test_a_falsy_store_is_used(

@@ -1,4 +1,4 @@
-"""Sessions in Redis: the contract of all stores, then conversations that go from process to process."""
+"""Tests of the contract of all session stores, of the Redis store, and of several processes."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ SCOPE = "https://dashscope.example/api/v1\nworkspace\napp"
 SESSION, OTHER_SESSION = f"{SCOPE}\nsession-1", f"{SCOPE}\nsession-2"
 THREAD = f"{SCOPE}\nthread Alice"
 PROCESSES, CONVERSATIONS, TURNS = 4, 100, 10
-# Processes that share nothing with this one, but import everything only once for all of them.
+# Processes that share no state with this one. The modules are imported only once for all of them.
 FORKSERVER = multiprocessing.get_context("forkserver")
 FORKSERVER.set_forkserver_preload([__name__])
 
@@ -81,7 +81,7 @@ def store(redis_url: str, admin: redis.Redis) -> Iterator[RedisSessionStore]:
 
 @dataclass
 class StoreAdapter:
-    """A store, called by its methods for threads or by those for event loops."""
+    """Adapter that calls the synchronous or the async methods of a store."""
 
     store: SessionStore
     prefix: str
@@ -204,15 +204,15 @@ async def test_a_claim_ends_with_its_session_an_hour_after_it_was_made(adapter: 
     await adapter.call("open", SESSION, "first")
     token = await adapter.call("claim", SESSION, 1, "first")
     adapter.pass_time(SESSION_LIFETIME - 60)
-    await adapter.call("open", SESSION, "anew")  # known still: nothing happens
+    await adapter.call("open", SESSION, "new")  # still known, so this has no effect
     assert await adapter.call("claim", SESSION, 1, "first") is None
     adapter.pass_time(61)
 
     assert await adapter.call("complete", token, 2, "second") is False
     await adapter.call("release", token)
-    await adapter.call("open", SESSION, "anew")
+    await adapter.call("open", SESSION, "new")
     assert await adapter.call("complete", token, 2, "second") is False
-    assert await adapter.call("claim", SESSION, 1, "anew")
+    assert await adapter.call("claim", SESSION, 1, "new")
 
 
 async def test_a_refused_claim_does_not_extend_the_lifetime(adapter: StoreAdapter) -> None:
@@ -221,9 +221,9 @@ async def test_a_refused_claim_does_not_extend_the_lifetime(adapter: StoreAdapte
     adapter.pass_time(SESSION_LIFETIME - 60)
     assert await adapter.call("claim", SESSION, 1, "first") is None
     adapter.pass_time(61)
-    await adapter.call("open", SESSION, "anew")
+    await adapter.call("open", SESSION, "new")
 
-    assert await adapter.call("claim", SESSION, 1, "anew")
+    assert await adapter.call("claim", SESSION, 1, "new")
 
 
 async def test_the_session_of_a_key_is_remembered_for_a_day(adapter: StoreAdapter) -> None:
@@ -269,7 +269,7 @@ def test_one_of_fifty_threads_gets_the_claim(request: pytest.FixtureRequest, kin
             assert sum(token is not None for token in tokens) == 1
 
 
-# -- what is Redis' own ------------------------------------------------------------------------------
+# -- the Redis store ---------------------------------------------------------------------------------
 
 
 def use_every_method(store: SessionStore, session: str = SESSION) -> None:
@@ -386,11 +386,11 @@ async def test_clients_of_the_caller_are_used_and_left_open(
 async def test_a_missing_client_is_an_error(redis_url: str) -> None:
     with (
         redis.Redis.from_url(redis_url) as client,
-        pytest.raises(ValueError, match="no `async_client`"),
+        pytest.raises(ValueError, match="missing `async_client`"),
     ):
         await RedisSessionStore(client=client).aget(THREAD)
     async with aioredis.from_url(redis_url) as async_client:
-        with pytest.raises(ValueError, match="no `client`"):
+        with pytest.raises(ValueError, match="missing `client`"):
             RedisSessionStore(async_client=async_client).get(THREAD)
     with pytest.raises(ValueError, match="from_url"):
         RedisSessionStore()
@@ -402,7 +402,7 @@ def test_a_store_shows_no_password_and_cannot_be_pickled(make_model: MakeModel) 
 
     assert "planted" not in repr(store) + repr(model)
     assert copy.deepcopy(model).session_store is store
-    with pytest.raises(TypeError, match="one of its own"):
+    with pytest.raises(TypeError, match="create another one"):
         pickle.dumps(model)
 
 
@@ -421,7 +421,7 @@ def test_one_store_on_many_loops_at_once_leaves_no_connection(
         with ThreadPoolExecutor(4) as pool:
             list(pool.map(lambda loop: asyncio.run(use_concurrently(loop)), range(4)))
         admin.flushall()
-    for _ in range(2):  # closed, it opens again
+    for _ in range(2):  # after `close`, it reconnects
         use_every_method(store)
         store.close()
         admin.flushall()
@@ -435,7 +435,7 @@ def test_one_store_on_many_loops_at_once_leaves_no_connection(
 
 
 @pytest.mark.parametrize("closing", [True, False])
-@pytest.mark.filterwarnings("ignore::ResourceWarning")  # where nobody closes
+@pytest.mark.filterwarnings("ignore::ResourceWarning")  # the client is not closed
 async def test_a_manually_closed_loop_is_forgotten(
     redis_url: str, admin: redis.Redis, *, closing: bool
 ) -> None:
@@ -446,7 +446,7 @@ async def test_a_manually_closed_loop_is_forgotten(
         loop.run_until_complete(use_every_async_method(store))
         if closing:
             loop.run_until_complete(store.aclose())
-            loop.run_until_complete(store.aclose())  # has nothing to do
+            loop.run_until_complete(store.aclose())  # has no effect
         loop.close()
 
     await asyncio.to_thread(run_loop)
@@ -483,7 +483,7 @@ async def test_an_unreachable_server_fails_a_call_before_anything_is_sent(
     bailian: BailianEmulator, make_model: MakeModel
 ) -> None:
     with redis_server() as url:
-        pass  # it is gone
+        pass  # stops the server
     store = RedisSessionStore.from_url(url)
     model = make_model(
         add_hashing_app(bailian), history="thread", session_key="key", session_store=store
@@ -512,7 +512,7 @@ async def test_a_claim_cancelled_before_its_reply_came_is_released(
 
     async with SlowRedis.from_url(redis_url) as slow, aioredis.from_url(redis_url) as quick:
         store = RedisSessionStore(async_client=quick)
-        await use_every_async_method(store)  # the server knows the scripts
+        await use_every_async_method(store)  # loads the scripts into the server
         task = asyncio.create_task(RedisSessionStore(async_client=slow).aclaim(SESSION, 2, "second"))
         await done.wait()
         assert await store.aclaim(SESSION, 2, "second") is None
@@ -526,14 +526,14 @@ async def test_a_claim_cancelled_before_its_reply_came_is_released(
 async def test_a_thread_continues_after_a_web_framework_cancelled_its_call(
     bailian: BailianEmulator, make_model: MakeModel, store: RedisSessionStore
 ) -> None:
-    """Starlette cancels by anyio, which lets a task that ends wait for nothing more."""
+    """Continue a thread after anyio (as in Starlette) has cancelled a call and all its later awaits."""
     app_id = add_hashing_app(bailian, pace=0.01)
     model = make_model(app_id, history="thread", session_key="key", session_store=store)
     first = await model.ainvoke("一")
 
     async def cancel_at_first_chunk() -> None:
         async for _ in model.astream("二"):
-            await store.aclose()  # so that giving the claim back has to wait for a connection
+            await store.aclose()  # so that the release of the claim has to wait for a connection
             group.cancel_scope.cancel()
 
     async with anyio.create_task_group() as group:
@@ -549,7 +549,7 @@ async def test_a_thread_continues_after_a_web_framework_cancelled_its_call(
 
 
 def expected_answer(history: list[Round], question: str) -> str:
-    """Return an answer that tells by a hash all that was said before it."""
+    """Return an answer that contains a hash of all previous messages."""
     transcript = json.dumps([*history, question], ensure_ascii=False)
     return f"{len(history) + 1}：{hashlib.sha256(transcript.encode()).hexdigest()}"
 
@@ -570,7 +570,7 @@ def rounds_from_messages(messages: list[BaseMessage]) -> list[Round]:
 
 @dataclass(frozen=True)
 class Settings:
-    """What a process needs to know of the others."""
+    """Settings of a process."""
 
     base_url: str
     api_key: str
@@ -589,7 +589,7 @@ class Settings:
 
 
 def continue_conversations(settings: Settings, transcripts: list[str], *, on_a_loop: bool) -> list[str]:
-    """Answer conversations that came as JSON, all at once, by threads or on an event loop."""
+    """Continue conversations, given as JSON, concurrently in threads or on an event loop."""
     warnings.simplefilter("ignore", BailianSessionWarning)
     model = settings.model()
     inputs = [messages_from_dict(json.loads(transcript)) for transcript in transcripts]
@@ -610,7 +610,7 @@ def continue_conversations(settings: Settings, transcripts: list[str], *, on_a_l
 
 @pytest.fixture(scope="module")
 def without_coverage() -> Iterator[None]:
-    """Let further processes not measure which lines they run: it would take too long."""
+    """Turn off coverage in further processes, where it would take too long."""
     with pytest.MonkeyPatch.context() as environment:
         environment.delenv("COVERAGE_PROCESS_CONFIG", raising=False)
         yield
@@ -620,13 +620,13 @@ def without_coverage() -> Iterator[None]:
 def settings(
     bailian: BailianEmulator, redis_url: str, admin: redis.Redis, without_coverage: None
 ) -> Settings:
-    """Return what further processes need to know."""
+    """Return the settings of further processes."""
     return Settings(bailian.base_url, bailian.api_key, add_hashing_app(bailian), redis_url)
 
 
 @pytest.fixture(scope="module")
 def processes(without_coverage: None) -> Iterator[list[ProcessPoolExecutor]]:
-    """Run processes, each a pool of its own, so that a test can choose."""
+    """Run processes, each as a separate pool, so that a test can choose one."""
     pools = [ProcessPoolExecutor(1, mp_context=FORKSERVER) for _ in range(PROCESSES)]
     yield pools
     for pool in pools:
@@ -645,7 +645,7 @@ def run_in_processes(
     *,
     on_a_loop: bool,
 ) -> list[dict[int, list[BaseMessage]]]:
-    """Let each process go on with its share of the conversations."""
+    """Continue in each process its share of the conversations."""
     futures = [
         pool.submit(continue_conversations, settings, list(share.values()), on_a_loop=on_a_loop)
         for pool, share in zip(processes, shares, strict=True)
@@ -659,11 +659,11 @@ def run_in_processes(
     ]
 
 
-@pytest.mark.no_cover  # measuring lines would take longer than the conversations
+@pytest.mark.no_cover  # measuring coverage would take longer than the conversations
 def test_conversations_move_between_four_processes_that_race_for_them(
     bailian: BailianEmulator, settings: Settings, processes: list[ProcessPoolExecutor]
 ) -> None:
-    """In every third turn two processes ask at once; of some conversations the loser goes on."""
+    """In every third turn, two processes call at once; some conversations continue from the loser."""
     transcripts = dict.fromkeys(range(CONVERSATIONS), "[]")
     sessions: dict[int, str] = {}
     expected: dict[int, list[Round]] = {}  # of each session
@@ -687,7 +687,7 @@ def test_conversations_move_between_four_processes_that_race_for_them(
             if number in sessions and sessions[number] == "left":
                 assert set(histories) == {"replayed"}
             else:
-                # One process wins, whichever it is; "replayed" comes before "session".
+                # Either process may win. In sorted order, "replayed" precedes "session".
                 assert histories == (["replayed", "session"] if raced else ["session"])
                 metadata = results[-1][-1].response_metadata
                 assert metadata["session_turn"] == turn
@@ -753,10 +753,10 @@ def test_a_dumped_conversation_continues_in_a_new_process(
 
 
 def stream_and_stall(settings: Settings, transcript: str, parent: Connection) -> None:
-    """Show the first chunk of an answer, and wait to be killed."""
+    """Stream the first chunk of an answer, then wait to be killed."""
     for chunk in settings.model().stream(messages_from_dict(json.loads(transcript))):
         parent.send(chunk.text)
-    parent.send("the whole answer came")
+    parent.send("the stream ended before the process was killed")
 
 
 @pytest.mark.parametrize("next_question", ["二", "三"], ids=["the same", "another"])
@@ -779,7 +779,7 @@ def test_a_killed_process_leaves_its_claim_and_the_next_call_is_replayed(
     process.close()
     bailian.apps[settings.app_id].pace = 0
     messages = [HumanMessage("一"), first, HumanMessage(next_question)]
-    with pytest.warns(BailianSessionWarning, match="a call to it broke off") as caught:
+    with pytest.warns(BailianSessionWarning, match="an earlier call was interrupted") as caught:
         second = model.invoke(messages)
 
     assert len(caught) == 1

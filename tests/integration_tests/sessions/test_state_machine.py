@@ -1,8 +1,8 @@
-"""Random conversations: the application sees what it sees with `history="messages"`.
+"""Property test that an application receives the same text as with `history="messages"`.
 
-Hypothesis invents turns, forks, edits, aborts, expiries, failures and changes of application and
-process; the emulator is the oracle. The third way of expiry (a session emptied under its own id) is
-bounded by the 55 minutes: time passes alike for client and service here.
+Hypothesis generates turns, forks, edits, aborts, expiries, failures, and changes of application and
+process. The emulator is the oracle. The third kind of expiry (a session emptied under the same id) is
+covered by the limit of 55 minutes, because time passes equally for client and service here.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from tests.integration_tests.sessions.test_conversations import STOP, EchoDigest
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-QUESTIONS = st.sampled_from(["一", "二", "三"])  # few, so that histories are nearly alike
+QUESTIONS = st.sampled_from(["一", "二", "三"])  # few, so that histories are similar
 PROCESSES = st.integers(0, 1)
 APPS = st.sampled_from(["a", "a", "a", "b"])
 CALL_STYLES = st.sampled_from(["invoke", "stream", "post", "ainvoke", "astream"])
@@ -56,14 +56,14 @@ NO_FAULTS = {"error": None, "faults": None, "stall_after": None}
 
 
 def session_texts(messages: list[BaseMessage]) -> tuple[str, ...]:
-    """Return what a session holds of messages: the system text in front of the first question."""
+    """Return the texts of a session; the system text precedes the first question."""
     system = "".join(m.text for m in messages if isinstance(m, SystemMessage))
     texts = [m.text for m in messages if not isinstance(m, SystemMessage)]
     return (system + texts[0], *texts[1:])
 
 
 class Conversations(RuleBasedStateMachine):
-    """Branches of messages that grow and fork; an old one is as good as a new one."""
+    """State machine of branches of messages, which grow and fork; every branch may be continued."""
 
     branches = Bundle("branches")
 
@@ -75,7 +75,7 @@ class Conversations(RuleBasedStateMachine):
         for app_id in "ab":
             bailian.add_app(App(app_id, app_id=app_id, answer=self.digest_app))
         self.conversations: list[list[BaseMessage]] = []
-        # In the first process time never passes for the store, so that the age of answers must do.
+        # In the first process, time does not pass for the store, so only the age of answers limits use.
         stores = [InMemorySessionStore(), InMemorySessionStore(clock=clock)]
         self.models = {
             (process, app_id): BailianAppChatModel(
@@ -90,7 +90,7 @@ class Conversations(RuleBasedStateMachine):
             for app_id in "ab"
         }
 
-    # -- what happens ------------------------------------------------------------------------------
+    # -- rules -------------------------------------------------------------------------------------
 
     @initialize(full=st.sampled_from(["error", "new", "oldest"]), keep=st.booleans())
     def switch(self, full: Any, *, keep: bool) -> None:
@@ -186,7 +186,7 @@ class Conversations(RuleBasedStateMachine):
         batch = [[*self.conversations[branch], HumanMessage(question)] for question in questions]
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", BailianSessionWarning)
-            # One after another, so that a failure comes again when its course is taken again.
+            # One after the other, so that a failure can be reproduced.
             answers = self.models[0, "a"].batch(batch, {"max_concurrency": 1})
         for messages, answer in zip(batch, answers, strict=True):
             self.check_answer(messages, "a", answer.text, check_prompts=False)
@@ -242,9 +242,9 @@ class Conversations(RuleBasedStateMachine):
             except BailianError as error:
                 text = error.partial.text if error.partial else ""
             else:
-                # What breaks streams only does nothing to a plain POST.
+                # A fault that breaks streams has no effect on a plain POST.
                 text = answer.text
-        # Where a session was replaced and then the answer broke off, nothing is shown.
+        # If the session was replaced and the answer was then interrupted, nothing is yielded.
         self.check_answer(messages, "a", text, complete=False, check_prompts=bool(text))
 
     @rule(
@@ -268,14 +268,14 @@ class Conversations(RuleBasedStateMachine):
         self.bailian.reset()
         return self.ask(branch, question, 0, "a", call_style)
 
-    # -- how it is done ----------------------------------------------------------------------------
+    # -- helpers -----------------------------------------------------------------------------------
 
     def add_branch(self, messages: list[BaseMessage]) -> int:
         self.conversations.append(messages)
         return len(self.conversations) - 1
 
     def find_open_branch(self, *, new_branch: bool) -> int:
-        """Return a branch whose session can be continued: a new one, or the newest that seems to."""
+        """Return a branch whose session can be continued: a new one or the newest with a checkpoint."""
         for number in reversed(range(0 if new_branch else len(self.conversations))):
             messages = self.conversations[number]
             if messages and "session_digest" in messages[-1].response_metadata:
@@ -312,7 +312,7 @@ class Conversations(RuleBasedStateMachine):
     def ask_and_check(
         self, messages: list[BaseMessage], process: int, app: str, call_style: str, **kwargs: Any
     ) -> AIMessage:
-        """Ask, and hold what the design says of requests, warnings and what is remembered."""
+        """Call the model and check its requests, its warnings and the saved session."""
         since = len(self.bailian.requests)
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
@@ -346,7 +346,7 @@ class Conversations(RuleBasedStateMachine):
         check_prompts: bool = True,
         stopped: bool = False,
     ) -> None:
-        """Hold that the application saw the messages, and that what is shown is its answer."""
+        """Check that the application received the messages, and that the result is its answer."""
         self.remove_faults()
         received_texts = self.digest_app.received_texts[-1:]
         expected = self.models[0, app].invoke(messages, history="messages").text
@@ -357,14 +357,14 @@ class Conversations(RuleBasedStateMachine):
         assert text == expected if complete else expected.startswith(text)
 
     def check_session(self, messages: list[BaseMessage], answer: AIMessage) -> None:
-        """Hold that a session that may be continued holds the messages, and nothing else."""
+        """Check that a session that may be continued contains the messages and nothing else."""
         rounds = self.bailian.session(answer.response_metadata["session_id"])
         texts = [re.sub(r"\s|<ref>\[\d+]</ref>", "", text) for r in rounds for text in r]
         assert tuple(texts) == session_texts([*messages, answer])
         assert answer.response_metadata["session_turn"] == len(rounds) <= 50
 
 
-@pytest.mark.no_cover  # thousands of calls, whose lines other tests cover
+@pytest.mark.no_cover  # thousands of calls; other tests cover these lines
 @pytest.mark.parametrize("unknown_session", ["error", "new", "same"])
 def test_random_conversations_are_answered_from_their_messages(unknown_session: Any) -> None:
     clock = Clock()

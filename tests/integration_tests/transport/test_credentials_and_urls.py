@@ -1,4 +1,4 @@
-"""Where requests go and with which credentials, resolved as dashscope does, without its surprises."""
+"""Resolution of base URL and credentials: like dashscope's, but without its surprises."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 def resolve_fields(**fields: Any) -> dict[str, Any]:
     with warnings.catch_warnings():
-        warnings.simplefilter("error")  # dashscope's about the workspace must not reach anybody
+        warnings.simplefilter("error")  # users must not see dashscope's warning about the workspace
         connection = resolve_connection(ConnectionFields(**fields))
     return {
         "base_url": connection.base_url,
@@ -243,7 +243,7 @@ import asyncio
 from langchain_bailian_app import BailianAppChatModel
 model = BailianAppChatModel()
 async def ask():
-    # A busy machine is no finding: only what is left open is.
+    # A busy machine is not a failure: only resources that are left open are.
     asyncio.get_running_loop().slow_callback_duration = 10
     return await model.ainvoke("?")
 for _ in range(2):

@@ -1,4 +1,4 @@
-"""What this package relies on in dashscope: a new version that changes it fails here first."""
+"""Behavior of dashscope that this package relies on; a new version that changes it fails here first."""
 
 from __future__ import annotations
 

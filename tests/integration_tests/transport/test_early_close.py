@@ -1,4 +1,4 @@
-"""Whoever stops reading hangs up: the service sees the connection close at once."""
+"""Connections of abandoned streams, which the service must see close immediately."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ MAX_CLOSE_SECONDS = 0.1  # seconds
 def model(
     bailian: BailianEmulator, make_model: Callable[..., BailianAppChatModel]
 ) -> BailianAppChatModel:
-    """Return a model whose application takes seconds to answer."""
+    """Return a model of an application that needs seconds to answer."""
     app_id = bailian.add_app(App("slow", answer=lambda _: "慢慢地说。" * 100, pace=0.02))
     return make_model(app_id)
 

@@ -1,4 +1,4 @@
-"""What goes wrong on the way becomes the right error, with what is true of it."""
+"""Exception classes and attributes for failures on the way to the service and back."""
 
 from __future__ import annotations
 
@@ -151,7 +151,7 @@ def test_a_refused_connection_is_retryable() -> None:
         (make_frame(text="好的"), {}, "without a finish reason"),
         (COMPLETE_BODY, {"abort": True, "cuts": (150,)}, None),
         (make_frame(text="好的"), {"abort": True}, "lost before the answer was complete"),
-        (make_frame(text="好的") + b"data:garbage\n\n" + COMPLETE_BODY, {}, "no JSON"),
+        (make_frame(text="好的") + b"data:garbage\n\n" + COMPLETE_BODY, {}, "not JSON"),
         (b"<html>hello</html>", {"content_type": "text/html"}, "without a frame"),
         (b"", {}, "without a frame"),
         (b'{"output":null,"usage":{},"request_id":"r"}', {}, "without a finish reason"),

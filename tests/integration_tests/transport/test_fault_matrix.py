@@ -1,4 +1,4 @@
-"""Every fault in every way of calling: one table of what comes of it."""
+"""Table of faults and their outcomes, tested in every call style."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ RETRY_NOW = {"Retry-After": "0"}
 
 @dataclass(frozen=True)
 class FaultCase:
-    """What is wrong, and what is to come of it."""
+    """A fault and its expected outcome."""
 
     name: str
     app_options: dict[str, Any]
@@ -283,9 +283,9 @@ async def test_a_full_connection_pool_is_a_timeout(
             next(sync_chunks)
             await anext(chunks)
             started = time.monotonic()
-            with pytest.raises(errors.BailianTimeoutError, match="too many calls at once") as caught:
+            with pytest.raises(errors.BailianTimeoutError, match="too many concurrent calls") as caught:
                 await call_style(second)
-            assert time.monotonic() - started < 0.7  # it waits only once
+            assert time.monotonic() - started < 0.7  # waits only once
             sync_chunks.close()
             await chunks.aclose()
 

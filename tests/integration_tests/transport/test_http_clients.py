@@ -1,4 +1,4 @@
-"""What urllib3 and aiohttp under httpx leave open, and how it is settled: alike for every transport."""
+"""Behavior of all HTTP transports where urllib3 and aiohttp differ from httpx."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ RESPONSE = HEADERS + b"Content-Length: %d\r\n\r\n%b" % (len(BODY), BODY)
 
 @contextmanager
 def run_server(handle: Callable[[socket.socket], None]) -> Iterator[str]:
-    """Serve connections one after the other, each in the way of `handle`; give the base URL."""
+    """Handle connections one after the other with `handle`; yield the base URL."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
 
         def serve() -> None:
@@ -67,13 +67,13 @@ def receive_request(connection: socket.socket) -> bytes:
     while b"\r\n\r\n" not in buffer or not buffer.endswith(b"}"):
         data = connection.recv(65536)
         if not data:
-            break  # the client has gone
+            break  # the client has disconnected
         buffer += data
     return buffer
 
 
 def respond_with(*chunks: bytes) -> Callable[[socket.socket], None]:
-    """Answer each request with these pieces, one after the other."""
+    """Return a handler that answers each request with these pieces, one after the other."""
 
     def handle(connection: socket.socket) -> None:
         receive_request(connection)
@@ -209,12 +209,12 @@ def test_more_threads_than_connections_take_turns(
         assert proxy.connection_count <= 5
 
 
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # of the socket
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # for the socket
 def test_a_response_that_is_garbage_collected_frees_its_slot(bailian: BailianEmulator) -> None:
     url = bailian.base_url.removesuffix("/api/v1")
     context = ssl.create_default_context()
     with http_urllib3.Urllib3Client(max_connections=1, verify=context, trust_env=False) as client:
-        for _ in range(2):  # as if Ctrl-C came, which httpx does not expect behind its transport
+        for _ in range(2):  # simulates Ctrl-C, which httpx does not expect below its transport
             client.send(client.build_request("GET", url, timeout=1), stream=True)
             gc.collect()
 
@@ -343,7 +343,7 @@ async def test_a_connection_that_was_closed_meanwhile_is_not_reused(
         model = make_model(base_url=url, max_retries=0)
         for _ in range(3):
             assert await call_style(model) == "好"  # type: ignore[misc]
-            time.sleep(0.02)  # noqa: ASYNC251  # the loop cannot see how the connection is closed
+            time.sleep(0.02)  # noqa: ASYNC251  # the blocked loop cannot detect the closed connection
 
 
 def test_connections_are_closed_with_their_loop_without_warnings(bailian: BailianEmulator) -> None:

@@ -1,4 +1,4 @@
-"""Odd servers and odd settings: what a reviewer tried, kept as tests."""
+"""Odd servers and odd settings that a reviewer tried."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def encode_chunk(data: bytes) -> bytes:
 
 @contextmanager
 def run_server(*chunks: bytes, pause: float = 0.0, hold: float = 3.0) -> Iterator[str]:
-    """Answer each connection with these pieces, then keep it open."""
+    """Answer each connection with these pieces and keep it open."""
     listener = socket.create_server(("127.0.0.1", 0))
     stopped = threading.Event()
 
@@ -67,7 +67,7 @@ def run_server(*chunks: bytes, pause: float = 0.0, hold: float = 3.0) -> Iterato
                     connection.sendall(chunk)
                     stopped.wait(pause)
             except OSError:
-                return  # the client has gone
+                return  # the client has disconnected
             stopped.wait(hold)
 
     threading.Thread(target=serve, daemon=True).start()
@@ -125,7 +125,7 @@ MANY_FRAMES = FINISHED[: FINISHED.index(b"\n\n") + 2] * 20 + FINISHED
 
 
 async def count_other_turns(base_url: str) -> list[int]:
-    """Stream an answer, return how often another task had its turn before each chunk."""
+    """Stream an answer; return how often another task ran before each chunk."""
     turns = 0
 
     async def count() -> None:
@@ -159,7 +159,7 @@ async def test_starting_calls_go_before_buffered_frames() -> None:
 async def test_heartbeats_are_no_frames(call_style: str) -> None:
     with run_server(HEAD, *[encode_chunk(b":ping\n")] * 40, pause=0.05) as base_url:
         model = make_model_at(base_url, timeout=0.3)
-        with pytest.raises(BailianTimeoutError, match=r"silent for 0\.3 s"):
+        with pytest.raises(BailianTimeoutError, match=r"no response from 127.0.0.1 for 0\.3 s"):
             await model.ainvoke("?") if call_style == "ainvoke" else model.invoke("?")
 
 
@@ -260,7 +260,7 @@ def test_the_cache_distinguishes_calls_with_different_options(
         ({"base_url": "https://user:hidden@x.example/api/v1"}, "user name or password"),
         ({"base_url": "https://x.example:port/api/v1"}, "port"),
         ({"base_url": "http://127.0.0.1:8765"}, "http://127.0.0.1:8765/api/v1"),
-        ({"http_client": httpx.AsyncClient()}, "should be an httpx.Client"),
+        ({"http_client": httpx.AsyncClient()}, "expected an httpx.Client"),
         ({"dashscope_api_key": "k"}, "did you mean `api_key`"),
         ({"tempreture": 1}, "did you mean `temperature`"),
         ({"stop": [""]}, "stop"),

@@ -1,5 +1,8 @@
-"""The official client of Bailian's OpenAPI: it works against the emulator unchanged, and this package
-relies on what is held here. A new version that changes it fails here first."""
+"""Official client of Bailian's OpenAPI: it works with the emulator without changes.
+
+The last section tests behavior that this package relies on; a new version that changes it fails here
+first.
+"""
 
 from __future__ import annotations
 
@@ -41,7 +44,7 @@ def bailian(emulator: BailianEmulator) -> BailianEmulator:
 
 
 def make_client(bailian: BailianEmulator, **settings: Any) -> Client:
-    """Make a client as the official guide does, but for the host."""
+    """Create a client as in the official guide, except for the host."""
     config = Config(
         access_key_id=bailian.access_key_id, access_key_secret=bailian.access_key_secret, **settings
     )
@@ -86,7 +89,7 @@ def test_the_official_client_uploads_a_file_unchanged(bailian: BailianEmulator) 
 
     assert lease.body.success is True
     assert lease.body.data.type == "HTTP"
-    assert add_response.body.success == "true"  # this action alone says so in words
+    assert add_response.body.success == "true"  # only this action returns text instead of a boolean
     assert describe_response.body.data.status == "FILE_IS_READY"
     assert describe_response.body.data.file_name == "note.md"
     assert describe_response.body.data.size_in_bytes == len(CONTENT)
@@ -191,7 +194,7 @@ def test_memories_and_their_nodes_over_the_official_client(bailian: BailianEmula
         client.get_memory("ws", memory_id, models.GetMemoryRequest())
 
 
-# -- what is relied on -------------------------------------------------------------------------------
+# -- behavior that this package relies on ------------------------------------------------------------
 
 
 def describe(client: Client) -> Any:

@@ -1,4 +1,4 @@
-"""Through proxies and over TLS, alike in threads and on event loops."""
+"""Calls through proxies and over TLS, in threads and on event loops."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def test_the_proxy_of_the_environment_is_used_for_other_hosts(
         assert proxy.connection_count == 1
         assert asyncio.run(model.ainvoke("?")).text
         assert proxy.connection_count == 2
-        make_model().invoke("?")  # loopback itself
+        make_model().invoke("?")  # no proxy for loopback
         assert proxy.connection_count == 2
 
 
@@ -88,7 +88,7 @@ def test_an_unreachable_proxy_is_named(
 ) -> None:
     monkeypatch.setenv("HTTP_PROXY", "http://user:secret@127.0.0.1:9")
     model = make_model(base_url=f"{ORIGIN}/api/v1", allow_insecure_http=True, max_retries=0)
-    with pytest.raises(BailianConnectionError, match="the proxy of the variable http_proxy") as caught:
+    with pytest.raises(BailianConnectionError, match="the proxy set in http_proxy") as caught:
         model.invoke("?") if call_style == "in threads" else asyncio.run(model.ainvoke("?"))
 
     assert caught.value.is_retryable
@@ -102,7 +102,7 @@ def authority() -> trustme.CA:
 
 @pytest.fixture
 def tls_base_url(bailian: BailianEmulator, authority: trustme.CA) -> Iterator[str]:
-    """Serve the emulator over TLS, under a certificate of an authority of our own."""
+    """Serve the emulator over TLS with a certificate of a private authority."""
     server_context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     authority.issue_cert("localhost").configure_cert(server_context)
     with ProxyServer(get_port(bailian), tls=server_context) as proxy:
@@ -188,12 +188,14 @@ async def test_a_proxy_that_refuses_is_named(
     with ProxyServer(9, connect_status=407) as proxy:
         monkeypatch.setenv("https_proxy", f"http://user:secret@127.0.0.1:{proxy.port}")
         model = make_model(base_url="https://service.example/api/v1", max_retries=2)
-        with pytest.raises(BailianConnectionError, match=r"the variable https_proxy: .*407") as caught:
+        with pytest.raises(
+            BailianConnectionError, match=r"the proxy set in https_proxy: .*407"
+        ) as caught:
             model.invoke("?")
         with pytest.raises(
-            BailianConnectionError, match=r"the variable https_proxy: .*407"
+            BailianConnectionError, match=r"the proxy set in https_proxy: .*407"
         ) as async_caught:
             await model.ainvoke("?")
 
-        assert proxy.connection_count == 2  # asking again would not help
+        assert proxy.connection_count == 2  # a retry would not help
     assert "secret" not in f"{caught.value} {async_caught.value}"

@@ -1,4 +1,4 @@
-"""Two replies make one answer: all that either has said, once, and the calls of the second."""
+"""Tests for merging the answers of two responses."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from langchain_bailian_app._answer.events import NodeEvent, StepCall, ToolCall
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-BAD = ToolCall("sub", {}, "<tool_call>…</tool_call>", "call_1", 0, "there is no function 'sub'")
+BAD = ToolCall("sub", {}, "<tool_call>…</tool_call>", "call_1", 0, "unknown function 'sub'")
 GOOD = ToolCall("add", {"a": 1}, "<tool_call>…</tool_call>", "call_2", 0)
 FIRST = Answer(
     text="我来算。",
@@ -114,7 +114,7 @@ def test_a_citation_without_indices_gets_none() -> None:
     ("usage", "counts"),
     [
         ({"models": [{"output_tokens": 2}]}, [{"output_tokens": 2}]),
-        ({"input_tokens": 4}, [{"input_tokens": 4}]),  # a snapshot that names no model
+        ({"input_tokens": 4}, [{"input_tokens": 4}]),  # a snapshot without a model
         ({"models": "none", "input_tokens": 4}, [{"models": "none", "input_tokens": 4}]),
         ({}, []),
     ],

@@ -1,4 +1,4 @@
-"""Frames in, deltas out, and what they add up to."""
+"""Tests for the assembly of frames into deltas and an answer."""
 
 import json
 from typing import Any
@@ -122,7 +122,7 @@ def test_cumulative_reasoning_is_emitted_once() -> None:
     [
         pytest.param({"models": [{"output_tokens": 1}]}, "茶", id="nothing was generated"),
         pytest.param({"models": []}, "茶茶", id="empty"),
-        pytest.param({}, "茶茶", id="nothing told"),
+        pytest.param({}, "茶茶", id="no usage"),
         pytest.param(None, "茶茶", id="none"),
     ],
 )
@@ -388,7 +388,7 @@ UNKNOWN_CALL = '<tool_call>{"name": "mul", "arguments": {}}</tool_call>'
 
 
 def assemble_with_tool(*pieces: str, **kwargs: Any) -> tuple[list[Delta], Answer]:
-    """Return what a stream shows, and what it adds up to, if there is a tool `add`."""
+    """Return the deltas of a stream and its answer, with a tool `add`."""
     assembler = AnswerAssembler(tool_call_parser=ToolCallParser(["add"]), **kwargs)
     deltas = [delta for piece in pieces for delta in assembler.feed(Frame(text=piece))]
     deltas += assembler.end()
@@ -403,8 +403,8 @@ def assemble_with_tool(*pieces: str, **kwargs: Any) -> tuple[list[Delta], Answer
         pytest.param(["一", "，", CALL[:30], CALL[30:]], ["一", "，", "add"], id="cut"),
         pytest.param(["一", CALL.removesuffix("</tool_call>")], ["一", "add"], id="not closed"),
         pytest.param([f"一{UNKNOWN_CALL}二"], ["一", "二"], id="of another tool"),
-        pytest.param([f"一<ref>[1{CALL}"], ["一", "<ref>[1", "add"], id="behind no marker"),
-        pytest.param(["一", "二<tool_c"], ["一", "二", "<tool_c"], id="only begun"),
+        pytest.param([f"一<ref>[1{CALL}"], ["一", "<ref>[1", "add"], id="after no marker"),
+        pytest.param(["一", "二<tool_c"], ["一", "二", "<tool_c"], id="an incomplete tag"),
         pytest.param(["一", "一二", "<tool_c"], ["一", "一二", "<tool_c"], id="behind doubt"),
         pytest.param(["一", "一<tool_c"], ["一", "一", "<tool_c"], id="in doubt"),
     ],
@@ -431,7 +431,7 @@ def test_a_call_after_a_stop_sequence_is_dropped() -> None:
     assert deltas == [TextDelta("一"), *answer.tool_calls, TextDelta("二")]
 
 
-# -- what else the frames told -----------------------------------------------------------------------
+# -- metadata ----------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -521,7 +521,7 @@ def test_an_answer_does_not_depend_on_how_its_text_is_cut_into_frames(
     references = [{"index_id": "1", "title": "一"}, {"index_id": "2", "title": "二"}]
 
     def assemble_pieces(pieces: list[str]) -> tuple[str, list[dict[str, Any]], str | None]:
-        # Nothing begins with the first frame, so that the stream is known to be incremental.
+        # No text begins with that of the first frame, so the stream is known to be incremental.
         frames = text_frames(["答", *pieces])
         frames[0].doc_references = references
         answer = assemble(frames, markers=markers, stop=stop)[1]

@@ -1,4 +1,4 @@
-"""`<ref>` markers: what becomes of them in the text, and what they cite."""
+"""Tests for the handling of `<ref>` markers in the text, and for the citations built from them."""
 
 from collections.abc import Iterable, Sequence
 from typing import Any, get_args
@@ -170,7 +170,7 @@ def test_keeping_markers_leaves_the_text_unchanged_and_finds_the_same_markers(te
         pytest.param(
             "Tea. Green tea. <ref>[1]</ref>", [(1, "Green tea. ")], id="behind stop and space"
         ),
-        pytest.param("一\n二\n\n<ref>[1]</ref>", [(1, "二\n\n")], id="in a line of its own"),
+        pytest.param("一\n二\n\n<ref>[1]</ref>", [(1, "二\n\n")], id="on its own line"),
         pytest.param("## 题\n**一<ref>[1]</ref>**。", [(1, "**一")], id="in bold"),
         pytest.param("**一**<ref>[1]</ref>。二", [(1, "**一**")], id="behind bold"),
         pytest.param("1. 一。\n2. 二<ref>[1]</ref>", [(1, "二")], id="in a numbered list"),

@@ -1,4 +1,4 @@
-"""Bytes in, frames out: what the service said, nothing added."""
+"""Tests for reading frames from the bytes of a response."""
 
 import json
 from typing import Any
@@ -270,7 +270,7 @@ def test_the_beginning_of_an_invalid_reply_is_kept_for_error_messages(cuts: list
     assert reader.head == "<html><body>502 Bad Gateway</body></html>"
 
 
-# -- any cut of the bytes ----------------------------------------------------------------------------
+# -- independence of cuts ----------------------------------------------------------------------------
 
 
 @given(data=st.data(), name=st.sampled_from(RECORDINGS))

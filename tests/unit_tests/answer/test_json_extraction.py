@@ -1,4 +1,4 @@
-"""JSON is found in the text of an answer; what comes of it is in `test_structured_output`."""
+"""Tests for the extraction of JSON from a text; `test_output_format` covers its use."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""References and hits become passages."""
+"""Tests for the conversion of references, hits and nodes to passages."""
 
 import json
 from typing import Any

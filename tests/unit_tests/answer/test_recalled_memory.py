@@ -1,4 +1,4 @@
-"""What a memory step says, typed."""
+"""Tests for parsing the memories in a memory step."""
 
 from __future__ import annotations
 

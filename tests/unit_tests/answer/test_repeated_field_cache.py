@@ -1,4 +1,4 @@
-"""Lists that every frame repeats: read as if each frame were parsed whole, but not parsed."""
+"""Tests for the cache of repeated lists, whose result equals that of full parsing."""
 
 from __future__ import annotations
 
@@ -107,7 +107,7 @@ def test_invalid_json_after_a_cached_list_is_a_value_error() -> None:
     cache = RepeatedFieldCache()
     for _ in range(3):
         cache.loads(body(doc_references=REFERENCES))
-    with pytest.raises(ValueError):  # noqa: PT011  # its text is the parser's
+    with pytest.raises(ValueError):  # noqa: PT011  # the message comes from the parser
         cache.loads(body(doc_references=REFERENCES)[:-1])
 
 

@@ -1,4 +1,4 @@
-"""Bytes in, events out."""
+"""Tests for the parser of server-sent events."""
 
 import pytest
 from hypothesis import given
@@ -34,7 +34,7 @@ def decode(data: bytes, cuts: list[int] | None = None) -> list[ServerSentEvent]:
         pytest.param(b": ping\n\ndata:x\n\n", [("message", b"x", None)], id="heartbeat"),
         pytest.param(b"\n\n\ndata:x\n\n\n\n", [("message", b"x", None)], id="blank lines"),
         pytest.param(b"id:7\nretry:3\nwhat:9\ndata:x\n\n", [("message", b"x", None)], id="unread"),
-        pytest.param(b"event:ping\n\n", [], id="an event without data is none"),
+        pytest.param(b"event:ping\n\n", [], id="an event without data is ignored"),
         pytest.param(b"data:x", [("message", b"x", None)], id="no line end"),
         pytest.param(b"data:x\n", [("message", b"x", None)], id="no blank line"),
         pytest.param(b"data:x\r\n\r", [("message", b"x", None)], id="half of the last line end"),

@@ -1,4 +1,4 @@
-"""Each step is reported once, although frames repeat it."""
+"""Tests for steps, each of which is reported once although frames repeat it."""
 
 import json
 from typing import Any
@@ -21,7 +21,7 @@ PLUGIN: Entry = {"action_type": "api", "action": "weather", "action_name": "å¤©æ
 
 
 def report_frames(*frames: list[Entry], flush_at: int | None = None) -> list[list[str]]:
-    """Return for each frame what it reported, and at last what the end did."""
+    """Return the events of each frame, and those of the end of the stream."""
     reader = StepReader()
     reports = []
     for index, frame in enumerate(frames):

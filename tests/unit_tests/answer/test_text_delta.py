@@ -1,4 +1,4 @@
-"""What is new in each text frame, and where a `stop` sequence cuts."""
+"""Tests for the new text in each frame, and for cutting at `stop` sequences."""
 
 import random
 from collections.abc import Iterable, Sequence
@@ -16,7 +16,7 @@ SAME_USAGE = {"models": [{"output_tokens": 1}]}
 
 
 def read_deltas(frames: Iterable[tuple[str, Any]], *, stop_frame: str | None = "") -> list[str]:
-    """Return what each frame adds; the usage of the stop frame is new."""
+    """Return the text that each frame adds; the usage of the stop frame is new."""
     reader = TextDeltaReader()
     deltas = [reader.feed(text, usage=usage) for text, usage in frames]
     if stop_frame is not None:
@@ -214,7 +214,7 @@ def test_increments_that_never_extend_the_previous_one_are_read_correctly(
     cuts = data.draw(st.lists(st.integers(1, len(text) - 1), min_size=1, max_size=20, unique=True))
     pieces = split_at(text, cuts)
     if any(following.startswith(previous) for previous, following in pairwise(pieces)):
-        pieces = ["\0", *pieces]  # nothing begins with it: the stream is settled at once
+        pieces = ["\0", *pieces]  # no text begins with it, so the mode is decided at once
 
     assert "".join(pieces) == "".join(read_deltas(changing_usage(pieces)))
 
@@ -227,7 +227,7 @@ def test_increments_after_a_frame_that_none_of_them_extends_are_read_correctly(
 
 
 def compute_expected_text(frames: Sequence[tuple[str, Any]], stop_frame: str) -> str:
-    """Return the text by the rule as it is written down, with all frames at hand."""
+    """Return the text according to the rule, computed from all frames at once."""
     texts = [(text, usage) for text, usage in [*frames, (stop_frame, {"models": "last"})] if text]
     emitted = [texts[0][0]] if texts else []
     growths = 0

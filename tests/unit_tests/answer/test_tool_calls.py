@@ -1,4 +1,4 @@
-"""Calls in the text of an answer: found in pieces cut anywhere, read leniently, checked."""
+"""Tests for the parser of tool calls in the text of an answer."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ TEXTS = [
 
 
 def parse(pieces: Iterable[str], **kwargs: Any) -> list[str | ToolCall]:
-    """Return text, joined, and calls in their order."""
+    """Return the calls and the joined text between them, in order."""
     parser = ToolCallParser(TOOL_NAMES, **kwargs)
     parts: list[str | ToolCall] = []
     for part in [part for piece in pieces for part in parser.feed(piece)] + parser.end():
@@ -182,19 +182,31 @@ def test_several_calls_may_share_their_tags_or_lack_some() -> None:
 @pytest.mark.parametrize(
     ("body", "problem"),
     [
-        ('{"name": "mul", "arguments": {}}', "there is no function 'mul' to call, only add, search"),
-        ('{"arguments": {}}', "a call is no JSON object with `name` and `arguments`"),
-        ("[1]", "a call is no JSON object with `name` and `arguments`"),
-        ('{"name": "", "arguments": {}}', "a call is no JSON object with `name` and `arguments`"),
-        ('{"name": [5], "arguments": {}}', "a call is no JSON object with `name` and `arguments`"),
-        ('{"name": "add", "args": {"a": 1}}', "the call of 'add' has no `arguments`, but ['args']"),
-        ('{"name": "add", "a": 1, "b": 2}', "the call of 'add' has no `arguments`, but ['a', 'b']"),
-        ('{"name": "add", "arguments": [1]}', "the `arguments` of 'add' are no JSON object"),
-        ('{"name": "add", "arguments": {"a": 1}', "a call cannot be read: the JSON breaks off"),
-        ('{"name": add}', "a call cannot be read: not valid JSON"),
-        ("add(1, 2)", "a call cannot be read: there is no JSON in it"),
-        ("<function=add>\n", "a call cannot be read: there is no JSON in it"),
-        ("{'name': 'add', 'arguments': {}}", "a call is no JSON object with `name` and `arguments`"),
+        (
+            '{"name": "mul", "arguments": {}}',
+            "unknown function 'mul'; available functions: add, search",
+        ),
+        ('{"arguments": {}}', "invalid tool call: expected a JSON object with `name` and `arguments`"),
+        ("[1]", "invalid tool call: expected a JSON object with `name` and `arguments`"),
+        (
+            '{"name": "", "arguments": {}}',
+            "invalid tool call: expected a JSON object with `name` and `arguments`",
+        ),
+        (
+            '{"name": [5], "arguments": {}}',
+            "invalid tool call: expected a JSON object with `name` and `arguments`",
+        ),
+        ('{"name": "add", "args": {"a": 1}}', "missing `arguments` in the call of 'add': got ['args']"),
+        ('{"name": "add", "a": 1, "b": 2}', "missing `arguments` in the call of 'add': got ['a', 'b']"),
+        ('{"name": "add", "arguments": [1]}', "invalid `arguments` of 'add': expected a JSON object"),
+        ('{"name": "add", "arguments": {"a": 1}', "cannot parse a tool call: incomplete JSON"),
+        ('{"name": add}', "cannot parse a tool call: not valid JSON"),
+        ("add(1, 2)", "cannot parse a tool call: no JSON found"),
+        ("<function=add>\n", "cannot parse a tool call: no JSON found"),
+        (
+            "{'name': 'add', 'arguments': {}}",
+            "invalid tool call: expected a JSON object with `name` and `arguments`",
+        ),
     ],
 )
 def test_an_invalid_call_has_a_problem_and_keeps_its_text(body: str, problem: str) -> None:
@@ -218,7 +230,7 @@ def test_a_broken_call_does_not_affect_the_next_one() -> None:
     broken = '<tool_call>{"name": "add", "arguments": {"a": "x}</tool_call>'
 
     assert find_problems(f"{broken}\n好了。{ADD_TEXT}") == [
-        "a call cannot be read: the JSON breaks off",
+        "cannot parse a tool call: incomplete JSON",
         None,
     ]
 
@@ -245,7 +257,7 @@ def test_a_thousand_calls_are_parsed() -> None:
 
 WORDS = st.text(
     st.characters(exclude_characters="<", exclude_categories=["Cs"])
-)  # markers are taken out
+)  # without markers, which are removed
 
 
 @given(st.dictionaries(WORDS, WORDS | st.integers() | st.none() | st.lists(WORDS)))

@@ -1,4 +1,4 @@
-"""Lenient JSON: halves of surrogate pairs, one by one and in documents, and JSON inside a string."""
+"""Tests for lenient JSON: lone surrogates, and JSON inside a string."""
 
 from __future__ import annotations
 
@@ -40,13 +40,13 @@ def test_high_and_low_surrogates_have_their_own_ranges(code: int, is_high: bool,
         ("a", "a"),
         ("\udfffb", "\udfffb"),
         ("a\udbff", "a\udbff"),
-        # At the beginning a low one may have its other half elsewhere, at the end a high one.
+        # A low surrogate at the beginning or a high one at the end may have its other half elsewhere.
         (HIGH, HIGH),
         (LOW, LOW),
         (LOW + HIGH, LOW + HIGH),
         (f"{HIGH}b", "\ufffdb"),
         (f"a{LOW}", "a\ufffd"),
-        # And only one of them.
+        # Only one surrogate at each end is kept.
         (f"{LOW}{LOW}b", f"{LOW}\ufffdb"),
         (f"a{HIGH}{HIGH}", f"a\ufffd{HIGH}"),
         (LOW + LOW, f"{LOW}\ufffd"),

@@ -1,4 +1,4 @@
-"""Workflows: the answer once, and each node when it begins and when it is done."""
+"""Tests for workflows: the answer without duplicates, and the events of each node."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def read_answer(data: bytes, answer_node: str | None = None) -> Answer:
 
 
 def summarize_events(answer: Answer) -> list[tuple[str, Any, Any]]:
-    """Return name, status and output of each event."""
+    """Return the name, status and output of each event."""
     return [(e.value.get("name"), e.value.get("status"), e.value.get("output")) for e in answer.nodes]
 
 
@@ -163,7 +163,7 @@ def test_the_text_of_an_output_node_is_part_of_the_answer() -> None:
 
 
 def test_text_that_came_before_the_nodes_is_the_answer() -> None:
-    """An agent-format stream with thoughts tells the End node besides."""
+    """An agent-format stream with thoughts also contains the End node."""
     end = node_thought("见", nodeType="End")
     data = encode_sse(frame_body("春，"), frame_body("见", "stop", thoughts=[end]))
 
@@ -257,7 +257,7 @@ def test_malformed_nodes_are_tolerated(message: dict[str, Any]) -> None:
 
 
 def end_node_stream(*results: str, **fields: Any) -> bytes:
-    """Return a stream in which an End node says these, one a frame."""
+    """Return a stream in which an End node has these results, one in each frame."""
     frames = [
         frame_body(thoughts=[node_thought(r, "executing", nodeType="End", **fields)]) for r in results
     ]
@@ -415,7 +415,7 @@ def node_outputs(data: bytes) -> list[Any]:
 
 @pytest.mark.parametrize("text", ['{"a": 1}', "[1, 2]"])
 def test_only_messages_of_inner_nodes_are_parsed_as_output(text: str) -> None:
-    """What the user reads is text, and what `thoughts` call the result is opened already."""
+    """Text for the user is not parsed, and a result in `thoughts` is parsed already."""
     model = (
         node_body(text[:3], node_type="LLM"),
         node_body(text[3:], node_type="LLM", node_status="success"),
@@ -485,9 +485,9 @@ def test_names_and_types_are_not_parsed() -> None:
     ("states", "reported"),
     [
         pytest.param([("春", "executing"), ("", "executing")], [None, "春"], id="broken off"),
-        pytest.param([("", "executing"), ("", "executing")], [None], id="has said nothing"),
-        pytest.param([("春", "success"), ("", "success")], ["春"], id="has said all"),
-        pytest.param([("春", "success"), ("眠", "success")], ["春", "春眠"], id="goes on when done"),
+        pytest.param([("", "executing"), ("", "executing")], [None], id="no output yet"),
+        pytest.param([("春", "success"), ("", "success")], ["春"], id="complete output"),
+        pytest.param([("春", "success"), ("眠", "success")], ["春", "春眠"], id="output after success"),
         pytest.param([("春", "executing"), ("眠", "success")], [None, "春眠"], id="done"),
     ],
 )
@@ -511,7 +511,7 @@ def test_the_last_frame_reports_a_node_once_with_all_its_text() -> None:
     first_entry, last_entry = (
         node_thought("春", "executing"),
         node_thought("春眠"),
-    )  # increments, but that may be doubted
+    )  # increments, although ambiguous
 
     data = encode_sse(
         frame_body(thoughts=[first_entry]), frame_body("好", "stop", thoughts=[last_entry])

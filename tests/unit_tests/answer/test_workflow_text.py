@@ -1,4 +1,4 @@
-"""What is new in the text of a node, and how it joins with `text`."""
+"""Tests for the new text of a node, and for merging it with `text`."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from langchain_bailian_app._answer.workflow_text import (
     ("pieces", "text"),
     [
         pytest.param(["春", "春眠"], "春春眠", id="once may be chance"),
-        pytest.param(["春", "春眠", "春眠不"], "春眠不", id="twice is none"),
+        pytest.param(["春", "春眠", "春眠不"], "春眠不", id="the same text twice"),
         pytest.param(
             ["春眠不觉晓处处", "春眠不觉晓处处闻"], "春眠不觉晓处处" * 2 + "闻", id="a few words"
         ),
         pytest.param(["春眠不觉晓处处闻", "春眠不觉晓处处闻啼"], "春眠不觉晓处处闻啼", id="a phrase"),
-        pytest.param(["春", "春", "春眠"], "春春春眠", id="standing still is no evidence"),
-        pytest.param(["春", "春眠", "晓"], "春春眠晓", id="it does not go on"),
+        pytest.param(["春", "春", "春眠"], "春春春眠", id="a repetition is not evidence"),
+        pytest.param(["春", "春眠", "晓"], "春春眠晓", id="not a continuation"),
     ],
 )
 def test_text_is_cumulative_where_its_growth_cannot_be_chance(pieces: list[str], text: str) -> None:

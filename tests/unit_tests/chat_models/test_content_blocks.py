@@ -1,4 +1,4 @@
-"""Standard content blocks, of whole messages, of chunks, and of their sum."""
+"""Tests of standard content blocks of messages, chunks and merged chunks."""
 
 from typing import Any
 

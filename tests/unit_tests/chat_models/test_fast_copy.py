@@ -1,4 +1,4 @@
-"""Chunks that are copied: the same in every respect as those that LangChain's constructors make."""
+"""Tests that copied chunks equal constructed ones in every respect."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def construct_chunk(delta: Delta) -> ChatGenerationChunk:
 
 
 def observable_state(chunk: ChatGenerationChunk) -> list[Any]:
-    """Return what can be seen of a chunk."""
+    """Return the observable state of a chunk."""
     message = chunk.message
     return [
         type(chunk),
@@ -113,7 +113,7 @@ def test_chunks_other_than_text_and_reasoning_are_constructed() -> None:
 
 
 class AIMessageChunkSubclass(AIMessageChunk):
-    """A message that differs in nothing but its class."""
+    """Message that differs only in its class."""
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""What is wrong with a value is told with its place."""
+"""Tests of JSON Schema validation: errors and their paths."""
 
 from __future__ import annotations
 
@@ -34,8 +34,8 @@ class Node(BaseModel):
         ({"type": "null"}, "a", "must be of type null, not string"),
         ({"type": "string", "enum": ["a"]}, "b", "must be one of ['a']"),
         ({"type": "string", "const": "a"}, "b", "must be 'a'"),
-        ({"anyOf": [{"type": "string"}, {"type": "array"}]}, 1, "fits none of the alternatives"),
-        ({"oneOf": [{"type": "string"}, {"type": "array"}]}, 1, "fits none of the alternatives"),
+        ({"anyOf": [{"type": "string"}, {"type": "array"}]}, 1, "matches none of the alternatives"),
+        ({"oneOf": [{"type": "string"}, {"type": "array"}]}, 1, "matches none of the alternatives"),
     ],
 )
 def test_each_error_is_reported_once_with_its_path(member: Any, value: Any, error: str) -> None:
@@ -47,12 +47,12 @@ def test_each_error_is_reported_once_with_its_path(member: Any, value: Any, erro
 @pytest.mark.parametrize(
     ("schema", "value", "error_count"),
     [
-        # A reference leads into the whole schema, from any depth and inside of alternatives.
+        # References refer to the root schema, at any depth and inside alternatives.
         (TREE, {"name": "a", "children": [{"name": "b", "children": [{}]}]}, 1),
         (TREE, {"name": "a", "children": [{"name": "b", "children": []}]}, 0),
         (CHOICE, "杭州", 0),
         (CHOICE, 1, 1),
-        # One of several that fit is as good as the only one.
+        # `oneOf` accepts a value that matches more than one alternative.
         ({"oneOf": [{"type": "integer"}, {"type": "number"}]}, 1, 0),
         ({"anyOf": []}, 1, 0),
         (
@@ -60,15 +60,15 @@ def test_each_error_is_reported_once_with_its_path(member: Any, value: Any, erro
             {"a": 1},
             0,
         ),
-        # All that is wrong is told.
+        # All errors are reported.
         ({"required": ["a", "b"], "additionalProperties": False}, {"c": 1, "d": 2}, 4),
         ({"allOf": [{"type": "string"}, {"enum": [1]}]}, 2, 2),
         ({"items": {"type": "string"}}, [1, "a", 2], 2),
-        # What is of another type than the schema speaks of is not looked into.
+        # Keywords for another type are ignored.
         ({"items": {"type": "string"}, "required": ["a"]}, "text", 0),
         ({"type": "object", "required": ["a"]}, [], 1),
         (True, 1, 0),
-        # Null is as good as left out, but for what is required.
+        # An optional key may be null, a required one may not.
         ({"properties": {"a": {"type": "string"}}}, {"a": None}, 0),
         ({"properties": {"a": {"type": "string"}}, "required": ["a"]}, {"a": None}, 1),
     ],
@@ -90,7 +90,7 @@ def test_every_error_is_reported(schema: Any, value: Any, error_count: int) -> N
         ({"enum": ["C", "F"]}, "K", ["it must be one of ['C', 'F']"]),
         ({"const": 1}, 2, ["it must be 1"]),
         (ANY_OF, None, []),
-        (ANY_OF, 1, ["it fits none of the alternatives"]),
+        (ANY_OF, 1, ["it matches none of the alternatives"]),
         ({"allOf": [{"type": "string"}, {"const": "a"}]}, "b", ["it must be 'a'"]),
         ({"items": {"type": "string"}}, ["a", 1], ["`1` must be of type string, not integer"]),
         ({"required": ["a", "b"]}, {"a": None}, ["`b` is missing"]),

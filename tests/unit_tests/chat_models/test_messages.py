@@ -1,4 +1,4 @@
-"""Chunks merge to what the whole message is."""
+"""Tests of messages, and of chunks that merge to the same message."""
 
 import functools
 import json
@@ -39,7 +39,7 @@ from tests.fixtures import (
 
 
 def comparable_fields(message: AIMessage) -> dict[str, Any]:
-    """Return what a whole message and the sum of its chunks have in common."""
+    """Return the fields that must be equal in a message and its merged chunks."""
     return {
         "content": message.content,
         "additional_kwargs": message.additional_kwargs,
@@ -234,9 +234,7 @@ def test_a_chunk_has_one_kind_of_content(
 
 
 VALID_CALL = ToolCall("天气", {"city": "杭州"}, "<tool_call>…</tool_call>", "call_1", 0)
-INVALID_CALL = ToolCall(
-    "sub", {}, "<tool_call>{…}</tool_call>", "call_2", 1, "there is no function 'sub'"
-)
+INVALID_CALL = ToolCall("sub", {}, "<tool_call>{…}</tool_call>", "call_2", 1, "unknown function 'sub'")
 
 
 def test_a_valid_call_streams_whole_and_invalid_ones_come_with_the_last_chunk() -> None:
@@ -266,7 +264,7 @@ def test_calls_of_chunks_and_message_are_the_same() -> None:
     assert message.invalid_tool_calls == [
         invalid_tool_call(name="sub", args="<tool_call>{…}</tool_call>", id="call_2", error=None)
     ]
-    assert message.response_metadata["tool_call_problems"] == ["there is no function 'sub'"]
+    assert message.response_metadata["tool_call_problems"] == ["unknown function 'sub'"]
 
 
 @pytest.mark.parametrize("name", ANSWER_RECORDINGS)
@@ -363,7 +361,7 @@ def test_65_frames_with_repeated_references_contain_each_of_them_once() -> None:
         **longer_message.response_metadata,
         "model_usage": 0,
     }
-    # Each further chunk costs the name of the provider; the token count has a digit more.
+    # Each further chunk adds only the provider name; the token count has one digit more.
     per_chunk = len(json.dumps([({}, {"model_provider": "bailian"})] * 2)) - len(
         json.dumps([({}, {"model_provider": "bailian"})])
     )

@@ -1,4 +1,4 @@
-"""Replies become objects, and questions ask for them."""
+"""Tests of instructions for structured output and of the parser for answers."""
 
 from __future__ import annotations
 
@@ -98,17 +98,17 @@ def test_an_object_is_extracted_from_an_answer(answer: str) -> None:
 @pytest.mark.parametrize(
     ("answer", "error"),
     [
-        ("", "there is no JSON in it"),
-        ("抱歉，我不知道。", "there is no JSON in it"),
-        ("The range [0, 1) is open.", "there is no JSON in it"),
-        ("杭州, 21", "there is no JSON in it"),
-        ('{"city": "杭州", "degrees": 2', "the JSON breaks off before its end"),
-        ('{"city": "杭', "the JSON breaks off before its end"),
+        ("", "it contains no JSON"),
+        ("抱歉，我不知道。", "it contains no JSON"),
+        ("The range [0, 1) is open.", "it contains no JSON"),
+        ("杭州, 21", "it contains no JSON"),
+        ('{"city": "杭州", "degrees": 2', "the JSON is incomplete"),
+        ('{"city": "杭', "the JSON is incomplete"),
         ('{"city": nothing, "degrees": 21}', "not valid JSON"),
         ('{"city": nothing, "more": {"city": "杭州", "degrees": 21}', "not valid JSON"),
         ('{"city": "杭州" "degrees": 21,}', "not valid JSON"),
         (f"[{TEXT} {TEXT}, and so on", "not valid JSON"),
-        ("{“city”：“杭州”}", "there is no JSON in it"),
+        ("{“city”：“杭州”}", "it contains no JSON"),
         ('{"city": "杭州"}', "`degrees`"),
         ('{"city": ["杭州"], "degrees": 21}', "`city`"),
         ('{"city": "杭州", "degrees": "warm"}', "`degrees`"),
@@ -129,8 +129,8 @@ def test_the_error_of_an_answer_is_reported(answer: str, error: str) -> None:
 @pytest.mark.parametrize(
     ("answer", "error"),
     [
-        ("", "there is no JSON in it"),
-        ('{"city": "杭', "the JSON breaks off before its end"),
+        ("", "it contains no JSON"),
+        ('{"city": "杭', "the JSON is incomplete"),
         ('{"city": "杭州"}', "`degrees`: Field required"),
         ("[]", "Input should be an object"),
     ],
@@ -270,11 +270,11 @@ def test_a_schema_needs_neither_title_nor_type() -> None:
     [
         (str, "a pydantic class, a TypedDict class or a JSON Schema"),
         (dict, "a pydantic class, a TypedDict class or a JSON Schema"),
-        ({"type": "string"}, "is of type 'string'"),
-        (RootModel[int], "is of type 'integer'"),
-        (RootModel[Literal["a"]], "is of type 'string'"),
-        ({"name": "weather", "schema": {}}, "no JSON Schema"),
-        (OptionalKeys, "write a key that may be missing as `Annotated"),
+        ({"type": "string"}, "got 'string'"),
+        (RootModel[int], "got 'integer'"),
+        (RootModel[Literal["a"]], "got 'string'"),
+        ({"name": "weather", "schema": {}}, "invalid JSON Schema"),
+        (OptionalKeys, "declare an optional key as `Annotated"),
     ],
 )
 def test_invalid_schemas_are_rejected(schema: Any, message: str) -> None:
@@ -308,7 +308,7 @@ def test_instructions_are_in_the_language_of_the_question() -> None:
 
     assert result[1].text.startswith("杭州？\n\n请只用 JSON 回答")
     assert "城市" in result[1].text
-    # The schema has Chinese words; the question has not.
+    # The schema contains Chinese text, but the question does not.
     assert (
         "Answer with JSON only"
         in output_schema.add_instructions([HumanMessage("杭州"), HumanMessage("?")])[1].text

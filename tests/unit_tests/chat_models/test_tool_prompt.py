@@ -1,4 +1,4 @@
-"""Tools, calls and results in words: what an application is told of them."""
+"""Tests of tools, calls and results in the messages sent to an application."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def response_text(**fields: Any) -> str:
     return f"<tool_response>\n{json.dumps(fields, ensure_ascii=False)}\n</tool_response>"
 
 
-# -- what tools there are ----------------------------------------------------------------------------
+# -- descriptions of tools ---------------------------------------------------------------------------
 
 
 def test_tools_are_described_after_the_callers_system_message() -> None:
@@ -77,7 +77,7 @@ def test_tools_are_described_after_the_callers_system_message() -> None:
             {},
             ("可以一次写几个这样的块，调用几个函数。", "不需要函数时，直接回答。"),
             (
-                "Several such blocks call several functions at once.",
+                "You can write several such blocks to call several functions at once.",
                 "If no function is needed, just answer.",
             ),
         ),
@@ -85,14 +85,14 @@ def test_tools_are_described_after_the_callers_system_message() -> None:
             {"tool_choice": "any", "parallel_tool_calls": True},
             ("可以一次写几个这样的块，调用几个函数。", "这一次必须调用函数。"),
             (
-                "Several such blocks call several functions at once.",
+                "You can write several such blocks to call several functions at once.",
                 "This time you must call a function.",
             ),
         ),
         (
             {"tool_choice": "add", "parallel_tool_calls": False},
             ("一次只能调用一个函数。", "这一次必须调用函数 add。"),
-            ("Call one function at a time only.", "This time you must call the function add."),
+            ("Call only one function at a time.", "This time you must call the function add."),
         ),
     ],
 )
@@ -117,7 +117,7 @@ def test_descriptions_are_not_escaped() -> None:
 
 
 def test_messages_without_a_question_are_left_to_the_model() -> None:
-    assert make_prompt().add_instructions([])[0].text.startswith("# Tools\n\nBesides tools")
+    assert make_prompt().add_instructions([])[0].text.startswith("# Tools\n\nBesides your")
 
 
 @pytest.mark.parametrize(
@@ -157,13 +157,16 @@ def test_tool_choice_accepts_every_common_format(choice: Any, expected: str) -> 
     "choice", ["sub", {"type": "function"}, {"function": ["add"]}, ["add"], 1.5, ""]
 )
 def test_an_invalid_tool_choice_is_rejected_and_quoted(choice: Any) -> None:
-    message = f"`tool_choice` is 'auto', 'any', 'none' or one of ['add', 'search'], not {choice!r}"
+    message = (
+        "invalid `tool_choice`: expected 'auto', 'any', 'none' or one of ['add', 'search'], "
+        f"got {choice!r}"
+    )
     with pytest.raises(ValueError, match=re.escape(message)):
         make_prompt(tool_choice=choice)
 
 
 def test_tools_that_a_provider_runs_are_rejected() -> None:
-    with pytest.raises(ValueError, match="'web_search'} is no function"):
+    with pytest.raises(ValueError, match="'web_search'}: expected a function"):
         make_prompt(tools=[add, {"type": "web_search"}])
 
 
@@ -205,7 +208,7 @@ def test_a_second_call_is_rejected_without_parallel_calls() -> None:
     ] == [None, None]
 
 
-# -- what is asked again -----------------------------------------------------------------------------
+# -- retries -----------------------------------------------------------------------------------------
 
 
 def parse_answer(text: str, prompt: ToolPrompt) -> Answer:
@@ -218,15 +221,15 @@ def parse_answer(text: str, prompt: ToolPrompt) -> Answer:
     ("text", "choice", "reason"),
     [
         ("三", "auto", None),
-        ("三", "any", "there is no call of add or search"),
+        ("三", "any", "the answer does not call add or search"),
         (CALL_TEXT, "any", None),
-        (CALL_TEXT, "search", "there is no function 'add' to call, only search"),
-        ("<tool_call>add(1)</tool_call>", "auto", "a call cannot be read: there is no JSON in it"),
+        (CALL_TEXT, "search", "unknown function 'add'; available functions: search"),
+        ("<tool_call>add(1)</tool_call>", "auto", "cannot parse a tool call: no JSON found"),
         (f"<tool_call>add(1)</tool_call>{CALL_TEXT}", "auto", None),
         (
             "<tool_call>add(1)</tool_call><tool_call>[]</tool_call><tool_call>{</tool_call>",
             "auto",
-            "a call cannot be read: there is no JSON in it; a call cannot be read: the JSON breaks off",
+            "cannot parse a tool call: no JSON found; cannot parse a tool call: incomplete JSON",
         ),
     ],
 )
@@ -242,7 +245,7 @@ def test_a_retry_follows_the_answer_with_the_reason() -> None:
     )
 
     assert (answer.type, answer.content) == ("ai", "好。\n<tool_call>add(1)</tool_call>")
-    assert retry.text.startswith("没有执行任何函数：a call cannot be read: there is no JSON in it")
+    assert retry.text.startswith("没有执行任何函数：cannot parse a tool call: no JSON found")
 
 
 def test_a_retry_is_in_the_language_of_the_question_not_of_a_result() -> None:
@@ -252,7 +255,9 @@ def test_a_retry_is_in_the_language_of_the_question_not_of_a_result() -> None:
 
     (retry,) = prompt.build_retry_messages(messages, parse_answer("", prompt))
 
-    assert retry.text.startswith("No function was run: there is no call of add or search\n\nWrite the")
+    assert retry.text.startswith(
+        "No function was run: the answer does not call add or search\n\nWrite the"
+    )
 
 
 def test_an_empty_answer_adds_no_message_to_the_retry() -> None:
@@ -332,7 +337,7 @@ def test_an_invalid_call_is_rendered_with_an_error_result(args: str) -> None:
     assert text == response_text(
         name="add",
         status="error",
-        content="not run: the call cannot be read, or there is no such function",
+        content="not run: the call is malformed, or the function does not exist",
     )
 
 

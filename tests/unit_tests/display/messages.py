@@ -1,4 +1,4 @@
-"""Messages to display, and text that tries to break out of what displays it."""
+"""Messages to display, and hostile texts that try to break out of their HTML or terminal output."""
 
 from typing import Any
 
@@ -12,7 +12,7 @@ from tests.fixtures import encode_sse, frame_body, parse_answer, read_recording
 V1 = {"output_version": "v1"}
 CALL = {"type": "server_tool_call", "id": "1", "name": "天气", "args": {"城市": "杭州", "n": 2}}
 HIT = {"content": "【文档名】:茶书\n【正文】:茶\n 叶", "referenceIndex": 4, "score": 0.756}
-# The word that must not get lost is in each.
+# Each contains the word "lotus", which must not get lost.
 HOSTILE = [
     "<script>alert('lotus')</script>",
     '"><img src=x onerror=lotus()>',

@@ -1,4 +1,4 @@
-"""Where citations go in Markdown."""
+"""Tests of the placement of citations in Markdown."""
 
 import itertools
 from collections.abc import Callable
@@ -28,7 +28,7 @@ def test_the_search_for_positions_is_bounded() -> None:
 
 
 def make_renderer(allowed: set[int], max_count: int = 9) -> Callable[[str], str]:
-    """Return a renderer that allows placeholders at these positions only, and so many at most."""
+    """Return a renderer that preserves at most `max_count` placeholders, at allowed positions only."""
 
     def render(marked: str) -> str:
         before = itertools.accumulate(map(len, marked.split(PLACEHOLDER)[:-1]))
@@ -41,8 +41,8 @@ def make_renderer(allowed: set[int], max_count: int = 9) -> Callable[[str], str]
 @pytest.mark.parametrize(
     ("source", "position", "allowed", "expected"),
     [
-        pytest.param("ab, (cd) ef", 4, {4, 3}, 4, id="where it is"),
-        pytest.param("ab, (cd) ef", 4, {2, 5}, 2, id="back over what is no word"),
+        pytest.param("ab, (cd) ef", 4, {4, 3}, 4, id="at its position"),
+        pytest.param("ab, (cd) ef", 4, {2, 5}, 2, id="back over punctuation"),
         pytest.param("ab, (cd) ef", 4, {0, 5}, 5, id="onward"),
         pytest.param("ab, (cd) ef", 4, {0, 11}, 11, id="at the end"),
         pytest.param("ab, (cd) ef", 4, {0, 6}, 0, id="at the beginning"),
@@ -50,9 +50,9 @@ def make_renderer(allowed: set[int], max_count: int = 9) -> Callable[[str], str]
         pytest.param("a b c", 3, {2, 5}, 5, id="onward before back over a word"),
         pytest.param("a b c", 3, {1}, 1, id="back over a word"),
         pytest.param("叶** ~~", 6, {1, 5}, 1, id="before markup"),
-        pytest.param("。" * 300, 150, {50}, 50, id="as far back as is near"),
+        pytest.param("。" * 300, 150, {50}, 50, id="at the maximum distance back"),
         pytest.param("。" * 300, 150, {49}, None, id="too far back"),
-        pytest.param("。" * 300, 150, {250}, 250, id="as far onward as is near"),
+        pytest.param("。" * 300, 150, {250}, 250, id="at the maximum distance onward"),
         pytest.param("。" * 300, 150, {251}, None, id="too far onward"),
     ],
 )

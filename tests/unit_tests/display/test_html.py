@@ -1,4 +1,4 @@
-"""The HTML of an answer: where citations stand, and that nothing from the service becomes markup."""
+"""Tests of the HTML of an answer: positions of citations, and escaping of text from the service."""
 
 import re
 import sys
@@ -47,7 +47,7 @@ values: st.SearchStrategy[Any] = st.recursive(
 
 
 class HtmlChecker(HTMLParser):
-    """Takes balanced HTML with tags and attributes of a fixed list only."""
+    """Parser that accepts only balanced HTML, with tags and attributes from a fixed list."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -226,7 +226,7 @@ def test_a_source_is_listed_once_and_can_be_expanded() -> None:
 
 
 def render_body_html(message: AIMessage) -> str:
-    """Return the HTML behind the style, with one id for all."""
+    """Return the HTML after the style sheet, with a fixed id prefix."""
     html = AnswerView(message)._repr_html_()
     return re.sub(r"ba-[0-9a-f]{10}", "ba-id", html.partition("</style>\n")[2])
 
@@ -394,7 +394,8 @@ def test_nothing_becomes_markup_and_nothing_is_lost(hostile: str) -> None:
         },
     )
 
-    # reasoning, 4 + 3 of steps, 3 of a hit, 3 + 1 of other blocks, text, 7 of the source, 6 of usage
+    # 1 in reasoning, 4 + 3 in steps, 3 in a hit, 3 + 1 in other blocks, 1 in text, 7 in the source,
+    # 6 in usage
     assert check_html(message).all_text.count("lotus") >= 29
 
 

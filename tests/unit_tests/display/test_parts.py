@@ -1,4 +1,4 @@
-"""What is read out of a message to be displayed."""
+"""Tests of the parts that are read from a message for display."""
 
 import json
 from typing import Any

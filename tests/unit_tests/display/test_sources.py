@@ -1,4 +1,4 @@
-"""Sources, excerpts, and strings made safe to display."""
+"""Tests of sources, excerpts, and the sanitizing of strings for display."""
 
 from typing import Any
 
@@ -25,7 +25,7 @@ def test_an_excerpt_is_one_line_of_up_to_160_characters(length: int, end: str) -
 
 
 def test_line_breaks_are_normalized_without_moving_code_points() -> None:
-    """The places of citations are counted in code points."""
+    """Positions of citations are counted in code points."""
     (part,) = parse_message(make_message("一\r\n二\r三\n四")).parts
 
     assert part == Text("一 \n二\n三\n四", {})

@@ -1,4 +1,4 @@
-"""An answer as plain text, and in a terminal by rich."""
+"""Tests of an answer as plain text, and in a terminal with rich."""
 
 import io
 import re
@@ -23,9 +23,9 @@ from tests.unit_tests.display.messages import (
 )
 
 
-def render_rich(message: AIMessage, *, colours: bool = False) -> str:
-    system: Any = "standard" if colours else None
-    console = Console(file=io.StringIO(), width=60, force_terminal=colours, color_system=system)
+def render_rich(message: AIMessage, *, colors: bool = False) -> str:
+    system: Any = "standard" if colors else None
+    console = Console(file=io.StringIO(), width=60, force_terminal=colors, color_system=system)
     console.print(AnswerView(message))
     assert isinstance(console.file, io.StringIO)
     return console.file.getvalue()
@@ -103,7 +103,7 @@ def test_no_text_can_control_a_terminal(text: str) -> None:
 
     for output in (str(AnswerView(message)), repr(AnswerView(message)), render_rich(message)):
         assert not re.search("[\x00-\x08\x0b-\x1f\x7f-\x9f]", output)
-    coloured_output = render_rich(message, colours=True)
+    coloured_output = render_rich(message, colors=True)
     assert not re.search("[\x00-\x08\x0b-\x1a\x1c-\x1f\x7f-\x9f]", coloured_output)
     assert not re.sub("\x1b\\[[0-9;]*m", "", coloured_output).count("\x1b")
 

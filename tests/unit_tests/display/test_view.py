@@ -1,4 +1,4 @@
-"""`AnswerView`: the same view of a message in any of its forms."""
+"""Tests of `AnswerView`: the view is the same for all forms of a message."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Tasks and the results of their actions, for tests without a network."""
+"""Upload tasks and results of their actions, for tests without a network."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Ids of uploads that are written down."""
+"""Tests of the cache of uploads and its record file."""
 
 from __future__ import annotations
 

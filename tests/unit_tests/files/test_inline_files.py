@@ -1,4 +1,4 @@
-"""Data in content blocks becomes files, and uploaded files take its place."""
+"""Tests of inline data in content blocks, and of its replacement by session files."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def session_file(number: int) -> SessionFile:
     return SessionFile(f"file_session_{number}", "note.md", 1, "FILE_IS_READY")
 
 
-# -- which blocks have data --------------------------------------------------------------------------
+# -- blocks with data --------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -54,7 +54,7 @@ def session_file(number: int) -> SessionFile:
         ({"type": "file", "file": {"file_data": f"data:application/pdf;base64,{DATA}"}}, ".pdf"),
         ({"type": "input_file", "file_data": f"data:application/pdf;base64,{DATA}"}, ".pdf"),
         ({"type": "input_audio", "input_audio": {"data": DATA, "format": "wav"}}, ".wav"),
-        # A data URL may be written in other ways.
+        # Variants of data URLs.
         ({"type": "image", "url": f"DATA:image/png;BASE64,{DATA}"}, ".png"),
         ({"type": "file", "url": f"data:text/plain;charset=utf-8;base64,{DATA}"}, ".txt"),
     ],
@@ -73,7 +73,7 @@ def test_data_in_any_shape_of_block_becomes_a_file_named_after_its_bytes_and_typ
         TEXT | {"base64": DATA, "mime_type": "text/plain"},
         TEXT | {"url": f"data:text/plain;base64,{DATA}"},
         {"type": "file", "file_id": "file_session_1"},
-        {"type": "file", "base64": DATA},  # `_request.attachments` says what is missing
+        {"type": "file", "base64": DATA},  # `_request.attachments` reports the missing MIME type
         {"type": "image", "url": "https://files.example/a.png"},
         {"type": "image", "url": "https://files.example/a.png;base64,b"},
         {"type": "image_url", "image_url": {"url": "https://files.example/a.png"}},
@@ -94,7 +94,7 @@ def test_data_may_be_broken_into_lines() -> None:
     assert extract_files(NOTE | {"base64": lines}) == [LocalFile("note.md", len(BYTES), data=BYTES)]
 
 
-# -- their names -------------------------------------------------------------------------------------
+# -- names of files ----------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -121,7 +121,7 @@ def test_a_file_takes_the_name_in_its_block_if_the_suffix_is_supported(
 @pytest.mark.parametrize(
     ("mime_type", "suffix"),
     [
-        ("audio/amr", ".amr"),  # the standard library knows no suffix of this type
+        ("audio/amr", ".amr"),  # the standard library has no suffix for this type
         ("audio/flv", ".flv"),
         ("pdf", ".pdf"),
     ],
@@ -132,19 +132,19 @@ def test_an_unregistered_mime_subtype_is_used_as_the_suffix(mime_type: str, suff
     assert extract_file_names(block) == [f"{DIGEST}{suffix}"]
 
 
-# -- what is wrong with them -------------------------------------------------------------------------
+# -- invalid data ------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
     ("change", "problem"),
     [
-        ({"base64": "%%%"}, "^a content block of type 'file' has no valid base64: "),
-        ({"base64": DATA[:-1]}, "no valid base64"),
-        ({"base64": ""}, "of type 'file' cannot be uploaded as 'note.md': it is empty"),
-        ({"filename": "x" * 126 + ".md"}, "as 'x+.md': its name has 129 characters"),
+        ({"base64": "%%%"}, "^invalid base64 in a content block of type 'file': "),
+        ({"base64": DATA[:-1]}, "invalid base64"),
+        ({"base64": ""}, "of type 'file' as 'note.md': the file is empty"),
+        ({"filename": "x" * 126 + ".md"}, "as 'x+.md': invalid length of the file name: .*, got 129"),
         (
             {"filename": "note.exe", "mime_type": "application/x-tar"},
-            "'application/x-tar', which says nothing .*: give its `filename`",
+            "unsupported MIME type 'application/x-tar' .*: set its `filename`",
         ),
     ],
 )
@@ -156,11 +156,11 @@ def test_a_block_that_cannot_be_uploaded_raises_an_error_that_explains_why(
 
 
 def test_only_the_first_comma_of_a_data_url_ends_its_header() -> None:
-    with pytest.raises(ValueError, match="no valid base64"):
+    with pytest.raises(ValueError, match="invalid base64"):
         extract_files({"type": "image", "url": f"data:image/png;base64,{DATA},{DATA}"})
 
 
-# -- what takes their place --------------------------------------------------------------------------
+# -- replacement -------------------------------------------------------------------------------------
 
 
 def test_uploaded_files_replace_their_data_in_place() -> None:

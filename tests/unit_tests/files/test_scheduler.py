@@ -1,4 +1,4 @@
-"""Many tasks at once, without a network: which action comes next, and when all of them stop."""
+"""Tests of the scheduler without a network: the order of actions, and errors that stop all tasks."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The actions of one task, without a network: the test gives each its result."""
+"""Tests of the actions of one task without a network; the tests supply the results."""
 
 from __future__ import annotations
 
@@ -32,9 +32,9 @@ if TYPE_CHECKING:
 
 
 def run_task(task: FileTask, script: list[Any], clock: Clock | None = None) -> tuple[list[str], Any]:
-    """Run a task; return the names of its actions, and its result or error.
+    """Run a task, and return the names of its actions and its result or error.
 
-    `script` has the unusual results, in order: a kind of action, and its result or error.
+    `script` contains the unusual results in order, as pairs of an action class and its result or error.
     """
     actions, performed = task.iter_actions(), []
     script = list(script)
@@ -69,7 +69,7 @@ def test_an_upload_without_failures_performs_each_action_once(
     upload_cache: UploadCache, clock: Clock
 ) -> None:
     assert run_task(make_upload_task(upload_cache, clock), []) == (HAPPY_PATH, READY)
-    # Bytes that were ready a moment ago are not asked about.
+    # The status of bytes that were recently ready is not queried.
     assert run_task(make_upload_task(upload_cache, clock), []) == (["ComputeMd5"], READY)
 
 
@@ -140,9 +140,9 @@ def test_a_refusal_after_a_lost_reply_means_that_the_lease_was_used(
     performed, outcome = run_task(make_upload_task(upload_cache, clock), lost_reply)
     assert outcome == READY
     assert performed.count("UploadBytes") == 2
-    assert "a reply was lost" in caplog.text
+    assert "the response to AddFile was lost" in caplog.text
 
-    # A refusal for coming too often leaves no doubt.
+    # A throttled request certainly did not use up the lease.
     other_file = LocalFile("other.md", 4, data=b"abcd")
     throttled = [(AddFile, BailianRateLimitError("slow")), (AddFile, BailianRequestError("no"))]
     performed, outcome = run_task(make_upload_task(upload_cache, clock, other_file), throttled)
@@ -169,7 +169,7 @@ def test_every_status_is_waited_for_and_every_failure_is_reported(
         assert isinstance(outcome, BailianFileError)
         assert (outcome.status, outcome.file_id) == (name, "file_session_1")
         assert "because" in outcome.message
-        # Another try begins anew.
+        # The next attempt uploads the file again.
         performed, outcome = run_task(
             make_upload_task(upload_cache, clock, other_file), [(DescribeFile, file_with_status(name))]
         )

@@ -1,4 +1,4 @@
-"""`BizParams`: variables and tokens, and the files of workflows."""
+"""Tests of `BizParams` (variables and tokens) and of `workflow_file`."""
 
 import copy
 import json
@@ -173,7 +173,9 @@ INVALID_URLS = [
     [*zip(INVALID_URLS, INVALID_URLS, strict=True), ("data:" + "x" * 99, "data:" + "x" * 55)],
 )
 def test_a_workflow_file_needs_a_url(url: str, excerpt: str) -> None:
-    with pytest.raises(ValueError, match=f"^'{excerpt}' is no URL that a workflow could read$"):
+    with pytest.raises(
+        ValueError, match=f"^invalid `url`: expected an http, https or oss URL, got '{excerpt}'$"
+    ):
         workflow_file(url)
 
 

@@ -1,4 +1,4 @@
-"""`RagOptions`: limits; and how it and `BizParams` are copied, pickled and dumped."""
+"""Tests of `RagOptions`, and of copies, pickles and dumps of `RagOptions` and `BizParams`."""
 
 import copy
 import json
@@ -80,7 +80,7 @@ def test_unknown_keys_survive_the_dump_of_langchain() -> None:
     assert reloaded.to_wire() == {"rerank": True}
 
 
-# -- with `BizParams` ----------------------------------------------------------------------------------
+# -- with `BizParams` --------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("options", [RagOptions(tags=["a"]), BizParams(city="杭州")])

@@ -1,4 +1,4 @@
-"""Which files the service takes, what it says of one, and how a call names them."""
+"""Tests of the limits, statuses and ids of session files."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def session_file(number: int = 1, **values: Any) -> SessionFile:
     )
 
 
-# -- which are taken ---------------------------------------------------------------------------------
+# -- supported files ---------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -68,12 +68,16 @@ def test_the_suffix_of_a_name_determines_the_kind_of_the_file(
     [
         ("note.md", 1, None),
         ("a.md", 1, None),
-        (".md", 1, "its name has 3 characters, not 4 to 128"),
+        (".md", 1, "invalid length of the file name: expected 4 to 128 characters, got 3"),
         ("x" * 125 + ".md", 1, None),
-        ("x" * 126 + ".md", 1, "its name has 129 characters, not 4 to 128"),
-        ("note.md", 0, "it is empty"),
-        ("a.exe", 1, "its name ends in 'exe', and the service takes doc, docx, wps, ppt, "),
-        ("none", 1, "its name ends in '', and the service takes doc, "),
+        (
+            "x" * 126 + ".md",
+            1,
+            "invalid length of the file name: expected 4 to 128 characters, got 129",
+        ),
+        ("note.md", 0, "the file is empty"),
+        ("a.exe", 1, "unsupported suffix 'exe': the service accepts doc, docx, wps, ppt, "),
+        ("none", 1, "unsupported suffix '': the service accepts doc, "),
     ],
 )
 def test_a_file_that_the_service_would_reject_has_a_problem(
@@ -94,11 +98,11 @@ def test_each_kind_has_its_own_size_limit(name: str, megabytes: int) -> None:
     assert MAX_FILE_BYTES[kind] == max_bytes
     assert find_file_problem(name, max_bytes) is None
     assert find_file_problem(name, max_bytes + 1) == (
-        f"it has {max_bytes + 1:,} bytes, and this kind ({kind}) at most {max_bytes:,}"
+        f"the file has {max_bytes + 1:,} bytes, but {kind} files can have at most {max_bytes:,}"
     )
 
 
-# -- what the service says of one --------------------------------------------------------------------
+# -- times and statuses ------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -136,7 +140,7 @@ def test_a_file_without_a_time_has_no_age() -> None:
     assert session_file(created_at=time.time() - 100).age == pytest.approx(100, abs=10)
 
 
-# -- how a call names them ---------------------------------------------------------------------------
+# -- ids in a call -----------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -146,7 +150,7 @@ def test_a_file_without_a_time_has_no_age() -> None:
         (session_file(1), ["file_session_1"]),
         ([session_file(1), "file_session_2"], ["file_session_1", "file_session_2"]),
         ((session_file(2), session_file(1)), ["file_session_2", "file_session_1"]),
-        # Copies of one file have the id of the one that was uploaded.
+        # Copies of a file share the id of the one that was uploaded.
         ([session_file(1, name="a.md"), session_file(1, name="b.md")], ["file_session_1"]),
         (["file_session_1", "file_session_1"], ["file_session_1", "file_session_1"]),
     ],
@@ -162,13 +166,13 @@ def test_session_files_and_their_ids_are_accepted(value: Any, ids: list[str]) ->
         ([5], "valid string"),
         ([""], "at least 1 character"),
         ([f"file_session_{number}" for number in range(11)], "at most 10"),
-        (["file_1"], "`session_file_ids` has 'file_1', but such ids begin with 'file_session_'"),
+        (["file_1"], "invalid id 'file_1' in `session_file_ids`: expected the prefix 'file_session_'"),
         (
             session_file(status="PARSING"),
-            "'note.md', of status PARSING: it is not ready yet: wait for it",
+            "'note.md' with status PARSING: not ready yet; wait for it",
         ),
         *(
-            ([session_file(status=status)], f"of status {status}: {reason}")
+            ([session_file(status=status)], f"with status {status}: {reason}")
             for status, reason in FAILURE_REASONS.items()
         ),
     ],
@@ -182,7 +186,7 @@ def test_ids_from_several_sources_are_counted_together() -> None:
     ids = [f"file_session_{number}" for number in range(11)]
     check_session_file_ids(ids[:10])
 
-    with pytest.raises(ValueError, match=r"at most 10 session files \(official guide\), not 11"):
+    with pytest.raises(ValueError, match=r"at most 10 session files \(official guide\), got 11"):
         check_session_file_ids(iter(ids))
 
 

@@ -1,4 +1,4 @@
-"""Signatures of URLs reach the wire, and are shown nowhere."""
+"""Tests of signed URLs, whose signatures are sent but never shown."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def test_a_redacted_url_has_no_query_and_data_urls_are_cut(url: str, expected: s
     [
         (URL, "https://files.example/a.pdf"),
         ({"a": [{"url": URL}, 1]}, {"a": [{"url": "https://files.example/a.pdf"}, 1]}),
-        ("https://page.example/?q=1", "https://page.example/?q=1"),  # not said to be signed
+        ("https://page.example/?q=1", "https://page.example/?q=1"),  # not marked as signed
         (None, None),
     ],
 )

@@ -1,4 +1,4 @@
-"""Images and files, from every shape of content block, checked before anything is sent."""
+"""Conversion and validation of images and files in content blocks."""
 
 from __future__ import annotations
 
@@ -79,28 +79,28 @@ def test_the_error_lists_the_inputs_that_an_application_accepts() -> None:
         parse_content_block({"type": "video", "url": URL})
 
     assert str(caught.value) == (
-        "a content block of type 'video' with the keys ['type', 'url'] cannot be put to an "
-        "application: it takes text, images and files by URL, and base64 data with its mime_type; "
-        "other data is uploaded by a model that has `files=BailianFiles(…)`"
+        "unsupported content block of type 'video' with the keys ['type', 'url']: an application "
+        "accepts text, images and files by URL, and base64 data with mime_type; to upload other data, "
+        "set `files=BailianFiles(…)`"
     )
 
 
 @pytest.mark.parametrize(
     ("name", "url", "text"),
     [
-        ("image_list", "a.png", "has 'a.png', which is no URL .*: give the content of a local file as"),
-        ("image_list", "x" * 99, f"has '{'x' * 60}', which is no URL"),
-        ("image_list", "/tmp/a.png", "no URL"),  # noqa: S108  # never opened
-        ("image_list", "file:///a.png", "no URL"),
-        ("image_list", PDF, "'application/pdf', which is no image"),
-        ("image_list", "data:image/png,abc", "no base64 data URL"),
-        ("image_list", "data:image/png;base64", "no base64 data URL"),
-        ("image_list", f"data:image/{'x' * 99},", f"'data:image/{'x' * 49}' is no base64 data URL"),
-        ("image_list", "data:image/png;base64,", "' is empty"),
-        ("image_list", f"{PNG},{DATA}", "no valid base64"),
-        ("file_list", "data:application/pdf;base64,QUJD%2F%2F", "no valid base64"),
-        ("file_list", "data:application/pdf;base64,§", "no valid base64"),
-        ("file_list", "data:application/pdf;base64,abc", "no valid base64"),
+        ("image_list", "a.png", "invalid URL 'a.png' in .*: .*; pass a local file as base64 data"),
+        ("image_list", "x" * 99, f"invalid URL '{'x' * 60}' in"),
+        ("image_list", "/tmp/a.png", "invalid URL"),  # noqa: S108  # never opened
+        ("image_list", "file:///a.png", "invalid URL"),
+        ("image_list", PDF, "'application/pdf' is not an image type"),
+        ("image_list", "data:image/png,abc", "expected `data:<mime type>;base64,<data>`"),
+        ("image_list", "data:image/png;base64", "expected `data:<mime type>;base64,<data>`"),
+        ("image_list", f"data:image/{'x' * 99},", f"'data:image/{'x' * 49}' in .*: expected `data:"),
+        ("image_list", "data:image/png;base64,", ": no data"),
+        ("image_list", f"{PNG},{DATA}", "invalid base64"),
+        ("file_list", "data:application/pdf;base64,QUJD%2F%2F", "invalid base64"),
+        ("file_list", "data:application/pdf;base64,§", "invalid base64"),
+        ("file_list", "data:application/pdf;base64,abc", "invalid base64"),
     ],
 )
 def test_urls_that_the_service_cannot_read_are_errors(name: str, url: str, text: str) -> None:
@@ -117,7 +117,7 @@ def test_a_file_has_at_most_10_megabytes() -> None:
     check_urls("file_list", [url(10 * 1024 * 1024)])
     lines = encodebytes(bytes(10 * 1024 * 1024)).decode()
     check_urls("file_list", [f"data:application/pdf;base64,{lines}"])
-    with pytest.raises(ValueError, match="more than 10,485,760 bytes") as caught:
+    with pytest.raises(ValueError, match="larger than 10,485,760 bytes") as caught:
         check_urls("file_list", [url(10 * 1024 * 1024 + 1)])
     assert len(str(caught.value)) < 200
 

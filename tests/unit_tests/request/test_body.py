@@ -1,4 +1,4 @@
-"""Messages and options become the body of a request."""
+"""Request bodies built from messages and options."""
 
 import json
 from typing import Any
@@ -33,7 +33,7 @@ HUMAN, AI, SYSTEM = HumanMessage("喝什么？"), AIMessage("绿茶。"), System
 def build_request(
     app_id: str, messages: list[BaseMessage], options: CompletionFields
 ) -> ServiceRequest:
-    """Return the request as it goes out with a session by hand, or with none."""
+    """Return the request for an explicit session id, or without a session."""
     turns = turns_from_messages(messages)
     if options.session_id is not None:
         return build_session_request(app_id, turns, options, options.session_id)
@@ -72,9 +72,7 @@ def test_a_request_contains_only_the_given_fields() -> None:
     [
         pytest.param([HUMAN], {"prompt": "喝什么？"}, id="one question"),
         pytest.param([HumanMessageChunk("喝什么？")], {"prompt": "喝什么？"}, id="a chunk"),
-        pytest.param(
-            [ChatMessage("喝什么？", role="user")], {"prompt": "喝什么？"}, id="a role by name"
-        ),
+        pytest.param([ChatMessage("喝什么？", role="user")], {"prompt": "喝什么？"}, id="a named role"),
         pytest.param(
             [SYSTEM, HUMAN],
             {
@@ -127,7 +125,7 @@ def test_a_request_contains_only_the_given_fields() -> None:
                     {"role": "assistant", "content": "三"},
                 ]
             },
-            id="roles by name",
+            id="named roles",
         ),
     ],
 )
@@ -142,9 +140,7 @@ def test_one_question_is_a_prompt_and_anything_else_is_sent_as_messages(
 def test_without_a_question_there_is_no_request(
     messages: list[BaseMessage], session_id: str | None
 ) -> None:
-    text = (
-        "^the messages have no human message" if session_id is None else "^a session takes exactly one"
-    )
+    text = "^missing human message" if session_id is None else "^a session requires exactly one"
     with pytest.raises(ValueError, match=text):
         build_body(*messages, session_id=session_id)
 
@@ -159,8 +155,10 @@ def test_without_a_question_there_is_no_request(
     ],
 )
 def test_a_message_of_another_role_is_refused(message: BaseMessage) -> None:
-    advice = "leave it out, or put its content into a human message$"
-    with pytest.raises(ValueError, match=f"^a {type(message).__name__} cannot be put to .*{advice}"):
+    advice = "remove it, or move its content to a human message$"
+    with pytest.raises(
+        ValueError, match=f"^unsupported message type {type(message).__name__}: .*{advice}"
+    ):
         build_body(HUMAN, message)
 
 
@@ -168,7 +166,7 @@ def test_an_answer_that_only_calls_tools_is_refused() -> None:
     call = {"name": "f", "args": {}, "id": "1"}
 
     with pytest.raises(
-        ValueError, match=r'^an answer that only calls tools .*`tool_calling="prompt"`$'
+        ValueError, match=r'^cannot send an AIMessage that has only .*`tool_calling="prompt"`$'
     ):
         build_body(HUMAN, AIMessage("", tool_calls=[call]), HUMAN)
     assert (
@@ -285,7 +283,7 @@ def test_a_block_that_cannot_be_sent_is_refused_not_dropped(block: dict[str, Any
 def test_an_attachment_of_a_system_message_is_refused_not_dropped(kind: str) -> None:
     message = SystemMessage([{"type": "text", "text": "看"}, {"type": kind, "url": IMAGE}])
 
-    with pytest.raises(ValueError, match=r"^images and files can stand in human messages only$"):
+    with pytest.raises(ValueError, match=r"^images and files are only supported in human messages$"):
         build_body(message, HUMAN)
 
 
@@ -340,7 +338,7 @@ def test_uploaded_files_in_messages_count_among_the_ten_of_a_call() -> None:
     blocks = [{"type": "file", "file_id": f"file_session_{n}"} for n in range(6)]
     other_ids = [f"file_session_{n}" for n in range(5, 11)]
 
-    with pytest.raises(ValueError, match=r"at most 10 session files .*, not 11"):
+    with pytest.raises(ValueError, match=r"at most 10 session files .*, got 11"):
         build_body(HumanMessage([*blocks, "看"]), rag_options=RagOptions(session_file_ids=other_ids))
 
 
@@ -533,7 +531,7 @@ def test_building_a_request_changes_no_message_and_no_option() -> None:
     "url", ["cat.png", "/home/me/cat.png", "file:///home/me/cat.png", "C:\\\\cat.png"]
 )
 def test_a_local_path_is_no_url(url: str) -> None:
-    with pytest.raises(ValueError, match=r"^`image_list` has .* as base64"):
+    with pytest.raises(ValueError, match=r"^invalid URL .* in `image_list`: .* as base64"):
         build_body(HUMAN, image_list=[url])
     with pytest.raises(ValueError, match="base64"):
         build_body(HumanMessage([{"type": "image", "url": url}, "看"]))

@@ -1,4 +1,4 @@
-"""The fields that users set: what is checked before anything is sent."""
+"""Tests of the validation of fields and call arguments that users set."""
 
 from typing import Any
 
@@ -24,7 +24,7 @@ def test_an_application_id_has_letters_digits_and_dashes(app_id: str) -> None:
     "app_id", ["", "a/b", "..", "a?b=1", "a b", "a\n", "\na", "茶", "a.b", "a%2Fb", "0" * 129]
 )
 def test_an_invalid_application_id_is_rejected(app_id: str) -> None:
-    with pytest.raises(ValidationError, match="is no id of the service"):
+    with pytest.raises(ValidationError, match="invalid id"):
         BailianAppChatModel(app_id=app_id)
 
 
@@ -37,7 +37,7 @@ def test_the_application_may_come_from_the_environment(monkeypatch: pytest.Monke
 def test_an_application_from_the_environment_is_checked_too(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("BAILIAN_APP_ID", "../x")
 
-    with pytest.raises(ValidationError, match="is no id of the service"):
+    with pytest.raises(ValidationError, match="invalid id"):
         BailianAppChatModel()
 
 
@@ -91,7 +91,7 @@ def test_dicts_become_options() -> None:
     assert BizParams(city="杭州") == fields.biz_params
 
 
-# -- keywords of a call ------------------------------------------------------------------------------
+# -- arguments of a call -----------------------------------------------------------------------------
 
 
 def test_keywords_of_a_call_override_the_fields() -> None:
@@ -118,16 +118,16 @@ def test_keywords_that_langchain_adds_are_ignored(name: str) -> None:
         (
             {"sesion_id": "s"},
             TypeError,
-            "^a call has no argument `sesion_id`: did you mean `session_id`",
+            "^unknown argument `sesion_id`; did you mean `session_id`",
         ),
-        ({"model_id": "q"}, TypeError, "^a call has no argument `model_id`: did you mean `app_model`"),
-        ({"xyz": 1}, TypeError, "^a call has no argument `xyz`$"),
-        ({"app_id": "app"}, TypeError, "^`app_id` is for the constructor"),
-        ({"timeout": 1}, TypeError, "^`timeout` is for the constructor"),
+        ({"model_id": "q"}, TypeError, "^unknown argument `model_id`; did you mean `app_model`"),
+        ({"xyz": 1}, TypeError, "^unknown argument `xyz`$"),
+        ({"app_id": "app"}, TypeError, "^cannot pass `app_id` per call"),
+        ({"timeout": 1}, TypeError, "^cannot pass `timeout` per call"),
         (
             {"tools": []},
             NotImplementedError,
-            '^a Bailian application .*`tool_calling="prompt"` emulates',
+            '^a Bailian application .*`tool_calling="prompt"` to emulate',
         ),
         ({"strict": True}, NotImplementedError, "^a Bailian application runs its own tools"),
         ({"response_format": {}}, NotImplementedError, "^the service .*: use `with_structured_output`"),
@@ -146,7 +146,7 @@ def test_with_prompted_tool_calling_the_keywords_of_tools_are_ignored() -> None:
 
     assert fields.with_overrides(tools) is fields
     assert CompletionFields().with_overrides(tools | {"tool_calling": "prompt"}) == fields
-    with pytest.raises(TypeError, match="no argument `toolz`"):
+    with pytest.raises(TypeError, match="unknown argument `toolz`"):
         fields.with_overrides({"toolz": []})
 
 

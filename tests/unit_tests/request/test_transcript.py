@@ -1,4 +1,4 @@
-"""Conversations for applications that know no `messages`."""
+"""Conversations for applications that do not support `messages`."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def test_agent_2_warns_once_about_undocumented_parameters() -> None:
         warnings.simplefilter("always")
         build_input([QUESTION], "warned", **fields)
     assert [str(warning.message) for warning in caught] == [
-        f"`{name}` is sent to application warned, but no document of Agent 2.0 has it"
+        f"`{name}` is sent to application warned, but is not documented for Agent 2.0"
         for name in ("memory_id", "top_k")
     ]
     with warnings.catch_warnings():
@@ -100,9 +100,7 @@ def test_answers_in_a_row_are_one_round() -> None:
 
 @pytest.mark.parametrize("fields", [{"agent_version": "2.0"}, {"legacy_history": True}])
 def test_agent_2_and_legacy_applications_need_a_question_at_the_end(fields: dict[str, Any]) -> None:
-    with pytest.raises(
-        ValueError, match=r"^this kind of application takes a human message as the last"
-    ):
+    with pytest.raises(ValueError, match=r"^the last message must be a human message"):
         build_input([*ROUND, QUESTION, AIMessage("也是茶。")], **fields)
 
 

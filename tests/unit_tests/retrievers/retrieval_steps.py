@@ -1,4 +1,4 @@
-"""Retrieval steps of an application, as its `thoughts` have them."""
+"""Factories of retrieval steps, in the form that the `thoughts` of an application have."""
 
 from __future__ import annotations
 

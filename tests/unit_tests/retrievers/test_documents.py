@@ -1,4 +1,4 @@
-"""Passages of retrieval steps and references, and the documents that they become."""
+"""Tests of the conversion of retrieved passages and references to documents."""
 
 from __future__ import annotations
 
@@ -29,10 +29,12 @@ URL = "https://example.com/green"
         pytest.param(
             [[("甲", 0.4), ("乙", 0.5)], [("丙", 0.6)]],
             ["丙1 0.6", "乙2 0.5", "甲1 0.4"],
-            id="several are put in order",
+            id="several are sorted",
         ),
         pytest.param(
-            [[("甲", 0.4), ("乙", 0.5)], []], ["甲1 0.4", "乙2 0.5"], id="one without hits is none"
+            [[("甲", 0.4), ("乙", 0.5)], []],
+            ["甲1 0.4", "乙2 0.5"],
+            id="one without hits does not count",
         ),
         pytest.param(
             [[("甲", None), ("乙", 0.5)], [("丙", 0.6)]],
@@ -50,7 +52,7 @@ URL = "https://example.com/green"
         pytest.param(
             [[("甲", 0.5)], [("乙", 0.6), ("甲", 0.5)]], ["乙1 0.6", "甲1 0.5"], id="the first"
         ),
-        pytest.param([[("甲", 0.5)], [("甲", None)]], ["甲1 0.5"], id="a score rather than none"),
+        pytest.param([[("甲", 0.5)], [("甲", None)]], ["甲1 0.5"], id="a score wins over no score"),
         pytest.param([[("甲", None)], [("甲", 0.5)]], ["甲1 0.5"], id="a score, though it came later"),
     ],
 )
@@ -74,7 +76,7 @@ def test_a_chunk_keeps_its_best_score(
         pytest.param({"text": "甲", "doc_id": "file", "index_id": "9"}, "甲", id="by text"),
         pytest.param({"text": "乙", "doc_id": "file", "index_id": "1"}, "乙", id="text before number"),
         pytest.param({"text": "丁", "doc_id": "file", "index_id": "2"}, "乙", id="by number"),
-        pytest.param({"text": "乙"}, "乙", id="of no document"),
+        pytest.param({"text": "乙"}, "乙", id="without a document"),
         pytest.param({"text": "甲", "doc_id": "other", "index_id": "1"}, "new", id="another document"),
         pytest.param({"text": "丁", "doc_id": "file", "index_id": "9"}, "new", id="neither"),
         pytest.param({"text": "丁", "doc_id": "file"}, "new", id="without a number"),

@@ -1,4 +1,4 @@
-"""Queries of the retriever: their requests, when enough of a reply has come, and its documents."""
+"""Tests of the retriever's queries: their requests, when they are complete, and their documents."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from tests.unit_tests.retrievers.retrieval_steps import hit, retrieval_step
 
 
 def shared_metadata(name: str, pipeline_id: str = "kb1", **extra: Any) -> dict[str, Any]:
-    """Return what all chunks of a document share."""
+    """Return the metadata that all chunks of a document share."""
     shared = {"source": name, "doc_name": name, "doc_id": f"file_{name}_1", "pipeline_id": pipeline_id}
     return shared | extra
 
@@ -54,7 +54,8 @@ OOLONG = shared_metadata("乌龙茶", "kb2", 文档类型=["电子书"], 关键�
 URL = "https://example.com/green"
 
 
-# What each recorded retrieval comes to: when the search hangs up, and after how many frames that is.
+# Expected result of each recorded retrieval: the number of frames until the search is complete, and
+# the documents found by then.
 GOLDEN: dict[str, tuple[int, list[Document]]] = {
     "retrieval-with-references.json": (
         1,
@@ -164,7 +165,7 @@ GOLDEN: dict[str, tuple[int, list[Document]]] = {
 
 
 def search_application(data: bytes, **options: Any) -> tuple[int, list[Document]]:
-    """Return after how many frames an application's search is over, and what it found."""
+    """Return the number of frames after which the search is complete, and its documents."""
     query = ApplicationQuery("app", "?", SearchFields(**options))
     frames = parse_frames(data)
     for number, frame in enumerate(frames, 1):
@@ -175,7 +176,7 @@ def search_application(data: bytes, **options: Any) -> tuple[int, list[Document]
 
 
 def search_whole_answer(data: bytes, **options: Any) -> list[Document]:
-    """Return what the whole answer tells."""
+    """Return the documents of the complete answer."""
     return search_application(data, wait_for_answer=True, **options)[1]
 
 
@@ -308,7 +309,7 @@ def test_with_the_whole_answer_documents_show_whether_they_are_cited() -> None:
 def test_several_searches_merge_by_chunk_and_the_best_come_first() -> None:
     documents = search_whole_answer(read_recording("retrieval-twice.sse"))
 
-    # The second search has numbered its hits from 1 again: the reference tells which one is cited.
+    # The second search also numbers its hits from 1; the reference identifies the cited one.
     assert [(d.page_content, d.metadata["score"], d.metadata["cited"]) for d in documents] == [
         ("六堡茶产于梧州。", 0.9, True),
         ("渥堆是后发酵。", 0.5, False),
@@ -335,7 +336,7 @@ def test_a_reference_that_no_search_found_is_a_document_too() -> None:
 
 
 def test_an_unreadable_observation_falls_back_to_references_with_a_warning() -> None:
-    with pytest.warns(UserWarning, match="cannot be read"):
+    with pytest.warns(UserWarning, match="could not parse"):
         _, documents = search_application(read_recording("retrieval-broken.json"))
 
     assert documents == GOLDEN["references-without-retrieval.json"][1]
@@ -502,7 +503,7 @@ def test_unreadable_hits_are_not_an_empty_result(hits: str) -> None:
     step = {"action": "rag", "observation": hits}
     reference = {"index_id": "1", "text": "出处"}
 
-    with pytest.warns(UserWarning, match="cannot be read"):
+    with pytest.warns(UserWarning, match="could not parse"):
         _, documents = search_application(
             encode_sse(frame_body("茶", "stop", thoughts=[step], doc_references=[reference]))
         )
@@ -529,7 +530,7 @@ def test_unexpected_types_in_hits_become_text() -> None:
 def test_an_id_that_is_no_valid_path_segment_is_an_error(invalid_id: Any) -> None:
     (frame,) = parse_frames(json.dumps({"code": "Success", "id": invalid_id}).encode())
 
-    with pytest.raises(BailianServerError, match="an id for '茶' that is none"):
+    with pytest.raises(BailianServerError, match="an invalid id for '茶'"):
         PipelineLookup("茶").feed(frame)
 
 

@@ -1,4 +1,4 @@
-"""Checks of the retriever before anything is sent, and the settings that it takes from a model."""
+"""Tests of the retriever's checks before a request, and of the settings it copies from a model."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from langchain_bailian_app import BailianAppChatModel, BailianRetriever, RagOpti
 @pytest.mark.parametrize("query", ["", " \n"])
 def test_a_query_needs_text(query: str) -> None:
     for fields in ({"app_id": "app"}, {"pipeline_id": "kb"}):
-        with pytest.raises(ValueError, match="no text"):
+        with pytest.raises(ValueError, match="expected a string with text"):
             BailianRetriever(api_key="k", **fields).invoke(query)
 
 
@@ -22,8 +22,8 @@ def test_a_query_needs_text(query: str) -> None:
     ("overrides", "error", "message"),
     [
         ({"top_n": 3}, TypeError, "did you mean `k`"),
-        ({"session_id": "s"}, TypeError, "no argument `session_id`"),
-        ({"api_key": "k"}, TypeError, "for the constructor"),
+        ({"session_id": "s"}, TypeError, "unknown argument `session_id`"),
+        ({"api_key": "k"}, TypeError, "cannot pass `api_key` per call"),
         ({"k": 0}, ValueError, "k"),
         ({"rerank_top_n": 3}, ValueError, "direct search"),
     ],
@@ -62,7 +62,7 @@ def test_a_model_passes_on_only_its_connection_to_a_direct_search() -> None:
 
 @pytest.mark.parametrize("query", [None, 5, [HumanMessage("茶")]])
 def test_a_query_is_a_string(query: Any) -> None:
-    with pytest.raises(ValueError, match="no text"):
+    with pytest.raises(ValueError, match="expected a string with text"):
         BailianRetriever(app_id="app", api_key="k").invoke(query)
 
 

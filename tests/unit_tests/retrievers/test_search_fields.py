@@ -1,4 +1,4 @@
-"""What is checked of a search before anything is sent."""
+"""Tests of the checks of search fields, which run before anything is sent."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ from langchain_bailian_app.retrievers._search_fields import SearchFields
     [
         ({"k": 0}, "k"),
         ({"k": -1}, "k"),
-        ({"pipeline_id": "../x"}, "no id of the service"),
-        ({"pipeline_id": "kb", "pipeline_name": "茶"}, "not both"),
+        ({"pipeline_id": "../x"}, "invalid id '../x'"),
+        ({"pipeline_id": "kb", "pipeline_name": "茶"}, "pass one of them"),
         ({"pipeline_name": ""}, "pipeline_name"),
-        ({"pipeline_id": "kb", "rag_options": {"pipeline_ids": ["kb"]}}, "`rag_options` is for appl"),
-        ({"pipeline_id": "kb", "memory_id": "m"}, "`memory_id` is for applications"),
-        ({"pipeline_id": "kb", "wait_for_answer": True}, "`wait_for_answer` is for applications"),
-        ({"rerank_top_n": 3}, "`rerank_top_n` is for a direct search"),
-        ({"search_filters": [{"a": 1}]}, "`search_filters` is for a direct search"),
+        ({"pipeline_id": "kb", "rag_options": {"pipeline_ids": ["kb"]}}, "cannot use `rag_options`"),
+        ({"pipeline_id": "kb", "memory_id": "m"}, "cannot use `memory_id` in a direct"),
+        ({"pipeline_id": "kb", "wait_for_answer": True}, "cannot use `wait_for_answer` in a direct"),
+        ({"rerank_top_n": 3}, "cannot use `rerank_top_n` without a knowledge base"),
+        ({"search_filters": [{"a": 1}]}, "cannot use `search_filters` without a knowledge base"),
         ({"pipeline_id": "kb", "rerank_top_n": 0}, "rerank_top_n"),
         ({"pipeline_id": "kb", "rerank_top_n": 21}, "rerank_top_n"),
         ({"pipeline_id": "kb", "rerank_min_score": 1.1}, "rerank_min_score"),
         ({"pipeline_id": "kb", "dense_similarity_top_k": 101}, "dense_similarity_top_k"),
         ({"pipeline_id": "kb", "sparse_similarity_top_k": -1}, "sparse_similarity_top_k"),
-        ({"session_id": "s"}, "no field `session_id`"),
+        ({"session_id": "s"}, "unknown field `session_id`"),
         ({"index_name": "茶"}, "did you mean `pipeline_name`"),
     ],
 )
@@ -42,11 +42,11 @@ def test_wrong_arguments_are_errors(fields: dict[str, Any], error: str) -> None:
 @pytest.mark.parametrize(
     ("history", "problem"),
     [
-        ([1], "these are no messages: .*int"),
-        ([("tool", "x")], "these are no messages: 'tool_call_id'"),
+        ([1], "invalid `query_history`: .*int"),
+        ([("tool", "x")], "invalid `query_history`: expected messages: 'tool_call_id'"),
         ([{"role": "user"}], "content"),
-        ([HumanMessage([{"type": "text", "text": " "}])], ", a message without a text tells a search"),
-        ([HumanMessage("茶？"), AIMessage("")], ", a message without a text tells a search"),
+        ([HumanMessage([{"type": "text", "text": " "}])], ", `query_history` contains a message w"),
+        ([HumanMessage("茶？"), AIMessage("")], ", `query_history` contains a message without text"),
         ("茶？", "valid list"),
     ],
 )

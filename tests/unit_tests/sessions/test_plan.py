@@ -1,4 +1,4 @@
-"""Whether a session may be continued, decided from the messages alone."""
+"""Tests of the decision whether a session can be continued, based on the messages alone."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def make_answer(
     turn: int = 1,
     timestamp: float = NOW,
 ) -> AIMessage:
-    """Return the complete answer to these messages, as a session gives it."""
+    """Return the complete answer to these messages, in a session."""
     metadata = build_session_metadata(
         "session",
         SessionCheckpoint(
@@ -60,7 +60,7 @@ def make_answer(
 
 
 def make_plan(messages: list[BaseMessage], now: float = NOW) -> SessionPlan:
-    """Return what is planned for messages."""
+    """Return the plan for the messages."""
     return plan_session(messages, turns_from_messages(messages), DIGEST, app_id="app", now=now)
 
 
@@ -130,7 +130,7 @@ def test_only_one_new_question_after_the_newest_answer_continues_its_session(
             ],
             id="image added",
         ),
-        # Nobody knows whether the cloud keeps these, also where nothing has changed.
+        # Attachments: it is not documented whether the cloud keeps them, even if nothing has changed.
         *(
             pytest.param([question, make_answer(question), TWO], id=f"{kind} kept")
             for kind in ("image", "file")
@@ -161,7 +161,7 @@ def test_forged_metadata_continues_no_session(forged: dict[str, Any]) -> None:
         (1, MAX_IDLE_SECONDS - 1, "continue"),
         (1, MAX_IDLE_SECONDS, "transcript"),
         (1, 3600.0, "transcript"),
-        (1, -60.0, "continue"),  # by a clock that is a little behind
+        (1, -60.0, "continue"),  # the local clock is slightly behind
         (1, -60.5, "transcript"),
     ],
 )

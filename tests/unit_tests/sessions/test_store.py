@@ -1,4 +1,4 @@
-"""The store in memory: who may continue which session."""
+"""Tests of the in-memory session store."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def test_a_claim_is_never_taken_over(store: InMemorySessionStore, clock: Clock) 
 
     assert store.claim("s", 1, "d1") is None
     clock.now += 2
-    # Forgotten, not free: nobody knows any more where the session stands.
+    # The session is removed, not unclaimed, because its current turn is unknown.
     assert store.claim("s", 1, "d1") is None
 
 
@@ -240,7 +240,7 @@ def test_one_of_several_racing_threads_gets_the_claim() -> None:
         for turn in range(1, 201):
             if turn == 1:
                 store.open("s", "1")
-            tokens = list(pool.map(lambda _: store.claim("s", turn, str(turn)), range(8)))  # noqa: B023  # done before the next turn
+            tokens = list(pool.map(lambda _: store.claim("s", turn, str(turn)), range(8)))  # noqa: B023  # the threads end before the next iteration
             (winner,) = [token for token in tokens if token]
             assert store.complete(winner, turn + 1, str(turn + 1))
 
@@ -253,7 +253,7 @@ def test_threads_that_open_evict_and_complete_lose_no_claim() -> None:
         for turn in range(1, 101):
             name = f"{number}.{turn}"
             store.open(name, "d1")
-            token = store.claim(name, 1, "d1")  # None if another thread's session pushed it out
+            token = store.claim(name, 1, "d1")  # None if a session of another thread evicted this one
             completed += token is None or store.complete(token, 2, "d2")
         return completed
 
@@ -283,7 +283,7 @@ def test_a_pickled_store_is_empty_and_keeps_its_trust_setting(
     store = InMemorySessionStore(max_sessions=1, trust_unknown=trust)
     store.open("s", "d1")
     store.put("k", "s")
-    copy = pickle.loads(pickle.dumps(store))  # noqa: S301  # our own bytes
+    copy = pickle.loads(pickle.dumps(store))  # noqa: S301  # pickled by this test
 
     assert copy.get("k") is None
     assert (copy.claim("s", 1, "d1") is not None) == trust
@@ -317,7 +317,7 @@ assert store.get("k") == "s"
 """
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="there is no fork")
+@pytest.mark.skipif(sys.platform == "win32", reason="requires os.fork")
 @pytest.mark.parametrize("locked", [False, True])
 def test_a_forked_child_has_an_empty_store_and_the_parent_keeps_its_own(*, locked: bool) -> None:
     script = FORK.format(locked=locked)

@@ -1,4 +1,4 @@
-"""One call's part in a conversation, step by step: what the store is asked, and what is sent."""
+"""Tests of the session handling of one call: its store operations and its requests."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ HOST = "https://host.example/api/v1"
 CONNECTION = Connection(HOST, None, lambda: "key")
 SESSION_KEY = f"{HOST}\n\napp\ns"
 ONE, TWO = HumanMessage("一"), HumanMessage("二")
-# What a store says of a claim that is completed.
+# Result of the store when a claim is completed.
 CLAIM_COMPLETED, CLAIM_LOST = True, False
 ANSWER = Answer(text="答一", finish_reason="stop", session_id="s")
 
@@ -45,13 +45,13 @@ ANSWER = Answer(text="答一", finish_reason="stop", session_id="s")
 def make_tracker(
     *messages: BaseMessage, connection: Connection = CONNECTION, **options: Any
 ) -> SessionTracker:
-    """Return a call's tracker; `history` is "session" unless something else is given."""
+    """Return the tracker of a call; the default of `history` is "session"."""
     fields = CompletionFields(**{"history": "session"} | options)
     return SessionTracker(messages, fields, app_id="app", connection=connection)
 
 
 def run_ops(ops: StoreOps[Any], *results: Any) -> tuple[list[tuple[Any, ...]], Any]:
-    """Take steps, answer each with the next result; return what was asked, and the end's value."""
+    """Run store operations with the given results; return the operations and the final value."""
     calls: list[tuple[Any, ...]] = []
     results_to_send: list[Any] = [None, *results]
     try:
@@ -59,19 +59,19 @@ def run_ops(ops: StoreOps[Any], *results: Any) -> tuple[list[tuple[Any, ...]], A
             method, arguments = ops.send(results_to_send.pop(0))
             calls.append((method, *arguments))
     except StopIteration as stop:
-        assert results_to_send == [], "more results than questions"
+        assert results_to_send == [], "more results than operations"
         return calls, stop.value
 
 
 def run_quietly(ops: StoreOps[Any], *results: Any) -> tuple[list[tuple[Any, ...]], Any]:
-    """Do what `run_ops` does, and hold that nobody is warned."""
+    """Call `run_ops` and check that there are no warnings."""
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         return run_ops(ops, *results)
 
 
 def first_answer(*, turn: int = 1, timestamp: float | None = None, **changes: Any) -> AIMessage:
-    """Return the answer to the question ONE, with changed metadata."""
+    """Return the answer to the question ONE, with the given changes of its metadata."""
     turns = [Turn("user", "一"), Turn("assistant", "答一")]
     digest = ConversationDigest("key", (HOST, None, "app")).compute(turns, "s", turn)
     checkpoint = SessionCheckpoint("s", turn, time.time() if timestamp is None else timestamp, digest)
@@ -82,7 +82,7 @@ def first_answer(*, turn: int = 1, timestamp: float | None = None, **changes: An
 
 
 def make_claimed_tracker(*messages: BaseMessage, **options: Any) -> SessionTracker:
-    """Return a tracker that continues the session of a first answer."""
+    """Return a tracker that continues the session of the first answer."""
     tracker = make_tracker(*(messages or (ONE, first_answer(), TWO)), **options)
     (calls, _) = run_quietly(tracker.start(), "token")
     assert [method for method, *_ in calls] == ["claim"]
@@ -122,7 +122,7 @@ def test_the_next_question_claims_the_session_at_its_checkpoint() -> None:
 
 def test_a_refused_claim_sends_all_messages_and_warns_once() -> None:
     tracker = make_tracker(ONE, first_answer(), TWO)
-    with pytest.warns(BailianSessionWarning, match="so all messages are sent") as caught:
+    with pytest.warns(BailianSessionWarning, match="sending all messages") as caught:
         run_ops(tracker.start(), None)
 
     assert len(caught) == 1
@@ -301,11 +301,11 @@ SESSION_GONE_ERRORS = (BailianSessionError("unknown"), SessionReplacedError())
 @pytest.mark.parametrize("cause", SESSION_GONE_ERRORS)
 def test_a_session_that_is_gone_is_replayed_with_one_warning(cause: Exception) -> None:
     tracker = make_claimed_tracker()
-    with pytest.warns(BailianSessionWarning, match="does not know it") as caught:
+    with pytest.warns(BailianSessionWarning, match="no longer has it") as caught:
         tracker.retry_without_session(cause)
 
     assert len(caught) == 1
-    assert "has run" not in str(caught[0].message)
+    assert "request ran" not in str(caught[0].message)
     assert tracker.request.body["input"] == TRANSCRIPT
     assert (tracker.history, tracker.guard) == ("replayed", None)
     assert run_quietly(tracker.commit(ANSWER, complete=True)) == ([], {"history": "replayed"})
@@ -314,7 +314,7 @@ def test_a_session_that_is_gone_is_replayed_with_one_warning(cause: Exception) -
 
 def test_the_warning_about_a_plain_post_mentions_that_the_request_has_run() -> None:
     tracker = make_claimed_tracker(streaming=False)
-    with pytest.warns(BailianSessionWarning, match="the first request has run"):
+    with pytest.warns(BailianSessionWarning, match="the first request ran"):
         tracker.retry_without_session(SessionReplacedError())
 
     assert tracker.request.stream is False
@@ -355,7 +355,7 @@ THREAD_KEY = f"{HOST}\n\napp\nthread t"
 
 
 def make_thread_tracker(*messages: BaseMessage, **options: Any) -> SessionTracker:
-    """Return the tracker of a call in a thread."""
+    """Return the tracker of a call on a thread."""
     return make_tracker(*messages, **{"history": "thread", "session_key": "t"} | options)
 
 
@@ -385,7 +385,7 @@ def test_the_next_call_of_a_thread_continues_it_whatever_the_messages() -> None:
 
 def test_a_concurrent_call_has_its_own_session_which_is_not_stored() -> None:
     tracker = make_thread_tracker(TWO)
-    with pytest.warns(BailianSessionWarning, match="stands alone"):
+    with pytest.warns(BailianSessionWarning, match="starts a new session"):
         calls, _ = run_ops(tracker.start(), None, None)
 
     assert [method for method, *_ in calls] == ["open", "claim"]
@@ -399,7 +399,7 @@ def test_a_concurrent_call_has_its_own_session_which_is_not_stored() -> None:
 def test_a_thread_whose_session_is_gone_starts_a_new_one_with_a_warning(cause: Exception) -> None:
     tracker = make_thread_tracker(SystemMessage("简短。"), TWO)
     run_quietly(tracker.start(), None, "token", "s")
-    with pytest.warns(BailianSessionWarning, match="a new one begins") as caught:
+    with pytest.warns(BailianSessionWarning, match="a new session starts") as caught:
         tracker.retry_without_session(cause)
 
     assert len(caught) == 1

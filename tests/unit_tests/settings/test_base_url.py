@@ -1,4 +1,4 @@
-"""Which root of the API requests go to."""
+"""Validation and defaults of the base URL."""
 
 import re
 
@@ -32,38 +32,50 @@ def test_a_base_url_loses_its_trailing_slash(base_url: str) -> None:
     assert base_url == check_base_url(base_url + "/", allow_insecure_http=False)
 
 
-OPENAI_ROUTE_PROBLEM = "is the OpenAI-compatible route for models, which serves no applications"
+PATH_PROBLEM = "its path must end in /api/v1, with no query"
+OPENAI_ROUTE_PROBLEM = "the OpenAI-compatible route serves models, not applications"
 
 
 @pytest.mark.parametrize(
     ("base_url", "problem", "example"),
     [
-        ("https://example.com", "does not end in /api/v1", "https://example.com/api/v1"),
-        ("https://example.com/", "does not end in /api/v1", "https://example.com/api/v1"),
-        ("https://example.com/api", "does not end in /api/v1", "https://example.com/api/v1"),
-        ("https://example.com/api/v2", "does not end in /api/v1", "https://example.com/api/v1"),
-        ("https://example.com/api/v1/apps/x", "does not end in /api/v1", "https://example.com/api/v1"),
-        ("https://example.com/api/v1?key=1", "does not end in /api/v1", "https://example.com/api/v1"),
-        ("https://example.com/api/v1#a", "does not end in /api/v1", "https://example.com/api/v1"),
-        ("http://localhost:8000", "does not end in /api/v1", "http://localhost:8000/api/v1"),
+        ("https://example.com", PATH_PROBLEM, "https://example.com/api/v1"),
+        ("https://example.com/", PATH_PROBLEM, "https://example.com/api/v1"),
+        ("https://example.com/api", PATH_PROBLEM, "https://example.com/api/v1"),
+        ("https://example.com/api/v2", PATH_PROBLEM, "https://example.com/api/v1"),
+        (
+            "https://example.com/api/v1/apps/x",
+            PATH_PROBLEM,
+            "https://example.com/api/v1",
+        ),
+        (
+            "https://example.com/api/v1?key=1",
+            PATH_PROBLEM,
+            "https://example.com/api/v1",
+        ),
+        ("https://example.com/api/v1#a", PATH_PROBLEM, "https://example.com/api/v1"),
+        ("http://localhost:8000", PATH_PROBLEM, "http://localhost:8000/api/v1"),
         ("https://example.com/compatible-mode/v1", OPENAI_ROUTE_PROBLEM, "https://example.com/api/v1"),
         ("https://example.com/compatible-mode/v1/", OPENAI_ROUTE_PROBLEM, "https://example.com/api/v1"),
-        ("ftp://example.com/api/v1", "is no http(s) URL", "https://example.com/api/v1"),
-        ("example.com/api/v1", "is no http(s) URL", "https://host/api/v1"),
-        ("https:///api/v1", "is no http(s) URL", "https://host/api/v1"),
-        ("", "is no http(s) URL", "https://host/api/v1"),
+        ("ftp://example.com/api/v1", "not an http(s) URL", "https://example.com/api/v1"),
+        ("example.com/api/v1", "not an http(s) URL", "https://host/api/v1"),
+        ("https:///api/v1", "not an http(s) URL", "https://host/api/v1"),
+        ("", "not an http(s) URL", "https://host/api/v1"),
     ],
 )
 def test_any_other_url_is_an_error_with_an_example(base_url: str, problem: str, example: str) -> None:
     with pytest.raises(ValueError, match="base_url") as caught:
         check_base_url(base_url, allow_insecure_http=True)
 
-    assert str(caught.value) == f"`base_url` {base_url!r} {problem}: it should look like {example!r}"
+    shown = base_url.partition("?")[0]
+    assert (
+        str(caught.value) == f"invalid `base_url` {shown!r}: {problem}; expected a URL like {example!r}"
+    )
 
 
 @pytest.mark.parametrize("host", ["a..example", ".example", f"{'a' * 64}.example"])
 def test_an_invalid_host_is_rejected(host: str) -> None:
-    with pytest.raises(ValueError, match=re.escape(f"'https://{host}/api/v1' has no valid host")):
+    with pytest.raises(ValueError, match=re.escape(f"invalid host '{host}' in `base_url`")):
         check_base_url(f"https://{host}/api/v1", allow_insecure_http=True)
 
 
@@ -71,13 +83,13 @@ def test_an_invalid_host_is_rejected(host: str) -> None:
 def test_an_invalid_port_is_rejected(port: str) -> None:
     url = f"https://example.com:{port}/api/v1"
 
-    with pytest.raises(ValueError, match=f"`base_url` '{url}' has no valid port: "):
+    with pytest.raises(ValueError, match=r"invalid port in `base_url` for host 'example.com': "):
         check_base_url(url, allow_insecure_http=False)
 
 
 @pytest.mark.parametrize("user", ["planted", "planted:planted", ":planted"])
 def test_a_url_with_a_password_is_refused_and_not_shown(user: str) -> None:
-    with pytest.raises(ValueError, match=r"^`base_url` has a user name or password in it") as caught:
+    with pytest.raises(ValueError, match=r"^invalid `base_url`: its user name or password") as caught:
         check_base_url(f"https://{user}@example.com/api/v1", allow_insecure_http=False)
 
     assert "planted" not in str(caught.value)
@@ -94,7 +106,7 @@ def test_a_url_with_a_password_is_refused_and_not_shown(user: str) -> None:
     ],
 )
 def test_the_key_is_not_sent_in_the_clear_beyond_this_machine(base_url: str) -> None:
-    with pytest.raises(ValueError, match=r"use https, or set `allow_insecure_http=True`$"):
+    with pytest.raises(ValueError, match=r"use https or set `allow_insecure_http=True`$"):
         check_base_url(base_url, allow_insecure_http=False)
     assert base_url == check_base_url(base_url, allow_insecure_http=True)
 
@@ -122,7 +134,7 @@ def test_the_gateway_of_a_workspace_is_its_own_host() -> None:
 
 
 def test_the_gateway_of_a_workspace_needs_a_workspace() -> None:
-    with pytest.raises(ValueError, match=r"^`gateway='workspace'` needs .* or DASHSCOPE_WORKSPACE$"):
+    with pytest.raises(ValueError, match=r"^missing .*`gateway='workspace'`.* DASHSCOPE_WORKSPACE$"):
         default_base_url("workspace", None, "cn-beijing")
 
 

@@ -1,4 +1,4 @@
-"""How to reach the service: what is checked before anything is sent."""
+"""Validation of connection settings."""
 
 import math
 from typing import Any

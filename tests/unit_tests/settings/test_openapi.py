@@ -1,4 +1,4 @@
-"""How to reach the OpenAPI: what is checked before anything is sent, and what leaves the process."""
+"""Validation and serialization of the OpenAPI settings."""
 
 from __future__ import annotations
 
@@ -43,15 +43,15 @@ def test_an_endpoint_without_a_scheme_uses_https(endpoint: str | None, expected:
 @pytest.mark.parametrize(
     ("endpoint", "problem"),
     [
-        ("https://bailian.example/#api", "is no host like"),
-        ("https://user:pass@bailian.example", "`endpoint` has a user name or password in it"),
-        ("https://bailian.example/api/v1", "'https://bailian.example/api/v1' is no host like"),
-        ("bailian.example/api", "is no host"),
-        ("https://bailian.example?region=x", "is no host"),
-        ("ftp://bailian.example", "is no host"),
-        ("", "is no host"),
-        ("https://", "is no host"),
-        ("http://bailian.example", "'http://bailian.example' would send .* unencrypted: use https"),
+        ("https://bailian.example/#api", "expected a host like"),
+        ("https://user:pass@bailian.example", "`endpoint`: it contains a user name or password"),
+        ("https://bailian.example/api/v1", "'https://bailian.example/api/v1': expected a host like"),
+        ("bailian.example/api", "expected a host"),
+        ("https://bailian.example?region=x", "expected a host"),
+        ("ftp://bailian.example", "expected a host"),
+        ("", "expected a host"),
+        ("https://", "expected a host"),
+        ("http://bailian.example", "'http://bailian.example': .* would be sent unencrypted; use https"),
         ("http://bailian.example:80", "unencrypted"),
     ],
 )
@@ -84,20 +84,20 @@ def test_an_endpoint_of_the_environment_is_checked_too(monkeypatch: pytest.Monke
 @pytest.mark.parametrize("values", [{}, {"workspace_id": ""}, {"workspace_id": None}])
 def test_without_a_workspace_the_error_explains_how_to_set_one(values: dict[str, Any]) -> None:
     with pytest.raises(
-        ValidationError, match=r"give `workspace_id` or set the variable DASHSCOPE_WORKSPACE.*业务空间"
+        ValidationError, match=r"missing `workspace_id`: pass it or set DASHSCOPE_WORKSPACE.*业务空间"
     ):
         OpenApiFields(**values)
 
 
 @pytest.mark.parametrize("workspace_id", ["a/b", "ws\n", "x" * 129])
 def test_an_invalid_workspace_id_is_rejected(workspace_id: str) -> None:
-    with pytest.raises(ValidationError, match="is no id of the service"):
+    with pytest.raises(ValidationError, match="invalid id"):
         make_fields(workspace_id=workspace_id)
 
 
 @pytest.mark.parametrize("field", ["access_key_id", "access_key_secret"])
 def test_half_an_access_key_is_an_error(field: str) -> None:
-    with pytest.raises(ValidationError, match="belong together: give both or none"):
+    with pytest.raises(ValidationError, match="belong together: pass both or neither"):
         make_fields(**{field: "planted"})
 
 

@@ -1,4 +1,4 @@
-"""Which error a reply of the service stands for."""
+"""Mapping of error responses to exception classes."""
 
 import pytest
 
@@ -178,4 +178,4 @@ def test_variables_in_the_format_of_agents_get_a_hint() -> None:
     error = error_from_response(code="InvalidParameter", message=message, status=400)
 
     assert error.message.startswith(message)
-    assert "takes its variables flat" in str(error)
+    assert "pass workflow variables directly" in str(error)

@@ -1,4 +1,4 @@
-"""Places are given in order, and none is lost."""
+"""Order in which slots are granted, and slots of interrupted waits."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def test_the_longest_waiter_is_served_next() -> None:
             threads.submit(take, number)
             wait_for_waiters(semaphore, number + 1)
         semaphore.release()
-        assert not semaphore.acquire(0) or len(order) == 5  # nobody gets in before them
+        assert not semaphore.acquire(0) or len(order) == 5  # a new thread must not overtake them
 
     assert order == [0, 1, 2, 3, 4]
 
@@ -60,7 +60,7 @@ def test_a_slot_granted_during_a_timeout_is_passed_on() -> None:
     with ThreadPoolExecutor(1) as threads:
         pending = threads.submit(semaphore.acquire, 0.05)
         wait_for_waiters(semaphore, 1)
-        # The slot is granted, but before the thread wakes its time is up.
+        # The slot is granted, but the wait times out before the thread wakes.
         waiter = semaphore._waiters.popleft()
         assert not pending.result()
     semaphore._cancel_wait(waiter)
@@ -69,7 +69,7 @@ def test_a_slot_granted_during_a_timeout_is_passed_on() -> None:
 
 
 def test_a_slot_can_be_released_in_the_thread_that_acquires_one() -> None:
-    """The garbage collector closes a dropped stream wherever its thread is."""
+    """The garbage collector may close an abandoned stream at any point of its thread."""
     results: list[bool] = []
     semaphore = FairSemaphore(1)
     semaphore.acquire(0)

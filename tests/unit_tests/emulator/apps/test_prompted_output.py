@@ -1,4 +1,4 @@
-"""What the emulator says when a request demands a form: it does as it is told, without a model."""
+"""Tests of the emulator's answers in a format that the prompt asks for."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def build_system_prompt(*tools: dict[str, Any], rule: str = "") -> str:
         ("please add 3", "", ADD_CALL),
         ("search!", "", '<tool_call>\n{"name": "find", "arguments": {}}\n</tool_call>'),
         ("hello", "", None),
-        ("3 + 4?", "", ADD_CALL),  # all that it needs is a number
+        ("3 + 4?", "", ADD_CALL),  # `add` requires only a number
         ("hello 3", "This time you must call a function.", ADD_CALL),
         ("3", "这一次必须调用函数。", ADD_CALL),
         (
@@ -98,7 +98,7 @@ def test_without_a_schema_json_has_the_keys_named_in_the_prompt() -> None:
 
 
 class Tree(BaseModel):
-    """Something that holds more of its kind."""
+    """A recursive model."""
 
     name: str
     child: Tree | None

@@ -1,4 +1,4 @@
-"""How the emulator runs the nodes of a workflow."""
+"""Execution of the nodes of the emulator's workflows."""
 
 from dataclasses import replace
 from typing import Any

@@ -1,4 +1,4 @@
-"""How documents of the emulator are split into chunks."""
+"""Chunking of the emulator's documents."""
 
 from hypothesis import example, given
 from hypothesis import strategies as st
@@ -29,7 +29,7 @@ def test_no_text_is_lost_and_no_chunk_is_too_long(text: str) -> None:
 
     assert strip_whitespace("".join(bodies)) == strip_whitespace(text)
     assert all(0 < len(body) <= MAX_BODY_CHARS + 1 for body in bodies)
-    # A word stays whole.
+    # A word is not split.
     words = [word for word in text.split() if word.isalpha() and len(word) < MAX_BODY_CHARS // 2]
     assert all(any(word in body for body in bodies) for word in words)
 

@@ -1,4 +1,4 @@
-"""Documents of the emulator and their chunks."""
+"""Tests of the emulator's documents and their chunks."""
 
 from langchain_bailian_app.emulator import Document, KnowledgeBase
 

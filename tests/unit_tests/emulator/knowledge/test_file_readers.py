@@ -1,4 +1,4 @@
-"""How files become documents of the emulator."""
+"""Conversion of files to documents of the emulator."""
 
 import sys
 from pathlib import Path
@@ -108,7 +108,7 @@ def test_an_unreadable_file_is_named_in_the_error(tmp_path: Path, name: str, con
 
 
 def test_a_missing_folder_is_named_in_the_error(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="missing is no folder"):
+    with pytest.raises(ValueError, match=r"invalid `folder`: .*missing"):
         KnowledgeBase.from_folder(tmp_path / "missing")
 
 

@@ -1,4 +1,4 @@
-"""Filters of the emulator: what lets a chunk pass, and that none lets pass what was not there."""
+"""Filters of the emulator's searches: they select chunks, and never match a missing value."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -235,7 +235,7 @@ def test_search_filters_never_match_a_row_without_their_columns(
 
     if is_match(chunk, *groups):
         assert names <= set(row)
-        # What passes all subgroups passes each, and whatever else is left out of them.
+        # A chunk that matches all subgroups also matches every single condition.
         assert all(is_match(chunk, {name: value}) for group in groups for name, value in group.items())
     else:
         assert not is_match(chunk, *groups, {})

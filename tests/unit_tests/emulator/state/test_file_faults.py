@@ -8,7 +8,7 @@ from langchain_bailian_app.emulator import FILE_FAULTS, FileFaults
 
 
 def test_faults_are_validated_and_drawn_by_step() -> None:
-    with pytest.raises(ValueError, match="no fault 'fire'"):
+    with pytest.raises(ValueError, match="unknown fault 'fire'"):
         FileFaults({"fire": 1.0})
     with pytest.raises(ValueError, match="more than 1"):
         FileFaults({"lease_error": 0.6, "lease_expired": 0.6})

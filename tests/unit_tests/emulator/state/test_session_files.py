@@ -1,4 +1,4 @@
-"""The emulator's session files, without HTTP."""
+"""Tests of the emulator's session files, without HTTP."""
 
 from __future__ import annotations
 
@@ -117,5 +117,5 @@ def test_unreadable_files_fail_with_a_reason_and_names_are_not_paths(
     traversal = upload_and_add(store, "../../../escaped.md")
 
     assert store.status_of(broken) == "PARSE_FAILED"
-    assert broken.reason.startswith("broken.pdf cannot be read")
+    assert broken.reason.startswith("cannot read broken.pdf")
     assert store.status_of(traversal) == "FILE_IS_READY"
