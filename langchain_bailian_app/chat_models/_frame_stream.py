@@ -16,7 +16,7 @@ from langchain_bailian_app.sessions._plan import (
     SessionReplacedError,
     build_session_metadata,
 )
-from langchain_bailian_app.sessions._tracker import SessionTracker, arun_store_ops, run_store_ops
+from langchain_bailian_app.sessions._store_ops import arun_store_ops, run_store_ops
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Generator, Iterator
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from langchain_bailian_app._transport.transport import Transport
     from langchain_bailian_app.chat_models._response_builder import ResponseBuilder
     from langchain_bailian_app.sessions._store import SessionStore
+    from langchain_bailian_app.sessions._tracker import SessionTracker
 
 _logger = logging.getLogger("langchain_bailian_app")
 

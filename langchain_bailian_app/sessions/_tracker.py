@@ -9,9 +9,8 @@ from __future__ import annotations
 
 import time
 import warnings
-from collections.abc import Generator
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from langchain_bailian_app._request.body import (
     build_session_request,
@@ -30,6 +29,7 @@ from langchain_bailian_app.sessions._plan import (
     plan_session,
 )
 from langchain_bailian_app.sessions._store import BailianSessionWarning
+from langchain_bailian_app.sessions._store_ops import Claim, Complete, Get, Open, Put, Release
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -40,13 +40,10 @@ if TYPE_CHECKING:
     from langchain_bailian_app._request.fields import CompletionFields
     from langchain_bailian_app._request.service_request import ServiceRequest
     from langchain_bailian_app._transport.credentials import Connection
-    from langchain_bailian_app.sessions._store import SessionStore
-
-T = TypeVar("T")
-StoreOps = Generator[tuple[str, tuple[Any, ...]], Any, T]
+    from langchain_bailian_app.sessions._store_ops import StoreOps
 
 # For a thread, the store tracks only whether a call is in progress, so turn and digest are constants.
-_THREAD_CLAIM = (1, "thread")
+_THREAD_DIGEST = "thread"
 _NOT_CLAIMED_REASON = (
     "it has newer turns, is in use, is unknown to the session store, or an earlier call was interrupted"
 )
@@ -151,7 +148,7 @@ class SessionTracker:
         """
         if self.history == "thread":
             if self._token is not None and answer.session_id is not None:
-                yield "put", (self._thread_key, answer.session_id)
+                yield from Put(self._thread_key, answer.session_id)
             return build_session_metadata("thread") | (
                 {"session_restarted": True} if self._was_restarted else {}
             )
@@ -161,10 +158,10 @@ class SessionTracker:
         turns = [*self._turns, Turn("assistant", answer.text)]
         digest = self._digest.compute(turns, answer.session_id, turn)
         if self._token is None:
-            yield "open", (self._build_store_key(answer.session_id), digest)
+            yield from Open(self._build_store_key(answer.session_id), digest)
         else:
             token, self._token = self._token, None
-            if not (yield "complete", (token, turn, digest)):
+            if not (yield from Complete(token, turn, digest)):
                 return build_session_metadata("session")
         return build_session_metadata(
             "session", SessionCheckpoint(answer.session_id, turn, time.time(), digest)
@@ -180,7 +177,7 @@ class SessionTracker:
             error.is_retryable = False  # the first request may have run
         did_not_run = isinstance(error, BailianError) and error.is_retryable
         if self._token is not None and (did_not_run or self.history == "thread"):
-            yield "release", (self._token,)
+            yield from Release(self._token)
             self._token = None
 
     def _start_session(self) -> StoreOps[None]:
@@ -189,12 +186,8 @@ class SessionTracker:
         )
         if plan.checkpoint is not None:
             checkpoint = plan.checkpoint
-            arguments = (
-                self._build_store_key(checkpoint.session_id),
-                checkpoint.turn,
-                checkpoint.digest,
-            )
-            self._token = yield "claim", arguments
+            key = self._build_store_key(checkpoint.session_id)
+            self._token = yield from Claim(key, checkpoint.turn, checkpoint.digest)
             if self._token is not None:
                 self.history, self._checkpoint = "session", checkpoint
                 self.guard = SessionGuard(checkpoint.session_id)
@@ -221,8 +214,8 @@ class SessionTracker:
         self.history = "thread"
         # Built before the claim, because this raises unless there is exactly one new question.
         self.request = self._build_session_request(None)
-        yield "open", (self._thread_key, _THREAD_CLAIM[1])
-        self._token = yield "claim", (self._thread_key, *_THREAD_CLAIM)
+        yield from Open(self._thread_key, _THREAD_DIGEST)
+        self._token = yield from Claim(self._thread_key, 1, _THREAD_DIGEST)
         if self._token is None:
             self._was_restarted = True
             self._warn(
@@ -230,7 +223,7 @@ class SessionTracker:
                 "new session"
             )
             return
-        session_id = yield "get", (self._thread_key,)
+        session_id = yield from Get(self._thread_key)
         if session_id is not None:
             self.guard = SessionGuard(session_id)
             self.request = self._build_session_request(session_id)
@@ -259,26 +252,3 @@ class SessionTracker:
         message = f"cannot continue the session of application {self._app_id}{consequence}: {reason}"
         warnings.warn(message, BailianSessionWarning, stacklevel=2)
 
-
-def run_store_ops(store: SessionStore, ops: StoreOps[T]) -> T:
-    """Run the operations with the synchronous methods of the store and return their result."""
-    result = None
-    while True:
-        try:
-            method, arguments = ops.send(result)
-        except StopIteration as stop:
-            value: T = stop.value
-            return value
-        result = getattr(store, method)(*arguments)
-
-
-async def arun_store_ops(store: SessionStore, ops: StoreOps[T]) -> T:
-    """Async version of `run_store_ops`."""
-    result = None
-    while True:
-        try:
-            method, arguments = ops.send(result)
-        except StopIteration as stop:
-            value: T = stop.value
-            return value
-        result = await getattr(store, f"a{method}")(*arguments)

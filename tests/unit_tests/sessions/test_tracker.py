@@ -23,12 +23,19 @@ from langchain_bailian_app.sessions._plan import (
     SessionReplacedError,
     build_session_metadata,
 )
-from langchain_bailian_app.sessions._tracker import (
-    SessionTracker,
+from langchain_bailian_app.sessions._store_ops import (
+    Claim,
+    Complete,
+    Get,
+    Open,
+    Put,
+    Release,
+    StoreOp,
     StoreOps,
     arun_store_ops,
     run_store_ops,
 )
+from langchain_bailian_app.sessions._tracker import SessionTracker
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -50,20 +57,19 @@ def make_tracker(
     return SessionTracker(messages, fields, app_id="app", connection=connection)
 
 
-def run_ops(ops: StoreOps[Any], *results: Any) -> tuple[list[tuple[Any, ...]], Any]:
+def run_ops(ops: StoreOps[Any], *results: Any) -> tuple[list[StoreOp[Any]], Any]:
     """Run store operations with the given results; return the operations and the final value."""
-    calls: list[tuple[Any, ...]] = []
+    calls: list[StoreOp[Any]] = []
     results_to_send: list[Any] = [None, *results]
     try:
         while True:
-            method, arguments = ops.send(results_to_send.pop(0))
-            calls.append((method, *arguments))
+            calls.append(ops.send(results_to_send.pop(0)))
     except StopIteration as stop:
         assert results_to_send == [], "more results than operations"
         return calls, stop.value
 
 
-def run_quietly(ops: StoreOps[Any], *results: Any) -> tuple[list[tuple[Any, ...]], Any]:
+def run_quietly(ops: StoreOps[Any], *results: Any) -> tuple[list[StoreOp[Any]], Any]:
     """Call `run_ops` and check that there are no warnings."""
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -85,7 +91,7 @@ def make_claimed_tracker(*messages: BaseMessage, **options: Any) -> SessionTrack
     """Return a tracker that continues the session of the first answer."""
     tracker = make_tracker(*(messages or (ONE, first_answer(), TWO)), **options)
     (calls, _) = run_quietly(tracker.start(), "token")
-    assert [method for method, *_ in calls] == ["claim"]
+    assert list(map(type, calls)) == [Claim]
     return tracker
 
 
@@ -114,7 +120,7 @@ def test_the_next_question_claims_the_session_at_its_checkpoint() -> None:
     tracker = make_tracker(ONE, answer, TWO)
     calls, _ = run_quietly(tracker.start(), "token")
 
-    assert calls == [("claim", SESSION_KEY, 1, answer.response_metadata["session_digest"])]
+    assert calls == [Claim(SESSION_KEY, 1, answer.response_metadata["session_digest"])]
     assert tracker.request.body["input"] == {"prompt": "二", "session_id": "s"}
     assert tracker.history == "session"
     assert isinstance(tracker.guard, SessionGuard)
@@ -212,7 +218,7 @@ def test_a_first_answer_opens_its_session() -> None:
     before = time.time()
     calls, metadata = run_quietly(tracker.commit(ANSWER, complete=True), None)
 
-    assert calls == [("open", SESSION_KEY, metadata["session_digest"])]
+    assert calls == [Open(SESSION_KEY, metadata["session_digest"])]
     assert before <= metadata.pop("session_at") <= time.time()
     assert set(metadata) == {"history", "session_turn", "session_digest"}
     assert (metadata["history"], metadata["session_turn"]) == ("session", 1)
@@ -222,7 +228,7 @@ def test_the_next_answer_advances_the_session_by_one_turn() -> None:
     tracker = make_claimed_tracker()
     calls, metadata = run_quietly(tracker.commit(ANSWER, complete=True), CLAIM_COMPLETED)
 
-    assert calls == [("complete", "token", 2, metadata["session_digest"])]
+    assert calls == [Complete("token", 2, metadata["session_digest"])]
     assert metadata["session_turn"] == 2
     assert run_quietly(tracker.release()) == ([], None)
 
@@ -265,7 +271,7 @@ def test_a_claim_is_released_if_the_request_certainly_did_not_run() -> None:
     error.is_retryable = True
 
     assert run_quietly(make_claimed_tracker().release(error), None) == (
-        [("release", "token")],
+        [Release("token")],
         None,
     )
 
@@ -364,15 +370,15 @@ def test_the_first_call_of_a_thread_stores_its_session() -> None:
     calls, _ = run_quietly(tracker.start(), None, "token", None)
 
     assert calls == [
-        ("open", THREAD_KEY, "thread"),
-        ("claim", THREAD_KEY, 1, "thread"),
-        ("get", THREAD_KEY),
+        Open(THREAD_KEY, "thread"),
+        Claim(THREAD_KEY, 1, "thread"),
+        Get(THREAD_KEY),
     ]
     assert tracker.request.body["input"] == {"prompt": "一"}
     assert tracker.guard is None
     committed = run_quietly(tracker.commit(ANSWER, complete=True), None)
-    assert committed == ([("put", THREAD_KEY, "s")], {"history": "thread"})
-    assert run_quietly(tracker.release(), None) == ([("release", "token")], None)
+    assert committed == ([Put(THREAD_KEY, "s")], {"history": "thread"})
+    assert run_quietly(tracker.release(), None) == ([Release("token")], None)
 
 
 def test_the_next_call_of_a_thread_continues_it_whatever_the_messages() -> None:
@@ -388,7 +394,7 @@ def test_a_concurrent_call_has_its_own_session_which_is_not_stored() -> None:
     with pytest.warns(BailianSessionWarning, match="starts a new session"):
         calls, _ = run_ops(tracker.start(), None, None)
 
-    assert [method for method, *_ in calls] == ["open", "claim"]
+    assert list(map(type, calls)) == [Open, Claim]
     assert tracker.request.body["input"] == {"prompt": "二"}
     metadata = {"history": "thread", "session_restarted": True}
     assert run_quietly(tracker.commit(ANSWER, complete=True)) == ([], metadata)
@@ -405,7 +411,7 @@ def test_a_thread_whose_session_is_gone_starts_a_new_one_with_a_warning(cause: E
     assert len(caught) == 1
     assert tracker.request.body["input"] == {"prompt": "简短。\n\n二"}
     calls, metadata = run_quietly(tracker.commit(ANSWER, complete=True), None)
-    assert calls == [("put", THREAD_KEY, "s")]
+    assert calls == [Put(THREAD_KEY, "s")]
     assert metadata == {"history": "thread", "session_restarted": True}
 
 
@@ -414,7 +420,7 @@ def test_a_thread_is_released_after_any_end(error: BaseException | None) -> None
     tracker = make_thread_tracker(TWO)
     run_quietly(tracker.start(), None, "token", "s")
 
-    assert run_quietly(tracker.release(error), None) == ([("release", "token")], None)
+    assert run_quietly(tracker.release(error), None) == ([Release("token")], None)
 
 
 @pytest.mark.parametrize(

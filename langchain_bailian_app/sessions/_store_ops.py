@@ -1,0 +1,141 @@
+"""Operations on a session store, as values that threads and event loops run alike.
+
+The tracker decides and does no I/O: it yields operations; `run_store_ops` or `arun_store_ops` runs them and
+sends the results back. `token = yield from Claim(…)` calls `SessionStore.claim` or `aclaim`.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Generator
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+
+from langchain_bailian_app.sessions._store import SessionStore
+
+T = TypeVar("T")
+
+StoreOps = Generator["StoreOp[Any]", Any, T]
+"""Store operations in sequence, with the result of the generator that yields them."""
+
+
+class StoreOp(ABC, Generic[T]):
+    """One call of a session store, whose result has the type `T`."""
+
+    @abstractmethod
+    def run(self, store: SessionStore) -> T:
+        """Call the store."""
+
+    @abstractmethod
+    async def arun(self, store: SessionStore) -> T:
+        """Async version of `run`."""
+
+    def __iter__(self) -> StoreOps[T]:
+        result: T = yield self
+        return result
+
+
+@dataclass(frozen=True)
+class Open(StoreOp[None]):
+    """Add a session after its first answer."""
+
+    session_id: str
+    digest: str
+
+    def run(self, store: SessionStore) -> None:
+        store.open(self.session_id, self.digest)
+
+    async def arun(self, store: SessionStore) -> None:
+        await store.aopen(self.session_id, self.digest)
+
+
+@dataclass(frozen=True)
+class Claim(StoreOp[str | None]):
+    """Claim a session for one call; the result is a token, or None."""
+
+    session_id: str
+    turn: int
+    digest: str
+
+    def run(self, store: SessionStore) -> str | None:
+        return store.claim(self.session_id, self.turn, self.digest)
+
+    async def arun(self, store: SessionStore) -> str | None:
+        return await store.aclaim(self.session_id, self.turn, self.digest)
+
+
+@dataclass(frozen=True)
+class Complete(StoreOp[bool]):
+    """End a claim after a complete answer; the result is False if the claim no longer exists."""
+
+    token: str
+    turn: int
+    digest: str
+
+    def run(self, store: SessionStore) -> bool:
+        return store.complete(self.token, self.turn, self.digest)
+
+    async def arun(self, store: SessionStore) -> bool:
+        return await store.acomplete(self.token, self.turn, self.digest)
+
+
+@dataclass(frozen=True)
+class Release(StoreOp[None]):
+    """End a claim whose request did not run."""
+
+    token: str
+
+    def run(self, store: SessionStore) -> None:
+        store.release(self.token)
+
+    async def arun(self, store: SessionStore) -> None:
+        await store.arelease(self.token)
+
+
+@dataclass(frozen=True)
+class Get(StoreOp[str | None]):
+    """Look up the session of a key."""
+
+    key: str
+
+    def run(self, store: SessionStore) -> str | None:
+        return store.get(self.key)
+
+    async def arun(self, store: SessionStore) -> str | None:
+        return await store.aget(self.key)
+
+
+@dataclass(frozen=True)
+class Put(StoreOp[None]):
+    """Save the session of a key."""
+
+    key: str
+    session_id: str
+
+    def run(self, store: SessionStore) -> None:
+        store.put(self.key, self.session_id)
+
+    async def arun(self, store: SessionStore) -> None:
+        await store.aput(self.key, self.session_id)
+
+
+def run_store_ops(store: SessionStore, ops: StoreOps[T]) -> T:
+    """Run store operations in a thread and return the result of the generator."""
+    result = None
+    while True:
+        try:
+            op = ops.send(result)
+        except StopIteration as stop:
+            value: T = stop.value
+            return value
+        result = op.run(store)
+
+
+async def arun_store_ops(store: SessionStore, ops: StoreOps[T]) -> T:
+    """Async version of `run_store_ops`."""
+    result = None
+    while True:
+        try:
+            op = ops.send(result)
+        except StopIteration as stop:
+            value: T = stop.value
+            return value
+        result = await op.arun(store)
