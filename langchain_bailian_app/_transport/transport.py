@@ -54,7 +54,7 @@ class Transport:
 
     def __init__(self, fields: ConnectionFields, connection: Connection) -> None:
         self._fields = fields
-        self._connection = connection
+        self.connection = connection
 
     def stream(self, request: ServiceRequest) -> Generator[list[Frame]]:
         """Send a request and yield the frames of the response as they arrive.
@@ -66,7 +66,7 @@ class Transport:
             BailianError: The service or the network failed.
             ValueError: The settings are invalid; nothing was sent.
         """
-        state = RequestState(self._fields, self._connection, request)
+        state = RequestState(self._fields, self.connection, request)
         response = self._open(state)
         try:
             state.on_headers(response)
@@ -88,7 +88,7 @@ class Transport:
 
     async def astream(self, request: ServiceRequest) -> AsyncGenerator[list[Frame]]:
         """Async version of `stream`."""
-        state = RequestState(self._fields, self._connection, request)
+        state = RequestState(self._fields, self.connection, request)
         _awaiting_first_frame.add(state)
         try:
             response = await self._aopen(state)
@@ -121,7 +121,7 @@ class Transport:
             transport: Any = client_pool.create_dashscope_transport(self._fields.http_client)
         else:
             transport = client_pool.get_dashscope_transport(
-                loopback=is_loopback(self._connection.base_url),
+                loopback=is_loopback(self.connection.base_url),
                 max_connections=self._fields.max_connections,
             )
         while True:
@@ -139,7 +139,7 @@ class Transport:
             )
         else:
             transport = await client_pool.get_async_dashscope_transport(
-                loopback=is_loopback(self._connection.base_url),
+                loopback=is_loopback(self.connection.base_url),
                 max_connections=self._fields.max_connections,
             )
         while True:

@@ -1,4 +1,4 @@
-"""Options of one call, validated before anything is sent."""
+"""Preparation of one call: its options, messages and tools, validated before anything is sent."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from langchain_core.messages import ToolMessage
 
 from langchain_bailian_app.chat_models._response_builder import ResponseBuilder
-from langchain_bailian_app.chat_models._runnable import RunnableMethods, memory_id_for_user
+from langchain_bailian_app.chat_models._runnable import memory_id_for_user
 from langchain_bailian_app.chat_models._tool_prompt import (
     ToolPrompt,
     render_tool_messages,
@@ -24,22 +24,30 @@ if TYPE_CHECKING:
 
     from langchain_bailian_app._request.fields import CompletionFields
     from langchain_bailian_app._transport.credentials import Connection
+    from langchain_bailian_app.chat_models._runnable import RunnableMethods
+    from langchain_bailian_app.files._client import BailianFiles
     from langchain_bailian_app.sessions._store import SessionStore
 
 
 @dataclass(frozen=True)
 class PreparedCall:
-    """Validated options of one call."""
+    """One validated call, ready to run: see `_delta_stream`."""
 
+    app_id: str
+    messages: Sequence[BaseMessage]
     options: CompletionFields
     tool_prompt: ToolPrompt | None
+    files: BailianFiles | None
+    """Client that uploads the data of content blocks first; None to send it in the request."""
+
     store: SessionStore
     """Store that decides whether a call may continue a session."""
 
-    def create_tracker_and_builder(
-        self, messages: Sequence[BaseMessage], app_id: str, connection: Connection
-    ) -> tuple[SessionTracker, ResponseBuilder]:
-        """Return the tracker that builds the request, and the builder that reads the response.
+    response: ResponseBuilder
+    """Complete when the call has ended."""
+
+    def create_tracker(self, messages: Sequence[BaseMessage], connection: Connection) -> SessionTracker:
+        """Return the session tracker for the messages, once their data is uploaded.
 
         Raises:
             ValueError: The messages cannot be sent to an application.
@@ -51,24 +59,32 @@ class PreparedCall:
                 if self.tool_prompt
                 else render_tool_messages(messages)
             )
-        tracker = SessionTracker(messages, self.options, app_id=app_id, connection=connection)
-        return tracker, ResponseBuilder(app_id, self.options, self.tool_prompt)
+        return SessionTracker(messages, self.options, app_id=self.app_id, connection=connection)
 
 
 def prepare_call(
-    model: RunnableMethods, store: SessionStore | None, kwargs: dict[str, Any]
+    model: RunnableMethods,
+    messages: Sequence[BaseMessage],
+    kwargs: dict[str, Any],
+    *,
+    app_id: str,
+    files: BailianFiles | None,
+    store: SessionStore | None,
 ) -> PreparedCall:
-    """Merge the keywords of a call into the fields of a model, and validate the result.
+    """Merge the arguments of a call into the fields of a model, and validate the result.
 
     Args:
         model: The model that is called.
+        messages: The messages to send.
+        kwargs: The options of the call.
+        app_id: The application.
+        files: The model's client for uploads.
         store: The model's session store; None for the one that all models share.
-        kwargs: The keywords of the call.
 
     Raises:
         ValueError: An option is invalid.
-        TypeError: A keyword is not an option of calls.
-        NotImplementedError: A keyword passes tools although `tool_calling` is not set, or it is
+        TypeError: An argument is not an option of calls.
+        NotImplementedError: An argument passes tools although `tool_calling` is not set, or it is
             `response_format`.
     """
     options = model.with_overrides(kwargs)
@@ -84,7 +100,15 @@ def prepare_call(
         raise ValueError(message)
     if model.memory_ids is not None and options.memory_id is None:
         memory_id_for_user(None, model.memory_ids)  # `generate` does not read the config
-    return PreparedCall(options, tool_prompt, SHARED_STORE if store is None else store)
+    return PreparedCall(
+        app_id=app_id,
+        messages=messages,
+        options=options,
+        tool_prompt=tool_prompt,
+        files=files,
+        store=SHARED_STORE if store is None else store,
+        response=ResponseBuilder(app_id, options, tool_prompt),
+    )
 
 
 def _check_no_session(options: CompletionFields) -> None:

@@ -1,28 +1,41 @@
 """`BailianAppChatModel`: a LangChain chat model that calls a Bailian (百炼) application."""
 
-from collections.abc import Callable, Sequence
-from typing import Any, ClassVar, Self
+from collections.abc import AsyncGenerator, Callable, Generator, Sequence
+from contextlib import aclosing, closing
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from langchain_core.caches import BaseCache
+from langchain_core.callbacks import (
+    AsyncCallbackManagerForLLMRun,
+    BaseCallbackHandler,
+    CallbackManagerForLLMRun,
+)
 from langchain_core.language_models import LangSmithParams, LanguageModelInput, ModelProfile
+from langchain_core.language_models.chat_models import agenerate_from_stream, generate_from_stream
 from langchain_core.messages import AIMessage, BaseMessage
+from langchain_core.outputs import ChatGenerationChunk, ChatResult
 from langchain_core.runnables import Runnable
 from langchain_core.tools import BaseTool
 from langchain_core.utils import from_env
 from langchain_core.utils.function_calling import convert_to_openai_tool
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from langchain_bailian_app._request.fields import NO_TOOLS_MESSAGE, CompletionFields
 from langchain_bailian_app._settings.connection import Id
+from langchain_bailian_app._transport.service_client_mixin import ServiceClientMixin
 from langchain_bailian_app._version import __version__
 from langchain_bailian_app.chat_models._content_blocks import PROVIDER
-from langchain_bailian_app.chat_models._generation import GenerationMethods
+from langchain_bailian_app.chat_models._runnable import RunnableMethods
 from langchain_bailian_app.chat_models._structured_output import Method, StructuredOutput
 from langchain_bailian_app.chat_models._token_count import count_message_tokens, encode_tokens
 from langchain_bailian_app.chat_models._tool_prompt import render_tool_messages, tool_prompt_from_kwargs
+from langchain_bailian_app.sessions._store import SessionStore
+
+if TYPE_CHECKING:
+    from langchain_bailian_app.chat_models._call import PreparedCall
 
 
-class BailianAppChatModel(GenerationMethods):
+class BailianAppChatModel(ServiceClientMixin, RunnableMethods):
     """Chat model that calls an application of Bailian (百炼, Alibaba Cloud Model Studio).
 
     Setup:
@@ -89,6 +102,18 @@ class BailianAppChatModel(GenerationMethods):
     )
     """Id of the application, from the console's application list. Default: `BAILIAN_APP_ID`."""
 
+    session_store: SessionStore | None = Field(default=None, exclude=True)
+    """Store that decides whether a call may continue a session. Default: one store that all models of
+    this process share."""
+
+    files: Any = Field(default=None, exclude=True, repr=False)
+    """`BailianFiles` client that uploads the data of content blocks (`file`, `image`, `audio`, `video`
+    with base64).
+
+    Each block is uploaded once, as a session file, and a call waits until the files are ready. Without
+    this client, data is sent in the request, which has fields for images and files only.
+    """
+
     cache: BaseCache | bool | None = Field(default=False, exclude=True)
     """LangChain's response cache. It is off by default, because a cached answer adds no turn to a
     session and does not search the knowledge base again."""
@@ -121,10 +146,112 @@ class BailianAppChatModel(GenerationMethods):
             "structured_output": False,
         }
 
+    @field_validator("files")
+    @classmethod
+    def _check_files(cls, files: Any) -> Any:  # importing the class would import dashscope
+        if files is not None and not hasattr(files, "aupload_local"):
+            message = f"invalid `files`: expected a `BailianFiles`, got {type(files).__name__}"
+            raise ValueError(message)
+        return files
+
     @model_validator(mode="after")
     def _set_bailian_app_version(self) -> Self:
         self._add_version("langchain-bailian-app", __version__)
         return self
+
+    def _generate(
+        self,
+        messages: list[BaseMessage],
+        stop: list[str] | None = None,
+        run_manager: CallbackManagerForLLMRun | None = None,
+        **kwargs: Any,
+    ) -> ChatResult:
+        if _has_token_handler(run_manager):
+            return generate_from_stream(self._stream(messages, stop, run_manager, **kwargs))
+        from langchain_bailian_app.chat_models._delta_stream import stream_deltas
+
+        call = self._prepare_call(messages, stop, kwargs)
+        with closing(stream_deltas(call, self._create_transport())) as batches:
+            for _ in batches:
+                pass
+        return call.response.build_result()
+
+    async def _agenerate(
+        self,
+        messages: list[BaseMessage],
+        stop: list[str] | None = None,
+        run_manager: AsyncCallbackManagerForLLMRun | None = None,
+        **kwargs: Any,
+    ) -> ChatResult:
+        if _has_token_handler(run_manager):
+            return await agenerate_from_stream(self._astream(messages, stop, run_manager, **kwargs))
+        from langchain_bailian_app.chat_models._delta_stream import astream_deltas
+
+        call = self._prepare_call(messages, stop, kwargs)
+        async with aclosing(astream_deltas(call, self._create_transport())) as batches:
+            async for _ in batches:
+                pass
+        return call.response.build_result()
+
+    def _stream(
+        self,
+        messages: list[BaseMessage],
+        stop: list[str] | None = None,
+        run_manager: CallbackManagerForLLMRun | None = None,
+        **kwargs: Any,
+    ) -> Generator[ChatGenerationChunk]:
+        chunks = self._iter_chunks(messages, stop, kwargs)
+        return chunks if run_manager is None else _notify_callbacks(chunks, run_manager)
+
+    def _astream(
+        self,
+        messages: list[BaseMessage],
+        stop: list[str] | None = None,
+        run_manager: AsyncCallbackManagerForLLMRun | None = None,
+        **kwargs: Any,
+    ) -> AsyncGenerator[ChatGenerationChunk]:
+        chunks = self._aiter_chunks(messages, stop, kwargs)
+        return chunks if run_manager is None else _anotify_callbacks(chunks, run_manager)
+
+    def _iter_chunks(
+        self, messages: list[BaseMessage], stop: list[str] | None, kwargs: dict[str, Any]
+    ) -> Generator[ChatGenerationChunk]:
+        from langchain_bailian_app.chat_models._delta_stream import stream_deltas
+        from langchain_bailian_app.chat_models._messages import generation_chunk_from_delta
+
+        call = self._prepare_call(messages, stop, kwargs)
+        with closing(stream_deltas(call, self._create_transport())) as batches:
+            for deltas in batches:
+                for delta in deltas:
+                    yield generation_chunk_from_delta(delta)
+        yield call.response.build_last_chunk()
+
+    async def _aiter_chunks(
+        self, messages: list[BaseMessage], stop: list[str] | None, kwargs: dict[str, Any]
+    ) -> AsyncGenerator[ChatGenerationChunk]:
+        from langchain_bailian_app.chat_models._delta_stream import astream_deltas
+        from langchain_bailian_app.chat_models._messages import generation_chunk_from_delta
+
+        call = self._prepare_call(messages, stop, kwargs)
+        async with aclosing(astream_deltas(call, self._create_transport())) as batches:
+            async for deltas in batches:
+                for delta in deltas:
+                    yield generation_chunk_from_delta(delta)
+        yield call.response.build_last_chunk()
+
+    def _prepare_call(
+        self, messages: Sequence[BaseMessage], stop: list[str] | None, kwargs: dict[str, Any]
+    ) -> "PreparedCall":
+        from langchain_bailian_app.chat_models._call import prepare_call
+
+        return prepare_call(
+            self,
+            messages,
+            kwargs if stop is None else kwargs | {"stop": stop},
+            app_id=self.app_id,
+            files=self.files,
+            store=self.session_store,
+        )
 
     def bind_tools(
         self,
@@ -232,3 +359,37 @@ class BailianAppChatModel(GenerationMethods):
             prompt = tool_prompt_from_kwargs({"tools": tools})
             messages = prompt.add_instructions(messages) if prompt else render_tool_messages(messages)
         return count_message_tokens(messages)
+
+
+def _has_token_handler(
+    run_manager: CallbackManagerForLLMRun | AsyncCallbackManagerForLLMRun | None,
+) -> bool:
+    """Return whether a handler listens for tokens.
+
+    Such a handler gets them from `invoke` too, because calls are streams on the wire by default.
+    """
+    return run_manager is not None and any(
+        type(handler).on_llm_new_token is not BaseCallbackHandler.on_llm_new_token
+        and not handler.ignore_llm
+        for handler in run_manager.handlers
+    )
+
+
+def _notify_callbacks(
+    chunks: Generator[ChatGenerationChunk], run_manager: CallbackManagerForLLMRun
+) -> Generator[ChatGenerationChunk]:
+    """Yield the chunks, after passing each one to the callback handlers."""
+    with closing(chunks):
+        for chunk in chunks:
+            run_manager.on_llm_new_token(chunk.text, chunk=chunk)
+            yield chunk
+
+
+async def _anotify_callbacks(
+    chunks: AsyncGenerator[ChatGenerationChunk], run_manager: AsyncCallbackManagerForLLMRun
+) -> AsyncGenerator[ChatGenerationChunk]:
+    """Async version of `_notify_callbacks`."""
+    async with aclosing(chunks):
+        async for chunk in chunks:
+            await run_manager.on_llm_new_token(chunk.text, chunk=chunk)
+            yield chunk

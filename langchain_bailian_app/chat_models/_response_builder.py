@@ -24,7 +24,6 @@ from langchain_bailian_app._answer.assembler import AnswerAssembler
 from langchain_bailian_app._answer.events import Delta, TextDelta
 from langchain_bailian_app.chat_models._messages import (
     build_last_chunk,
-    generation_chunk_from_delta,
     message_from_answer,
 )
 
@@ -49,14 +48,11 @@ class ResponseBuilder:
         self, app_id: str, options: CompletionFields, tool_prompt: ToolPrompt | None = None
     ) -> None:
         self._app_id = app_id
-        self._accept_missing_stop = options.accept_missing_stop
-        self._answer_node = options.answer_node
         self._options = options
         self._tool_prompt = tool_prompt
         self._assembler = self._new_assembler()
         self._first_answer: Answer | None = None
         self._second_text_started = False
-        self._pending: list[Delta] = []
         self.answer = Answer()
         self.session_metadata: dict[str, Any] = {}
         """Entries of the message's `response_metadata` that describe its conversation."""
@@ -76,17 +72,10 @@ class ResponseBuilder:
         deltas: list[Delta] = []
         for frame in frames:
             deltas += self._assembler.feed(frame)
-        if self._first_answer is None:
-            return deltas
-        pending, self._pending = self._pending, []
-        return [*pending, *self._separate_texts(deltas)]
+        return deltas if self._first_answer is None else self._separate_texts(deltas)
 
-    def chunks_from_frames(self, frames: list[Frame]) -> list[ChatGenerationChunk]:
-        """Read the next frames and return their chunks."""
-        return list(map(generation_chunk_from_delta, self.feed(frames)))
-
-    def end(self, *, warn_missing_references: bool = True) -> None:
-        """Finish the answer after the last frame.
+    def end(self, *, warn_missing_references: bool = True) -> list[Delta]:
+        """Finish the answer after the last frame and return the last deltas.
 
         Args:
             warn_missing_references: Whether to log a warning if an answer that uses documents has no
@@ -95,8 +84,8 @@ class ResponseBuilder:
         Raises:
             BailianStreamError: The answer is incomplete.
         """
-        self._pending += self._separate_texts(
-            self._assembler.end(accept_missing_stop=self._accept_missing_stop)
+        deltas = self._separate_texts(
+            self._assembler.end(accept_missing_stop=self._options.accept_missing_stop)
         )
         self.answer = self.build_current_answer()
         if self.answer.finish_reason is None:
@@ -106,16 +95,21 @@ class ResponseBuilder:
             )
             raise errors.BailianStreamError(message, request_id=self.answer.request_id)
         if self.answer.final_text is not None:
-            source = f"node {self._answer_node!r}" if self._answer_node else "its End and output nodes"
+            source = (
+                f"node {self._options.answer_node!r}"
+                if self._options.answer_node
+                else "its End and output nodes"
+            )
             message = (
                 f"the final text of workflow {self._app_id} differs from that of {source}; it is in "
                 "`response_metadata['final_text']`"
             )
             warnings.warn(message, stacklevel=2)
-        if self._answer_node is not None:
-            self._check_answer_node(self._answer_node)
+        if self._options.answer_node is not None:
+            self._check_answer_node(self._options.answer_node)
         if warn_missing_references and self.answer.references_missing:
             _warn_about_missing_references(self._app_id)
+        return deltas
 
     def start_retry(self, messages: Sequence[BaseMessage]) -> list[BaseMessage]:
         """Return the messages of a retry and prepare for its response; return [] if none is needed.
@@ -163,10 +157,10 @@ class ResponseBuilder:
         answer = self._assembler.build_answer()
         return answer if self._first_answer is None else merge_answers(self._first_answer, answer)
 
-    def build_last_chunks(self) -> list[ChatGenerationChunk]:
-        """Return the last chunks of the stream."""
+    def build_last_chunk(self) -> ChatGenerationChunk:
+        """Return the last chunk of the stream."""
         last = build_last_chunk(self.answer, self._app_id, self.session_metadata)
-        return [*map(generation_chunk_from_delta, self._pending), ChatGenerationChunk(message=last)]
+        return ChatGenerationChunk(message=last)
 
     def build_result(self) -> ChatResult:
         """Return the complete message as a `ChatResult`."""

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from langchain_core.runnables import RunnableConfig
 
-    from langchain_bailian_app.chat_models._generation import GenerationMethods
+    from langchain_bailian_app.chat_models._runnable import RunnableMethods
 
 Method = Literal["json_schema", "function_calling", "json_mode", "prompt"]
 
@@ -55,7 +55,7 @@ class StructuredOutput(Runnable[LanguageModelInput, Any]):
 
     def __init__(
         self,
-        model: GenerationMethods,
+        model: RunnableMethods,
         schema: Schema | None,
         *,
         method: Method,

@@ -1,7 +1,7 @@
 """Operations on a session store, as values that threads and event loops run alike.
 
-The tracker decides and does no I/O: it yields operations; `run_store_ops` or `arun_store_ops` runs them and
-sends the results back. `token = yield from Claim(…)` calls `SessionStore.claim` or `aclaim`.
+The tracker decides and does no I/O: it yields operations; `run_store_ops` or `arun_store_ops` runs them
+and sends the results back. `token = yield from Claim(…)` calls `SessionStore.claim` or `aclaim`.
 """
 
 from abc import ABC, abstractmethod

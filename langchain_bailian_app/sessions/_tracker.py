@@ -251,4 +251,3 @@ class SessionTracker:
         consequence = "" if self.history == "thread" else ", sending all messages"
         message = f"cannot continue the session of application {self._app_id}{consequence}: {reason}"
         warnings.warn(message, BailianSessionWarning, stacklevel=2)
-
