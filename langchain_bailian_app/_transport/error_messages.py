@@ -14,71 +14,76 @@ if TYPE_CHECKING:
     from langchain_bailian_app._settings.connection import ConnectionFields
 
 
-class TransportErrorFactory:
-    """Factory for the transport errors of one call."""
+def error_from_httpx(
+    cause: BaseException,
+    fields: ConnectionFields,
+    base_url: str,
+    *,
+    request_id: str | None,
+    frame_received: bool,
+    deadline_passed: bool,
+) -> errors.BailianError:
+    """Return the `BailianError` for an httpx error.
 
-    request_id: str | None = None
-    """From the response headers; None until they arrive."""
+    Args:
+        cause: Error that httpx raised.
+        fields: Settings of the connection.
+        base_url: Base URL of the request.
+        request_id: From the response headers; None until they arrive.
+        frame_received: Whether a frame was received.
+        deadline_passed: Whether `total_timeout` has expired.
+    """
+    host = extract_host(base_url)
+    match cause:
+        case httpx.ConnectTimeout():
+            text = f"no connection to {host} within {fields.connect_timeout:g} s (`connect_timeout`)"
+            return errors.BailianTimeoutError(text, request_id=request_id)
+        case httpx.PoolTimeout() if not deadline_passed:
+            text = (
+                f"no free connection for {fields.timeout:g} s (`timeout`): too many concurrent calls "
+                f"(`max_connections` is {fields.max_connections}; a custom HTTP client has its own "
+                "limit)"
+            )
+            return errors.BailianTimeoutError(text, request_id=request_id)
+        case httpx.TimeoutException() if deadline_passed:
+            return total_timeout_error(fields, request_id)
+        case httpx.TimeoutException():
+            return read_timeout_error(fields, base_url, request_id)
+    reason = str(cause) or type(cause).__name__
+    if isinstance(cause, httpx.ConnectError | httpx.ProxyError):
+        text = f"no connection to {host}{build_connection_hint(base_url)}: {reason}"
+    elif request_id is None and not frame_received:
+        text = f"connection to {host} lost before a response was received: {reason}"
+    else:
+        text = f"connection to {host} lost before the answer was complete: {reason}"
+        return errors.BailianStreamError(text, request_id=request_id)
+    return errors.BailianConnectionError(text)
 
-    def __init__(self, fields: ConnectionFields, base_url: str) -> None:
-        self._fields = fields
-        self._base_url = base_url
-        self._host = extract_host(base_url)
 
-    def from_httpx_error(
-        self, cause: BaseException, *, frame_received: bool, deadline_passed: bool
-    ) -> errors.BailianError:
-        """Return the `BailianError` for an httpx error.
+def redirect_error(
+    base_url: str, target: str, status: int, request_id: str | None
+) -> errors.BailianConnectionError:
+    """Return the error for a redirect to the host `target`."""
+    text = (
+        f"{extract_host(base_url)} redirects to {target}: redirects are not followed; check `base_url`"
+    )
+    return errors.BailianConnectionError(text, status_code=status, request_id=request_id)
 
-        Args:
-            cause: Error that httpx raised.
-            frame_received: Whether a frame was received.
-            deadline_passed: Whether `total_timeout` has expired.
-        """
-        match cause:
-            case httpx.ConnectTimeout():
-                return self._timeout_error(
-                    f"no connection to {self._host} within {self._fields.connect_timeout:g} s "
-                    "(`connect_timeout`)"
-                )
-            case httpx.PoolTimeout() if not deadline_passed:
-                return self._timeout_error(
-                    f"no free connection for {self._fields.timeout:g} s (`timeout`): too many "
-                    f"concurrent calls (`max_connections` is {self._fields.max_connections}; a custom "
-                    "HTTP client has its own limit)"
-                )
-            case httpx.TimeoutException():
-                return self.total_timeout_error() if deadline_passed else self.read_timeout_error()
-        reason = str(cause) or type(cause).__name__
-        if isinstance(cause, httpx.ConnectError | httpx.ProxyError):
-            text = f"no connection to {self._host}{build_connection_hint(self._base_url)}: {reason}"
-        elif self.request_id is None and not frame_received:
-            text = f"connection to {self._host} lost before a response was received: {reason}"
-        else:
-            text = f"connection to {self._host} lost before the answer was complete: {reason}"
-            return errors.BailianStreamError(text, request_id=self.request_id)
-        return errors.BailianConnectionError(text)
 
-    def redirect_error(self, target: str, status: int) -> errors.BailianConnectionError:
-        """Return the error for a redirect."""
-        text = f"{self._host} redirects to {target}: redirects are not followed; check `base_url`"
-        return errors.BailianConnectionError(text, status_code=status, request_id=self.request_id)
+def read_timeout_error(
+    fields: ConnectionFields, base_url: str, request_id: str | None
+) -> errors.BailianTimeoutError:
+    """Return the error for a service that sends no frame within `timeout`."""
+    text = f"no response from {extract_host(base_url)} for {fields.timeout:g} s (`timeout`)"
+    return errors.BailianTimeoutError(text, request_id=request_id)
 
-    def read_timeout_error(self) -> errors.BailianTimeoutError:
-        """Return the error for a service that sends no frame within `timeout`."""
-        return self._timeout_error(
-            f"no response from {self._host} for {self._fields.timeout:g} s (`timeout`)"
-        )
 
-    def total_timeout_error(self) -> errors.BailianTimeoutError:
-        """Return the error for an answer that exceeds `total_timeout`."""
-        return self._timeout_error(
-            f"the answer took longer than {self._fields.total_timeout:g} s (`total_timeout`)"
-        )
+def total_timeout_error(fields: ConnectionFields, request_id: str | None) -> errors.BailianTimeoutError:
+    """Return the error for an answer that exceeds `total_timeout`."""
+    text = f"the answer took longer than {fields.total_timeout:g} s (`total_timeout`)"
+    return errors.BailianTimeoutError(text, request_id=request_id)
 
-    def protocol_error(self, problem: str) -> errors.BailianStreamError:
-        """Return the error for an invalid response; `problem` continues "{host} …"."""
-        return errors.BailianStreamError(f"{self._host} {problem}", request_id=self.request_id)
 
-    def _timeout_error(self, text: str) -> errors.BailianTimeoutError:
-        return errors.BailianTimeoutError(text, request_id=self.request_id)
+def protocol_error(base_url: str, problem: str, request_id: str | None) -> errors.BailianStreamError:
+    """Return the error for an invalid response; `problem` continues "{host} …"."""
+    return errors.BailianStreamError(f"{extract_host(base_url)} {problem}", request_id=request_id)

@@ -22,7 +22,13 @@ from langchain_bailian_app._transport.error_codes import (
     error_from_response,
     was_rejected_before_running,
 )
-from langchain_bailian_app._transport.error_messages import TransportErrorFactory
+from langchain_bailian_app._transport.error_messages import (
+    error_from_httpx,
+    protocol_error,
+    read_timeout_error,
+    redirect_error,
+    total_timeout_error,
+)
 from langchain_bailian_app._transport.http_aiohttp import NETWORK_ERRORS, NetworkError, to_httpx_error
 from langchain_bailian_app._version import __version__
 
@@ -53,7 +59,7 @@ class RequestState:
         self._fields = fields
         self._connection = connection
         self._request = request
-        self._transport_errors = TransportErrorFactory(fields, connection.base_url)
+        self._request_id: str | None = None
         self._reader = FrameReader()
         self._started_at = time.monotonic()
         self._first_frame_at: float | None = None
@@ -117,11 +123,12 @@ class RequestState:
         Raises:
             BailianConnectionError: The response is a redirect.
         """
-        self._transport_errors.request_id = response.headers.get("x-request-id")
+        self._request_id = response.headers.get("x-request-id")
         self._last_activity = time.monotonic()
         if response.is_redirect or response.history:
             target = response.url.join(response.headers.get("location", "")).host
-            raise self._transport_errors.redirect_error(target, response.status_code)
+            base_url = self._connection.base_url
+            raise redirect_error(base_url, target, response.status_code, self._request_id)
 
     def feed(self, data: bytes) -> list[Frame]:
         """Return the frames that these bytes complete; call `on_consumed` after they are consumed.
@@ -131,10 +138,10 @@ class RequestState:
         """
         now = time.monotonic()
         if now >= self._deadline and not self._finished:
-            raise self._transport_errors.total_timeout_error()
+            raise total_timeout_error(self._fields, self._request_id)
         # `timeout` limits the time between frames, so a heartbeat does not restart it.
         if now - self._last_activity > self._fields.timeout and not self._finished:
-            raise self._transport_errors.read_timeout_error()
+            raise read_timeout_error(self._fields, self._connection.base_url, self._request_id)
         return self._accept_frames(self._reader.feed(data), "sent a frame that is not JSON")
 
     def on_consumed(self) -> None:
@@ -153,9 +160,7 @@ class RequestState:
         frames = self._accept_frames(self._reader.end(), "ended the response in the middle of a frame")
         if not self._frame_count and self._pending_error is None:
             head = f": {self._reader.head!r}" if self._reader.head else ""
-            self._pending_error = self._transport_errors.protocol_error(
-                f"sent a response without a frame{head}"
-            )
+            self._pending_error = self._protocol_error(f"sent a response without a frame{head}")
         return frames
 
     def on_disconnect(self, exc: NetworkError) -> None:
@@ -176,7 +181,7 @@ class RequestState:
             async with asyncio.timeout(time_left):
                 return await awaitable
         except TimeoutError:
-            raise self._transport_errors.total_timeout_error() from None
+            raise total_timeout_error(self._fields, self._request_id) from None
 
     async def read_chunk(self, awaitable: Awaitable[bytes | None]) -> bytes | None:
         """Await the next bytes of the response; after the answer, wait only briefly for its end."""
@@ -203,7 +208,7 @@ class RequestState:
             _logger.debug(
                 "%s, request %s: %d frames, first after %s s, %.3f s in total",
                 self._request.path,
-                self._transport_errors.request_id,
+                self._request_id,
                 self._frame_count,
                 None if first_frame_at is None else round(first_frame_at - self._started_at, 3),
                 time.monotonic() - self._started_at,
@@ -214,11 +219,17 @@ class RequestState:
 
     def _error_from_httpx(self, cause: BaseException) -> errors.BailianError:
         time_left = self._time_left()
-        return self._transport_errors.from_httpx_error(
+        return error_from_httpx(
             cause,
+            self._fields,
+            self._connection.base_url,
+            request_id=self._request_id,
             frame_received=self._frame_count > 0,
             deadline_passed=time_left is not None and time_left <= 0,
         )
+
+    def _protocol_error(self, problem: str) -> errors.BailianStreamError:
+        return protocol_error(self._connection.base_url, problem, self._request_id)
 
     def _accept_frames(
         self, parsed_frames: list[Frame | ErrorFrame | InvalidFrame], problem: str
@@ -233,15 +244,13 @@ class RequestState:
                 self._finished = frame.finish_reason is not None
                 continue
             if isinstance(frame, InvalidFrame):
-                self._pending_error = self._transport_errors.protocol_error(
-                    f"{problem}: {frame.head!r}"
-                )
+                self._pending_error = self._protocol_error(f"{problem}: {frame.head!r}")
             else:
                 self._pending_error = error_from_response(
                     code=frame.code,
                     message=frame.message,
                     status=frame.status,
-                    request_id=frame.request_id or self._transport_errors.request_id,
+                    request_id=frame.request_id or self._request_id,
                     body=frame.body,
                 )
             break
