@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from contextlib import aclosing
+from contextlib import aclosing, closing
 from typing import TYPE_CHECKING, Any, cast
 from weakref import WeakSet
 
@@ -85,6 +85,20 @@ class Transport:
         finally:
             response.close()
             state.log()
+
+    def fetch(self, request: ServiceRequest) -> Frame:
+        """Send a request and return the only frame of its response.
+
+        Raises:
+            BailianError: The service or the network failed.
+        """
+        with closing(self.stream(request)) as batches:
+            return next(batches)[0]
+
+    async def afetch(self, request: ServiceRequest) -> Frame:
+        """Async version of `fetch`."""
+        async with aclosing(self.astream(request)) as batches:
+            return (await anext(batches))[0]
 
     async def astream(self, request: ServiceRequest) -> AsyncGenerator[list[Frame]]:
         """Async version of `stream`."""

@@ -1,7 +1,7 @@
 """Queries of the retriever: their requests, and the parsing of the responses.
 
-The three queries have one interface, for threads and event loops. The caller sends `request` and passes
-each frame to `feed` until that returns True. If the response ends first, the caller calls `end`.
+Both have one interface, for threads and event loops. The caller sends `request` and passes each frame to
+`feed` until that returns True. If the response ends first, the caller calls `end`.
 """
 
 from __future__ import annotations
@@ -52,10 +52,22 @@ def build_lookup_request(name: str) -> ServiceRequest:
     return ServiceRequest(path="indices/pipeline_simple", method="GET", params={"pipeline_name": name})
 
 
-def pipeline_id_from_frame(frame: Frame) -> str | None:
-    """Return the pipeline id in a response."""
+def pipeline_id_from_frame(frame: Frame, name: str) -> str:
+    """Return the id of the knowledge base `name` from the response to a lookup.
+
+    Raises:
+        BailianNotFoundError: There is no such knowledge base.
+        BailianServerError: The id is invalid.
+    """
     pipeline_id = frame.extra.get("id")
-    return str(pipeline_id) if pipeline_id else None
+    if not pipeline_id:
+        message = f"no knowledge base named {name!r} in this workspace"
+        raise BailianNotFoundError(message, request_id=frame.request_id, body=frame.extra)
+    try:
+        return check_id(str(pipeline_id))
+    except ValueError as exc:
+        message = f"the service returned an invalid id for {name!r}: {str(pipeline_id)!r}"
+        raise BailianServerError(message, request_id=frame.request_id, body=frame.extra) from exc
 
 
 def build_retrieve_request(pipeline_id: str, query: str, options: SearchFields) -> ServiceRequest:
@@ -91,6 +103,10 @@ class SearchQuery(ABC):
     def feed(self, frame: Frame) -> bool:
         """Process a frame and return whether the query is complete."""
 
+    @abstractmethod
+    def documents(self) -> list[Document]:
+        """Return the documents found."""
+
     def end(self) -> None:  # noqa: B027  # optional: the transport ensures that a single frame arrives
         """Process the end of the response.
 
@@ -101,10 +117,6 @@ class SearchQuery(ABC):
     def handle_errors(self) -> AbstractContextManager[None]:
         """Return a context manager that handles an error during the query."""
         return nullcontext()
-
-    def documents(self) -> list[Document]:
-        """Return the documents found."""
-        return []
 
 
 class ApplicationQuery(SearchQuery):
@@ -198,28 +210,6 @@ class PipelineQuery(SearchQuery):
             score_threshold=self._options.score_threshold,
             pipeline_id=self._pipeline_id,
         )
-
-
-class PipelineLookup(SearchQuery):
-    """Lookup of the id of a knowledge base by its name."""
-
-    pipeline_id = ""
-
-    def __init__(self, name: str) -> None:
-        self.request = build_lookup_request(name)
-        self._name = name
-
-    def feed(self, frame: Frame) -> bool:
-        pipeline_id = pipeline_id_from_frame(frame)
-        if pipeline_id is None:
-            message = f"no knowledge base named {self._name!r} in this workspace"
-            raise BailianNotFoundError(message, request_id=frame.request_id, body=frame.extra)
-        try:
-            self.pipeline_id = check_id(pipeline_id)
-        except ValueError as exc:
-            message = f"the service returned an invalid id for {self._name!r}: {pipeline_id!r}"
-            raise BailianServerError(message, request_id=frame.request_id, body=frame.extra) from exc
-        return True
 
 
 @lru_cache(maxsize=256)  # once for each application

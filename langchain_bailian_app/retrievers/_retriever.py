@@ -1,7 +1,6 @@
 """`BailianRetriever`, which returns the passages that the service finds as LangChain documents."""
 
 import os
-from collections.abc import Iterator
 from contextlib import aclosing, closing
 from functools import partial
 from typing import TYPE_CHECKING, Any, Self
@@ -23,6 +22,7 @@ from langchain_bailian_app.chat_models._model import BailianAppChatModel
 from langchain_bailian_app.retrievers._search_fields import SearchFields
 
 if TYPE_CHECKING:
+    from langchain_bailian_app._transport.transport import Transport
     from langchain_bailian_app.retrievers._queries import SearchQuery
 
 _MAX_CACHED_IDS = 100
@@ -102,17 +102,15 @@ class BailianRetriever(ServiceClientMixin, SearchFields, BaseRetriever):
         **kwargs: Any,
     ) -> list[Document]:
         transport = self._create_transport()
-        for search_query in self._iter_queries(query, kwargs):
-            with (
-                search_query.handle_errors(),
-                closing(transport.stream(search_query.request)) as batches,
-            ):
-                for frames in batches:
-                    if any(map(search_query.feed, frames)):
-                        break
-                else:
-                    search_query.end()
-        return search_query.documents()
+        options = self._merge_options(query, kwargs)
+        search = self._create_search(query, options, self._resolve_pipeline_id(transport, options))
+        with search.handle_errors(), closing(transport.stream(search.request)) as batches:
+            for frames in batches:
+                if any(map(search.feed, frames)):
+                    break
+            else:
+                search.end()
+        return search.documents()
 
     async def _aget_relevant_documents(
         self,
@@ -122,46 +120,61 @@ class BailianRetriever(ServiceClientMixin, SearchFields, BaseRetriever):
         **kwargs: Any,
     ) -> list[Document]:
         transport = self._create_transport()
-        for search_query in self._iter_queries(query, kwargs):
-            with search_query.handle_errors():
-                async with aclosing(transport.astream(search_query.request)) as batches:
-                    async for frames in batches:
-                        if any(map(search_query.feed, frames)):
-                            break
-                    else:
-                        search_query.end()
-        return search_query.documents()
+        options = self._merge_options(query, kwargs)
+        pipeline_id = await self._aresolve_pipeline_id(transport, options)
+        search = self._create_search(query, options, pipeline_id)
+        with search.handle_errors():
+            async with aclosing(transport.astream(search.request)) as batches:
+                async for frames in batches:
+                    if any(map(search.feed, frames)):
+                        break
+                else:
+                    search.end()
+        return search.documents()
 
-    def _iter_queries(self, query: str, kwargs: dict[str, Any]) -> Iterator["SearchQuery"]:
-        """Yield the queries to run in order; the last one has the documents."""
-        from langchain_bailian_app.retrievers._queries import (
-            ApplicationQuery,
-            PipelineLookup,
-            PipelineQuery,
-        )
-
+    def _merge_options(self, query: str, kwargs: dict[str, Any]) -> SearchFields:
         if not isinstance(query, str) or not query.strip():
             message = f"invalid query: expected a string with text, got {query!r}"
             raise ValueError(message)
-        options = self.with_overrides(kwargs)
-        if not options.direct:
-            yield ApplicationQuery(self.app_id or "", query, options)
-        elif options.pipeline_name is None:
-            yield PipelineQuery(options.pipeline_id or "", query, options)
-        else:
-            key = (self._resolve_connection(), options.pipeline_name)
-            pipeline_id = (self._pipeline_ids or {}).get(key)
-            if pipeline_id is None:
-                lookup = PipelineLookup(options.pipeline_name)
-                yield lookup
-                pipeline_id = lookup.pipeline_id
-                self._cache_pipeline_id(key, pipeline_id)
-            # If the knowledge base was deleted, another one may have its name now.
-            evict = partial(self._cache_pipeline_id, key, None)
-            yield PipelineQuery(pipeline_id, query, options, on_not_found=evict)
+        return self.with_overrides(kwargs)
 
-    def _cache_pipeline_id(self, key: Any, pipeline_id: str | None) -> None:
+    def _resolve_pipeline_id(self, transport: "Transport", options: SearchFields) -> str | None:
+        """Return the id of the knowledge base to search; None if the application searches."""
+        from langchain_bailian_app.retrievers._queries import (
+            build_lookup_request,
+            pipeline_id_from_frame,
+        )
+
+        name, pipeline_id = options.pipeline_name, self._find_pipeline_id(options)
+        if name is not None and pipeline_id is None:
+            frame = transport.fetch(build_lookup_request(name))
+            pipeline_id = pipeline_id_from_frame(frame, name)
+            self._cache_pipeline_id(name, pipeline_id)
+        return pipeline_id
+
+    async def _aresolve_pipeline_id(self, transport: "Transport", options: SearchFields) -> str | None:
+        """Async version of `_resolve_pipeline_id`."""
+        from langchain_bailian_app.retrievers._queries import (
+            build_lookup_request,
+            pipeline_id_from_frame,
+        )
+
+        name, pipeline_id = options.pipeline_name, self._find_pipeline_id(options)
+        if name is not None and pipeline_id is None:
+            frame = await transport.afetch(build_lookup_request(name))
+            pipeline_id = pipeline_id_from_frame(frame, name)
+            self._cache_pipeline_id(name, pipeline_id)
+        return pipeline_id
+
+    def _find_pipeline_id(self, options: SearchFields) -> str | None:
+        """Return the id if it is set, or cached for the name."""
+        if options.pipeline_name is None:
+            return options.pipeline_id
+        return (self._pipeline_ids or {}).get(self._cache_key(options.pipeline_name))
+
+    def _cache_pipeline_id(self, name: str, pipeline_id: str | None) -> None:
         """Cache the id of a knowledge base, or remove it if None; safe to call from several threads."""
+        key = self._cache_key(name)
         remaining = {
             cached_key: cached_id
             for cached_key, cached_id in (self._pipeline_ids or {}).items()
@@ -170,6 +183,22 @@ class BailianRetriever(ServiceClientMixin, SearchFields, BaseRetriever):
         if len(remaining) >= _MAX_CACHED_IDS:
             remaining = {}
         self._pipeline_ids = remaining | ({} if pipeline_id is None else {key: pipeline_id})
+
+    def _cache_key(self, name: str) -> Any:
+        return self._resolve_connection(), name
+
+    def _create_search(
+        self, query: str, options: SearchFields, pipeline_id: str | None
+    ) -> "SearchQuery":
+        from langchain_bailian_app.retrievers._queries import ApplicationQuery, PipelineQuery
+
+        if pipeline_id is None:
+            return ApplicationQuery(self.app_id or "", query, options)
+        if options.pipeline_name is None:
+            return PipelineQuery(pipeline_id, query, options)
+        # If the knowledge base was deleted, another one may have its name now.
+        evict = partial(self._cache_pipeline_id, options.pipeline_name, None)
+        return PipelineQuery(pipeline_id, query, options, on_not_found=evict)
 
     def bind(self, **kwargs: Any) -> Runnable[str, list[Document]]:
         """Return a runnable that passes these keywords to every call."""

@@ -18,7 +18,6 @@ from langchain_bailian_app.errors import BailianNotFoundError, BailianServerErro
 from langchain_bailian_app.retrievers import _queries
 from langchain_bailian_app.retrievers._queries import (
     ApplicationQuery,
-    PipelineLookup,
     PipelineQuery,
     build_lookup_request,
     build_retrieve_request,
@@ -255,12 +254,9 @@ NODES = [{"node": {"text": "茶", "id_": "chunk"}, "score": 0.5}]
 PASSAGE = Passage(text="茶", chunk_id="chunk", score=0.5)
 
 
-@pytest.mark.parametrize(
-    ("extra", "expected"),
-    [({"id": "kb"}, "kb"), ({"id": 5}, "5"), ({"id": ""}, None), ({"id": None}, None), ({}, None)],
-)
-def test_an_id_is_read_from_a_reply_that_has_one(extra: dict[str, Any], expected: str | None) -> None:
-    assert pipeline_id_from_frame(Frame(extra=extra)) == expected
+@pytest.mark.parametrize(("extra", "expected"), [({"id": "kb"}, "kb"), ({"id": 5}, "5")])
+def test_an_id_is_read_from_a_reply_that_has_one(extra: dict[str, Any], expected: str) -> None:
+    assert pipeline_id_from_frame(Frame(extra=extra), "茶") == expected
 
 
 @pytest.mark.parametrize(
@@ -467,12 +463,15 @@ def test_a_reply_to_a_direct_search_without_nodes_is_an_error() -> None:
         query.feed(frame)
 
 
-@pytest.mark.parametrize("body", [b'{"code": "Success"}', b'{"code": "Success", "id": null}'])
+@pytest.mark.parametrize(
+    "body",
+    [b'{"code": "Success"}', b'{"code": "Success", "id": null}', b'{"code": "Success", "id": ""}'],
+)
 def test_a_name_without_an_id_is_not_found(body: bytes) -> None:
     (frame,) = parse_frames(body)
 
     with pytest.raises(BailianNotFoundError, match="茶"):
-        PipelineLookup("茶").feed(frame)
+        pipeline_id_from_frame(frame, "茶")
 
 
 def test_a_reference_cites_the_hit_with_its_text_whatever_the_number() -> None:
@@ -531,7 +530,7 @@ def test_an_id_that_is_no_valid_path_segment_is_an_error(invalid_id: Any) -> Non
     (frame,) = parse_frames(json.dumps({"code": "Success", "id": invalid_id}).encode())
 
     with pytest.raises(BailianServerError, match="an invalid id for '茶'"):
-        PipelineLookup("茶").feed(frame)
+        pipeline_id_from_frame(frame, "茶")
 
 
 @pytest.mark.parametrize("nodes", [{"a": 1}, 5, "x"])
