@@ -6,7 +6,7 @@ stream, and `AnswerAssembler.build_answer` returns their sum.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, assert_never
 
 from langchain_bailian_app._answer.answer import UNKNOWN_FINISH_REASON, Answer
 from langchain_bailian_app._answer.citations import MarkerFilter, MarkerMode, build_citations
@@ -17,6 +17,7 @@ from langchain_bailian_app._answer.events import (
     StepCall,
     StepResult,
     TextDelta,
+    ToolCall,
 )
 from langchain_bailian_app._answer.passages import passages_by_marker
 from langchain_bailian_app._answer.steps import StepReader
@@ -32,7 +33,6 @@ from langchain_bailian_app._answer.workflow_text import WorkflowTextMerger
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from langchain_bailian_app._answer.events import ToolCall
     from langchain_bailian_app._answer.frames import Frame
     from langchain_bailian_app._answer.tool_calls import ToolCallParser
 
@@ -45,7 +45,7 @@ class AnswerAssembler:
         stop: Sequences before which the answer is cut.
         answer_node: Id, name or type of the workflow node that provides the answer.
         tool_call_parser: Finds calls of the caller's tools in the text; None without tools.
-        step_reader: The reader of an earlier response to the same call, whose steps are not reported
+        previous: The assembler of an earlier response to the same call, whose steps are not reported
             again.
     """
 
@@ -56,16 +56,22 @@ class AnswerAssembler:
         stop: list[str] | None = None,
         answer_node: str | None = None,
         tool_call_parser: ToolCallParser | None = None,
-        step_reader: StepReader | None = None,
+        previous: AnswerAssembler | None = None,
     ) -> None:
-        self._workflow_reader = WorkflowReader(answer_node, "" if step_reader is None else "again:")
-        self._text_merger = WorkflowTextMerger(allow_suffix=answer_node is None)
+        self._answer_node = answer_node
+        self._node_key_prefix = "" if previous is None else "again:"
         self._text_reader = TextDeltaReader()
-        self._reasoning_reader = TextDeltaReader()
-        self._marker_filter = MarkerFilter(markers)
+        self._marker_mode = markers
         self._stop_filter = StopFilter(stop) if stop else None
         self._tool_call_parser = tool_call_parser
-        self.step_reader = StepReader() if step_reader is None else step_reader
+        # Created on first use, because most answers consist of text alone.
+        self._marker_filter: MarkerFilter | None = None
+        self._reasoning_reader: TextDeltaReader | None = None
+        self.step_reader: StepReader | None = None if previous is None else previous.step_reader
+        self._workflow_reader: WorkflowReader | None = None
+        self._text_merger: WorkflowTextMerger | None = None
+        self._has_output_text = False  # before the first node
+        self._text_length = 0  # code points before the first possible marker
         self._previous_thoughts: list[dict[str, Any]] | None = None
         self._text: list[str] = []
         self._reasoning: list[str] = []
@@ -83,16 +89,15 @@ class AnswerAssembler:
         last = frame.finish_reason is not None
         text = self._text_reader.feed(frame.text, frame.usage, last=last)
         if self._text_only and not (last or frame.thoughts or frame.workflow_message):
-            return self._emit_text(self._marker_filter.feed(text))
+            return self._emit_text(self._filter_markers(text))
         nodes, thoughts = self._new_entries(frame)
         deltas = self._feed_thoughts(thoughts, frame, last=last)
-        update = self._workflow_reader.feed(nodes, last=last) if nodes or last else NO_UPDATE
-        deltas += self._add_workflow(update, text)
+        deltas += self._feed_nodes(nodes, text, last=last)
         if last or self.stopped:
             deltas += self._finish()
             self._answer.finish_reason = "stop" if self.stopped else frame.finish_reason
         self._text_only = self._is_text_only()
-        return self._record_order(deltas)
+        return self._record(deltas)
 
     def end(self, *, accept_missing_stop: bool = False) -> list[Delta]:
         """Return the remaining deltas when no more frames come.
@@ -106,7 +111,7 @@ class AnswerAssembler:
             self._answer.finish_reason = "stop"
         elif accept_missing_stop:
             self._answer.finish_reason = UNKNOWN_FINISH_REASON
-        return self._record_order(deltas)
+        return self._record(deltas)
 
     def build_answer(self) -> Answer:
         """Return the answer: the sum of the deltas and the other data of the frames."""
@@ -116,25 +121,35 @@ class AnswerAssembler:
         answer.order = list(self._order)
         answer.final_text = None if self.stopped else self._filtered_final_text()
         passages = passages_by_marker(answer.doc_references, answer.thoughts)
-        answer.citations = build_citations(answer.text, self._marker_filter.markers, passages)
-        uses_documents = bool(self._marker_filter.markers or passages)
+        markers = [] if self._marker_filter is None else self._marker_filter.markers
+        answer.citations = build_citations(answer.text, markers, passages)
+        uses_documents = bool(markers or passages)
         # References may arrive late, so they are not missing if a stop sequence ended the answer.
         answer.references_missing = uses_documents and not answer.doc_references and not self.stopped
         return answer
 
-    def _record_order(self, deltas: list[Delta]) -> list[Delta]:
+    def _record(self, deltas: list[Delta]) -> list[Delta]:
+        """Add deltas to the answer, except text and tool calls, which are added where they are created."""
+        answer, order = self._answer, self._order
         for delta in deltas:
             match delta:
                 case TextDelta():
-                    self._order["text"] = None
+                    order["text"] = None
                 case ReasoningDelta():
-                    self._order["reasoning"] = None
-                case StepCall(id=step_id):
-                    self._order[f"call:{step_id}"] = None
-                case StepResult(call_id=step_id):
-                    self._order[f"result:{step_id}"] = None
-                case NodeEvent(key=key):
-                    self._order[f"node:{key}"] = None
+                    order["reasoning"] = None
+                case StepCall():
+                    order[f"call:{delta.id}"] = None
+                    answer.steps.append(delta)
+                case StepResult():
+                    order[f"result:{delta.call_id}"] = None
+                    answer.steps.append(delta)
+                case NodeEvent():
+                    order[f"node:{delta.key}"] = None
+                    answer.nodes.append(delta)
+                case ToolCall():
+                    pass  # added by `_feed_parts`, together with calls that have a problem
+                case _:
+                    assert_never(delta)
         return deltas
 
     def _update_metadata(self, frame: Frame) -> None:
@@ -159,8 +174,8 @@ class AnswerAssembler:
             bool(self._text)
             and self._stop_filter is None
             and self._tool_call_parser is None
-            and self._text_merger.has_output_text_only
-            and self._reasoning_reader.is_idle
+            and (self._text_merger is None or self._text_merger.has_output_text_only)
+            and (self._reasoning_reader is None or self._reasoning_reader.is_idle)
         )
 
     def _new_entries(self, frame: Frame) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
@@ -178,6 +193,12 @@ class AnswerAssembler:
     def _feed_thoughts(
         self, thoughts: list[dict[str, Any]], frame: Frame, *, last: bool
     ) -> list[Delta]:
+        if not thoughts and self._reasoning_reader is None:
+            return []
+        if self._reasoning_reader is None:
+            self._reasoning_reader = TextDeltaReader()
+        if self.step_reader is None:
+            self.step_reader = StepReader()
         before_reasoning: list[Delta] = []
         after_reasoning: list[Delta] = []
         reasoning = ""
@@ -188,7 +209,7 @@ class AnswerAssembler:
                 reasoning += str(thought.get("thought") or thought.get("response") or "")
             else:
                 (after_reasoning if reasoning else before_reasoning).extend(
-                    self._record_steps(self.step_reader.feed(thought))
+                    self.step_reader.feed(thought)
                 )
         new_reasoning = self._reasoning_reader.feed(reasoning, frame.usage, last=last)
         if frame.text and not reasoning:
@@ -201,20 +222,30 @@ class AnswerAssembler:
         self._reasoning.append(text)
         return [ReasoningDelta(text)]
 
-    def _record_steps(self, events: Sequence[StepCall | StepResult]) -> list[Delta]:
-        self._answer.steps += events
-        return list(events)
+    def _feed_nodes(self, nodes: list[dict[str, Any]], text: str, *, last: bool) -> list[Delta]:
+        """Add the node entries and the text of a frame."""
+        if nodes and self._workflow_reader is None:
+            self._workflow_reader = WorkflowReader(self._answer_node, self._node_key_prefix)
+            self._text_merger = WorkflowTextMerger(
+                allow_suffix=self._answer_node is None, output_text_only=self._has_output_text
+            )
+        if self._workflow_reader is None or not (nodes or last):
+            return self._add_workflow(NO_UPDATE, text)
+        return self._add_workflow(self._workflow_reader.feed(nodes, last=last), text)
 
     def _add_workflow(self, update: NodeUpdate, text: str) -> list[Delta]:
         """Add the text and events of nodes, and the text of the `text` field."""
-        self._answer.nodes += update.events
-        text = self._text_merger.feed(update.text, text)
+        if self._text_merger is None:
+            self._has_output_text = self._has_output_text or bool(text)
+        else:
+            text = self._text_merger.feed(update.text, text)
         return [*self._emit_reasoning(update.reasoning), *update.events, *self._feed_text(text)]
 
     def _filtered_final_text(self) -> str | None:
-        if (text := self._text_merger.final_text) is None:
+        text = None if self._text_merger is None else self._text_merger.final_text
+        if text is None:
             return None
-        marker_filter = MarkerFilter(self._marker_filter.mode)
+        marker_filter = MarkerFilter(self._marker_mode)
         return marker_filter.feed(text) + marker_filter.end()
 
     def _feed_text(self, text: str) -> list[Delta]:
@@ -228,13 +259,25 @@ class AnswerAssembler:
         deltas: list[Delta] = []
         for part in parts:
             if isinstance(part, str):
-                deltas += self._apply_stop(self._marker_filter.feed(part))
+                deltas += self._apply_stop(self._filter_markers(part))
                 continue
-            deltas += self._apply_stop(self._marker_filter.end())  # not a marker
+            deltas += self._apply_stop(self._end_marker())
             if not self.stopped:
                 self._answer.tool_calls.append(part)
                 deltas += [part] if part.problem is None else []
         return deltas
+
+    def _filter_markers(self, text: str) -> str:
+        if self._marker_filter is None:
+            if "<" not in text:
+                self._text_length += len(text)
+                return text
+            self._marker_filter = MarkerFilter(self._marker_mode, emitted_length=self._text_length)
+        return self._marker_filter.feed(text)
+
+    def _end_marker(self) -> str:
+        """Return the text held back as a possible marker."""
+        return "" if self._marker_filter is None else self._marker_filter.end()
 
     def _apply_stop(self, text: str) -> list[Delta]:
         if self._stop_filter is not None:
@@ -245,23 +288,27 @@ class AnswerAssembler:
     def _emit_text(self, text: str) -> list[Delta]:
         if not text:
             return []
-        step_results = [] if self._text else self._record_steps(self.step_reader.flush_empty_results())
+        is_first = not self._text
         self._text.append(text)
-        return [*step_results, TextDelta(text)]
+        if is_first and self.step_reader is not None:
+            return [*self.step_reader.flush_empty_results(), TextDelta(text)]
+        return [TextDelta(text)]
 
     def _finish(self) -> list[Delta]:
-        deltas = self._emit_reasoning(self._reasoning_reader.end())
-        deltas += self._add_workflow(self._workflow_reader.end(), self._text_reader.end())
-        if not (self.stopped or self._workflow_reader.final_node_has_text):
+        reader, workflow = self._reasoning_reader, self._workflow_reader
+        deltas = [] if reader is None else self._emit_reasoning(reader.end())
+        update = NO_UPDATE if workflow is None else workflow.end()
+        deltas += self._add_workflow(update, self._text_reader.end())
+        if workflow and self._text_merger and not (self.stopped or workflow.final_node_has_text):
             # Output nodes may emit text before the End node, whose text is only in the last frame.
             deltas += self._feed_text(self._text_merger.take_final_text())
         if self._tool_call_parser is not None:
             deltas += self._feed_parts(self._tool_call_parser.end())
-        deltas += self._apply_stop(self._marker_filter.end())
+        deltas += self._apply_stop(self._end_marker())
         if self._stop_filter is not None and not self.stopped:
             deltas += self._emit_text(self._stop_filter.end())
             self.stopped = self._stop_filter.hit
-        return deltas + self._record_steps(self.step_reader.end())
+        return deltas if self.step_reader is None else [*deltas, *self.step_reader.end()]
 
 
 def _is_reasoning(thought: dict[str, Any]) -> bool:

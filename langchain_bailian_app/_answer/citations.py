@@ -42,12 +42,17 @@ class Marker(NamedTuple):
 
 
 class MarkerFilter:
-    """Finds markers in a text that arrives in arbitrary pieces."""
+    """Finds markers in a text that arrives in arbitrary pieces.
 
-    def __init__(self, mode: MarkerMode) -> None:
-        self.mode = mode
+    Args:
+        mode: Handling of markers.
+        emitted_length: Code points of the text before the first piece.
+    """
+
+    def __init__(self, mode: MarkerMode, *, emitted_length: int = 0) -> None:
+        self._mode = mode
         self._pending = ""
-        self._emitted_length = 0
+        self._emitted_length = emitted_length
         self.markers: list[Marker] = []
 
     def feed(self, text: str) -> str:
@@ -71,7 +76,7 @@ class MarkerFilter:
         position = 0
         for match in _MARKER.finditer(text):
             before = text[position : match.start()]
-            replacement = {"strip": "", "bracket": f"[{match[1]}]", "keep": match[0]}[self.mode]
+            replacement = {"strip": "", "bracket": f"[{match[1]}]", "keep": match[0]}[self._mode]
             self._emitted_length += len(before)
             self.markers.append(Marker(int(match[1]), self._emitted_length, len(replacement)))
             self._emitted_length += len(replacement)

@@ -10,7 +10,11 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from langchain_bailian_app._answer.repeated_field_cache import RepeatedFieldCache
+from langchain_bailian_app._answer import wire_json
+from langchain_bailian_app._answer.repeated_field_cache import (
+    MIN_CACHED_FRAME_BYTES,
+    RepeatedFieldCache,
+)
 from langchain_bailian_app._answer.sse import BOM, ServerSentEvent, SSEDecoder
 
 if TYPE_CHECKING:
@@ -78,7 +82,7 @@ class FrameReader:
 
     def __init__(self) -> None:
         self._sse = SSEDecoder()
-        self._field_cache = RepeatedFieldCache()
+        self._field_cache: RepeatedFieldCache | None = None  # created for the first large frame
         self._document: bytearray | None = None
         self._head = b""
         self._is_stream = False
@@ -112,12 +116,19 @@ class FrameReader:
         """The beginning of the response, for an error message."""
         return self._head[:_MAX_HEAD_CHARS].decode("utf-8", "replace").strip()
 
+    def _loads(self, data: bytes) -> Any:
+        if len(data) < MIN_CACHED_FRAME_BYTES:
+            return wire_json.loads(data)
+        if self._field_cache is None:
+            self._field_cache = RepeatedFieldCache()
+        return self._field_cache.loads(data)
+
     def _parse_events(self, events: list[ServerSentEvent]) -> list[Frame | ErrorFrame | InvalidFrame]:
         frames: list[Frame | ErrorFrame | InvalidFrame] = []
         for event in events:
             is_error = event.name == "error" or (event.status or _HTTP_OK) >= _MIN_ERROR_STATUS
             try:
-                body = self._field_cache.loads(event.data)
+                body = self._loads(event.data)
             except ValueError:
                 body = None
             if not isinstance(body, dict):

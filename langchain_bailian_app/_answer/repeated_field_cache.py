@@ -13,7 +13,9 @@ from typing import Any, NamedTuple
 from langchain_bailian_app._answer import wire_json
 
 _CACHED_FIELDS = ("doc_references", "thoughts")
-_MIN_FRAME_BYTES = 4096  # smaller frames are fast enough without the cache
+MIN_CACHED_FRAME_BYTES = 4096
+"""Size from which a frame is worth caching; smaller frames are parsed fast enough."""
+
 _PLACEHOLDER = b"0"
 _STRING_OR_BRACKET = re.compile(rb'"(?:[^"\\]|\\.)*+"|[\[\]]', re.DOTALL)
 
@@ -35,8 +37,6 @@ class RepeatedFieldCache:
 
         A cached list is the same object in each frame.
         """
-        if len(data) < _MIN_FRAME_BYTES:
-            return wire_json.loads(data)
         cached, reduced = {}, data
         for name, (value, raw) in self._cache.items():
             if raw is None:

@@ -93,11 +93,12 @@ class WorkflowTextMerger:
     Args:
         allow_suffix: Whether `text` may contain only the end of the emitted text. This is the case if
             output nodes emit text before the End node.
+        output_text_only: Whether the answer started with text from `text`, so that nodes add none.
     """
 
-    def __init__(self, *, allow_suffix: bool) -> None:
+    def __init__(self, *, allow_suffix: bool, output_text_only: bool = False) -> None:
         self._allow_suffix = allow_suffix
-        self._has_node_text: bool | None = None
+        self._has_node_text: bool | None = False if output_text_only else None
         self._emitted: list[str] = []  # like `_output_text`, filled only if nodes have text
         self._output_text = ""
         self._unconfirmed = ""

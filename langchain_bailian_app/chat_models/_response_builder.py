@@ -33,7 +33,6 @@ if TYPE_CHECKING:
     from langchain_core.messages import BaseMessage
 
     from langchain_bailian_app._answer.frames import Frame
-    from langchain_bailian_app._answer.steps import StepReader
     from langchain_bailian_app._request.fields import CompletionFields
     from langchain_bailian_app.chat_models._tool_prompt import ToolPrompt
 
@@ -122,16 +121,16 @@ class ResponseBuilder:
         if self._tool_prompt.retry_reason(self.answer) is None:
             return []
         self._first_answer = self.answer
-        self._assembler = self._new_assembler(self._assembler.step_reader)
+        self._assembler = self._new_assembler(self._assembler)
         return self._tool_prompt.build_retry_messages(messages, self.answer)
 
-    def _new_assembler(self, step_reader: StepReader | None = None) -> AnswerAssembler:
+    def _new_assembler(self, previous: AnswerAssembler | None = None) -> AnswerAssembler:
         return AnswerAssembler(
             markers=self._options.citation_markers,
             stop=self._options.stop,
             answer_node=self._options.answer_node,
             tool_call_parser=self._tool_prompt.new_parser() if self._tool_prompt else None,
-            step_reader=step_reader,
+            previous=previous,
         )
 
     def _separate_texts(self, deltas: list[Delta]) -> list[Delta]:

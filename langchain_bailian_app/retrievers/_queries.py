@@ -1,7 +1,7 @@
 """Queries of the retriever: their requests, and the parsing of the responses.
 
-Both have one interface, for threads and event loops. The caller sends `request` and passes each frame to
-`feed` until that returns True. If the response ends first, the caller calls `end`.
+Both have one interface, for threads and event loops. The caller sends `request` and passes each frame
+to `feed` until that returns True. If the response ends first, the caller calls `end`.
 """
 
 from __future__ import annotations

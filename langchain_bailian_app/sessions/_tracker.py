@@ -1,8 +1,7 @@
 """Session handling of one call: the request to send, and the state to save after the answer.
 
-Nothing here waits. A method that needs the store yields the name of a store method with its arguments
-and receives the result, so that threads and event loops share all of this code (`run_store_ops`,
-`arun_store_ops`).
+Nothing here waits. A method that needs the store yields operations (`_store_ops`) and receives their
+results, so that threads and event loops share all of this code.
 """
 
 from __future__ import annotations

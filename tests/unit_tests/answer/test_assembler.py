@@ -362,7 +362,7 @@ def test_a_second_reply_repeats_no_steps_and_has_its_own_node_keys() -> None:
     step = {"action": "rag", "observation": "[1]"}
     first = AnswerAssembler()
     first_deltas = first.feed(Frame(thoughts=[step], workflow_message={"node_id": "n"}))
-    second = AnswerAssembler(step_reader=first.step_reader)
+    second = AnswerAssembler(previous=first)
     second_deltas = second.feed(Frame(thoughts=[step], workflow_message={"node_id": "n"}))
 
     assert [type(delta) for delta in first_deltas] == [StepCall, StepResult, NodeEvent]
