@@ -129,7 +129,7 @@ class AnswerAssembler:
         return answer
 
     def _record(self, deltas: list[Delta]) -> list[Delta]:
-        """Add deltas to the answer, except text and tool calls, which are added where they are created."""
+        """Add deltas to the answer, except text and tool calls, which are added elsewhere."""
         answer, order = self._answer, self._order
         for delta in deltas:
             match delta:
