@@ -144,7 +144,7 @@ class BailianApp(LangChainContender):
 
 
 class LangChainBaseline(LangChainContender):
-    """The cost of LangChain itself: chunks from memory, without network and JSON."""
+    """The cost of LangChain itself: chunks from memory, without network or JSON."""
 
     def create_model(self, reply_name: str) -> Any:
         from langchain_baseline import create_in_memory_model
@@ -212,7 +212,7 @@ def read_stream(contender: Contender, reply_name: str) -> int:
 
 
 async def aread_stream(contender: Contender, reply_name: str) -> tuple[int, float]:
-    """Read a reply on an event loop; return the number of chunks and the time of the first."""
+    """Read a reply on an event loop; return the number of chunks and the arrival time of the first."""
     chunks, first_chunk_at = 0, 0.0
     async for _ in contender.astream(reply_name):
         if not chunks:

@@ -1,6 +1,6 @@
-"""Benchmark of the time to documents, compared with the time of an unused complete answer.
+"""Benchmark of the time until documents arrive, compared with waiting for an answer that is not used.
 
-The emulator sends its frames at the pace of the service; its count of written frames shows where a
+The emulator sends frames at the pace of the service. The number of frames that it wrote shows where a
 stream was stopped.
 """
 

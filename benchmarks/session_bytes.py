@@ -1,7 +1,7 @@
 """Benchmark of the bytes sent per turn with `history="session"`, compared with `"messages"`.
 
-Both have the same conversation of 50 turns with the local emulator. Only bodies are counted, since the
-headers are equal.
+Both modes have the same conversation of 50 turns with the local emulator. Only request bodies are
+counted, since the headers are equal.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ REPORTED_TURNS = (1, 2, 5, 10, 20, 30, 40, 50)
 def measure_bytes_per_turn(
     bailian: BailianEmulator, history: Literal["messages", "session"]
 ) -> list[int]:
-    """Have the conversation and return the size of each request body."""
+    """Run the conversation and return the size of each request body."""
     model = BailianAppChatModel(
         app_id=bailian.app_id,
         base_url=bailian.base_url,
@@ -41,7 +41,7 @@ def measure_bytes_per_turn(
 
 
 def format_table(messages: list[int], session: list[int]) -> str:
-    """Return a Markdown table of the reported turns, and the ratio at the last one."""
+    """Return a Markdown table of the reported turns, and the ratio at the last turn."""
     lines = ['| turn | `"messages"` | `"session"` |', "|---:|---:|---:|"]
     lines += [f"| {turn} | {messages[turn - 1]:,} | {session[turn - 1]:,} |" for turn in REPORTED_TURNS]
     lines.append(f"| all {TURNS} | {sum(messages):,} | {sum(session):,} |")

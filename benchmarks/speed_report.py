@@ -96,7 +96,7 @@ take {wall:.1f} s, compared with {sdk_wall:.1f} s for the SDK and its pool of 10
 
 
 class SpeedReport(NamedTuple):
-    """Texts about the measurements."""
+    """Text about the measurements, as Markdown."""
 
     section: str
     """Section for RESULTS.md."""

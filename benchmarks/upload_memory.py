@@ -1,7 +1,7 @@
 """Benchmark of the memory for an upload of the largest file, compared with that of a tiny file.
 
-The emulator runs in this process, and the uploads run in another one. The peak memory of the latter is
-reset and read after the tiny file, and read again after the large one.
+The emulator runs in this process. The uploads run in another process, whose peak memory is reset and
+read after the tiny file, and read again after the large file.
 """
 
 from __future__ import annotations

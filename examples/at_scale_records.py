@@ -30,7 +30,7 @@ def remaining_questions(questions: Iterable[Record], done_ids: set[str]) -> list
 
 
 class Records:
-    """The records of all processes in a folder, and the file of this one."""
+    """The records of all processes in a folder, and the file of this process."""
 
     def __init__(self, folder: Path, *, retry_failed: bool = False) -> None:
         self.done_ids: set[str] = set()
@@ -55,7 +55,7 @@ class Records:
                 self.done_ids.add(record["id"])
 
     def append(self, record: Record) -> None:
-        """Write a line with one system call, so that readers see it complete or without newline."""
+        """Write a line in one system call, so that readers see it complete or without a newline."""
         line = json.dumps(record).encode() + b"\n"
         if self._file is None:
             path = self._folder / f"{os.getpid()}-{uuid.uuid4().hex}.jsonl"
@@ -63,7 +63,7 @@ class Records:
         written_bytes = os.write(self._file, line)
         if written_bytes < len(line):
             os.close(self._file)
-            self._file = None  # nothing may follow a line without newline
+            self._file = None  # nothing may follow a line without a newline
             message = f"wrote only {written_bytes} of {len(line)} bytes: check whether the disk is full"
             raise OSError(message)
         self.done_ids.add(record["id"])

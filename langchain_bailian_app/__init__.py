@@ -66,7 +66,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    # The errors derive from those of dashscope, whose import takes longer than everything else.
+    # The errors derive from those of dashscope. Importing it takes longer than everything else.
     if name == "errors" or (name in __all__ and name not in globals()):
         errors = import_module("langchain_bailian_app.errors")
         return errors if name == "errors" else getattr(errors, name)

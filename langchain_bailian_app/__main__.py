@@ -17,13 +17,13 @@ if TYPE_CHECKING:
 
 _INTRODUCTION = (
     f"Asks the application at most {MAX_CALLS} questions, which are billed as usual. "
-    "`fail` must be fixed; `warn` may be intended."
+    "Fix every `fail`; a `warn` may be intentional."
 )
 _DEFAULT_QUESTION = "什么是滞报金？"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a command; return 1 if a check failed, else 0."""
+    """Run a command and return its exit status: 1 if a check failed, otherwise 0."""
     options = _make_parser().parse_args(arguments)
     connection: dict[str, Any] = {"timeout": options.timeout}
     with ExitStack() as stack:
@@ -41,7 +41,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _start_emulator(stack: ExitStack) -> dict[str, str]:
-    """Start an emulator, and return the connection fields of a model for it."""
+    """Start an emulator, and return the fields that connect a model to it."""
     from langchain_bailian_app.emulator import BailianEmulator  # noqa: PLC0415  # an extra
 
     bailian = stack.enter_context(BailianEmulator())
@@ -52,7 +52,7 @@ def _parse_biz_params(text: str) -> BizParams:
     try:
         return BizParams(**json.loads(text))
     except (ValueError, TypeError) as exc:
-        message = f"""expected a JSON object of variables like '{{"city": "杭州"}}', got {text!r}"""
+        message = f"""expected a JSON object with variables, like '{{"city": "杭州"}}', got {text!r}"""
         raise argparse.ArgumentTypeError(message) from exc
 
 
@@ -62,11 +62,11 @@ def _make_parser() -> argparse.ArgumentParser:
     doctor = commands.add_parser(
         "doctor",
         help="check address, key, workspace, application, streaming, thoughts, references and sessions",
-        description=f"Reads its settings from the environment, as a model does. {_INTRODUCTION}",
+        description=f"Reads the same environment variables as `BailianAppChatModel`. {_INTRODUCTION}",
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
     doctor.add_argument(
-        "--emulator", action="store_true", help="start a local emulator and check that instead"
+        "--emulator", action="store_true", help="start a local emulator and check it instead"
     )
     doctor.add_argument(
         "--question",

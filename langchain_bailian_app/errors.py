@@ -1,12 +1,14 @@
-"""Exceptions of this package, which handlers for LangChain or dashscope also catch.
+"""Exceptions of this package, derived from those of LangChain and dashscope.
+
+Handlers for the exceptions of LangChain or dashscope therefore also catch these.
 
 ```
 ModelError (langchain-core) · DashScopeError (dashscope)
 └─ BailianError                        everything below
-   ├─ BailianAuthenticationError       the key is missing, wrong, or of another workspace
+   ├─ BailianAuthenticationError       the key is missing, wrong, or from another workspace
    ├─ BailianPermissionError           no access to the application or the model, or unpaid bills
    ├─ BailianRequestError              the service rejected the request
-   │  ├─ BailianContentFilterError     ... because of its content, or that of the answer
+   │  ├─ BailianContentFilterError     ... because of its content, or the answer's
    │  ├─ BailianContextOverflowError   ... because it is too long
    │  └─ BailianSessionError           ... because the session is unknown or has expired
    ├─ BailianNotFoundError             the model, workspace or address does not exist
@@ -15,11 +17,11 @@ ModelError (langchain-core) · DashScopeError (dashscope)
    ├─ BailianFileError                 a file did not become ready for questions
    ├─ BailianUploadError               some of several files did not become ready
    ├─ BailianTimeoutError              no answer in time
-   └─ BailianConnectionError           no connection, or it was lost
+   └─ BailianConnectionError           the connection failed or was lost
       └─ BailianStreamError            the answer ended before it was complete
 ```
 
-Invalid arguments raise a `ValueError` (a `TypeError` for an unknown keyword) before anything is sent.
+Invalid arguments raise a `ValueError` (a `TypeError` for an unknown option) before anything is sent.
 """
 
 from __future__ import annotations
@@ -92,10 +94,10 @@ class BailianError(lc.ModelError, ds.DashScopeError):
     """
 
     is_retryable: bool = False
-    """Whether the request certainly did not run, so that it can be sent again safely."""
+    """Whether the request certainly did not run and can safely be sent again."""
 
     retry_after: float | None = None
-    """Seconds to wait before a retry, as requested by the service (`Retry-After`); else None."""
+    """Seconds to wait before a retry, as requested by the service (`Retry-After`); otherwise None."""
 
     partial: AIMessage | None = None
     """The part of the answer that was received before the error, if any."""
@@ -130,7 +132,7 @@ class BailianError(lc.ModelError, ds.DashScopeError):
 
 
 class BailianAuthenticationError(BailianError, ds.AuthenticationError, lc.ModelAuthenticationError):
-    """The key is missing, wrong, or of another workspace."""
+    """The key is missing, wrong, or from another workspace."""
 
 
 class BailianPermissionError(BailianError, ds.PermissionDeniedError, lc.ModelPermissionDeniedError):
@@ -166,7 +168,7 @@ class BailianServerError(BailianError, ds.InternalServerError, lc.ModelAPIError)
 
 
 class BailianConnectionError(BailianError, ds.APIConnectionError, lc.ModelConnectionError):
-    """No connection, or it was lost."""
+    """The connection failed or was lost."""
 
 
 class BailianTimeoutError(BailianError, ds.APITimeoutError, lc.ModelTimeoutError):
@@ -201,7 +203,7 @@ class BailianUploadError(BailianError):
 
 
 def _parse_retry_after(headers: Mapping[str, str]) -> float | None:
-    """Return the seconds in `Retry-After`, which may also be a date."""
+    """Return the seconds to wait from `Retry-After`, which contains seconds or a date."""
     value = next((value for name, value in headers.items() if name.lower() == "retry-after"), None)
     if value is None:
         return None

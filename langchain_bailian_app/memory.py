@@ -1,4 +1,7 @@
-"""`BailianMemory`, the client for long-term memories (长期记忆): usually one memory per user."""
+"""`BailianMemory`, the client for long-term memories (长期记忆).
+
+Usually, each user has one memory.
+"""
 
 from __future__ import annotations
 
@@ -39,7 +42,7 @@ class Memory(NamedTuple):
     """Id to pass to an application as `memory_id`."""
 
     description: str
-    """Description of the memory; empty if it has none."""
+    """Description of the memory, or an empty string."""
 
 
 class MemoryNode(NamedTuple):
@@ -52,12 +55,14 @@ class MemoryNode(NamedTuple):
 class BailianMemory(OpenApiFields):
     """Client that creates, lists, reads, updates and deletes memories and the facts (nodes) in them.
 
-    An application with 长期记忆 switched on stores facts automatically, about a minute after a user
-    mentions them. They do not expire, and they stay in the memory that the call specifies. Without a
-    `memory_id`, all users share the memory of the application (official page on memory).
+    If 长期记忆 (long-term memory) is turned on for an application, the application stores facts
+    automatically, about a minute after a user mentions them. The facts do not expire. They are stored
+    in the memory that the call specifies. Without a `memory_id`, all users share the memory of the
+    application (memory page).
 
     Any number of threads and event loops can share one object. Requests are retried after transient
-    errors; `create` and `add_node` only if the service rejected the request without running it.
+    errors. `create` and `add_node` are retried only if the service rejected the request without running
+    it.
 
     Setup:
         ```bash
@@ -88,7 +93,7 @@ class BailianMemory(OpenApiFields):
     _api: OpenApiClient = PrivateAttr()
 
     def model_post_init(self, context: Any, /) -> None:
-        """Prepare the connection; nothing is sent, and no client is created."""
+        """Prepare the connection, without creating a client or sending anything."""
         super().model_post_init(context)
         self._api = OpenApiClient(self)
 
@@ -200,8 +205,8 @@ class BailianMemory(OpenApiFields):
         """
         self._call("delete_memory_node", memory_id, node_id)
 
-    # The asynchronous methods of the official client block the event loop to create a TLS context for
-    # each request: see `_transport.openapi_client`.
+    # The asynchronous methods of the official client block the event loop while they create a TLS
+    # context for each request; see `_transport.openapi_client`.
 
     async def acreate(self, description: str = "") -> Memory:
         """Async version of `create`."""
@@ -256,7 +261,7 @@ class BailianMemory(OpenApiFields):
             token = body.next_token
 
     def _call(self, action: str, *path: str, non_idempotent: bool = False, **parameters: Any) -> Any:
-        """Send a request, and retry it if that cannot repeat its effect.
+        """Send a request. Retry it only if its effect cannot occur twice.
 
         Raises:
             BailianError: The request failed.
@@ -282,7 +287,7 @@ class BailianMemory(OpenApiFields):
 
 def _require_id(body: Any, value: str | None) -> str:
     if not value:
-        message = "the response contains no id of the created memory or fact"
+        message = "the response does not contain the id of the created memory or fact"
         raise BailianServerError(message, request_id=body.request_id)
     return value
 

@@ -1,6 +1,6 @@
-"""Rate limiter that processes share through Redis; needs the extra `redis`.
+"""Rate limiter that processes share through Redis; requires the extra `redis`.
 
-The library `limits` does the counting. This module adds the waiting, and the use of the server's clock.
+The library `limits` does the counting. This module adds waiting, and uses the server's clock.
 """
 
 from __future__ import annotations
@@ -47,8 +47,8 @@ local now = redis.call('TIME')
 ARGV[1] = now[1] .. '.' .. string.format('%06d', now[2])
 """
 
-# How often the first waiting call polls per window. On average, half of one pause is lost, which is
-# about 1 % of the rate.
+# Number of times per window that the first waiting call polls. On average, half a pause is lost, which
+# costs about 1 % of the rate.
 _POLLS_PER_WINDOW = 50
 
 
@@ -74,26 +74,26 @@ class RedisRateLimiter(RedisClientMixin, BaseRateLimiter):
         patient = model.with_retry(stop_after_attempt=3)  # each attempt waits for the limiter
         ```
 
-        LangChain calls the limiter once per call of the model, so requests that the model retries
-        internally are not counted. Set `max_retries=0` and retry outside the model instead.
+        LangChain calls the limiter once per model call, so internal retries of the model are not
+        counted. Set `max_retries=0` and retry outside the model instead.
 
     The documentation states two limits. Each applies to one application, across all its callers: 15,000
-    requests per minute by default (reference of Agent 2.0), and 100 per minute (page on questions about
-    files, for first-generation agents). Whether the service counts in fixed or moving minutes is
-    unverified. Set a slightly lower limit, because requests that are permitted one after the other may
+    requests per minute by default (Agent 2.0 reference), and 100 per minute (page on questions about
+    files, for first-generation agents). It is unverified whether the service counts in fixed or moving
+    minutes. Set a slightly lower limit, because requests that are permitted one after the other may
     arrive together.
 
     The limiter enforces the limit exactly, in a moving window of `window` seconds by the clock of the
-    server, so that it holds for any minute. If that clock is adjusted, more or fewer requests may be
-    permitted once.
+    Redis server, so that the limit holds for any minute. If that clock is adjusted, more or fewer
+    requests may be permitted once.
 
-    The waiting threads of a process, and the waiting tasks of an event loop, form a queue in which only
-    the first polls the server. It polls at random intervals, about 50 times per window, so that each
-    process has a chance in every window. A permission is used up even if its call is cancelled or the
-    server's reply is lost.
+    The waiting threads of a process form a queue, and so do the waiting tasks of an event loop. Only
+    the first in a queue polls the server. It polls at random intervals, about 50 times per window, so
+    that each process has a chance in every window. A permission is used up even if its call is
+    cancelled or the server's reply is lost.
 
     If the server cannot be reached, or does not reply within five seconds, the call fails with
-    redis-py's own error before anything is sent, and so do all calls that wait behind it. No request is
+    redis-py's own error before anything is sent. All calls that wait behind it fail too. No request is
     permitted without the server. A server that loses its data (restart, failover, eviction) may permit
     the requests of up to one window a second time.
 
@@ -102,13 +102,14 @@ class RedisRateLimiter(RedisClientMixin, BaseRateLimiter):
             and window count together.
         requests_per_minute: Maximum number of requests in any minute, a positive integer.
         window: Length of the window in seconds, a divisor of 60. Each window permits its share of the
-            minute, which must be a whole number. A smaller window spreads requests more evenly; 60
-            permits all requests of a minute at once. Default: the smallest possible window, for example
-            250 requests in 1 s for 15,000 per minute, and 5 in 3 s for 100 per minute.
-        client: Client for calls from threads, not of a cluster. The caller owns and closes it.
-        async_client: Client for calls on an event loop, not of a cluster. It works on one event loop
-            only, because a client of redis-py cannot be shared between loops; `from_url` creates one
-            per loop. The caller owns and closes it.
+            requests per minute, which must be a whole number. A smaller window spreads requests more
+            evenly; 60 permits all requests of a minute at once. Default: the smallest possible window,
+            for example 250 requests in 1 s for 15,000 per minute, and 5 in 3 s for 100 per minute.
+        client: Client for calls from threads, for a single server (not a cluster). The caller owns and
+            closes it.
+        async_client: Client for calls on an event loop, for a single server (not a cluster). It works
+            on one event loop only, because a client of redis-py cannot be shared between loops;
+            `from_url` creates one per loop. The caller owns and closes it.
         prefix: Prefix of the key in Redis.
 
     Raises:
@@ -205,8 +206,8 @@ class RedisRateLimiter(RedisClientMixin, BaseRateLimiter):
         waiters = self._sync_waiters
         if waiters is None:
             message = (
-                "missing `client`: this rate limiter supports only async calls; pass `client` or use "
-                "`from_url`"
+                "missing `client`: this rate limiter supports only asynchronous calls; pass `client` "
+                "or use `from_url`"
             )
             raise ValueError(message)
         if not blocking:
@@ -253,22 +254,28 @@ class RedisRateLimiter(RedisClientMixin, BaseRateLimiter):
 
 @dataclass(eq=False)
 class _Waiters:
-    """Queue of waiting threads, or of waiting tasks of an event loop; only the first polls."""
+    """Queue of waiting threads, or of waiting tasks of an event loop.
 
-    strategy: Any  # of `limits`, for threads or for tasks
+    Only the first in line polls the Redis server.
+    """
+
+    strategy: Any  # strategy of `limits`, for threads or for tasks
     lock: Any  # held by the thread or task that polls
     failures: int = 0
     last_error: str = ""
 
     @contextmanager
     def as_leader(self, failures_before: int) -> Iterator[None]:
-        """Run the body as the first in the queue; an error also fails all who already wait behind it.
+        """Run the body as the first call in the queue; an error also fails the calls behind it.
 
-        `failures_before` is the value of `failures` when the caller joined the queue. Without this,
-        each waiting call in turn would wait for a server that does not reply.
+        `failures_before` is the value of `failures` when the caller joined the queue. Without it, each
+        waiting call would in turn wait for a server that does not reply.
         """
         if self.failures != failures_before:
-            message = f"the server failed for a request ahead in the queue: {self.last_error}"
+            message = (
+                "the Redis server failed for an earlier request in the queue, so this one was not "
+                f"tried: {self.last_error}"
+            )
             raise redis.ConnectionError(message)
         try:
             yield
@@ -327,7 +334,7 @@ def _get_connection_pool(client: Any) -> Any:
         return client.connection_pool
     except AttributeError:
         message = (
-            f"unsupported client {type(client).__name__}: expected a client of a single server, not of "
-            "a cluster"
+            f"unsupported client {type(client).__name__}: expected a client for a single server, not "
+            "for a cluster"
         )
         raise TypeError(message) from None

@@ -37,10 +37,10 @@ _QUERY_DESCRIPTION = (
 
 
 class BailianAppTool(BaseTool):
-    """An application of Bailian (百炼) as a tool for another agent.
+    """Tool with which another agent can call an application of Bailian (百炼).
 
-    The calling model receives the text of the answer. The complete message with its sources, steps and
-    token usage is the artifact: `ToolMessage.artifact`.
+    The calling model receives the text of the answer. The complete message, with its sources, steps
+    and token usage, is in `ToolMessage.artifact`.
 
     Setup:
         ```bash
@@ -78,7 +78,7 @@ class BailianAppTool(BaseTool):
         ```python
         from langchain.agents import create_agent
 
-        # Any model that can call tools; an application can with `tool_calling="prompt"`.
+        # Any model that supports tool calling; an application does with `tool_calling="prompt"`.
         agent = create_agent(BailianAppChatModel(tool_calling="prompt"), tools=[customs, weather])
         ```
 
@@ -94,10 +94,10 @@ class BailianAppTool(BaseTool):
         ```
 
     Conversations:
-        Without a `session_store` each call is independent. With one, the application remembers earlier
-        calls of this tool in the same thread of the outer conversation (`configurable.thread_id`), in a
-        separate session. A concurrent second call gets a new session, with a warning. Time travel in
-        the outer graph does not rewind the application's session.
+        Without a `session_store`, each call is independent. With one, the tool has a separate session
+        for each thread of the outer conversation (`configurable.thread_id`), so the application
+        remembers earlier calls in that thread. A second call at the same time gets a new session, with
+        a warning. Time travel in the outer graph does not rewind the application's session.
 
     Raises:
         ToolException: An error that the calling model can correct: a question without text, or a
@@ -110,16 +110,16 @@ class BailianAppTool(BaseTool):
     model_config = ConfigDict(hide_input_in_errors=True)
 
     model: BailianAppChatModel
-    """The application. You can also pass its fields to the tool itself: `app_id`, `rag_options`, …"""
+    """The application. You can also pass its fields directly to the tool: `app_id`, `rag_options`, …"""
 
     variables: dict[str, Any] | None = None
-    """Variables of the application that the calling model fills in, by name.
+    """Variables of the application, by name. The calling model provides their values.
 
-    The value is a type, a pair of type and description, `{"city": (str, "城市")}`, or any other field
-    definition of `pydantic.create_model`."""
+    A definition is a type, a pair of a type and a description (`{"city": (str, "城市")}`), or any other
+    field definition that `pydantic.create_model` accepts."""
 
     workflow: bool = False
-    """If true, the variables are inputs of a workflow; otherwise, prompt variables of an agent."""
+    """True if the variables are inputs of a workflow, False for prompt variables of an agent."""
 
     session_store: SessionStore | None = Field(default=None, exclude=True)
     """Store of sessions; with one, the application remembers earlier calls in the same thread."""
@@ -146,7 +146,7 @@ class BailianAppTool(BaseTool):
     @model_validator(mode="before")
     @classmethod
     def _make_model(cls, values: Any) -> Any:
-        """Create the model from the fields that do not belong to the tool, and the arguments schema."""
+        """Create the arguments schema, and create the model from fields that the tool does not have."""
         if not isinstance(values, dict):
             return values
         own_fields = {name: value for name, value in values.items() if name in cls.model_fields}

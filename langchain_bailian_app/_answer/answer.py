@@ -1,4 +1,4 @@
-"""The answer of a response, and the merging of two answers."""
+"""Answer assembled from a response, and a function that merges two answers."""
 
 from __future__ import annotations
 
@@ -11,25 +11,25 @@ if TYPE_CHECKING:
     from langchain_bailian_app._answer.events import NodeEvent, StepCall, ToolCall
 
 TEXT_SEPARATOR = "\n\n"
-"""Separator between the texts of two merged answers, if neither is empty."""
+"""Separator in the text of two merged answers; omitted if either has no text."""
 
 UNKNOWN_FINISH_REASON = "unknown"
-"""`finish_reason` of a stream that ended without one and was accepted (`accept_missing_stop`)."""
+"""`finish_reason` of a stream that ended without one, if `accept_missing_stop` is set."""
 
 
 @dataclass(slots=True)
 class Answer:
-    """The answer assembled from the frames of a response, complete or not."""
+    """An answer assembled from the frames of a response. It may be incomplete."""
 
     text: str = ""
     reasoning: str = ""
     steps: list[StepCall | StepResult] = field(default_factory=list)
     nodes: list[NodeEvent] = field(default_factory=list)
     tool_calls: list[ToolCall] = field(default_factory=list)
-    """Calls of the caller's tools. A call with a `problem` is not emitted as a delta."""
+    """Calls to the caller's tools. Those with a `problem` are not emitted as deltas."""
 
     order: list[str] = field(default_factory=list)
-    """Keys of the parts of the answer, in order of first appearance; see `_content_blocks`."""
+    """Keys of the answer's parts, in order of first appearance; see `_content_blocks`."""
 
     finish_reason: str | None = None
     """None if the answer is incomplete."""
@@ -55,7 +55,7 @@ class Answer:
 
 
 def merge_answers(first: Answer, second: Answer) -> Answer:
-    """Merge the answers of two responses to one call.
+    """Merge the answers from two responses to one call.
 
     The tool calls of the second answer replace those of the first.
     """
@@ -89,7 +89,7 @@ def _shift_citation(citation: dict[str, Any], offset: int) -> dict[str, Any]:
 
 
 def _usage_by_model(usage: dict[str, Any]) -> list[Any]:
-    """Return the usage of each model, or the whole snapshot if it has no list of models."""
+    """Return the usage of each model, or the whole snapshot as one item if it has no list of models."""
     models = usage.get("models")
     if isinstance(models, list):
         return models

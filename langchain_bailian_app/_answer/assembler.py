@@ -1,7 +1,7 @@
-"""Assembler of the frames of a response into deltas and an answer.
+"""Assembles the frames of a response into deltas and an answer.
 
 Streaming and non-streaming calls share this code. `AnswerAssembler.feed` returns the deltas of a
-stream, and `AnswerAssembler.build_answer` returns their sum.
+stream, and `AnswerAssembler.build_answer` returns all of them combined.
 """
 
 from __future__ import annotations
@@ -42,11 +42,11 @@ class AnswerAssembler:
 
     Args:
         markers: Handling of `<ref>[n]</ref>` in the text.
-        stop: Sequences before which the answer is cut.
+        stop: Stop sequences. The answer is cut before the first one.
         answer_node: Id, name or type of the workflow node that provides the answer.
-        tool_call_parser: Finds calls of the caller's tools in the text; None without tools.
-        previous: The assembler of an earlier response to the same call, whose steps are not reported
-            again.
+        tool_call_parser: Parser of calls to the caller's tools; None if there are no tools.
+        previous: The assembler of an earlier response to the same call. Steps that it reported are
+            not reported again.
     """
 
     def __init__(
@@ -100,9 +100,9 @@ class AnswerAssembler:
         return self._record(deltas)
 
     def end(self, *, accept_missing_stop: bool = False) -> list[Delta]:
-        """Return the remaining deltas when no more frames come.
+        """Return the remaining deltas after the last frame.
 
-        Without a finish reason the answer stays incomplete, unless `accept_missing_stop` is set.
+        If no frame had a finish reason, the answer is incomplete unless `accept_missing_stop` is set.
         """
         if self._answer.finish_reason is not None:
             return []
@@ -114,7 +114,7 @@ class AnswerAssembler:
         return self._record(deltas)
 
     def build_answer(self) -> Answer:
-        """Return the answer: the sum of the deltas and the other data of the frames."""
+        """Return the answer: all deltas combined, and the other data of the frames."""
         answer = self._answer
         answer.text = "".join(self._text)
         answer.reasoning = "".join(self._reasoning)
@@ -124,12 +124,12 @@ class AnswerAssembler:
         markers = [] if self._marker_filter is None else self._marker_filter.markers
         answer.citations = build_citations(answer.text, markers, passages)
         uses_documents = bool(markers or passages)
-        # References may arrive late, so they are not missing if a stop sequence ended the answer.
+        # References may arrive late. They are not missing if a stop sequence ended the answer early.
         answer.references_missing = uses_documents and not answer.doc_references and not self.stopped
         return answer
 
     def _record(self, deltas: list[Delta]) -> list[Delta]:
-        """Add deltas to the answer, except text and tool calls, which are added elsewhere."""
+        """Record the order of the deltas, add the steps and node events, and return the deltas."""
         answer, order = self._answer, self._order
         for delta in deltas:
             match delta:
@@ -166,9 +166,9 @@ class AnswerAssembler:
                 answer.extra["output"] = output
 
     def _is_text_only(self) -> bool:
-        """Return whether a frame that contains only text can skip the other readers.
+        """Return whether the other readers can be skipped for a frame that contains only text.
 
-        Most frames are of this kind. The result is the same, only faster.
+        Most frames contain only text. Skipping is faster and does not change the result.
         """
         return (
             bool(self._text)
@@ -179,7 +179,7 @@ class AnswerAssembler:
         )
 
     def _new_entries(self, frame: Frame) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-        """Return the node entries and the other thoughts, unless they repeat the previous frame."""
+        """Return the node entries and the other thoughts, or two empty lists if they are repeated."""
         if not (frame.thoughts or frame.workflow_message):
             return [], []
         if frame.thoughts == self._previous_thoughts and not frame.workflow_message:
@@ -276,7 +276,7 @@ class AnswerAssembler:
         return self._marker_filter.feed(text)
 
     def _end_marker(self) -> str:
-        """Return the text held back as a possible marker."""
+        """Return the text that was buffered as a possible marker."""
         return "" if self._marker_filter is None else self._marker_filter.end()
 
     def _apply_stop(self, text: str) -> list[Delta]:

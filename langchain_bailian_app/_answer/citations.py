@@ -24,7 +24,7 @@ _PARTIAL_MARKER = re.compile(
 _MAX_MARKER_CHARS = len("<ref>[123456789]</ref>")
 _CLOSING_PUNCTUATION = "”’」』）】》)"
 _SENTENCE_END = re.compile(rf"[。！？!?；][{_CLOSING_PUNCTUATION}]*|\. |[\r\n]")
-# Quotes, `*` and `_` may open as well as close, so they are not part of `_SENTENCE_END`.
+# Quotes, `*` and `_` can open as well as close, so they are not part of `_SENTENCE_END`.
 _TRAILING_CHARS = f" \t\r\n。！？!?；.\"'*_{_CLOSING_PUNCTUATION}"
 _NON_SPACE = re.compile(r"\S")
 _MAX_CITED_CHARS = 500
@@ -42,11 +42,11 @@ class Marker(NamedTuple):
 
 
 class MarkerFilter:
-    """Finds markers in a text that arrives in arbitrary pieces.
+    """Finds and replaces markers in text that arrives in arbitrary pieces.
 
     Args:
         mode: Handling of markers.
-        emitted_length: Code points of the text before the first piece.
+        emitted_length: Number of code points emitted before the first piece.
     """
 
     def __init__(self, mode: MarkerMode, *, emitted_length: int = 0) -> None:
@@ -67,7 +67,7 @@ class MarkerFilter:
         return self._replace_markers(text)
 
     def end(self) -> str:
-        """Return the buffered text, which is not a marker."""
+        """Return the buffered text, which turned out not to be a marker."""
         pending, self._pending = self._pending, ""
         return pending
 
@@ -88,7 +88,7 @@ class MarkerFilter:
 
 
 def strip_markers(text: str) -> str:
-    """Remove the markers from a text that is not part of the answer, such as a tool call."""
+    """Remove the markers from text that is not part of the answer, such as a tool call."""
     return _MARKER.sub("", text)
 
 
@@ -97,8 +97,8 @@ def build_citations(
 ) -> list[dict[str, Any]]:
     """Return one standard citation for each marker that has a source.
 
-    `text[start_index:end_index]` is the cited sentence up to the marker; adjacent markers share its
-    start. Markers beyond the end of the text (cut by a stop sequence) have no citation.
+    `text[start_index:end_index]` is the cited sentence up to the marker. Adjacent markers have the same
+    `start_index`. Markers beyond the end of the text, which a stop sequence may cut, have no citation.
     """
     boundaries = [0, *(match.end() for match in _SENTENCE_END.finditer(text))]
     result = []

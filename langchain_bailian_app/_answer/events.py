@@ -1,8 +1,8 @@
 """Events that a frame adds to an answer.
 
 `assembler` emits them and `answer` stores them. `chat_models._messages` converts each kind to chunks
-and messages, `chat_models._content_blocks` to content blocks. `display._parts` converts them to parts,
-which `display._html` and `display._terminal` render.
+and messages, and `chat_models._content_blocks` to content blocks. `display._parts` converts them to
+parts, which `display._html` and `display._terminal` render.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 
-# A stream creates thousands of these two. Creating a frozen dataclass takes twice as long.
+# Not frozen: a stream creates thousands of them, and creating a frozen dataclass takes twice as long.
 @dataclass(slots=True)
 class TextDelta:
     """A piece of the text of the answer."""
@@ -34,12 +34,12 @@ class StepCall:
     name: str
     args: dict[str, Any]
     kind: str | None = None
-    """`"retrieval"`, `"memory"` or `"plugin"`; None for a kind that no source documents."""
+    """`"retrieval"`, `"memory"` or `"plugin"`; None for an undocumented kind."""
 
 
 @dataclass(frozen=True, slots=True)
 class StepResult:
-    """The result of a step, with its observation if there is one."""
+    """The result of a step. The entry contains the observation, if there is one."""
 
     call_id: str
     entry: dict[str, Any]
@@ -54,8 +54,9 @@ class NodeEvent:
     """Key of the event, unique in the answer."""
 
     value: dict[str, Any]
-    """`node_id`, `name`, `type`, `status`, `sequence`, `exec_time`, `completed`, `parent_node_id`,
-    `output` and `reasoning` so far, where known, and all other fields under their wire names."""
+    """Fields of the node that are known so far: `node_id`, `name`, `type`, `status`, `sequence`,
+    `exec_time`, `completed`, `parent_node_id`, `output`, `reasoning`, and others under their wire
+    names."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,7 @@
-"""Parser of the frames of a response, without interpretation of their content.
+"""Parser that splits a response into frames but does not interpret their content.
 
 It turns bytes into `Frame`, `ErrorFrame` and `InvalidFrame` objects. A plain JSON response is one
-frame. Nulls, missing keys and unknown fields are normal here. `assembler` combines the frames into an
+frame. Nulls, missing keys and unknown fields are accepted. `assembler` combines the frames into an
 answer.
 """
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 _PLAIN_FIELDS = frozenset({"text", "finish_reason", "session_id"})
 _OUTPUT_FIELDS = _PLAIN_FIELDS | {"thoughts", "doc_references", "workflow_message"}
 _BODY_FIELDS = frozenset({"output", "usage", "request_id"})
-# Envelope of a successful response: empty in the documentation, "Success" on sibling routes.
+# Values in a successful response: empty in the documentation, "Success" on related routes.
 _SUCCESS_ENVELOPE: dict[str, set[Any]] = {
     "code": {None, "", "Success", "200", 200, 0},
     "message": {None, "", "success"},
@@ -40,7 +40,7 @@ class Frame:
 
     text: str = ""
     finish_reason: str | None = None
-    """None while generating; on the wire this is the string `"null"`, null, or an absent key."""
+    """None until the answer ends. On the wire this is the string `"null"`, null, or an absent key."""
 
     session_id: str | None = None
     request_id: str | None = None
@@ -70,11 +70,11 @@ class InvalidFrame:
     """A response or a frame that is not a JSON object."""
 
     head: str
-    """The beginning of its text."""
+    """The beginning of the text of the response or frame."""
 
 
 class FrameReader:
-    """Incremental reader whose frames do not depend on how the bytes are cut.
+    """Incremental reader of frames. The result does not depend on where the bytes are split.
 
     The first byte decides whether the response is a stream or one JSON document. This also works if the
     content type is wrong or missing.
@@ -105,7 +105,7 @@ class FrameReader:
         return self._parse_events(self._sse.feed(data))
 
     def end(self) -> list[Frame | ErrorFrame | InvalidFrame]:
-        """Return the frames completed by the end of the body; invalid ones if the body was cut off."""
+        """Return the frames completed by the end of the body; a truncated one is an `InvalidFrame`."""
         if self._document is not None:
             return self._parse_events([ServerSentEvent("message", bytes(self._document), None)])
         event = self._sse.flush()
@@ -205,7 +205,7 @@ def _parse_frame(body: dict[str, Any], *, is_plain: bool) -> Frame:
 def _parse_object_list(
     name: str, output: dict[str, Any], unknown: dict[str, Any]
 ) -> list[dict[str, Any]] | None:
-    """Return a list of objects; add a value of an undocumented shape to `unknown`."""
+    """Return the objects in a list field; add the field to `unknown` if its shape is undocumented."""
     value = output.get(name)
     if value is None:
         return None

@@ -21,7 +21,7 @@ _MAX_UNCLOSED_BRACKETS = 20  # brackets in prose; each costs a scan of the text
 
 @dataclass(frozen=True, slots=True)
 class ExtractedJson:
-    """The JSON values found in a text."""
+    """The JSON values found in a string."""
 
     values: list[Any]
     """Objects and arrays, in order."""
@@ -34,9 +34,9 @@ class ExtractedJson:
 
 
 def extract_json(text: str) -> ExtractedJson:
-    """Find the outermost objects and arrays in a text.
+    """Find the outermost objects and arrays in a string.
 
-    Line breaks in strings and trailing commas are accepted.
+    Trailing commas are accepted, and so are line breaks inside JSON strings.
     """
     values: list[Any] = []
     error = ""
@@ -50,7 +50,7 @@ def extract_json(text: str) -> ExtractedJson:
                 return ExtractedJson(values, text[start:], error)
             unclosed_count += 1
             is_json = text[start:].lstrip("[ \r\n\t").startswith("{")
-            # Extract nothing rather than a value nested in it.
+            # Stop, because any further match would be nested in the invalid value.
             if is_json or unclosed_count > _MAX_UNCLOSED_BRACKETS:
                 return ExtractedJson(values, error=f"not valid JSON: {text[start : start + 40]!r} …")
             position = match.end()  # a bracket in prose: `[0, 1)`
@@ -64,7 +64,7 @@ def extract_json(text: str) -> ExtractedJson:
 
 
 def parse_incomplete(text: str) -> Any:
-    """Parse the available part of an incomplete value; return None if it is empty."""
+    """Parse the available part of an incomplete value; return None if nothing can be parsed."""
     try:
         return parse_partial_json(_PARTIAL_ESCAPE.sub("", text))
     except json.JSONDecodeError:
@@ -82,7 +82,7 @@ def find_json_end(text: str, start: int) -> int | None:
 
 
 def ends_in_string(text: str) -> bool:
-    """Return whether a text is JSON that is cut off inside a string."""
+    """Return whether `text` is JSON that is cut off inside a string."""
     try:
         json.loads(text, strict=False)
     except json.JSONDecodeError as exc:
@@ -93,9 +93,9 @@ def ends_in_string(text: str) -> bool:
 
 
 def _is_valid_prefix(text: str) -> bool:
-    """Return whether an incomplete text is valid up to its end.
+    """Return whether `text` is the valid beginning of a JSON value.
 
-    `parse_partial_json` of langchain-core is very slow on any other text.
+    langchain-core's `parse_partial_json` is very slow for anything else.
     """
     try:
         json.loads(text, strict=False)

@@ -1,9 +1,8 @@
 """Parsers of passages from a knowledge base.
 
-The service reports passages in three places. `doc_references` lists those that the answer cites,
-without scores. The observation of a retrieval step lists all that were retrieved, with scores. Both
-number the passages as the `<ref>` markers do. The nodes of a direct retrieval have scores but no
-numbers.
+The service reports passages in three places. `doc_references` lists the cited passages, without
+scores. The observation of a retrieval step lists all retrieved passages, with scores. Both contain the
+numbers that the `<ref>` markers use. The nodes of a direct retrieval have scores but no numbers.
 """
 
 from __future__ import annotations
@@ -29,7 +28,7 @@ _REFERENCE_FIELDS |= {"images", "page_number"}
 _HIT_FIELDS = {"content", "referenceIndex", "title", "dataName", "dataId", "webSearchUrl", "id"}
 _HIT_FIELDS |= {"score", "images", "page_number"}
 _NODE_FIELDS = {"title", "doc_name", "doc_id", "doc_url", "image_url", "images", "page_number", "_id"}
-# Values that every hit has, which carry no information.
+# Values that are the same in every hit, so they are omitted.
 _DEFAULT_VALUES: dict[str, Any] = {"display": True, "webSearch": False}
 
 
@@ -186,14 +185,14 @@ def _parse_score(value: Any) -> float | None:
 
 
 def _to_text_or_none(value: Any) -> str | None:
-    """Convert a value, which may be a number or another type, to text; return None if it is empty."""
+    """Convert a value of any type to text; return None if it is None or an empty string."""
     return None if value in (None, "") else str(value)
 
 
 def _to_list(value: Any) -> list[Any]:
     """Convert a value to a list.
 
-    The service sends null for an empty list, and one page of its documentation shows a bare value.
+    The service sends null for an empty list, and one page of its documentation shows a single value.
     """
     if value in (None, ""):
         return []

@@ -1,4 +1,4 @@
-"""Parser of recalled long-term memories, which the steps of an answer contain."""
+"""Parser of the recalled long-term memories in the steps of an answer."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ class RecalledMemory(TypedDict):
     """The fact."""
 
     stored_at: str | None
-    """Time of storage, such as `2025-03-16T20:47:40`; None if the service sends no valid one.
+    """Time when the fact was stored, such as `2025-03-16T20:47:40`; None if missing or invalid.
 
-    It has no time zone, because the service sends none.
+    It has no time zone, because the service does not send one.
     """
 
 
 def parse_recalled_memories(thoughts: Iterable[dict[str, Any]]) -> list[RecalledMemory]:
-    """Return the recalled memories in the order of the service, without duplicates."""
+    """Return the recalled memories in the service's order, without duplicates."""
     memories: list[RecalledMemory] = []
     for thought in thoughts:
         facts = parse_nested(thought.get("observation")) if step_kind(thought) == "memory" else None

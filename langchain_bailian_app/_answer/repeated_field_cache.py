@@ -1,7 +1,7 @@
-"""Cache of parsed lists that every frame repeats.
+"""Cache for parsed lists that every frame repeats.
 
-`doc_references` and `thoughts` may take 100 kB in the frame of each token. Once a list has arrived
-twice, the next frame is searched for its bytes. If they are present, only the rest of the frame is
+`doc_references` and `thoughts` may add 100 kB to the frame of each token. Once a list has arrived
+twice, later frames are searched for its bytes. If a frame contains them, only the rest of the frame is
 parsed.
 """
 
@@ -14,7 +14,7 @@ from langchain_bailian_app._answer import wire_json
 
 _CACHED_FIELDS = ("doc_references", "thoughts")
 MIN_CACHED_FRAME_BYTES = 4096
-"""Size from which a frame is worth caching; smaller frames are parsed fast enough."""
+"""Minimum frame size for using the cache; smaller frames are parsed fast enough without it."""
 
 _PLACEHOLDER = b"0"
 _STRING_OR_BRACKET = re.compile(rb'"(?:[^"\\]|\\.)*+"|[\[\]]', re.DOTALL)
@@ -27,7 +27,7 @@ class _CachedField(NamedTuple):
 
 
 class RepeatedFieldCache:
-    """Parser of the frames of one stream, which caches repeated lists."""
+    """JSON parser for the frames of one stream. It caches the lists that the frames repeat."""
 
     def __init__(self) -> None:
         self._cache: dict[str, _CachedField] = {}
@@ -35,7 +35,7 @@ class RepeatedFieldCache:
     def loads(self, data: bytes) -> Any:
         """Parse a frame; raise `ValueError` if it is not valid JSON.
 
-        A cached list is the same object in each frame.
+        Frames that repeat a cached list share one list object.
         """
         cached, reduced = {}, data
         for name, (value, raw) in self._cache.items():
@@ -52,7 +52,7 @@ class RepeatedFieldCache:
         if not isinstance(output, dict):
             return wire_json.loads(data) if cached else body
         for name, value in cached.items():
-            if output.get(name) != 0:  # the bytes were at another position
+            if output.get(name) != 0:  # the bytes were not a field of `output`
                 return wire_json.loads(data)
             output[name] = value
         self._update(output, data, [name for name in _CACHED_FIELDS if name not in cached])
@@ -84,5 +84,5 @@ def _raw_slice(name: str, data: bytes) -> bytes | None:
 
 
 def _encode_key(name: str) -> bytes:
-    # Inside a string, the quotes would be escaped.
+    # These bytes cannot occur inside a string, where the quotes would be escaped.
     return b'"%b":' % name.encode()

@@ -1,8 +1,8 @@
 """Parser of server-sent events, the first step of reading a stream.
 
-It handles the framing only, not the meaning of a frame. It works on bytes, so that text is never split
-inside a character, and so that U+2028, U+2029 and U+0085, which `str.splitlines` treats as line ends,
-stay text.
+The parser handles the framing, not the meaning of a frame. It works on bytes for two reasons. Text is
+never split inside a character, and U+2028, U+2029 and U+0085 remain part of the text, although
+`str.splitlines` treats them as line ends.
 """
 
 from __future__ import annotations
@@ -15,7 +15,8 @@ _STATUS_COMMENT = b":HTTP_STATUS/"
 _STATUS = re.compile(rb"[1-5][0-9]{2}")
 _HTTP_OK = 200
 # A complete event as the gateway usually writes it. Matching it is faster than calling `_process_line`
-# for each line, with the same result. Long lines are found faster without a pattern.
+# for each line, with the same result. Long lines are excluded: finding their end without a pattern is
+# faster.
 _TYPICAL_EVENT = re.compile(rb"(?:id:.*+\n)?event:result\n:HTTP_STATUS/200\ndata: ?(.{0,4000}+)\n\n")
 
 
@@ -33,7 +34,7 @@ class ServerSentEvent(NamedTuple):
 
 
 class SSEDecoder:
-    """Incremental decoder whose events do not depend on how the bytes are cut."""
+    """Incremental decoder. The events do not depend on where the bytes are split."""
 
     def __init__(self) -> None:
         self._pending: list[bytes] = []
@@ -73,7 +74,7 @@ class SSEDecoder:
         return events
 
     def flush(self) -> ServerSentEvent | None:
-        """Return the last event of a stream that ended without the blank line after it."""
+        """Return the last event if the stream ended without the blank line that completes an event."""
         last_line, self._pending = b"".join(self._pending).removesuffix(b"\r"), []
         if last_line:
             self._process_line(last_line)

@@ -1,8 +1,8 @@
 """Reader of the steps of an application.
 
 A step is an entry of `thoughts` other than reasoning: retrieval, memory, a plugin, an MCP tool, or an
-unknown kind. Frames repeat steps, but each step is reported once: its call when it is first seen, its
-result when its observation arrives. The raw entry is kept unchanged.
+unknown kind. Frames repeat steps, but each step is reported once: the call when the step is first
+seen, and the result when the observation arrives. The raw entry is kept unchanged.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from langchain_bailian_app._answer import wire_json
 from langchain_bailian_app._answer.events import StepCall, StepResult
 
 _NO_OBSERVATION: tuple[Any, ...] = (None, "")
-# A later frame may fill in an empty list of hits, so it is not reported until the answer begins.
+# A later frame may fill an empty list of hits, so the list is not reported until the answer begins.
 _EMPTY_OBSERVATION: tuple[Any, ...] = (*_NO_OBSERVATION, [], "[]")
 
 
@@ -93,7 +93,7 @@ class StepReader:
         return events + self._report([step], _EMPTY_OBSERVATION)
 
     def flush_empty_results(self) -> list[StepResult]:
-        """Return the results of the steps with an empty list of hits."""
+        """Return the results of the steps whose list of hits is still empty."""
         return self._report(self._steps, _NO_OBSERVATION)
 
     def end(self) -> list[StepResult]:
@@ -112,7 +112,7 @@ class StepReader:
 def step_kind(entry: dict[str, Any]) -> str | None:
     """Return the kind of a step: `"retrieval"`, `"memory"`, `"plugin"`, or None if it is unknown.
 
-    Retrieval and memory are recorded; plugins appear only in the SDKs' test data.
+    Recordings contain retrieval and memory steps. Plugins appear only in the SDKs' test data.
     """
     if entry.get("action_type") == "agentRag" or entry.get("action") == "rag":
         return "retrieval"
@@ -132,7 +132,7 @@ def _call_key(entry: dict[str, Any]) -> str:
 def _read_arguments(entry: dict[str, Any]) -> Any:
     """Return the arguments of a step.
 
-    Recordings have `arguments`, both SDKs have `action_input`. Either may be an object or JSON text.
+    Recordings have `arguments`; both SDKs have `action_input`. Either may be an object or JSON text.
     """
     for name in ("arguments", "action_input", "action_input_stream"):
         arguments = wire_json.parse_nested(entry.get(name))

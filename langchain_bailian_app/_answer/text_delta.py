@@ -1,8 +1,8 @@
 """Reader of the new text in each frame, and the filter for `stop` sequences.
 
 The request asks for increments (`incremental_output: true`). A server that ignores the flag repeats the
-whole text in each frame, and no field of the response indicates which of the two it does.
-`TextDeltaReader` decides this once per stream, on evidence. A rule that looks at one frame at a time
+whole text in each frame, and no field of the response indicates whether it does.
+`TextDeltaReader` decides this once per stream, after comparing frames. A decision for each frame alone
 would duplicate or drop text.
 """
 
@@ -14,8 +14,8 @@ from typing import Any
 
 from langchain_bailian_app._answer import wire_json
 
-# A frame that begins with the previous one repeats it if the previous one has at least this length.
-# Shorter texts may match by chance (`1` and `1.`, `哈` and `哈哈`), but whole phrases do not.
+# Minimum length of the previous frame's text for a frame that begins with it to count as a repetition.
+# Shorter text may match by chance (`1` and `1.`, `哈` and `哈哈`), but whole phrases do not.
 MIN_PREFIX_CHARS = 8
 
 _SURROGATE = re.compile("[\ud800-\udfff]")
@@ -30,9 +30,9 @@ class _StreamMode(Enum):
 class TextDeltaReader:
     """Converts the text of each frame into the text that it adds.
 
-    Until the mode is decided, an ambiguous frame is buffered. The first frame never is, because both
-    modes agree on it. A stream that ends undecided counts as incremental, as requested, unless its last
-    frame repeats everything before it.
+    Until the mode is decided, ambiguous frames are buffered. The first frame is emitted at once,
+    because it is new text in both modes. If the mode is still undecided at the end of the stream, it is
+    incremental, as requested, unless the last frame repeats all text before it.
     """
 
     def __init__(self) -> None:
@@ -51,8 +51,9 @@ class TextDeltaReader:
 
         Args:
             text: The text of the frame.
-            usage: The usage snapshot of the frame. A text that equals the previous one is a repetition
-                if the usage is unchanged, and an increment if it has changed or is empty.
+            usage: The usage snapshot of the frame. If the text equals that of the previous frame, it
+                is a repetition if the usage is unchanged, and an increment if the usage has changed or
+                is empty.
             last: Whether this frame ends the answer.
         """
         if not (text or last):
@@ -83,7 +84,7 @@ class TextDeltaReader:
         return self._join_surrogates(self._switch_to_incremental("")) if self._pending else ""
 
     def end(self) -> str:
-        """Return the buffered text when no more frames come."""
+        """Return the buffered text after the last frame."""
         pending = self._join_surrogates(self._take_pending())
         surrogate, self._pending_surrogate = self._pending_surrogate, ""
         return pending + "\ufffd" if surrogate else pending
@@ -97,7 +98,7 @@ class TextDeltaReader:
         return self._read_undecided(text, usage, last=last)
 
     def _strip_emitted_prefix(self, text: str) -> str:
-        """Return the new part of a last frame that repeats the whole answer."""
+        """Return the text of the last frame, or its new part if the frame repeats the whole answer."""
         emitted = "".join(self._deltas)
         return (
             text[len(emitted) :]
@@ -137,7 +138,7 @@ class TextDeltaReader:
             return text[len(previous) :]
         if text[:MIN_PREFIX_CHARS] == previous[: len(text)][:MIN_PREFIX_CHARS]:
             return ""  # repeated, possibly with a revised end
-        # Not cumulative text: emit an increment of a misread stream rather than lose it.
+        # The mode was wrong: this is an increment. Emitting it is better than losing it.
         self._previous_text += text
         return text
 
@@ -146,7 +147,7 @@ class TextDeltaReader:
         return pending
 
     def _join_surrogates(self, text: str) -> str:
-        """Join surrogate pairs that two frames share and replace lone surrogates with U+FFFD."""
+        """Join surrogate pairs that are split between frames; replace lone surrogates with U+FFFD."""
         text, self._pending_surrogate = self._pending_surrogate + text, ""
         if text and wire_json.is_high_surrogate(text[-1]):
             text, self._pending_surrogate = text[:-1], text[-1]
@@ -158,7 +159,7 @@ def _strip_trailing_surrogate(text: str) -> str:
 
 
 class StopFilter:
-    """Cuts a text before the first `stop` sequence; the service has no parameter for this."""
+    """Cuts the text before the first `stop` sequence. The service has no parameter for this."""
 
     def __init__(self, stop: list[str]) -> None:
         self._pattern = re.compile("|".join(map(re.escape, stop)))
@@ -180,7 +181,7 @@ class StopFilter:
         return text[:pending_start]
 
     def end(self) -> str:
-        """Return the buffered text when no more text comes, cut before a stop sequence."""
+        """Return the buffered text at the end of the answer, cut before a stop sequence."""
         pending, self._pending = self._pending, ""
         match = self._pattern.search(pending)
         self.hit = match is not None

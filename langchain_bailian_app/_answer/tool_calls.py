@@ -1,4 +1,4 @@
-"""Parser of tool calls in the text of an answer, which removes them while the text streams.
+"""Parser of tool calls in the text of an answer. It removes them while the text streams.
 
 A call is `<tool_call>{"name": …, "arguments": {…}}</tool_call>`, the form that Qwen models are trained
 on and that Qwen-Agent requests. The prompt that requests calls is in `chat_models._tool_prompt`.
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 OPENING_TAG = "<tool_call>"
 CLOSING_TAG = "</tool_call>"
 
-# Text that may follow the opening tag of a call, well-formed or not. Otherwise the tag is plain text.
+# Text after the opening tag of a call, even a malformed one. Before other text, the tag is plain text.
 _CALL_START = re.compile(r"\s*(?:[{\[]|```|<function|[A-Za-z_][\w.-]*\()", re.ASCII)
 _PARTIAL_CALL_START = re.compile(r"\s*(?:`{0,2}|<[a-z]{0,7}|[A-Za-z_][\w.-]*)\Z", re.ASCII)
 _BEFORE_JSON = re.compile(r"\s*(?:```\w*\s*)?(?=[{\[])")
@@ -29,7 +29,7 @@ _CALL_FIELDS = {"name", "id", "type", "index", "arguments", "parameters"}
 
 
 class ToolCallParser:
-    """Finds calls in a text that arrives in arbitrary pieces.
+    """Finds calls in text that arrives in arbitrary pieces.
 
     Args:
         names: Names of the functions that may be called.
@@ -40,16 +40,16 @@ class ToolCallParser:
         self._names = names
         self._only_one = only_one
         self._pending = (
-            ""  # outside a call: the possible beginning of one, and the whitespace before it
+            ""  # outside a call: the possible start of a call, and the whitespace before that
         )
         self._buffer: list[str] | None = None
         self._looks_like_call = False  # whether the buffer looks like a call
-        self._tail = ""  # end of the buffer, since a closing tag may be split
+        self._tail = ""  # end of the buffer, because a closing tag may be split
         self._search_start = 0  # closing tags before this index are in strings
         self.calls: list[ToolCall] = []
 
     def feed(self, text: str) -> list[str | ToolCall]:
-        """Return the text and the calls that are certain, in order."""
+        """Return, in order, complete calls and text that cannot belong to a call."""
         parts: list[str | ToolCall] = []
         remaining: str | None = text
         while remaining is not None:
@@ -60,7 +60,7 @@ class ToolCallParser:
         return parts
 
     def end(self) -> list[str | ToolCall]:
-        """Return the pending text and calls when no more text comes."""
+        """Return the pending text and calls at the end of the answer."""
         parts: list[str | ToolCall] = []
         while self._buffer is not None:
             body = "".join(self._buffer)
@@ -146,7 +146,7 @@ class ToolCallParser:
             raw_args = value.get("arguments", value.get("parameters"))
             args = {} if raw_args is None else wire_json.parse_nested(raw_args)
             if raw_args is None and (unexpected := sorted(value.keys() - _CALL_FIELDS)):
-                problem = f"missing `arguments` in the call of {name!r}: got {unexpected}"
+                problem = f"missing `arguments` in the call to {name!r}: got {unexpected}"
             args = wire_json.repair_surrogates(args)
         if problem is None:
             problem = self._find_problem(name, args)
@@ -177,7 +177,10 @@ def _find_unclosed_end(body: str) -> tuple[int, int]:
 
 
 def _emittable_length(text: str) -> int:
-    """Return the length of a text up to a possible call and the whitespace before it."""
+    """Return how much text can be emitted.
+
+    The remainder is a possible start of a call at the end, and the whitespace before that.
+    """
     for length in range(min(len(OPENING_TAG) - 1, len(text)), 0, -1):
         if OPENING_TAG.startswith(text[-length:]):
             return len(text[:-length].rstrip())

@@ -1,4 +1,4 @@
-r"""JSON parser for data of the service: fast, and lenient about lone surrogate escapes.
+r"""JSON parser for data from the service: fast, and lenient about lone surrogate escapes.
 
 orjson rejects a lone escape such as `"\ud83d"`. The standard library accepts it, but the resulting
 string can be neither encoded nor put into a message. This module repairs such strings.
@@ -28,7 +28,7 @@ def loads(data: bytes | str) -> Any:
 
 
 def parse_nested(value: Any) -> Any:
-    """Return the value of a JSON object or array in a string, and anything else unchanged."""
+    """Parse a string that contains a JSON object or array; return any other value unchanged."""
     if not isinstance(value, str) or not value.lstrip().startswith(("{", "[")):
         return value
     try:
@@ -61,7 +61,7 @@ def repair_surrogates(
 
 
 def _repair_inner_surrogates(text: str) -> str:
-    """Repair a text except at its ends; the other half may be in the previous or next frame."""
+    """Repair text except at its ends, where half of a pair may be in an adjacent frame."""
     leading = text[:1] if is_low_surrogate(text[:1]) else ""
     trailing = text[-1:] if is_high_surrogate(text[-1:]) else ""
     return leading + join_surrogates(text[len(leading) : len(text) - len(trailing)]) + trailing

@@ -1,8 +1,8 @@
 """Reader of workflow nodes, in each format that the service uses.
 
-`flow_stream_mode` decides where the entry of a node is: in `workflow_message` (one node per frame,
-always an increment), or in `thoughts` (JSON text for each node so far). A node is reported when it is
-first seen and whenever its status changes. The report contains the output so far, unless the node is
+`flow_stream_mode` determines which field contains the nodes: `workflow_message` (one node per frame,
+always an increment) or `thoughts` (JSON text for each node so far). A node is reported when it is first
+seen and whenever its status changes. The report contains the output so far, unless the node is
 still executing.
 """
 
@@ -64,7 +64,8 @@ class WorkflowReader:
     Args:
         answer_node: Id, name or type of the node that provides the answer. Default: End and output
             nodes.
-        key_prefix: Prefix of the event keys, if an earlier response to the same call has used the keys.
+        key_prefix: Prefix of the event keys, needed if an earlier response to the same call used the
+            same keys.
     """
 
     def __init__(self, answer_node: str | None = None, key_prefix: str = "") -> None:
@@ -90,7 +91,7 @@ class WorkflowReader:
         return self.end() if last else self._collect_update(updated.values(), ended=False)
 
     def end(self) -> NodeUpdate:
-        """Return the remaining update when no more frames come."""
+        """Return the remaining update after the last frame."""
         for node in self._nodes.values():
             node.text.end()
             node.reasoning.end()
@@ -114,7 +115,7 @@ class WorkflowReader:
         return node.is_end if self._answer_node is None else node.matches(self._answer_node)
 
     def _new_reasoning(self, node: _Node) -> str:
-        """Return the new reasoning of a node, separated from that of another node."""
+        """Return the new reasoning of a node; a blank line separates it from that of other nodes."""
         new = node.reasoning.take_new()
         if not new:
             return ""
@@ -152,7 +153,7 @@ class _Node:
 
     @property
     def is_output_node(self) -> bool:
-        """Whether this is an End node or an output node; no source shows the type of the latter."""
+        """Whether this is an End node or an output node; no source shows the type of output nodes."""
         return self.is_end or "output" in str(self._fields.get("type", "")).lower()
 
     def read(self, entry: dict[str, Any]) -> None:
@@ -176,7 +177,7 @@ class _Node:
             self._read_result(entry)
 
     def next_event(self, *, ended: bool) -> NodeEvent | None:
-        """Return an event if the status or, at the end of the answer, the content changed."""
+        """Return an event if the status has changed or, at the end of the answer, the content."""
         fields = self._fields
         content = (self.text.length, self.reasoning.length, self._non_text_result)
         state = _ReportedState(fields.get("status"), fields.get("completed"), content)

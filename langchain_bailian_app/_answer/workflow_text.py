@@ -1,12 +1,12 @@
-"""Readers of the new text of workflow nodes, and the merger of that text with the `text` field.
+"""Reader of the new text of a workflow node, and merger of node text with the `text` field.
 
 Like `text_delta`, `NodeTextReader` detects whether the server sends increments or cumulative text. It
-does this for the nodes in `thoughts`, once for all nodes of a stream. There is less evidence here,
-because usage changes with any node and the entries of idle nodes are repeated.
+decides once for all nodes in the `thoughts` of a stream. It has less evidence than `text_delta`,
+because any node can change the usage, and because frames repeat the entries of idle nodes.
 
-A workflow may send its answer through its nodes, in `text`, or in both. Streaming one and then
-appending the other would duplicate the answer. `WorkflowTextMerger` follows the one that arrives first
-and adds any text by which the other is ahead.
+A workflow may send its answer in its nodes, in `text`, or in both. Streaming one and then appending the
+other would duplicate the answer. `WorkflowTextMerger` follows the source that arrives first, and adds
+text from the other source only if that source is ahead.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class NodeTextReader:
     def __init__(self, mode: SharedStreamMode) -> None:
         self._mode = mode
         self._increments: list[str] = []
-        self._emitted_count = 0  # increments that `take_new` has returned
+        self._emitted_count = 0  # number of increments that `take_new` has returned
         self._pending: list[str] = []
         self._previous_text = ""
         self._extension_count = 0  # frames that extended the previous one
@@ -59,7 +59,7 @@ class NodeTextReader:
     def end(self) -> None:
         """Append the pending text at the end of the stream.
 
-        If the mode is still unknown, the pending texts count as increments, as requested.
+        If the mode is still unknown, pending text counts as increments, as requested.
         """
         self._resolve_pending()
         self.add("".join(self._pending))
@@ -93,7 +93,7 @@ class WorkflowTextMerger:
     Args:
         allow_suffix: Whether `text` may contain only the end of the emitted text. This is the case if
             output nodes emit text before the End node.
-        output_text_only: Whether the answer started with text from `text`, so that nodes add none.
+        output_text_only: Whether the answer started with text from `text`. Nodes then add no text.
     """
 
     def __init__(self, *, allow_suffix: bool, output_text_only: bool = False) -> None:
@@ -121,7 +121,7 @@ class WorkflowTextMerger:
         return self._has_node_text is False
 
     def feed(self, node_text: str, output_text: str) -> str:
-        """Return the text that the new text of the nodes and of `text` adds to the answer."""
+        """Return the text to add to the answer, given the new text of the nodes and of `text`."""
         if self._has_node_text is None and (node_text or output_text):
             self._has_node_text = bool(node_text)
         if not self._has_node_text:

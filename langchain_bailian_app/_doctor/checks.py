@@ -1,4 +1,4 @@
-"""Results of the doctor, one for each check, derived from the answers and errors of its calls."""
+"""Results of the doctor's checks, derived from the answers and errors of its calls."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ CHECKS = (
     "references",
     "sessions",
 )
-"""All checks, each one after those that it depends on."""
+"""All checks. Each check comes after the checks that it depends on."""
 
 _SHORT_ANSWER_CHARS = 8  # an answer up to this length may arrive in one chunk
 _SLOW_SECONDS = 2.0  # an answer that arrives all at once after this time was buffered
-_BURST_SHARE = 0.1  # share of the total time in which a buffered answer arrives
-_PUBLISH_HINT = "publish the application again after every change in the console"
+_BURST_SHARE = 0.1  # a buffered answer arrives within this share of the total time
+_PUBLISH_HINT = "publish the application again"
 
 
 class CheckResult(NamedTuple):
@@ -36,7 +36,7 @@ class CheckResult(NamedTuple):
 
     check: str
     state: Literal["ok", "warn", "fail", "skip"]
-    """`warn` may be intended: an application without a knowledge base returns no sources."""
+    """`warn` may be intentional: an application without a knowledge base returns no sources."""
 
     message: str
     """One line: the finding, then the advice if something may be wrong."""
@@ -58,7 +58,7 @@ class TimedAnswer:
 
 
 def from_error(error: errors.BailianError) -> list[CheckResult]:
-    """Return the results of a failed first call: the failed check, and the passed ones before it."""
+    """Return the results for a failed first call: the failed check, and the checks passed before it."""
     failed_check = _find_failed_check(error)
     earlier = CHECKS[: CHECKS.index(failed_check)]
     passed = []
@@ -70,7 +70,7 @@ def from_error(error: errors.BailianError) -> list[CheckResult]:
 
 
 def from_answer(answer: TimedAnswer, base_url: str, workspace: str | None) -> list[CheckResult]:
-    """Return the results of a first answer: those of all checks except sessions."""
+    """Return the results for the first answer: all checks except `sessions`."""
     workspace_text = (
         "not set; the default workspace of the key is used"
         if workspace is None
@@ -88,17 +88,17 @@ def from_answer(answer: TimedAnswer, base_url: str, workspace: str | None) -> li
 
 
 def from_second_turn(first: AIMessage, second: AIMessage | errors.BailianError | None) -> CheckResult:
-    """Return the result for sessions; `second` is None if the first answer has no session id."""
+    """Return the result for `sessions`; `second` is None if the first answer has no session id."""
     if second is None:
         text = "the answer contains no session id; use `history='messages'` for conversations"
         return CheckResult("sessions", "fail", text)
     if isinstance(second, errors.BailianError):
-        return CheckResult("sessions", "fail", f"the second turn was refused: {_format_error(second)}")
+        return CheckResult("sessions", "fail", f"the second turn failed: {_format_error(second)}")
     ids = [message.response_metadata.get("session_id") for message in (first, second)]
     if ids[0] != ids[1]:
         text = (
-            "the second turn was answered in another session, so the first one was not kept; if the "
-            "application is a workflow, make it a dialog workflow (对话型), otherwise use "
+            "the second turn was answered in another session, so the first session was not kept; if "
+            "the application is a workflow, make it a 对话型 (dialog) workflow, otherwise use "
             "`history='messages'` for conversations"
         )
         return CheckResult("sessions", "fail", text)
@@ -106,7 +106,7 @@ def from_second_turn(first: AIMessage, second: AIMessage | errors.BailianError |
 
 
 def from_settings_error(check: str, problem: ValueError) -> CheckResult:
-    """Return the result of an invalid setting."""
+    """Return the result for an invalid setting."""
     return CheckResult(check, "fail", " ".join(str(problem).split()))
 
 
@@ -135,13 +135,13 @@ def _find_failed_check(error: errors.BailianError) -> str:
 
 
 def _format_error(error: errors.BailianError) -> str:
-    """Return an error as one line, with advice where its own message has none."""
+    """Return an error as one line, with advice if its message contains none."""
     advice = ""
     match error:
         case errors.BailianTimeoutError() if not error.is_retryable:
             advice = "; pass a longer `--timeout` for a reasoning model, otherwise try again later"
         case errors.BailianStreamError():
-            advice = "; check for a proxy that cuts the stream, or for a workflow node that fails"
+            advice = "; check for a proxy that interrupts the stream, or a workflow node that fails"
         case errors.BailianConnectionError():
             advice = "; check the network, the proxy and DASHSCOPE_BASE_URL"
         case errors.BailianRequestError() if "biz_params" in str(error):
@@ -169,8 +169,9 @@ def _check_application(answer: TimedAnswer) -> CheckResult:
 def _check_streaming(answer: TimedAnswer) -> CheckResult:
     if answer.text_chunks <= 1 and len(answer.message.text) > _SHORT_ANSWER_CHARS:
         text = (
-            "the answer arrived in one piece; in a workflow, turn on 流式输出 for a node and set "
-            f"`answer_node` to it ({_PUBLISH_HINT}); otherwise check for a buffering proxy"
+            "the answer arrived in one piece; in a workflow, turn on 流式输出 (streaming "
+            "output) for a node, publish the workflow again, and set `answer_node` to the node; "
+            "otherwise check for a buffering proxy"
         )
         return CheckResult("streaming", "warn", text)
     if (
@@ -198,8 +199,8 @@ def _check_thoughts(message: AIMessage) -> CheckResult:
     if parts:
         return CheckResult("thoughts", "ok", "; ".join(parts))
     text = (
-        "requested, but none received: normal for an application without knowledge, memory, plugins "
-        f"and reasoning; otherwise {_PUBLISH_HINT}"
+        "requested, but none received: normal for an application without a knowledge base, memory, "
+        f"plugins or reasoning; otherwise {_PUBLISH_HINT}"
     )
     return CheckResult("thoughts", "warn", text)
 
@@ -215,13 +216,13 @@ def _check_references(message: AIMessage) -> CheckResult:
     if passage_count:
         text = (
             f"{passage_count} passage(s) found, but no sources received; turn on 展示回答来源 (show "
-            f"sources) in the console, and {_PUBLISH_HINT}"
+            f"answer sources) in the console, then {_PUBLISH_HINT}"
         )
     elif retrievals:
         text = "the search found nothing; pass a `--question` that the documents answer"
     else:
         text = (
             "no search reported: normal for an application without a knowledge base; otherwise bind "
-            "one (知识库) or pass a `--question` that its documents answer"
+            "a 知识库 (knowledge base), or pass a `--question` that its documents answer"
         )
     return CheckResult("references", "warn", text)

@@ -1,4 +1,4 @@
-"""Runner of the checks, which calls the application as a user would."""
+"""Runner for the checks, which calls the application as a user would."""
 
 from __future__ import annotations
 
@@ -34,8 +34,8 @@ def run_checks(
 
     Args:
         question: Question to ask, ideally one that requires the documents of the application.
-        call_options: Keyword arguments of the calls, for example `biz_params`.
-        connection: Fields of the model; missing ones are read from the environment.
+        call_options: Keyword arguments for the calls, for example `biz_params`.
+        connection: Fields of the model; missing fields are read from the environment.
     """
     results: list[CheckResult] = []
     for result in _iter_checks(question, dict(call_options), dict(connection)):
@@ -57,7 +57,7 @@ def _iter_checks(
     except BailianError as error:
         yield from checks.from_error(error)
         return
-    except ValueError as error:  # of the environment, for example a SOCKS proxy without its package
+    except ValueError as error:  # for example, a SOCKS proxy in the environment without its package
         yield checks.from_settings_error("address", error)
         return
     resolved = model._resolve_connection()  # noqa: SLF001  # our own class
@@ -66,7 +66,7 @@ def _iter_checks(
 
 
 def _check_settings(connection: dict[str, Any]) -> Iterator[CheckResult]:
-    """Yield failures of invalid settings, without a request."""
+    """Yield a failure for each invalid setting, without sending a request."""
     from langchain_bailian_app._transport.credentials import (  # noqa: PLC0415  # imports dashscope
         resolve_connection,
     )
@@ -84,7 +84,7 @@ def _check_settings(connection: dict[str, Any]) -> Iterator[CheckResult]:
             yield checks.from_settings_error("key", error)
     app_id = connection.get("app_id") or os.environ.get("BAILIAN_APP_ID")
     if not app_id:
-        text = "missing application id; set BAILIAN_APP_ID (应用 ID, in the console's application list)"
+        text = "missing application id: set BAILIAN_APP_ID (应用 ID, in the console's application list)"
         yield CheckResult("application", "fail", text)
         return
     try:

@@ -1,1 +1,1 @@
-"""Requests to the service, built from messages and options. Does no I/O."""
+"""Requests to the service, built from messages and options without I/O."""

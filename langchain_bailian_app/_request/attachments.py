@@ -1,6 +1,6 @@
 """Conversion and validation of images and files in content blocks.
 
-An application accepts URLs and data URLs. It is unverified that it reads data URLs of files.
+An application accepts URLs and data URLs. Whether it can read data URLs of files is unverified.
 """
 
 from __future__ import annotations
@@ -14,13 +14,14 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 _URL_SCHEMES = ("https://", "http://", "data:", "oss://")
-_MAX_FILE_BYTES = 10 * 1024 * 1024  # for each file (official page on files)
+_MAX_FILE_BYTES = 10 * 1024 * 1024  # for each file (file page)
 
 
 def parse_content_block(block: str | dict[str, Any]) -> tuple[str, str]:
-    """Return the kind of a content block and its value: `"text"`, or `"image"` or `"file"` with a URL.
+    """Return the kind of a content block and its value.
 
-    The value of a session file (an uploaded file) is its id.
+    The kind is `"text"` with the text, or `"image"` or `"file"` with its URL. For a session file (an
+    uploaded file), the kind is `"file"` and the value is its id.
 
     Raises:
         ValueError: The application does not support the block. Blocks are never silently dropped.
@@ -28,7 +29,7 @@ def parse_content_block(block: str | dict[str, Any]) -> tuple[str, str]:
     if isinstance(block, str):
         return "text", block
     match block:
-        # The formats of LangChain, of LangChain before 1.0, and of OpenAI's two APIs.
+        # The formats of LangChain, LangChain before 1.0, and OpenAI's two APIs.
         case {"type": "text" | "text-plain" | "input_text" | "file", "text": str(text)}:
             return "text", text
         case {"type": "image_url" | "input_image", "image_url": {"url": str(url)} | str(url)}:
@@ -50,8 +51,8 @@ def parse_content_block(block: str | dict[str, Any]) -> tuple[str, str]:
             return "file", url
     message = (
         f"unsupported content block of type {block.get('type')!r} with the keys {sorted(block)}: an "
-        "application accepts text, images and files by URL, and base64 data with mime_type; to upload "
-        "other data, set `files=BailianFiles(…)`"
+        "application accepts text, and images and files as a URL or as base64 data with mime_type; to "
+        "upload other kinds of files, such as audio or video, set `files=BailianFiles(…)`"
     )
     raise ValueError(message)
 
@@ -83,9 +84,7 @@ def _check_data_url(name: str, url: str) -> None:
     elif name == "image_list" and not mime_type.startswith("image/"):
         problem = f"{mime_type!r} is not an image type; pass it as a file"
     elif len(data) * 3 // 4 - data.count("=") > _MAX_FILE_BYTES:
-        problem = (
-            f"larger than {_MAX_FILE_BYTES:,} bytes, the limit of the service; pass the URL of a file"
-        )
+        problem = f"larger than the service's limit of {_MAX_FILE_BYTES:,} bytes; pass a URL instead"
     elif not data:
         problem = "no data"
     else:

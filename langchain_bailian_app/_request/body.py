@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 _ROLES = {"system": "system", "user": "user", "human": "user", "assistant": "assistant"}
 _INPUT_FIELDS = ("memory_id", "doc_tag_codes", "doc_reference_type")
-# Fields that no document of Agent 2.0 mentions.
+# Fields that the documentation of Agent 2.0 does not mention.
 _UNDOCUMENTED_FOR_AGENT_2 = (
     "rag_options",
     "memory_id",
@@ -65,7 +65,7 @@ _PARAMETER_NAMES = {
 
 
 def turns_from_messages(messages: Sequence[BaseMessage]) -> list[Turn]:
-    """Convert messages to the turns that are sent, one for each message.
+    """Convert each message to a turn.
 
     Raises:
         ValueError: A message cannot be sent to an application.
@@ -87,7 +87,7 @@ def build_transcript_request(
 def build_session_request(
     app_id: str, turns: list[Turn], options: CompletionFields, session_id: str | None
 ) -> ServiceRequest:
-    """Return a request that sends the new question to a session, or starts a new one.
+    """Return a request that sends the new question to a session. Without an id, it starts one.
 
     Raises:
         ValueError: There is not exactly one new question.
@@ -130,7 +130,7 @@ def _collect_attachments(turns: list[Turn], options: CompletionFields) -> dict[s
     return {name: urls for name, urls in lists.items() if urls}
 
 
-@lru_cache(maxsize=1024)  # one warning for each field of an application
+@lru_cache(maxsize=1024)  # one warning for each application and field
 def _warn_about_undocumented(app_id: str, name: str) -> None:
     message = f"`{name}` is sent to application {app_id}, but is not documented for Agent 2.0"
     warnings.warn(message, stacklevel=2)
@@ -170,7 +170,7 @@ def _build_parameters(turns: list[Turn], options: CompletionFields, *, stream: b
     if options.flow_stream_mode is None and options.answer_node is not None:
         fields["flow_stream_mode"] = "message_format_plus"
     fields["rag_options"] = _build_rag_options(turns, options)
-    if stream:  # the service rejects it in a plain POST
+    if stream:  # the service rejects `incremental_output` in a plain POST
         fields["incremental_output"] = True
     values = {name: value for name, value in fields.items() if value is not None}
     return values | (options.extra_parameters or {})
@@ -209,7 +209,7 @@ def _role_from_message(message: BaseMessage) -> str:
         case ChatMessage(role=role) if role in _ROLES:
             return _ROLES[role]
     error_message = (
-        f"unsupported message type {type(message).__name__}: an application accepts system, user and "
-        "assistant messages; remove it, or move its content to a human message"
+        f"unsupported message type {type(message).__name__}: an application accepts system, human and "
+        "AI messages; remove it, or move its content to a human message"
     )
     raise ValueError(error_message)

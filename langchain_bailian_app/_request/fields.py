@@ -1,6 +1,6 @@
 """Fields of a completion request that the chat model and the retriever inherit.
 
-`CommonCompletionFields` contains the fields that both share, and `CompletionFields` adds those of a
+`CommonCompletionFields` contains the fields that both share, and `CompletionFields` adds those for a
 conversation. Each field can also be passed per call. All checks that need no network access are made
 here.
 """
@@ -26,16 +26,16 @@ T = TypeVar("T", bound=BaseModel)
 NO_TOOLS_MESSAGE = (
     "a Bailian application runs its own tools inside the service and accepts no others: add tools to "
     "the application in the console, pass the application as a tool to another model with "
-    '`BailianAppTool`, or set `tool_calling="prompt"` to emulate tool calling by prompt'
+    '`BailianAppTool`, or set `tool_calling="prompt"` to emulate tool calling by prompting'
 )
 _NO_RESPONSE_FORMAT_MESSAGE = (
-    "the service does not support `response_format`: use `with_structured_output`, or `ToolStrategy` "
-    'in an agent with `tool_calling="prompt"` in its model'
+    "the service does not support `response_format`: use `with_structured_output`; in an agent, "
+    'use `ToolStrategy` and set `tool_calling="prompt"` in the model'
 )
 TOOL_KWARGS = {"tools", "tool_choice", "parallel_tool_calls", "strict"}
-"""Keywords of LangChain for the tools of a call, including `strict`, which cannot be guaranteed."""
+"""LangChain's keyword arguments for tools. `strict` is accepted, but cannot be guaranteed."""
 
-# Keywords of LangChain that have no meaning for the service; `model` is for tracing.
+# LangChain's keyword arguments that have no meaning for the service; `model` is for tracing.
 _IGNORED_KWARGS = {
     "stream",
     "stream_usage",
@@ -45,9 +45,9 @@ _IGNORED_KWARGS = {
 }
 
 SIGNED_URL_FIELDS = ("image_list", "file_list")
-"""Fields with URLs of private files, which may contain a signature."""
+"""Fields with URLs of private files. The URLs may be signed."""
 
-# Names of fields in other packages.
+# Names of the same fields in other packages.
 _ALIASES_IN_OTHER_PACKAGES = {
     "dashscope_api_key": "api_key",
     "model": "app_model",
@@ -62,7 +62,7 @@ _ALIASES_IN_OTHER_PACKAGES = {
 
 
 class CommonCompletionFields(BaseModel):
-    """Options that are sent with a question. `None` keeps the setting of the application."""
+    """Options that are sent with a question. None keeps the application's setting."""
 
     # Otherwise, error messages would contain the input values, including user tokens.
     model_config = ConfigDict(hide_input_in_errors=True)
@@ -74,18 +74,18 @@ class CommonCompletionFields(BaseModel):
     agent_version: Literal["1.0", "2.0"] | None = None
     """Version of the agent, as shown in the console.
 
-    The document of `"2.0"` has no `messages`, so a transcript is sent as one prompt with role labels.
-    Settings that the document does not mention are sent with a warning.
+    The documentation of `"2.0"` has no `messages`, so a transcript is sent as one prompt with role
+    labels. Undocumented fields are sent, but with a warning.
     """
 
     rag_options: RagOptions | None = None
-    """Options of the retrieval step: the knowledge to search, and how."""
+    """Options for the retrieval step: which knowledge to search, and how."""
 
     biz_params: BizParams | None = None
-    """Prompt variables, plugin parameters and user tokens of an agent; variables of a workflow."""
+    """Prompt variables, plugin parameters and user tokens for an agent; variables for a workflow."""
 
     has_thoughts: bool | None = None
-    """Return reasoning and retrieval, memory and plugin steps. Implied by `enable_thinking=True`."""
+    """Return reasoning, and retrieval, memory and plugin steps. Implied by `enable_thinking=True`."""
 
     enable_thinking: bool | None = None
     """Enable thinking in a model where it is optional. No effect on models that always think."""
@@ -97,7 +97,7 @@ class CommonCompletionFields(BaseModel):
     """Provide the current time (Beijing) to the model."""
 
     dialog_round: int | None = Field(default=None, ge=0)
-    """Maximum number of rounds of the conversation that the model receives."""
+    """Maximum number of conversation rounds that the model receives."""
 
     app_model: str | None = None
     """Model to use instead of the application's own (`model_id` on the wire)."""
@@ -107,16 +107,16 @@ class CommonCompletionFields(BaseModel):
     ) = None
     """Format in which a workflow streams its nodes.
 
-    Default: `message_format_plus` if `answer_node` is set, otherwise `full_thoughts` (default of the
-    service), which streams nothing unless `has_thoughts` is set.
+    Default: `message_format_plus` if `answer_node` is set, otherwise `full_thoughts`, the default
+    of the service. `full_thoughts` streams nothing unless `has_thoughts` is set.
     """
 
     answer_node: str | None = Field(default=None, min_length=1)
     """Id, name or type of the workflow node to stream as the answer.
 
-    Default: End and output nodes. The text of model nodes is not streamed by default: which of several
-    models produces the answer is only known at the end of the stream, and yielded text cannot be
-    withdrawn. Set this field to stream the text of such a node.
+    Default: End and output nodes. The text of model nodes is not streamed by default. If there are
+    several, it is only known at the end of the stream which one produces the answer, and text cannot be
+    withdrawn after it was yielded. Set this field to stream the text of a model node.
     """
 
     mcp_servers: StrList | None = None
@@ -134,37 +134,38 @@ class CommonCompletionFields(BaseModel):
     """Tags of the documents to search, for legacy RAG applications."""
 
     doc_reference_type: Literal["simple", "indexed"] | None = None
-    """Style of citations of legacy RAG applications: `indexed` adds markers to the text, `simple` does
+    """Citation style for legacy RAG applications: `indexed` adds markers to the text, `simple` does
     not."""
 
     streaming: bool | None = None
-    """`False` sends calls as plain POST requests, which the gateway ends after 180 s. Otherwise every
-    call is a stream on the wire, including `invoke`."""
+    """False sends each call as a plain POST request, which the gateway ends after 180 s. Otherwise the
+    service streams every response, even that of `invoke`."""
 
     accept_missing_stop: bool = False
-    """Accept a stream as complete that ends cleanly but without a finish reason.
+    """Accept a stream that ends cleanly but without a finish reason as complete.
 
-    By default this is an error. According to one document, a forced stop ends like this (unverified).
+    By default, this is an error. According to one document, a forced stop ends a stream like this
+    (unverified).
     """
 
     extra_parameters: dict[str, Any] | None = None
-    """Merged into `parameters` of the request last, for fields that this package does not have."""
+    """Fields that this package does not have. They are merged into `parameters` of the request last."""
 
     extra_input: dict[str, Any] | None = None
-    """Merged into `input` of the request last."""
+    """Fields that are merged into `input` of the request last."""
 
 
 class CompletionFields(CommonCompletionFields):
-    """Options of a question in a conversation, and of the processing of its answer."""
+    """Options for a question in a conversation, and for processing the answer."""
 
     history: Literal["messages", "session", "thread"] = "messages"
     """Where the conversation is stored.
 
     - `"messages"`: by the caller. All messages of a call are sent; the answer depends only on them.
-    - `"session"`: by the caller, with a copy in the cloud. The answer is the same, but only the new
-      question is sent while the copy is known to match; otherwise all messages are sent.
-    - `"thread"`: only in the cloud. The caller passes one new question per call. Requires a
-      `session_store`, and `session_key` or `configurable.thread_id`.
+    - `"session"`: by the caller, with a copy in the cloud. The answer is the same. Only the new
+      question is sent if the copy is known to match; otherwise all messages are sent.
+    - `"thread"`: only in the cloud. The caller passes one new question per call. Requires
+      `session_store`, and either `session_key` or `configurable.thread_id`.
     """
 
     session_key: str | None = None
@@ -172,19 +173,19 @@ class CompletionFields(CommonCompletionFields):
     `configurable.thread_id` of the config."""
 
     session_id: str | None = None
-    """Id of a session in the cloud, which is used unchanged: the newest human message continues it.
+    """Id of a session in the cloud. It is sent unchanged, and the newest human message continues it.
 
     If this field is set on the model, all users of the model object share one conversation. Pass it per
     call instead, or as `configurable.bailian_session_id`.
     """
 
     tool_calling: Literal["prompt"] | None = None
-    """Let `bind_tools` pass tools that the caller runs, by describing them in the prompt.
+    """Let `bind_tools` accept tools that the caller runs, and describe them in the prompt.
 
-    This is emulated: the service has no field for such tools, and whether an application follows the
-    description depends on its model and prompt. Sessions are not used then, because they would contain
-    the description. If tool calls cannot be run, or a required call is missing, the application is
-    prompted once more, which costs a second request.
+    Tool calling is emulated by prompting, because the service has no field for such tools. Whether an
+    application follows the description depends on its model and prompt. Calls with tools do not use
+    sessions, because a session would keep the description. If tool calls cannot be run, or a required
+    call is missing, the application is prompted once more, which costs a second request.
     """
 
     legacy_history: bool = False
@@ -207,7 +208,7 @@ class CompletionFields(CommonCompletionFields):
     """Maximum answer length in tokens. Sent if set, but documented for no application: unverified."""
 
     stop: StrList | None = None
-    """Texts before which the answer is cut. The client cuts it: the service has no such parameter."""
+    """Stop sequences. The client cuts the answer before the first one: the service cannot do this."""
 
     citation_markers: MarkerMode = "strip"
     """Handling of `<ref>[n]</ref>` in the text: `strip` removes it, `bracket` converts it to
@@ -224,11 +225,11 @@ class CompletionFields(CommonCompletionFields):
         return self
 
     def with_overrides(self, overrides: dict[str, Any]) -> CompletionFields:
-        """Return these fields, overridden by the arguments of a call that are not None.
+        """Return these fields, overridden by the arguments of a call; None arguments are ignored.
 
         Raises:
-            TypeError: An argument is not a field; the message suggests the closest one.
-            NotImplementedError: An argument would pass tools or a response format.
+            TypeError: An argument is not a field; the message suggests the closest field.
+            NotImplementedError: An argument passes tools or a response format.
         """
         ignored = _IGNORED_KWARGS
         if overrides.get("tool_calling") or self.tool_calling:
@@ -238,11 +239,11 @@ class CompletionFields(CommonCompletionFields):
 
 
 def merge_options(fields_class: type[T], fields: T, overrides: dict[str, Any]) -> T:
-    """Return fields of this class, overridden by the arguments of a call that are not None.
+    """Return fields of this class, overridden by the arguments of a call; None arguments are ignored.
 
     Raises:
-        TypeError: An argument is not a field; the message suggests the closest one.
-        NotImplementedError: An argument would pass tools or a response format.
+        TypeError: An argument is not a field; the message suggests the closest field.
+        NotImplementedError: An argument passes tools or a response format.
     """
     overrides = {name: value for name, value in overrides.items() if value is not None}
     for name in overrides:
@@ -268,7 +269,7 @@ def wrap_secrets(kwargs: dict[str, Any]) -> dict[str, Any]:
 
 
 def format_suggestion(name: str, field_names: Iterable[str]) -> str:
-    """Return a hint at the field that an unknown name may mean, or an empty string."""
+    """Return a suggestion of the field meant by an unknown name, or an empty string."""
     candidates = list(field_names)
     suggestion = _ALIASES_IN_OTHER_PACKAGES.get(name)
     if suggestion not in candidates:
@@ -283,8 +284,8 @@ def _raise_unknown_keyword(keyword: str, fields_class: type[BaseModel]) -> NoRet
         raise NotImplementedError(_NO_RESPONSE_FORMAT_MESSAGE)
     if keyword in {"app_id", *ConnectionFields.model_fields}:
         message = (
-            f"cannot pass `{keyword}` per call: pass it to the constructor of another object (objects "
-            "share their connections)"
+            f"cannot pass `{keyword}` per call: set it in the constructor, and create another object "
+            "for another value (objects share their connections)"
         )
         raise TypeError(message)
     hint = format_suggestion(keyword, fields_class.model_fields)

@@ -1,4 +1,4 @@
-"""Request to any route of the service, without base URL and key."""
+"""Request to any route of the service, without base URL or key."""
 
 from __future__ import annotations
 

@@ -27,7 +27,7 @@ _ROLE_LABELS = {
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """A message in the form in which it is sent."""
+    """A message as it is sent to the service."""
 
     role: str
     text: str
@@ -41,7 +41,8 @@ def build_conversation(turns: list[Turn], options: CompletionFields) -> dict[str
     In a transcript, system turns are first.
 
     Raises:
-        ValueError: The turns contain no question, its text is empty, or another turn must be last.
+        ValueError: There is no question, the last question has no text, or the last turn must be a
+            question and is not.
     """
     questions = [turn for turn in turns if turn.role == "user"]
     if not questions:
@@ -66,7 +67,7 @@ def _as_prompt(turns: list[Turn]) -> dict[str, Any]:
 
 
 def _as_rounds(turns: list[Turn]) -> dict[str, Any]:
-    """Return the last question, preceded by the system texts, and the earlier rounds."""
+    """Return a prompt with the text of system turns and the last question, and the earlier rounds."""
     *earlier_turns, question = [turn for turn in turns if turn.role != "system"]
     rounds: list[dict[str, str]] = []
     for turn in earlier_turns:
@@ -80,7 +81,7 @@ def _as_rounds(turns: list[Turn]) -> dict[str, Any]:
 
 
 def split_new_question(turns: list[Turn]) -> tuple[list[str], Turn]:
-    """Return the new turns of a session: system texts for its first prompt, and the new question.
+    """Return the system text, which only the first prompt of a session contains, and the question.
 
     Raises:
         ValueError: There is not exactly one new question.
@@ -106,7 +107,7 @@ def _require_text(question: Turn) -> Turn:
 
 
 def detect_language(text: str) -> Literal["zh", "en"]:
-    """Return the language for labels and prompts that are added to a text."""
+    """Return the language of the labels and prompts that are added to `text`."""
     return "zh" if _CHINESE_CHARACTER.search(text) else "en"
 
 

@@ -1,1 +1,1 @@
-"""Connection settings of models, retrievers and clients. Does no I/O."""
+"""Connection settings of models, retrievers and clients, without I/O."""

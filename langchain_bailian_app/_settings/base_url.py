@@ -34,7 +34,7 @@ def check_base_url(base_url: str, *, allow_insecure_http: bool) -> str:
     try:
         (url.hostname or "").encode("idna")
     except UnicodeError as exc:
-        message = f"invalid host {url.hostname!r} in `base_url`: a label of it is empty or too long"
+        message = f"invalid host {url.hostname!r} in `base_url`: one of its labels is empty or too long"
         raise ValueError(message) from exc
     path = url.path.rstrip("/")
     if url.username or url.password:
@@ -80,7 +80,7 @@ def extract_host(url: str) -> str:
     return urlsplit(url).hostname or url
 
 
-@lru_cache(maxsize=256)  # called in every call
+@lru_cache(maxsize=256)  # needed in every call
 def is_loopback(base_url: str) -> bool:
     """Return whether the service is on this machine, where a proxy cannot reach it."""
     host = extract_host(base_url)

@@ -56,8 +56,8 @@ class ConnectionFields(BaseModel):
     )
     """API key of Model Studio, or a function that returns one and is called before each request.
 
-    Default: `DASHSCOPE_API_KEY`, then dashscope's configuration: `~/.dashscope/config.toml` and its key
-    file.
+    Default: `DASHSCOPE_API_KEY`, then dashscope's configuration (`~/.dashscope/config.toml`, and
+    dashscope's key file).
     """
 
     base_url: str | None = None
@@ -68,7 +68,7 @@ class ConnectionFields(BaseModel):
     """
 
     workspace: str | None = Field(default=None, pattern=r"^[A-Za-z0-9_-]+$")
-    """Id of the workspace that contains the application; required unless it is the default workspace.
+    """Id of the application's workspace; required unless that is the default workspace.
 
     Default: `DASHSCOPE_WORKSPACE`, `DASHSCOPE_WORKSPACE_ID`, then dashscope's configuration.
     """
@@ -80,9 +80,9 @@ class ConnectionFields(BaseModel):
     """
 
     gateway: Literal["shared", "workspace"] = "shared"
-    """Host that serves the region: the shared host of the documents, or the host of the workspace.
+    """Host that serves the region: the shared host, which is documented, or the workspace's own host.
 
-    It is unverified that the workspace gateway (`{workspace}.{region}.maas…`) serves applications: no
+    Whether the workspace's host (`{workspace}.{region}.maas…`) serves applications is unverified: no
     source shows it.
     """
 
@@ -90,18 +90,18 @@ class ConnectionFields(BaseModel):
     """Allow an `http://` base URL on another machine, to which the key is sent unencrypted."""
 
     timeout: Seconds = 300.0
-    """Maximum seconds without a frame before a call fails. Any frame restarts it, including one that
-    contains only reasoning."""
+    """Maximum seconds without a frame before a call fails. Any frame restarts the timeout, even
+    one that contains only reasoning."""
 
     connect_timeout: Seconds = 5.0
     """Maximum seconds to establish a connection."""
 
     total_timeout: Seconds | None = None
-    """Maximum seconds for an entire call. In threads, with a custom `http_client` or a SOCKS proxy, it
-    is only checked when data arrives, up to `timeout` later."""
+    """Maximum seconds for an entire call. Synchronous calls through a custom `http_client` or a SOCKS
+    proxy check it only when data arrives, so they may end up to `timeout` late."""
 
     max_retries: int = Field(default=2, ge=0)
-    """Maximum number of retries of a request that certainly did not run.
+    """Maximum number of retries for a request that certainly did not run.
 
     This is the case if no connection was established, or if the service rejected the request before
     running it (429 with a throttling code, or 503). Any other request may have run plugins, cost money

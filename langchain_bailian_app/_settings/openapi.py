@@ -56,8 +56,8 @@ def _check_workspace(workspace_id: Any) -> Any:
     if workspace_id:
         return workspace_id
     message = (
-        "missing `workspace_id`: pass it or set DASHSCOPE_WORKSPACE; the OpenAPI has no default "
-        "workspace (for the ids, see 业务空间 in the console)"
+        "missing `workspace_id`: pass it or set DASHSCOPE_WORKSPACE; Bailian's OpenAPI has no "
+        "default workspace (the console lists the ids under 业务空间, workspaces)"
     )
     raise ValueError(message)
 
@@ -66,7 +66,7 @@ class OpenApiFields(BaseModel):
     """Address and credentials of Bailian's OpenAPI, which requires an AccessKey, not an API key.
 
     The account of the AccessKey needs the policy AliyunBailianDataFullAccess or the individual
-    permissions, such as `sfm:ApplyFileUploadLease` (official guide).
+    permissions, such as `sfm:ApplyFileUploadLease` (user guide).
     """
 
     model_config = ConfigDict(extra="forbid", arbitrary_types_allowed=True, hide_input_in_errors=True)
@@ -83,7 +83,7 @@ class OpenApiFields(BaseModel):
     endpoint: Annotated[str, AfterValidator(_check_endpoint)] | None = Field(
         default_factory=from_env("BAILIAN_OPENAPI_ENDPOINT", default=None), validate_default=True
     )
-    """Host of the OpenAPI, with an optional scheme.
+    """Host of Bailian's OpenAPI, with an optional scheme.
 
     Default: `BAILIAN_OPENAPI_ENDPOINT`, then `bailian.{region}.aliyuncs.com`.
     """
@@ -91,9 +91,9 @@ class OpenApiFields(BaseModel):
     access_key_id: str | None = None
     """Id of the AccessKey.
 
-    Default: the credential chain of Alibaba Cloud's SDK. It tries `ALIBABA_CLOUD_ACCESS_KEY_ID` and
-    `ALIBABA_CLOUD_ACCESS_KEY_SECRET`, which it reads when it is first imported, its configuration
-    files, and the roles of the machine.
+    Default: the credential chain of Alibaba Cloud's SDK. The SDK tries `ALIBABA_CLOUD_ACCESS_KEY_ID`
+    and `ALIBABA_CLOUD_ACCESS_KEY_SECRET`, its configuration files, and the roles of the machine. It
+    reads the two variables when it is first imported.
     """
 
     access_key_secret: SecretStr | None = Field(default=None, exclude=True)
@@ -119,7 +119,7 @@ class OpenApiFields(BaseModel):
         return self
 
     def __getstate__(self) -> dict[Any, Any]:
-        """Return the state without secrets and connections."""
+        """Return the state without secrets or connections."""
         state = super().__getstate__()
         secrets = dict.fromkeys(("access_key_id", "access_key_secret", "security_token", "client"))
         return state | {"__dict__": state["__dict__"] | secrets, "__pydantic_private__": None}

@@ -1,1 +1,1 @@
-"""HTTP transport of requests: clients, retries, timeouts, credentials and error codes."""
+"""HTTP transport for requests: clients, retries, timeouts, credentials and error codes."""

@@ -1,8 +1,8 @@
 """Pool of HTTP clients that models share: one for all threads and one for each running event loop.
 
-A client is expensive to create: its TLS context costs milliseconds and most of a megabyte. It holds no
-state of a model; key, workspace and URL are passed with each request. Clients store no cookies and do
-not outlive their event loop, and a forked child process creates its own.
+A client is expensive to create: its TLS context costs milliseconds and most of a megabyte. A client
+does not depend on a model: the key, workspace and URL are passed with each request. Clients store no
+cookies and do not outlive their event loop. A forked child process creates its own.
 """
 
 from __future__ import annotations
@@ -58,11 +58,11 @@ async def get_async_dashscope_transport(*, loopback: bool, max_connections: int)
     if key in loop_transports:
         return loop_transports[key][0]
     for loop in [loop for loop in list(_async_transports) if loop.is_closed()]:
-        _close_loop_clients(loop)  # closed, but not shut down
+        _close_loop_clients(loop)  # closed without shutting down its generators
     client = _create_async_client(loopback=loopback, max_connections=max_connections)
     closer = _close_with_loop(client)
     loop_transports[key] = create_async_dashscope_transport(client), closer
-    # At shutdown, the loop closes its asynchronous generators, including this one, while it runs.
+    # A loop closes its asynchronous generators, including this one, before it stops.
     await anext(closer)
     return loop_transports[key][0]
 
@@ -92,14 +92,15 @@ def _find_socks_proxies() -> list[str]:
 
 
 def _make_limits(max_connections: int) -> httpx.Limits:
-    # With a lower limit on idle connections, httpcore may close one that another thread is acquiring.
+    # With a lower limit on idle connections, httpcore may close a connection that another thread is
+    # acquiring.
     return httpx.Limits(max_connections=max_connections, max_keepalive_connections=max_connections)
 
 
 def _close_loop_clients(loop: asyncio.AbstractEventLoop) -> None:
     """Close the clients of an event loop that is not running.
 
-    If the loop is already closed, only close what needs no awaiting.
+    If the loop is already closed, close only the clients that can be closed without awaiting.
     """
     for (pid, *_), (transport, closer) in _async_transports.pop(loop, {}).items():
         if pid != os.getpid():
@@ -156,15 +157,15 @@ def _make_settings(*, loopback: bool) -> dict[str, Any]:
 
 @cache
 def _load_ssl_context(*_: str | None) -> ssl.SSLContext:
-    """Return the TLS context for these variables.
+    """Return the TLS context for these values of `_CA_VARIABLES`.
 
-    It is cached, because loading the certificate authorities takes tens of milliseconds.
+    The context is cached, because loading the certificate authorities takes tens of milliseconds.
     """
     return httpx.create_ssl_context()
 
 
 def build_connection_hint(base_url: str) -> str:
-    """Return a hint for a failed connection: the emulator or the proxy that should be checked."""
+    """Return a hint about a failed connection: check the emulator or the proxy."""
     if is_loopback(base_url):
         return f" (is the emulator running at {base_url}? start it, or unset DASHSCOPE_BASE_URL)"
     variable = find_proxy_variable(base_url)
@@ -190,7 +191,7 @@ def _check_proxies() -> None:
         return
     for kind in _find_socks_proxies():
         message = (
-            f"cannot use the SOCKS proxy set in {kind}_proxy (or {kind.upper()}_PROXY) without the "
-            "package socksio: run `pip install 'httpx[socks]'` or unset the variable"
+            f"missing package socksio, required for the SOCKS proxy set in {kind}_proxy (or "
+            f"{kind.upper()}_PROXY): pip install 'httpx[socks]', or unset the variable"
         )
         raise ValueError(message)

@@ -33,14 +33,14 @@ class Connection:
 
 
 def resolve_connection(fields: ConnectionFields) -> Connection:
-    """Complete the fields from the environment and dashscope's configuration.
+    """Return the connection for these fields, the environment and dashscope's configuration.
 
     Raises:
         ValueError: The API key is missing or invalid, or the base URL is invalid.
     """
-    # Only the configuration of these two clients is used, so they need no HTTP client. The first has a
-    # base URL and the second a workspace, because with neither dashscope warns that no workspace is
-    # configured.
+    # Only the configuration of these two clients is used, so they need no HTTP client. A client
+    # without a base URL or a workspace would warn that no workspace is configured. Therefore the first
+    # client gets a base URL, and the second a workspace.
     client_options: dict[str, Any] = {"http_client": object(), "region": fields.region}
     config = dashscope.Client(base_url="unused:", workspace=fields.workspace, **client_options).config
     configured_base_url = dashscope.Client(
@@ -67,20 +67,20 @@ def _resolve_api_key(
 
 
 def _validate_key(key: str) -> str:
-    """Return the key without surrounding white space, for instance a line feed read from a file.
+    """Return the key without surrounding whitespace, such as a line feed read from a file.
 
     Raises:
         ValueError: The key is missing, or has characters that are invalid in a header. The message does
-            not contain them.
+            not contain the key.
     """
     key = key.strip()
     if not key:
         message = (
             "missing API key: pass `api_key`, set DASHSCOPE_API_KEY, or add it to dashscope's "
-            "configuration; keys are created in the console and are not pickled with a model"
+            "configuration; create a key in the console (a pickled model does not contain its key)"
         )
         raise ValueError(message)
     if not key.isascii() or not key.isprintable() or " " in key:
-        message = "invalid API key: it contains white space, control characters or non-ASCII characters"
+        message = "invalid API key: it contains whitespace, control characters or non-ASCII characters"
         raise ValueError(message)
     return key

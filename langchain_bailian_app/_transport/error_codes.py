@@ -83,8 +83,8 @@ _HINT_BY_CODE = {
     "InvalidApiKey": "check `api_key` or DASHSCOPE_API_KEY, and that the key belongs to the region",
     "invalid_api_key": "check `api_key` or DASHSCOPE_API_KEY, and the region",
     "Model": "check that the workspace has access to the model",
-    "App": "check `app_id`, that the application is published, and that it belongs to the workspace of "
-    "the key or to `workspace`",
+    "App": "check that `app_id` is correct, that the application is published, and that it is in the "
+    "workspace set by `workspace`, or else in the key's default workspace",
     "Workspace": "check `workspace` or DASHSCOPE_WORKSPACE",
     "NOT AUTHORIZED": "check `workspace` or DASHSCOPE_WORKSPACE",
     "WorkSpaceNotFound": "check `workspace` or DASHSCOPE_WORKSPACE",

@@ -1,4 +1,4 @@
-"""Exceptions for failed connections and interrupted responses; messages include the setting."""
+"""Exceptions for failed connections and interrupted responses, with the setting in the message."""
 
 from __future__ import annotations
 
@@ -85,5 +85,5 @@ def total_timeout_error(fields: ConnectionFields, request_id: str | None) -> err
 
 
 def protocol_error(base_url: str, problem: str, request_id: str | None) -> errors.BailianStreamError:
-    """Return the error for an invalid response; `problem` continues "{host} …"."""
+    """Return the error for an invalid response; the message is the host followed by `problem`."""
     return errors.BailianStreamError(f"{extract_host(base_url)} {problem}", request_id=request_id)

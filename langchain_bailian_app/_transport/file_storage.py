@@ -1,7 +1,7 @@
-"""MD5 and upload of local files to the service's storage, in constant memory.
+"""MD5 of local files, and their upload to the service's storage, in constant memory.
 
-Uploads use httpx's transport directly, because its client adds headers that the signature of the URL
-may not allow, and logs the URL.
+Uploads use httpx's transport directly. An httpx client would log the URL, and would add headers that
+the signature of the URL may not allow.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ def local_files_from_paths(
 
 
 class InterruptedUploadError(OSError):
-    """Reading or uploading a file was stopped, because the call that started it is over."""
+    """Reading or uploading a file was stopped, because the call that needed the file has ended."""
 
 
 class FileUploader:
@@ -160,7 +160,7 @@ def _open_file(file: LocalFile) -> BinaryIO:
 
 
 def _extract_error_code(text: str) -> str:
-    """Return the code of the storage's XML error; the rest of the XML repeats the signature."""
+    """Return the code of an XML error from the storage. The rest of the XML repeats the signature."""
     _, _, after_tag = text.partition("<Code>")
     return after_tag.partition("</Code>")[0] or "no error code"
 
@@ -172,7 +172,7 @@ def _find_proxy(url: str) -> str | None:
 
 @cache
 def _get_http_transport(proxy: str | None, pid: int) -> httpx.HTTPTransport:
-    """Return the shared transport for a proxy, or for none; a forked child process creates its own."""
+    """Return the shared transport with or without a proxy; a forked child process creates its own."""
     transport = httpx.HTTPTransport(proxy=proxy, limits=_LIMITS)
     atexit.register(lambda: transport.close() if os.getpid() == pid else None)
     return transport

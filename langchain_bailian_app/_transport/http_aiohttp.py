@@ -25,12 +25,12 @@ _MAX_IDLE_SECONDS = 5.0  # an idle connection is kept this long, as in httpx
 _MAX_SINGLE_WRITE_BYTES = 2**20  # aiohttp warns if a larger body is sent at once
 
 NETWORK_ERRORS = (httpx.RequestError, aiohttp.ClientError)
-"""Errors of a lost connection; httpx-aiohttp does not convert all of aiohttp's errors."""
+"""Errors for a failed connection; httpx-aiohttp does not convert all of aiohttp's errors."""
 
 NetworkError = httpx.RequestError | aiohttp.ClientError
 
 # The first match counts. httpx-aiohttp raises ConnectTimeout for refused, reset and broken connections
-# alike, but only some of them guarantee that nothing was sent.
+# alike, but only some of these failures guarantee that nothing was sent.
 _HTTPX_CLASS_BY_CAUSE: tuple[tuple[type[aiohttp.ClientError], type[httpx.RequestError]], ...] = (
     (aiohttp.ConnectionTimeoutError, httpx.ConnectTimeout),
     (aiohttp.ClientConnectorError, httpx.ConnectError),
@@ -89,7 +89,7 @@ class _Transport(AiohttpTransport):
         self._slots = slots
 
     def get_client(self) -> aiohttp.ClientSession:
-        # A limit here would silently count connections, not calls, and apply the wrong timeout.
+        # A limit here would silently count connections instead of calls, and apply the wrong timeout.
         connector = aiohttp.TCPConnector(
             limit=0, ssl=self.ssl_context, keepalive_timeout=_MAX_IDLE_SECONDS
         )

@@ -1,9 +1,11 @@
 """HTTP transport over urllib3 for calls from threads.
 
-httpx's own pool may close a connection that it has just assigned to another thread, whose call then
-hangs until it times out (https://github.com/encode/httpcore/issues/1110), and reading through it costs
-twice as much. This module passes responses from urllib3 to httpx, converts errors to httpx's classes
-and limits concurrent calls.
+httpx's own pool may close a connection that it has just assigned to another thread. The call on that
+thread then hangs until it times out (https://github.com/encode/httpcore/issues/1110). Reading through
+the pool also costs twice as much.
+
+This module passes responses from urllib3 to httpx, converts errors to httpx's classes and limits
+concurrent calls.
 """
 
 from __future__ import annotations
@@ -174,7 +176,7 @@ class _SocketConnection(HTTPConnection):
         super().request(method, url, body, *args, **kwargs)
 
     def getresponse(self) -> Any:
-        """Return the response and keep its socket, which only the response may own from now on."""
+        """Return the response and store its socket, which only the response may own from now on."""
         self.response_socket = self.sock
         return super().getresponse()
 
@@ -186,8 +188,9 @@ class _TLSConnection(_SocketConnection, HTTPSConnection):
 class _LockFreeQueue:
     """Idle connections of a pool, in place of the `queue.LifoQueue` that urllib3 uses.
 
-    A `LifoQueue` has a lock. The garbage collector may close an abandoned stream, which returns its
-    connection, in the very thread that holds the lock, and a fork copies the lock even if it is locked.
+    A `LifoQueue` has a lock, which can cause a deadlock in two ways. The garbage collector may close an
+    abandoned stream in the very thread that holds the lock, and closing a stream returns its
+    connection. A fork copies the lock even if it is locked.
     """
 
     def __init__(self, _: int) -> None:
@@ -207,7 +210,7 @@ class _LockFreeQueue:
         self._close_expired()
 
     def _close_expired(self) -> None:
-        # Gateways and NATs drop connections that are idle for long, and a request that is lost this way
+        # Gateways and NATs drop connections that are idle for long. A request that is lost this way
         # must not be sent again.
         with suppress(IndexError):
             while time.monotonic() - self._connections[0].idle_since >= _MAX_IDLE_SECONDS:

@@ -1,8 +1,9 @@
-"""Client of Bailian's OpenAPI over the official SDK, whose errors become `BailianError`s.
+"""Client for Bailian's OpenAPI over the official SDK. It raises `BailianError`s.
 
-Only this module uses `alibabacloud_bailian20231229`. It is imported at the first request, because the
-import takes half a second. Its synchronous methods are called in threads, because the asynchronous ones
-create a TLS context (50 ms of the event loop) and a connection for every request.
+Only this module uses the SDK, `alibabacloud_bailian20231229`. The SDK is imported at the first request,
+because the import takes half a second. Its synchronous methods are called in threads. The asynchronous
+methods would create a TLS context for every request, which blocks the event loop for 50 ms, and a new
+connection.
 """
 
 from __future__ import annotations
@@ -21,14 +22,14 @@ if TYPE_CHECKING:
     from langchain_bailian_app._settings.openapi import OpenApiFields
 
 _MISSING_PACKAGE = (
-    "missing official client of Bailian's OpenAPI, required for files and memory: "
+    "missing package alibabacloud-bailian20231229, required for files and memory: "
     "pip install 'langchain-bailian-app[openapi]'"
 )
 _MAX_IDLE_CONNECTIONS = 40
 
 
 class OpenApiClient:
-    """The official client for given settings, created on first use."""
+    """The official client for these settings, created on first use."""
 
     def __init__(self, fields: OpenApiFields) -> None:
         self._fields = fields
@@ -117,7 +118,7 @@ def _reveal_secret(secret: Any) -> str | None:
 
 
 def _raise_for_failure(body: Any) -> None:
-    """Raise an error if the body of a response reports a failure; one action uses the text "false".
+    """Raise an error if the body of a response reports a failure; one action sends "false" as a string.
 
     Raises:
         BailianError: The body reports a failure.
@@ -142,7 +143,7 @@ def _to_bailian_error(exc: Exception, client: Any) -> errors.BailianError:
     if status is not None:
         return _status_error(exc, status)
     cause = getattr(exc, "inner_exception", exc)
-    host = getattr(client, "_endpoint", None) or "the OpenAPI"
+    host = getattr(client, "_endpoint", None) or "Bailian's OpenAPI"
     if type(cause).__name__ == "CredentialException":
         message = (
             "missing AccessKey: pass `access_key_id` and `access_key_secret`, or set "

@@ -1,4 +1,4 @@
-"""Redis clients that this package creates from a URL; requires the extra `redis`."""
+"""Redis clients created from a URL. The module requires the extra `redis`."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ except ImportError as exc:
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
-# An unreachable server must fail a call, not block it. Calls must wait for a free connection, which
-# redis-py's default pool does not do: it raises an error.
+# If the server is unreachable, a call must fail, not hang. If all connections are in use, a call must
+# wait; redis-py's default pool would raise an error.
 _DEFAULT_OPTIONS = {"socket_timeout": 5.0, "max_connections": 50}
 
 
 class RedisClients:
-    """The clients of a URL: one for all threads and one for each running event loop."""
+    """The clients for a URL: one for all threads and one for each running event loop."""
 
     def __init__(self, url: str, **options: Any) -> None:
         settings = _DEFAULT_OPTIONS | options
@@ -37,16 +37,16 @@ class RedisClients:
         ] = {}
 
     async def for_running_loop(self) -> aioredis.Redis:
-        """Return the client of the running event loop."""
+        """Return the client for the running event loop."""
         loop = asyncio.get_running_loop()
         if loop in self._async_clients:
             return self._async_clients[loop][0]
         for closed_loop in [key for key in list(self._async_clients) if key.is_closed()]:
-            self._async_clients.pop(closed_loop, None)  # closed, but not shut down
+            self._async_clients.pop(closed_loop, None)  # closed without shutting down its generators
         client = aioredis.Redis.from_pool(self._create_async_pool())
         closer = self._close_with_loop(client)
         self._async_clients[loop] = client, closer
-        # At shutdown, the loop closes its asynchronous generators, including this one, while it runs.
+        # A loop closes its asynchronous generators, including this one, before it stops.
         await anext(closer)
         return client
 
@@ -68,7 +68,7 @@ class RedisClientMixin:
 
     _own_clients: RedisClients | None = None
     _pickle_advice: ClassVar[tuple[str, str]]
-    """Name of the object with its article, and what to do instead of pickling it."""
+    """Name of the object with its article, and advice on what to do instead of pickling it."""
 
     def close(self) -> None:
         """Close the connections of threads if `from_url` created them; later calls open new ones."""
@@ -88,7 +88,7 @@ class RedisClientMixin:
         """
         subject, advice = self._pickle_advice
         message = (
-            f"cannot pickle {subject} in Redis, because it holds connections and may hold a password: "
+            f"cannot pickle {subject} that uses Redis: it holds connections and may hold a password; "
             f"{advice}"
         )
         raise TypeError(message)

@@ -1,7 +1,7 @@
 """State of one call: its request, retry decisions, received frames and errors.
 
-All decisions of the transport are made here without waiting; `transport` contains the two loops that
-wait.
+All decisions of the transport are made here. The two loops that wait for the service are in
+`transport`.
 """
 
 from __future__ import annotations
@@ -97,7 +97,7 @@ class RequestState:
         """Return the delay in seconds before the request is sent again.
 
         Raises:
-            BailianError: The request may have run, or no retries or no time are left.
+            BailianError: The request may have run, or no retries or time are left.
         """
         error = self._to_bailian_error(exc)
         delay = error.retry_after
@@ -131,7 +131,7 @@ class RequestState:
             raise redirect_error(base_url, target, response.status_code, self._request_id)
 
     def feed(self, data: bytes) -> list[Frame]:
-        """Return the frames that these bytes complete; call `on_consumed` after they are consumed.
+        """Return the frames that these bytes complete; call `on_consumed` after consuming the frames.
 
         Raises:
             BailianError: `timeout` or `total_timeout` has expired.
@@ -145,7 +145,7 @@ class RequestState:
         return self._accept_frames(self._reader.feed(data), "sent a frame that is not JSON")
 
     def on_consumed(self) -> None:
-        """Restart the read timeout: the consumer, which may be slow, waits for more frames.
+        """Restart the read timeout: the time that a slow consumer needs does not count.
 
         Raises:
             BailianError: The newest frames were followed by an error or an invalid frame.
@@ -160,7 +160,7 @@ class RequestState:
         frames = self._accept_frames(self._reader.end(), "ended the response in the middle of a frame")
         if not self._frame_count and self._pending_error is None:
             head = f": {self._reader.head!r}" if self._reader.head else ""
-            self._pending_error = self._protocol_error(f"sent a response without a frame{head}")
+            self._pending_error = self._protocol_error(f"sent a response without any frames{head}")
         return frames
 
     def on_disconnect(self, exc: NetworkError) -> None:
@@ -173,7 +173,7 @@ class RequestState:
             raise self._error_from_httpx(to_httpx_error(exc)) from exc
 
     async def with_deadline(self, awaitable: Awaitable[T]) -> T:
-        """Await something for the rest of `total_timeout`."""
+        """Await an awaitable, for at most the rest of `total_timeout`."""
         time_left = self._time_left()
         if time_left is None:
             return await awaitable
@@ -202,7 +202,7 @@ class RequestState:
         return None if time_left is None else max(0.001, min(self._fields.timeout, time_left))
 
     def log(self) -> None:
-        """Log a summary of this call, without texts and secrets."""
+        """Log a summary of this call, without message texts or secrets."""
         if _logger.isEnabledFor(logging.DEBUG):
             first_frame_at = self._first_frame_at
             _logger.debug(
@@ -234,7 +234,7 @@ class RequestState:
     def _accept_frames(
         self, parsed_frames: list[Frame | ErrorFrame | InvalidFrame], problem: str
     ) -> list[Frame]:
-        """Return the frames up to the end of the answer or up to an error, which becomes pending."""
+        """Return the frames until the answer ends or an error occurs. The error becomes pending."""
         frames: list[Frame] = []
         for frame in parsed_frames:
             if self._finished:

@@ -31,7 +31,7 @@ class ServiceClientMixin(ConnectionFields):
     )
 
     _not_deepcopied: ClassVar[tuple[str, ...]] = ()
-    """Fields, in addition to the HTTP clients, that hold connections or locks and cannot be copied."""
+    """Fields that hold connections or locks and cannot be copied, in addition to the HTTP clients."""
 
     _cached_connection: tuple[Any, Any] | None = PrivateAttr(default=None)
 
@@ -67,14 +67,14 @@ class ServiceClientMixin(ConnectionFields):
         return True
 
     def __getstate__(self) -> dict[Any, Any]:
-        """Return the state without secrets and connections; a new process supplies its own."""
+        """Return the state without secrets or connections; a new process supplies its own."""
         state = super().__getstate__()
         secret_fields = {"api_key", *_CLIENT_FIELDS, *SIGNED_URL_FIELDS} & state["__dict__"].keys()
         fields = state["__dict__"] | dict.fromkeys(secret_fields)
         return state | {"__dict__": fields, "__pydantic_private__": None}
 
     def __setstate__(self, state: dict[Any, Any]) -> None:
-        # Private attributes are caches. They are not pickled: their names differ between versions.
+        # Private attributes are caches. They are not pickled, because versions use different names.
         attributes = self.__private_attributes__.items()
         private = {name: attribute.get_default() for name, attribute in attributes}
         super().__setstate__(state | {"__pydantic_private__": private})

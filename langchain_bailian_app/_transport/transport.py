@@ -1,7 +1,8 @@
-"""Transport of service requests: requests in, frames out, in threads and on event loops.
+"""Transport that sends service requests and yields frames, in threads and on event loops.
 
-The two loops that wait for the service serve every route. A response that is not a stream is one frame.
-For a new route, build a `ServiceRequest` next to the public class, as `retrievers._queries` does.
+It has two loops that wait for the service. Both serve every route. A response that is not a stream is
+one frame. For a new route, build a `ServiceRequest` next to the public class, as `retrievers._queries`
+does.
 
 dashscope's client sends the request, with our HTTP client, retries and timeouts. Its response parser is
 not used, because it loses text at U+2028 and accepts a truncated stream as a complete answer.
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
     from langchain_bailian_app._transport.credentials import Connection
 
 _MAX_SINGLE_FRAMES = 5
-# Calls on event loops that wait for their first frame; weak, as a loop may be closed during a call.
+# Calls on event loops that wait for their first frame. Weak: a loop may be closed during a call.
 _awaiting_first_frame: WeakSet[RequestState] = WeakSet()
 
 
@@ -50,7 +51,7 @@ def _split_into_batches(frames: list[Frame]) -> list[list[Frame]]:
 
 
 class Transport:
-    """Sends requests with the settings of one model; cheap to create, safe to share."""
+    """Sends requests with the settings of one model; cheap to create and safe to share."""
 
     def __init__(self, fields: ConnectionFields, connection: Connection) -> None:
         self._fields = fields
@@ -59,7 +60,7 @@ class Transport:
     def stream(self, request: ServiceRequest) -> Generator[list[Frame]]:
         """Send a request and yield the frames of the response as they arrive.
 
-        Each list contains the frames that one read has completed, usually one. Closing the iterator
+        Each list contains the frames that one read completes, usually one frame. Closing the iterator
         closes the response.
 
         Raises:

@@ -1,4 +1,4 @@
-"""Preparation of one call: its options, messages and tools, validated before anything is sent."""
+"""Preparation of a call: validates its options, messages and tools before anything is sent."""
 
 from __future__ import annotations
 
@@ -31,23 +31,23 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class PreparedCall:
-    """One validated call, ready to run: see `_delta_stream`."""
+    """Validated call, ready to be run by `_delta_stream`."""
 
     app_id: str
     messages: Sequence[BaseMessage]
     options: CompletionFields
     tool_prompt: ToolPrompt | None
     files: BailianFiles | None
-    """Client that uploads the data of content blocks first; None to send it in the request."""
+    """Client that uploads data in content blocks; None to send the data in the request."""
 
     store: SessionStore
     """Store that decides whether a call may continue a session."""
 
     response: ResponseBuilder
-    """Complete when the call has ended."""
+    """Builder of the answer, which is complete when the call has ended."""
 
     def create_tracker(self, messages: Sequence[BaseMessage], connection: Connection) -> SessionTracker:
-        """Return the session tracker for the messages, once their data is uploaded.
+        """Return the session tracker for the messages; their data must already be uploaded.
 
         Raises:
             ValueError: The messages cannot be sent to an application.
@@ -71,7 +71,7 @@ def prepare_call(
     files: BailianFiles | None,
     store: SessionStore | None,
 ) -> PreparedCall:
-    """Merge the arguments of a call into the fields of a model, and validate the result.
+    """Combine the fields of a model with the arguments of a call, and validate the result.
 
     Args:
         model: The model that is called.
@@ -79,13 +79,13 @@ def prepare_call(
         kwargs: The options of the call.
         app_id: The application.
         files: The model's client for uploads.
-        store: The model's session store; None for the one that all models share.
+        store: The model's session store; None for the store that all models share.
 
     Raises:
         ValueError: An option is invalid.
         TypeError: An argument is not an option of calls.
-        NotImplementedError: An argument passes tools although `tool_calling` is not set, or it is
-            `response_format`.
+        NotImplementedError: Tools were passed although `tool_calling` is not set, or `response_format`
+            was passed.
     """
     options = model.with_overrides(kwargs)
     tool_prompt = tool_prompt_from_kwargs(kwargs) if options.tool_calling is not None else None
@@ -94,12 +94,12 @@ def prepare_call(
         options = options.model_copy(update={"history": "messages"})
     if options.history == "thread" and store is None:
         message = (
-            "missing `session_store`: `history='thread'` requires one, for example "
-            "`InMemorySessionStore()`, because only the store links a thread to its session"
+            "missing `session_store`: `history='thread'` requires one to link the thread to its "
+            "session; pass one, for example `InMemorySessionStore()`"
         )
         raise ValueError(message)
     if model.memory_ids is not None and options.memory_id is None:
-        memory_id_for_user(None, model.memory_ids)  # `generate` does not read the config
+        memory_id_for_user(None, model.memory_ids)  # raises: the user is unknown
     return PreparedCall(
         app_id=app_id,
         messages=messages,
@@ -114,8 +114,8 @@ def prepare_call(
 def _check_no_session(options: CompletionFields) -> None:
     if options.session_id is not None:
         message = (
-            "cannot use `session_id` (or `configurable.bailian_session_id`) in a call with tools, "
-            "because the session would keep their descriptions: remove it and pass all messages"
+            "cannot use `session_id` (or `configurable.bailian_session_id`) in a call with tools: "
+            "the session would keep the descriptions of the tools; remove it and pass all messages"
         )
         raise ValueError(message)
     if options.history == "thread":
@@ -131,6 +131,6 @@ def _check_no_tool_results(messages: Sequence[BaseMessage], options: CompletionF
     if has_server_history and any(isinstance(message, ToolMessage) for message in messages):
         message = (
             "cannot send a ToolMessage to a session, which accepts only new human messages: pass all "
-            "messages, without `session_id` and `history='thread'`"
+            "messages, without `session_id` or `history='thread'`"
         )
         raise ValueError(message)

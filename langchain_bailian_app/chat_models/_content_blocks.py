@@ -1,7 +1,8 @@
-"""Standard content blocks of a Bailian message, for `content_blocks`, v1 content and the v3 stream.
+"""Conversion of Bailian messages to LangChain's standard content blocks.
 
-`content_blocks_from_message` is a pure function of the message. It only converts data that `_messages`
-put there, and is registered with LangChain under the provider's name when the package is imported.
+LangChain uses the blocks for `content_blocks`, v1 content and the v3 stream.
+`content_blocks_from_message` is a pure function. It only converts data that `_messages` stored in the
+message. Importing this module registers the function with LangChain under the provider's name.
 """
 
 from __future__ import annotations
@@ -22,7 +23,10 @@ T = TypeVar("T")
 
 
 def default_block_order(order: list[str]) -> list[str]:
-    """Return the order that messages do not store: reasoning, then steps and nodes, then text."""
+    """Return the parts in default order: reasoning, then steps and nodes, then text.
+
+    A message stores the order of its parts only if it differs from the default.
+    """
     return sorted(order, key=lambda part: (part == "text", part != "reasoning"))
 
 
@@ -33,7 +37,7 @@ def content_blocks_from_message(message: AIMessage) -> list[types.ContentBlock]:
     merges adjacent blocks of the same type.
     """
     if not isinstance(message.content, str):
-        raise NotImplementedError  # LangChain then converts the foreign content itself
+        raise NotImplementedError  # LangChain then converts the content itself
     kwargs = message.additional_kwargs
     blocks: dict[str, dict[str, Any]] = {}
     if reasoning := kwargs.get("reasoning_content"):
@@ -70,7 +74,7 @@ def _step_blocks(kwargs: dict[str, Any]) -> dict[str, dict[str, Any]]:
 
 
 def _tool_blocks(message: AIMessage) -> dict[str, dict[str, Any]]:
-    """Return the tool calls; for every chunk but the last, as `tool_call_chunk` blocks."""
+    """Return the blocks of tool calls; chunks before the last one have `tool_call_chunk` blocks."""
     blocks: list[dict[str, Any]]
     if isinstance(message, AIMessageChunk) and message.chunk_position != "last":
         blocks = [{"type": "tool_call_chunk", **call} for call in message.tool_call_chunks]
@@ -84,7 +88,10 @@ def _tool_blocks(message: AIMessage) -> dict[str, dict[str, Any]]:
 
 
 def _filter_by_type(value: Any, item_type: type[T]) -> list[T]:
-    """Return the items of this type; another version of this package may have written others."""
+    """Return the items of this type, or [] if the value is not a list.
+
+    Another version of this package may have written different values.
+    """
     return [item for item in value if isinstance(item, item_type)] if isinstance(value, list) else []
 
 

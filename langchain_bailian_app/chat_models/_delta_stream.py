@@ -1,7 +1,7 @@
 """Control flow of one call: send, verify the session, retry if needed, save the session.
 
-`stream_deltas` and its async version own the response: they feed it, and it is complete when they end.
-All decisions are made in `sessions._tracker` and `_response_builder`.
+`stream_deltas` and its async version feed frames to `PreparedCall.response`, which is complete when
+they end. `sessions._tracker` and `_response_builder` make all decisions.
 """
 
 from __future__ import annotations
@@ -123,7 +123,7 @@ async def astream_deltas(call: PreparedCall, transport: Transport) -> AsyncGener
 def _log_store_errors() -> Iterator[None]:
     """Log errors of the session store, so that they replace neither the answer nor another error.
 
-    After such an error the session stays claimed or unsaved, and the next call does not continue it.
+    After such an error, the session stays claimed or unsaved, so the next call does not continue it.
     """
     try:
         yield

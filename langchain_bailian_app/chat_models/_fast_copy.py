@@ -24,7 +24,7 @@ _set_fields, _set_fields_set, _set_extra, _set_private = (
 
 
 class ChunkTemplate:
-    """Chunk to be copied: a faster equivalent of pydantic's `model_copy`."""
+    """Chunk that can be copied faster than with pydantic's `model_copy`."""
 
     def __init__(self, chunk: ChatGenerationChunk) -> None:
         self._chunk_fields, self._message_fields = chunk.__dict__, chunk.message.__dict__
@@ -33,7 +33,7 @@ class ChunkTemplate:
         self._text_type: Any = type(chunk.text)
 
     def copy_with(self, text: str, kwargs: dict[str, Any]) -> ChatGenerationChunk:
-        """Return a copy with this text and these `additional_kwargs`; no mutable object is shared."""
+        """Return a copy with this text and `additional_kwargs`; copies share no mutable objects."""
         message = _new_instance(AIMessageChunk)
         fields = self._message_fields.copy()
         fields["content"] = text

@@ -1,8 +1,8 @@
 """Validation of a value against the structural keywords of JSON Schema.
 
-Supported are `type`, `required`, `properties`, `additionalProperties`, `items`, `enum`, `const`,
-`anyOf`, `oneOf` (as `anyOf`), `allOf`, and `$ref` inside the schema. Lengths, limits, patterns and
-formats are not checked.
+Supports `type`, `required`, `properties`, `additionalProperties`, `items`, `enum`, `const`, `anyOf`,
+`oneOf` (as `anyOf`), `allOf`, and `$ref` inside the schema. Lengths, limits, patterns and formats are
+not checked.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _TYPE_NAMES: dict[type, str] = {
 
 
 def iter_errors(value: Any, schema: Any, root: dict[str, Any], path: str = "") -> Iterator[str]:
-    """Yield the errors of a value with their paths; `root` is the schema that references refer to."""
+    """Yield the errors in a value, each with its path; `$ref` in a schema refers to parts of `root`."""
     if not isinstance(schema, dict):
         return
     yield from _value_errors(value, schema, path)

@@ -1,8 +1,8 @@
 """Conversion of deltas to LangChain chunks, and of answers to LangChain messages.
 
-The merged chunks of an answer equal its message. LangChain's merge concatenates strings and sums
-numbers wherever a key repeats. So every scalar is on the last chunk only, and every reference, step and
-citation is on exactly one chunk.
+The merged chunks of an answer equal its message. If a key occurs in several chunks, LangChain's merge
+concatenates strings and sums numbers. So scalars are only on the last chunk, and each reference, step
+and citation is on exactly one chunk.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ def _construct_chunk(delta: Delta) -> ChatGenerationChunk:
 
 
 def chunk_from_delta(delta: Delta) -> AIMessageChunk:
-    """Return the message chunk for a delta, which contains a single kind of content."""
+    """Return the message chunk for a delta; the chunk contains a single kind of content."""
     metadata = {"model_provider": PROVIDER}
     match delta:
         case TextDelta(text):
@@ -77,7 +77,7 @@ def build_last_chunk(answer: Answer, app_id: str, session_metadata: dict[str, An
         additional_kwargs=_build_final_kwargs(answer),
         response_metadata=_build_response_metadata(answer, app_id) | session_metadata,
         usage_metadata=_build_usage_metadata(answer.usage),
-        # Invalid calls are on the last chunk, because a retry replaces those of the first answer.
+        # Invalid calls are on the last chunk, because a retry discards those of the first answer.
         tool_call_chunks=[
             _build_call_chunk(call) for call in answer.tool_calls if call.problem is not None
         ],
@@ -113,8 +113,8 @@ def message_from_answer(answer: Answer, app_id: str, session_metadata: dict[str,
 def _build_call_chunk(call: ToolCall) -> ToolCallChunk:
     """Return a chunk with a complete call, because LangChain would accept truncated arguments.
 
-    An invalid call keeps the text of the answer, including the tags, so that LangChain does not parse
-    it as JSON.
+    The `args` of an invalid call are the text from the answer, including the tags. This prevents
+    LangChain from parsing them as JSON.
     """
     args = json.dumps(call.args, ensure_ascii=False) if call.problem is None else call.text
     return tool_call_chunk(name=call.name, args=args, id=call.id, index=call.index)
@@ -123,8 +123,8 @@ def _build_call_chunk(call: ToolCall) -> ToolCallChunk:
 def _build_step_kwargs(steps: list[StepCall | StepResult]) -> dict[str, Any]:
     """Return `steps` (standard content blocks) and `thoughts` (raw entries).
 
-    The blocks do not repeat data of the entries. In chunks and in messages, the n-th result of `steps`
-    belongs to the n-th entry of `thoughts`.
+    The blocks do not repeat the data in the entries. In both chunks and messages, the n-th result in
+    `steps` belongs to the n-th entry in `thoughts`.
     """
     kwargs: dict[str, Any] = {}
     for step in steps:
@@ -153,7 +153,7 @@ def _build_node_entry(event: NodeEvent) -> dict[str, Any]:
 
 
 def _rename_index_key(entry: dict[str, Any]) -> dict[str, Any]:
-    """Rename the key `index`, which makes LangChain merge entries of a list."""
+    """Rename the key `index`: LangChain would merge list entries that have the same value for it."""
     return {("wire_index" if key == "index" else key): value for key, value in entry.items()}
 
 
@@ -172,7 +172,7 @@ def _build_response_metadata(answer: Answer, app_id: str) -> dict[str, Any]:
     model_usage = _model_usage(answer.usage)
     metadata = {
         "model_provider": PROVIDER,
-        # The last model is the one that wrote the answer; some applications report none.
+        # The last model wrote the answer. Some applications report no model.
         "model_name": next((m["model_id"] for m in reversed(model_usage) if m.get("model_id")), app_id),
         "app_id": app_id,
         "finish_reason": answer.finish_reason,
@@ -195,7 +195,10 @@ def _extra_metadata(answer: Answer) -> dict[str, Any]:
 
 
 def _build_usage_metadata(usage: dict[str, Any]) -> UsageMetadata | None:
-    """Sum the tokens of all models in the latest snapshot; a model may occur twice."""
+    """Return the total tokens of all models in the latest snapshot, or None without counts.
+
+    A model may occur more than once.
+    """
     counts = _model_usage(usage) or [usage]
     if not any("input_tokens" in count or "output_tokens" in count for count in counts):
         return None

@@ -48,7 +48,7 @@ class BailianAppChatModel(ServiceClientMixin, RunnableMethods):
         `app_id`, `api_key`, `workspace`, `base_url`: the application and its connection.
         `rag_options`, `biz_params`, `memory_id`, `enable_thinking`, `has_thoughts`: request options.
         `citation_markers`, `stop`: processing of the answer.
-        All except the first group can also be passed per call: `model.invoke("…", memory_id="…")`.
+        The second and third groups can also be passed per call: `model.invoke("…", memory_id="…")`.
 
     Instantiate:
         ```python
@@ -77,8 +77,8 @@ class BailianAppChatModel(ServiceClientMixin, RunnableMethods):
         ```
 
     Conversations:
-        `history` selects where a conversation is kept. By default you keep it: the answer depends only
-        on the messages that you pass.
+        `history` selects where the conversation is kept. By default, you keep it, and the answer
+        depends only on the messages that you pass.
 
     Response metadata:
         `finish_reason`, `model_name`, `model_usage` (tokens per model), `session_id`, `request_id`,
@@ -103,20 +103,20 @@ class BailianAppChatModel(ServiceClientMixin, RunnableMethods):
     """Id of the application, from the console's application list. Default: `BAILIAN_APP_ID`."""
 
     session_store: SessionStore | None = Field(default=None, exclude=True)
-    """Store that decides whether a call may continue a session. Default: one store that all models of
+    """Store that decides whether a call may continue a session. Default: a store that all models in
     this process share."""
 
     files: Any = Field(default=None, exclude=True, repr=False)
-    """`BailianFiles` client that uploads the data of content blocks (`file`, `image`, `audio`, `video`
-    with base64).
+    """`BailianFiles` client that uploads base64 data in content blocks (`file`, `image`, `audio` and
+    `video`).
 
-    Each block is uploaded once, as a session file, and a call waits until the files are ready. Without
-    this client, data is sent in the request, which has fields for images and files only.
+    Each block is uploaded once, as a session file. A call waits until its files are ready. Without this
+    client, the data is sent in the request, which has fields only for images and files.
     """
 
     cache: BaseCache | bool | None = Field(default=False, exclude=True)
-    """LangChain's response cache. It is off by default, because a cached answer adds no turn to a
-    session and does not search the knowledge base again."""
+    """LangChain's response cache. It is off by default: a call that returns a cached answer adds no
+    turn to its session and does not search the knowledge base."""
 
     @property
     def _llm_type(self) -> str:
@@ -263,30 +263,30 @@ class BailianAppChatModel(ServiceClientMixin, RunnableMethods):
     ) -> Runnable[LanguageModelInput, AIMessage]:
         """Bind tools that the caller runs; requires `tool_calling="prompt"`.
 
-        Tool calling is emulated. The tools are described in a system message, and calls are extracted
-        from the text of the answer. Each call is removed from the text and returned in one piece. A
-        call that the answer merely quotes counts as a call too.
+        Tool calling is emulated by prompting. A system message describes the tools, and calls are
+        extracted from the text of the answer. Each call is removed from the text and returned in one
+        piece. A call that the answer only quotes is treated as a call too.
 
-        Names and JSON are validated. An invalid call is in `invalid_tool_calls`: its `args` hold the
-        original text, and `response_metadata["tool_call_problems"]` holds the reason. Arguments are not
-        validated against the schema of the tool, because the tool does that itself.
+        The name and the JSON of each call are validated. An invalid call is in `invalid_tool_calls`,
+        with the original text as `args`; the reason is in `response_metadata["tool_call_problems"]`.
+        Arguments are not validated against the tool's schema, because the tool validates them itself.
 
-        If all calls of an answer are invalid, or a required call is missing, the application is asked
-        once more. The text of its first answer stays in the message.
+        If all calls in an answer are invalid, or a required call is missing, the application is asked
+        once more. The message keeps the text of the first answer.
 
         Args:
             tools: Functions, pydantic classes, `BaseTool`s, or dicts in OpenAI format.
             tool_choice: `"auto"` (default), `"any"` or True (at least one tool must be called), the
                 name of the tool that must be called, or `"none"`. Dicts in OpenAI or Anthropic format
                 are accepted too.
-            parallel_tool_calls: With False, the application is asked for one call at a time, and
-                further calls of an answer are invalid.
-            kwargs: Options of every call: `memory_id`, `rag_options`, …
+            parallel_tool_calls: If False, the application is asked for one call at a time, and any
+                further calls in an answer are invalid.
+            kwargs: Options for every call: `memory_id`, `rag_options`, …
 
         Raises:
             NotImplementedError: `tool_calling="prompt"` is not set; the message lists the alternatives.
-            ValueError: `tool_choice` is invalid, or a tool is one that a provider runs. The returned
-                runnable raises it for calls that use a session.
+            ValueError: `tool_choice` is invalid, or a tool is not a function (for example, a provider's
+                built-in tool). The returned runnable also raises it if a call uses a session.
         """
         if self.tool_calling is None:
             raise NotImplementedError(NO_TOOLS_MESSAGE)
@@ -310,48 +310,49 @@ class BailianAppChatModel(ServiceClientMixin, RunnableMethods):
     ) -> Runnable[LanguageModelInput, dict[str, Any] | BaseModel]:
         """Return a runnable that returns objects instead of messages.
 
-        The service has no parameter for structured output and guarantees nothing. The schema is added
-        to the last question, and the JSON in the answer is extracted and validated. If the answer does
-        not match, the application is asked once more with a description of the errors, which costs a
-        second call. If the second answer does not match either, the call fails. Structured output never
-        uses a session, so that neither the schema nor an invalid answer becomes part of one.
+        The service has no parameter for structured output and does not guarantee the format of answers.
+        The schema is added to the last question, and the JSON in the answer is extracted and validated.
+        If the answer does not match, the application is asked once more with a description of the
+        errors, at the cost of a second call. If the second answer does not match either, the call
+        fails. Structured output never uses a session, so sessions contain neither schemas nor invalid
+        answers.
 
-        While streaming, each item is the object received up to that point. Dicts and lists are not
-        validated until the last item; an instance of a pydantic class is yielded only if it is valid.
+        While streaming, each item is the object received so far. For dicts and lists, only the last
+        item is validated. Instances of a pydantic class are yielded only if they are valid.
 
         Args:
             schema: A pydantic class (the result is an instance), a `TypedDict` class or a JSON Schema
-                (the result is a dict or a list). For the latter two, types, required keys, enumerations
-                and alternatives are validated, but not lengths, patterns or formats.
+                (the result is a dict or a list). Without a pydantic class, types, required keys,
+                enumerations and alternatives are validated, but not lengths, patterns or formats.
             include_raw: Return a dict with `raw` (the message), `parsed` and `parsing_error` instead of
-                the object. An answer that does not match then raises no error.
+                the object. If the second answer does not match either, no error is raised.
             method: `"json_schema"`, `"function_calling"` and `"prompt"` are equivalent: the schema is
-                added to the question. `"json_mode"` only asks for a JSON object; the schema is then
-                optional, and used for validation only.
-            strict: Ignored, because the service guarantees nothing.
-            kwargs: Options of every call: `memory_id`, `rag_options`, …
+                added to the question. With `"json_mode"`, the question only asks for a JSON object; the
+                schema is optional and is used only for validation.
+            strict: Ignored, because the service does not guarantee that an answer matches.
+            kwargs: Options for every call: `memory_id`, `rag_options`, …
 
         Raises:
             ValueError: The schema or the method is invalid.
             TypeError: An option is unknown, or cannot be used with structured output.
             OutputParserException: Raised by the runnable if the second answer does not match either.
-                That answer is in `llm_output`.
+                Its `llm_output` is the text of that answer.
         """
         return StructuredOutput(self, schema, method=method, include_raw=include_raw, kwargs=kwargs)
 
     def get_token_ids(self, text: str) -> list[int]:
-        """Return the Qwen token ids of a text: an estimate, because the model may be another one."""
+        """Return the Qwen token ids of `text`: an estimate, as the model may have another tokenizer."""
         return encode_tokens(text)
 
     def get_num_tokens_from_messages(
         self, messages: list[BaseMessage], tools: Sequence[Any] | None = None
     ) -> int:
-        """Estimate the number of tokens of messages with the Qwen tokenizer, without a request.
+        """Estimate the number of tokens in the messages with the Qwen tokenizer, without a request.
 
-        Tokens that the application adds (its prompt, passages, memory) and images are not counted.
+        Images are not counted, nor are tokens that the application adds (its prompt, passages, memory).
 
         Raises:
-            NotImplementedError: `tools` are passed, but `tool_calling` is not set.
+            NotImplementedError: `tools` were passed, but `tool_calling` is not set.
         """
         if tools and self.tool_calling is None:
             raise NotImplementedError(NO_TOOLS_MESSAGE)
@@ -366,7 +367,7 @@ def _has_token_handler(
 ) -> bool:
     """Return whether a handler listens for tokens.
 
-    Such a handler gets them from `invoke` too, because calls are streams on the wire by default.
+    Such a handler receives tokens from `invoke` too, because `invoke` streams internally by default.
     """
     return run_manager is not None and any(
         type(handler).on_llm_new_token is not BaseCallbackHandler.on_llm_new_token
@@ -378,7 +379,7 @@ def _has_token_handler(
 def _notify_callbacks(
     chunks: Generator[ChatGenerationChunk], run_manager: CallbackManagerForLLMRun
 ) -> Generator[ChatGenerationChunk]:
-    """Yield the chunks, after passing each one to the callback handlers."""
+    """Pass each chunk to the callback handlers, then yield it."""
     with closing(chunks):
         for chunk in chunks:
             run_manager.on_llm_new_token(chunk.text, chunk=chunk)

@@ -1,4 +1,4 @@
-"""Structured output by prompt: instructions for the question, and a parser for the answer.
+"""Structured output by prompting: instructions for the question, and a parser for the answer.
 
 The service has no parameter for structured output, so the schema is added to the last question. If an
 answer does not match, the application is asked once more with a description of the errors.
@@ -40,8 +40,8 @@ _TEMPLATES = {
         "schema": "Answer with JSON only: no code fence, no other text. "
         "The answer must be data that matches this JSON Schema, not the schema itself:\n\n{schema}",
         "object": "Answer with one JSON object only: no code fence, no other text.",
-        "retry": "That answer is invalid: {error}\n\nReply with the whole corrected JSON only, no "
-        "other text.",
+        "retry": "That answer is invalid: {error}\n\n"
+        "Reply with JSON only: the complete, corrected answer, no other text.",
     },
 }
 
@@ -59,7 +59,7 @@ class OutputSchema:
 
     Args:
         schema: A pydantic class, a `TypedDict` class or a JSON Schema; None for any object.
-        include_schema: Whether to send the schema to the application, or only a request for JSON.
+        include_schema: Whether to send the schema. If False, the question only asks for a JSON object.
 
     Raises:
         ValueError: The schema is invalid, or does not describe an object or an array.
@@ -78,7 +78,7 @@ class OutputSchema:
         template = _templates_for(messages)["schema" if self._include_schema else "object"]
         instructions = template.format(schema=schema)
         index = find_last_question(messages)
-        if index is None:  # the model rejects these messages
+        if index is None:  # the chat model rejects such messages
             return list(messages)
         question = messages[index]
         content: Any = f"{question.text}\n\n{instructions}"
@@ -96,7 +96,7 @@ class OutputSchema:
         return [*messages, *answers, retry]
 
     def parse(self, answer: str) -> ParseResult:
-        """Parse a complete answer: the first JSON value in it that matches the schema."""
+        """Parse a complete answer; the result is the first JSON value that matches the schema."""
         extracted = extract_json(answer)
         errors = []
         for value in extracted.values:
@@ -141,7 +141,7 @@ def _validate_with_class(model_class: Any, value: Any) -> ParseResult:
             # When validating JSON, even a strict model accepts strings for dates and enumerations.
             return ParseResult(model_class.model_validate_json(json.dumps(value)))
         return ParseResult(model_class.parse_obj(value))
-    except ValueError as exc:  # from pydantic 2 or 1, both of which wrap errors of validators
+    except ValueError as exc:  # from pydantic 1 or 2; both wrap errors that validators raise
         errors = cast("Any", exc).errors()
         located_errors = ((".".join(map(str, error["loc"])), error["msg"]) for error in errors)
         return ParseResult(
@@ -158,7 +158,10 @@ def _to_json_schema(schema: Schema) -> dict[str, Any]:
     if "properties" in json_schema:
         json_schema = {"type": "object"} | json_schema
     if isinstance(schema, dict) and not json_schema.keys() & _SCHEMA_KEYS:
-        message = f"invalid JSON Schema: expected one of the keys {sorted(_SCHEMA_KEYS)}, got {schema}"
+        message = (
+            f"invalid JSON Schema: expected at least one of the keys {sorted(_SCHEMA_KEYS)}, "
+            f"got {schema}"
+        )
         raise ValueError(message)
     schema_type = json_schema.get("type")
     if isinstance(schema_type, str) and schema_type not in _TYPE_NAMES.values():
@@ -171,7 +174,7 @@ def _convert_schema(schema: Schema) -> dict[str, Any]:
     if isinstance(schema, dict):
         is_tool = any(isinstance(schema.get(key), dict) for key in _TOOL_KEYS)
         return convert_to_json_schema(schema) if is_tool else schema
-    if is_basemodel_subclass(schema):  # the conversion of langchain-core drops self-references
+    if is_basemodel_subclass(schema):  # langchain-core's conversion drops self-references
         model_class: Any = schema
         json_schema: dict[str, Any] = (
             model_class.model_json_schema()
@@ -197,7 +200,7 @@ def _convert_schema(schema: Schema) -> dict[str, Any]:
 
 
 def _strip_dict_docstrings(value: Any) -> Any:
-    """Remove the docstring of `dict`, which langchain-core uses for classes without a docstring."""
+    """Remove the docstring of `dict`, which langchain-core adds to classes without a docstring."""
     if isinstance(value, list):
         return [_strip_dict_docstrings(item) for item in value]
     if not isinstance(value, dict):

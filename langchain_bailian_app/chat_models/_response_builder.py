@@ -1,6 +1,7 @@
-"""Builder of chunks, messages and errors with partial answers from the frames of one call.
+"""Builder of the chunks and the message of one call from its frames.
 
 The same class serves `invoke` and `stream`, in threads and on event loops; its caller feeds it frames.
+It also attaches the partial answer to an error.
 """
 
 from __future__ import annotations
@@ -54,16 +55,16 @@ class ResponseBuilder:
         self._second_text_started = False
         self.answer = Answer()
         self.session_metadata: dict[str, Any] = {}
-        """Entries of the message's `response_metadata` that describe its conversation."""
+        """Entries about the session, for the `response_metadata` of the message."""
 
     @property
     def stopped(self) -> bool:
-        """True if a `stop` sequence was found, so that the rest of the response can be discarded."""
+        """True if a `stop` sequence was found. The rest of the response can then be discarded."""
         return self._assembler.stopped
 
     @property
     def complete(self) -> bool:
-        """True if the service ended the answer with a finish reason, and no `stop` sequence cut it."""
+        """True if the service sent a finish reason, and no `stop` sequence cut off the answer."""
         return not self.stopped and self.answer.finish_reason not in (None, UNKNOWN_FINISH_REASON)
 
     def feed(self, frames: list[Frame]) -> list[Delta]:
@@ -100,8 +101,8 @@ class ResponseBuilder:
                 else "its End and output nodes"
             )
             message = (
-                f"the final text of workflow {self._app_id} differs from that of {source}; it is in "
-                "`response_metadata['final_text']`"
+                f"the final text of workflow {self._app_id} (`response_metadata['final_text']`) "
+                f"differs from the text of {source}"
             )
             warnings.warn(message, stacklevel=2)
         if self._options.answer_node is not None:
@@ -111,7 +112,9 @@ class ResponseBuilder:
         return deltas
 
     def start_retry(self, messages: Sequence[BaseMessage]) -> list[BaseMessage]:
-        """Return the messages of a retry and prepare for its response; return [] if none is needed.
+        """Return the messages to append for a retry, or [] if no retry is needed.
+
+        Before a retry, this method also prepares for the second response.
 
         Args:
             messages: The messages of the first request.
@@ -144,7 +147,7 @@ class ResponseBuilder:
         return deltas
 
     def _check_answer_node(self, answer_node: str) -> None:
-        """Log a warning if the workflow has nodes, but none that matches `answer_node`."""
+        """Log a warning if the workflow has nodes, but none of them matches `answer_node`."""
         nodes = [event.value for event in self.answer.nodes]
         name_fields = ("node_id", "name", "type")
         if nodes and not any(answer_node in map(node.get, name_fields) for node in nodes):
@@ -152,7 +155,7 @@ class ResponseBuilder:
             _warn_about_unknown_node(self._app_id, answer_node, ", ".join(node_names))
 
     def build_current_answer(self) -> Answer:
-        """Return the answer received up to now."""
+        """Return the answer received so far."""
         answer = self._assembler.build_answer()
         return answer if self._first_answer is None else merge_answers(self._first_answer, answer)
 
@@ -188,7 +191,7 @@ def _warn_about_unknown_node(app_id: str, answer_node: str, node_names: str) -> 
 @lru_cache(maxsize=256)  # once for each application
 def _warn_about_missing_references(app_id: str) -> None:
     _logger.warning(
-        "application %s answers from documents but does not return its sources: enable 展示回答来源 "
-        "(show answer sources) in the console and publish the application again",
+        "application %s answers from documents but does not return its sources: turn on "
+        "展示回答来源 (show answer sources) in the console, then publish the application again",
         app_id,
     )

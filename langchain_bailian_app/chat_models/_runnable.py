@@ -1,8 +1,8 @@
-"""Public methods of the chat model, which read a call's config and wrap its secrets.
+"""Public methods of the chat model, which read the config of a call and wrap its secrets.
 
-LangChain does not pass the config of a direct call to a model's hooks, and it copies keywords into
-callbacks before the hooks run. So these methods read the session id from the config and pass it on as a
-keyword, and they wrap keywords that contain secrets.
+LangChain does not pass the config of a direct call to a model's hooks, and it copies keyword arguments
+into callbacks before the hooks run. So these methods read ids from the config and pass them on as
+keyword arguments, and they wrap arguments that contain secrets.
 """
 
 from __future__ import annotations
@@ -51,20 +51,20 @@ def memory_id_for_user(
     """
     if user_id is None:
         message = (
-            "missing user id: `memory_ids` is set, so pass `configurable.user_id` in the config, or "
+            "missing user id, required by `memory_ids`: pass `configurable.user_id` in the config, or "
             "pass `memory_id`; `generate` and its variants do not read the config"
         )
         raise ValueError(message)
     lookup = memory_ids if callable(memory_ids) else memory_ids.get
     memory_id = lookup(str(user_id))
     if not memory_id:
-        message = f"`memory_ids` has no memory for user {str(user_id)!r}: create one and add it"
+        message = f"`memory_ids` has no memory for user {str(user_id)!r}: create one and add its id"
         raise ValueError(message)
     return memory_id
 
 
 class RunnableMethods(CompletionFields, BaseChatModel):
-    """Overrides of all public methods that call the model; `batch` and chains use them too."""
+    """Overrides of the public methods that call the model; `batch` and chains use them too."""
 
     memory_ids: Mapping[str, str] | Callable[[str], str | None] | None = Field(
         default=None, exclude=True, repr=False
@@ -72,19 +72,19 @@ class RunnableMethods(CompletionFields, BaseChatModel):
     """Long-term memory of each user: a mapping of user ids to memory ids, or a function that returns
     the memory id for a user id.
 
-    The user id is `configurable.user_id` in the config of a call. A call without a user id, or for a
-    user without a memory, raises ValueError unless `memory_id` is set, because it would otherwise read
-    and write the memory that all users share. The function runs in the thread of the caller, which for
-    asynchronous calls is that of the event loop.
+    The user id is `configurable.user_id` in the config of a call. If it is missing, or if the user has
+    no memory, the call raises ValueError; without this check, the call would read and write the memory
+    that all users share. If `memory_id` is set, it is used instead. The function runs in the caller's
+    thread; for asynchronous calls, this is the thread of the event loop.
     """
 
     _serialized_dump: dict[str, Any] | None = PrivateAttr(default=None)
 
     @property
     def _serialized(self) -> dict[str, Any]:
-        # LangChain uses `cached_property`. It adds an entry to `__dict__` while another thread may be
-        # iterating over it for its own first call. Up to Python 3.11 it also holds a lock, so that only
-        # one thread at a time computes the value.
+        # LangChain uses `cached_property`, which adds an entry to `__dict__`. Another thread may be
+        # iterating over `__dict__` at that time, in its own first call. Up to Python 3.11,
+        # `cached_property` also holds a lock, so only one thread at a time computes the value.
         if self._serialized_dump is None:
             self._serialized_dump = cast("dict[str, Any]", dumpd(self))
         return self._serialized_dump
@@ -166,7 +166,7 @@ class RunnableMethods(CompletionFields, BaseChatModel):
         """Return this model, or a copy without LangChain's cache if a cached answer could be wrong.
 
         A cached answer would add no turn to a session. The cache key contains neither user tokens nor
-        signed URLs, so one user could get the answer of another.
+        signed URLs, so one user could get another user's answer.
         """
         values = {name: kwargs.get(name) or getattr(self, name) for name in _CACHE_BYPASS_FIELDS}
         biz_params = values["biz_params"]
@@ -178,7 +178,7 @@ class RunnableMethods(CompletionFields, BaseChatModel):
         return self.model_copy(update={"cache": False})
 
     def _get_invocation_params(self, stop: list[str] | None = None, **kwargs: Any) -> dict[str, Any]:
-        # A direct call of `generate` bypasses the methods above.
+        # Direct calls to `generate` bypass the methods above.
         redacted = wrap_secrets(kwargs)
         for name in SIGNED_URL_FIELDS:
             if urls := kwargs.get(name):

@@ -1,4 +1,4 @@
-"""Runnable for structured output: send, parse, and retry once if the answer does not match."""
+"""Runnable for structured output: sends, parses, and retries once if the answer does not match."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 Method = Literal["json_schema", "function_calling", "json_mode", "prompt"]
 
 _METHODS = get_args(Method)
-# These keep schemas and invalid answers out of sessions, and the JSON of answers intact.
+# These keep schemas and invalid answers out of sessions, and leave the JSON in answers intact.
 _FORCED_OPTIONS: dict[str, Any] = {
     "history": "messages",
     "session_id": None,
@@ -83,7 +83,7 @@ class StructuredOutput(Runnable[LanguageModelInput, Any]):
     def invoke(
         self, input: LanguageModelInput, config: RunnableConfig | None = None, **kwargs: Any
     ) -> Any:
-        """Return the object, or with `include_raw` a dict with `raw`, `parsed` and `parsing_error`."""
+        """Return the object; with `include_raw`, a dict of `raw`, `parsed` and `parsing_error`."""
         return self._call_with_config(_erase_type(self._invoke), input, config, **kwargs)
 
     async def ainvoke(
@@ -170,7 +170,7 @@ class StructuredOutput(Runnable[LanguageModelInput, Any]):
     def _prepare(
         self, input: LanguageModelInput, config: RunnableConfig, kwargs: dict[str, Any]
     ) -> tuple[list[BaseMessage], RunnableConfig, dict[str, Any]]:
-        """Return messages, config and keywords of the first call."""
+        """Return the messages, the config and the options of the first call."""
         messages = [HumanMessage(input)] if isinstance(input, str) else convert_to_messages(input)
         return (
             self._output_schema.add_instructions(messages),
@@ -198,7 +198,7 @@ class StructuredOutput(Runnable[LanguageModelInput, Any]):
 
 
 class _PartialObject:
-    """Object that a stream has partially delivered."""
+    """Partial object, updated with each chunk of a stream."""
 
     latest: Any = None
 
@@ -223,19 +223,20 @@ class _PartialObject:
 
 
 def _reject_forced_options(kwargs: dict[str, Any]) -> dict[str, Any]:
-    """Return the keywords; raise TypeError if one of them is fixed by structured output."""
+    """Return the arguments; raise TypeError if structured output does not allow one of them."""
     rejected = sorted(name for name in _FORCED_OPTIONS if kwargs.get(name) is not None)
     if rejected:
         names = ", ".join(f"`{name}`" for name in rejected)
         message = (
-            f"cannot use {names} with structured output: it uses no session and reads the whole answer"
+            f"cannot use {names} with structured output, which uses neither sessions nor tools and "
+            "requires the complete, unmodified answer"
         )
         raise TypeError(message)
     return kwargs
 
 
 def _erase_type(function: Any) -> Any:
-    return function  # langchain-core has no type for functions of an input and a config
+    return function  # langchain-core has no type for a function of an input and a config
 
 
 async def _single(input: LanguageModelInput) -> AsyncIterator[LanguageModelInput]:

@@ -1,7 +1,7 @@
-"""Token counts by the Qwen tokenizer that dashscope ships, without a request.
+"""Token counts from the Qwen tokenizer in dashscope, without a request.
 
-The counts are estimates: the application may use another model than Qwen, and the text that it adds
-(its own prompt, retrieved passages, memory) is unknown here.
+The counts are estimates. The application may use a model other than Qwen, and it adds text that is
+unknown here: its own prompt, retrieved passages and memory.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ _TOKENS_PER_MESSAGE = 5
 
 
 def encode_tokens(text: str) -> list[int]:
-    """Return the token ids of a text."""
+    """Return the token ids of `text`."""
     ids: list[int] = _load_tokenizer().encode(text)
     return ids
 
 
 def count_message_tokens(messages: Iterable[BaseMessage]) -> int:
-    """Return the number of tokens of the messages' texts and of the separators between them."""
+    """Return the number of tokens in the text of the messages, including separators."""
     return sum(len(encode_tokens(message.text)) + _TOKENS_PER_MESSAGE for message in messages)
 
 

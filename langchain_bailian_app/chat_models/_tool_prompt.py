@@ -1,7 +1,8 @@
-"""Tool calling by prompt, because the service has no fields for tools of the caller and their results.
+"""Tool calling emulated by prompting.
 
-The request describes the tools in text, and asks for calls in the format that `_answer.tool_calls`
-parses. This is an emulation: the model may ignore the instructions.
+The service has no fields for the caller's tools or their results. So the request describes the tools
+in text, and asks for calls in the format that `_answer.tool_calls` parses. The model may ignore these
+instructions.
 """
 
 from __future__ import annotations
@@ -60,7 +61,7 @@ _TEMPLATES = {
 
 @dataclass(frozen=True, slots=True)
 class ToolPrompt:
-    """Tools of one call, and which of them must be called."""
+    """Tools of one call, and the choice among them."""
 
     tools: tuple[dict[str, Any], ...]
     """Definitions in OpenAI format."""
@@ -77,7 +78,7 @@ class ToolPrompt:
         return [name for name in names if self.choice in {"auto", "any", name}]
 
     def add_instructions(self, messages: Sequence[BaseMessage]) -> list[BaseMessage]:
-        """Return messages that start with a description of the tools, with calls and results as text.
+        """Return the messages with a description of the tools, and with calls and results as text.
 
         The description is appended to the caller's system message, because an application accepts
         instructions there.
@@ -103,7 +104,7 @@ class ToolPrompt:
         return ToolCallParser(self.allowed_names, only_one=not self.parallel)
 
     def retry_reason(self, answer: Answer) -> str | None:
-        """Return why an answer needs a retry, or None if it can be used."""
+        """Return the reason for a retry, or None if the answer can be used."""
         if any(call.problem is None for call in answer.tool_calls):
             return None
         if answer.tool_calls:
@@ -116,14 +117,14 @@ class ToolPrompt:
         self, messages: Sequence[BaseMessage], answer: Answer
     ) -> list[BaseMessage]:
         """Return the messages to append for a retry."""
-        calls = dict.fromkeys(call.text for call in answer.tool_calls)  # several may share their tags
+        calls = dict.fromkeys(call.text for call in answer.tool_calls)  # several may share tags
         answer_text = "\n".join(filter(None, (answer.text, *calls)))
         retry = HumanMessage(_templates_for(messages)["retry"].format(reason=self.retry_reason(answer)))
         return [*([AIMessage(answer_text)] if answer_text.strip() else []), retry]
 
 
 def tool_prompt_from_kwargs(kwargs: Mapping[str, Any]) -> ToolPrompt | None:
-    """Return the tool prompt for the keywords of a call, or None if no tool may be called.
+    """Return the tool prompt for the arguments of a call, or None if no tool may be called.
 
     Raises:
         ValueError: A tool or `tool_choice` is invalid.
@@ -136,7 +137,7 @@ def tool_prompt_from_kwargs(kwargs: Mapping[str, Any]) -> ToolPrompt | None:
 
 
 def _parse_tool_choice(value: Any, names: Sequence[str]) -> str:
-    """Return `"auto"`, `"any"`, `"none"` or a name, for every accepted notation."""
+    """Convert any accepted notation to `"auto"`, `"any"`, `"none"` or the name of a tool."""
     if value is None or value is False:
         return "auto"
     choice = "any" if value is True else value
@@ -153,8 +154,8 @@ def _tool_name(tool: dict[str, Any]) -> str:
     function = tool.get("function")
     if not isinstance(function, dict) or not function.get("name"):
         message = (
-            f"invalid tool {tool!r}: expected a function; an application cannot use tools that a "
-            "provider runs"
+            f"invalid tool {tool!r}: expected a function; an application cannot use a provider's "
+            "built-in tools"
         )
         raise ValueError(message)
     return str(function["name"])
@@ -168,7 +169,10 @@ def _templates_for(messages: Sequence[BaseMessage]) -> dict[str, str]:
 
 
 def render_tool_messages(messages: Sequence[BaseMessage]) -> list[BaseMessage]:
-    """Return messages that an application accepts: calls in answers, results in user messages."""
+    """Return messages that an application accepts, with calls and results as text.
+
+    A call becomes part of an AI message, and a result becomes part of a human message.
+    """
     rendered: list[BaseMessage] = []
     remaining = deque(messages)
     while remaining:
@@ -176,7 +180,7 @@ def render_tool_messages(messages: Sequence[BaseMessage]) -> list[BaseMessage]:
         if isinstance(message, AIMessage):
             rendered.append(_render_calls(message))
             rendered += _render_results(message, _take_tool_messages(remaining))
-        elif isinstance(message, ToolMessage):  # of an answer that is not in the messages
+        elif isinstance(message, ToolMessage):  # the AI message with its call is missing
             rendered += _render_results(AIMessage(""), [message, *_take_tool_messages(remaining)])
         else:
             rendered.append(message)
@@ -184,7 +188,7 @@ def render_tool_messages(messages: Sequence[BaseMessage]) -> list[BaseMessage]:
 
 
 def _take_tool_messages(remaining: deque[BaseMessage]) -> list[ToolMessage]:
-    """Remove the results at the beginning and return them."""
+    """Remove and return the tool messages at the beginning."""
     results = []
     while remaining and isinstance(first := remaining[0], ToolMessage):
         results.append(first)
@@ -197,8 +201,8 @@ def _render_calls(message: AIMessage) -> AIMessage:
         f"{OPENING_TAG}\n{_dump_json({'name': call['name'], 'arguments': call['args']})}\n{CLOSING_TAG}"
         for call in message.tool_calls
     ]
-    # `args` is either text of an answer, with tags that several calls may share, or the invalid
-    # arguments that another model wrote.
+    # `args` is either text from an answer, including tags that several calls may share, or invalid
+    # arguments written by another model.
     for text, name in {call["args"] or "": call["name"] for call in message.invalid_tool_calls}.items():
         calls.append(
             text if text.startswith(OPENING_TAG) else f"{OPENING_TAG}\n{name}\n{text}\n{CLOSING_TAG}"
@@ -210,7 +214,7 @@ def _render_calls(message: AIMessage) -> AIMessage:
 
 
 def _render_results(message: AIMessage, results: list[ToolMessage]) -> list[BaseMessage]:
-    """Return the results of an answer's calls as one message, in the order of the calls."""
+    """Return a message with the results of an answer's calls, in the order of the calls."""
     names_by_id = {call["id"]: call["name"] for call in message.tool_calls}
     positions = {call_id: position for position, call_id in enumerate(names_by_id)}
     blocks: list[Any] = []

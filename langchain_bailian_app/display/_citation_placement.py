@@ -1,7 +1,7 @@
 """Placement of citations in Markdown, without a change to the HTML around them.
 
-HTML inside Markdown is shown as text, only links to the web are rendered as links, and images are
-rendered as links: loading an image would reveal to its host who reads the answer, and when.
+HTML inside Markdown is shown as text. Only links to the web become links. Images become links too,
+because loading an image would reveal to its host who reads the answer, and when.
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ _INSIDE_TAGS_AND_LINKS = re.compile(r"<a .*?</a>|<[^>]*>", re.DOTALL)
 _WEB_URL = re.compile(r"https?://[^\s/?#\ufffd][^\s\ufffd]*", re.IGNORECASE)
 _MARKUP_CHARS = "*_~`| \t\n"
 _MAX_DISTANCE_CHARS = 100
-_MAX_RENDERED_CHARS = 400_000  # in the search for positions; a dense list takes 3 µs per character
+_MAX_RENDERED_CHARS = 400_000  # total for one search; rendering a dense list takes 3 µs per character
 
 
 def make_markdown_parser() -> MarkdownIt:
     """Return a parser that escapes HTML and renders only links to the web."""
     from markdown_it import MarkdownIt  # noqa: PLC0415  # an extra
 
-    # Line breaks in the text of a model are intended. Link definitions are shown as text, since unused
+    # Line breaks in a model's text are intentional. Link definitions are shown as text, because unused
     # ones would disappear.
     parser = MarkdownIt("commonmark", {"html": False, "breaks": True, "maxNesting": 100})
     parser.enable(["table", "strikethrough"]).disable("reference")
@@ -57,11 +57,11 @@ def insert_placeholders(source: str, positions: Iterable[int]) -> str:
 
 
 def place_citations(text: Text, render: Callable[[str], str]) -> tuple[dict[int, list[int]], list[int]]:
-    """Return the citations by positions that leave the other HTML unchanged, and the unplaced ones.
+    """Return the citations at positions that leave the other HTML unchanged, and the unplaced ones.
 
-    A placeholder after a code fence, a table row or `**` would break that markup, and one inside a link
-    would be lost. Such a citation moves to the nearest position that fits. The second value contains
-    the source numbers of citations that fit nowhere.
+    A placeholder after a code fence, a table row or `**` would break that markup. A placeholder inside
+    a link would be lost. Such a citation moves to the nearest position that fits. The second value
+    contains the source numbers of citations that fit nowhere.
     """
     if not text.citations:
         return {}, []
@@ -101,7 +101,7 @@ def place_citations(text: Text, render: Callable[[str], str]) -> tuple[dict[int,
 def _nearby_positions(source: str, position: int) -> list[int]:
     """Return candidate positions, never inside a word, in the order in which they are tried.
 
-    They are: backward as far as the previous word, then all positions forward, then all backward.
+    The search goes backward to the previous word, then forward, then backward past that word.
     """
     backward = range(position - 1, max(position - _MAX_DISTANCE_CHARS, 0) - 1, -1)
     forward = range(position + 1, min(position + _MAX_DISTANCE_CHARS, len(source)) + 1)
@@ -121,7 +121,7 @@ def _render_link_open(renderer: Any, tokens: Any, idx: int, options: Any, env: A
 
 
 def _render_image(renderer: Any, tokens: Any, idx: int, options: Any, env: Any) -> str:
-    """Return a link to the image, or only text inside of another link."""
+    """Return a link to the image, or plain text if the image is inside another link."""
     url = tokens[idx].attrs["src"]
     alt = renderer.renderInlineAsText(tokens[idx].children, options, env) or "image"
     if sum(token.nesting for token in tokens[:idx] if token.type.startswith("link_")):

@@ -1,6 +1,6 @@
-"""HTML of an answer: everything from the service is escaped, and nothing external is loaded.
+"""HTML of an answer, which escapes everything from the service and loads nothing external.
 
-It uses no scripts, no fixed text colors and no fixed background, so that it fits light and dark
+The HTML has no scripts, fixed text colors or fixed background, so that it suits light and dark
 notebooks.
 """
 
@@ -67,7 +67,7 @@ padding:0 1em;opacity:.85}}
 
 
 def render_html(answer: AnswerParts) -> str:
-    """Return the HTML of an answer; it is deterministic, so that saved notebooks do not change."""
+    """Return the HTML of an answer. It is deterministic, so that saved notebooks do not change."""
     id_prefix = f"ba-{hashlib.blake2s(repr(answer).encode(), digest_size=5).hexdigest()}"
     titles = {source.number: source.title for source in answer.sources}
     # The classes disable MathJax, which would render the text between two dollar signs as a formula.
@@ -147,7 +147,7 @@ def _render_step(step: Step) -> str:
 
 
 def _render_source(source: Source, element_id: str | None = None) -> str:
-    """Return an expandable source with this id; without an id, a short entry for a hit."""
+    """Return an expandable list item with this id, or a short item for a hit if the id is None."""
     number = "" if source.number is None else f'<span class="ba-number">[{source.number}]</span> '
     links = [source.url, *source.images]
     details = f'<span class="ba-dim">{escape(" · ".join(source.details))}</span>'
@@ -168,7 +168,7 @@ def _render_link(url: str, image_number: int) -> str:
 
 
 def _render_details(label: str, body: str) -> str:
-    """Return an expandable element; without a body, only its label."""
+    """Return an expandable element, or only the label if the body is empty."""
     if not body:
         return f"<div>{label}</div>"
     return f'<details><summary>{label}</summary><div class="ba-fold">{body}</div></details>'

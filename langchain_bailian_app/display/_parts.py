@@ -1,8 +1,8 @@
 """Parts of an answer to display, as sanitized strings.
 
-The renderers for HTML and terminals only lay them out. This module handles all irregularities of
-messages: another version of this package or another provider may have created the message, and the end
-of a streamed one may be missing.
+The renderers for HTML and terminals only lay out these parts. This module handles irregular messages:
+another provider or another version of this package may have created the message, and the end of a
+streamed message may be missing.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class Reasoning:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """A call with its result."""
+    """A call and its result."""
 
     name: str
     args: list[tuple[str, str]]
@@ -55,7 +55,7 @@ class Text:
 
     markdown: str
     citations: dict[int, list[int]]
-    """Numbers of the cited sources by position in `markdown`, in code points and ascending order."""
+    """Numbers of the cited sources, by position in `markdown` (in code points, ascending)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +68,7 @@ class GenericBlock:
 
 @dataclass(frozen=True, slots=True)
 class AnswerParts:
-    """Everything that is shown of a message."""
+    """Everything to display for a message."""
 
     parts: list[Reasoning | Step | Text | GenericBlock]
     sources: list[Source]
@@ -76,7 +76,7 @@ class AnswerParts:
 
 
 def parse_message(message: AIMessage) -> AnswerParts:
-    """Return the parts of a message to display; never raise, whatever the message contains."""
+    """Return the parts of a message to display. Never raise, regardless of the message's content."""
     parts: list[Reasoning | Step | Text | GenericBlock] = []
     cited_sources = CitedSources()
     pending: dict[str, tuple[int, Step]] = {}  # calls without a result, with their index in `parts`
@@ -155,7 +155,7 @@ def _find_step_id(block: dict[str, Any]) -> str:
 
 
 def _parse_node(node: dict[str, Any]) -> Step:
-    """Return the step for an event of a workflow node, which is running or done."""
+    """Return the step for an event of a workflow node that is running or done."""
     status = sanitize(node.get("status"))
     facts = [(name, sanitize(node.get(name))) for name in ("type", "exec_time")]
     if status not in {"executing", "success"}:
@@ -191,7 +191,7 @@ def _parse_result(block: dict[str, Any]) -> Step:
 
 
 def _parse_text(text: str, annotations: Any, cited_sources: CitedSources) -> Text:
-    """Return the text without written citation markers, which would otherwise be shown twice."""
+    """Return the text without its citation markers, which would otherwise be shown twice."""
     notes = (
         [note for note in annotations if _is_citation(note)] if isinstance(annotations, list) else []
     )

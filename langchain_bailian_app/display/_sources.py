@@ -1,4 +1,4 @@
-"""Sources of an answer to display, and functions that sanitize all displayed strings."""
+"""Sources of an answer, and functions that sanitize all displayed strings."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 _MAX_VALUE_CHARS = 4000
 _MAX_EXCERPT_CHARS = 160
 _MAX_SOURCE_NUMBER = 10**9  # exclusive upper limit of valid source numbers
-# Control characters, including those for text direction, lone surrogates, and noncharacters, one of
-# which is the placeholder for citations in Markdown.
+# Control characters (including those for text direction), lone surrogates, and noncharacters. The
+# placeholder for citations in Markdown is a noncharacter.
 _UNPRINTABLE = re.compile(
     r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff\ufdd0-\ufdef\ufffe\uffff]"
 )
@@ -36,7 +36,10 @@ class Source:
 
 
 class CitedSources:
-    """Sources of an answer by number; sources of other providers are numbered in order."""
+    """Sources of an answer, by number.
+
+    Sources from other providers have no number. They are numbered in order of appearance.
+    """
 
     def __init__(self) -> None:
         self.sources: dict[int, Source] = {}
@@ -88,7 +91,7 @@ def _make_source(number: int | None, title: Any, text: Any, url: Any, extras: di
 
 
 def make_excerpt(text: str) -> str:
-    """Return the beginning of a text on one line."""
+    """Return the beginning of a string as one line."""
     line = " ".join(text.split())
     return line if len(line) <= _MAX_EXCERPT_CHARS else f"{line[:_MAX_EXCERPT_CHARS]}…"
 
@@ -108,9 +111,9 @@ def format_value(value: Any) -> str:
 
 
 def sanitize(value: Any, indent: int | None = None) -> str:
-    """Return a value as a string without control characters that a terminal would execute.
+    """Return a value as a string without control characters, which a terminal would execute.
 
-    The positions of code points do not change. Values other than strings become JSON.
+    Code points keep their positions. Values other than strings become JSON.
     """
     if not isinstance(value, str):
         try:

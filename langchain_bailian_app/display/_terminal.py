@@ -1,4 +1,4 @@
-"""Plain text of an answer, and its rendering in a terminal with rich."""
+"""Rendering of an answer as plain text, or in a terminal with rich."""
 
 from __future__ import annotations
 
@@ -22,7 +22,10 @@ if TYPE_CHECKING:
 
     from langchain_bailian_app.display._parts import AnswerParts
 
-_MISSING_PACKAGE = 'missing package rich: pip install "langchain-bailian-app[display]"'
+_MISSING_PACKAGE = (
+    "missing package rich, required for colors and formatting in the terminal: "
+    "pip install 'langchain-bailian-app[display]'"
+)
 
 
 def render_text(answer: AnswerParts) -> str:
@@ -51,7 +54,7 @@ def render_rich(answer: AnswerParts) -> Iterator[RenderableType]:
 
 
 def _iter_sections(answer: AnswerParts) -> Iterator[Text | tuple[str, str]]:
-    """Yield the texts, and every other section as a pair of heading and body."""
+    """Yield each text as it is, and each of the remaining sections as a pair of heading and body."""
     for part in answer.parts:
         match part:
             case Text():

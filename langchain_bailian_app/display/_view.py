@@ -1,6 +1,6 @@
 """View of an answer in a notebook or a terminal: `AnswerView(message)`.
 
-Markdown in notebooks and colors in terminals need the extra `display`; the rest works without it.
+Markdown in notebooks and colors in terminals require the extra `display`. The rest works without it.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 class AnswerView:
     """View of an answer with its reasoning, steps, text, sources and token usage.
 
-    No content of the message makes displaying it fail: blocks that cannot be parsed are shown as raw
+    The content of a message never causes an error: blocks that cannot be parsed are shown as raw
     text.
 
     Setup:

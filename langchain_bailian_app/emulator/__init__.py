@@ -1,8 +1,7 @@
 """Local emulator of Bailian applications, for first steps without an API key and for test suites.
 
 It serves the wire protocol on the loopback interface and contains no model. It requires the extra
-`emulator`. It does not share code with the client in this distribution, so that each can check the
-other.
+`emulator`. It shares no code with the client in this distribution, so that each can check the other.
 """
 
 try:
@@ -19,7 +18,8 @@ try:
     from langchain_bailian_app.emulator.server import BailianEmulator
 except ModuleNotFoundError as exc:
     _MISSING_PACKAGE = (
-        f"the emulator requires {exc.name}: run pip install 'langchain-bailian-app[emulator]'"
+        f"missing package {exc.name}, required for the emulator: "
+        "pip install 'langchain-bailian-app[emulator]'"
     )
     raise ImportError(_MISSING_PACKAGE) from exc
 

@@ -46,29 +46,29 @@ class BailianEmulator:
     ```
 
     Args:
-        seed_apps: Whether to start with the sample apps: customs terms, phones, an echo and a
-            workflow. Default: `True`.
+        seed_apps: Whether to add the sample apps: customs terms, phones, an echo and a workflow.
+            Default: True.
         pace: Seconds to wait before each frame, for apps without their own `pace`. Default: 0.
         log_level: Level of the logger `langchain_bailian_app.emulator`. `info` logs every request.
             Default: `warning`.
         port: Port on the loopback interface. Default: 0, which selects a free port.
         api_key: The API key that the emulator accepts. Default: `sk-emulator`.
-        unknown_session: Handling of a `session_id` that is unknown or has been idle for an hour:
-            reject the request (`error`), start a session with a new id (`new`, the default), or start
-            an empty session with the same id (`same`).
-        full_session: Handling of a session of 50 rounds: reject the request (`error`), start a session
-            with a new id (`new`, the default), or drop its oldest round (`oldest`).
-        keep_aborted: Whether to save the turn of an answer that was not completed, for instance because
-            the client disconnected. The saved turn has the question and the text written until then.
-            Default: `False`; the turn is dropped.
+        unknown_session: Behavior if a `session_id` is unknown or has been idle for an hour: reject the
+            request (`error`), start a session with a new id (`new`, the default), or start an empty
+            session with the same id (`same`).
+        full_session: Behavior if a session has 50 rounds: reject the request (`error`), start a session
+            with a new id (`new`, the default), or drop the oldest round (`oldest`).
+        keep_aborted: Whether to save a turn whose answer was not completed, for example because the
+            client disconnected. The saved turn contains the question and the text sent so far.
+            Default: False, which drops the turn.
         clock: Function that returns the time in seconds. It determines when sessions, leases and
             session files expire. Default: `time.monotonic`.
-        now: Function that returns the current time. It dates the facts in long-term memories and the
-            session files. Default: the local time.
+        now: Function that returns the current time, used to date session files and the facts in
+            long-term memories. Default: the local time.
     """
 
     api_key: str
-    """The accepted API key; any other is rejected with 401 `InvalidApiKey`."""
+    """The accepted API key. Other keys are rejected with 401 `InvalidApiKey`."""
     app_id: str
     """Id of the default app, the assistant for customs terms."""
     apps: dict[str, App]
@@ -76,11 +76,11 @@ class BailianEmulator:
     knowledge_bases: list[KnowledgeBase]
     """Knowledge bases that requests can use although they are not bound to an app."""
     access_key_id: str
-    """The AccessKey id that the OpenAPI accepts, for session files and memories."""
+    """The AccessKey id that the emulator accepts for Bailian's OpenAPI (session files and memories)."""
     access_key_secret: str
     """The secret of `access_key_id`. Signatures are not checked."""
     files: FileStore
-    """Session files, and switches for faults, delays and limits."""
+    """Session files, and settings for faults, delays and limits."""
     requests: list[RecordedRequest]
     """All recorded requests, in order of arrival."""
 
@@ -144,7 +144,7 @@ class BailianEmulator:
 
     @property
     def openapi_endpoint(self) -> str:
-        """The endpoint of the OpenAPI, `http://127.0.0.1:PORT`. It accepts any workspace.
+        """The endpoint of Bailian's OpenAPI, `http://127.0.0.1:PORT`. It accepts any workspace.
 
         Raises:
             RuntimeError: The emulator is not running.
@@ -162,7 +162,7 @@ class BailianEmulator:
 
     @property
     def unknown_session(self) -> UnknownSessionPolicy:
-        """Handling of a `session_id` that is unknown or has been idle for an hour."""
+        """Behavior if a `session_id` is unknown or has been idle for an hour."""
         return self._sessions.unknown_session
 
     @unknown_session.setter
@@ -171,7 +171,7 @@ class BailianEmulator:
 
     @property
     def full_session(self) -> FullSessionPolicy:
-        """Handling of a session of 50 rounds."""
+        """Behavior if a session has 50 rounds."""
         return self._sessions.full_session
 
     @full_session.setter
@@ -180,7 +180,7 @@ class BailianEmulator:
 
     @property
     def keep_aborted(self) -> bool:
-        """Whether the turn of an answer that was not completed is saved."""
+        """Whether a turn is saved if its answer was not completed."""
         return self._sessions.keep_aborted
 
     @keep_aborted.setter
@@ -193,7 +193,7 @@ class BailianEmulator:
         return 0 if self._server is None else self._server.connections
 
     def start(self) -> Self:
-        """Start the server, which is ready when this method returns.
+        """Start the server. It accepts requests when this method returns.
 
         Raises:
             OSError: The port is in use.
@@ -233,7 +233,7 @@ class BailianEmulator:
         return knowledge_base.pipeline_id
 
     def session(self, session_id: str) -> list[Round]:
-        """Return the rounds of a session, oldest first; an unknown session has none."""
+        """Return the rounds of a session, oldest first; an empty list if the session is unknown."""
         return self._sessions.rounds(session_id)
 
     def sessions(self) -> dict[str, list[Round]]:
@@ -241,7 +241,7 @@ class BailianEmulator:
         return self._sessions.all_rounds()
 
     def reset(self) -> None:
-        """Clear sessions, memories, session files and recorded requests; keep apps and switches."""
+        """Clear sessions, memories, session files and recorded requests; keep apps and settings."""
         self.requests.clear()
         self._sessions.clear()
         self._completion_endpoint.memories.clear()
@@ -270,7 +270,7 @@ class BailianEmulator:
                 piece.
             pause: Seconds to wait before each piece. Default: 0.
             abort: Whether to drop the connection after the last piece without terminating the body.
-                Default: `False`.
+                Default: False.
 
         Returns:
             The id of the app.

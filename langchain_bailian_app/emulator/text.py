@@ -1,6 +1,6 @@
 """Text functions shared by several modules: words, sentences, language and token counts.
 
-Pure functions. Chinese is split into pairs of characters, which does not require a dictionary.
+Pure functions. Chinese text is split into pairs of characters, since that needs no dictionary.
 """
 
 import hashlib
@@ -17,7 +17,7 @@ MARKER = re.compile(r"<ref>\[(\d+)\]</ref>")
 """A citation marker in the text of an answer."""
 
 
-# These words occur in every text, so they do not help a search.
+# Words that occur in nearly every text and do not help a search.
 _STOP_WORDS = frozenset(
     {"a", "an", "and", "are", "do", "does", "for", "how", "i", "in"}
     | {"is", "it", "my", "of", "on", "that", "the", "to", "what", "which", "who"}
@@ -48,14 +48,14 @@ def is_chinese(text: str) -> bool:
 
 
 class TokenCounter:
-    """Estimate of the tokens of a growing text: one per Chinese character, one per four others."""
+    """Estimated number of tokens: one per Chinese character, and one per four other characters."""
 
     def __init__(self, text: str = "") -> None:
         self._chinese_chars = self._other_chars = 0
         self.add(text)
 
     def add(self, piece: str) -> None:
-        """Count the tokens of another piece."""
+        """Add the tokens of a piece of text."""
         chinese_count = len(_CHINESE.findall(piece))
         self._chinese_chars += chinese_count
         self._other_chars += len(piece) - chinese_count
@@ -67,9 +67,9 @@ class TokenCounter:
 
 
 def split_into_pieces(text: str) -> list[str]:
-    """Split text into pieces of one to six characters, always the same for the same text.
+    """Split text into pieces of one to six characters; the same text always yields the same pieces.
 
-    Markers are split where the recordings split them: `<ref>[4]</` `ref>，` and `<ref` `>[2]</ref`.
+    Citation markers are split as in the recordings: `<ref>[4]</` `ref>，` and `<ref` `>[2]</ref`.
     """
     boundaries: set[int] = set()
     seed = hashlib.shake_128(text.encode("utf-8", "surrogatepass")).digest(len(text) or 1)
@@ -86,5 +86,5 @@ def split_into_pieces(text: str) -> list[str]:
 
 
 def strip_markers(text: str) -> str:
-    """Remove the citation markers from a text."""
+    """Remove the citation markers from text."""
     return MARKER.sub("", text)

@@ -1,4 +1,4 @@
-"""Session files (会话文件): files that you upload to ask an application about them."""
+"""Session files (会话文件): files that you upload to ask an application questions about them."""
 
 from langchain_bailian_app.files._client import BailianFiles
 from langchain_bailian_app.options._session_files import SessionFile

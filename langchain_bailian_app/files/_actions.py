@@ -1,4 +1,7 @@
-"""Actions that upload tasks yield: plain values, each of which documents its result."""
+"""Actions that upload tasks yield, as plain values.
+
+The docstring of each action describes its result.
+"""
 
 from __future__ import annotations
 
@@ -43,7 +46,8 @@ class UploadBytes(Action):
 class AddFile(Action):
     """Add the uploaded bytes as a session file; the result is the id of the file.
 
-    The id is stored in the cache at once, even after a cancellation: otherwise it would be lost.
+    The id is stored in the cache immediately, even if the call was cancelled. Otherwise, it would be
+    lost.
     """
 
     lease_id: str
@@ -61,7 +65,7 @@ class DescribeFile(Action):
 class AwaitSameUpload(Action):
     """Wait for another upload of the same bytes.
 
-    The result is its `SessionFile`, or None if it was interrupted.
+    The result is the `SessionFile` of that upload, or None if that upload was interrupted.
     """
 
     future: Future[SessionFile | None]

@@ -25,10 +25,10 @@ _MAX_ENTRIES = 10_000
 
 
 class Claim(NamedTuple):
-    """State of claimed bytes. Without `in_progress`, the caller owns them until it ends the claim."""
+    """Result of a claim. Without `in_progress`, the caller owns the bytes until it ends the claim."""
 
     in_progress: Future[SessionFile | None] | None = None
-    """Future of the upload that owns the bytes; it returns the file, or None if interrupted."""
+    """Future of the upload that owns the bytes; the result is the file, or None if interrupted."""
 
     file_id: str | None = None
     """Id of an earlier upload of the same bytes; it may no longer be valid."""
@@ -38,11 +38,11 @@ class Claim(NamedTuple):
 
 
 class UploadCache:
-    """Cache of one `BailianFiles`, shared by any number of threads and event loops.
+    """Cache of one `BailianFiles` object, which any number of threads and event loops can share.
 
     Args:
         path: File to which ids are appended, one JSON object per line; None keeps them in memory only.
-        scope: Service and workspace; recorded ids of other scopes are ignored.
+        scope: Service and workspace. Ids that were recorded for other scopes are ignored.
     """
 
     def __init__(self, path: Path | None, scope: str) -> None:
@@ -71,7 +71,7 @@ class UploadCache:
     def release(self, key: str, file: SessionFile | None) -> None:
         """End a claim with a file that is ready, or with None after an interruption."""
         with self._lock:
-            # A file reused from `_ready_files` was not confirmed again, so its time stays.
+            # A file reused from `_ready_files` was not confirmed again, so its time does not change.
             if file is not None and self._ready_files.get(key, (0.0, None))[1] is not file:
                 self._ready_files[key] = time.monotonic(), file
             waiters = self._waiters.pop(key)
@@ -79,7 +79,7 @@ class UploadCache:
             future.set_result(file)
 
     def fail(self, key: str, error: Exception) -> None:
-        """End a claim with an error; uploads that wait for it fail for the same reason."""
+        """End a claim with an error. The uploads that wait for this one fail with the same error."""
         with self._lock:
             self._ready_files.pop(key, None)
             waiters = self._waiters.pop(key)
@@ -113,7 +113,7 @@ class UploadCache:
                 scope, key, file_id = entry["place"], entry["bytes"], entry["file_id"]
             except (ValueError, TypeError, KeyError):
                 # The process may have died while writing.
-                _logger.warning("skipping a line of %s that cannot be parsed", path)
+                _logger.warning("skipping an invalid line in %s", path)
                 continue
             if scope == self._scope:
                 self._file_ids[key] = file_id

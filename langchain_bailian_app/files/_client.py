@@ -28,8 +28,8 @@ _MAX_REPORTED_ERRORS = 10
 class BailianFiles(OpenApiFields):
     """Client that uploads session files, waits until they are ready and queries their status.
 
-    Any number of threads and event loops can share one object. It remembers its uploads: the same bytes
-    with the same suffix are uploaded once, even by two calls at the same time.
+    Any number of threads and event loops can share one object. The object remembers its uploads: the
+    same bytes with the same suffix are uploaded once, even by two calls at the same time.
 
     Setup:
         ```bash
@@ -56,36 +56,36 @@ class BailianFiles(OpenApiFields):
     """
 
     concurrency: int = Field(default=8, ge=1)
-    """Maximum number of simultaneous requests and uploads of a call. Waiting files do not count."""
+    """Maximum number of simultaneous requests and uploads per call. Waiting files do not count."""
 
     timeout: float = Field(default=1800.0, gt=0)
-    """Seconds for a call, from its start until all files are ready."""
+    """Maximum seconds for a call, from its start until all files are ready."""
 
     poll_interval: float = Field(default=1.0, gt=0)
-    """Seconds between the first two status queries for a file; later intervals grow to 10.
+    """Seconds between the first two status queries for a file; later intervals grow to 10 seconds.
 
-    A failed step is retried after at most a quarter of this interval. The limit doubles with each
-    retry, up to 8 seconds; `Retry-After` takes precedence.
+    A failed step is first retried after at most a quarter of this interval. This maximum doubles with
+    each further retry, up to 8 seconds. `Retry-After` takes precedence.
     """
 
     leases_per_second: float = Field(default=10.0, gt=0)
-    """Maximum number of uploads that a call starts per second. The service allows 10 per account
-    (OpenAPI); throttled requests are retried."""
+    """Maximum number of uploads that a call starts per second. The service allows 10 per second and
+    account (OpenAPI). Throttled requests are retried."""
 
     progress: bool | None = None
     """Whether to show progress bars. Default: only in notebooks and terminals."""
 
     record: Path | None = None
-    """File to which ids of uploads are appended, one per line, so that a restarted process does not
-    repeat uploads that still exist. It contains MD5 sums and ids, but no contents and no keys."""
+    """File to which the ids of uploads are appended, one per line. A restarted process then does not
+    repeat uploads that still exist. The record contains MD5 sums and ids, but no contents or keys."""
 
     use_internal_endpoint: bool = False
-    """Upload over the internal network of the region. Only for workspaces with secure storage."""
+    """Whether to upload over the region's internal network. Only for workspaces with secure storage."""
 
     _context: Any = PrivateAttr(default=None)
 
     def model_post_init(self, context: Any, /) -> None:
-        """Prepare the state that all calls share; nothing is sent, and no client is created."""
+        """Prepare the state that all calls share, without creating a client or sending anything."""
         super().model_post_init(context)
         scope = f"{self.endpoint or self.region}/{self.workspace_id}"
         self._context = UploadContext(
@@ -101,7 +101,7 @@ class BailianFiles(OpenApiFields):
         """Upload files and wait until they are ready.
 
         Types and sizes are checked before anything is sent: documents up to 100 MB, images up to 20 MB,
-        audio and video up to 512 MB (official guide). Files are read in chunks.
+        audio and video up to 512 MB (user guide). Files are read in chunks.
 
         Args:
             paths: One path or several.
@@ -109,7 +109,7 @@ class BailianFiles(OpenApiFields):
             progress: Whether to show progress bars. Default: the field `progress`.
 
         Returns:
-            One file per path, in the same order. A call of an application accepts at most 10.
+            One file per path, in the same order. A call to an application accepts at most 10 files.
 
         Raises:
             ValueError: A file does not exist or is not supported by the service; nothing was sent.
@@ -125,7 +125,7 @@ class BailianFiles(OpenApiFields):
         self,
         paths: Paths,
         *,
-        timeout: float | None = None,  # noqa: ASYNC109  # a setting of the service, not of a task
+        timeout: float | None = None,  # noqa: ASYNC109  # the same parameter as in `upload`
         progress: bool | None = None,
     ) -> list[SessionFile]:
         """Async version of `upload`, which never blocks the event loop."""
@@ -249,11 +249,11 @@ class BailianFiles(OpenApiFields):
         self.model_post_init(None)
 
     def __copy__(self) -> Self:
-        """Return this object: it can be shared, and a copy would upload the same bytes again."""
+        """Return this object. It can be shared, and a copy would upload the same bytes again."""
         return self
 
     def __deepcopy__(self, memo: dict[int, Any] | None = None) -> Self:
-        """Return this object, for the same reason."""
+        """Return this object, for the same reason as `__copy__`."""
         return self
 
 
@@ -284,7 +284,7 @@ def _collect_results(names: list[str], outcomes: list[Any]) -> list[SessionFile]
 
 
 def _make_file_error(name: str, cause: BailianError | OSError) -> BailianFileError:
-    """Return the error of one file; `cause` may be shared with other files of the same bytes."""
+    """Return the error for one file. Other files with the same bytes may share `cause`."""
     if isinstance(cause, BailianError):
         error = BailianFileError(
             f"{name}: {cause.message}",

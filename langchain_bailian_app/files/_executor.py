@@ -1,4 +1,4 @@
-"""Executor of one call of `BailianFiles`, which performs the actions of uploads in threads."""
+"""Executor for one call of `BailianFiles`, which performs the upload actions in threads."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ if TYPE_CHECKING:
     from langchain_bailian_app.files._progress import Progress
     from langchain_bailian_app.files._tasks import FileTask
 
-_CATEGORY_ID, _CATEGORY_TYPE = "default", "SESSION_FILE"  # the only ones for session files (OpenAPI)
-_PARSER = "AUTO_SELECT"  # required, although the parser of session files cannot be chosen
+_CATEGORY_ID, _CATEGORY_TYPE = "default", "SESSION_FILE"  # the only values for session files (OpenAPI)
+_PARSER = "AUTO_SELECT"  # required, although the parser for session files cannot be chosen
 
 
 class UploadContext(NamedTuple):
-    """State that all calls of one `BailianFiles` share."""
+    """State that all calls of one `BailianFiles` object share."""
 
     api: OpenApiClient
     workspace_id: str
@@ -44,7 +44,7 @@ class UploadContext(NamedTuple):
 
 
 class UploadExecutor:
-    """Thread pool of one call, as a context manager; no action starts after its end."""
+    """Context manager that holds the thread pool of one call. No action starts after its exit."""
 
     def __init__(
         self,
@@ -70,7 +70,7 @@ class UploadExecutor:
         return self
 
     def __exit__(self, *_: object) -> None:
-        # A request in flight ends in its thread; its result is dropped.
+        # A request in flight continues in its thread, but its result is dropped.
         self._storage.stop()
         self._pool.shutdown(wait=False, cancel_futures=True)
         self.scheduler.close()
@@ -169,6 +169,6 @@ def _parse_headers(headers: Any) -> dict[str, str]:
     if headers is None:
         return {}
     if not isinstance(headers, dict):
-        message = f"invalid headers of a lease: expected an object, got {type(headers).__name__}"
+        message = f"invalid lease headers: expected an object, got {type(headers).__name__}"
         raise BailianServerError(message)
     return {name: "" if value is None else str(value) for name, value in headers.items()}

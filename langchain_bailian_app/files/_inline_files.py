@@ -1,4 +1,4 @@
-"""Uploads of inline data in content blocks, and its replacement by session files."""
+"""Upload of inline data in content blocks, and its replacement with session files."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class InlineFiles:
     """Content blocks of human messages that contain inline data.
 
     Raises:
-        ValueError: A block has invalid data, or the service does not support it.
+        ValueError: A block contains invalid data, or data that the service does not support.
     """
 
     def __init__(self, messages: Sequence[BaseMessage]) -> None:
@@ -64,7 +64,8 @@ def upload_inline_files(files: BailianFiles, messages: Sequence[BaseMessage]) ->
     """Upload inline data, and return the messages with session files in its place.
 
     Raises:
-        ValueError: A block has invalid data, or the service does not support it; nothing was sent.
+        ValueError: A block contains invalid data, or data that the service does not support; nothing
+            was sent.
         BailianError: An upload failed.
     """
     inline_files = InlineFiles(messages)
@@ -90,7 +91,7 @@ def _iter_blocks(messages: Sequence[BaseMessage]) -> Iterator[tuple[_BlockPositi
 def _extract_data(block: dict[str, Any]) -> tuple[str, str] | None:
     """Return the MIME type and the base64 data of a block, or None if it has no inline data."""
     match block:
-        # The formats of LangChain, of LangChain before 1.0, and of OpenAI's two APIs.
+        # Formats of LangChain, of LangChain before 1.0, and of OpenAI's two APIs.
         case {"type": block_type, "base64": str(data), "mime_type": str(mime_type)} | {
             "type": block_type,
             "data": str(data),
@@ -132,7 +133,7 @@ def _make_local_file(block: dict[str, Any], mime_type: str, base64: str) -> Loca
 
 
 def _choose_file_name(block: dict[str, Any], mime_type: str, data: bytes) -> str:
-    """Return the file name in a block, or one with a suffix derived from its MIME type."""
+    """Return the file name in a block, or else a name with a suffix derived from the MIME type."""
     openai_file = block.get("file")
     holders = [block, block.get("extras"), block.get("metadata"), openai_file]
     for holder in holders:
@@ -144,8 +145,8 @@ def _choose_file_name(block: dict[str, Any], mime_type: str, data: bytes) -> str
     suffix = next((candidate for candidate in suffixes if kind_from_name(f"x{candidate}")), None)
     if suffix is None:
         message = (
-            f"unsupported MIME type {mime_type!r} of a content block: set its `filename` with a suffix "
-            "that the service accepts"
+            f"unsupported MIME type {mime_type!r} in a content block: set `filename` to a name with a "
+            "suffix that the service accepts"
         )
         raise ValueError(message)
     return f"{hashlib.md5(data, usedforsecurity=False).hexdigest()[:12]}{suffix}"

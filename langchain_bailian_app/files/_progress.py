@@ -1,6 +1,7 @@
-"""Progress bars of uploads: one for all files and, for up to 10 files, one for each file.
+"""Progress bars for uploads: one for all files, and one for each file if there are at most 10.
 
-tqdm chooses between terminal and notebook. One thread sets phases, several set numbers of bytes.
+tqdm chooses between terminal and notebook. One thread sets the phases. Several threads set the byte
+counts.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ _PHASES = ("waiting", "uploading", "parsing", "indexing", "ready", "failed")
 
 
 class Progress:
-    """Progress bars of one call; none if they are switched off."""
+    """Progress bars for one call. If they are disabled, all methods do nothing."""
 
     def __init__(self, names: Sequence[str], sizes: Sequence[int], *, enabled: bool | None) -> None:
         self._phases = ["waiting"] * len(names)
@@ -54,7 +55,7 @@ class Progress:
             bar.update(count - bar.n)
 
     def close(self) -> None:
-        """Close all bars; the last state of the bar for all files stays visible."""
+        """Close all bars. The bar for all files stays visible in its last state."""
         for bar in (*self._file_bars, *([self._total_bar] if self._total_bar is not None else [])):
             bar.close()
 

@@ -1,7 +1,6 @@
-"""Scheduler of concurrent upload tasks: it orders their actions and collects their outcomes.
+"""Scheduler for concurrent upload tasks, which orders their actions and collects their outcomes.
 
-The scheduler never waits. `run_all` waits in a thread and `arun_all` on an event loop; they share the
-rest.
+The scheduler never waits. `run_all` waits in a thread, `arun_all` on an event loop.
 """
 
 from __future__ import annotations
@@ -37,7 +36,7 @@ if TYPE_CHECKING:
 
 # Nearly finished tasks come first: a lease expires within minutes, so its upload must follow at once.
 _PRIORITIES: tuple[type[Action], ...] = (AddFile, UploadBytes, DescribeFile, RequestLease, ComputeMd5)
-# These would occur for every file.
+# Errors that would occur for every file.
 _FATAL_ERRORS = (BailianAuthenticationError, BailianPermissionError)
 
 
@@ -49,7 +48,7 @@ class ScheduledAction(NamedTuple):
 
 
 class UploadScheduler:
-    """Scheduler of all tasks of one call.
+    """Scheduler for all tasks of one call.
 
     Args:
         action_generators: The action generator of each task.
@@ -85,7 +84,7 @@ class UploadScheduler:
         return self._unfinished_count > 0
 
     def take_runnable(self, free_workers: int) -> list[ScheduledAction]:
-        """Return actions to start now: up to `free_workers`, and all waits for other uploads."""
+        """Return the actions to start now: at most `free_workers`, plus all waits for other uploads."""
         now = self._clock()
         while self._delayed and self._delayed[0][0] <= now:
             task_index, action = heapq.heappop(self._delayed)[2]
@@ -108,7 +107,7 @@ class UploadScheduler:
         """Pass the result or error of an action to its task.
 
         Raises:
-            BailianError: The error would occur for every file.
+            BailianError: An error that would occur for every file.
         """
         error = future.exception()
         if error is None:
@@ -172,10 +171,11 @@ def run_all(
     Args:
         scheduler: Scheduler of the tasks.
         submit: Starts an action in another thread and returns its future.
-        workers: Maximum number of simultaneous actions, without waits for other uploads.
+        workers: Maximum number of simultaneous actions, not counting those that only wait for another
+            upload of the same bytes.
 
     Raises:
-        BailianError: The error would occur for every file.
+        BailianError: An error that would occur for every file.
     """
     running: dict[Future[Any], ScheduledAction] = {}
     try:

@@ -1,13 +1,13 @@
-"""State machine of one file's upload: the order of its actions, its retries and its outcome.
+"""State machine for the upload of one file: the order of its actions, its retries and its outcome.
 
 Tasks never wait: `iter_actions` yields actions and receives their results or errors. `_scheduler` runs
 many tasks concurrently, and `_executor` performs their actions.
 
-These actions can be retried safely: a lease request, since it creates nothing; the upload, since it
-writes the same bytes to the same target; and a status query. `AddFile` uses up the lease (official
-guide), so that one lease creates at most one file. If its response is lost, it is retried with the same
-lease. If the service rejects the retry, the file was added under an id that is lost: the task requests
-a new lease and uploads again, and the first copy expires.
+Three actions can be retried safely: a lease request creates nothing, an upload writes the same bytes
+to the same target, and a status query changes nothing. `AddFile` uses up the lease (user guide), so one
+lease creates at most one file. If the response to `AddFile` is lost, the task retries it with the same
+lease. If the service rejects the retry, the file was probably added, but its id is lost. The task then
+requests a new lease and uploads the bytes again. The first copy expires.
 """
 
 from __future__ import annotations
@@ -66,8 +66,8 @@ _MAX_RETRIES = 5
 _MAX_LEASES = 4
 _MAX_RETRY_DELAY = 8.0  # seconds before a retry
 _MAX_POLL_INTERVAL = 10.0  # seconds between two status queries
-_EXPIRED_URL_STATUS = 403  # status of the storage for an expired signature
-# No source documents the error of an expired lease.
+_EXPIRED_URL_STATUS = 403  # status that the storage returns for an expired signature
+# The error for an expired lease is not documented.
 _LEASE_PATTERN = re.compile(r"lease|租约", re.IGNORECASE)
 
 
@@ -102,10 +102,10 @@ class Deadline:
 
 
 class FileTask(ABC):
-    """Base class of uploads and of waits for existing files."""
+    """Base class of upload tasks and wait tasks."""
 
     phase = "waiting"
-    """Phase: `"waiting"`, `"uploading"`, `"parsing"`, `"indexing"`, `"ready"` or `"failed"`."""
+    """Current phase: `"waiting"`, `"uploading"`, `"parsing"`, `"indexing"`, `"ready"` or `"failed"`."""
 
     def __init__(self, deadline: Deadline) -> None:
         self._deadline = deadline
@@ -225,7 +225,7 @@ class UploadTask(FileTask):
                 if lease_count >= _MAX_LEASES or not self._is_lease_expired(action, exc):
                     raise
                 _logger.debug(
-                    "the lease of %s has expired (%s); requesting a new one", self._file.name, exc
+                    "the lease for %s has expired (%s); requesting a new one", self._file.name, exc
                 )
             else:
                 return file_id
@@ -235,7 +235,7 @@ class UploadTask(FileTask):
             return error.status_code == _EXPIRED_URL_STATUS
         if self._add_outcome_unknown:
             _logger.warning(
-                "the response to AddFile was lost and the retry was rejected; uploading %s again: the "
+                "the response to AddFile was lost and the retry was rejected: uploading %s again; the "
                 "first copy, if it exists, will expire",
                 self._file.name,
             )
@@ -244,7 +244,7 @@ class UploadTask(FileTask):
 
 
 class WaitTask(FileTask):
-    """Wait for a file that was uploaded before."""
+    """Wait for a file that was uploaded earlier."""
 
     def __init__(self, file_id: str, deadline: Deadline) -> None:
         super().__init__(deadline)
@@ -255,7 +255,7 @@ class WaitTask(FileTask):
 
 
 def phase_from_status(status: str) -> str:
-    """Return the phase of a file that has this status."""
+    """Return the phase of a file with this status."""
     if status in {READY_STATUS, *FAILURE_REASONS}:
         return "ready" if status == READY_STATUS else "failed"
     return "indexing" if status.startswith("INDEX_") else "parsing"

@@ -1,13 +1,14 @@
-"""Applications of Bailian (百炼) in LlamaIndex; needs the extra `llama-index`.
+"""LLM and retriever for LlamaIndex; requires the extra `llama-index`.
 
-The LLM and the retriever are adapters for `BailianAppChatModel` and `BailianRetriever`.
+They are adapters for `BailianAppChatModel` and `BailianRetriever`.
 """
 
 try:
     import llama_index.core  # noqa: F401
 except ImportError as exc:
     _MISSING_PACKAGE = (
-        "missing package llama-index-core: pip install 'langchain-bailian-app[llama-index]'"
+        "missing package llama-index-core, required for `langchain_bailian_app.llama_index`: "
+        "pip install 'langchain-bailian-app[llama-index]'"
     )
     raise ImportError(_MISSING_PACKAGE) from exc
 

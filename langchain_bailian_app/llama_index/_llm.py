@@ -40,7 +40,7 @@ T = TypeVar("T")
 
 
 class BailianAppLLM(StructuredPrediction):
-    """An application of Bailian (百炼, Alibaba Cloud Model Studio) as an LLM for LlamaIndex.
+    """LLM for LlamaIndex that calls an application of Bailian (百炼, Alibaba Cloud Model Studio).
 
     Setup:
         ```bash
@@ -75,22 +75,22 @@ class BailianAppLLM(StructuredPrediction):
         ```
 
     Responses:
-        The message contains a `TextBlock`, preceded by a `ThinkingBlock` if the application returns its
-        reasoning, and a `ToolCallBlock` for each call of one of your tools. `raw` contains everything
-        else, under the names of `response_metadata` and `additional_kwargs` of LangChain's message, and
-        the token counts as `usage`. While streaming, `raw` describes the current chunk; in the last
-        response it describes the complete answer.
+        The message contains a `ThinkingBlock` if the application returns its reasoning, a `TextBlock`,
+        and a `ToolCallBlock` for each call of one of your tools. `raw` contains the token counts as
+        `usage`, and all entries of `response_metadata` and `additional_kwargs` of LangChain's message.
+        While streaming, `raw` describes the current chunk; in the last response, it describes the
+        complete answer.
 
     Conversations:
-        With `history="session"` the cloud keeps a copy of the conversation, and only new messages are
-        sent. The position in the session is stored in `message.additional_kwargs`; keep it, as
-        LlamaIndex's memories do. To use a specific session, pass `session_id=…` to a call. For
-        `history="thread"` set `session_key` and use one LLM per conversation, since LlamaIndex cannot
-        pass the key per call.
+        With `history="session"`, the service keeps a copy of the conversation, and only new messages
+        are sent. The position in the session is in `message.additional_kwargs`; store it with the
+        message, as LlamaIndex's memories do. To use a specific session, pass `session_id=…` to a call.
+        For `history="thread"`, set `session_key` and use one LLM per conversation, since LlamaIndex
+        cannot pass the key per call.
 
     Tools:
-        With `tool_calling="prompt"` tool calls are emulated by prompt. Only then does LlamaIndex treat
-        the LLM as a function calling model; otherwise its agents use their own prompts (ReAct).
+        With `tool_calling="prompt"`, tool calling is emulated by prompting. Only then does LlamaIndex
+        treat the LLM as a function calling model; otherwise its agents use their own prompts (ReAct).
 
     Raises:
         BailianError: The call failed; see `langchain_bailian_app.errors`.
@@ -101,12 +101,12 @@ class BailianAppLLM(StructuredPrediction):
     model_config = ConfigDict(hide_input_in_errors=True)
 
     model: BailianAppChatModel
-    """The application. You can also pass its fields to the LLM itself: `app_id`, `rag_options`, …"""
+    """The application. You can also pass its fields directly to the LLM: `app_id`, `rag_options`, …"""
 
     context_window: int = Field(default=32_768, gt=0)
-    """Context window of the model in tokens; LlamaIndex trims memories and passages to it.
+    """Context window of the model, in tokens. LlamaIndex trims memories and passages to fit.
 
-    The service does not report it: set it to the context window of your model."""
+    The service does not report the context window of your model, so set it here."""
 
     if TYPE_CHECKING:
 
@@ -138,7 +138,7 @@ class BailianAppLLM(StructuredPrediction):
 
     @trace_without_secrets(llm_chat_callback)
     def chat(self, messages: Sequence[ChatMessage], **kwargs: Any) -> ChatResponse:
-        """Answer a conversation. Keywords are options of `BailianAppChatModel` for this call."""
+        """Return the answer to a conversation; `kwargs` are options of `BailianAppChatModel`."""
         return to_chat_response(self.model.invoke(to_langchain(messages), **unwrap_kwargs(kwargs)))
 
     @trace_without_secrets(llm_chat_callback)
@@ -150,7 +150,7 @@ class BailianAppLLM(StructuredPrediction):
 
     @trace_without_secrets(llm_chat_callback)
     def stream_chat(self, messages: Sequence[ChatMessage], **kwargs: Any) -> ChatResponseGen:
-        """Stream the answer to a conversation; each response has a `delta` and the message up to it."""
+        """Stream the answer to a conversation; each response has a `delta` and the message so far."""
         return self._stream(to_langchain(messages), kwargs, to_chat_response)
 
     @trace_without_secrets(llm_chat_callback)
@@ -162,7 +162,7 @@ class BailianAppLLM(StructuredPrediction):
 
     @trace_without_secrets(llm_completion_callback)
     def complete(self, prompt: str, formatted: bool = False, **kwargs: Any) -> CompletionResponse:  # noqa: ARG002
-        """Answer a question. Keywords are options of `BailianAppChatModel` for this call."""
+        """Return the answer to a question; `kwargs` are options of `BailianAppChatModel`."""
         return to_completion_response(
             self.model.invoke([HumanMessage(prompt)], **unwrap_kwargs(kwargs))
         )
@@ -186,7 +186,7 @@ class BailianAppLLM(StructuredPrediction):
         formatted: bool = False,  # noqa: ARG002
         **kwargs: Any,
     ) -> CompletionResponseGen:
-        """Stream the answer to a question; each response has a `delta` and the text up to it."""
+        """Stream the answer to a question; each response has a `delta` and the text so far."""
         return self._stream([HumanMessage(prompt)], kwargs, to_completion_response)
 
     @trace_without_secrets(llm_completion_callback)
@@ -258,11 +258,11 @@ class BailianAppLLM(StructuredPrediction):
 
         Args:
             response: A response of `chat_with_tools`.
-            error_on_no_tool_call: Raise an error if the answer contains no tool call.
+            error_on_no_tool_call: Whether to raise an error if the answer contains no tool call.
             kwargs: Ignored.
 
         Raises:
-            ValueError: The answer contains no tool call, and `error_on_no_tool_call` is true.
+            ValueError: The answer contains no tool call, and `error_on_no_tool_call` is True.
         """
         calls = [block for block in response.message.blocks if isinstance(block, ToolCallBlock)]
         if error_on_no_tool_call and not calls:
@@ -301,7 +301,7 @@ class BailianAppLLM(StructuredPrediction):
 
     @field_serializer("model")
     def _dump_model(self, model: BailianAppChatModel) -> dict[str, Any]:
-        """Return the fields that differ from their defaults, without secrets and connections."""
+        """Return the fields that differ from their defaults, without secrets or connections."""
         names = {*ConnectionFields.model_fields, *CompletionFields.model_fields} - {"api_key"}
         settings = model.model_dump(include=names, exclude_none=True, exclude_defaults=True)
         return {"app_id": model.app_id, **redact(settings)}

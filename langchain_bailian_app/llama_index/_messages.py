@@ -1,4 +1,4 @@
-"""Conversion of LlamaIndex messages to LangChain messages, and of answers to LlamaIndex messages."""
+"""Conversion of messages for LangChain, and of answers for LlamaIndex."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ _CHECKPOINT_KEYS = ("app_id", "session_id", "session_turn", "session_at", "sessi
 
 
 def to_langchain(messages: Sequence[ChatMessage]) -> list[BaseMessage]:
-    """Return the messages as LangChain messages; unsupported content is rejected later.
+    """Convert LlamaIndex messages to LangChain messages; the chat model rejects unsupported content.
 
     Raises:
         ValueError: The file of an image or document is empty.
@@ -78,7 +78,7 @@ def _convert_message(message: ChatMessage) -> BaseMessage:
 
 
 def _convert_assistant_message(message: ChatMessage) -> AIMessage:
-    """Return an answer with its text and tool calls; reasoning and other blocks are dropped."""
+    """Convert the text and tool calls of an answer; drop reasoning and other blocks."""
     additional_kwargs = message.additional_kwargs
     calls: list[ToolCall] = []
     invalid_calls: list[InvalidToolCall] = list(additional_kwargs.get("invalid_tool_calls") or ())
@@ -102,7 +102,7 @@ def _convert_assistant_message(message: ChatMessage) -> AIMessage:
 
 
 def _parse_arguments(arguments: dict[str, Any] | str) -> Any:
-    """Return the arguments, which other models may provide as JSON; None if they cannot be parsed."""
+    """Parse arguments that another model may provide as JSON; return None if the JSON is invalid."""
     if isinstance(arguments, dict):
         return arguments
     try:

@@ -1,4 +1,4 @@
-"""Conversion of answers to LlamaIndex responses: complete ones, and one per chunk of a stream."""
+"""Conversion of complete answers, and of the chunks of a stream, to LlamaIndex responses."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class ChunkAccumulator:
-    """Accumulator of the chunks of an answer."""
+    """Accumulator for the chunks of an answer."""
 
     def __init__(self) -> None:
         self._chunks: list[AIMessageChunk] = []
@@ -25,7 +25,7 @@ class ChunkAccumulator:
         self._invalid_calls: list[InvalidToolCall] = []
 
     def add(self, chunk: AIMessageChunk) -> AIMessage:
-        """Add a chunk and return the answer up to it; the last chunk completes the answer."""
+        """Add a chunk and return the answer so far; the last chunk completes the answer."""
         self._chunks.append(chunk)
         if chunk.chunk_position == "last":
             first, *others = self._chunks
@@ -44,14 +44,14 @@ class ChunkAccumulator:
 
 
 def to_chat_response(answer: AIMessage, chunk: AIMessageChunk | None = None) -> ChatResponse:
-    """Return a complete answer, or the answer up to this chunk, as a chat response."""
+    """Return the chat response for a complete answer, or for a chunk and the answer so far."""
     return ChatResponse(message=to_llama_index(answer), **_build_response_fields(answer, chunk))
 
 
 def to_completion_response(
     answer: AIMessage, chunk: AIMessageChunk | None = None
 ) -> CompletionResponse:
-    """Return a complete answer, or the answer up to this chunk, as a completion response."""
+    """Return the completion response for a complete answer, or for a chunk and the answer so far."""
     return CompletionResponse(text=answer.text, **_build_response_fields(answer, chunk))
 
 
@@ -62,14 +62,14 @@ def _build_response_fields(answer: AIMessage, chunk: AIMessageChunk | None) -> d
     return {
         "delta": chunk.text,
         "raw": _build_raw(answer if is_last else chunk),
-        # The names under which LlamaIndex's agents look for reasoning, and its counters for tokens.
+        # LlamaIndex's token counters and agents look for the counts and the reasoning by these names.
         "additional_kwargs": _get_token_counts(answer)
         | {"thinking_delta": _get_reasoning(chunk) or None},
     }
 
 
 def _build_raw(message: AIMessage) -> dict[str, Any]:
-    """Return all fields of a message or chunk except its text, under the names of the service."""
+    """Return all data of a message or chunk except its text."""
     usage = {"usage": dict(message.usage_metadata)} if message.usage_metadata else {}
     return {**message.additional_kwargs, **message.response_metadata, **usage}
 

@@ -1,4 +1,4 @@
-"""`BailianAppRetriever`: a retriever for LlamaIndex over an application or a knowledge base."""
+"""`BailianAppRetriever`: a LlamaIndex retriever for an application or a knowledge base."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _EXCLUDED_METADATA_KEYS = [
 
 
 class BailianAppRetriever(BaseRetriever):
-    """Retriever of nodes from a knowledge base (知识库) of Bailian, through an application or directly.
+    """LlamaIndex retriever for a Bailian knowledge base (知识库), directly or through an application.
 
     The fields are those of `langchain_bailian_app.BailianRetriever`, which this class wraps. A search
     through an application (`app_id` or `model`) closes the connection as soon as the application has
@@ -67,12 +67,12 @@ class BailianAppRetriever(BaseRetriever):
         ```
 
     Nodes:
-        The id of a node is the id of the chunk. Its score is that of the search, or None if the search
-        returns no score. `ref_doc_id` is the id of the document. `metadata` is that of the LangChain
-        documents; models only see titles, pages and the document's own metadata.
+        The id of a node is the id of the passage, and `ref_doc_id` is the id of the document. The score
+        comes from the search; it is None if the search returns no score. `metadata` is that of the
+        LangChain document; models only see titles, pages and the document's own metadata.
 
     Args:
-        retriever: An existing retriever, instead of fields.
+        retriever: An existing retriever; cannot be combined with fields.
         callback_manager: See LlamaIndex's `BaseRetriever`.
         object_map: See LlamaIndex's `BaseRetriever`.
         objects: See LlamaIndex's `BaseRetriever`.
@@ -117,7 +117,7 @@ class BailianAppRetriever(BaseRetriever):
 
 def _node_from_document(document: Document) -> NodeWithScore:
     metadata = document.metadata
-    # A passage that is only known from a reference has no id; LlamaIndex then generates one.
+    # A passage that is only known from a reference has no id. LlamaIndex generates one.
     fields: dict[str, Any] = {} if document.id is None else {"id_": document.id}
     if doc_id := metadata.get("doc_id"):
         fields["relationships"] = {NodeRelationship.SOURCE: RelatedNodeInfo(node_id=doc_id)}

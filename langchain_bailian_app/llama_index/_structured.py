@@ -1,4 +1,4 @@
-"""Structured prediction with the chat model's structured output, which asks again once if needed."""
+"""Structured prediction with the chat model's structured output, which retries once if needed."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ if TYPE_CHECKING:
 
 M = TypeVar("M", bound=BaseModel)
 
-# Keywords that LlamaIndex's programs pass to request objects as tool calls.
+# Arguments by which LlamaIndex's programs request an object as a tool call; not used here.
 _PROGRAM_KWARGS = {"tool_choice", "tool_required", "allow_parallel_tool_calls"}
 
 
 class StructuredPrediction(FunctionCallingLLM):
-    """Structured prediction by prompt, unless `pydantic_program_mode` differs from its default."""
+    """LLM that predicts objects by prompting, if `pydantic_program_mode` has its default value."""
 
     if TYPE_CHECKING:
         model: BailianAppChatModel
@@ -47,13 +47,13 @@ class StructuredPrediction(FunctionCallingLLM):
         llm_kwargs: dict[str, Any] | None = None,
         **prompt_args: Any,
     ) -> M:
-        """Return an object of this class; see `BailianAppChatModel.with_structured_output`.
+        """Return an instance of `output_cls`; see `BailianAppChatModel.with_structured_output`.
 
         Args:
             output_cls: A pydantic class.
-            prompt: Template of the question.
+            prompt: Template for the question.
             llm_kwargs: Options of `BailianAppChatModel` for this call.
-            prompt_args: Values of the template's variables.
+            prompt_args: Values for the template's variables.
 
         Raises:
             OutputParserException: Neither the first nor the second answer matches the class.
@@ -152,7 +152,7 @@ class StructuredPrediction(FunctionCallingLLM):
 
 
 class _FlexibleObject:
-    """A partial object of a stream."""
+    """Partial object, updated with each part of a stream."""
 
     def __init__(self, output_cls: type[BaseModel]) -> None:
         self._output_cls = output_cls
@@ -160,7 +160,7 @@ class _FlexibleObject:
         self._latest_json = ""
 
     def update(self, part: dict[str, Any]) -> BaseModel:
-        """Return an instance, or one of the flexible class while the object is not yet valid."""
+        """Return an instance of the class, or of its flexible variant if the part is not valid yet."""
         self._latest_json = json.dumps(part)
         try:
             return self._output_cls.model_validate_json(self._latest_json)
@@ -168,7 +168,7 @@ class _FlexibleObject:
             return self._flexible_cls.model_validate(part)
 
     def validate(self) -> None:
-        """Check the final object, also against validators that the JSON schema cannot express.
+        """Validate the final object with the class: a JSON Schema cannot express all validators.
 
         Raises:
             ValidationError: The object is invalid.

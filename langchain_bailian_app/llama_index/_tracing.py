@@ -1,7 +1,7 @@
-"""Instrumentation of calls for LlamaIndex's callbacks and spans, without secrets in keywords.
+"""Instrumentation of calls for LlamaIndex's callbacks and spans, without secrets in arguments.
 
-LlamaIndex passes all keywords of a call to its listeners before the call starts. The content of
-messages is not redacted: listeners are supposed to see it.
+LlamaIndex passes all keyword arguments of a call to its listeners before the call starts. The content
+of messages is not redacted, because listeners are supposed to see it.
 """
 
 from __future__ import annotations
@@ -25,36 +25,36 @@ dispatcher = get_dispatcher(__name__)
 
 
 class Redacted(BaseModel):
-    """Wrapper for the value of a keyword, which hides it from traces."""
+    """Wrapper that hides the value of a keyword argument from traces."""
 
     _value: Any = PrivateAttr()
 
     @classmethod
     def wrap(cls, value: Any) -> Redacted:
-        """Return the value wrapped."""
+        """Return the wrapped value."""
         redacted = cls()
         redacted._value = value
         return redacted
 
     def unwrap(self) -> Any:
-        """Return the value."""
+        """Return the original value."""
         return self._value
 
 
 def unwrap_kwargs(kwargs: dict[str, Any]) -> dict[str, Any]:
-    """Return the keywords of a call with their original values."""
+    """Return the keyword arguments of a call with their original values."""
     return {
         name: value.unwrap() if isinstance(value, Redacted) else value for name, value in kwargs.items()
     }
 
 
 def trace_without_secrets(*callbacks: Callable[[], Any]) -> Callable[[F], F]:
-    """Return a decorator that reports calls to LlamaIndex, without the secrets in their keywords.
+    """Return a decorator that reports calls to LlamaIndex without the secrets in their arguments.
 
-    The keywords of a call are those that the method receives as `kwargs` or `llm_kwargs`.
+    It hides secrets in the keyword arguments that the method receives as `kwargs` or `llm_kwargs`.
 
     Args:
-        callbacks: Decorators of LlamaIndex, e.g. `llm_chat_callback`; a span is always created.
+        callbacks: LlamaIndex's decorators, e.g. `llm_chat_callback`. A span is always created.
     """
 
     def decorate(method: F) -> F:

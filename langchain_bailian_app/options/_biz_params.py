@@ -1,6 +1,6 @@
 """Values for the variables and plugins of an application: `BizParams` and `workflow_file`.
 
-A plain dict is accepted wherever `BizParams` is.
+You can pass a plain dict instead of `BizParams`.
 """
 
 import mimetypes
@@ -49,15 +49,15 @@ class BizParams(Serializable):
     model_config = ConfigDict(extra="allow", frozen=True, hide_input_in_errors=True)
 
     user_prompt_params: dict[str, Any] | None = Field(default=None, max_length=10)
-    """Values of the variables of the prompt, by name, at most 10 (API reference of 2026-01)."""
+    """Values of the prompt's variables, by name, at most 10 (API reference of 2026-01)."""
 
     user_defined_params: dict[str, Any] | None = Field(default=None, max_length=10)
-    """Parameters of plugins, by tool id, at most 10 (as above)."""
+    """Parameters for plugins, by tool id, at most 10 (same source)."""
 
     user_defined_tokens: Annotated[
         dict[str, dict[str, SecretStr]] | None, BeforeValidator(_wrap_bare_tokens)
     ] = Field(default=None, exclude=True, max_length=10)
-    """User tokens of plugins, by tool id, at most 10 (as above): the token, or `{"user_token": …}`."""
+    """User tokens for plugins, by tool id, at most 10 (same source): token or `{"user_token": …}`."""
 
     if TYPE_CHECKING:
 
@@ -77,7 +77,7 @@ class BizParams(Serializable):
         if not isinstance(tokens, dict) or None not in tokens.values():
             return values
         missing = sorted(tool for tool, token in tokens.items() if token is None)
-        message = f"`user_defined_tokens` of {missing} were omitted from the dump: set them again"
+        message = f"the `user_defined_tokens` for {missing} were omitted from the dump: set them again"
         warnings.warn(message, stacklevel=2)
         remaining = {tool: token for tool, token in tokens.items() if token is not None}
         return values | {"user_defined_tokens": remaining or None}
@@ -89,16 +89,16 @@ class BizParams(Serializable):
 
     @property
     def lc_attributes(self) -> dict[str, Any]:
-        """Variables without signatures of files, and the tool ids of tokens that a dump omits."""
+        """Variables with redacted file URLs, and the tool ids whose tokens a dump omits."""
         attributes: dict[str, Any] = redact(dict(self.model_extra or {}))
         if self.user_defined_tokens:
             attributes["user_defined_tokens"] = dict.fromkeys(self.user_defined_tokens)
         return attributes
 
     def __getstate__(self) -> dict[Any, Any]:
-        """Return the state without signatures of files; raise a `TypeError` if it contains tokens."""
+        """Return the state with redacted file URLs; raise a `TypeError` if it contains tokens."""
         if self.user_defined_tokens:
-            message = "`user_defined_tokens` are secrets and are not pickled: pass them with each call"
+            message = "cannot pickle `user_defined_tokens`: they are secrets; pass them with each call"
             raise TypeError(message)
         state = super().__getstate__()
         return state | {"__pydantic_extra__": redact(state["__pydantic_extra__"])}
@@ -122,17 +122,17 @@ def workflow_file(
     mime_type: str | None = None,
     source: str = "localFile",
 ) -> dict[str, Any]:
-    """Return the value of a File variable of a workflow; for an Array<File>, pass a list of them.
+    """Return a value for a File variable of a workflow. For an Array<File>, pass a list of values.
 
-    Missing arguments are derived from the end of the URL's path, because a key becomes required if the
-    workflow refers to it (official guide).
+    Missing arguments are derived from the last segment of the URL's path, because a key is required if
+    the workflow refers to it (user guide).
 
     Args:
         url: URL from which the service can read the file: `http`, `https` or `oss`.
         name: Name of the file. Default: the last segment of the URL's path.
         kind: Type of the file in the workflow. Default: derived from the MIME type.
         mime_type: MIME type of the file. Default: guessed from the name.
-        source: Source of the file; the guide documents only the default.
+        source: Source of the file. The user guide documents only the default.
 
     Raises:
         ValueError: `url` is not an http, https or oss URL.

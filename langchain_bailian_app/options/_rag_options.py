@@ -1,6 +1,6 @@
-"""`RagOptions`: options for the knowledge that an application searches.
+"""`RagOptions`: options for the knowledge search of an application.
 
-A plain dict is accepted wherever `RagOptions` is, and a single string wherever a `StrList` is.
+You can pass a plain dict instead of `RagOptions`, and a single string instead of a `StrList`.
 """
 
 import warnings
@@ -21,12 +21,12 @@ StrList = Annotated[list[Annotated[str, Field(min_length=1)]], BeforeValidator(_
 
 
 class RagOptions(Serializable):
-    """Options for the knowledge that an agent application searches (`parameters.rag_options`).
+    """Options for the knowledge search of an agent application (`parameters.rag_options`).
 
     Unknown keys are sent to the service unchanged, with a warning.
 
     Raises:
-        ValueError: A limit is exceeded, or an option is set without another one that it requires.
+        ValueError: A limit is exceeded, or an option is set without another option that it requires.
 
     Instantiate:
         ```python
@@ -45,10 +45,10 @@ class RagOptions(Serializable):
     model_config = ConfigDict(extra="allow", frozen=True)
 
     pipeline_ids: StrList | None = Field(default=None, max_length=5)
-    """Ids of knowledge bases, instead of those bound in the console.
+    """Ids of the knowledge bases to search, instead of those bound in the console.
 
-    At most 5: according to the international API reference, only the first five take effect. The
-    service would silently drop the rest, so more than 5 are an error here.
+    At most 5. According to the international API reference, only the first five take effect. More than
+    5 are an error here, because the service would silently drop the rest.
     """
 
     file_ids: StrList | None = Field(default=None, max_length=100)
@@ -67,8 +67,8 @@ class RagOptions(Serializable):
     tags: StrList | None = None
     """Tags that a document must have: a list or a single tag. Unstructured documents only.
 
-    The API reference specifies a list, although one of its examples has a bare string; a list is sent.
-    It is unverified whether all tags or any of them must match.
+    The API reference specifies a list, although one of its examples contains a bare string. This
+    class always sends a list. It is unverified whether all tags or any of them must match.
     """
 
     structured_filter: dict[str, Any] | None = None
@@ -78,8 +78,8 @@ class RagOptions(Serializable):
     """Files uploaded for this conversation: `SessionFile`s of `BailianFiles`, or their ids.
 
     At most 10, all in the same workspace and ready (`FILE_IS_READY`); otherwise the call fails
-    (official guide). Sources disagree on their lifetime: up to 7 days according to the guide, usually
-    24 hours according to the page on files.
+    (user guide). The documentation disagrees on how long these files last: up to 7 days according to
+    the user guide, usually 24 hours according to the file page.
     """
 
     @model_validator(mode="after")
@@ -101,7 +101,7 @@ class RagOptions(Serializable):
 
     @property
     def lc_attributes(self) -> dict[str, Any]:
-        """Unknown keys, which a dump of LangChain would omit otherwise."""
+        """Unknown keys, which a LangChain dump would otherwise omit."""
         return dict(self.model_extra or {})
 
     def to_wire(self) -> dict[str, Any]:

@@ -1,6 +1,6 @@
-"""Limits, statuses and ids of session files, and their validation for `RagOptions`.
+"""Limits, statuses and ids of session files, and the validation of ids for `RagOptions`.
 
-Pure tables and values; nothing is read or sent here.
+This module does no I/O.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ SUFFIXES: dict[FileKind, str] = {
     "audio": "aac amr flac flv m4a mp3 mpeg ogg opus wav webm wma",
     "video": "mp4 mkv avi mov wmv",
 }
-"""File name suffixes of each kind (OpenAPI `ApplyFileUploadLease`, version 2.14.5 of its client)."""
+"""File name suffixes of each kind (OpenAPI `ApplyFileUploadLease`, client version 2.14.5)."""
 
 _MEGABYTE = 1024 * 1024
 MAX_FILE_BYTES: dict[FileKind, int] = {
@@ -35,7 +35,7 @@ MAX_FILE_BYTES: dict[FileKind, int] = {
     "audio": 512 * _MEGABYTE,
     "video": 512 * _MEGABYTE,
 }
-"""Maximum size of a file by kind, in bytes (official guide); the OpenAPI states 100 MB for all."""
+"""Maximum file size by kind, in bytes (user guide). Bailian's OpenAPI states 100 MB for all kinds."""
 
 READY_STATUS = "FILE_IS_READY"
 FAILURE_REASONS = {
@@ -48,25 +48,25 @@ FAILURE_REASONS = {
 """Meanings of the final statuses of failed files (OpenAPI `DescribeFile`)."""
 
 USUAL_LIFETIME_SECONDS = 24 * 3600.0
-"""Lifetime of a session file in seconds (page on files); up to 7 days according to the guide."""
+"""Usual lifetime of a session file in seconds (file page); up to 7 days according to the user guide."""
 
 SESSION_FILE_PREFIX = "file_session_"
 """Prefix of the ids of session files."""
 
 _MIN_NAME_CHARS, _MAX_NAME_CHARS = 4, 128  # OpenAPI `ApplyFileUploadLease`
-_BEIJING_TIME = timezone(timedelta(hours=8))  # the zone of `CreateTime`
+_BEIJING_TIME = timezone(timedelta(hours=8))  # the time zone of `CreateTime`
 _MAX_FILES_PER_CALL = 10
 
 
 @dataclass(frozen=True, slots=True)
 class SessionFile:
-    """A file uploaded for questions in a conversation: `RagOptions(session_file_ids=[file])`."""
+    """An uploaded file, for questions in a conversation: `RagOptions(session_file_ids=[file])`."""
 
     id: str
     """`file_session_…`."""
 
     name: str
-    """File name; for bytes that were uploaded before, the name passed this time."""
+    """File name. For bytes that were uploaded before, the name that was passed this time."""
 
     size: int
     """Bytes."""
@@ -78,7 +78,7 @@ class SessionFile:
     """Creation time as reported by the service, in seconds since 1970; None if unknown."""
 
     reason: str | None = None
-    """Reason of a failure as reported by the service, else None."""
+    """Reason for a failure as reported by the service, otherwise None."""
 
     @property
     def is_ready(self) -> bool:
@@ -87,7 +87,7 @@ class SessionFile:
 
     @property
     def kind(self) -> FileKind | None:
-        """Kind of the file by the suffix of its name; None if the suffix is not supported."""
+        """Kind of the file, derived from its suffix; None if the suffix is not supported."""
         return kind_from_name(self.name)
 
     @property
@@ -99,7 +99,7 @@ class SessionFile:
     def may_have_expired(self) -> bool:
         """Whether the file has expired or is older than 24 hours.
 
-        A file usually lasts 24 hours according to the page on files, up to 7 days according to the
+        A file usually lasts 24 hours according to the file page, up to 7 days according to the user
         guide. This property does not query the service; `BailianFiles.status` does.
         """
         return self.status == "FILE_EXPIRED" or (self.age or 0) > USUAL_LIFETIME_SECONDS
@@ -126,12 +126,15 @@ class UploadTarget:
 
 
 def suffix_from_name(name: str) -> str:
-    """Return the suffix of a name, which determines how the service reads the file."""
+    """Return the suffix of a file name, in lower case, or an empty string.
+
+    The suffix determines how the service reads the file.
+    """
     return name.rpartition(".")[2].lower() if "." in name else ""
 
 
 def kind_from_name(name: str) -> FileKind | None:
-    """Return the kind of file by the suffix of its name, or None if the suffix is not supported."""
+    """Return the kind of a file, derived from its suffix, or None if the suffix is not supported."""
     suffix = suffix_from_name(name)
     return next((kind for kind, suffixes in SUFFIXES.items() if suffix in suffixes.split()), None)
 
@@ -144,20 +147,21 @@ def find_file_problem(name: str, size: int) -> str | None:
         return f"unsupported suffix {suffix_from_name(name)!r}: the service accepts {supported}"
     if not _MIN_NAME_CHARS <= len(name) <= _MAX_NAME_CHARS:
         return (
-            f"invalid length of the file name: expected {_MIN_NAME_CHARS} to {_MAX_NAME_CHARS} "
-            f"characters, got {len(name)}"
+            f"invalid file name length: expected {_MIN_NAME_CHARS} to {_MAX_NAME_CHARS} characters, "
+            f"got {len(name)}"
         )
     if size == 0:
         return "the file is empty"
     if size > MAX_FILE_BYTES[kind]:
         return (
-            f"the file has {size:,} bytes, but {kind} files can have at most {MAX_FILE_BYTES[kind]:,}"
+            f"the file is {size:,} bytes long, but {kind} files can be at most "
+            f"{MAX_FILE_BYTES[kind]:,} bytes"
         )
     return None
 
 
 def parse_created_at(text: str | None) -> float | None:
-    """Return the timestamp of a Beijing time without a zone, or None if it is missing or invalid."""
+    """Return the timestamp of a Beijing time without a UTC offset; None if it is missing or invalid."""
     try:
         return datetime.fromisoformat(text or "").replace(tzinfo=_BEIJING_TIME).timestamp()
     except ValueError:
@@ -165,7 +169,7 @@ def parse_created_at(text: str | None) -> float | None:
 
 
 def _ids_from_files(value: Any) -> Any:
-    """Return the ids of session files; files with the same bytes share one id, which is kept once."""
+    """Return the ids of session files. Files with the same bytes share one id, which is kept once."""
     if isinstance(value, str | SessionFile):
         value = [value]
     if not isinstance(value, Iterable):
@@ -193,17 +197,17 @@ def _id_from_file(file: SessionFile) -> str:
 @lru_cache(maxsize=1024)  # once for each file
 def _warn_about_age(file_id: str, name: str) -> None:
     message = (
-        f"session file {name!r} ({file_id}) is older than 24 hours and may have expired: according to "
-        "one official page such a file usually lasts 24 hours, according to another up to 7 days"
+        f"session file {name!r} ({file_id}) is older than 24 hours and may have expired: session files "
+        "usually last 24 hours according to the file page, up to 7 days according to the user guide"
     )
     warnings.warn(message, stacklevel=2)
 
 
 def check_session_file_ids(file_ids: Iterable[str]) -> None:
-    """Validate the form and the number of ids of session files.
+    """Validate the format and the number of session file ids.
 
     Raises:
-        ValueError: An id lacks the prefix of session files, or there are more than 10.
+        ValueError: An id lacks the prefix `file_session_`, or there are more than 10 ids.
     """
     file_ids = list(file_ids)
     for file_id in file_ids:
@@ -215,7 +219,7 @@ def check_session_file_ids(file_ids: Iterable[str]) -> None:
             raise ValueError(message)
     if len(file_ids) > _MAX_FILES_PER_CALL:
         message = (
-            f"a call accepts at most {_MAX_FILES_PER_CALL} session files (official guide), "
+            f"a call accepts at most {_MAX_FILES_PER_CALL} session files (user guide), "
             f"got {len(file_ids)}"
         )
         raise ValueError(message)
@@ -226,4 +230,4 @@ SessionFileIds = Annotated[
     BeforeValidator(_ids_from_files),
     Field(max_length=_MAX_FILES_PER_CALL),
 ]
-"""Ids of session files; one or several ids or `SessionFile`s are accepted."""
+"""Ids of session files. Accepts one or several ids or `SessionFile`s."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-_MAX_URL_CHARS = 100  # a data URL may have megabytes
+_MAX_URL_CHARS = 100  # a data URL may be megabytes long
 
 
 class SignedUrl(str):
@@ -22,7 +22,7 @@ def redact_url(url: str) -> str:
 
 
 def redact(value: Any) -> Any:
-    """Return a value in which signed URLs have no signature."""
+    """Return a value with all signed URLs redacted."""
     if isinstance(value, SignedUrl):
         return redact_url(value)
     if isinstance(value, dict):

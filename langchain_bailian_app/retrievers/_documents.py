@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 class RetrievedPassage(NamedTuple):
-    """Passage, and whether the answer cites it; None if the answer was not read."""
+    """A passage, and whether the answer cites it (None if the answer was not read)."""
 
     passage: Passage
     cited: bool | None = None
@@ -39,7 +39,7 @@ def passages_from_thought(thought: dict[str, Any]) -> list[Passage] | None:
     hits = passages_from_observation(observation)
     if observation and not hits:
         return None
-    # Numbered hits also identify kinds of retrieval step that have not been recorded yet.
+    # Numbered hits also identify retrieval steps of kinds that have not been recorded yet.
     if step_kind(thought) == "retrieval" or any(hit.index is not None for hit in hits):
         return hits
     return None
@@ -51,7 +51,7 @@ def passages_by_thought(thoughts: Iterable[dict[str, Any]]) -> list[list[Passage
 
 
 def passages_from_thoughts(thoughts: Iterable[dict[str, Any]]) -> list[RetrievedPassage]:
-    """Return the passages of all retrieval steps, before the answer is complete."""
+    """Return the passages of all retrieval steps of an incomplete answer."""
     return [RetrievedPassage(passage) for passage in _merge_hits(passages_by_thought(thoughts))]
 
 
@@ -59,7 +59,7 @@ def passages_from_answer(answer: Answer) -> list[RetrievedPassage]:
     """Return the passages of a complete answer: those of its steps, then further references."""
     hits = _merge_hits(passages_by_thought(answer.thoughts))
     references = [passage_from_reference(reference) for reference in answer.doc_references or []]
-    # References identify passages, markers only numbers, which several steps may have used.
+    # A reference identifies a passage. A marker has only a number, which several steps may have used.
     marked_numbers = {citation["extras"].get("reference_index") for citation in answer.citations}
     marked_numbers -= {reference.index for reference in references}
     reference_by_hit: dict[int, Passage] = {}
@@ -87,7 +87,7 @@ def to_documents(
     score_threshold: float | None = None,
     pipeline_id: str | None = None,
 ) -> list[Document]:
-    """Return at most `k` documents, without those that have a score below `score_threshold`."""
+    """Return at most `k` documents, without those whose score is below `score_threshold`."""
     selected = [
         _to_document(passage, cited, pipeline_id)
         for passage, cited in retrieved
@@ -99,7 +99,7 @@ def to_documents(
 def _merge_hits(hits_by_step: Sequence[list[Passage]]) -> list[Passage]:
     """Return each chunk once, with its best score.
 
-    The order is that of the service, or by score if several steps have hits.
+    The hits of a single step keep the order of the service. Hits of several steps are sorted by score.
     """
     merged: dict[Any, Passage] = {}
     for passage in (passage for hits in hits_by_step for passage in hits):
@@ -114,7 +114,7 @@ def _merge_hits(hits_by_step: Sequence[list[Passage]]) -> list[Passage]:
 
 
 def _match_hit(reference: Passage, hits: list[Passage]) -> int | None:
-    """Return the position of the cited hit: one with the same text, otherwise with the same number."""
+    """Return the position of the hit with the same text as a reference, or else the same number."""
     same_document = [
         (position, hit)
         for position, hit in enumerate(hits)

@@ -1,7 +1,8 @@
-"""Queries of the retriever: their requests, and the parsing of the responses.
+"""Queries of the retriever, with their requests and the parsing of the responses.
 
-Both have one interface, for threads and event loops. The caller sends `request` and passes each frame
-to `feed` until that returns True. If the response ends first, the caller calls `end`.
+Both kinds of query have the same interface, for threads and event loops. The caller sends `request` and
+passes each frame to `feed` until `feed` returns True. If the response ends first, the caller calls
+`end`.
 """
 
 from __future__ import annotations
@@ -48,7 +49,7 @@ _logger = logging.getLogger("langchain_bailian_app")
 
 
 def build_lookup_request(name: str) -> ServiceRequest:
-    """Return the request for the id of a knowledge base."""
+    """Return the request that looks up the id of a knowledge base."""
     return ServiceRequest(path="indices/pipeline_simple", method="GET", params={"pipeline_name": name})
 
 
@@ -120,9 +121,10 @@ class SearchQuery(ABC):
 
 
 class ApplicationQuery(SearchQuery):
-    """Query to an application that is complete once a retrieval step arrives.
+    """Query to an application.
 
-    With `wait_for_answer`, it is complete at the end of the answer.
+    The query is complete once a retrieval step arrives, or with `wait_for_answer`, at the end of the
+    answer.
     """
 
     def __init__(self, app_id: str, query: str, options: SearchFields) -> None:
@@ -143,7 +145,7 @@ class ApplicationQuery(SearchQuery):
         )
 
     def end(self) -> None:
-        self._response.end(warn_missing_references=False)  # the steps have the passages
+        self._response.end(warn_missing_references=False)  # the steps contain the passages
         self._is_complete = True
 
     def handle_errors(self) -> AbstractContextManager[None]:
@@ -191,7 +193,7 @@ class PipelineQuery(SearchQuery):
     def feed(self, frame: Frame) -> bool:
         self._passages = passages_from_frame(frame)
         if self._passages is None:
-            message = "invalid response to the search of a knowledge base: it has no list `nodes`"
+            message = "invalid response to a knowledge base search: the list `nodes` is missing"
             raise BailianServerError(message, request_id=frame.request_id, body=frame.extra)
         return True
 
@@ -215,7 +217,8 @@ class PipelineQuery(SearchQuery):
 @lru_cache(maxsize=256)  # once for each application
 def _warn_about_missing_retrieval(app_id: str) -> None:
     _logger.warning(
-        "no documents: application %s returned neither a retrieval step nor sources; bind a knowledge "
-        "base (知识库) to it, turn on 展示回答来源 (show sources), and publish it again",
+        "no documents: application %s returned neither a retrieval step nor sources; bind a 知识库 "
+        "(knowledge base) to it, turn on 展示回答来源 (show answer sources), then publish the "
+        "application again",
         app_id,
     )

@@ -1,4 +1,4 @@
-"""`BailianRetriever`, which returns the passages that the service finds as LangChain documents."""
+"""`BailianRetriever`, which returns passages found by the service, as LangChain documents."""
 
 import os
 from contextlib import aclosing, closing
@@ -76,8 +76,8 @@ class BailianRetriever(ServiceClientMixin, SearchFields, BaseRetriever):
         `metadata` contains, where available, `source` (the URL of the document, otherwise its name or
         id), `title`, `score`, `doc_id`, `doc_name`, `doc_url`, `pipeline_id`, `reference_index` (number
         of the reference in the answer), `page_number` (a list), `images` (URLs that expire), `cited`
-        (with `wait_for_answer`), and all other fields of the chunk's header and of the service, under
-        their original names.
+        (with `wait_for_answer`), and all other fields from the chunk's header and from the service,
+        under their original names.
 
     Raises:
         BailianError: The call failed; see `langchain_bailian_app.errors`.
@@ -90,7 +90,7 @@ class BailianRetriever(ServiceClientMixin, SearchFields, BaseRetriever):
     """Id of the application to query. Default: `BAILIAN_APP_ID`. Not used in a direct search."""
 
     model: BailianAppChatModel | None = Field(default=None, exclude=True, repr=False)
-    """Chat model that provides the connection and settings that are not given here."""
+    """Chat model whose connection and settings apply unless they are set here."""
 
     _pipeline_ids: dict[Any, str] | None = PrivateAttr(default=None)
 
@@ -134,7 +134,7 @@ class BailianRetriever(ServiceClientMixin, SearchFields, BaseRetriever):
 
     def _merge_options(self, query: str, kwargs: dict[str, Any]) -> SearchFields:
         if not isinstance(query, str) or not query.strip():
-            message = f"invalid query: expected a string with text, got {query!r}"
+            message = f"invalid query: expected a non-blank string, got {query!r}"
             raise ValueError(message)
         return self.with_overrides(kwargs)
 
@@ -167,13 +167,13 @@ class BailianRetriever(ServiceClientMixin, SearchFields, BaseRetriever):
         return pipeline_id
 
     def _find_pipeline_id(self, options: SearchFields) -> str | None:
-        """Return the id if it is set, or cached for the name."""
+        """Return the id that is set, or the id that is cached for the name, or None."""
         if options.pipeline_name is None:
             return options.pipeline_id
         return (self._pipeline_ids or {}).get(self._cache_key(options.pipeline_name))
 
     def _cache_pipeline_id(self, name: str, pipeline_id: str | None) -> None:
-        """Cache the id of a knowledge base, or remove it if None; safe to call from several threads."""
+        """Cache the id of a knowledge base, or remove the entry if the id is None. Thread-safe."""
         key = self._cache_key(name)
         remaining = {
             cached_key: cached_id
@@ -201,7 +201,7 @@ class BailianRetriever(ServiceClientMixin, SearchFields, BaseRetriever):
         return PipelineQuery(pipeline_id, query, options, on_not_found=evict)
 
     def bind(self, **kwargs: Any) -> Runnable[str, list[Document]]:
-        """Return a runnable that passes these keywords to every call."""
+        """Return a runnable that passes these keyword arguments to every call."""
         return super().bind(**wrap_secrets(kwargs))
 
     def _get_ls_params(self, **kwargs: Any) -> LangSmithRetrieverParams:
@@ -215,7 +215,7 @@ class BailianRetriever(ServiceClientMixin, SearchFields, BaseRetriever):
             return values
         names = set(ConnectionFields.model_fields)
         if not (values.get("pipeline_id") or values.get("pipeline_name")):
-            # These two affect only the output of the model's own calls.
+            # `has_thoughts` and `streaming` affect only the output of the model's own calls.
             names |= {"app_id", *CommonCompletionFields.model_fields} - {"has_thoughts", "streaming"}
         return {name: getattr(model, name) for name in names} | values
 

@@ -58,26 +58,27 @@ class SearchFields(CommonCompletionFields):
     """Maximum number of documents to return. Default: all that the service finds.
 
     It is not sent to an application, whose console sets the number of passages to retrieve. In a direct
-    search it is sent as `rerank_top_n` (at most 20), unless that is given.
+    search, it is sent as `rerank_top_n` (at most 20) unless `rerank_top_n` is set.
     """
 
     score_threshold: float | None = Field(default=None, ge=0, le=1)
-    """Minimum score of documents, from 0 to 1. Documents without a score are kept, for example
-    references if the application reports no retrieval step."""
+    """Minimum score of documents, from 0 to 1. Documents without a score are kept. These include the
+    references that are returned if the application reports no retrieval step."""
 
     wait_for_answer: bool = False
-    """Whether to read the complete answer of the application. Default: close the connection after the
-    first retrieval step.
+    """Whether to read the complete answer of the application. If False, the retriever closes the
+    connection after the first retrieval step.
 
-    The documents then include those of later searches and those that only appear as sources of the
-    answer. Their metadata has the field `cited`, which is True if the answer cites the document.
+    If True, the documents also include those of later searches, and those that appear only as sources
+    of the answer. Their metadata contains the field `cited`, which is True if the answer cites the
+    document.
     """
 
     pipeline_id: Id | None = None
     """Id of a knowledge base to search directly, without an application and without an answer.
 
-    The official integrations for Spring AI and LlamaIndex use this route. It has no reference page, so
-    the limits of the fields below are those of the OpenAPI operation `Retrieve`.
+    The official integrations for Spring AI and LlamaIndex use this route. The route has no reference
+    page, so the limits of the fields below are those of the OpenAPI operation `Retrieve`.
     """
 
     pipeline_name: str | None = Field(default=None, min_length=1)
@@ -118,10 +119,10 @@ class SearchFields(CommonCompletionFields):
         return self.pipeline_id is not None or self.pipeline_name is not None
 
     def with_overrides(self, overrides: dict[str, Any]) -> SearchFields:
-        """Return these fields with the keywords of a call applied; None leaves a field unchanged.
+        """Return these fields with the options of a call applied; None leaves a field unchanged.
 
         Raises:
-            TypeError: A keyword is not a field; the message suggests the closest field.
+            TypeError: An option is not a field; the message suggests the closest field.
         """
         pipeline_fields = {"pipeline_id", "pipeline_name"}
         ignored = {"verbose"}  # LangChain's own

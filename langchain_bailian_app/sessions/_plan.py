@@ -1,4 +1,4 @@
-"""Decision whether a cloud session matches the given messages, without I/O.
+"""Decision whether the given messages can continue a cloud session, without I/O.
 
 The metadata of every complete answer contains a checkpoint of its session, with a digest of all
 messages up to and including that answer. A session is continued only if the given messages have the
@@ -23,9 +23,9 @@ if TYPE_CHECKING:
     from langchain_bailian_app._answer.frames import Frame
     from langchain_bailian_app._request.transcript import Turn
 
-# The service forgets a session after 50 rounds, or after an hour without requests (official guide). Its
-# behavior after that is not documented. If it dropped the history under the same session id, this could
-# not be detected, so the idle time has a margin.
+# The service forgets a session after 50 rounds, or after an hour without requests (user guide). It is
+# not documented what happens then. If the service kept the session id but dropped the history, this
+# could not be detected. The idle limit therefore has a margin.
 MAX_TURNS = 50
 MAX_IDLE_SECONDS = 55 * 60.0
 # How far the clock of the machine that received the answer may be ahead of the local clock.
@@ -54,7 +54,7 @@ class SessionPlan:
 
     checkpoint: SessionCheckpoint | None = None
     reason: str | None = None
-    """Why an otherwise valid session cannot be continued."""
+    """Reason why an otherwise valid session cannot be continued."""
 
 
 def plan_session(
@@ -65,7 +65,7 @@ def plan_session(
     app_id: str,
     now: float,
 ) -> SessionPlan:
-    """Return the plan for sending the messages; `turns` are the messages in the form to be sent."""
+    """Return the plan for sending the messages; `turns` are the same messages, ready to be sent."""
     answer_indexes = [index for index, turn in enumerate(turns) if turn.role == "assistant"]
     if not answer_indexes:
         questions = sum(turn.role == "user" for turn in turns)
@@ -78,7 +78,7 @@ def plan_session(
     if checkpoint is None or new_roles != ["user"] or has_attachments:
         return SessionPlan("transcript")
     if checkpoint.turn >= MAX_TURNS:
-        return SessionPlan("transcript", reason=f"it has {checkpoint.turn} turns")
+        return SessionPlan("transcript", reason=f"it has reached the limit of {MAX_TURNS} turns")
     if not -_MAX_CLOCK_SKEW_SECONDS <= now - checkpoint.timestamp < MAX_IDLE_SECONDS:
         return SessionPlan("transcript", reason="it may have expired")
     if (
@@ -90,7 +90,7 @@ def plan_session(
 
 
 def checkpoint_from_message(message: BaseMessage, app_id: str) -> SessionCheckpoint | None:
-    """Return the checkpoint in an answer's metadata; None if it is not of this application."""
+    """Return the checkpoint in an answer's metadata; None if the answer is from another application."""
     if not isinstance(message, AIMessage):
         return None
     metadata = message.response_metadata
@@ -106,12 +106,12 @@ def checkpoint_from_message(message: BaseMessage, app_id: str) -> SessionCheckpo
 class ConversationDigest:
     """Function that computes the digest of a conversation.
 
-    It covers only the content that would be sent, so equivalent forms of a message have the same
-    digest.
+    The digest covers only the content that would be sent, so equivalent forms of a message have the
+    same digest.
     """
 
     api_key: str
-    """API key, used as the HMAC key, so that only its owner can compute a valid digest."""
+    """API key, used as the HMAC key, so that only the owner of the key can compute a valid digest."""
 
     scope: tuple[str | None, ...]
     """Base URL, workspace and application id."""

@@ -1,4 +1,4 @@
-"""Session store in Redis, for several processes and machines; needs the extra `redis`.
+"""Session store in Redis, for several processes and machines; requires the extra `redis`.
 
 `SessionStore` defines the operations. Here, each operation on a session is one script, which the server
 runs atomically.
@@ -75,17 +75,19 @@ class RedisSessionStore(RedisClientMixin):
         model = BailianAppChatModel(history="session", session_store=store)
         ```
 
-    A conversation can move between processes. If several calls continue the same session at the same
-    time, in any processes, one of them claims the session and the others send all messages. Each
-    operation is one round trip. The store keeps a session for an hour after its last operation, by the
-    clock of the server. The same applies to a claim whose process died. It keeps the session of a
-    thread for a day.
+    A conversation can move between processes. If several calls try to continue the same session at the
+    same time, one of them claims the session and the others send all messages, even across processes.
+    Each operation is one round trip.
 
-    If the server cannot be reached, a call fails with redis-py's own error before anything is sent.
+    The store keeps a session for an hour after the last operation on it, by the clock of the Redis
+    server. A claim whose process died ends at the same time. The session of a thread is kept for a day.
 
-    If the server loses a session, the next call sends all messages, except in two cases. A server that
-    returns to an older state (failover to a lagging replica, restart from an old snapshot) may allow a
-    call to continue a session that already has newer turns. A server that evicts a claim (a
+    If the Redis server cannot be reached, a call fails with redis-py's own error before anything is
+    sent.
+
+    If the Redis server loses a session, the next call sends all messages, except in two cases. A server
+    that returns to an older state (failover to a lagging replica, restart from an old snapshot) may
+    allow a call to continue a session that already has newer turns. A server that evicts a claim (a
     `maxmemory-policy` other than `noeviction`) may allow two calls on a thread to use one session at
     the same time.
 
@@ -94,8 +96,8 @@ class RedisSessionStore(RedisClientMixin):
         async_client: Client for calls on an event loop. It works on one event loop only, because a
             client of redis-py cannot be shared between loops; `from_url` creates one per loop. The
             caller owns and closes it.
-        prefix: Prefix of all keys. The rest of a key is not readable: it contains a hash of service,
-            workspace, application, and session or thread.
+        prefix: Prefix of all keys. The rest of a key is not readable: it contains a hash of the
+            service, workspace, application, and session or thread.
 
     Raises:
         ValueError: Neither `client` nor `async_client` is given.
@@ -144,7 +146,7 @@ class RedisSessionStore(RedisClientMixin):
         self._run_script(_OPEN_LUA, _hash(session_id), digest)
 
     def claim(self, session_id: str, turn: int, digest: str) -> str | None:
-        """Return a token if the session is unclaimed and at this turn and digest, otherwise None."""
+        """Claim a session; return a token, or None if it is in use or not at this turn and digest."""
         token = _new_token(session_id)
         return (
             token
@@ -153,7 +155,7 @@ class RedisSessionStore(RedisClientMixin):
         )
 
     def complete(self, token: str, turn: int, digest: str) -> bool:
-        """End a claim after a complete answer; return False if the claim does not exist any longer."""
+        """End a claim after a complete answer; return False if the claim no longer exists."""
         return bool(self._run_script(_COMPLETE_LUA, _hash_from_token(token), token, turn, digest))
 
     def release(self, token: str) -> None:
@@ -178,7 +180,7 @@ class RedisSessionStore(RedisClientMixin):
         try:
             claimed = await self._arun_script(_CLAIM_LUA, _hash_from_token(token), turn, digest, token)
         except asyncio.CancelledError:
-            # The claim may have succeeded, but the caller does not get its token.
+            # The claim may have succeeded, but the caller does not receive its token.
             await self.arelease(token)
             raise
         return token if claimed else None
@@ -215,8 +217,8 @@ class RedisSessionStore(RedisClientMixin):
     def _require_client(self) -> Any:
         if self._client is None:
             message = (
-                "missing `client`: this session store supports only async calls; pass `client` or use "
-                "`from_url`"
+                "missing `client`: this session store supports only asynchronous calls; pass `client` "
+                "or use `from_url`"
             )
             raise ValueError(message)
         return self._client
@@ -253,5 +255,5 @@ def _hash_from_token(token: str) -> str:
 
 
 def _decode(value: bytes | str | None) -> str | None:
-    # The client of a caller may have set `decode_responses`.
+    # The caller's client may have `decode_responses` set.
     return value.decode() if isinstance(value, bytes) else value

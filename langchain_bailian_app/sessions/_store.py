@@ -1,4 +1,4 @@
-"""Session stores, which models, threads and processes share to coordinate the use of sessions.
+"""Session stores, through which models, threads and processes coordinate the use of sessions.
 
 A cloud session is linear: it cannot be forked, and after an interrupted call its content is unknown. A
 call therefore claims the session first. The claim ends only after a complete answer, or if the request
@@ -21,11 +21,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 SESSION_LIFETIME = 3600.0
-"""Seconds after which the service forgets a session without requests (official guide)."""
+"""Seconds after which the service forgets a session without requests (user guide)."""
 
 KEY_LIFETIME = 24 * 3600.0
-"""Seconds for which the store keeps the session id of a key. It outlives the session, so that the end
-of the session is detected and reported."""
+"""Seconds for which the store keeps the session id of a key. The id outlives the session, so that the
+end of the session is detected and reported."""
 
 
 class BailianSessionWarning(UserWarning):
@@ -34,7 +34,7 @@ class BailianSessionWarning(UserWarning):
 
 @runtime_checkable
 class SessionStore(Protocol):
-    """Protocol of stores that track the state of each session and which call is continuing it.
+    """Protocol for stores that track the state of each session, and the call that is continuing it.
 
     Each method has an async version with the prefix `a`. `session_id` and `key` are opaque strings,
     which also identify the service, workspace and application.
@@ -44,13 +44,13 @@ class SessionStore(Protocol):
         """Record a session after its first answer; leave a known session unchanged."""
 
     def claim(self, session_id: str, turn: int, digest: str) -> str | None:
-        """Return a token if the session is unclaimed and at this turn and digest, otherwise None."""
+        """Claim a session; return a token, or None if it is in use or not at this turn and digest."""
 
     def complete(self, token: str, turn: int, digest: str) -> bool:
         """End a claim after a complete answer, and record the new turn and digest.
 
         Returns:
-            False if the claim does not exist any longer.
+            False if the claim no longer exists.
         """
 
     def release(self, token: str) -> None:
@@ -115,9 +115,9 @@ class InMemorySessionStore:
         max_sessions: Maximum number of sessions to keep. The least recently used session is evicted
             first; claimed sessions are not evicted. For an unknown session, all messages are sent.
         trust_unknown: Whether to continue an unknown session, for instance after a restart. The store
-            then cannot detect a fork, a second tab or a crash in another process, nor in this process
-            if the session has been evicted since. The application may then answer from turns that the
-            messages do not contain.
+            then cannot detect a fork, a second tab or a crash in another process. If the session was
+            evicted, it cannot detect them in this process either. The application may then answer from
+            turns that the messages do not contain.
         clock: Function that returns the time in seconds, used for expiry.
     """
 
@@ -143,7 +143,7 @@ class InMemorySessionStore:
     @property
     def _lock(self) -> threading.Lock:
         if self._pid != os.getpid():
-            # In a forked child: the parent continues these sessions and may have held the lock.
+            # This is a forked child. The parent continues these sessions and may have held the lock.
             self._reset()
         return self._mutex
 
@@ -163,7 +163,7 @@ class InMemorySessionStore:
                 self._add_entry(session_id, 1, digest)
 
     def claim(self, session_id: str, turn: int, digest: str) -> str | None:
-        """Return a token if the session is unclaimed and at this turn and digest, otherwise None."""
+        """Claim a session; return a token, or None if it is in use or not at this turn and digest."""
         with self._lock:
             entry = self._find_entry(session_id)
             if entry is None and self._trust_unknown:
@@ -176,7 +176,7 @@ class InMemorySessionStore:
             return entry.token
 
     def complete(self, token: str, turn: int, digest: str) -> bool:
-        """End a claim after a complete answer; return False if the claim does not exist any longer."""
+        """End a claim after a complete answer; return False if the claim no longer exists."""
         with self._lock:
             entry = self._end_claim(token)
             if entry is None:
@@ -266,4 +266,4 @@ class InMemorySessionStore:
 
 
 SHARED_STORE = InMemorySessionStore()
-"""Store of all models of this process that have no `session_store`."""
+"""Store for all models of this process that have no `session_store`."""

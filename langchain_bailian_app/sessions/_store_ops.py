@@ -1,7 +1,8 @@
 """Operations on a session store, as values that threads and event loops run alike.
 
-The tracker decides and does no I/O: it yields operations; `run_store_ops` or `arun_store_ops` runs them
-and sends the results back. `token = yield from Claim(…)` calls `SessionStore.claim` or `aclaim`.
+The tracker does no I/O. It yields operations, which `run_store_ops` or `arun_store_ops` runs. Each
+result is sent back to the tracker. `token = yield from Claim(…)` calls `SessionStore.claim` or
+`aclaim`.
 """
 
 from abc import ABC, abstractmethod
@@ -14,11 +15,11 @@ from langchain_bailian_app.sessions._store import SessionStore
 T = TypeVar("T")
 
 StoreOps = Generator["StoreOp[Any]", Any, T]
-"""Store operations in sequence, with the result of the generator that yields them."""
+"""Generator that yields store operations and returns a result."""
 
 
 class StoreOp(ABC, Generic[T]):
-    """One call of a session store, whose result has the type `T`."""
+    """One call to a session store, with a result of type `T`."""
 
     @abstractmethod
     def run(self, store: SessionStore) -> T:
@@ -79,7 +80,7 @@ class Complete(StoreOp[bool]):
 
 @dataclass(frozen=True)
 class Release(StoreOp[None]):
-    """End a claim whose request did not run."""
+    """End a claim without recording a new turn."""
 
     token: str
 
@@ -92,7 +93,7 @@ class Release(StoreOp[None]):
 
 @dataclass(frozen=True)
 class Get(StoreOp[str | None]):
-    """Look up the session of a key."""
+    """Look up the session id of a key; the result is the id, or None."""
 
     key: str
 
@@ -105,7 +106,7 @@ class Get(StoreOp[str | None]):
 
 @dataclass(frozen=True)
 class Put(StoreOp[None]):
-    """Save the session of a key."""
+    """Store the session id of a key."""
 
     key: str
     session_id: str

@@ -1,7 +1,7 @@
 """Session handling of one call: the request to send, and the state to save after the answer.
 
-Nothing here waits. A method that needs the store yields operations (`_store_ops`) and receives their
-results, so that threads and event loops share all of this code.
+This module never waits. A method that needs the store yields operations (`_store_ops`) and receives
+their results, so that threads and event loops share all of this code.
 """
 
 from __future__ import annotations
@@ -44,7 +44,8 @@ if TYPE_CHECKING:
 # For a thread, the store tracks only whether a call is in progress, so turn and digest are constants.
 _THREAD_DIGEST = "thread"
 _NOT_CLAIMED_REASON = (
-    "it has newer turns, is in use, is unknown to the session store, or an earlier call was interrupted"
+    "it has newer turns, is in use, or is unknown to the session store, or an earlier call was "
+    "interrupted"
 )
 
 
@@ -108,8 +109,8 @@ class SessionTracker:
         """Build a request without the session, to retry a call whose answer has not been passed on.
 
         Raises:
-            Exception: `cause`, if the call continues no session or part of the answer has already been
-                passed on.
+            Exception: `cause`, if the call does not continue a session, or if part of the answer has
+                already been passed on.
         """
         if self.guard is None or self.guard.verified:
             raise cause
@@ -128,7 +129,7 @@ class SessionTracker:
         self.request = self._build_transcript_request()
 
     def continue_with(self, new_messages: Sequence[BaseMessage]) -> bool:
-        """Build a request with further messages appended; return False if there are none."""
+        """Append further messages and build a new request; return False if `new_messages` is empty."""
         if not new_messages:
             return False
         self._was_retried = True
@@ -169,8 +170,9 @@ class SessionTracker:
     def release(self, error: BaseException | None = None) -> StoreOps[None]:
         """Release the claim if that is safe.
 
-        It is safe if the request certainly did not run. It is also safe in a thread: its only history
-        is the one in the cloud, so whatever an interrupted call left there is part of the conversation.
+        It is safe if the request certainly did not run. It is also safe for a thread: the only history
+        of a thread is in the cloud, so anything that an interrupted call left there is part of the
+        conversation.
         """
         if self._was_retried and isinstance(error, BailianError):
             error.is_retryable = False  # the first request may have run
@@ -229,7 +231,7 @@ class SessionTracker:
 
     @cached_property
     def _digest(self) -> ConversationDigest:
-        # Cached, because `api_key` may call a function of the user: once per call is enough.
+        # Cached, because `api_key` may call a user's function, which is called only once per call.
         return ConversationDigest(self._connection.api_key(), self._scope)
 
     @property
@@ -247,6 +249,6 @@ class SessionTracker:
         return build_transcript_request(self._app_id, self._turns, self._options)
 
     def _warn(self, reason: str) -> None:
-        consequence = "" if self.history == "thread" else ", sending all messages"
-        message = f"cannot continue the session of application {self._app_id}{consequence}: {reason}"
+        consequence = "" if self.history == "thread" else "; sending all messages instead"
+        message = f"cannot continue the session of application {self._app_id}: {reason}{consequence}"
         warnings.warn(message, BailianSessionWarning, stacklevel=2)

@@ -90,7 +90,7 @@ def test_it_starts_its_own_emulator_in_a_process_without_settings() -> None:
     ("environment", "check", "advice"),
     [
         ({"DASHSCOPE_API_KEY": ""}, "key", "DASHSCOPE_API_KEY"),
-        ({"DASHSCOPE_API_KEY": "sk two"}, "key", "white space"),
+        ({"DASHSCOPE_API_KEY": "sk two"}, "key", "contains whitespace"),
         ({"BAILIAN_APP_ID": ""}, "application", "BAILIAN_APP_ID"),
         ({"BAILIAN_APP_ID": "a/b"}, "application", "invalid id"),
         ({"DASHSCOPE_BASE_URL": "http://127.0.0.1:1/v1"}, "address", "/api/v1"),
@@ -119,7 +119,7 @@ def test_an_invalid_setting_is_reported_without_a_call(
         (App("no"), "", ""),
         (App("unpublished", published=False), "application", "publish the application"),
         (App("elsewhere", workspace="ws-other"), "application", "workspace"),
-        ("ffffffffffffffffffffffffffffffff", "application", "check `app_id`"),
+        ("ffffffffffffffffffffffffffffffff", "application", "check that `app_id`"),
         (App("ws", error=ErrorReply.of("Workspace.AccessDenied")), "workspace", "DASHSCOPE_WORKSPACE"),
         (WORKFLOW_APP_ID, "application", "--biz-params"),
         (App("bill", error=ErrorReply.of("Arrearage")), "application", "balance"),
@@ -225,7 +225,9 @@ def test_a_session_that_is_not_kept_is_reported(doctor: Any) -> None:
     assert "对话型" in find_failures(doctor(task))["sessions"]
 
 
-@pytest.mark.parametrize(("unknown", "message"), [("error", "refused"), ("new", "another session")])
+@pytest.mark.parametrize(
+    ("unknown", "message"), [("error", "second turn failed"), ("new", "another session")]
+)
 def test_a_session_that_is_forgotten_is_reported(doctor: Any, unknown: Any, message: str) -> None:
     hours = itertools.count(step=3600.0)
     with BailianEmulator(clock=lambda: next(hours), unknown_session=unknown) as emulator:
@@ -240,6 +242,6 @@ def test_variables_that_are_not_json_are_refused_with_an_example(
     with pytest.raises(SystemExit):
         main(["doctor", "--biz-params", "city=杭州"])
 
-    assert """expected a JSON object of variables like '{"city": "杭州"}', got 'city=杭州'""" in (
+    assert """expected a JSON object with variables, like '{"city": "杭州"}', got 'city=杭州'""" in (
         capsys.readouterr().err
     )

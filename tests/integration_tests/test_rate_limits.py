@@ -202,7 +202,7 @@ async def test_when_the_server_hangs_all_waiters_fail_with_the_first() -> None:
 
         assert time.monotonic() - start < 2  # one after the other would take eight
         assert all(isinstance(error, redis.RedisError) for error in errors)
-        assert "ahead in the queue" in str(errors[19])
+        assert "an earlier request in the queue" in str(errors[19])
         limiter.close()
         await limiter.aclose()
 

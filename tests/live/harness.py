@@ -32,7 +32,7 @@ class Outcome(NamedTuple):
 
     observation: str
     matches_assumption: bool | None = None
-    """`True` if the service behaves as this package assumes; `None` if either behavior is handled."""
+    """True if the service behaves as this package assumes; None if either behavior is handled."""
 
 
 CheckFunction: TypeAlias = "Callable[[LiveHarness], Outcome]"
@@ -50,7 +50,7 @@ class LiveCheck(NamedTuple):
 
 
 class CheckRegistry(list[LiveCheck]):
-    """The checks on one subject, in order."""
+    """The checks of one subject, in order."""
 
     def register(self, question: str, *, assumption: str) -> Callable[[CheckFunction], CheckFunction]:
         """Return a decorator that adds a check, named after its function."""
@@ -90,7 +90,7 @@ class RawResponse:
 
     @property
     def text(self) -> str:
-        """The joined increments of its text."""
+        """The text of the response: the joined increments of all frames."""
         return "".join(self.output_values("text"))
 
 

@@ -30,7 +30,7 @@ class LiveCheckResult(NamedTuple):
 
     @property
     def was_run(self) -> bool:
-        """`True` if the check ran to completion."""
+        """True if the check ran to completion."""
         return self.verdict not in {_SKIPPED, _FAILED}
 
 
@@ -46,7 +46,7 @@ def run_check(check: LiveCheck, harness: LiveHarness) -> LiveCheckResult:
 
 
 def render_report(results: list[LiveCheckResult], harness: LiveHarness) -> str:
-    """Return the report as Markdown, without keys and ids, for an issue."""
+    """Return the report as Markdown, without keys or ids, so that it can be posted in an issue."""
     host = urlsplit(resolve_connection(ConnectionFields()).base_url).hostname
     today = dt.datetime.now(dt.UTC).date().isoformat()
     head = (

@@ -145,7 +145,7 @@ def prompt_and_messages(harness: LiveHarness) -> Outcome:
 
 
 @CHECKS.register(
-    "Does the application see an image of an earlier message?",
+    "Does the application see an image in an earlier message?",
     assumption="yes: it is sent with the newest message; unverified",
 )
 def earlier_image(harness: LiveHarness) -> Outcome:

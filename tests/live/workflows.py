@@ -12,7 +12,7 @@ CHECKS = CheckRegistry()
 _KNOWN_NODE_TYPES = {"Start", "LLM", "End"}
 
 
-@CHECKS.register("What type is `node_is_completed`?", assumption="a boolean, or a boolean as text")
+@CHECKS.register("What type is `node_is_completed`?", assumption="a boolean, or a boolean as a string")
 def node_is_completed(harness: LiveHarness) -> Outcome:
     types = {type(message.get("node_is_completed")).__name__ for message in _workflow_messages(harness)}
     return Outcome(" and ".join(sorted(types)), matches_assumption=types <= {"bool", "str"})
@@ -63,7 +63,7 @@ def _call_workflow(harness: LiveHarness, mode: str | None) -> RawResponse:
     response = harness.post(input_fields, parameters, app_id=app_id)
     if response.error_code:
         message = (
-            f"refused: {response.error_code}; set BAILIAN_LIVE_BIZ_PARAMS to its variables, as JSON"
+            f"refused: {response.error_code}; set BAILIAN_LIVE_BIZ_PARAMS to the variables, as JSON"
         )
         raise CheckSkipped(message)
     return response
@@ -72,6 +72,6 @@ def _call_workflow(harness: LiveHarness, mode: str | None) -> RawResponse:
 def _workflow_messages(harness: LiveHarness) -> list[dict[str, Any]]:
     messages = _call_workflow(harness, "message_format_plus").output_values("workflow_message")
     if not messages:
-        message = "this workflow reports no nodes: enable 流式输出 for its nodes"
+        message = "this workflow reports no nodes: turn on 流式输出 (streaming output) for its nodes"
         raise CheckSkipped(message)
     return messages

@@ -1,6 +1,6 @@
-"""Applications: the settings of the console, plus the faults that a test injects.
+"""Applications: their console settings, and the faults that tests inject.
 
-Only data. Answers are built in `default_answers`, or by the app's own `answer`.
+Only data. `default_answers` or the app's own `answer` builds the answers.
 """
 
 import itertools
@@ -16,7 +16,8 @@ from langchain_bailian_app.emulator._http.errors import ErrorReply
 from langchain_bailian_app.emulator._knowledge.knowledge_base import KnowledgeBase
 
 Answer: TypeAlias = Callable[[Turn], str | Reply]
-"""Function of the `Turn` that returns the answer. It runs on the server's thread and must not block."""
+"""Function that takes a `Turn` and returns the answer. It runs on the server's thread, so it must not
+block."""
 
 AppKind: TypeAlias = Literal["agent", "agent2", "workflow", "rag"]
 """Kinds of applications: agent 1.0, Agent 2.0, workflow, and the legacy RAG application."""
@@ -51,51 +52,51 @@ class App:
         app_id: Application id. Default: 32 random hexadecimal characters.
         kind: `agent` (agent 1.0, the default), `agent2` (Agent 2.0), `workflow`, or `rag` (legacy RAG
             application). Each kind ignores or rejects some request fields.
-        workspace: Workspace that the header `X-DashScope-WorkSpace` must contain. `None` (default)
-            accepts any.
+        workspace: Workspace id that the header `X-DashScope-WorkSpace` must contain. None (default)
+            accepts any value.
         published: Whether the app is published. Requests to an unpublished app are rejected with
-            `FlowNotPublished`. Default: `True`.
+            `FlowNotPublished`. Default: True.
         model_id: Model id reported in `usage`. `parameters.model_id` overrides it, except in a
             workflow. Default: `qwen-plus`.
         system: System prompt. `${name}` and `{{name}}` are replaced by values of
             `biz_params.user_prompt_params`; variables without a value are left unchanged.
         knowledge_bases: Knowledge bases bound to the app. `rag_options.pipeline_ids` replaces them.
         top_k: Maximum number of chunks retrieved per question. Default: 5.
-        show_references: The console switch 展示回答来源: citation markers and `doc_references`.
-            Default: `True`. It has no effect in Agent 2.0; `doc_reference_type` overrides it in a
-            legacy application.
-        thinking: `off` (default), `on`, or `hybrid`: on if the request sets `enable_thinking`.
-        long_term_memory: Whether the app stores and recalls facts about the user. Default: `False`.
+        show_references: The console switch 展示回答来源 (show answer sources): whether answers have
+            citation markers and `doc_references`. Default: True. It has no effect in Agent 2.0. In a
+            legacy application, `doc_reference_type` overrides it.
+        thinking: `off` (default), `on`, or `hybrid` (on if the request sets `enable_thinking`).
+        long_term_memory: Whether the app stores and recalls facts about the user. Default: False.
         always_thoughts: Whether every answer has `thoughts`, even if the request does not set
-            `has_thoughts`. Default: `False`.
+            `has_thoughts`. Default: False.
         never_thoughts: Whether no answer has `thoughts`, even if the request sets `has_thoughts`.
-            Default: `False`.
+            Default: False.
         repeat_steps: Whether every frame of an incremental stream repeats the retrieval and memory
-            steps. Default: `False`; only the first frame has them. No source documents what the
-            service does.
+            steps. Default: False; only the first frame contains them. The service's behavior is
+            undocumented.
         ignores_incremental: Whether every frame contains the text of all earlier frames, even if the
-            request sets `incremental_output`. Default: `False`.
-        answer: Scripted answer: a text, or a function of the `Turn`. Default: sentences from the
-            documents, or an echo. In a workflow, it is the result of LLM nodes without `text`.
-        pace: Seconds to wait before each frame. A call without a stream waits as long as its stream
-            would take. `None` (default) uses the pace of the emulator.
+            request sets `incremental_output`. Default: False.
+        answer: Scripted answer: a string, or a function that takes a `Turn`. Default: sentences from
+            the documents, or an echo. In a workflow, it is the result of LLM nodes without `text`.
+        pace: Seconds to wait before each frame. A call without streaming waits as long as a stream
+            would take. None (default) uses the pace of the emulator.
         error: Error that is sent instead of the answer.
         stall_after: Number of frames after which a stream stalls and the connection stays open.
         cut_after: Number of frames after which the connection of a stream is dropped.
-        faults: Faults that are injected into responses, with their shares.
+        faults: Faults to inject into responses, and the share of responses for each fault.
         replay: Response that is sent unchanged instead of any answer.
         nodes: Nodes of a workflow, in order. Default: a Start, an LLM and an End node.
         variables: Variables of the Start node, name → type. `biz_params` must contain all of them.
-        dialog: Whether a workflow is a dialog workflow (default). A task workflow does not keep
-            earlier rounds.
+        dialog: Whether a workflow is a dialog workflow (default) or a task workflow, which does not
+            keep earlier rounds.
         final_text: Text that replaces the text of a workflow's last frame. Earlier frames are
             unchanged.
         completed_as_text: Whether `node_is_completed` is a string, as the official client expects.
-            Default: `False`, since all documents show a boolean.
-        end_repeats: Whether an End node repeats the text of an LLM node that was already sent, in
-            `agent_format` and `message_format_plus`. Default: `False`, as in the documented example.
-        messages_in_agent2: Whether `messages` are `ignored` (default) or `refused` in Agent 2.0, which
-            does not document them.
+            Default: False, since all documents show a boolean.
+        end_repeats: Whether an End node, in `agent_format` and `message_format_plus`, repeats text that
+            an LLM node has already sent. Default: False, as in the documented example.
+        messages_in_agent2: Whether `messages` are `ignored` (default) or `refused` in Agent 2.0, whose
+            documentation does not mention them.
 
     Raises:
         TypeError: `answer`, `faults` or `variables` has a wrong type.
@@ -138,7 +139,9 @@ class App:
         """Reject invalid arguments here, not at the first request."""
         answer: object = self.answer
         if not (answer is None or isinstance(answer, str) or callable(answer)):
-            message = f"invalid `answer`: expected a str or a function of the turn, got {answer!r}"
+            message = (
+                f"invalid `answer`: expected a str or a function that takes a `Turn`, got {answer!r}"
+            )
             raise TypeError(message)
         faults: object = self.faults
         if not (faults is None or isinstance(faults, Faults)):
@@ -171,18 +174,18 @@ class App:
         check_unique_ids(self.nodes)
 
     def thinks(self, enable_thinking: bool | None) -> bool:
-        """Return whether the app reasons before it answers, given `enable_thinking` of the request."""
+        """Return whether the app reasons before it answers, given the request's `enable_thinking`."""
         return self.thinking == "on" or (self.thinking == "hybrid" and bool(enable_thinking))
 
     def shows_thoughts(self, *, asked: bool) -> bool:
-        """Return whether the answer has `thoughts`, given `has_thoughts` of the request."""
+        """Return whether the answer has `thoughts`, given the request's `has_thoughts`."""
         return not self.never_thoughts and (asked or self.always_thoughts)
 
 
 def collect_knowledge_bases(
     apps: Mapping[str, App], extra: Sequence[KnowledgeBase]
 ) -> dict[str, KnowledgeBase]:
-    """Return the knowledge bases bound to apps, and the extra ones, by `pipeline_id`."""
-    # Copied in one step, since a test may add apps meanwhile.
+    """Return the knowledge bases that are bound to apps, and `extra` ones, by `pipeline_id`."""
+    # Copied in one step, since a test may add apps at the same time.
     bound = (base for app in list(apps.values()) for base in app.knowledge_bases)
     return {base.pipeline_id: base for base in (*bound, *extra)}

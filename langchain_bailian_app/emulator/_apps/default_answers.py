@@ -1,6 +1,6 @@
 """Default answers of apps without a script: sentences from the documents, or an echo.
 
-No model is involved, and every answer mentions that. Pure: a `Turn` in, a `Reply` out.
+No model is involved, and every answer mentions that. Pure: takes a `Turn`, returns a `Reply`.
 """
 
 import re
@@ -23,7 +23,7 @@ _MAX_QUOTE_CHARS = 2000
 
 
 def default_reply(turn: Turn, *, cite: bool) -> Reply:
-    """Answer in the format that the request demands, from the hits of a search, or with an echo."""
+    """Return an answer in the format that the request demands, from search hits, or as an echo."""
     if (prompted_text := build_prompted_output(turn)) is not None:
         return Reply(prompted_text)
     phrases = select_phrases(turn.prompt)
@@ -32,7 +32,7 @@ def default_reply(turn: Turn, *, cite: bool) -> Reply:
 
 
 def default_reasoning(turn: Turn) -> str:
-    """Return the default reasoning of a thinking app about a turn."""
+    """Return the default reasoning for a turn."""
     lines = [f"用户的问题是「{_truncate(turn.prompt)}」。"]
     if turn.history:
         lines.append(f"这是第{len(turn.history) + 1}轮，要接着前面的话说。")
@@ -56,12 +56,12 @@ def _quote_hits(turn: Turn, phrases: Phrases, *, cite: bool) -> Iterable[str]:
         count = 2 if hit is turn.hits[0] else 1
         for sentence in _select_sentences(hit, query_words, count, chinese=is_chinese(turn.prompt)):
             marker = f"<ref>[{hit.index}]</ref>" if cite else ""
-            # In the recordings, markers precede the punctuation mark.
+            # In the recordings, a marker precedes the punctuation mark.
             yield f"{sentence.rstrip(_TRAILING_PUNCTUATION)}{marker}{phrases.full_stop}"
 
 
 def _select_sentences(hit: Hit, query_words: set[str], count: int, *, chinese: bool) -> list[str]:
-    """Return the sentences that share most words with the question, in the order of the text."""
+    """Return the sentences that share the most words with the question, in their original order."""
     candidates = [s for s in split_sentences(hit.chunk.body) if is_chinese(s) == chinese]
     candidates = candidates or split_sentences(hit.chunk.body)
     ranked = sorted(candidates, key=lambda s: -len(query_words & set(split_words(s))))[:count]

@@ -1,6 +1,6 @@
 """Transmission faults, which turn an intact response into a faulty one; see `App.faults`.
 
-Pure: a fault returns the bytes to write and the end of the connection.
+Pure: a fault returns the bytes to write, and how the response ends.
 """
 
 import gzip
@@ -23,15 +23,14 @@ class FaultyResponse:
     status: int = 200
     headers: Mapping[str, str] = field(default_factory=dict)
     end: Literal["proper", "abort", "stall", "reset"] = "proper"
-    """End of the response after its chunks: the body is terminated (`proper`), the connection is
-    dropped (`abort`), or nothing more is sent (`stall`). `reset` drops the connection before the first
-    byte."""
+    """End of the response after the last chunk: `proper` terminates the body, `abort` drops the
+    connection, and `stall` sends nothing more. `reset` drops the connection before the first byte."""
     is_complete: bool = False
     """Whether the response contains the complete answer."""
 
 
 Fault: TypeAlias = Callable[[Sequence[bytes], str], FaultyResponse]
-"""Function of the events of the intact stream (or its one JSON document) and the request id."""
+"""Function that takes the events of the intact stream (or its JSON document) and the request id."""
 
 
 def _take_first_half(events: Sequence[bytes]) -> list[bytes]:
@@ -158,7 +157,7 @@ FAULTS: Mapping[str, Fault] = MappingProxyType(
 
 
 class Faults:
-    """Random faults of an app's responses, the same for the same shares and seed.
+    """Random faults in an app's responses; the same shares and seed always yield the same faults.
 
     Args:
         shares: Name in `FAULTS` → share of the responses with this fault, from 0 to 1.
@@ -171,14 +170,14 @@ class Faults:
     def __init__(self, shares: Mapping[str, float], *, seed: int = 0) -> None:
         unknown = set(shares) - set(FAULTS)
         if unknown:
-            message = f"unknown faults {sorted(unknown)}: expected names among {sorted(FAULTS)}"
+            message = f"unknown faults {sorted(unknown)}: expected names from {sorted(FAULTS)}"
             raise ValueError(message)
         self._shares = dict(shares)
         self._random = random.Random(seed)  # noqa: S311 - not for cryptography
 
     @classmethod
     def always(cls, name: str) -> "Faults":
-        """Apply one fault to every response.
+        """Build faults that apply one fault to every response.
 
         Args:
             name: Name in `FAULTS`.
@@ -189,7 +188,7 @@ class Faults:
         return cls({name: 1.0})
 
     def draw(self) -> Fault | None:
-        """Draw the fault of the next response; `None` leaves it intact."""
+        """Draw the fault for the next response; None leaves the response intact."""
         remaining = self._random.random()
         for name, share in self._shares.items():
             remaining -= share

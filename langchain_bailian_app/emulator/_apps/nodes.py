@@ -1,6 +1,6 @@
-"""Nodes of a workflow, with the settings of the console. Only data.
+"""Nodes of a workflow, with their console settings.
 
-They are run in `workflow_run`.
+Only data. `workflow_run` runs the nodes.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -10,7 +10,8 @@ from typing import Any, Literal, NamedTuple, TypeAlias
 from langchain_bailian_app.emulator._apps.turn import Turn
 
 NodeText: TypeAlias = str | Callable[[Turn], str]
-"""A template, or a function of the `Turn`, which runs on the server's thread and must not block."""
+"""A template, or a function that takes a `Turn`. The function runs on the server's thread, so it must
+not block."""
 
 OUTPUT_NODE_TYPES = frozenset({"End", "Output"})
 """Types of nodes whose text is shown to the user."""
@@ -20,33 +21,34 @@ OUTPUT_NODE_TYPES = frozenset({"End", "Output"})
 class Node:
     """A node of a workflow.
 
-    In a template, `${name}` stands for a variable of `biz_params` or the result of an earlier node (by
-    its name or id), `${sys.query}` for the question, and `${historyList}` for the system prompt and
-    the earlier rounds as JSON. Values that are not texts are inserted as JSON. Unknown names are left
-    unchanged.
+    In a template, `${name}` stands for a variable of `biz_params`, or for the result of the earlier
+    node with this name or id. `${sys.query}` stands for the question. `${historyList}` stands for the
+    system prompt and the earlier rounds, as JSON. Values other than strings are inserted as JSON.
+    Placeholders with unknown names are left unchanged.
 
     Args:
         name: Name in the console.
         type: `Start`, `LLM` (default), `Output`, `End`, or any other type.
-        text: Result of the node: a template, or a function of the `Turn`. By default, an LLM node
-            returns the answer of its app, an End node repeats the last LLM node (the previous node if
-            there is no LLM node), and other nodes have an empty result.
-        reasoning: Reasoning of an LLM node: a template, or a function of the `Turn`. In a `hybrid`
-            app, it is used only if thinking is on. By default, a node that returns the answer of its
-            app also has the reasoning of its app.
+        text: Result of the node: a template, or a function that takes a `Turn`. By default, an LLM
+            node returns the app's answer. An End node repeats the result of the last LLM node, or of
+            the previous node if there is no LLM node. Other nodes have an empty result.
+        reasoning: Reasoning of an LLM node: a template, or a function that takes a `Turn`. In a
+            `hybrid` app, it is used only if thinking is on. By default, a node that returns the app's
+            answer also returns the app's reasoning.
         node_id: Id of the node. Default: its type and position, for example `LLM_2`.
         model_id: Model id of an LLM node in `usage`. Default: that of the app.
-        status: Final status: `success` (default), `failed` or `paused`. A workflow ends without a text
-            at a node that fails or pauses.
-        streams: The console switch 流式输出 of LLM, End and Output nodes. If it is off, the text is
-            sent in one block. Default: `True`.
-        returns: The console switch 结果返回, which applies to `agent_format`. Default: on for LLM, End
-            and Output nodes, off for others.
+        status: Final status: `success` (default), `failed` or `paused`. A node that fails or pauses
+            ends the workflow without text.
+        streams: The console switch 流式输出 (streaming output) of LLM, End and Output nodes. If it is
+            off, the text is sent in one block. Default: True.
+        returns: The console switch 结果返回 (return the result), which applies to `agent_format`.
+            Default: on for LLM, End and Output nodes, off for other nodes.
         exec_ms: Reported execution time in milliseconds. It does not delay the response. Default: 1.
-        parallel: Whether the node runs at the same time as the previous one. Neither of them can use
-            the result of the other. Default: `False`.
-        inputs: Reported inputs. `full_thoughts` has them as JSON text under `nodeInput`, a key that no
-            source confirms. In `message_format_plus`, a Start node shows them instead of the variables.
+        parallel: Whether the node runs at the same time as the previous node. Neither node can use the
+            result of the other. Default: False.
+        inputs: Reported inputs. In `full_thoughts`, they are a JSON string under `nodeInput`, a key
+            that no source confirms. In `message_format_plus`, a Start node reports them instead of
+            the variables.
 
     Raises:
         TypeError: `text` or `reasoning` is neither a str nor a function.
@@ -71,8 +73,8 @@ class Node:
             value: object = getattr(self, name)
             if not (value is None or isinstance(value, str) or callable(value)):
                 message = (
-                    f"invalid `{name}` of a node: expected a template or a function of the turn,"
-                    f" got {value!r}"
+                    f"invalid `{name}` of a node: expected a template or a function that takes a"
+                    f" `Turn`, got {value!r}"
                 )
                 raise TypeError(message)
 
@@ -88,7 +90,7 @@ class Node:
 
     @property
     def comes_in_pieces(self) -> bool:
-        """Whether the result is streamed; nodes that only compute return it in one block."""
+        """Whether the result is streamed; nodes that only compute return their result in one block."""
         return self.streams and (self.is_model or self.speaks)
 
     @property
@@ -110,7 +112,7 @@ def default_nodes() -> list[Node]:
 
 
 def number_nodes(nodes: Iterable[Node]) -> list[NumberedNode]:
-    """Pair every node with its id, by default its type and position."""
+    """Pair every node with its id, which is its type and position by default."""
     return [
         NumberedNode(node, node.node_id or f"{node.type}_{position}")
         for position, node in enumerate(nodes, start=1)
@@ -118,14 +120,14 @@ def number_nodes(nodes: Iterable[Node]) -> list[NumberedNode]:
 
 
 def check_unique_ids(nodes: Iterable[Node]) -> None:
-    """Reject nodes that clients could not distinguish.
+    """Check that clients can distinguish the nodes.
 
     Raises:
         ValueError: Two nodes have the same id.
     """
     ids = [node_id for _, node_id in number_nodes(nodes)]
     if len(set(ids)) < len(ids):
-        message = f"duplicate node id among {ids}: set a unique `node_id` for each node"
+        message = f"duplicate node id in {ids}: set a unique `node_id` for each node"
         raise ValueError(message)
 
 

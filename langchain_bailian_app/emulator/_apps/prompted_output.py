@@ -1,7 +1,7 @@
-"""Answers in a format that the request demands: calls of the tools it describes, or JSON.
+"""Answers in the format that a request demands: tool calls, or JSON.
 
-No model is involved. The words of the question select the tool, and its numbers and quotations, or the
-whole question, are the values. Pure: a `Turn` in, a text out.
+No model is involved. The words of the question select the tool. The values are the numbers and quoted
+strings in the question, or the whole question. Pure: takes a `Turn`, returns a string or None.
 """
 
 import json
@@ -30,7 +30,7 @@ _QUOTED_KEY = re.compile(r"[`'](\w+)[`']")
 
 
 def build_prompted_output(turn: Turn) -> str | None:
-    """Return the answer in the format that the request demands, or `None` if it demands none."""
+    """Return the answer in the format that the request demands; None if it demands no format."""
     if tools := _parse_tools(turn.system):
         return _call_tool_or_report(turn, tools)
     if _JSON_ONLY.search(turn.prompt):
@@ -102,7 +102,7 @@ def _has_enough_numbers(tool: Mapping[str, Any], question: str) -> bool:
 
 
 def _parse_tools(system: str) -> Sequence[Mapping[str, Any]]:
-    """Return the functions between the `<tools>` tags, or none if a line is not a function."""
+    """Return the functions between the `<tools>` tags; none of them if any line is not a function."""
     match = _TOOLS_BLOCK.search(system)
     tools = [_parse_object(line) for line in match[1].splitlines()] if match else []
     functions = [tool.get("function") if tool else None for tool in tools]
@@ -123,7 +123,7 @@ def _split_tool_words(tool: Mapping[str, Any]) -> list[str]:
 
 
 def _build_json_answer(prompt: str) -> Any:
-    """Build a value for the last JSON Schema in a prompt, or an object with the keys it quotes."""
+    """Build a value for the last JSON Schema in a prompt; without one, fill in the quoted keys."""
     before, keyword, after = prompt.rpartition("JSON Schema")
     start = after.find("{")
     schema = _parse_object(after[start:].strip()) if keyword and start >= 0 else None

@@ -1,6 +1,6 @@
 """Sample apps of the emulator: customs terms, a phone catalog, an echo, and a workflow.
 
-Their documents are part of the package. Their ids are invented and never change.
+The documents are part of the package. The app ids are invented and never change.
 """
 
 from pathlib import Path
@@ -49,7 +49,7 @@ def build_sample_apps() -> list[App]:
 
 
 def _build_travel_planner() -> App:
-    """Build a workflow of two LLM nodes, one with reasoning, and an End node that joins the texts."""
+    """Build a workflow of two LLM nodes, one with reasoning, and an End node that joins their text."""
     return App(
         name="旅行规划",
         description="对话型工作流，变量 city（字符串）放在 biz_params 里",

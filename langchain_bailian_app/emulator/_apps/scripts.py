@@ -26,14 +26,14 @@ def build_reply(app: App, turn: Turn, *, cite: bool) -> Reply:
 
 
 def build_reasoning(reply: Reply, turn: Turn) -> str:
-    """Return the reasoning before a reply, or an empty text if thinking is off."""
+    """Return the reasoning before a reply, or an empty string if thinking is off."""
     if not turn.thinking:
         return ""
     return default_reasoning(turn) if reply.reasoning is None else reply.reasoning
 
 
 def run_text_script(script: Callable[[Turn], str], turn: Turn) -> str:
-    """Return the text that the function of a node returns for a turn.
+    """Call the function of a node and return its text.
 
     Raises:
         RequestRefused: The function failed.
@@ -44,7 +44,7 @@ def run_text_script(script: Callable[[Turn], str], turn: Turn) -> str:
 def run_script(
     script: Callable[[Turn], _T], turn: Turn, expected_types: tuple[type, ...], type_message: str
 ) -> _T:
-    """Call a script of the user; the client must receive any failure as an error reply.
+    """Call a user's script, and turn any failure into an error reply.
 
     Raises:
         RequestRefused: The script raised an exception, or returned a value of another type.

@@ -1,6 +1,6 @@
 """Input and output of every answer: `Turn` and `Reply`.
 
-Plain data between the request (`request`) and the frames (`frames`).
+Plain data: a request is parsed into a `Turn`, and the frames are built from a `Reply`.
 """
 
 from collections.abc import Mapping, Sequence
@@ -21,11 +21,10 @@ class Turn:
             oldest first.
         system: The app's prompt with its variables filled in, followed by the system messages.
         session_id: Id of the session that the answer belongs to.
-        searched: Whether knowledge bases or session files were searched, even without a hit.
+        searched: Whether knowledge bases or session files were searched, even if nothing was found.
         hits: The chunks found by the search, best first.
-        memory_id: Id of the long-term memory in use, or `None`.
-        memories: The newest facts about the user in that memory, at most five, each with its time:
-            `[time] fact`.
+        memory_id: Id of the long-term memory in use, or None.
+        memories: Up to five of the newest facts about the user in that memory, as `[time] fact`.
         images: URLs in `input.image_list`.
         files: URLs in `input.file_list`, then ids in `rag_options.session_file_ids`.
         biz_params: `input.biz_params`.
@@ -50,7 +49,7 @@ class Turn:
 
 @dataclass(frozen=True)
 class Reply:
-    """An answer. Only `text` is required; the emulator fills in fields that are `None`.
+    """An answer. Only `text` is required; the emulator fills in fields that are None.
 
     Args:
         text: The text, with `<ref>[n]</ref>` markers if it has citations.
@@ -60,7 +59,7 @@ class Reply:
         references: Entries of `doc_references` that the text can cite. Default: one per hit.
         pieces: The text of each frame of a stream. Default: pieces of one to six characters.
         finish_reason: `finish_reason` of the complete answer. Default: `stop`.
-        usage: `usage.models` of the whole answer. Default: an estimate.
+        usage: `usage.models` of the complete answer. Default: an estimate.
     """
 
     text: str

@@ -1,4 +1,4 @@
-"""Request fields of each kind of application: other fields are ignored or rejected.
+"""Request fields that each kind of application accepts; others are ignored or rejected.
 
 Ignored fields are removed before the body is parsed; recorded requests still contain them.
 """

@@ -1,6 +1,6 @@
 """Endpoint of application completion: `POST /apps/{app_id}/completion`, from request to answer.
 
-It connects the stores, the app and the exchange; each step is one short function.
+It connects the stores, the app and the exchange. Each step is one short function.
 """
 
 import itertools
@@ -30,7 +30,7 @@ _PROMPT_VARIABLE = re.compile(r"\$\{\s*(\w+)\s*\}|\{\{\s*(\w+)\s*\}\}")
 
 @dataclass
 class CompletionEndpoint:
-    """Completion endpoint of the emulator's apps and stores."""
+    """Completion endpoint for all apps of the emulator."""
 
     apps: Mapping[str, App]
     sessions: CloudSessions
@@ -113,7 +113,7 @@ class CompletionEndpoint:
         )
 
     def _select_knowledge_bases(self, app: App, options: ParsedRagOptions) -> Sequence[KnowledgeBase]:
-        """Return the knowledge bases of the request, or those bound to the app; skip unknown ids."""
+        """Return the knowledge bases in the request, or those bound to the app; skip unknown ids."""
         if options.pipeline_ids is None:
             return app.knowledge_bases
         by_id = collect_knowledge_bases(self.apps, self.extra_knowledge)

@@ -1,6 +1,6 @@
-"""JSON of an agent's reply: the frames of a stream, or the one body without a stream.
+"""JSON of an agent's reply: the frames of a stream, or a single body.
 
-Pure. It defines the order and the format of the frames.
+Pure. This module defines the order and the format of the frames.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -31,7 +31,7 @@ class RenderedAgentReply:
     incremental: bool = True
     repeat_steps: bool = False
     lists_all_references: bool = False
-    """Whether every frame lists all references, for a text without markers."""
+    """Whether every frame lists all references, as for text without markers."""
 
     @property
     def frame_count(self) -> int:
@@ -40,7 +40,7 @@ class RenderedAgentReply:
 
     @property
     def duration_frames(self) -> int:
-        """Duration of the answer without a stream, in frames."""
+        """Duration of an answer without streaming, measured in frames."""
         return self.frame_count
 
     def sent_text(self, frames_sent: int) -> str:
@@ -49,7 +49,7 @@ class RenderedAgentReply:
         return "".join(self.pieces[: max(0, frames_sent - frames_before_text)])
 
     def full_payload(self) -> dict[str, Any]:
-        """Build the JSON of an answer without a stream."""
+        """Build the JSON of an answer without streaming."""
         generated = _GeneratedOutput()
         generated.add_reasoning(self.reasoning)
         generated.add_text(self.text)
@@ -59,7 +59,7 @@ class RenderedAgentReply:
         )
 
     def frame_payloads(self) -> Iterator[dict[str, Any]]:
-        """Yield the JSON of each frame: steps, reasoning, text, and the last one with `stop`."""
+        """Yield the JSON of each frame: steps, reasoning, text, and finally the finish reason."""
         generated = _GeneratedOutput()
         if self.steps:
             yield self._build_payload("", self.steps, generated)
@@ -68,7 +68,7 @@ class RenderedAgentReply:
             generated.add_reasoning(piece)
             reasoning = piece if self.incremental else reasoning + piece
             yield self._build_payload("", self._thought_entries(reasoning), generated)
-        # As recorded: after the reasoning, every frame of an incremental stream has an empty entry.
+        # As recorded: after the reasoning, incremental frames have an empty reasoning entry.
         entries = self._thought_entries("" if self.incremental else reasoning)
         for piece in self.pieces:
             generated.add_text(piece)
@@ -113,7 +113,7 @@ class RenderedAgentReply:
 
 
 class _GeneratedOutput:
-    """Tokens and cited numbers of the output generated until now, updated with every piece."""
+    """Token count and cited numbers of the output so far, updated with every piece."""
 
     def __init__(self) -> None:
         self.cited_indexes: set[str] = set()

@@ -11,7 +11,7 @@ from langchain_bailian_app.emulator._state.sessions import CloudSessions, Round,
 
 @dataclass
 class TurnPersistence:
-    """Callbacks that save a turn once: completely, or after an abort as `keep_aborted` requires."""
+    """Callbacks that save a turn at most once; after an abort, only if `keep_aborted` is set."""
 
     sessions: CloudSessions
     memories: MemoryStore

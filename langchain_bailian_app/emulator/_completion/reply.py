@@ -1,4 +1,4 @@
-"""Rendering of replies: from a turn to the frames of a workflow or an agent."""
+"""Renderer of replies: builds the frames of a workflow or an agent for a turn."""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -27,7 +27,7 @@ class RenderedReply(Protocol):
 
     @property
     def text(self) -> str:
-        """The text of the reply, as a session keeps it."""
+        """The text of the reply, as saved in the session."""
 
     @property
     def frame_count(self) -> int:
@@ -35,13 +35,13 @@ class RenderedReply(Protocol):
 
     @property
     def duration_frames(self) -> int:
-        """Duration of the reply without a stream, in frames."""
+        """Duration of a reply without streaming, measured in frames."""
 
     def sent_text(self, frames_sent: int) -> str:
         """Return the text in the first `frames_sent` frames of the stream."""
 
     def full_payload(self) -> dict[str, Any]:
-        """Build the JSON of a reply without a stream."""
+        """Build the JSON of a reply without streaming."""
 
     def frame_payloads(self) -> Iterator[dict[str, Any]]:
         """Yield the JSON of each frame."""
@@ -115,7 +115,7 @@ def _resolve_citation_style(app: App, request: CompletionRequest) -> tuple[bool,
 
 
 def _remove_citations(reply: Reply) -> Reply:
-    """Remove the markers from a reply, and its pieces, which may have split a marker."""
+    """Remove the markers from a reply; drop its pieces, since they may contain parts of a marker."""
     text = strip_markers(reply.text)
     return reply if text == reply.text else replace(reply, text=text, pieces=None)
 

@@ -1,6 +1,7 @@
-"""Parser of completion requests: a JSON body in, a validated `CompletionRequest` out.
+"""Parser of completion requests: turns a JSON body into a validated `CompletionRequest`.
 
-Only this module depends on the positions of fields in the body. It rejects what the service rejects.
+Only this module depends on the positions of fields in the body. It rejects the same requests as the
+service.
 """
 
 from collections.abc import Mapping
@@ -22,7 +23,7 @@ _REFERENCE_TYPES = ("simple", "indexed")
 
 @dataclass(frozen=True)
 class ParsedRagOptions:
-    """`parameters.rag_options`; `pipeline_ids` is `None` if the bindings of the console apply."""
+    """`parameters.rag_options`; if `pipeline_ids` is None, the bindings of the app apply."""
 
     pipeline_ids: tuple[str, ...] | None = None
     chunk_filter: RagFilters = field(default_factory=RagFilters)
@@ -33,7 +34,7 @@ class ParsedRagOptions:
 class CompletionRequest:
     """A validated request to an application.
 
-    `history` is `None` unless the request contains `messages`, or the legacy field `history`.
+    `history` is None unless the request contains `messages` or the legacy field `history`.
     """
 
     prompt: str
@@ -62,7 +63,7 @@ def completion_request_from_body(body: Mapping[str, Any], *, stream: bool) -> Co
     Raises:
         RequestRefused: The service would reject the request.
     """
-    # One document omits `parameters`, so a request without them is accepted.
+    # One document omits `parameters`, so a request without this field is accepted.
     input_fields, parameters = get_object(body, "input"), get_object(body, "parameters")
     incremental = get_typed(parameters, "incremental_output", bool) or False
     if incremental and not stream:
@@ -140,7 +141,7 @@ def _split_messages(messages: list[tuple[str, str]]) -> tuple[str, tuple[Round, 
 
 
 def _parse_history(input_fields: Mapping[str, Any]) -> tuple[Round, ...] | None:
-    """Return the rounds in `history`, or `None` if it is missing or empty."""
+    """Return the rounds in `history`, or None if the field is missing or empty."""
     items = input_fields.get("history") or []
     if not isinstance(items, list):
         refuse_value("history", "a list")
@@ -148,7 +149,7 @@ def _parse_history(input_fields: Mapping[str, Any]) -> tuple[Round, ...] | None:
     for item in items:
         user, bot = (item.get("user"), item.get("bot")) if isinstance(item, dict) else (None, None)
         if not isinstance(user, str) or not isinstance(bot, str):
-            refuse_value("history", "a list of objects with the texts user and bot")
+            refuse_value("history", "a list of objects with the string fields user and bot")
         rounds.append(Round(user, bot))
     return tuple(rounds) or None
 
@@ -166,7 +167,7 @@ def _parse_rag_options(rag_options: Mapping[str, Any], tag_codes: tuple[str, ...
     session_file_ids = get_strings(rag_options, "session_file_ids")
     if len(session_file_ids) > _MAX_SESSION_FILES:
         refuse_value("session_file_ids", f"at most {_MAX_SESSION_FILES} ids")
-    # As documented, both have no effect without `pipeline_ids`; they are validated nevertheless.
+    # As documented, neither has an effect without `pipeline_ids`. Both are validated nevertheless.
     file_ids, metadata = (
         get_strings(rag_options, "file_ids"),
         get_object(rag_options, "metadata_filter"),
@@ -176,7 +177,7 @@ def _parse_rag_options(rag_options: Mapping[str, Any], tag_codes: tuple[str, ...
         pipeline_ids=pipeline_ids[:_MAX_PIPELINES] if pipeline_ids else None,
         chunk_filter=RagFilters(
             file_ids=file_ids if pipeline_ids else (),
-            # One official example sends a bare string.
+            # One official example sends a string instead of a list.
             tags=tag_codes or ((tags,) if isinstance(tags, str) else get_strings(rag_options, "tags")),
             metadata=metadata if pipeline_ids else {},
             columns=get_object(rag_options, "structured_filter"),

@@ -1,6 +1,6 @@
 """Entries of `thoughts` and `doc_references`, with exactly the keys of the service.
 
-Pure: hits, memories and reasoning in, JSON objects out.
+Pure: builds JSON objects from hits, memories and reasoning.
 """
 
 from collections.abc import Iterable
@@ -22,7 +22,7 @@ def build_steps(turn: Turn) -> list[dict[str, Any]]:
 
 
 def build_reasoning_entry(reasoning: str) -> dict[str, Any]:
-    """Build the entry of a piece of reasoning, which the service repeats under `response`."""
+    """Build the entry for a piece of reasoning; the service repeats the piece under `response`."""
     return {
         "thought": reasoning,
         "action_type": "reasoning",

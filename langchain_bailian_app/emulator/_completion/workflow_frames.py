@@ -1,6 +1,7 @@
-"""JSON of a workflow's reply: the frames of each `flow_stream_mode`, or the one body without a stream.
+"""JSON of a workflow's reply: the frames for each `flow_stream_mode`, or a single body.
 
-Pure: a `WorkflowRun` in, JSON objects out, in the order and format of the documented examples.
+Pure: builds JSON objects from a `WorkflowRun`. Their order and format are those of the documented
+examples.
 """
 
 from collections.abc import Iterator
@@ -25,7 +26,7 @@ FlowStreamMode: TypeAlias = Literal[
 def resolve_flow_stream_mode(
     flow_stream_mode: str | None, *, shows_thoughts: bool
 ) -> FlowStreamMode | None:
-    """Return the mode of a stream, or `None` if only its last frame has content.
+    """Return the mode of a stream, or None if only the last frame has content.
 
     Raises:
         RequestRefused: The mode is unknown.
@@ -46,10 +47,11 @@ class RenderedWorkflowReply:
         session_id: Id of the session that the reply belongs to.
         workflow_run: The workflow that has run.
         mode: Mode of the stream.
-        shows_thoughts: Whether a reply without a stream has `thoughts`.
-        incremental: Whether texts in a stream are increments, in modes that support both.
+        shows_thoughts: Whether a reply without streaming has `thoughts`.
+        incremental: Whether the text in a stream is incremental, in modes that also support cumulative
+            text.
         completed_as_text: Whether `node_is_completed` is a string.
-        end_repeats: Whether an End node repeats the text of an LLM node that was already sent.
+        end_repeats: Whether an End node repeats text that an LLM node has already sent.
     """
 
     request_id: str
@@ -73,7 +75,7 @@ class RenderedWorkflowReply:
 
     @property
     def duration_frames(self) -> int:
-        """Duration of the reply without a stream, in frames: one for each event of a node."""
+        """Duration of a reply without streaming, measured in frames: one for each event of a node."""
         return len(self.workflow_run.events) + 1
 
     def sent_text(self, frames_sent: int) -> str:
@@ -83,7 +85,7 @@ class RenderedWorkflowReply:
         return "".join(frame.text for frame in self._frames[:frames_sent])
 
     def full_payload(self) -> dict[str, Any]:
-        """Build the JSON of a reply without a stream."""
+        """Build the JSON of a reply without streaming."""
         output = {"thoughts": build_thoughts(self.workflow_run)} if self.shows_thoughts else {}
         return self._build_payload(
             WorkflowFrame({**output, **self._final_fields(self.text)}, self._total_usage())
@@ -125,7 +127,7 @@ class RenderedWorkflowReply:
         yield WorkflowFrame(self._final_fields(self.text), self._total_usage())
 
     def _render_agent_frames(self) -> Iterator[WorkflowFrame]:
-        """Yield the text of the returned nodes; the last frame has the End node's text in one block."""
+        """Yield the text of the nodes that are returned; an End node's text is sent in one block."""
         pieces = list(self._split_agent_text())
         cumulative_text = ""
         for number, piece in enumerate(pieces, start=1):

@@ -1,4 +1,4 @@
-"""Frames with `workflow_message`: one node per frame, always in increments.
+"""Frames with `workflow_message`: one node per frame, with incremental text.
 
 `message_format` covers End and Output nodes, `message_format_plus` covers all nodes. Pure.
 """

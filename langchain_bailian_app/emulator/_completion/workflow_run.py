@@ -1,6 +1,6 @@
-"""Execution of a workflow: the results of its nodes, and their events in order of time.
+"""Execution of a workflow: the results of its nodes, and their events in chronological order.
 
-Pure except for scripts: an app and a turn in, a `WorkflowRun` out. `workflow_frames` renders it.
+Pure except for scripts: builds a `WorkflowRun` from an app and a turn. `workflow_frames` renders it.
 """
 
 import itertools
@@ -35,10 +35,10 @@ class NodeRun:
 
     Attributes:
         node: The node.
-        node_id: Its id.
-        reply: Its text and reasoning.
-        model_id: Id of the model that it called, if any.
-        input_tokens: Input tokens of that call.
+        node_id: Id of the node in the workflow.
+        reply: Text and reasoning of the node.
+        model_id: Id of the model that the node called, if any.
+        input_tokens: Input tokens of the call to the model.
         repeated_run: The LLM node whose result this node only repeats, if any.
     """
 
@@ -81,9 +81,9 @@ class WorkflowRun:
 
     Attributes:
         node_runs: The nodes that were reached, in order.
-        events: Their events, in order of time.
+        events: The events of these nodes, in chronological order.
         variables: The variables of the request.
-        final_text: Text that replaces the computed one.
+        final_text: Text that replaces the computed text.
     """
 
     node_runs: Sequence[NodeRun]
@@ -98,7 +98,7 @@ class WorkflowRun:
 
     @property
     def text(self) -> str:
-        """The text of the reply: that of the last End node, or of the last node without an End node."""
+        """Text of the reply: that of the last End node, or of the last node if there is no End node."""
         if self.final_text is not None:
             return self.final_text
         if self.stopped_early or not self.node_runs:
@@ -110,7 +110,7 @@ class WorkflowRun:
 
     @property
     def finish_reason(self) -> str:
-        """`finish_reason` of the reply: the first one other than `stop` that a node has."""
+        """The first finish reason of a node that is not `stop`; `stop` if there is none."""
         reasons = [run.reply.finish_reason for run in self.node_runs]
         return next((reason for reason in reasons if reason != "stop"), "stop")
 
@@ -178,7 +178,7 @@ def _run_node(
 def _run_model(app: App, turn: Turn, node: Node, values: Mapping[str, Any]) -> Reply:
     """Return the reply of an LLM node, with all defaults filled in."""
     if node.text is None:
-        # An LLM node has no access to earlier rounds without `${historyList}`; a script always has.
+        # Without `${historyList}`, an LLM node has no access to earlier rounds. A script always does.
         visible_turn = turn if callable(app.answer) else replace(turn, history=())
         reply = build_reply(app, visible_turn, cite=False)
         reply = replace(reply, reasoning=build_reasoning(reply, visible_turn))

@@ -1,7 +1,7 @@
-"""Frames of `full_thoughts`: each lists all nodes reached until then, as JSON texts.
+"""Frames of `full_thoughts`: each frame lists all nodes reached so far.
 
-Results are JSON texts inside them. In incremental streams, a node that has ended is repeated with an
-empty result. Pure.
+A node is a JSON string, and its result is a JSON string inside it. In incremental streams, later frames
+repeat a node that has ended, with an empty result. Pure.
 """
 
 from collections.abc import Iterator, Sequence
@@ -23,7 +23,7 @@ from langchain_bailian_app.emulator._http.encoding import compact_json
 
 
 def build_thoughts(workflow_run: WorkflowRun) -> list[dict[str, str]]:
-    """Build the entries of all nodes for a reply without a stream."""
+    """Build the entries of all nodes for a reply without streaming."""
     return [
         _NodeState(run, run.node.name, run.node.status, run.output).to_thought()
         for run in workflow_run.node_runs
@@ -53,8 +53,8 @@ def build_thought_frames(workflow_run: WorkflowRun, *, incremental: bool) -> Ite
 def _shares_frame_with_next(event: RunEvent, next_events: Sequence[RunEvent]) -> bool:
     """Return whether the next event is reported in the same frame.
 
-    As recorded, the end of a node shares a frame with its last piece, and the start of a node shares a
-    frame with the end of the previous one unless that is a Start node.
+    As recorded, a frame that reports the last piece of a node also reports the end of this node and the
+    start of the next node. The start of the node after a Start node has a separate frame.
     """
     return any(
         (next_event.kind == "end" and next_event.run is event.run)

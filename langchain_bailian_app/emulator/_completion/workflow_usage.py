@@ -10,7 +10,7 @@ from langchain_bailian_app.emulator.text import TokenCounter
 
 
 class WorkflowFrame(NamedTuple):
-    """Fields that differ between frames, and the part of the reply's text in the frame."""
+    """Fields that differ between frames, and the text that the frame adds to the reply."""
 
     output: Mapping[str, Any]
     usage: dict[str, Any]
@@ -19,7 +19,7 @@ class WorkflowFrame(NamedTuple):
 
 @dataclass
 class _NodeUsage:
-    """Token usage of the model of a node."""
+    """Token usage of a node's model."""
 
     run: NodeRun
     token_counter: TokenCounter
@@ -37,7 +37,7 @@ class _NodeUsage:
 
 
 class ModelUsage:
-    """`usage` of a workflow: one entry for each LLM node with output, `{}` if there is none."""
+    """`usage` of a workflow: one entry for each LLM node with output, or `{}`."""
 
     def __init__(self) -> None:
         self._usage_by_node: dict[str, _NodeUsage] = {}

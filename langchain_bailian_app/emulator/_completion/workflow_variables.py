@@ -18,7 +18,8 @@ def check_variables(declared: Mapping[str, type], values: Mapping[str, Any]) -> 
     """Reject a request that lacks a variable of the Start node, or has a value of a wrong type.
 
     Raises:
-        RequestRefused: A variable is missing or invalid; the message contains the name of the first.
+        RequestRefused: A variable is missing or invalid. The message contains the name of the first
+            such variable.
     """
     for name, expected_type in declared.items():
         if values.get(name) is None:
@@ -29,12 +30,12 @@ def check_variables(declared: Mapping[str, type], values: Mapping[str, Any]) -> 
 
 
 def to_text(value: object) -> str:
-    """Return a text unchanged, any other value as JSON."""
+    """Return a string unchanged, and any other value as JSON."""
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
 def fill_template(template: str, values: Mapping[str, Any]) -> str:
-    """Fill in a template; leave names without a value unchanged."""
+    """Fill in a template; leave placeholders without a value unchanged."""
 
     def replacement(match: re.Match[str]) -> str:
         name = match.group(1)

@@ -1,6 +1,6 @@
 """ASGI application of the emulator: reads and records a request, checks its key, calls the endpoint.
 
-It also turns every refusal into an error response, so that the endpoints do not have to.
+It also turns every `RequestRefused` into an error response, so that endpoints can just raise it.
 """
 
 import logging
@@ -18,7 +18,7 @@ from langchain_bailian_app.emulator._http.recorder import RecordedRequest
 logger = logging.getLogger("langchain_bailian_app.emulator")
 
 Endpoint: TypeAlias = Callable[[HttpExchange, str], Awaitable[None]]
-"""Receives the exchange and the id from the path, or an empty string if the path has no id."""
+"""Function that receives the exchange and the id in the path, or an empty string if there is no id."""
 
 
 @dataclass(eq=False)
@@ -37,7 +37,7 @@ class Gateway:
         find_pipeline: Endpoint,
         extra_routes: Sequence[Route] = (),
     ) -> Router:
-        """Build a router for the service's routes and `extra_routes`; other paths are `NotFound`."""
+        """Build a router for the service's routes and `extra_routes`; other paths return `NotFound`."""
         routes = [
             self._route("POST", "/apps/{app_id}/completion", completion),
             self._route("POST", "/indices/pipeline/{pipeline_id}/retrieve", retrieve),
@@ -53,7 +53,7 @@ class Gateway:
         """Check the API key of a request.
 
         Raises:
-            RequestRefused: The key is missing, or is not the emulator's.
+            RequestRefused: The key is missing or wrong.
         """
         authorization = exchange.headers.get("authorization", "")
         if not authorization:

@@ -1,6 +1,6 @@
-"""Errors of the service: a table of their codes, and the error replies built from it.
+"""Errors of the service: a table of error codes, and error replies built from the table.
 
-Pure data. Other modules decide how an error reaches the client (HTTP status or `event:error`).
+Pure data. Other modules decide whether an error is sent as an HTTP status or as an `event:error` frame.
 """
 
 from collections.abc import Mapping
@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import NoReturn, Self
 
+# Texts of the service, including its mistakes.
 _BAD_REQUEST = {
     "InvalidParameter": "The request has an invalid parameter.",
     "BadRequest.EmptyInput": 'Required input parameter "input" missing from request.',
@@ -56,7 +57,6 @@ _SERVER_ERROR = {
     "AppProcessFailed": "Failed to proceed application request.",
     "InvokePluginFailed": "Failed to invoke plugin.",
     "RewriteFailed": "Failed to rewrite content for prompt.",
-    # Spelled like this by the service.
     "RetrivalFailed": "Failed to retrieve data from documents.",
     "RequestTimeOut": "Request timed out, please try again later.",
     "ModelServingError": "Too many requests. Your requests are being throttled.",
@@ -78,21 +78,23 @@ ERRORS: Mapping[str, tuple[int, str]] = MappingProxyType(
         for code, message in messages.items()
     }
 )
-"""Error codes of the service, each with its HTTP status and its message."""
+"""Error codes of the service → HTTP status and message."""
 
 
 @dataclass
 class ErrorReply:
-    """An error of the service; an `App` with an `error` replies with it instead of its answer.
+    """An error of the service. An `App` with an `error` returns this error instead of its answer.
 
     Args:
         status: HTTP status, or the status in the comment line of an in-stream error.
         code: Code of the service, e.g. `Throttling.RateQuota`.
         message: Message of the service.
-        headers: Further response headers, e.g. `{"Retry-After": "1"}`.
-        times: Number of replies with this error before the app answers normally; `None` for no limit.
-        in_stream_after: Send the error within a stream, as an `event:error` frame after this many
-            frames, under HTTP 200. A call without streaming still gets the HTTP error.
+        headers: Additional response headers, e.g. `{"Retry-After": "1"}`.
+        times: Number of replies with this error before the app answers normally. None (default) means
+            no limit.
+        in_stream_after: Number of frames after which a stream ends with an `event:error` frame, with
+            HTTP status 200. None (default): the error is the HTTP response. A call without streaming
+            always receives the error as an HTTP response.
 
     Attributes:
         given: Number of replies sent with this error.
@@ -116,21 +118,19 @@ class ErrorReply:
         times: int | None = None,
         in_stream_after: int | None = None,
     ) -> Self:
-        """Build the error reply for a code of `ERRORS`; `message` replaces the one of the table.
+        """Build the error reply for a code in `ERRORS`; `message` replaces the default message.
 
         Raises:
-            ValueError: The code is not in the table.
+            ValueError: The code is not in `ERRORS`.
         """
         if code not in ERRORS:
-            message = (
-                f"unknown error code {code!r}: expected a key of `ERRORS`, one of {sorted(ERRORS)}"
-            )
+            message = f"unknown error code {code!r}: expected one of {sorted(ERRORS)}"
             raise ValueError(message)
         status, default_message = ERRORS[code]
         return cls(status, code, message or default_message, headers or {}, times, in_stream_after)
 
     def take(self) -> bool:
-        """Count one use of this error; return `False` if it was already used `times` times."""
+        """Count one use of this error; return False if it was already used `times` times."""
         if self.times is not None and self.given >= self.times:
             return False
         self.given += 1
@@ -142,7 +142,7 @@ class ErrorReply:
 
 
 class RequestRefused(Exception):  # noqa: N818 - a refusal is a valid reply, not an error of the emulator
-    """Raised anywhere before the first byte of a reply, to send this `ErrorReply` instead."""
+    """Raised before the first byte of a reply, to send this `ErrorReply` instead."""
 
     def __init__(self, reply: ErrorReply) -> None:
         super().__init__(f"{reply.code}: {reply.message}")
@@ -150,7 +150,7 @@ class RequestRefused(Exception):  # noqa: N818 - a refusal is a valid reply, not
 
 
 def refuse(code: str, message: str | None = None) -> NoReturn:
-    """Refuse the request with a code of the table `ERRORS`.
+    """Reject the request with a code in `ERRORS`.
 
     Raises:
         RequestRefused: Always.

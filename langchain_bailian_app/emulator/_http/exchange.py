@@ -1,6 +1,6 @@
-"""HTTP exchange with one client: reads its request, writes the reply, detects a disconnect at once.
+"""HTTP exchange with a client: reads the request, writes the reply, detects a disconnect at once.
 
-The interface of the emulator to ASGI; the content of the replies comes from other modules.
+This module is the interface to ASGI. Other modules provide the content of the replies.
 """
 
 import asyncio
@@ -34,14 +34,15 @@ class HttpExchange:
 
     Attributes:
         record: The request as recorded for tests, without secrets.
-        headers: Its headers with lower-case names, secrets included.
-        content: The bytes of its body.
-        receive: The ASGI channel from the client, used to detect its disconnect.
+        headers: Headers of the request with lower-case names, including secrets.
+        content: Body of the request.
+        receive: The ASGI channel from the client, used to detect a disconnect.
         send: The ASGI channel to the client.
-        drop_connection: Closes the connection without properly ending the body.
-        on_end: Called when nothing more will be written, just before `record` is marked as ended.
+        drop_connection: Function that closes the connection without terminating the body.
+        on_end: Function that is called when nothing more will be written, just before `record` is
+            marked as ended.
         request_id: Id of the request, as the service would return it.
-        arrived_ms: Unix time of its arrival, in milliseconds.
+        arrived_ms: Unix time when the request arrived, in milliseconds.
     """
 
     record: RecordedRequest
@@ -56,7 +57,7 @@ class HttpExchange:
 
     @property
     def wants_stream(self) -> bool:
-        """Whether the request asks for server-sent events, by either of the two headers."""
+        """Whether the request asks for server-sent events in either of two headers."""
         return self.headers.get(
             "x-dashscope-sse"
         ) == "enable" or "text/event-stream" in self.headers.get("accept", "")
@@ -90,7 +91,7 @@ class HttpExchange:
         delay: float = 0.0,
         before_send: Callable[[], None] | None = None,
     ) -> None:
-        """Write an answer as one JSON body after `delay` seconds; call `before_send` just before it."""
+        """Write an answer as one JSON body after `delay` seconds; call `before_send` right before."""
         headers = self._app_headers(finished=True)
         headers |= {"content-type": JSON, "vary": f"{_VARY}, Accept-Encoding"}
         await self._send_json(200, payload, headers, delay=delay, before_send=before_send)
@@ -132,7 +133,7 @@ class HttpExchange:
 
         Args:
             status: HTTP status.
-            headers: All headers except the date and the server's name.
+            headers: All headers except `date` and `server`.
             chunks: The body; each item is sent as a separate chunk.
             pace: Seconds before each chunk.
             before_chunk: Callbacks by the number of a chunk, from 1, each called just before that
@@ -247,7 +248,7 @@ async def read_request(
     requests: list[RecordedRequest],
     drop_connection: Callable[[tuple[str, int]], None],
 ) -> HttpExchange | None:
-    """Read and record a request; return `None` if its client has disconnected."""
+    """Read and record a request; return None if the client has disconnected."""
     request = Request(scope, receive)
     try:
         content = await request.body()

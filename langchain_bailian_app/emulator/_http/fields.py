@@ -1,6 +1,6 @@
-"""Readers of the fields of a JSON object, which refuse a value of the wrong type.
+"""Readers for the fields of a JSON object, which reject values of the wrong type.
 
-A value that is `null` or missing is not an error here; callers check the fields they require.
+A field that is `null` or missing is not an error here. Callers check the fields that they require.
 """
 
 from collections.abc import Mapping, Sequence
@@ -12,7 +12,7 @@ _T = TypeVar("_T")
 
 
 def refuse_value(name: str, expected: str) -> NoReturn:
-    """Refuse the value of a field.
+    """Reject the value of a field.
 
     Raises:
         RequestRefused: Always.
@@ -21,18 +21,18 @@ def refuse_value(name: str, expected: str) -> NoReturn:
 
 
 def get_typed(fields: Mapping[str, Any], name: str, expected_type: type[_T]) -> _T | None:
-    """Return a value of the expected type, or `None` if it is missing."""
+    """Return the value of a field; None if the field is missing."""
     value = fields.get(name)
     if value is None:
         return None
-    # In Python a boolean is also an int; for the service it is not.
+    # A Python bool is also an int, but the service distinguishes them.
     if not isinstance(value, expected_type) or (expected_type is int and isinstance(value, bool)):
-        refuse_value(name, f"a {expected_type.__name__}")
+        refuse_value(name, f"of type {expected_type.__name__}")
     return value
 
 
 def get_object(fields: Mapping[str, Any], name: str) -> Mapping[str, Any]:
-    """Return an object; an empty one if it is missing."""
+    """Return the object in a field; an empty object if the field is missing."""
     value = fields.get(name)
     if value is None:
         return {}
@@ -42,7 +42,7 @@ def get_object(fields: Mapping[str, Any], name: str) -> Mapping[str, Any]:
 
 
 def get_strings(fields: Mapping[str, Any], name: str) -> tuple[str, ...]:
-    """Return the strings of a list; an empty tuple if it is missing."""
+    """Return the list of strings in a field as a tuple; an empty tuple if the field is missing."""
     value: object = fields.get(name)
     if value is None:
         return ()
@@ -54,7 +54,7 @@ def get_strings(fields: Mapping[str, Any], name: str) -> tuple[str, ...]:
 
 
 def get_int(fields: Mapping[str, Any], name: str, *, minimum: int, maximum: int, default: int) -> int:
-    """Return an integer within the bounds, or `default` if it is missing."""
+    """Return the integer in a field, within the bounds; `default` if the field is missing."""
     value = get_typed(fields, name, int)
     if value is None:
         return default
@@ -64,7 +64,7 @@ def get_int(fields: Mapping[str, Any], name: str, *, minimum: int, maximum: int,
 
 
 def get_fraction(fields: Mapping[str, Any], name: str) -> float:
-    """Return a number from 0 to 1; 0 if it is missing."""
+    """Return the number in a field, from 0 to 1; 0 if the field is missing."""
     value: object = fields.get(name)
     if value is None:
         return 0.0

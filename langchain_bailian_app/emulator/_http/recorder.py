@@ -1,6 +1,6 @@
 """Records of all requests to the emulator, for assertions in tests. Secrets are removed.
 
-Records are written by the server's thread and may be read by any other.
+The server's thread writes the records. Any thread can read them.
 """
 
 import json
@@ -26,14 +26,14 @@ class RecordedRequest:
         body: The JSON body, or `{}` if the body is not a JSON object; the values of
             `user_defined_tokens` are replaced by `[removed]`.
         size: Size of the body in bytes.
-        app_id: Id of the application in the path, or `None` on another route.
-        received_at: `time.monotonic()` when the body had been read.
-        status: HTTP status of the response, or `None` until it begins.
+        app_id: Id of the application in the path; None for other routes.
+        received_at: `time.monotonic()` after the body was read.
+        status: HTTP status of the response; None until the response begins.
         frames_sent: Number of frames written; for a replay, number of chunks.
-        closed_at: `time.monotonic()` when the response ended incomplete, for example because the
-            client disconnected; otherwise `None`.
+        closed_at: `time.monotonic()` when an incomplete response ended, for example because the client
+            disconnected; otherwise None.
         finished: Whether the complete response was written.
-        query: Parameters of the query string; for a repeated one, its last value.
+        query: Parameters of the query string; for a repeated parameter, the last value.
     """
 
     method: str
@@ -51,7 +51,7 @@ class RecordedRequest:
     _done: threading.Event = field(default_factory=threading.Event, repr=False)
 
     def wait(self, timeout: float = 5.0) -> bool:
-        """Wait until the response has ended; return `False` after `timeout` seconds."""
+        """Wait until the response has ended; return False if that takes more than `timeout` seconds."""
         return self._done.wait(timeout)
 
     def end(self, *, finished: bool) -> None:

@@ -1,4 +1,4 @@
-"""Server thread that runs uvicorn and stops at once, independent of Bailian.
+"""Server thread that runs uvicorn and can stop it at once. Nothing here is specific to Bailian.
 
 uvicorn's own shutdown waits for clients and polls ten times a second, which would delay every test
 that starts an emulator.
@@ -38,7 +38,7 @@ class _ImmediateStopServer(uvicorn.Server):
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         loop = asyncio.get_running_loop()
-        # asyncio leaks a connection if the server closes between accepting it and `connection_made`.
+        # asyncio leaks a connection if the server closes after accepting it, before `connection_made`.
         for listener in sockets or []:
             with suppress(NotImplementedError):  # on Windows
                 loop.remove_reader(listener)
@@ -65,15 +65,15 @@ class _ImmediateStopServer(uvicorn.Server):
             self._loop.call_soon_threadsafe(self._stopping.set)
 
     def drop_connection(self, client: tuple[str, int]) -> None:
-        """Close a client's connection after the bytes already written, without ending the response."""
+        """Close a client's connection once all written bytes are sent, without ending the response."""
         for connection in list(self.server_state.connections):
             if connection.transport.get_extra_info("peername") == client:
                 connection.transport.close()
 
 
 def _bind_listener(port: int) -> socket.socket:
-    # asyncio disables Nagle's algorithm only for sockets with an explicit protocol. With it, each
-    # response on a reused connection would be delayed by 40 ms.
+    # asyncio disables Nagle's algorithm only for sockets with an explicit protocol. With the
+    # algorithm, each response on a reused connection would be delayed by 40 ms.
     listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
         if os.name == "posix":
@@ -86,7 +86,7 @@ def _bind_listener(port: int) -> socket.socket:
 
 
 class ServerThread:
-    """A server on loopback, in a daemon thread; it accepts requests when the constructor returns."""
+    """A loopback server in a daemon thread. It accepts requests as soon as the constructor returns."""
 
     def __init__(self, app: ASGIApp, port: int) -> None:
         self._listener = _bind_listener(port)
@@ -95,7 +95,7 @@ class ServerThread:
         config = uvicorn.Config(
             app,
             loop="asyncio",
-            # The same parser everywhere, regardless of the packages installed.
+            # The same parser everywhere, regardless of which packages are installed.
             http="h11",
             ws="none",
             lifespan="off",
@@ -125,7 +125,7 @@ class ServerThread:
         return len(self._server.server_state.connections)
 
     def drop_connection(self, client: tuple[str, int]) -> None:
-        """Close a client's connection without ending the response; only for the server's thread."""
+        """Close a client's connection without ending the response; only for the server thread."""
         self._server.drop_connection(client)
 
     def stop(self) -> None:

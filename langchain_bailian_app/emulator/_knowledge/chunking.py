@@ -1,6 +1,6 @@
-"""Splitter of texts into passages: at headings, paragraphs and sentence ends, or anywhere if needed.
+"""Splits text into passages: at headings, paragraphs and sentence ends, or anywhere if needed.
 
-Pure. No word of the text is lost; images are removed from it and listed with their passage.
+Pure. No word is lost. Images are removed from the text and listed with their passage.
 """
 
 import re
@@ -18,7 +18,7 @@ _IMAGE = re.compile(
 _BLANK_LINES = re.compile(r"\n\s*\n")
 # The end of a line also ends a sentence: table rows and list items have no full stop.
 _SENTENCE = re.compile(r"\S.*?(?:[。！？!?；]+[”’」』）)\"']*|\.(?=\s)|(?=\n)|\Z)", re.DOTALL)
-# Cut between two words if a word ends in the second half, otherwise anywhere.
+# Cut between two words if a word ends in the second half of the fragment, otherwise anywhere.
 _FRAGMENT = re.compile(
     rf"\S.{{{MAX_BODY_CHARS // 2},{MAX_BODY_CHARS - 1}}}(?=\s|\Z)|\S.{{0,{MAX_BODY_CHARS - 1}}}",
     re.DOTALL,
@@ -29,14 +29,14 @@ _TITLE_SEPARATOR = " > "
 
 @dataclass(frozen=True)
 class Passage:
-    """A part of a text that search returns as a unit.
+    """Part of a document that search returns as a unit.
 
     Attributes:
-        title: The heading above it, or the name of the document.
-        hier_title: That heading, preceded by its parent headings.
-        body: Its text, of about `MAX_BODY_CHARS` characters at most.
-        images: URLs of the images in it, in order.
-        page: Its page number, from 1; always 1 if the document has no pages.
+        title: Heading above the passage, or the name of the document.
+        hier_title: The same heading, preceded by its parent headings.
+        body: Text of the passage, at most about `MAX_BODY_CHARS` characters.
+        images: URLs of the images in the passage, in order.
+        page: Page number, from 1; always 1 if the document has no pages.
     """
 
     title: str
@@ -47,18 +47,18 @@ class Passage:
 
 
 def find_first_heading(text: str) -> str | None:
-    """Return the first heading of a Markdown text, or `None`."""
+    """Return the first heading in Markdown text, or None."""
     return next((match.group(2).strip() for _, match in _match_headings(text) if match), None)
 
 
 def split_into_passages(name: str, pages: Sequence[str]) -> Iterator[Passage]:
-    """Yield the passages of a document; a heading applies up to the next one, across pages."""
+    """Yield the passages of a document; a heading applies until the next one, even across pages."""
     sections = [s for s in _iter_sections(name, pages) if s.has_heading or not s.is_blank]
     for index, section in enumerate(sections):
         if not section.is_blank:
             yield from _split_section(section)
         elif not _continues_in_next(section, sections[index + 1 : index + 2]):
-            # A heading without text is a passage, unless the next section has it in its `hier_title`.
+            # A heading without text is a passage, unless the next section's `hier_title` contains it.
             yield section.make_passage(section.title, section.images)
 
 
@@ -94,7 +94,7 @@ class _Section:
 
 
 class _Unit(NamedTuple):
-    """A text that is not split further, with the whitespace before it and its start position."""
+    """Text that is not split further, the whitespace before it, and its start position."""
 
     text: str
     separator: str
@@ -160,7 +160,7 @@ def _split_section(section: _Section) -> Iterator[Passage]:
 
 
 def _pack_units(units: Iterable[_Unit]) -> Iterator[tuple[str, int]]:
-    """Yield bodies of as many units as fit into one, each with its start position."""
+    """Join units into bodies, as many as fit; yield each body with its start position."""
     body, start = "", 0
     for unit in units:
         # One character between two units does not count towards the limit.

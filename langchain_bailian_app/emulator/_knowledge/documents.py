@@ -1,7 +1,7 @@
-"""Documents, and chunks of documents and of table rows.
+"""Documents, and the chunks that documents and table rows are split into.
 
-Pure data. A chunk contains everything that replies include about it; `_completion` and `_retrieve`
-render it as JSON.
+Pure data. A chunk contains all the data that replies need; `_completion` and `_retrieve` render it as
+JSON.
 """
 
 import hashlib
@@ -14,7 +14,7 @@ from langchain_bailian_app.emulator._knowledge.chunking import Passage, split_in
 
 
 def compute_hex_digest(text: str) -> str:
-    """Return a digest of a text as hexadecimal digits, the same in every run."""
+    """Return a hexadecimal digest of a string, the same in every run."""
     return hashlib.sha256(text.encode()).hexdigest()
 
 
@@ -23,12 +23,12 @@ class Document:
     """A document of a knowledge base.
 
     Args:
-        name: Its name, as shown in citations.
-        text: Its text, in Markdown. Every heading starts a chunk; images are listed with their chunk.
-        file_id: `file_…`; derived from `name` if empty.
-        metadata: The fields that `rag_options.metadata_filter` compares; a value may be a list.
-        tags: The tags that `rag_options.tags` compares.
-        pages: The text of each page, if the document has pages; `text` is then built from them.
+        name: Name of the document, as shown in citations.
+        text: Text in Markdown. Every heading starts a chunk; images are listed with their chunk.
+        file_id: Id of the document, `file_…`; derived from `name` if empty.
+        metadata: Fields that `rag_options.metadata_filter` compares; a value may be a list.
+        tags: Tags that `rag_options.tags` compares.
+        pages: Text of each page, if the document has pages; `text` is then the joined pages.
     """
 
     name: str
@@ -51,17 +51,17 @@ class Chunk:
 
     Attributes:
         chunk_id: `{workspace}_{pipeline}_{data_id}_…`.
-        content: The text that is searched and returned: `body`, below a header with the name of its
-            document, its title and its metadata. A row has no header.
-        body: The text itself.
-        title: The heading above it; empty for a row.
-        name: The name of its document or table.
-        data_id: The id of its document or table.
-        document: Its document; `None` for a row.
-        row: Its row, column → value; `None` for a piece of a document.
+        content: Text that is searched and returned: a header, then `body`. The header contains the name
+            and the metadata of the document, and the title. A row has no header.
+        body: Text without the header.
+        title: Heading above the chunk; empty for a row.
+        name: Name of the document or table.
+        data_id: Id of the document or table.
+        document: The document; None for a row.
+        row: The row, column → value; None for a piece of a document.
         hier_title: The heading, preceded by its parent headings; empty for a row.
-        images: URLs of its images.
-        page_number: Its page numbers, from 1; empty if the document has no pages.
+        images: URLs of the images in the chunk.
+        page_number: Page numbers, from 1; empty if the document has no pages.
     """
 
     chunk_id: str

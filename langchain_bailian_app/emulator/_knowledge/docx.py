@@ -1,6 +1,7 @@
-"""Converter of Word files to Markdown: headings, paragraphs and tables.
+"""Converts Word files to Markdown: headings, paragraphs and tables.
 
-Pictures, headers, footers and footnotes are omitted. Imported only when a Word file is read.
+Pictures, headers, footers and footnotes are omitted. This module is imported only when a Word file is
+read.
 """
 
 import itertools
@@ -16,7 +17,7 @@ _MAX_HEADING_LEVEL = 6
 
 
 def convert_to_markdown(path: Path) -> str:
-    """Return the text of a Word file, with blank lines between its paragraphs and tables."""
+    """Return a Word file as Markdown, with blank lines between paragraphs and tables."""
     return "\n\n".join(_render_blocks(docx.Document(str(path)).iter_inner_content()))
 
 
@@ -43,7 +44,7 @@ def _render_rows(table: Table) -> Iterator[str]:
 
 
 def _get_heading_level(paragraph: Paragraph) -> int:
-    """Return the level of a heading, below the document title (1); 0 if it is not a heading."""
+    """Return the heading level: 1 for the document title, 2 or more for headings, 0 for other text."""
     name = (paragraph.style.name if paragraph.style else None) or ""
     if name == "Title":
         return 1

@@ -1,6 +1,7 @@
-"""Readers of documents from files: Markdown, plain text, Word, PDF.
+"""Readers for document files: Markdown, plain text, Word and PDF.
 
-The only module that opens files. The packages for Word and PDF are imported when first needed.
+Other modules read document files only through this one. The packages for Word and PDF are imported when
+they are first needed.
 """
 
 from collections.abc import Callable, Mapping
@@ -58,7 +59,10 @@ def _raise_unreadable(path: Path, reason: object) -> NoReturn:
 
 
 def _format_missing_package(path: Path, package: str) -> str:
-    return f'cannot read {path} without {package}: pip install "langchain-bailian-app[emulator]"'
+    return (
+        f"missing package {package}, required to read {path}: "
+        "pip install 'langchain-bailian-app[emulator]'"
+    )
 
 
 def _read_text_file(path: Path) -> Document:
@@ -77,7 +81,7 @@ def _decode_file(path: Path) -> str:
             return content.decode(encoding)
         except UnicodeDecodeError:
             continue
-    _raise_unreadable(path, "neither UTF-8 nor GB 18030")
+    _raise_unreadable(path, "the encoding is neither UTF-8 nor GB 18030")
 
 
 def _read_pdf(path: Path) -> Document:
@@ -90,7 +94,7 @@ def _read_pdf(path: Path) -> Document:
     except Exception as exc:  # noqa: BLE001 - a broken file raises anything, down to TypeError
         _raise_unreadable(path, repr(exc))
     if not any(page.strip() for page in pages):
-        _raise_unreadable(path, "no text found; its pages may be images")
+        _raise_unreadable(path, "no text found; the pages may be images")
     return Document(path.stem, pages=pages)
 
 

@@ -1,6 +1,6 @@
 """Search filters: those of `rag_options`, and `search_filters` of the retrieve route.
 
-Pure. A chunk without the field of a condition does not match.
+Pure. A chunk that lacks the field of a condition does not match.
 """
 
 import json
@@ -17,7 +17,10 @@ _NUMBER = re.compile(r"[+-]?[0-9]{1,300}(?:\.[0-9]{1,300})?")
 
 
 def is_equal(expected: object, actual: object) -> bool:
-    """Return whether two values are equal: numbers by value, even if one is a string; texts exactly."""
+    """Return whether two values are equal.
+
+    Two strings must be identical. Numbers are compared by value, even if one of them is a string.
+    """
     if isinstance(expected, str) and isinstance(actual, str):
         return expected == actual
     expected_number, actual_number = _parse_number(expected), _parse_number(actual)
@@ -78,7 +81,7 @@ def parse_search_filters(groups: object) -> SearchFilters:
     """Parse `search_filters`.
 
     Raises:
-        RequestRefused: It is not a list of objects, or contains an unknown operator or an
+        RequestRefused: The filters are not a list of objects, or contain an unknown operator or an
             invalid value.
     """
     if groups is None:
@@ -115,7 +118,7 @@ def _parse_conditions(name: str, value: object) -> Iterable[Condition]:
 
 
 def _parse_json_list(value: object) -> object:
-    """Return the list in a JSON text, or `value` unchanged; the official examples send both forms."""
+    """Parse a list that is sent as a JSON string, as in some official examples; keep other values."""
     if isinstance(value, str) and value.startswith("["):
         try:
             return json.loads(value)
@@ -125,7 +128,7 @@ def _parse_json_list(value: object) -> object:
 
 
 def _get_field_values(chunk: Chunk, name: str) -> list[Any]:
-    """Return the values of a chunk's field; the tags of a document count as a field."""
+    """Return the values of a chunk's field; a document's tags are the field `tags`."""
     if name == "tags" and chunk.document is not None:
         return list(chunk.document.tags)
     fields = chunk.row if chunk.row is not None else chunk.document.metadata if chunk.document else {}
@@ -171,7 +174,7 @@ _OPERATORS: Mapping[str, Callable[[Any, list[Any]], bool]] = MappingProxyType(
     {
         "eq": matches_any,
         "in": matches_any,
-        # A chunk without the field does not match.
+        # A chunk that lacks the field does not match.
         "neq": lambda expected, actual: bool(actual) and not matches_any(expected, actual),
         "gt": _make_number_operator(lambda number, bound: number > bound),
         "gte": _make_number_operator(lambda number, bound: number >= bound),
@@ -180,7 +183,7 @@ _OPERATORS: Mapping[str, Callable[[Any, list[Any]], bool]] = MappingProxyType(
         "like": lambda expected, actual: any(expected in str(value) for value in actual),
     }
 )
-# A list matches any of its values; the protocol has no operator for that.
+# `in` is internal: in the protocol, a list matches any of its values without an operator.
 _PUBLIC_OPERATORS = frozenset(_OPERATORS) - {"in"}
 _OPERAND_CHECKS: Mapping[str, Callable[[Any], bool]] = MappingProxyType(
     {

@@ -17,8 +17,11 @@ try:
         warnings.filterwarnings("ignore", message="IProgress not found")
         import bm25s
 except ModuleNotFoundError as exc:
-    message = 'missing packages for the emulator: pip install "langchain-bailian-app[emulator]"'
-    raise ModuleNotFoundError(message) from exc
+    message = (
+        f"missing package {exc.name}, required for the emulator: "
+        "pip install 'langchain-bailian-app[emulator]'"
+    )
+    raise ModuleNotFoundError(message, name=exc.name) from exc
 
 from langchain_bailian_app.emulator._http.errors import ErrorReply
 from langchain_bailian_app.emulator._knowledge.documents import (
@@ -31,10 +34,11 @@ from langchain_bailian_app.emulator._knowledge.documents import (
 from langchain_bailian_app.emulator._knowledge.file_readers import read_folder
 from langchain_bailian_app.emulator.text import split_words
 
-# Importing bm25s sets its logger to DEBUG; the process's log handlers would print its progress.
+# Importing bm25s sets its logger to DEBUG, so log handlers would print its progress messages.
 logging.getLogger("bm25s").setLevel(logging.WARNING)
 
-# The service's scores are between 0 and 1; BM25 has no upper bound. The order is preserved.
+# BM25 score that becomes 0.5. BM25 has no upper bound, but the service's scores are between 0 and 1.
+# The order is preserved.
 _HALF_SCORE = 2.0
 
 
@@ -52,12 +56,12 @@ class KnowledgeBase:
     """A knowledge base: documents to search, or the rows of a table.
 
     Args:
-        name: Its name in the console.
-        documents: Its documents.
+        name: Name in the console.
+        documents: Documents to search.
         rows: Rows of a table, column → value; `rag_options.structured_filter` selects among them.
-        pipeline_id: Its id in `rag_options.pipeline_ids`; derived from `name` if empty.
-        workspace: Id of its workspace, the first part of each chunk id.
-        error: An error that the knowledge base routes return instead of a result; it does not affect
+        pipeline_id: Id in `rag_options.pipeline_ids`; derived from `name` if empty.
+        workspace: Id of the workspace, the first part of each chunk id.
+        error: Error that the knowledge base routes return instead of a result. It does not affect
             applications.
     """
 
@@ -74,15 +78,15 @@ class KnowledgeBase:
 
     @classmethod
     def from_folder(cls, folder: str | Path, *, name: str | None = None, pipeline_id: str = "") -> Self:
-        """Read all Markdown, plain text, Word and PDF files of a folder, each as one document.
+        """Read all Markdown, plain text, Word and PDF files in a folder, each as one document.
 
         A Markdown or text file is named after its first heading, if it has one; any other document
         is named after its file.
 
         Args:
             folder: The folder, searched recursively.
-            name: Name of the knowledge base; by default, that of the folder.
-            pipeline_id: Its id; derived from the name if empty.
+            name: Name of the knowledge base. Default: the name of the folder.
+            pipeline_id: Id of the knowledge base; derived from the name if empty.
 
         Raises:
             ValueError: The path is not a folder, or one of its files cannot be read.
@@ -100,7 +104,7 @@ class KnowledgeBase:
 
     @cached_property
     def _index(self) -> bm25s.BM25 | None:
-        """The BM25 index, or `None`, as bm25s cannot index chunks without words."""
+        """The BM25 index; None if no chunk has words, since bm25s cannot index such chunks."""
         texts = [split_words(c.content) for c in self.chunks]
         if not any(texts):
             return None
@@ -109,7 +113,7 @@ class KnowledgeBase:
         return index
 
     def scores(self, query: str) -> list[tuple[Chunk, float]]:
-        """Return all chunks with their scores for the query, from 0 (no common word) to below 1."""
+        """Return all chunks and their scores for the query: 0 without a common word, always below 1."""
         query_words = split_words(query)
         if self._index is None or not query_words:
             return []

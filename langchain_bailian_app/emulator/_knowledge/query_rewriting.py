@@ -1,4 +1,4 @@
-"""Rewriter of queries that refer to the previous question: adds that question to the query.
+"""Rewriter of queries that refer to the previous question: adds that question to such a query.
 
 Pure. The service rewrites queries with a model; the emulator matches a pattern.
 """

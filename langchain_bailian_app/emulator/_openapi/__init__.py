@@ -1,1 +1,1 @@
-"""OpenAPI of the emulator: session files and long-term memory."""
+"""Emulation of Bailian's OpenAPI: session files and long-term memory."""

@@ -1,8 +1,7 @@
 """Endpoints of Bailian's OpenAPI 2023-12-29 for session files and long-term memory.
 
 Paths, methods and positions of parameters are those of the official client. Signatures are accepted
-without verification. The texts of error messages are unverified: no source documents those of the
-service.
+without verification. The error messages are unverified: no source documents the service's messages.
 """
 
 import json
@@ -29,7 +28,7 @@ _SIGNATURE_SCHEME = "ACS3-HMAC-SHA256 "
 
 @dataclass(frozen=True)
 class OpenApiRequest:
-    """A parsed request: the parameters of its path, and those of its query or form."""
+    """A parsed request: its path parameters, and its query or form parameters."""
 
     path_params: Mapping[str, str]
     parameters: Mapping[str, str]
@@ -38,16 +37,16 @@ class OpenApiRequest:
 
 
 class ConnectionDropped(Exception):  # noqa: N818 - an outcome for the client, not an error of the emulator
-    """Raised after an action has run, to drop the connection instead of replying."""
+    """Raised after an action has run, to drop the connection instead of sending a reply."""
 
 
 ActionHandler: TypeAlias = Callable[[OpenApiRequest], dict[str, Any]]
-"""Runs an action and returns its reply, without the request id."""
+"""Function that runs an action and returns the reply without the request id."""
 
 
 @dataclass(eq=False)
 class OpenApiRouter:
-    """State shared by all actions: AccessKey id, recorded requests, server connections."""
+    """State shared by all actions: the AccessKey id, recorded requests and server connections."""
 
     access_key_id: str
     requests: list[RecordedRequest]

@@ -25,11 +25,11 @@ logger = logging.getLogger("langchain_bailian_app.emulator")
 _NAME_LENGTHS = range(4, 129)
 _MD5 = re.compile(r"[0-9a-fA-F]{32}")
 _MAX_FILE_BYTES = 512 * 1024 * 1024
-_UPLOAD_CONTENT_TYPE = ""  # The client documents that it may be empty; it is then sent empty.
+_UPLOAD_CONTENT_TYPE = ""  # May be empty, as the official client documents, and is then sent empty.
 
 
 class FileActions:
-    """Actions for leases, files and their statuses, on a store."""
+    """Actions on a store of session files: get a lease, add a file, query its status."""
 
     def __init__(self, store: FileStore) -> None:
         self._store = store
@@ -69,7 +69,7 @@ class FileActions:
         params = request.parameters
         _check_category(params.get("CategoryId", ""), params)
         if not params.get("Parser"):
-            refuse("InvalidParameter", "Parser must be given.")
+            refuse("InvalidParameter", "Parser is required.")
         fault = self._store.draw("add")
         if fault == "add_error":
             refuse("InternalError")
@@ -149,9 +149,13 @@ class _StorageEndpoint:
         # The signature covers the headers of the lease.
         signed = request.headers.get("x-bailian-extra") == lease.extra
         if not signed or request.headers.get("content-type") != _UPLOAD_CONTENT_TYPE:
-            return _xml_error(403, "SignatureDoesNotMatch", "The headers are not those of the lease.")
+            return _xml_error(
+                403, "SignatureDoesNotMatch", "The headers do not match those of the lease."
+            )
         if request.headers.get("content-length") != str(lease.size):
-            return _xml_error(411, "MissingContentLength", "The length is not that of the lease.")
+            return _xml_error(
+                411, "MissingContentLength", "The length does not match that of the lease."
+            )
         return None
 
     async def _receive_body(self, request: Request, lease: Lease, *, cut_halfway: bool) -> int:
@@ -174,7 +178,9 @@ class _StorageEndpoint:
 
 def _check_category(category: str, params: Any) -> None:
     if category != "default" or params.get("CategoryType") != "SESSION_FILE":
-        refuse("InvalidParameter", "CategoryType must be SESSION_FILE, and CategoryId default.")
+        refuse(
+            "InvalidParameter", 'CategoryType must be SESSION_FILE, and CategoryId must be "default".'
+        )
 
 
 def _build_response(data: dict[str, Any], *, success: bool | str = True) -> dict[str, Any]:

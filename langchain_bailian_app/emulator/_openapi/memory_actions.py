@@ -1,6 +1,7 @@
-"""Actions for long-term memories and their nodes: the memories that the applications recall.
+"""Actions for long-term memories and their nodes. Applications recall the same memories.
 
-Unlike the replies for files, these have no envelope, and their keys start with a lower-case letter.
+Unlike replies to file actions, these replies have no envelope, and their keys start with a lower-case
+letter.
 """
 
 import re
@@ -19,7 +20,7 @@ _DEFAULT_PAGE_SIZE, _MAX_PAGE_SIZE = 10, 50
 
 
 class MemoryActions:
-    """Actions for long-term memories, on a store."""
+    """Actions on a store of long-term memories."""
 
     def __init__(self, store: MemoryStore) -> None:
         self._store = store

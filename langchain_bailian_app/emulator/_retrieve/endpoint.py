@@ -1,7 +1,8 @@
-"""Knowledge base endpoints: search by id, and find the id for a name.
+"""Endpoints of knowledge bases: search a knowledge base by id, and find the id for a name.
 
-No public reference documents these routes. Official integrations use them, and the replies have the
-fields that those read. The error for an unknown id or name is unverified: `NotFound` is a guess.
+No public reference documents these routes. Official integrations use them, and the replies contain the
+fields that these integrations read. The error for an unknown id or name is unverified: `NotFound` is a
+guess.
 """
 
 from collections.abc import Mapping, Sequence
@@ -17,7 +18,7 @@ from langchain_bailian_app.emulator._retrieve.request import RetrieveRequest, re
 
 @dataclass
 class PipelineEndpoints:
-    """The two endpoints, for all knowledge bases of the emulator: bound to an app or not."""
+    """The two endpoints, for all knowledge bases of the emulator, whether bound to an app or not."""
 
     apps: Mapping[str, App]
     extra_knowledge: Sequence[KnowledgeBase] = field(default_factory=list)
@@ -26,7 +27,7 @@ class PipelineEndpoints:
         """Answer `POST /indices/pipeline/{pipeline_id}/retrieve`.
 
         Raises:
-            RequestRefused: The service would refuse the request.
+            RequestRefused: The service would reject the request.
         """
         knowledge_base = self._knowledge_bases().get(pipeline_id)
         if knowledge_base is None:
@@ -43,11 +44,11 @@ class PipelineEndpoints:
         """Answer `GET /indices/pipeline_simple?pipeline_name=…`.
 
         Raises:
-            RequestRefused: The service would refuse the request.
+            RequestRefused: The service would reject the request.
         """
         name = exchange.record.query.get("pipeline_name", "")
         if not name:
-            refuse("InvalidParameter", "pipeline_name must be given.")
+            refuse("InvalidParameter", "pipeline_name is required.")
         knowledge_base = next(
             (
                 knowledge_base
@@ -66,7 +67,7 @@ class PipelineEndpoints:
 
 
 def search_knowledge_base(knowledge_base: KnowledgeBase, request: RetrieveRequest) -> list[Hit]:
-    """Search, then filter the candidates, as the service does: filters do not add candidates."""
+    """Search, then filter the candidates, as the service does; dropped candidates are not replaced."""
     candidates = search([knowledge_base], request.query, limit=request.max_candidates)
     passing_hits = [
         hit

@@ -1,6 +1,6 @@
-"""Parser and validator of the body of a retrieve request.
+"""Parser of retrieve requests: turns a JSON body into a validated `RetrieveRequest`.
 
-The counterpart of `_completion.request` for knowledge bases.
+Counterpart of `_completion.request` for knowledge bases.
 """
 
 from collections.abc import Mapping
@@ -13,7 +13,6 @@ from langchain_bailian_app.emulator._knowledge.filters import SearchFilters, par
 from langchain_bailian_app.emulator._knowledge.query_rewriting import rewrite_query
 
 _MAX_CANDIDATES = 100
-_MAX_TOTAL_CANDIDATES = 200
 _MAX_NODES = 20
 _DEFAULT_NODES = 5
 _ROLES = ("system", "user", "assistant")
@@ -25,9 +24,9 @@ class RetrieveRequest:
 
     Attributes:
         query: The query, rewritten if requested.
-        max_candidates: Maximum number of chunks found before the filters are applied.
+        max_candidates: Maximum number of chunks to which the filters are applied.
         filters: `search_filters`.
-        min_score: Minimum score; nodes below it are dropped.
+        min_score: Minimum score; nodes with a lower score are dropped.
         max_nodes: Maximum number of nodes returned.
     """
 
@@ -42,7 +41,7 @@ def retrieve_request_from_body(body: Mapping[str, Any]) -> RetrieveRequest:
     """Parse a request body; `rewrite` and `rerank` are ignored, as the emulator has no models.
 
     Raises:
-        RequestRefused: The service would refuse the request.
+        RequestRefused: The service would reject the request.
     """
     query = get_typed(body, "query", str)
     if not query or not query.strip():
@@ -50,8 +49,8 @@ def retrieve_request_from_body(body: Mapping[str, Any]) -> RetrieveRequest:
     previous_questions = _read_previous_questions(body)
     if not get_typed(body, "enable_rewrite", bool):
         previous_questions = []
-    # Validated, but without effect: the emulator has only one ranking, by words, which represents
-    # all rankings of the service, including the one by a model.
+    # Validated, but without effect. The emulator has only one ranking, by words. It represents all
+    # rankings of the service, including the one by a model.
     get_typed(body, "enable_reranking", bool)
     return RetrieveRequest(
         query=rewrite_query(query, previous_questions),
@@ -63,7 +62,7 @@ def retrieve_request_from_body(body: Mapping[str, Any]) -> RetrieveRequest:
 
 
 def _read_max_candidates(body: Mapping[str, Any]) -> int:
-    """Return the larger limit of the two searches, which rank alike: it includes the other's hits."""
+    """Return the larger of the two limits: both searches rank alike, so it covers the hits of both."""
     dense_limit, sparse_limit = (
         get_int(body, name, minimum=0, maximum=_MAX_CANDIDATES, default=_MAX_CANDIDATES)
         for name in ("dense_similarity_top_k", "sparse_similarity_top_k")
@@ -81,6 +80,7 @@ def _read_previous_questions(body: Mapping[str, Any]) -> list[str]:
             or not isinstance(message.get("content"), str)
         ):
             refuse_value(
-                "query_history", f"a list of messages with a role ({', '.join(_ROLES)}) and a content"
+                "query_history",
+                f"a list of messages, each with a role ({', '.join(_ROLES)}) and a content string",
             )
     return [message["content"] for message in history if message["role"] == "user"]

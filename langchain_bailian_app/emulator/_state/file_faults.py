@@ -1,4 +1,4 @@
-"""Faults of the upload of a session file; see `bailian.files.faults`."""
+"""Faults in uploads of session files; see `FileStore.faults`."""
 
 import random
 from collections.abc import Mapping
@@ -6,7 +6,7 @@ from types import MappingProxyType
 from typing import Literal, Self, TypeAlias, get_args
 
 FileStep: TypeAlias = Literal["lease", "upload", "add", "parse", "describe"]
-"""A step of an upload: get a lease, upload the bytes, add the file, parse it, query its status."""
+"""Steps of an upload: get a lease, upload the bytes, add the file, parse it, query its status."""
 
 FILE_FAULTS: Mapping[str, tuple[FileStep, str]] = MappingProxyType(
     {
@@ -16,7 +16,7 @@ FILE_FAULTS: Mapping[str, tuple[FileStep, str]] = MappingProxyType(
         "upload_error": ("upload", "the storage is unavailable"),
         "upload_cut": ("upload", "the storage drops the connection during the upload"),
         "add_error": ("add", "adding the file fails with an internal error"),
-        "add_reply_lost": ("add", "the file is added but the response is lost"),
+        "add_reply_lost": ("add", "the file is added, but the response is lost"),
         "add_lease_expired": ("add", "the lease expires before the file is added"),
         "parse_failed": ("parse", "the file cannot be parsed"),
         "safe_check_failed": ("parse", "the security check rejects the file"),
@@ -29,24 +29,24 @@ FILE_FAULTS: Mapping[str, tuple[FileStep, str]] = MappingProxyType(
 
 
 class FileFaults:
-    """Random faults of uploads, the same for the same shares and seed.
+    """Random faults in uploads; the same shares and seed always yield the same faults.
 
     Args:
-        shares: Name in `FILE_FAULTS` → share of the requests of its step with this fault, from 0 to 1.
+        shares: Name in `FILE_FAULTS` → share of its step's requests that fail in this way, from 0 to 1.
         seed: Seed of the random numbers. Default: 0.
 
     Raises:
-        ValueError: A name is not in `FILE_FAULTS`, or the shares of a step add up to more than 1.
+        ValueError: A name is not in `FILE_FAULTS`, or the shares for a step sum to more than 1.
     """
 
     def __init__(self, shares: Mapping[str, float], *, seed: int = 0) -> None:
         unknown = sorted(set(shares) - set(FILE_FAULTS))
         if unknown:
-            message = f"unknown fault {unknown[0]!r}: expected a name among {sorted(FILE_FAULTS)}"
+            message = f"unknown fault {unknown[0]!r}: expected one of {sorted(FILE_FAULTS)}"
             raise ValueError(message)
         for step in get_args(FileStep):
             if sum(share for name, share in shares.items() if FILE_FAULTS[name][0] == step) > 1:
-                message = f"invalid `shares`: those of the step {step!r} add up to more than 1"
+                message = f"invalid `shares`: the shares of step {step!r} sum to more than 1"
                 raise ValueError(message)
         self._shares = dict(shares)
         self._remaining: dict[str, int] = {}
@@ -54,11 +54,12 @@ class FileFaults:
 
     @classmethod
     def always(cls, name: str, *, times: int | None = None) -> Self:
-        """Inject one fault into every request of its step.
+        """Build faults that inject one fault into every request of its step.
 
         Args:
             name: Name in `FILE_FAULTS`.
-            times: Number of requests with the fault; later ones succeed. Default: all.
+            times: Number of requests with the fault; later requests succeed. None (default): all of
+                them.
 
         Raises:
             ValueError: The name is not in `FILE_FAULTS`.
@@ -69,7 +70,7 @@ class FileFaults:
         return faults
 
     def draw(self, step: FileStep) -> str | None:
-        """Draw the fault of the next request of a step; `None` if it succeeds."""
+        """Draw the fault for the next request of a step; None if the request succeeds."""
         roll = self._rng.random()
         for name, share in self._shares.items():
             if FILE_FAULTS[name][0] != step:

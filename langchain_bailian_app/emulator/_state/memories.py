@@ -1,6 +1,7 @@
 """Long-term memory: simple facts about users from their own messages, stored by memory id.
 
-The service extracts facts with a model after about a minute; the emulator uses patterns immediately.
+The service extracts facts with a model, after about a minute. The emulator extracts them at once, with
+patterns.
 """
 
 import re
@@ -34,7 +35,7 @@ _MAX_RECALLED_FACTS = 5
 
 
 def extract_facts(text: str, *, second_person: bool = False) -> list[str]:
-    """Return the facts that a text contains about its author, one sentence each; skip questions."""
+    """Return the facts about the author of a message, one sentence each; skip questions."""
     return [
         (second_person_text if second_person else third_person_text).format(*match.groups())
         for pattern, third_person_text, second_person_text in _FACT_PATTERNS
@@ -45,7 +46,7 @@ def extract_facts(text: str, *, second_person: bool = False) -> list[str]:
 
 @dataclass
 class StoredMemory:
-    """A long-term memory; `nodes` has the time and the text of each fact by node id."""
+    """A long-term memory; `nodes` contains the time and text of each fact by node id."""
 
     memory_id: str
     description: str = ""
@@ -53,10 +54,10 @@ class StoredMemory:
 
 
 class MemoryStore:
-    """All long-term memories of an emulator, created through the OpenAPI or by requests to an app.
+    """All long-term memories of an emulator, created through Bailian's OpenAPI or by requests to apps.
 
-    A request to an app may contain an id that was never created. No source documents whether the
-    service rejects it.
+    A request to an app may contain the id of a memory that was never created. No source documents
+    whether the service rejects such a request.
     """
 
     def __init__(self, now: Callable[[], datetime]) -> None:
@@ -69,7 +70,7 @@ class MemoryStore:
         self.memories.clear()
 
     def recall(self, memory_id: str) -> tuple[str, ...]:
-        """Return the newest facts, oldest first, each with the time when it was stored."""
+        """Return the newest facts of a memory, oldest first, each with the time when it was stored."""
         memory = self.memories.get(memory_id)
         nodes = list(memory.nodes.values()) if memory is not None else []
         return tuple(f"[{timestamp}] {fact}" for timestamp, fact in nodes[-_MAX_RECALLED_FACTS:])

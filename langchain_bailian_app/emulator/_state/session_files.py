@@ -1,7 +1,7 @@
-"""Session files in the cloud: leases, uploads, and the statuses of a file.
+"""Session files in the cloud: leases, uploads and file statuses.
 
-Independent of HTTP. Content that can be searched is stored in a temporary folder; only the MD5 of other
-content is stored.
+Independent of HTTP. Searchable content is stored in a temporary folder. For other content, only the MD5
+is stored.
 """
 
 import hashlib
@@ -39,7 +39,7 @@ _FAILURES = {
     "index_failed": (6, "INDEX_BUILDING_FAILED", "The index could not be built."),
 }
 _THROTTLED_MESSAGE = "Request was denied due to user flow control."
-_RETRY_HEADERS = {"x-acs-retry-after": "50"}  # milliseconds, as the official client reads it
+_RETRY_HEADERS = {"x-acs-retry-after": "50"}  # milliseconds, according to the official client
 _BEIJING = timezone(timedelta(hours=8))
 _DAY_SECONDS = 24 * 3600.0
 
@@ -74,10 +74,10 @@ class StoredFile:
         md5: MD5 of the uploaded content.
         workspace: Workspace of the file.
         added_at: Time when it was added, in seconds of the emulator's `clock`.
-        created: Time when it was added, in Beijing time and the format of the service.
-        fails: Name of the fault in `FILE_FAULTS` that makes parsing fail, or `None`.
-        reason: Reason of the failure.
-        status: Status that overrides the one computed from the file's age, or `None`.
+        created: Time when it was added, in Beijing time and formatted as the service does it.
+        fails: Name of the fault in `FILE_FAULTS` that makes parsing fail, or None.
+        reason: Reason for the failure.
+        status: Status that overrides the status computed from the file's age, or None.
         document: Searchable content of the file, if any.
     """
 
@@ -103,25 +103,25 @@ class StoredFile:
 class FileStore:
     """All session files of an emulator.
 
-    Only the server's thread changes files and leases. The switches can be set from any thread.
+    Only the server's thread changes files and leases. Any thread can change the settings.
     """
 
     def __init__(self, clock: Callable[[], float], now: Callable[[], datetime]) -> None:
         self.faults: FileFaults | None = None
-        """Faults that are injected into uploads. Default: `None`."""
+        """Faults that are injected into uploads. Default: None."""
         self.parse_seconds = 0.0
         """Seconds until an added file is ready, divided evenly among its statuses. Default: 0."""
         self.lease_seconds = 300.0
-        """Seconds for which the URL of a lease accepts uploads. Default: 300; the official guide only
+        """Seconds for which the URL of a lease accepts uploads. Default: 300; the user guide only
         mentions minutes."""
         self.lifetime = 7 * _DAY_SECONDS
-        """Seconds until a file expires. Default: 7 days, as in the official guide. The page on files
-        states 24 hours as the usual time."""
+        """Seconds until a file expires. Default: 7 days, the maximum according to the user guide.
+        According to the file page, files usually last 24 hours."""
         self.leases_per_second: int | None = None
-        """Maximum number of leases per second; further requests are rejected. `None` (default) means no
+        """Maximum number of leases per second; further requests are rejected. None (default) means no
         limit. The limit of the service is 10."""
         self.added: dict[str, StoredFile] = {}
-        """Files by id, in the order of their addition."""
+        """Files by id, in the order in which they were added."""
         self.leases: dict[str, Lease] = {}
         """Leases by id."""
         self._clock = clock
@@ -131,7 +131,7 @@ class FileStore:
         self._temp_folder: tempfile.TemporaryDirectory[str] | None = None
 
     def clear(self) -> None:
-        """Delete all files and leases; keep the switches."""
+        """Delete all files and leases; keep the settings."""
         for container in (self.added, self.leases, self._by_token, self._recent_lease_times):
             container.clear()
         self.close()
@@ -143,7 +143,7 @@ class FileStore:
             self._temp_folder = None
 
     def draw(self, step: FileStep) -> str | None:
-        """Draw the fault of the next request of a step; `None` if it succeeds."""
+        """Draw the fault for the next request of a step; None if the request succeeds."""
         return self.faults.draw(step) if self.faults is not None else None
 
     def lease(self, workspace: str, name: str, md5: str, size: int) -> Lease:
@@ -174,7 +174,7 @@ class FileStore:
         return lease
 
     def find_lease(self, token: str) -> Lease | None:
-        """Return the lease of an upload, or `None` if its URL is unknown, expired or used."""
+        """Return the lease for an upload, or None if the lease is unknown, expired or used."""
         lease = self._by_token.get(token)
         return (
             lease if lease is not None and self._clock() < lease.expires_at and not lease.used else None
@@ -186,7 +186,7 @@ class FileStore:
             return UploadReceiver(lease, None)
         if self._temp_folder is None:
             self._temp_folder = tempfile.TemporaryDirectory(prefix="bailian-emulator-")
-        # Each upload has its own folder, since reading a file uses its name.
+        # Each upload has its own folder, since the file must keep its name: readers use it.
         path = Path(self._temp_folder.name, lease.lease_id, Path(lease.name).name)
         path.parent.mkdir(exist_ok=True)
         return UploadReceiver(lease, path)
@@ -277,7 +277,7 @@ class FileStore:
 
 
 class UploadReceiver:
-    """Receiver of the content of one upload, chunk by chunk."""
+    """Receiver for the content of one upload, chunk by chunk."""
 
     def __init__(self, lease: Lease, path: Path | None) -> None:
         self._lease = lease
@@ -294,7 +294,7 @@ class UploadReceiver:
             self._file.write(chunk)
 
     def close(self, *, complete: bool) -> None:
-        """Close the file, and assign a complete upload to the lease."""
+        """Close the file; if the upload is complete, record its content in the lease."""
         if self._file is not None:
             self._file.close()
         if complete:

@@ -1,7 +1,7 @@
 """Sessions in the cloud: up to 50 rounds each, kept until an hour passes without a request.
 
-The behavior beyond these limits, and after an answer that the client did not read to its end, is not
-documented. Each of them has a switch.
+It is undocumented how the service behaves beyond these limits, and if a client does not read an answer
+to the end. The emulator has a setting for each case.
 """
 
 import uuid
@@ -12,11 +12,11 @@ from typing import Literal, NamedTuple, TypeAlias
 from langchain_bailian_app.emulator._http.errors import refuse
 
 UnknownSessionPolicy: TypeAlias = Literal["error", "new", "same"]
-"""Handling of an id that is unknown or has been idle for an hour: reject the request, start a session
+"""Behavior if a session id is unknown or has been idle for an hour: reject the request, start a session
 with a new id, or start an empty session with the same id."""
 
 FullSessionPolicy: TypeAlias = Literal["error", "new", "oldest"]
-"""Handling of a session of 50 rounds: reject the request, start a session with a new id, or drop the
+"""Behavior if a session has 50 rounds: reject the request, start a session with a new id, or drop the
 oldest round."""
 
 IDLE_SECONDS = 3600.0
@@ -58,13 +58,13 @@ class CloudSessions:
         self._sessions: dict[str, Session] = {}
 
     def rounds(self, session_id: str) -> list[Round]:
-        """Return the rounds of a session; an unknown session has none."""
+        """Return the rounds of a session; an empty list if the session is unknown."""
         session = self._sessions.get(session_id)
         return list(session.rounds) if session else []
 
     def all_rounds(self) -> dict[str, list[Round]]:
         """Return the rounds of every session by session id, the oldest session first."""
-        # Copied in one step, since the server may start sessions meanwhile.
+        # Copied in one step, since the server may start sessions at the same time.
         sessions = list(self._sessions.values())
         return {session.session_id: list(session.rounds) for session in sessions}
 
@@ -85,10 +85,10 @@ class CloudSessions:
         return Session(uuid.uuid4().hex, app_id, self._clock())
 
     def resume(self, app_id: str, session_id: str) -> Session:
-        """Continue a session; if that is impossible, act as the switches require.
+        """Continue a session; if that is impossible, follow `unknown_session` or `full_session`.
 
         Raises:
-            RequestRefused: The session cannot be continued and the switch is `error`.
+            RequestRefused: The session cannot be continued, and the setting is `error`.
         """
         session = self._sessions.get(session_id)
         if session is None or session.app_id != app_id:
@@ -101,7 +101,7 @@ class CloudSessions:
         return session
 
     def add_round(self, session: Session, new_round: Round) -> None:
-        """Add a round; concurrent requests to a session add one each."""
+        """Add a round; concurrent requests in a session each add one."""
         session.rounds.append(new_round)
         session.last_used_at = self._clock()
 
@@ -119,7 +119,10 @@ class CloudSessions:
 
     def _resume_full(self, session: Session) -> Session:
         if self.full_session == "error":
-            refuse("InvalidParameter", f"session_id {session.session_id} has {MAX_ROUNDS} rounds.")
+            refuse(
+                "InvalidParameter",
+                f"session_id {session.session_id} has reached the limit of {MAX_ROUNDS} rounds.",
+            )
         if self.full_session == "new":
             return self.create(session.app_id)
         del session.rounds[: len(session.rounds) - MAX_ROUNDS + 1]

@@ -71,7 +71,7 @@ def agent_input(*questions: str) -> dict[str, Any]:
     return {"messages": [HumanMessage(question) for question in questions]}
 
 
-# -- tool calling by prompt --------------------------------------------------------------------------
+# -- tool calling by prompting -----------------------------------------------------------------------
 
 STEPS = [
     tool_call_text("add", a=1, b=2),
@@ -168,7 +168,7 @@ def test_a_provider_strategy_is_rejected_with_advice(make_scripted_model: MakeMo
     agent = create_agent(
         make_scripted_model("三", tool_calling="prompt"), response_format=ProviderStrategy(Weather)
     )
-    with pytest.raises(NotImplementedError, match="`ToolStrategy` in an agent"):
+    with pytest.raises(NotImplementedError, match="in an agent, use `ToolStrategy`"):
         agent.invoke(agent_input("天气？"))
 
 

@@ -69,7 +69,7 @@ CALL_STYLES = [
 async def get_outcome(
     call_style: Callable[[BailianAppChatModel], Awaitable[AIMessage]], model: BailianAppChatModel
 ) -> Any:
-    """Return the contents of a message, except its id, which is unique for each run; or of an error."""
+    """Return the contents of an error, or of a message without its id, which differs for each run."""
     try:
         message = await call_style(model)
     except BailianError as error:

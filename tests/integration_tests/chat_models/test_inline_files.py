@@ -119,7 +119,7 @@ def test_files_by_url_and_by_id_are_sent_unchanged(bailian: BailianEmulator) -> 
     ("block", "error"),
     [
         ({"type": "file", "base64": "%%%", "mime_type": "text/plain"}, "invalid base64"),
-        ({"type": "file", "base64": DATA, "mime_type": "application/x-tar"}, "set its `filename`"),
+        ({"type": "file", "base64": DATA, "mime_type": "application/x-tar"}, "set `filename` to"),
         ({"type": "file", "base64": "", "mime_type": "text/plain"}, "the file is empty"),
     ],
 )

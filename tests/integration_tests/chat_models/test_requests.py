@@ -1,4 +1,4 @@
-"""Tests of requests that result from fields, keywords and the config of a call."""
+"""Tests of requests that result from fields, keyword arguments and the config of a call."""
 
 from __future__ import annotations
 

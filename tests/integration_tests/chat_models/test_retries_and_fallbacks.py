@@ -1,4 +1,4 @@
-"""Tests of retries and fallbacks of LangChain."""
+"""Tests of LangChain's retries and fallbacks."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Tests of tool calling by prompt: results, retries and requests."""
+"""Tests of tool calling by prompting: results, retries and requests."""
 
 from __future__ import annotations
 

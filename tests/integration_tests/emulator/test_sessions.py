@@ -122,7 +122,7 @@ def test_a_full_session_is_handled_as_configured(
 
     if switch == "error":
         assert response.status_code == 400
-        assert f"{session_id} has 50 rounds" in response.json()["message"]
+        assert f"{session_id} has reached the limit of 50 rounds" in response.json()["message"]
         assert bailian.session(session_id) == full_rounds
         return
     answer = get_output(response)

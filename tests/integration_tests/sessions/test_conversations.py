@@ -78,9 +78,9 @@ warnings_allowed = pytest.mark.filterwarnings(
 
 
 class EchoDigestApp:
-    """Application that answers with a digest of all texts it receives, in order, and records them.
+    """Application that answers with a digest of all text it receives, in order, and records the text.
 
-    The system text counts as the beginning of the first text. Markers in the cloud's copy of the
+    The system text counts as the beginning of the first question. Markers in the cloud's copy of the
     answers do not count.
     """
 

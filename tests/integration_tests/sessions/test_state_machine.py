@@ -56,7 +56,7 @@ NO_FAULTS = {"error": None, "faults": None, "stall_after": None}
 
 
 def session_texts(messages: list[BaseMessage]) -> tuple[str, ...]:
-    """Return the texts of a session; the system text precedes the first question."""
+    """Return the strings in a session; the system text precedes the first question."""
     system = "".join(m.text for m in messages if isinstance(m, SystemMessage))
     texts = [m.text for m in messages if not isinstance(m, SystemMessage)]
     return (system + texts[0], *texts[1:])

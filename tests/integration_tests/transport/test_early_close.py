@@ -23,7 +23,7 @@ MAX_CLOSE_SECONDS = 0.1  # seconds
 def model(
     bailian: BailianEmulator, make_model: Callable[..., BailianAppChatModel]
 ) -> BailianAppChatModel:
-    """Return a model of an application that needs seconds to answer."""
+    """Return a model for an application that needs seconds to answer."""
     app_id = bailian.add_app(App("slow", answer=lambda _: "慢慢地说。" * 100, pace=0.02))
     return make_model(app_id)
 

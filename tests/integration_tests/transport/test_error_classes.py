@@ -152,8 +152,8 @@ def test_a_refused_connection_is_retryable() -> None:
         (COMPLETE_BODY, {"abort": True, "cuts": (150,)}, None),
         (make_frame(text="好的"), {"abort": True}, "lost before the answer was complete"),
         (make_frame(text="好的") + b"data:garbage\n\n" + COMPLETE_BODY, {}, "not JSON"),
-        (b"<html>hello</html>", {"content_type": "text/html"}, "without a frame"),
-        (b"", {}, "without a frame"),
+        (b"<html>hello</html>", {"content_type": "text/html"}, "without any frames"),
+        (b"", {}, "without any frames"),
         (b'{"output":null,"usage":{},"request_id":"r"}', {}, "without a finish reason"),
     ],
 )

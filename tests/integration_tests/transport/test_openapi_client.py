@@ -1,4 +1,4 @@
-"""Official client of Bailian's OpenAPI: it works with the emulator without changes.
+"""Official client for Bailian's OpenAPI: it works with the emulator without changes.
 
 The last section tests behavior that this package relies on; a new version that changes it fails here
 first.
@@ -44,7 +44,7 @@ def bailian(emulator: BailianEmulator) -> BailianEmulator:
 
 
 def make_client(bailian: BailianEmulator, **settings: Any) -> Client:
-    """Create a client as in the official guide, except for the host."""
+    """Create a client as in the user guide, except for the host."""
     config = Config(
         access_key_id=bailian.access_key_id, access_key_secret=bailian.access_key_secret, **settings
     )

@@ -1,1 +1,1 @@
-"""Tests of `answer`."""
+"""Tests for `_answer`."""

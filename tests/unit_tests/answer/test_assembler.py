@@ -381,7 +381,7 @@ def test_a_node_beside_repeated_steps_is_reported() -> None:
     assert [event.value for event in assemble(frames)[1].nodes] == [{"node_id": "n"}]
 
 
-# -- calls of the caller's tools ---------------------------------------------------------------------
+# -- calls to the caller's tools ---------------------------------------------------------------------
 
 CALL = '<tool_call>{"name": "add", "arguments": {"a": 1}}</tool_call>'
 UNKNOWN_CALL = '<tool_call>{"name": "mul", "arguments": {}}</tool_call>'
@@ -521,7 +521,7 @@ def test_an_answer_does_not_depend_on_how_its_text_is_cut_into_frames(
     references = [{"index_id": "1", "title": "一"}, {"index_id": "2", "title": "二"}]
 
     def assemble_pieces(pieces: list[str]) -> tuple[str, list[dict[str, Any]], str | None]:
-        # No text begins with that of the first frame, so the stream is known to be incremental.
+        # No other frame begins with the first text, so the stream is known to be incremental.
         frames = text_frames(["答", *pieces])
         frames[0].doc_references = references
         answer = assemble(frames, markers=markers, stop=stop)[1]

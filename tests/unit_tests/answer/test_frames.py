@@ -270,7 +270,7 @@ def test_the_beginning_of_an_invalid_reply_is_kept_for_error_messages(cuts: list
     assert reader.head == "<html><body>502 Bad Gateway</body></html>"
 
 
-# -- independence of cuts ----------------------------------------------------------------------------
+# -- independence of splits --------------------------------------------------------------------------
 
 
 @given(data=st.data(), name=st.sampled_from(RECORDINGS))

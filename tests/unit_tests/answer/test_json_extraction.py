@@ -1,4 +1,4 @@
-"""Tests for the extraction of JSON from a text; `test_output_format` covers its use."""
+"""Tests for the extraction of JSON from text; `test_output_format` covers its use."""
 
 from __future__ import annotations
 

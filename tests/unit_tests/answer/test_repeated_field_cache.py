@@ -15,7 +15,7 @@ from langchain_bailian_app._answer.repeated_field_cache import RepeatedFieldCach
 LONG = "海关" * 1500
 REFERENCES = [{"index_id": "1", "text": f'【正文】"{LONG}\\]'}, {"index_id": "2", "images": []}]
 STEPS = [{"action": "rag", "observation": json.dumps([{"content": LONG}])}]
-# Each of them may mislead a search for the bytes of a list.
+# Each of these may mislead a search for the bytes of a list.
 MISLEADING_TEXTS = [
     "好",
     LONG,

@@ -21,7 +21,7 @@ PLUGIN: Entry = {"action_type": "api", "action": "weather", "action_name": "å¤©æ
 
 
 def report_frames(*frames: list[Entry], flush_at: int | None = None) -> list[list[str]]:
-    """Return the events of each frame, and those of the end of the stream."""
+    """Return the events of each frame, and the events at the end of the stream."""
     reader = StepReader()
     reports = []
     for index, frame in enumerate(frames):

@@ -214,7 +214,7 @@ def test_increments_that_never_extend_the_previous_one_are_read_correctly(
     cuts = data.draw(st.lists(st.integers(1, len(text) - 1), min_size=1, max_size=20, unique=True))
     pieces = split_at(text, cuts)
     if any(following.startswith(previous) for previous, following in pairwise(pieces)):
-        pieces = ["\0", *pieces]  # no text begins with it, so the mode is decided at once
+        pieces = ["\0", *pieces]  # no other text begins with it, so the mode is decided at once
 
     assert "".join(pieces) == "".join(read_deltas(changing_usage(pieces)))
 

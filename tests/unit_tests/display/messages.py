@@ -1,4 +1,4 @@
-"""Messages to display, and hostile texts that try to break out of their HTML or terminal output."""
+"""Messages to display, and hostile strings that try to break out of their HTML or terminal output."""
 
 from typing import Any
 

@@ -84,7 +84,7 @@ def test_without_rich_the_error_names_the_extra(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setitem(sys.modules, "rich.padding", None)
     console = Console(file=io.StringIO())
 
-    with pytest.raises(ModuleNotFoundError, match=r'pip install "langchain-bailian-app\[display\]"'):
+    with pytest.raises(ModuleNotFoundError, match=r"pip install 'langchain-bailian-app\[display\]'"):
         list(AnswerView(AIMessage("茶")).__rich_console__(console, console.options))
 
 

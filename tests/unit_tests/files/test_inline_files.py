@@ -141,10 +141,10 @@ def test_an_unregistered_mime_subtype_is_used_as_the_suffix(mime_type: str, suff
         ({"base64": "%%%"}, "^invalid base64 in a content block of type 'file': "),
         ({"base64": DATA[:-1]}, "invalid base64"),
         ({"base64": ""}, "of type 'file' as 'note.md': the file is empty"),
-        ({"filename": "x" * 126 + ".md"}, "as 'x+.md': invalid length of the file name: .*, got 129"),
+        ({"filename": "x" * 126 + ".md"}, "as 'x+.md': invalid file name length: .*, got 129"),
         (
             {"filename": "note.exe", "mime_type": "application/x-tar"},
-            "unsupported MIME type 'application/x-tar' .*: set its `filename`",
+            "unsupported MIME type 'application/x-tar' .*: set `filename` to a name",
         ),
     ],
 )

@@ -68,12 +68,12 @@ def test_the_suffix_of_a_name_determines_the_kind_of_the_file(
     [
         ("note.md", 1, None),
         ("a.md", 1, None),
-        (".md", 1, "invalid length of the file name: expected 4 to 128 characters, got 3"),
+        (".md", 1, "invalid file name length: expected 4 to 128 characters, got 3"),
         ("x" * 125 + ".md", 1, None),
         (
             "x" * 126 + ".md",
             1,
-            "invalid length of the file name: expected 4 to 128 characters, got 129",
+            "invalid file name length: expected 4 to 128 characters, got 129",
         ),
         ("note.md", 0, "the file is empty"),
         ("a.exe", 1, "unsupported suffix 'exe': the service accepts doc, docx, wps, ppt, "),
@@ -98,7 +98,7 @@ def test_each_kind_has_its_own_size_limit(name: str, megabytes: int) -> None:
     assert MAX_FILE_BYTES[kind] == max_bytes
     assert find_file_problem(name, max_bytes) is None
     assert find_file_problem(name, max_bytes + 1) == (
-        f"the file has {max_bytes + 1:,} bytes, but {kind} files can have at most {max_bytes:,}"
+        f"the file is {max_bytes + 1:,} bytes long, but {kind} files can be at most {max_bytes:,} bytes"
     )
 
 
@@ -186,7 +186,7 @@ def test_ids_from_several_sources_are_counted_together() -> None:
     ids = [f"file_session_{number}" for number in range(11)]
     check_session_file_ids(ids[:10])
 
-    with pytest.raises(ValueError, match=r"at most 10 session files \(official guide\), got 11"):
+    with pytest.raises(ValueError, match=r"at most 10 session files \(user guide\), got 11"):
         check_session_file_ids(iter(ids))
 
 

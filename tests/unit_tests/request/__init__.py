@@ -1,1 +1,1 @@
-"""Tests of `request`."""
+"""Tests for `_request`."""

@@ -80,8 +80,8 @@ def test_the_error_lists_the_inputs_that_an_application_accepts() -> None:
 
     assert str(caught.value) == (
         "unsupported content block of type 'video' with the keys ['type', 'url']: an application "
-        "accepts text, images and files by URL, and base64 data with mime_type; to upload other data, "
-        "set `files=BailianFiles(…)`"
+        "accepts text, and images and files as a URL or as base64 data with mime_type; to upload other "
+        "kinds of files, such as audio or video, set `files=BailianFiles(…)`"
     )
 
 
@@ -117,7 +117,7 @@ def test_a_file_has_at_most_10_megabytes() -> None:
     check_urls("file_list", [url(10 * 1024 * 1024)])
     lines = encodebytes(bytes(10 * 1024 * 1024)).decode()
     check_urls("file_list", [f"data:application/pdf;base64,{lines}"])
-    with pytest.raises(ValueError, match="larger than 10,485,760 bytes") as caught:
+    with pytest.raises(ValueError, match="limit of 10,485,760 bytes") as caught:
         check_urls("file_list", [url(10 * 1024 * 1024 + 1)])
     assert len(str(caught.value)) < 200
 

@@ -1,4 +1,4 @@
-"""Tests of the validation of fields and call arguments that users set."""
+"""Tests for the validation of fields and call arguments that users set."""
 
 from typing import Any
 

@@ -14,7 +14,7 @@ from langchain_bailian_app import BailianAppChatModel, BailianRetriever, RagOpti
 @pytest.mark.parametrize("query", ["", " \n"])
 def test_a_query_needs_text(query: str) -> None:
     for fields in ({"app_id": "app"}, {"pipeline_id": "kb"}):
-        with pytest.raises(ValueError, match="expected a string with text"):
+        with pytest.raises(ValueError, match="expected a non-blank string"):
             BailianRetriever(api_key="k", **fields).invoke(query)
 
 
@@ -62,7 +62,7 @@ def test_a_model_passes_on_only_its_connection_to_a_direct_search() -> None:
 
 @pytest.mark.parametrize("query", [None, 5, [HumanMessage("茶")]])
 def test_a_query_is_a_string(query: Any) -> None:
-    with pytest.raises(ValueError, match="expected a string with text"):
+    with pytest.raises(ValueError, match="expected a non-blank string"):
         BailianRetriever(app_id="app", api_key="k").invoke(query)
 
 

@@ -178,7 +178,10 @@ def test_the_reason_names_the_limit() -> None:
     full_session = make_plan([ONE, make_answer(ONE, turn=MAX_TURNS), TWO])
     idle_session = make_plan([ONE, FIRST_ANSWER, TWO], NOW + MAX_IDLE_SECONDS)
 
-    assert (full_session.reason, idle_session.reason) == ("it has 50 turns", "it may have expired")
+    assert (full_session.reason, idle_session.reason) == (
+        "it has reached the limit of 50 turns",
+        "it may have expired",
+    )
 
 
 def test_a_session_is_limited_to_50_turns_and_55_idle_minutes() -> None:

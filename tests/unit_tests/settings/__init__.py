@@ -1,1 +1,1 @@
-"""Tests of `settings`."""
+"""Tests for `_settings`."""

@@ -1,4 +1,4 @@
-"""Validation and serialization of the OpenAPI settings."""
+"""Validation and serialization of the settings for Bailian's OpenAPI."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""Tests of `transport`."""
+"""Tests for `_transport`."""
