@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 _INTRODUCTION = (
     f"Asks the application at most {MAX_CALLS} questions, which are billed as usual. "
-    "Fix every `fail`; a `warn` may be intentional."
+    "Fix every `fail`; a `warn` may be normal for your application."
 )
 _DEFAULT_QUESTION = "什么是滞报金？"
 

@@ -1,4 +1,4 @@
-"""Rate limiter that processes share through Redis; requires the extra `redis`.
+"""Rate limiter that processes share through Redis; requires the `redis` extra.
 
 The library `limits` does the counting. This module adds waiting, and uses the server's clock.
 """

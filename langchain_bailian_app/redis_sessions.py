@@ -1,4 +1,4 @@
-"""Public import path of `RedisSessionStore`; requires the extra `redis`."""
+"""Public import path of `RedisSessionStore`; requires the `redis` extra."""
 
 from langchain_bailian_app.sessions._redis_store import RedisSessionStore
 

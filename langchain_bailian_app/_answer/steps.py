@@ -69,7 +69,7 @@ class StepReader:
         self._seen_in_frame: set[_Step] = set()
 
     def next_frame(self) -> None:
-        """Start a new frame; two equal entries in one frame are two steps."""
+        """Start a new frame. Its entries may repeat earlier steps, but never each other."""
         self._seen_in_frame.clear()
 
     def feed(self, entry: dict[str, Any]) -> list[StepCall | StepResult]:

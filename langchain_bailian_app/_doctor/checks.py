@@ -36,7 +36,7 @@ class CheckResult(NamedTuple):
 
     check: str
     state: Literal["ok", "warn", "fail", "skip"]
-    """`warn` may be intentional: an application without a knowledge base returns no sources."""
+    """`warn` may be normal: an application without a knowledge base returns no sources."""
 
     message: str
     """One line: the finding, then the advice if something may be wrong."""
@@ -154,7 +154,7 @@ def _format_error(error: errors.BailianError) -> str:
 def _check_application(answer: TimedAnswer) -> CheckResult:
     if not answer.message.text:
         text = (
-            f"answered without any text in {answer.total_seconds:.1f} s; check the prompt of the "
+            f"answered in {answer.total_seconds:.1f} s, but without any text; check the prompt of the "
             "application, or the End node of a workflow"
         )
         return CheckResult("application", "warn", text)

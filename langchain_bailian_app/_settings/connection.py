@@ -98,7 +98,7 @@ class ConnectionFields(BaseModel):
 
     total_timeout: Seconds | None = None
     """Maximum seconds for an entire call. Synchronous calls through a custom `http_client` or a SOCKS
-    proxy check it only when data arrives, so they may end up to `timeout` late."""
+    proxy check it only when data arrives, so they may exceed it by up to `timeout`."""
 
     max_retries: int = Field(default=2, ge=0)
     """Maximum number of retries for a request that certainly did not run.

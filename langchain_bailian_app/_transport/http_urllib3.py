@@ -168,7 +168,7 @@ class _SocketConnection(HTTPConnection):
             raise error_class(_describe_cause(exc)) from exc
 
     def request(self, method: str, url: str, body: Any = None, *args: Any, **kwargs: Any) -> None:
-        """Send a request, with httpx's write timeout for each chunk of its body."""
+        """Send a request; as in httpx, the write timeout applies to each chunk of the body."""
         if isinstance(body, _BodySlices):
             if self.sock is None:
                 self.connect()

@@ -1,9 +1,9 @@
-"""Client for Bailian's OpenAPI over the official SDK. It raises `BailianError`s.
+"""Client for Bailian's OpenAPI, built on the official SDK. It raises `BailianError`s.
 
 Only this module uses the SDK, `alibabacloud_bailian20231229`. The SDK is imported at the first request,
 because the import takes half a second. Its synchronous methods are called in threads. The asynchronous
-methods would create a TLS context for every request, which blocks the event loop for 50 ms, and a new
-connection.
+methods would open a new connection for every request, and create a TLS context each time, which blocks
+the event loop for 50 ms.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Redis clients created from a URL. The module requires the extra `redis`."""
+"""Redis clients created from a URL. The module requires the `redis` extra."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Rendering of answers in notebooks and terminals; Markdown and colors require the extra `display`."""
+"""Rendering of answers in notebooks and terminals; Markdown and colors require the `display` extra."""
 
 from langchain_bailian_app.display._view import AnswerView
 

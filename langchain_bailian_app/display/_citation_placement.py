@@ -101,7 +101,7 @@ def place_citations(text: Text, render: Callable[[str], str]) -> tuple[dict[int,
 def _nearby_positions(source: str, position: int) -> list[int]:
     """Return candidate positions, never inside a word, in the order in which they are tried.
 
-    The search goes backward to the previous word, then forward, then backward past that word.
+    The search first goes back to the end of the previous word, then forward, then back past that word.
     """
     backward = range(position - 1, max(position - _MAX_DISTANCE_CHARS, 0) - 1, -1)
     forward = range(position + 1, min(position + _MAX_DISTANCE_CHARS, len(source)) + 1)

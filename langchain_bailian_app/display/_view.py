@@ -1,6 +1,6 @@
 """View of an answer in a notebook or a terminal: `AnswerView(message)`.
 
-Markdown in notebooks and colors in terminals require the extra `display`. The rest works without it.
+Markdown in notebooks and colors in terminals require the `display` extra. The rest works without it.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """Local emulator of Bailian applications, for first steps without an API key and for test suites.
 
-It serves the wire protocol on the loopback interface and contains no model. It requires the extra
-`emulator`. It shares no code with the client in this distribution, so that each can check the other.
+It implements the wire protocol, listens on the loopback interface and contains no model. It requires
+the `emulator` extra. It shares no code with the client in this distribution, so that each can check the
+other.
 """
 
 try:

@@ -12,8 +12,8 @@ from collections.abc import Sequence
 from langchain_bailian_app.emulator.server import BailianEmulator
 
 _BANNER = """\
-Bailian emulator (百炼应用本地模拟器). It serves the wire protocol of Bailian applications on this
-machine. It contains no model and answers from its sample documents.
+Bailian emulator (百炼应用本地模拟器). It implements the wire protocol of Bailian
+applications on this machine. It contains no model and answers from its sample documents.
 
 base_url  {base_url}
 api_key   {api_key}

@@ -1,4 +1,4 @@
-"""Actions that upload tasks yield, as plain values.
+"""Actions yielded by upload tasks, as plain values.
 
 The docstring of each action describes its result.
 """

@@ -117,7 +117,7 @@ class BailianFiles(OpenApiFields):
             BailianUploadError: You passed several paths, and some files did not become ready. The error
                 contains the ready files and the errors of the others.
             BailianError: The AccessKey is missing, wrong or lacks permissions.
-            ImportError: The extra `openapi` is not installed.
+            ImportError: The `openapi` extra is not installed.
         """
         return self.upload_local(local_files_from_paths(paths), timeout=timeout, progress=progress)
 

@@ -1,4 +1,4 @@
-"""LLM and retriever for LlamaIndex; requires the extra `llama-index`.
+"""LLM and retriever for LlamaIndex; requires the `llama-index` extra.
 
 They are adapters for `BailianAppChatModel` and `BailianRetriever`.
 """

@@ -160,7 +160,7 @@ class _FlexibleObject:
         self._latest_json = ""
 
     def update(self, part: dict[str, Any]) -> BaseModel:
-        """Return an instance of the class, or of its flexible variant if the part is not valid yet."""
+        """Return an instance of the class, or of its flexible variant while the object is invalid."""
         self._latest_json = json.dumps(part)
         try:
             return self._output_cls.model_validate_json(self._latest_json)

@@ -198,7 +198,8 @@ def _id_from_file(file: SessionFile) -> str:
 def _warn_about_age(file_id: str, name: str) -> None:
     message = (
         f"session file {name!r} ({file_id}) is older than 24 hours and may have expired: session files "
-        "usually last 24 hours according to the file page, up to 7 days according to the user guide"
+        "usually last 24 hours according to the official page on files, up to 7 days according to the "
+        "user guide"
     )
     warnings.warn(message, stacklevel=2)
 
@@ -219,8 +220,8 @@ def check_session_file_ids(file_ids: Iterable[str]) -> None:
             raise ValueError(message)
     if len(file_ids) > _MAX_FILES_PER_CALL:
         message = (
-            f"a call accepts at most {_MAX_FILES_PER_CALL} session files (user guide), "
-            f"got {len(file_ids)}"
+            f"a call accepts at most {_MAX_FILES_PER_CALL} session files (according to the "
+            f"user guide), got {len(file_ids)}"
         )
         raise ValueError(message)
 

@@ -1,4 +1,4 @@
-"""Session store in Redis, for several processes and machines; requires the extra `redis`.
+"""Session store in Redis, for several processes and machines; requires the `redis` extra.
 
 `SessionStore` defines the operations. Here, each operation on a session is one script, which the server
 runs atomically.

@@ -89,7 +89,7 @@ class SessionTracker:
         self._was_retried = False
 
     def start(self) -> StoreOps[None]:
-        """Choose the form of the conversation and build the request.
+        """Choose the form in which the conversation is sent, and build the request.
 
         Raises:
             ValueError: The messages cannot be sent in this form.

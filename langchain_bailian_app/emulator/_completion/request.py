@@ -166,7 +166,7 @@ def _parse_rag_options(rag_options: Mapping[str, Any], tag_codes: tuple[str, ...
     tags = rag_options.get("tags")
     session_file_ids = get_strings(rag_options, "session_file_ids")
     if len(session_file_ids) > _MAX_SESSION_FILES:
-        refuse_value("session_file_ids", f"at most {_MAX_SESSION_FILES} ids")
+        refuse_value("session_file_ids", f"a list of at most {_MAX_SESSION_FILES} ids")
     # As documented, neither has an effect without `pipeline_ids`. Both are validated nevertheless.
     file_ids, metadata = (
         get_strings(rag_options, "file_ids"),

@@ -113,7 +113,11 @@ class KnowledgeBase:
         return index
 
     def scores(self, query: str) -> list[tuple[Chunk, float]]:
-        """Return all chunks and their scores for the query: 0 without a common word, always below 1."""
+        """Return each chunk with its score for the query.
+
+        A score is below 1, and 0 if the chunk and the query have no word in common. The list is empty
+        if the query, or every chunk, contains no words.
+        """
         query_words = split_words(query)
         if self._index is None or not query_words:
             return []
