@@ -10,6 +10,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+import orjson
+
 from langchain_bailian_app._answer import wire_json
 from langchain_bailian_app._answer.repeated_field_cache import (
     MIN_CACHED_FRAME_BYTES,
@@ -118,7 +120,10 @@ class FrameReader:
 
     def _loads(self, data: bytes) -> Any:
         if len(data) < MIN_CACHED_FRAME_BYTES:
-            return wire_json.loads(data)
+            try:
+                return orjson.loads(data)
+            except orjson.JSONDecodeError:
+                return wire_json.loads(data)
         if self._field_cache is None:
             self._field_cache = RepeatedFieldCache()
         return self._field_cache.loads(data)

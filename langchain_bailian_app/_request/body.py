@@ -124,10 +124,12 @@ def _collect_attachments(turns: list[Turn], options: CompletionFields) -> dict[s
         url for turn in turns for url in turn.files if not url.startswith(SESSION_FILE_PREFIX)
     ]
     files = [*message_files, *(options.file_list or ())]
-    lists = {"image_list": list(dict.fromkeys(images)), "file_list": list(dict.fromkeys(files))}
-    for name, urls in lists.items():
-        check_urls(name, urls)
-    return {name: urls for name, urls in lists.items() if urls}
+    attachments = {}
+    for name, urls in (("image_list", images), ("file_list", files)):
+        if urls:
+            attachments[name] = list(dict.fromkeys(urls))
+            check_urls(name, attachments[name])
+    return attachments
 
 
 @lru_cache(maxsize=1024)  # one warning for each application and field

@@ -12,13 +12,12 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import dashscope
+from pydantic import SecretStr
 
 from langchain_bailian_app._settings.base_url import check_base_url, default_base_url
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-
-    from pydantic import SecretStr
 
     from langchain_bailian_app._settings.connection import ConnectionFields
 
@@ -63,7 +62,7 @@ def _resolve_api_key(
     if callable(api_key):
         return lambda: _validate_key(api_key() or "")
     key = _validate_key(api_key.get_secret_value() if api_key is not None else configured or "")
-    return lambda: key
+    return SecretStr(key).get_secret_value
 
 
 def _validate_key(key: str) -> str:
