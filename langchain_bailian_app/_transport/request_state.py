@@ -11,7 +11,7 @@ import logging
 import math
 import random
 import time
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, assert_never
 
 import httpx
 from dashscope.v2 import errors as ds
@@ -239,20 +239,23 @@ class RequestState:
         for frame in parsed_frames:
             if self._finished:
                 break  # later frames do not belong to the answer
-            if isinstance(frame, Frame):
-                frames.append(frame)
-                self._finished = frame.finish_reason is not None
-                continue
-            if isinstance(frame, InvalidFrame):
-                self._pending_error = self._protocol_error(f"{problem}: {frame.head!r}")
-            else:
-                self._pending_error = error_from_response(
-                    code=frame.code,
-                    message=frame.message,
-                    status=frame.status,
-                    request_id=frame.request_id or self._request_id,
-                    body=frame.body,
-                )
+            match frame:
+                case Frame():
+                    frames.append(frame)
+                    self._finished = frame.finish_reason is not None
+                    continue
+                case InvalidFrame():
+                    self._pending_error = self._protocol_error(f"{problem}: {frame.head!r}")
+                case ErrorFrame():
+                    self._pending_error = error_from_response(
+                        code=frame.code,
+                        message=frame.message,
+                        status=frame.status,
+                        request_id=frame.request_id or self._request_id,
+                        body=frame.body,
+                    )
+                case _:
+                    assert_never(frame)
             break
         if frames:
             self._frame_count += len(frames)

@@ -8,7 +8,7 @@ and citation is on exactly one chunk.
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, assert_never
 
 from langchain_core.messages import AIMessage, AIMessageChunk
 from langchain_core.messages.ai import UsageMetadata
@@ -67,6 +67,8 @@ def chunk_from_delta(delta: Delta) -> AIMessageChunk:
             return AIMessageChunk(
                 content="", tool_call_chunks=[_build_call_chunk(delta)], response_metadata=metadata
             )
+        case _:
+            assert_never(delta)
     return AIMessageChunk(content="", additional_kwargs=kwargs, response_metadata=metadata)
 
 

@@ -10,7 +10,7 @@ import hashlib
 import itertools
 import re
 from html import escape
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, assert_never
 
 from langchain_bailian_app.display._citation_placement import (
     NEW_TAB,
@@ -123,6 +123,8 @@ def _render_trail_item(part: Reasoning | Step | GenericBlock) -> str:
             return f'<li class="{class_name}">{_render_step(part)}</li>'
         case GenericBlock():
             return f"<li>{_render_details(escape(part.kind), _render_preformatted(part.text))}</li>"
+        case _:
+            assert_never(part)
 
 
 def _render_step(step: Step) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import textwrap
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, assert_never
 
 from langchain_bailian_app.display._citation_placement import (
     PLACEHOLDER,
@@ -12,7 +12,7 @@ from langchain_bailian_app.display._citation_placement import (
     make_markdown_parser,
     place_citations,
 )
-from langchain_bailian_app.display._parts import Reasoning, Step, Text
+from langchain_bailian_app.display._parts import GenericBlock, Reasoning, Step, Text
 from langchain_bailian_app.display._sources import Source, make_excerpt
 
 if TYPE_CHECKING:
@@ -63,8 +63,10 @@ def _iter_sections(answer: AnswerParts) -> Iterator[Text | tuple[str, str]]:
                 yield "Reasoning", part.text
             case Step():
                 yield part.name, "\n".join(_iter_step_lines(part))
-            case _:
+            case GenericBlock():
                 yield part.kind, part.text
+            case _:
+                assert_never(part)
     if answer.sources:
         yield "Sources", "\n".join(map(_format_source, answer.sources))
     if answer.usage:
