@@ -13,6 +13,7 @@ from __future__ import annotations
 import time
 from collections import deque
 from contextlib import contextmanager, suppress
+from functools import partial
 from http.client import HTTPException, HTTPResponse
 from queue import Empty
 from typing import TYPE_CHECKING, Any
@@ -31,26 +32,29 @@ if TYPE_CHECKING:
     import ssl
     from collections.abc import Iterator
 
-_MAX_IDLE_SECONDS = 5.0  # an idle connection is kept this long, as in httpx
 _MAX_POOLS = 100  # one for each host; urllib3's default is 10
 _MAX_READ_BYTES = 2**16
 _MIN_FINAL_STATUS = 200  # lower statuses are interim responses
 
 
 class Urllib3Client(Client):
-    """An `httpx.Client` over urllib3 with at most `max_connections` concurrent calls."""
+    """An `httpx.Client` over urllib3 with at most `max_connections` concurrent calls.
 
-    def __init__(self, *, max_connections: int, **settings: Any) -> None:
+    It closes a connection that has been idle for `max_idle_seconds`. The default is that of httpx.
+    """
+
+    def __init__(self, *, max_connections: int, max_idle_seconds: float = 5.0, **settings: Any) -> None:
         self._slots = FairSemaphore(max_connections)
+        self._max_idle_seconds = max_idle_seconds
         super().__init__(**settings)
 
     def _init_transport(self, verify: Any = True, **_: Any) -> httpx.BaseTransport:  # type: ignore[override]
-        return _Transport(_create_pool_manager(verify), self._slots)
+        return _Transport(_create_pool_manager(verify, self._max_idle_seconds), self._slots)
 
     def _init_proxy_transport(  # type: ignore[override]
         self, proxy: httpx.Proxy, verify: Any = True, **_: Any
     ) -> httpx.BaseTransport:
-        return _Transport(_create_pool_manager(verify, proxy), self._slots)
+        return _Transport(_create_pool_manager(verify, self._max_idle_seconds, proxy), self._slots)
 
 
 class _Transport(httpx.BaseTransport):
@@ -193,7 +197,8 @@ class _LockFreeQueue:
     connection. A fork copies the lock even if it is locked.
     """
 
-    def __init__(self, _: int) -> None:
+    def __init__(self, max_idle_seconds: float, _: int) -> None:
+        self._max_idle_seconds = max_idle_seconds
         self._connections: deque[_SocketConnection] = deque()
 
     def get(self, **_: object) -> _SocketConnection:
@@ -213,22 +218,24 @@ class _LockFreeQueue:
         # Gateways and NATs drop connections that are idle for long. A request that is lost this way
         # must not be sent again.
         with suppress(IndexError):
-            while time.monotonic() - self._connections[0].idle_since >= _MAX_IDLE_SECONDS:
+            while time.monotonic() - self._connections[0].idle_since >= self._max_idle_seconds:
                 self._connections.popleft().close()
 
 
 class _Pool(urllib3.HTTPConnectionPool):
     ConnectionCls = _SocketConnection
-    QueueCls = _LockFreeQueue  # type: ignore[assignment]  # any class with `get` and `put`
+
+    def __init__(self, max_idle_seconds: float, *args: Any, **kwargs: Any) -> None:
+        self.QueueCls: Any = partial(_LockFreeQueue, max_idle_seconds)
+        super().__init__(*args, **kwargs)
 
 
-class _TLSPool(urllib3.HTTPSConnectionPool):
+class _TLSPool(_Pool, urllib3.HTTPSConnectionPool):
     ConnectionCls = _TLSConnection
-    QueueCls = _LockFreeQueue  # type: ignore[assignment]  # any class with `get` and `put`
 
 
 def _create_pool_manager(
-    ssl_context: ssl.SSLContext, proxy: httpx.Proxy | None = None
+    ssl_context: ssl.SSLContext, max_idle_seconds: float, proxy: httpx.Proxy | None = None
 ) -> urllib3.PoolManager:
     """Create the connection pools for all hosts, behind a proxy if there is one."""
     settings: dict[str, Any] = {"num_pools": _MAX_POOLS, "ssl_context": ssl_context}
@@ -240,7 +247,11 @@ def _create_pool_manager(
             # urllib3 encodes credentials in Latin-1; other clients use UTF-8.
             headers |= make_headers(proxy_basic_auth=":".join(proxy.auth).encode().decode("latin-1"))
         manager = urllib3.ProxyManager(str(proxy.url), proxy_headers=headers, **settings)
-    manager.pool_classes_by_scheme = {"http": _Pool, "https": _TLSPool}
+    pool_factories: dict[str, Any] = {
+        "http": partial(_Pool, max_idle_seconds),
+        "https": partial(_TLSPool, max_idle_seconds),
+    }
+    manager.pool_classes_by_scheme = pool_factories
     return manager
 
 

@@ -219,38 +219,35 @@ def test_a_response_that_is_garbage_collected_frees_its_slot(bailian: BailianEmu
             gc.collect()
 
 
-def test_idle_connections_are_closed_in_time(
-    bailian: BailianEmulator, make_model: MakeModel, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    with ProxyServer(urlsplit(bailian.base_url).port or 0) as proxy:
-        model = make_model(base_url=f"http://127.0.0.1:{proxy.port}/api/v1")
+def test_idle_connections_are_closed_in_time(bailian: BailianEmulator, make_model: MakeModel) -> None:
+    client = http_urllib3.Urllib3Client(max_connections=3, max_idle_seconds=0.2)
+    with client, ProxyServer(urlsplit(bailian.base_url).port or 0) as proxy:
+        model = make_model(base_url=f"http://127.0.0.1:{proxy.port}/api/v1", http_client=client)
         streams = [model.stream("?") for _ in range(3)]
         for stream in streams:
             next(stream)
         for stream in streams:
             list(stream)
-        assert proxy.open_connections == proxy.connection_count == 3
+        assert proxy.connection_count == 3
 
-        monkeypatch.setattr(http_urllib3, "_MAX_IDLE_SECONDS", 0)
+        time.sleep(0.2)
         model.invoke("?")
         for _ in range(100):
-            if proxy.open_connections:
+            if proxy.open_connections > 1:
                 time.sleep(0.01)
-        assert proxy.open_connections == 0
+        assert (proxy.connection_count, proxy.open_connections) == (4, 1)
 
 
+@pytest.mark.parametrize(("max_idle_seconds", "connections"), [(5.0, 1), (0.0, 3)])
 def test_a_connection_is_reused_unless_it_was_idle_for_long(
-    bailian: BailianEmulator, make_model: MakeModel, monkeypatch: pytest.MonkeyPatch
+    bailian: BailianEmulator, make_model: MakeModel, max_idle_seconds: float, connections: int
 ) -> None:
-    with ProxyServer(urlsplit(bailian.base_url).port or 0) as proxy:
-        model = make_model(base_url=f"http://127.0.0.1:{proxy.port}/api/v1")
+    client = http_urllib3.Urllib3Client(max_connections=1, max_idle_seconds=max_idle_seconds)
+    with client, ProxyServer(urlsplit(bailian.base_url).port or 0) as proxy:
+        model = make_model(base_url=f"http://127.0.0.1:{proxy.port}/api/v1", http_client=client)
         for _ in range(3):
             list(model.stream("?"))
-        assert proxy.connection_count == 1
-
-        monkeypatch.setattr(http_urllib3, "_MAX_IDLE_SECONDS", 0)
-        model.invoke("?")
-        assert proxy.connection_count == 2
+        assert proxy.connection_count == connections
 
 
 @parametrize_call_styles(invoke, invoke_over_httpx, ainvoke, ainvoke_over_httpx)
