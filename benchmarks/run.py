@@ -8,6 +8,7 @@ import subprocess
 from importlib.metadata import version
 from pathlib import Path
 
+import call_path
 import early_close
 import session_bytes
 import speed_report
@@ -16,6 +17,7 @@ import upload_memory
 README = Path(__file__).parent.with_name("README.md")
 BEGIN, END = "<!-- speed -->", "<!-- /speed -->"
 RESULTS = Path(__file__).with_name("RESULTS.md")
+BENCHMARKS = (session_bytes, early_close, upload_memory, call_path)
 PACKAGES = (
     "langchain-bailian-app",
     "langchain-core",
@@ -26,6 +28,7 @@ PACKAGES = (
     "orjson",
     "pydantic",
     "urllib3",
+    "langchain-anthropic",
     "langchain-community",
     "langchain-openai",
     "langchain-qwq",
@@ -50,7 +53,7 @@ def main() -> None:
     """Measure, print the results, and write them to RESULTS.md and a summary to README.md."""
     environment = describe_environment()
     speed = speed_report.measure()
-    other_sections = [benchmark.measure() for benchmark in (session_bytes, early_close, upload_memory)]
+    other_sections = [benchmark.measure() for benchmark in BENCHMARKS]
     sections = [*other_sections, speed.section]
     report = "\n\n".join(["# Results", f"Written by `make bench`. {environment}.", *sections])
     print(report)

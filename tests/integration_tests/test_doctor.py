@@ -73,6 +73,7 @@ def test_a_healthy_application_passes_every_check_with_two_calls(
     assert len(bailian.requests) - request_count == 2
 
 
+@pytest.mark.slow
 def test_it_starts_its_own_emulator_in_a_process_without_settings() -> None:
     process = subprocess.run(
         [sys.executable, "-m", "langchain_bailian_app", "doctor", "--emulator"],

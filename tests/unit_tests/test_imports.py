@@ -249,6 +249,7 @@ def test_every_dependency_is_declared() -> None:
     }
 
 
+@pytest.mark.slow
 def test_dashscope_is_imported_at_the_first_call_and_llama_index_never() -> None:
     program = (
         "import sys, langchain_bailian_app as p;"

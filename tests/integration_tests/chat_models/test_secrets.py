@@ -126,6 +126,7 @@ async def test_secrets_of_the_constructor_are_not_exposed(
     assert_no_secret(model._get_llm_string(), model._serialized)
 
 
+@pytest.mark.slow
 async def test_secrets_of_a_call_and_bound_secrets_are_not_exposed(
     bailian: BailianEmulator, caplog: pytest.LogCaptureFixture
 ) -> None:

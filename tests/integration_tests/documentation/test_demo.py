@@ -8,6 +8,8 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import pytest
+
 from langchain_bailian_app.emulator._apps.samples import WORKFLOW_APP_ID
 
 if TYPE_CHECKING:
@@ -16,6 +18,7 @@ if TYPE_CHECKING:
 SCRIPT = Path(__file__).parents[3] / "examples" / "demo.py"
 
 
+@pytest.mark.slow
 def test_the_demo_runs_on_the_emulator_and_reports_it() -> None:
     proxies = {"http_proxy": "http://127.0.0.1:9", "ALL_PROXY": "socks5://127.0.0.1:9"}
     result = subprocess.run(
@@ -34,6 +37,7 @@ def test_the_demo_runs_on_the_emulator_and_reports_it() -> None:
         assert part in result.stdout
 
 
+@pytest.mark.slow
 def test_the_demo_calls_the_configured_application_the_stated_number_of_times(
     bailian: BailianEmulator,
 ) -> None:

@@ -309,6 +309,7 @@ def test_proxies_are_ignored(monkeypatch: pytest.MonkeyPatch) -> None:
         assert call_app(bailian, "x").status_code == 200
 
 
+@pytest.mark.slow
 def test_the_command_line_starts_an_emulator() -> None:
     warnings = ["-W", "error", "-W", "ignore::DeprecationWarning"]  # from langsmith, on Python 3.14
     command = [sys.executable, *warnings, "-m", "langchain_bailian_app.emulator"]

@@ -107,6 +107,7 @@ def test_an_unknown_or_idle_session_is_handled_as_configured(
         assert bailian.session(session_id) == rounds_before
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("switch", ["error", "new", "oldest"])
 @pytest.mark.parametrize("unknown_switch", ["error", "new", "same"])
 def test_a_full_session_is_handled_as_configured(
@@ -247,6 +248,7 @@ def test_a_refused_request_saves_no_turn(bailian: BailianEmulator) -> None:
     assert bailian.session(session_id) == [Round("0", "0")]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rounds", [1, 49, 50])
 def test_concurrent_requests_to_a_session_lose_no_round(bailian: BailianEmulator, rounds: int) -> None:
     bailian.full_session = "oldest"

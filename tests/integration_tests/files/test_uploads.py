@@ -313,6 +313,7 @@ def test_calls_in_threads_and_on_loops_upload_the_same_bytes_once(
     assert count_requests(bailian)["upload"] == 1
 
 
+@pytest.mark.slow
 @sync_and_async
 def test_200_files_with_failures_at_every_step_each_get_their_own_result(
     bailian: BailianEmulator, tmp_path: Path, call_style: str

@@ -781,6 +781,7 @@ async def interrupt(
     app.pace = None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("keep", [False, True], ids=["dropped", "kept"])
 @pytest.mark.parametrize("question", ["二", "另"])
 @pytest.mark.parametrize("interruption", INTERRUPTIONS)
@@ -812,6 +813,7 @@ async def test_after_an_interrupted_answer_the_next_call_sends_all_messages(
         check_answer(model, [*messages, answer, THREE])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("keep", [False, True], ids=["dropped", "kept"])
 @pytest.mark.parametrize("interruption", INTERRUPTIONS)
 async def test_after_an_interrupted_first_answer_a_session_starts(
@@ -880,6 +882,7 @@ for _ in model.stream([*messages, HumanMessage("二")]):
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("keep", [False, True], ids=["dropped", "kept"])
 def test_after_a_process_was_killed_another_continues(
     bailian: BailianEmulator, model: BailianAppChatModel, app: App, *, keep: bool
@@ -1064,6 +1067,7 @@ def test_the_warning_about_a_plain_post_mentions_that_the_request_has_run(
         post(model, [*conversation, TWO])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("call_style", [stream_merged, ainvoke])
 @pytest.mark.parametrize("switch", ["error", "new", "oldest"])
 def test_after_fifty_turns_all_messages_are_sent_without_trying_the_session(
@@ -1205,6 +1209,7 @@ def llm_cache() -> Iterator[None]:
 EXPLICIT_SESSION: RunnableConfig = {"configurable": {"bailian_session_id": "s1"}}
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("llm_cache")
 @pytest.mark.parametrize("use_async", [False, True])
 @pytest.mark.parametrize("cache", [True, None, InMemoryCache()], ids=["global", "default", "own"])
@@ -1291,6 +1296,7 @@ def check_every_conversation(bailian: BailianEmulator, conversations: list[list[
     assert len(set(later)) == 1  # the last turn sends no more than the second
 
 
+@pytest.mark.slow
 @pytest.mark.no_cover
 async def test_two_hundred_conversations_on_one_loop(
     bailian: BailianEmulator, brief_model: BailianAppChatModel
@@ -1307,6 +1313,7 @@ async def test_two_hundred_conversations_on_one_loop(
     check_every_conversation(bailian, conversations)
 
 
+@pytest.mark.slow
 @pytest.mark.no_cover
 def test_two_hundred_conversations_in_threads(
     bailian: BailianEmulator, brief_model: BailianAppChatModel

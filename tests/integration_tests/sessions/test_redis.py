@@ -455,6 +455,7 @@ async def test_a_manually_closed_loop_is_forgotten(
     gc.collect()  # here, where the warning is expected
 
 
+@pytest.mark.slow
 async def test_a_store_works_on_a_cluster() -> None:
     with redis_server(cluster=True) as url, redis.RedisCluster.from_url(url) as client:
         async with aioredis.RedisCluster.from_url(url) as async_client:
@@ -659,6 +660,7 @@ def run_in_processes(
     ]
 
 
+@pytest.mark.slow
 @pytest.mark.no_cover  # measuring coverage would take longer than the conversations
 def test_conversations_move_between_four_processes_that_race_for_them(
     bailian: BailianEmulator, settings: Settings, processes: list[ProcessPoolExecutor]
@@ -759,6 +761,7 @@ def stream_and_stall(settings: Settings, transcript: str, parent: Connection) ->
     parent.send("the stream ended before the process was killed")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("next_question", ["二", "三"], ids=["the same", "another"])
 def test_a_killed_process_leaves_its_claim_and_the_next_call_is_replayed(
     bailian: BailianEmulator, settings: Settings, store: RedisSessionStore, next_question: str

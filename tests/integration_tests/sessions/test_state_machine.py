@@ -364,6 +364,7 @@ class Conversations(RuleBasedStateMachine):
         assert answer.response_metadata["session_turn"] == len(rounds) <= 50
 
 
+@pytest.mark.slow
 @pytest.mark.no_cover  # thousands of calls; other tests cover these lines
 @pytest.mark.parametrize("unknown_session", ["error", "new", "same"])
 def test_random_conversations_are_answered_from_their_messages(unknown_session: Any) -> None:

@@ -235,6 +235,7 @@ def test_an_injected_client_may_not_follow_redirects() -> None:
         BailianAppChatModel(app_id="app", api_key="k", http_client=client)
 
 
+@pytest.mark.slow
 def test_one_model_serves_successive_event_loops_without_warnings(
     bailian: BailianEmulator,
 ) -> None:

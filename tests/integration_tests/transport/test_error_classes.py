@@ -232,6 +232,7 @@ def test_a_read_timeout_names_its_setting(
     assert not error.is_retryable
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("call_style", ["invoke", "ainvoke"])
 async def test_a_reasoning_frame_resets_the_timeout(
     bailian: BailianEmulator, make_model: Callable[..., BailianAppChatModel], call_style: str

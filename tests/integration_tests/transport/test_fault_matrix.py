@@ -220,6 +220,7 @@ own_client_call_style = pytest.mark.parametrize(
 )
 
 
+@pytest.mark.slow
 @every_call_style
 @pytest.mark.parametrize("fault", MATRIX, ids=lambda fault: fault.name)
 async def test_every_fault_has_the_expected_outcome(
@@ -250,6 +251,7 @@ async def test_every_fault_has_the_expected_outcome(
     assert len(bailian.requests) - before == fault.request_count
 
 
+@pytest.mark.slow
 @every_call_style
 async def test_a_refused_connection_is_a_retryable_error(
     make_model: Callable[..., BailianAppChatModel], call_style: CallStyle
@@ -264,6 +266,7 @@ async def test_a_refused_connection_is_a_retryable_error(
     assert caught.value.is_retryable
 
 
+@pytest.mark.slow
 @own_client_call_style
 async def test_a_full_connection_pool_is_a_timeout(
     bailian: BailianEmulator,

@@ -343,6 +343,7 @@ async def test_a_connection_that_was_closed_meanwhile_is_not_reused(
             time.sleep(0.02)  # noqa: ASYNC251  # the blocked loop cannot detect the closed connection
 
 
+@pytest.mark.slow
 def test_connections_are_closed_with_their_loop_without_warnings(bailian: BailianEmulator) -> None:
     script = """
 import asyncio

@@ -45,6 +45,7 @@ async def run_all_streams(model: BailianAppChatModel) -> Counter[str]:
     return Counter(await asyncio.gather(*(stream_answer(model, number) for number in range(STREAMS))))
 
 
+@pytest.mark.slow
 @pytest.mark.no_cover  # coverage would take longer than the streams
 @pytest.mark.parametrize("stalls", [False, True], ids=["without stalls", "stalls"])
 def test_every_stream_ends_with_its_own_outcome_and_memory_is_freed(

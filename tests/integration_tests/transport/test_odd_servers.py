@@ -95,6 +95,7 @@ async def test_a_finished_answer_does_not_wait_for_the_end_of_the_connection(
         assert time.monotonic() - started_at < 1.5
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("call_style", ["invoke", "ainvoke"])
 async def test_total_timeout_applies_when_a_stream_falls_silent(call_style: str) -> None:
     with run_server(HEAD, encode_chunk(b":ping\n"), pause=0.6) as base_url:

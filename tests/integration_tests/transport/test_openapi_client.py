@@ -252,6 +252,7 @@ except Exception as error:
 """
 
 
+@pytest.mark.slow
 def test_the_client_is_imported_at_the_first_request_and_a_missing_access_key_is_named() -> None:
     environment = {**os.environ, "ALIBABA_CLOUD_ECS_METADATA_DISABLED": "true"}
     completed = subprocess.run(

@@ -219,6 +219,7 @@ def test_a_partial_answer_is_parsed(schema: Any, answer: str, expected: Any) -> 
     assert OutputSchema(schema, include_schema=True).parse_partial(answer) == expected
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "answer",
     [

@@ -317,6 +317,7 @@ assert store.get("k") == "s"
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="requires os.fork")
 @pytest.mark.parametrize("locked", [False, True])
 def test_a_forked_child_has_an_empty_store_and_the_parent_keeps_its_own(*, locked: bool) -> None:
