@@ -26,17 +26,24 @@ help: ## List the targets.
 demo: $(VENV)/.emulator ## Run a tour in the terminal, against the local emulator, or the real service if a key is set.
 	@$(BIN)/python examples/demo.py
 
+# Small chunks keep all processes busy until the end.
+PARALLEL := --numprocesses auto --dist load --maxschedchunk 8
+
 .PHONY: test
 test: $(VENV)/.dev ## Run all tests.
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest $(PARALLEL)
+
+.PHONY: test-fast
+test-fast: $(VENV)/.dev ## Run all tests that are not marked as slow.
+	$(BIN)/python -m pytest $(PARALLEL) -m 'not live and not slow'
 
 .PHONY: live
 live: $(VENV)/.dev ## Check undocumented behavior of the real service with your key, in about fifty small calls.
 	$(BIN)/python -m pytest tests/live -m live -rs
 
 .PHONY: coverage
-coverage: $(VENV)/.dev ## Run all tests and report line and branch coverage; takes longer than `test`.
-	$(BIN)/python -m pytest --cov --cov-report=term
+coverage: $(VENV)/.dev ## Run all tests, report line and branch coverage, and fail if it is too low.
+	$(BIN)/python -m pytest $(PARALLEL) --cov --cov-report=term
 
 PROSE := langchain_bailian_app tests examples benchmarks notebooks docs .ci/*.py .github/*/*.yml \
 	CONTRIBUTING.md SECURITY.md CHANGELOG.md Makefile pyproject.toml
@@ -58,7 +65,7 @@ format: $(VENV)/.dev ## Fix formatting and lint errors.
 	$(BIN)/ruff format .
 
 .PHONY: check
-check: lint typecheck test ## Run lint, typecheck and test.
+check: lint typecheck coverage ## Run lint, typecheck and coverage, which runs all tests.
 
 .PHONY: notebooks
 notebooks: $(VENV)/.dev ## Execute the notebooks.

@@ -359,6 +359,7 @@ async def ask_engine(engine: SimpleChatEngine, method: str, question: str) -> st
     return str(answer)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "method", [*CHAT_METHODS, "achat with a database", "astream_chat with a database"]
 )

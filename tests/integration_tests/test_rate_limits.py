@@ -106,6 +106,7 @@ def acquire_all(url: str, threads: int, tasks: int) -> bool:
     return order == list(range(tasks))
 
 
+@pytest.mark.slow
 @pytest.mark.no_cover  # measuring coverage would take longer than the waiting
 def test_processes_threads_and_loops_together_keep_the_limit_and_all_get_through(
     redis_url: str, admin: redis.Redis, make_limiter: Callable[..., RedisRateLimiter]
@@ -154,6 +155,7 @@ async def test_the_clock_of_the_server_counts_where_that_of_the_machine_is_wrong
     await limiter.aclose()
 
 
+@pytest.mark.slow
 async def test_a_model_waits_for_its_limiter(
     make_model: MakeModel, make_limiter: Callable[..., RedisRateLimiter], admin: redis.Redis
 ) -> None:

@@ -296,6 +296,7 @@ def test_a_concurrent_second_call_has_its_own_session(
     assert any(issubclass(warning.category, BailianSessionWarning) for warning in caught)
 
 
+@pytest.mark.slow
 async def test_a_hundred_calls_in_twenty_threads_each_see_their_own_history(
     make_tool: MakeTool, bailian: BailianEmulator
 ) -> None:

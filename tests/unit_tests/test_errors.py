@@ -74,6 +74,7 @@ def make_full_error(cls: type[BailianError]) -> BailianError:
     return error
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "copy_error",
     [copy.copy, copy.deepcopy, lambda x: pickle.loads(pickle.dumps(x))],  # noqa: S301

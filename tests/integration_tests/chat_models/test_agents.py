@@ -164,6 +164,7 @@ def test_without_tool_calling_the_error_names_the_alternatives(
         create_agent(make_scripted_model("三"), **kwargs).invoke(agent_input("天气？"))
 
 
+@pytest.mark.slow
 def test_a_provider_strategy_is_rejected_with_advice(make_scripted_model: MakeModel) -> None:
     agent = create_agent(
         make_scripted_model("三", tool_calling="prompt"), response_format=ProviderStrategy(Weather)

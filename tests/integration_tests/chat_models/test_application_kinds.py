@@ -157,6 +157,7 @@ def test_a_dialog_workflow_gets_the_previous_rounds(
     assert ("session_id" in sent) == (history == "session")
 
 
+@pytest.mark.slow
 async def test_a_thought_may_take_longer_than_any_timeout(
     make_model: MakeModel, bailian: BailianEmulator
 ) -> None:

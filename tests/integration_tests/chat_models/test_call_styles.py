@@ -86,6 +86,7 @@ async def get_outcome(
     }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("markers", ["strip", "bracket", "keep"])
 @pytest.mark.parametrize("name", RECORDINGS)
 async def test_every_call_style_gives_the_same_result(

@@ -97,6 +97,7 @@ async def call_in_every_style(model: Any, **keywords: Any) -> None:
     assert_no_secret(*recorder.records, *tracer.records, *map(repr, events))
 
 
+@pytest.mark.slow
 async def test_secrets_of_the_constructor_are_not_exposed(
     bailian: BailianEmulator, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -88,6 +88,7 @@ class RunRecorder(BaseCallbackHandler):
         self.options.append(kwargs["options"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("schema", "result"),
     [

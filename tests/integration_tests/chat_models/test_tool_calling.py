@@ -259,6 +259,7 @@ async def test_nodes_of_both_replies_are_kept_separate(
     assert tool_calls_without_ids(message) == [CALL]
 
 
+@pytest.mark.slow
 def test_an_error_of_the_second_request_keeps_the_first_answer(
     bailian: BailianEmulator, make_scripted_model: MakeModel
 ) -> None:

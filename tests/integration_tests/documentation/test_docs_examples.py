@@ -61,6 +61,7 @@ def test_a_page_runs(page: Path) -> None:
     assert run_python_blocks(text, str(page)) == text.count("```python") > 0
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("connected_environment")
 @pytest.mark.parametrize(("module", "docstring"), [*docstring_examples()])
 def test_a_docstring_runs(

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import pytest
+
 from tests import feature_matrix
 
 if TYPE_CHECKING:
     from langchain_bailian_app.emulator import BailianEmulator
 
 
+@pytest.mark.slow
 def test_documented_features_work_and_the_readme_is_up_to_date(bailian: BailianEmulator) -> None:
     rendered = feature_matrix.render_table(bailian)
     _, _, after = feature_matrix.README.read_text("utf-8").partition(feature_matrix.BEGIN_MARKER)

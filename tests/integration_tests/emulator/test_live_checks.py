@@ -114,6 +114,7 @@ def test_full_sessions_are_observed_for_each_switch(
     assert observation in result.observation
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("keep_aborted", "observation"), [(True, "kept"), (False, "dropped")])
 def test_aborted_turns_are_observed_for_each_switch(
     observe: Any, keep_aborted: bool, observation: str

@@ -163,6 +163,7 @@ def test_a_turn_aborted_by_the_client_is_kept_or_dropped_as_configured(
     assert bailian.session(session_id) == [Round("0", "0"), *aborted_rounds]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("keep", [True, False])
 def test_a_client_may_disconnect_just_before_the_last_frame(
     bailian: BailianEmulator, client: httpx.Client, *, keep: bool
@@ -170,7 +171,7 @@ def test_a_client_may_disconnect_just_before_the_last_frame(
     bailian.keep_aborted = keep
     session_id = create_session(bailian)
     app = bailian.apps[APP]
-    app.answer, app.pace = lambda _: Reply("一", pieces=["一"]), 0.3
+    app.answer, app.pace = lambda _: Reply("一", pieces=["一"]), 1.0
 
     with open_stream(bailian, client, session_id) as response:
         read_frames(response, 1)

@@ -508,6 +508,7 @@ def test_long_term_memory_works_in_a_workflow(bailian: BailianEmulator) -> None:
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sse", [True, False])
 def test_reasoning_delays_the_answer(bailian: BailianEmulator, sse: bool) -> None:
     scripted_node = add_workflow(

@@ -126,6 +126,7 @@ def test_a_file_is_uploaded_and_an_application_answers_from_it(
     assert count_requests(bailian)["lease"] == 2  # the question is a POST too
 
 
+@pytest.mark.slow
 @sync_and_async
 def test_an_upload_waits_through_every_status(
     bailian: BailianEmulator,
@@ -189,6 +190,7 @@ def test_a_failure_of_the_service_is_an_error_with_its_reason(
     assert caught.value.file_id in bailian.files.added
 
 
+@pytest.mark.slow
 @sync_and_async
 @pytest.mark.parametrize(
     ("fault", "repeated"),
@@ -250,6 +252,7 @@ def test_uploads_whose_leases_always_expire_are_given_up(
     assert count_requests(bailian) == {"lease": 4, "upload": 4}
 
 
+@pytest.mark.slow
 @sync_and_async
 def test_a_timeout_ends_the_wait_and_names_how_to_continue(
     bailian: BailianEmulator, files: BailianFiles, note: Path, clock: Clock, call_style: str
@@ -356,7 +359,9 @@ def test_200_files_with_failures_at_every_step_each_get_their_own_result(
         bailian.files.status_of(bailian.files.added[file.id]) == "FILE_IS_READY" for file in ready
     )
     assert count * 0.04 <= len(errors) <= count * 0.25
-    assert all(error.name in error.message and (error.status or error.status_code) for error in errors)
+    for error in errors:
+        assert error.name in error.message
+        assert error.status or error.status_code or "connection" in error.message
     for file in ready:
         content = (tmp_path / file.name).read_bytes()
         assert bailian.files.added[file.id].md5 == hashlib.md5(content).hexdigest()
@@ -427,6 +432,7 @@ def create_files(folder: Path) -> list[Path]:
     return paths
 
 
+@pytest.mark.slow
 async def test_a_cancelled_upload_leaves_nothing_behind_and_can_be_started_again(
     own_bailian: BailianEmulator, tmp_path: Path
 ) -> None:
@@ -558,6 +564,7 @@ def test_more_than_ten_files_are_refused(tmp_path: Path) -> None:
 # -- secrets, progress, settings ---------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fault", ["upload_error", "upload_cut", "lease_expired", "add_reply_lost"])
 def test_signed_urls_and_keys_are_shown_nowhere(
     bailian: BailianEmulator, note: Path, fault: str, caplog: pytest.LogCaptureFixture
@@ -609,6 +616,7 @@ def test_progress_is_shown_without_a_terminal_and_can_be_switched_off(
     assert not capsys.readouterr().err
 
 
+@pytest.mark.slow
 async def test_the_event_loop_is_never_blocked(
     bailian: BailianEmulator, files: BailianFiles, tmp_path: Path
 ) -> None:

@@ -114,6 +114,7 @@ async def test_application_and_direct_search_find_the_same_documents(
         }
 
 
+@pytest.mark.slow
 async def test_a_search_closes_the_stream_before_the_answer(
     make_retriever: MakeRetriever, bailian: BailianEmulator
 ) -> None:

@@ -318,6 +318,7 @@ def check_second_turn(
     assert second.response_metadata["history"] == history
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("call_style", CALL_STYLES)
 async def test_only_the_second_question_is_sent_to_the_session(
     bailian: BailianEmulator, model: BailianAppChatModel, call_style: str
@@ -332,6 +333,7 @@ async def test_only_the_second_question_is_sent_to_the_session(
     assert second.text == answer_transcript(model, messages)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("call_style", CALL_STYLES)
 async def test_a_thread_needs_no_messages_but_the_new_one(
     bailian: BailianEmulator, make_digest_model: MakeModel, call_style: str
@@ -345,6 +347,7 @@ async def test_a_thread_needs_no_messages_but_the_new_one(
     assert "session_digest" not in second.response_metadata
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("use_async", [False, True])
 @pytest.mark.parametrize("kwargs", [{"history": "session"}, {"history": "thread", "session_key": "k"}])
 async def test_generate_uses_messages_and_keywords(
@@ -528,6 +531,7 @@ FORKS: dict[str, Callable[[list[BaseMessage]], list[BaseMessage]]] = {
 }
 
 
+@pytest.mark.slow
 @warnings_allowed
 @pytest.mark.parametrize("fork", FORKS)
 def test_a_fork_and_its_original_depend_on_their_own_messages(
@@ -584,6 +588,7 @@ def test_a_call_in_another_scope_sends_all_messages(
         check_answer(model, [*conversation, HumanMessage("四")])
 
 
+@pytest.mark.slow
 @warnings_allowed
 @pytest.mark.parametrize("use_async", [False, True])
 async def test_one_of_a_batch_of_continuations_uses_the_session_and_all_answers_are_correct(
@@ -980,6 +985,7 @@ def check_recovered(
     assert next_answer.response_metadata["history"] == "replayed"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("call_style", DIRECT_CALL_STYLES)
 @pytest.mark.parametrize("switch", ["error", "new"])
 @pytest.mark.parametrize("lose_sessions", [reset_sessions, expire_sessions])

@@ -249,6 +249,7 @@ async def test_keys_and_sessions_of_the_same_name_are_separate(adapter: StoreAda
     assert await adapter.call("get", THREAD) == "session"
 
 
+@pytest.mark.slow
 async def test_one_of_fifty_tasks_gets_the_claim(adapter: StoreAdapter) -> None:
     await adapter.call("open", SESSION, "first")
     tokens = await asyncio.gather(*(adapter.call("claim", SESSION, 1, "first") for _ in range(50)))
@@ -406,6 +407,7 @@ def test_a_store_shows_no_password_and_cannot_be_pickled(make_model: MakeModel) 
         pickle.dumps(model)
 
 
+@pytest.mark.slow
 def test_one_store_on_many_loops_at_once_leaves_no_connection(
     redis_url: str, admin: redis.Redis
 ) -> None:
@@ -434,6 +436,7 @@ def test_one_store_on_many_loops_at_once_leaves_no_connection(
     assert admin.info("clients")["connected_clients"] == connected_clients
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("closing", [True, False])
 @pytest.mark.filterwarnings("ignore::ResourceWarning")  # the client is not closed
 async def test_a_manually_closed_loop_is_forgotten(
@@ -465,6 +468,7 @@ async def test_a_store_works_on_a_cluster() -> None:
                 await use_every_async_method(store, f"{OTHER_SESSION}{number}")
 
 
+@pytest.mark.slow
 def test_without_the_package_the_import_error_names_the_extra_to_install() -> None:
     script = """
 import sys
@@ -736,6 +740,7 @@ async def test_another_model_with_another_store_continues_the_session(
     assert [round_.answer for round_ in rounds] == [message.text for message in messages[2::2]]
 
 
+@pytest.mark.slow
 def test_a_dumped_conversation_continues_in_a_new_process(
     bailian: BailianEmulator, settings: Settings
 ) -> None:

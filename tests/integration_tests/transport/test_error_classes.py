@@ -245,6 +245,7 @@ async def test_a_reasoning_frame_resets_the_timeout(
     assert message.additional_kwargs["reasoning_content"] == "想" * 40
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("call_style", ["invoke", "ainvoke"])
 async def test_total_timeout_names_its_setting(
     bailian: BailianEmulator, make_model: Callable[..., BailianAppChatModel], call_style: str

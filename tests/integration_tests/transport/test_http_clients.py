@@ -123,6 +123,7 @@ all_clients = parametrize_call_styles(
 )
 
 
+@pytest.mark.slow
 @own_clients
 async def test_a_pool_timeout_names_its_setting(
     bailian: BailianEmulator, make_model: MakeModel, call_style: Callable[[BailianAppChatModel], object]
@@ -146,6 +147,7 @@ async def test_a_pool_timeout_names_its_setting(
     assert await call_style(third)  # type: ignore[misc]
 
 
+@pytest.mark.slow
 async def test_failed_and_cancelled_calls_free_their_slots(
     bailian: BailianEmulator, make_model: MakeModel
 ) -> None:
@@ -169,6 +171,7 @@ async def test_failed_and_cancelled_calls_free_their_slots(
     assert (await make_model(max_connections=2, timeout=1).ainvoke("?")).text
 
 
+@pytest.mark.slow
 def test_failed_and_closed_calls_free_their_slots_in_threads(
     bailian: BailianEmulator, make_model: MakeModel
 ) -> None:
@@ -197,6 +200,7 @@ async def test_more_calls_than_connections_take_turns(make_model: MakeModel) -> 
     assert all(answer.text for answer in answers)
 
 
+@pytest.mark.slow
 def test_more_threads_than_connections_take_turns(
     bailian: BailianEmulator, make_model: MakeModel
 ) -> None:
@@ -209,6 +213,7 @@ def test_more_threads_than_connections_take_turns(
         assert proxy.connection_count <= 5
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # for the socket
 def test_a_response_that_is_garbage_collected_frees_its_slot(bailian: BailianEmulator) -> None:
     url = bailian.base_url.removesuffix("/api/v1")
@@ -250,6 +255,7 @@ def test_a_connection_is_reused_unless_it_was_idle_for_long(
         assert proxy.connection_count == connections
 
 
+@pytest.mark.slow
 @parametrize_call_styles(invoke, invoke_over_httpx, ainvoke, ainvoke_over_httpx)
 async def test_a_service_that_does_not_read_the_body_is_a_timeout(
     make_model: MakeModel, call_style: Callable[[BailianAppChatModel], object]
@@ -268,6 +274,7 @@ async def test_a_service_that_does_not_read_the_body_is_a_timeout(
     assert not caught.value.is_retryable
 
 
+@pytest.mark.slow
 @own_clients
 async def test_a_service_may_wait_before_it_reads_the_body(
     make_model: MakeModel, call_style: Callable[[BailianAppChatModel], object]
@@ -283,6 +290,7 @@ async def test_a_service_may_wait_before_it_reads_the_body(
         assert await call_style(model) == "好"  # type: ignore[misc]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("informational", [b"102 Processing", b"103 Early Hints\r\nLink: </a>"])
 @all_clients
 async def test_informational_responses_are_skipped(

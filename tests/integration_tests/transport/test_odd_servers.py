@@ -156,6 +156,7 @@ async def test_starting_calls_go_before_buffered_frames() -> None:
         assert len(set((await count_other_turns(fast))[:20])) == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("call_style", ["invoke", "ainvoke"])
 async def test_heartbeats_are_no_frames(call_style: str) -> None:
     with run_server(HEAD, *[encode_chunk(b":ping\n")] * 40, pause=0.05) as base_url:
@@ -164,6 +165,7 @@ async def test_heartbeats_are_no_frames(call_style: str) -> None:
             await model.ainvoke("?") if call_style == "ainvoke" else model.invoke("?")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("call_style", ["invoke", "ainvoke"])
 async def test_total_timeout_applies_before_the_reply_begins(call_style: str) -> None:
     with run_server() as base_url:
@@ -174,6 +176,7 @@ async def test_total_timeout_applies_before_the_reply_begins(call_style: str) ->
     assert not caught.value.is_retryable
 
 
+@pytest.mark.slow
 def test_a_slow_reader_causes_no_timeout(make_model: MakeModel) -> None:
     text = ""
     for chunk in make_model(timeout=0.2).stream("什么是滞报金？"):

@@ -51,6 +51,7 @@ def observable_state(chunk: ChatGenerationChunk) -> list[Any]:
     ]
 
 
+@pytest.mark.slow
 @given(deltas)
 def test_a_copied_chunk_equals_the_constructed_one(delta: Delta) -> None:
     copied, expected = generation_chunk_from_delta(delta), construct_chunk(delta)

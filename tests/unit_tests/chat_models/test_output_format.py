@@ -95,6 +95,7 @@ def test_an_object_is_extracted_from_an_answer(answer: str) -> None:
     assert {name: plain[name] for name in WEATHER} == WEATHER
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("answer", "error"),
     [

@@ -399,6 +399,7 @@ def test_nothing_becomes_markup_and_nothing_is_lost(hostile: str) -> None:
     assert check_html(message).all_text.count("lotus") >= 29
 
 
+@pytest.mark.slow
 @given(st.lists(st.tuples(strings, st.integers(1, 5)), max_size=5), st.data())
 def test_any_text_with_citations_is_well_formed(
     pieces: list[tuple[str, int]], data: st.DataObject
@@ -421,6 +422,7 @@ def test_any_text_with_citations_is_well_formed(
     assert {link[link.rindex("-") :] for link in checker.links if link[0] == "#"} == cited
 
 
+@pytest.mark.slow
 @given(
     st.fixed_dictionaries(
         {},
