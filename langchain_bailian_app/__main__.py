@@ -52,7 +52,8 @@ def _parse_biz_params(text: str) -> BizParams:
     try:
         return BizParams(**json.loads(text))
     except (ValueError, TypeError) as exc:
-        message = f"""expected a JSON object with variables, like '{{"city": "杭州"}}', got {text!r}"""
+        # Without the value, which may contain `user_defined_tokens`.
+        message = """expected a JSON object with variables, like '{"city": "杭州"}'"""
         raise argparse.ArgumentTypeError(message) from exc
 
 

@@ -9,6 +9,7 @@ from base64 import b64decode
 from typing import TYPE_CHECKING, Any
 
 from langchain_bailian_app.options._session_files import SESSION_FILE_PREFIX
+from langchain_bailian_app.options._signed_urls import redact_url
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -66,8 +67,8 @@ def check_urls(name: str, urls: Iterable[str]) -> None:
     for url in urls:
         if not url.lower().startswith(_URL_SCHEMES):
             message = (
-                f"invalid URL {url[:60]!r} in `{name}`: the service cannot read it; pass a local file "
-                "as base64 data with mime_type in a content block"
+                f"invalid URL {redact_url(url)[:60]!r} in `{name}`: the service cannot read it; pass a "
+                "local file as base64 data with mime_type in a content block"
             )
             raise ValueError(message)
         if url[:5].lower() == "data:":

@@ -12,7 +12,7 @@ from urllib.parse import unquote, urlsplit
 from langchain_core.load import Serializable
 from pydantic import BeforeValidator, ConfigDict, Field, SecretStr, model_validator
 
-from langchain_bailian_app.options._signed_urls import SignedUrl, redact
+from langchain_bailian_app.options._signed_urls import SignedUrl, redact, redact_url
 
 
 def _wrap_bare_tokens(value: Any) -> Any:
@@ -144,7 +144,7 @@ def workflow_file(
     """
     parts = urlsplit(url)
     if parts.scheme not in {"http", "https", "oss"} or not parts.netloc:
-        message = f"invalid `url`: expected an http, https or oss URL, got {url[:60]!r}"
+        message = f"invalid `url`: expected an http, https or oss URL, got {redact_url(url)[:60]!r}"
         raise ValueError(message)
     name = name or unquote(PurePosixPath(parts.path).name) or None
     mime_type = mime_type or (mimetypes.guess_type(name)[0] if name else None)

@@ -241,8 +241,8 @@ def test_variables_that_are_not_json_are_refused_with_an_example(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     with pytest.raises(SystemExit):
-        main(["doctor", "--biz-params", "city=杭州"])
+        main(["doctor", "--biz-params", '{"user_defined_tokens": {"tool": "planted-token"}'])
 
-    assert """expected a JSON object with variables, like '{"city": "杭州"}', got 'city=杭州'""" in (
-        capsys.readouterr().err
-    )
+    output = capsys.readouterr().err
+    assert """expected a JSON object with variables, like '{"city": "杭州"}'""" in output
+    assert "planted-token" not in output

@@ -170,7 +170,11 @@ INVALID_URLS = [
 
 @pytest.mark.parametrize(
     ("url", "excerpt"),
-    [*zip(INVALID_URLS, INVALID_URLS, strict=True), ("data:" + "x" * 99, "data:" + "x" * 55)],
+    [
+        *zip(INVALID_URLS, INVALID_URLS, strict=True),
+        ("data:" + "x" * 99, "data:" + "x" * 55),
+        ("ftp://h/a.pdf?Signature=planted", "ftp://h/a.pdf"),
+    ],
 )
 def test_a_workflow_file_needs_a_url(url: str, excerpt: str) -> None:
     with pytest.raises(

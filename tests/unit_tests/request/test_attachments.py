@@ -92,6 +92,7 @@ def test_the_error_lists_the_inputs_that_an_application_accepts() -> None:
         ("image_list", "x" * 99, f"invalid URL '{'x' * 60}' in"),
         ("image_list", "/tmp/a.png", "invalid URL"),  # noqa: S108  # never opened
         ("image_list", "file:///a.png", "invalid URL"),
+        ("image_list", "ftp://h/a.png?Signature=planted", "invalid URL 'ftp://h/a.png' in"),
         ("image_list", PDF, "'application/pdf' is not an image type"),
         ("image_list", "data:image/png,abc", "expected `data:<mime type>;base64,<data>`"),
         ("image_list", "data:image/png;base64", "expected `data:<mime type>;base64,<data>`"),
