@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Self
 
-from starlette.routing import Route
+from starlette.routing import Route, Router
 
 from langchain_bailian_app.emulator._apps.app import App, Replay
 from langchain_bailian_app.emulator._apps.samples import CUSTOMS_APP_ID, build_sample_apps
@@ -17,7 +17,7 @@ from langchain_bailian_app.emulator._completion.endpoint import CompletionEndpoi
 from langchain_bailian_app.emulator._http.app import Gateway, logger
 from langchain_bailian_app.emulator._http.exchange import EVENT_STREAM
 from langchain_bailian_app.emulator._http.recorder import RecordedRequest
-from langchain_bailian_app.emulator._http.server_thread import ServerThread
+from langchain_bailian_app.emulator._http.server_thread import FindConnection, ServerThread
 from langchain_bailian_app.emulator._knowledge.knowledge_base import KnowledgeBase
 from langchain_bailian_app.emulator._openapi.endpoint import OpenApiRouter
 from langchain_bailian_app.emulator._openapi.file_actions import FileActions
@@ -200,18 +200,20 @@ class BailianEmulator:
             OverflowError: The port is out of range.
         """
         if self._server is None:
-            gateway = Gateway(self.api_key, self.requests, self._drop_connection)
-            router = gateway.build_router(
-                completion=self._completion_endpoint,
-                retrieve=self._pipeline_endpoints.retrieve,
-                find_pipeline=self._pipeline_endpoints.find_pipeline,
-                extra_routes=self._build_openapi_routes(),
-            )
-            self._server = ServerThread(router, self._port)
+            self._server = ServerThread(self._build_router, self._port)
         return self
 
-    def _build_openapi_routes(self) -> list[Route]:
-        openapi = OpenApiRouter(self.access_key_id, self.requests, self._drop_connection)
+    def _build_router(self, find_connection: FindConnection) -> Router:
+        gateway = Gateway(self.api_key, self.requests, find_connection)
+        return gateway.build_router(
+            completion=self._completion_endpoint,
+            retrieve=self._pipeline_endpoints.retrieve,
+            find_pipeline=self._pipeline_endpoints.find_pipeline,
+            extra_routes=self._build_openapi_routes(find_connection),
+        )
+
+    def _build_openapi_routes(self, find_connection: FindConnection) -> list[Route]:
+        openapi = OpenApiRouter(self.access_key_id, self.requests, find_connection)
         memory_actions = MemoryActions(self._completion_endpoint.memories)
         return [*FileActions(self.files).build_routes(openapi), *memory_actions.build_routes(openapi)]
 
@@ -277,7 +279,3 @@ class BailianEmulator:
         """
         replay = Replay(body, content_type, status, headers or {}, cuts, pause, abort)
         return self.add_app(App(name="replay", replay=replay))
-
-    def _drop_connection(self, client: tuple[str, int]) -> None:
-        if self._server is not None:
-            self._server.drop_connection(client)

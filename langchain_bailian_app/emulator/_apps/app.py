@@ -83,7 +83,8 @@ class App:
         error: Error that is sent instead of the answer.
         stall_after: Number of frames after which a stream stalls and the connection stays open.
         cut_after: Number of frames after which the connection of a stream is dropped.
-        faults: Faults to inject into responses, and the share of responses for each fault.
+        faults: Faults to inject into responses, for example `Faults.always("drip-body")`. `Faults`
+            describes all faults.
         replay: Response that is sent unchanged instead of any answer.
         nodes: Nodes of a workflow, in order. Default: a Start, an LLM and an End node.
         variables: Variables of the Start node, name → type. `biz_params` must contain all of them.

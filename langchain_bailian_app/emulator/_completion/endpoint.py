@@ -3,6 +3,7 @@
 It connects the stores, the app and the exchange. Each step is one short function.
 """
 
+import asyncio
 import itertools
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -10,15 +11,15 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from langchain_bailian_app.emulator._apps.app import App, Replay, collect_knowledge_bases
-from langchain_bailian_app.emulator._apps.faults import FaultyResponse
 from langchain_bailian_app.emulator._apps.turn import Turn
 from langchain_bailian_app.emulator._completion.app_kinds import parse_request
+from langchain_bailian_app.emulator._completion.faulty_response import FaultyResponseSender
 from langchain_bailian_app.emulator._completion.persistence import TurnPersistence
 from langchain_bailian_app.emulator._completion.reply import RenderedReply, render_reply
 from langchain_bailian_app.emulator._completion.request import CompletionRequest, ParsedRagOptions
 from langchain_bailian_app.emulator._http.encoding import encode_event, encode_json
 from langchain_bailian_app.emulator._http.errors import ErrorReply, RequestRefused, refuse
-from langchain_bailian_app.emulator._http.exchange import EVENT_STREAM, JSON, HttpExchange
+from langchain_bailian_app.emulator._http.exchange import HttpExchange
 from langchain_bailian_app.emulator._knowledge.knowledge_base import KnowledgeBase, search
 from langchain_bailian_app.emulator._knowledge.query_rewriting import rewrite_query
 from langchain_bailian_app.emulator._state.memories import MemoryStore
@@ -131,24 +132,26 @@ class CompletionEndpoint:
         pace = self.pace if app.pace is None else app.pace
         fault = app.faults.draw() if app.faults else None
         count = reply.frame_count
-        if fault is not None:
+        if app.faults is not None and fault is not None:
             intact_events = (
                 _encode_events(reply, None) if exchange.wants_stream else [_encode_full_reply(reply)]
             )
-            await _send_faulty_reply(
-                exchange, fault(list(intact_events), exchange.request_id), pace, persistence
-            )
+            # Compressing a bomb would block the event loop.
+            response = await asyncio.to_thread(fault, list(intact_events), exchange.request_id)
+            sender = FaultyResponseSender(exchange, response, persistence, pace, app.faults.interval)
+            await sender.send()
         elif exchange.wants_stream:
             on_frame = {count: persistence.on_complete}
             if forced_error is not None and forced_error.in_stream_after is not None:
                 on_frame = {min(count, forced_error.in_stream_after) + 1: persistence.on_abort}
-            await exchange.send_stream(
+            frames = exchange.pace_chunks(
                 _encode_events(reply, forced_error),
-                pace=pace,
-                before_frame=on_frame,
+                pace,
+                before_chunk=on_frame,
                 stall_after=app.stall_after,
                 cut_after=app.cut_after,
             )
+            await exchange.send_stream(frames)
         else:
             await exchange.send_json(
                 reply.full_payload(),
@@ -176,37 +179,13 @@ def _encode_full_reply(reply: RenderedReply) -> bytes:
     return encode_json(reply.full_payload())
 
 
-async def _send_faulty_reply(
-    exchange: HttpExchange, faulty_response: FaultyResponse, pace: float, persistence: TurnPersistence
-) -> None:
-    """Send the response that a fault returned."""
-    if faulty_response.end == "reset":
-        await exchange.abort()
-        return
-    count = len(faulty_response.chunks)
-    streamed = exchange.wants_stream or faulty_response.content_type != EVENT_STREAM
-    content_type = faulty_response.content_type if streamed else JSON
-    await exchange.send_chunks(
-        faulty_response.status,
-        {"content-type": content_type, "x-request-id": exchange.request_id, **faulty_response.headers},
-        faulty_response.chunks,
-        pace=pace,
-        before_chunk={
-            count: persistence.on_complete if faulty_response.is_complete else persistence.on_abort
-        },
-        stall_after=count if faulty_response.end == "stall" else None,
-        cut_after=count if faulty_response.end == "abort" else None,
-    )
-
-
 async def _send_replay(exchange: HttpExchange, replay: Replay) -> None:
     chunks = replay.split_body()
+    cut_after = len(chunks) if replay.abort else None
     await exchange.send_chunks(
         replay.status,
         {"content-type": replay.content_type, **replay.headers},
-        chunks,
-        pace=replay.pause,
-        cut_after=len(chunks) if replay.abort else None,
+        exchange.pace_chunks(chunks, replay.pause, cut_after=cut_after),
     )
 
 

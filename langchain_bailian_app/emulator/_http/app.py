@@ -14,6 +14,7 @@ from starlette.types import Receive, Scope, Send
 from langchain_bailian_app.emulator._http.errors import RequestRefused, refuse
 from langchain_bailian_app.emulator._http.exchange import HttpExchange, read_request
 from langchain_bailian_app.emulator._http.recorder import RecordedRequest
+from langchain_bailian_app.emulator._http.server_thread import FindConnection
 
 logger = logging.getLogger("langchain_bailian_app.emulator")
 
@@ -27,7 +28,7 @@ class Gateway:
 
     api_key: str
     requests: list[RecordedRequest]
-    drop_connection: Callable[[tuple[str, int]], None]
+    find_connection: FindConnection
 
     def build_router(
         self,
@@ -75,7 +76,7 @@ class _AsgiEndpoint:
             receive,
             send,
             requests=self.gateway.requests,
-            drop_connection=self.gateway.drop_connection,
+            find_connection=self.gateway.find_connection,
         )
         if exchange is None:
             return

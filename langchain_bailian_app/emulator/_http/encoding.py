@@ -1,8 +1,12 @@
-"""Encoding of responses: JSON, and the frames of a stream."""
+"""Encoding of responses: JSON, the frames of a stream, and HTTP/1.1 messages."""
 
 import json
 from collections.abc import Mapping
+from http import HTTPStatus
 from typing import Any
+
+LAST_CHUNK = b"0\r\n\r\n"
+"""The end of a chunked body."""
 
 
 def compact_json(value: object) -> str:
@@ -24,3 +28,20 @@ def encode_json(payload: Mapping[str, Any]) -> bytes:
     except UnicodeEncodeError:
         # A lone surrogate can be written as a JSON escape, but not as UTF-8.
         return json.dumps(payload, separators=(",", ":")).encode()
+
+
+def encode_head(status: int, headers: Mapping[str, str]) -> bytes:
+    """Return the status line and headers of an HTTP/1.1 response, and the empty line after them."""
+    lines = [f"HTTP/1.1 {status} {HTTPStatus(status).phrase}"]
+    lines += [f"{name}: {value}" for name, value in headers.items()]
+    return "".join(f"{line}\r\n" for line in [*lines, ""]).encode("latin-1")
+
+
+def encode_chunk_size(size: int, extension: str = "") -> bytes:
+    """Return the line before the data of a chunk; `extension` follows the size after a semicolon."""
+    return f"{size:x}{extension and ';'}{extension}\r\n".encode()
+
+
+def encode_chunk(data: bytes) -> bytes:
+    """Return one chunk of a chunked body."""
+    return encode_chunk_size(len(data)) + data + b"\r\n"

@@ -21,6 +21,7 @@ from starlette.types import Receive, Scope, Send
 from langchain_bailian_app.emulator._http.encoding import encode_json
 from langchain_bailian_app.emulator._http.errors import ErrorReply, refuse
 from langchain_bailian_app.emulator._http.recorder import RecordedRequest, record_request
+from langchain_bailian_app.emulator._http.server_thread import ClientConnection, FindConnection
 
 _VARY = "Origin,Access-Control-Request-Method,Access-Control-Request-Headers"
 JSON = "application/json"
@@ -38,7 +39,7 @@ class HttpExchange:
         content: Body of the request.
         receive: The ASGI channel from the client, used to detect a disconnect.
         send: The ASGI channel to the client.
-        drop_connection: Function that closes the connection without terminating the body.
+        connection: Direct access to the connection, for what ASGI cannot send.
         on_end: Function that is called when nothing more will be written, just before `record` is
             marked as ended.
         request_id: Id of the request, as the service would return it.
@@ -50,7 +51,7 @@ class HttpExchange:
     content: bytes
     receive: Receive
     send: Send
-    drop_connection: Callable[[], None]
+    connection: ClientConnection
     on_end: Callable[[], None] = lambda: None
     request_id: str = field(default_factory=lambda: str(uuid.uuid4()))
     arrived_ms: int = field(default_factory=lambda: time.time_ns() // 1_000_000)
@@ -82,7 +83,8 @@ class HttpExchange:
         # The recorded 401 has no content type.
         if reply.status != _UNAUTHORIZED:
             headers["content-type"] = JSON
-        await self._send_json(reply.status, reply.body(self.request_id), {**headers, **reply.headers})
+        headers |= reply.headers
+        await self._send_json(reply.status, reply.body(self.request_id), headers)
 
     async def send_json(
         self,
@@ -96,85 +98,97 @@ class HttpExchange:
         headers |= {"content-type": JSON, "vary": f"{_VARY}, Accept-Encoding"}
         await self._send_json(200, payload, headers, delay=delay, before_send=before_send)
 
-    async def send_stream(
-        self,
-        frames: Iterable[bytes],
-        *,
-        pace: float,
-        before_frame: Mapping[int, Callable[[], None]],
-        stall_after: int | None = None,
-        cut_after: int | None = None,
-    ) -> None:
-        """Write a stream frame by frame; see `send_chunks` for the arguments."""
+    async def send_stream(self, frames: AsyncIterator[bytes]) -> None:
+        """Write a stream; see `pace_chunks` for its frames."""
         headers = self._app_headers(finished=False)
         headers |= {"content-type": EVENT_STREAM, "vary": _VARY}
-        await self.send_chunks(
-            200,
-            headers,
-            frames,
-            pace=pace,
-            before_chunk=before_frame,
-            stall_after=stall_after,
-            cut_after=cut_after,
-        )
+        await self.send_chunks(200, headers, frames)
 
     async def send_chunks(
         self,
         status: int,
         headers: Mapping[str, str],
-        chunks: Iterable[bytes],
+        chunks: AsyncIterator[bytes],
         *,
-        pace: float = 0.0,
-        before_chunk: Mapping[int, Callable[[], None]] = MappingProxyType({}),
-        stall_after: int | None = None,
-        cut_after: int | None = None,
+        after_end: Callable[[], None] = lambda: None,
     ) -> None:
-        """Write a response chunk by chunk, each after `pace` seconds.
+        """Write a response.
 
         Args:
             status: HTTP status.
             headers: All headers except `date` and `server`.
-            chunks: The body; each item is sent as a separate chunk.
+            chunks: The body; each item is written at once, as a separate chunk.
+            after_end: Function that is called right after the end of the body is written.
+        """
+        await self._run_while_connected(self._send_response(status, headers, chunks, after_end))
+
+    async def pace_chunks(
+        self,
+        chunks: Iterable[bytes],
+        pace: float = 0.0,
+        *,
+        before_chunk: Mapping[int, Callable[[], None]] = MappingProxyType({}),
+        stall_after: int | None = None,
+        cut_after: int | None = None,
+    ) -> AsyncIterator[bytes]:
+        """Yield chunks, each after `pace` seconds, and count those that were sent.
+
+        Args:
+            chunks: The chunks.
             pace: Seconds before each chunk.
             before_chunk: Callbacks by the number of a chunk, from 1, each called just before that
                 chunk is written.
-            stall_after: Stop writing after this many chunks, and wait for the client to disconnect.
+            stall_after: Stop after this many chunks, and wait for the client to disconnect.
             cut_after: Drop the connection after this many chunks.
         """
         limits = [limit for limit in (stall_after, cut_after) if limit is not None]
-
-        async def body() -> AsyncIterator[bytes]:
-            sent_count = 0
-            for chunk in itertools.islice(chunks, min(limits, default=None)):
-                # Even a pause of 0 lets the event loop detect that the client has disconnected.
-                await asyncio.sleep(pace)
-                sent_count += 1
-                if sent_count in before_chunk:
-                    before_chunk[sent_count]()
-                yield chunk
-            if sent_count == cut_after:
-                self.drop_connection()
-            if sent_count in limits:
-                await asyncio.Event().wait()
-
-        await self._run_while_connected(self._send_response(status, headers, body()))
+        sent_count = 0
+        for chunk in itertools.islice(chunks, min(limits, default=None)):
+            # Even a pause of 0 lets the event loop detect that the client has disconnected.
+            await asyncio.sleep(pace)
+            sent_count += 1
+            if sent_count in before_chunk:
+                before_chunk[sent_count]()
+            yield chunk
+            self.record.frames_sent += 1
+        if sent_count == cut_after:
+            self.connection.close()
+        if sent_count in limits:
+            await wait_forever()
 
     async def abort(self) -> None:
         """Drop the connection without sending a reply."""
-        self.drop_connection()
-        await self._run_while_connected(_wait_forever())
+        self.connection.close()
+        await self._run_while_connected(wait_forever())
+
+    async def send_raw(self, pieces: AsyncIterator[bytes]) -> None:
+        """Write bytes directly to the connection, then close it."""
+
+        async def send_pieces() -> None:
+            async for piece in pieces:
+                self.connection.write(piece)
+                await self.connection.drain()
+
+        await self._run_while_connected(send_pieces())
+        self.connection.close()
+        # Otherwise, the server would send its own response.
+        await self._wait_for_disconnect()
 
     async def _send_response(
-        self, status: int, headers: Mapping[str, str], body: AsyncIterator[bytes]
+        self,
+        status: int,
+        headers: Mapping[str, str],
+        body: AsyncIterator[bytes],
+        after_end: Callable[[], None] = lambda: None,
     ) -> None:
-        all_headers = {"date": formatdate(usegmt=True), "server": "bailian-emulator", **headers}
+        all_headers = add_common_headers(headers)
         raw_headers = [(name.lower().encode(), value.encode()) for name, value in all_headers.items()]
         self.record.status = status
         await self.send({"type": "http.response.start", "status": status, "headers": raw_headers})
         async for chunk in body:
             await self.send({"type": "http.response.body", "body": chunk, "more_body": True})
-            self.record.frames_sent += 1
         await self.send({"type": "http.response.body", "body": b"", "more_body": False})
+        after_end()
 
     async def _send_json(
         self,
@@ -195,7 +209,7 @@ class HttpExchange:
             if before_send is not None:
                 before_send()
             await self._send_response(
-                status, {**headers, **self._timing_headers()}, _iter_once(content)
+                status, {**headers, **self._timing_headers()}, self.pace_chunks([content])
             )
 
         await self._run_while_connected(send_after_delay())
@@ -246,7 +260,7 @@ async def read_request(
     send: Send,
     *,
     requests: list[RecordedRequest],
-    drop_connection: Callable[[tuple[str, int]], None],
+    find_connection: FindConnection,
 ) -> HttpExchange | None:
     """Read and record a request; return None if the client has disconnected."""
     request = Request(scope, receive)
@@ -265,12 +279,14 @@ async def read_request(
     )
     requests.append(record)
     client: tuple[str, int] = scope["client"]
-    return HttpExchange(record, dict(headers), content, receive, send, lambda: drop_connection(client))
+    return HttpExchange(record, dict(headers), content, receive, send, find_connection(client))
 
 
-async def _wait_forever() -> None:
+def add_common_headers(headers: Mapping[str, str]) -> dict[str, str]:
+    """Return the headers of a response together with `date` and `server`."""
+    return {"date": formatdate(usegmt=True), "server": "bailian-emulator", **headers}
+
+
+async def wait_forever() -> None:
+    """Wait until the task is cancelled."""
     await asyncio.Event().wait()
-
-
-async def _iter_once(content: bytes) -> AsyncIterator[bytes]:
-    yield content

@@ -29,7 +29,7 @@ class RecordedRequest:
         app_id: Id of the application in the path; None for other routes.
         received_at: `time.monotonic()` after the body was read.
         status: HTTP status of the response; None until the response begins.
-        frames_sent: Number of frames written; for a replay, number of chunks.
+        frames_sent: Number of frames written; if the body is a replay, number of chunks.
         closed_at: `time.monotonic()` when an incomplete response ended, for example because the client
             disconnected; otherwise None.
         finished: Whether the complete response was written.

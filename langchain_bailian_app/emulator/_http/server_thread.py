@@ -8,15 +8,73 @@ import asyncio
 import os
 import socket
 import threading
+from collections.abc import Callable
 from contextlib import suppress
+from typing import TypeAlias
 
 import uvicorn
 from starlette.types import ASGIApp
+from uvicorn.protocols.http.h11_impl import H11Protocol, RequestResponseCycle
 
 _START_TIMEOUT = 10.0
 _STOP_TIMEOUT = 0.5
 _KEEP_ALIVE_SECONDS = 3600
 _ACCEPT_YIELDS = 5
+
+
+class ClientConnection:
+    """Direct access to a client's connection, for what ASGI cannot send; only for the server thread.
+
+    If the connection is already closed, the methods do nothing.
+    """
+
+    def __init__(self, server: "_ImmediateStopServer", client: tuple[str, int]) -> None:
+        self._server = server
+        self._client = client
+
+    def close(self) -> None:
+        """Close the connection once all written bytes are sent, without ending the response."""
+        for protocol in self._find_protocols():
+            protocol.transport.close()
+
+    def write(self, data: bytes) -> None:
+        """Write these bytes, unchanged."""
+        for protocol in self._find_protocols():
+            protocol.transport.write(data)
+
+    async def drain(self) -> None:
+        """Wait while the client does not read what was written."""
+        for protocol in self._find_protocols():
+            await protocol.flow.drain()
+
+    def close_unless_reused(self, data: bytes, delay: float) -> None:
+        """After `delay` seconds, write these bytes and close the connection.
+
+        Call it right after the end of a response. It has no effect if the next request has arrived.
+        """
+        loop = asyncio.get_running_loop()
+        for protocol in self._find_protocols():
+            cycle = protocol.cycle
+            if cycle.response_complete:  # otherwise, it is already that of the next request
+                loop.call_later(delay, _close_if_same_cycle, protocol, cycle, data)
+
+    def _find_protocols(self) -> list[H11Protocol]:
+        return [
+            protocol
+            for protocol in self._server.server_state.connections
+            if isinstance(protocol, H11Protocol)
+            and protocol.transport.get_extra_info("peername") == self._client
+        ]
+
+
+FindConnection: TypeAlias = Callable[[tuple[str, int]], ClientConnection]
+"""Function that takes the address and port of a client and returns its connection."""
+
+
+def _close_if_same_cycle(protocol: H11Protocol, cycle: RequestResponseCycle, data: bytes) -> None:
+    if protocol.cycle is cycle and not protocol.transport.is_closing():
+        protocol.transport.write(data)
+        protocol.transport.close()
 
 
 class _ImmediateStopServer(uvicorn.Server):
@@ -64,12 +122,6 @@ class _ImmediateStopServer(uvicorn.Server):
         if self._loop is not None:
             self._loop.call_soon_threadsafe(self._stopping.set)
 
-    def drop_connection(self, client: tuple[str, int]) -> None:
-        """Close a client's connection once all written bytes are sent, without ending the response."""
-        for connection in list(self.server_state.connections):
-            if connection.transport.get_extra_info("peername") == client:
-                connection.transport.close()
-
 
 def _bind_listener(port: int) -> socket.socket:
     # asyncio disables Nagle's algorithm only for sockets with an explicit protocol. With the
@@ -86,14 +138,19 @@ def _bind_listener(port: int) -> socket.socket:
 
 
 class ServerThread:
-    """A loopback server in a daemon thread. It accepts requests as soon as the constructor returns."""
+    """A loopback server in a daemon thread. It accepts requests when the constructor returns.
 
-    def __init__(self, app: ASGIApp, port: int) -> None:
+    Args:
+        build_app: Function that builds the application; it receives `find_connection`.
+        port: Port on the loopback interface; 0 selects a free port.
+    """
+
+    def __init__(self, build_app: Callable[[FindConnection], ASGIApp], port: int) -> None:
         self._listener = _bind_listener(port)
         self.port: int = self._listener.getsockname()[1]
         ready = threading.Event()
         config = uvicorn.Config(
-            app,
+            build_app(self._find_connection),
             loop="asyncio",
             # The same parser everywhere, regardless of which packages are installed.
             http="h11",
@@ -124,11 +181,10 @@ class ServerThread:
         """Number of open connections."""
         return len(self._server.server_state.connections)
 
-    def drop_connection(self, client: tuple[str, int]) -> None:
-        """Close a client's connection without ending the response; only for the server thread."""
-        self._server.drop_connection(client)
-
     def stop(self) -> None:
         """Drop all connections and wait for the thread to end."""
         self._server.stop()
         self._thread.join(_START_TIMEOUT)
+
+    def _find_connection(self, client: tuple[str, int]) -> ClientConnection:
+        return ClientConnection(self._server, client)

@@ -19,6 +19,7 @@ from starlette.types import Receive, Scope, Send
 from langchain_bailian_app.emulator._http.errors import ErrorReply, RequestRefused
 from langchain_bailian_app.emulator._http.exchange import JSON, HttpExchange, read_request
 from langchain_bailian_app.emulator._http.recorder import RecordedRequest
+from langchain_bailian_app.emulator._http.server_thread import FindConnection
 
 logger = logging.getLogger("langchain_bailian_app.emulator")
 
@@ -50,7 +51,7 @@ class OpenApiRouter:
 
     access_key_id: str
     requests: list[RecordedRequest]
-    drop_connection: Callable[[tuple[str, int]], None]
+    find_connection: FindConnection
 
     def route(
         self, method: str, path: str, handler: ActionHandler, *, request_id_key: str = "RequestId"
@@ -86,7 +87,7 @@ class _ActionEndpoint:
             receive,
             send,
             requests=self.router.requests,
-            drop_connection=self.router.drop_connection,
+            find_connection=self.router.find_connection,
         )
         if exchange is None:
             return
@@ -121,4 +122,4 @@ class _ActionEndpoint:
             return
         content = json.dumps(payload, ensure_ascii=False).encode()
         headers |= {"content-type": f"{JSON};charset=utf-8", "content-length": str(len(content))}
-        await exchange.send_chunks(status, headers, [content])
+        await exchange.send_chunks(status, headers, exchange.pace_chunks([content]))

@@ -128,7 +128,7 @@ class _StorageEndpoint:
             record.size = await self._receive_body(request, lease, cut_halfway=fault == "upload_cut")
             if record.size < 0:
                 record.end(finished=False)
-                self._router.drop_connection(scope["client"])
+                self._router.find_connection(scope["client"]).close()
                 while (await receive())["type"] != "http.disconnect":
                     pass
                 return
