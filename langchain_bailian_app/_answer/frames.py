@@ -17,7 +17,13 @@ from langchain_bailian_app._answer.repeated_field_cache import (
     MIN_CACHED_FRAME_BYTES,
     RepeatedFieldCache,
 )
-from langchain_bailian_app._answer.sse import BOM, ServerSentEvent, SSEDecoder
+from langchain_bailian_app._answer.sse import (
+    BOM,
+    MAX_EVENT_BYTES,
+    OVERSIZED_EVENT,
+    ServerSentEvent,
+    SSEDecoder,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -30,6 +36,7 @@ _SUCCESS_ENVELOPE: dict[str, set[Any]] = {
     "code": {None, "", "Success", "200", 200, 0},
     "message": {None, "", "success"},
 }
+_ERROR_FIELDS = ("code", "error", "message")
 _UNFINISHED = (None, "null", "")
 _HTTP_OK = 200
 _MIN_ERROR_STATUS = 400
@@ -60,51 +67,86 @@ class ErrorFrame:
 
     code: str
     message: str
+    """Empty if the body is not JSON, or has no message."""
+
     status: int
     """Status from the `:HTTP_STATUS/n` comment or the body; 200 if neither has one."""
 
     request_id: str | None
     body: Any
+    """The JSON value, or the text if it is not JSON."""
 
 
 @dataclass(frozen=True, slots=True)
 class InvalidFrame:
-    """A response or a frame that is not a JSON object."""
+    """A response or a frame that is not a JSON object, or that is too large."""
 
     head: str
     """The beginning of the text of the response or frame."""
+
+    is_too_large: bool = False
+    """Whether the size limit ended the response; no frame follows."""
 
 
 class FrameReader:
     """Incremental reader of frames. The result does not depend on where the bytes are split.
 
-    The first byte decides whether the response is a stream or one JSON document. This also works if the
-    content type is wrong or missing.
+    The first byte that is not white space decides whether the response is a stream or one JSON
+    document. This also works if the content type is wrong or missing.
     """
 
-    def __init__(self) -> None:
-        self._sse = SSEDecoder()
+    def __init__(self, max_event_bytes: int = MAX_EVENT_BYTES) -> None:
+        self._max_event_bytes = max_event_bytes
+        self._sse = SSEDecoder(max_event_bytes)
         self._field_cache: RepeatedFieldCache | None = None  # created for the first large frame
         self._document: bytearray | None = None
         self._head = b""
+        self._skipped_bytes = 0  # white space and the byte order mark
         self._is_stream = False
+        self._is_head_complete = False
+        self._is_too_large = False
 
     def feed(self, data: bytes) -> list[Frame | ErrorFrame | InvalidFrame]:
-        """Consume the next bytes and return the frames that they complete."""
+        """Consume the next bytes and return the frames that they complete.
+
+        The response ends with an `InvalidFrame` if a frame is larger than the maximum size.
+        """
+        if self._is_head_complete:
+            return self._parse_events(self._sse.feed(data))
+        if self._is_too_large:
+            return []
+        if not self._is_stream and self._document is None:
+            data = self._skip_white_space(data)
         if self._document is not None:
             self._document += data
-            return []
-        if not self._is_stream or len(self._head) < _MAX_HEAD_CHARS:
-            self._head += data
+        if max(self._skipped_bytes, len(self._document or b"")) > self._max_event_bytes:
+            return [self._reject()]
         if not self._is_stream:
-            start = self._head.removeprefix(BOM).lstrip()
-            if not start or BOM.startswith(start):
-                return []
-            if start.startswith(b"{"):
-                self._document = bytearray(start)
-                return []
-            data, self._is_stream = self._head, True
+            return []
+        self._head = (self._head + data)[:_MAX_HEAD_CHARS]
+        self._is_head_complete = len(self._head) == _MAX_HEAD_CHARS
         return self._parse_events(self._sse.feed(data))
+
+    def _reject(self) -> InvalidFrame:
+        """Drop a frame that is too large, and ignore all further bytes."""
+        self._is_too_large = True
+        self._is_head_complete = self._is_stream = False
+        self._document = None
+        return InvalidFrame("", is_too_large=True)
+
+    def _skip_white_space(self, data: bytes) -> bytes:
+        """Return the bytes after leading white space; the first one decides what the response is."""
+        start, self._head = self._head + data, b""
+        if not self._skipped_bytes and len(start) < len(BOM) and BOM.startswith(start):
+            self._head = start  # the byte order mark may be split
+            return b""
+        content = (start if self._skipped_bytes else start.removeprefix(BOM)).lstrip()
+        self._skipped_bytes += len(start) - len(content)
+        if content.startswith(b"{"):
+            self._document = bytearray()
+        else:
+            self._is_stream = bool(content)
+        return content
 
     def end(self) -> list[Frame | ErrorFrame | InvalidFrame]:
         """Return the frames completed by the end of the body; a truncated one is an `InvalidFrame`."""
@@ -116,7 +158,7 @@ class FrameReader:
     @property
     def head(self) -> str:
         """The beginning of the response, for an error message."""
-        return self._head[:_MAX_HEAD_CHARS].decode("utf-8", "replace").strip()
+        return self._head.decode("utf-8", "replace").strip()
 
     def _loads(self, data: bytes) -> Any:
         if len(data) < MIN_CACHED_FRAME_BYTES:
@@ -137,31 +179,51 @@ class FrameReader:
             except ValueError:
                 body = None
             if not isinstance(body, dict):
-                frames += _parse_non_json(event, is_error=is_error)
+                if event is OVERSIZED_EVENT:
+                    frames.append(self._reject())
+                else:
+                    frames += _parse_non_json(event, is_error=is_error)
                 continue
             is_plain = _BODY_FIELDS.issuperset(body)
-            error_frame = (
-                _parse_error(body, event, is_error=is_error) if is_error or not is_plain else None
-            )
-            frames.append(error_frame or _parse_frame(body, is_plain=is_plain))
+            if is_error or not (is_plain or _is_success(body)):
+                frames.append(_parse_error(body, event.status))
+            else:
+                frames.append(_parse_frame(body, is_plain=is_plain))
         return frames
+
+
+def parse_error_response(content: bytes, status: int) -> ErrorFrame:
+    """Return the error in a response with an error status: a JSON document, a stream, or any text."""
+    decoder = SSEDecoder()
+    events = [*decoder.feed(content), decoder.flush()]
+    stream_data = [event.data for event in events if event is not None]
+    body: Any = content.decode("utf-8", "replace")
+    for data in (content.removeprefix(BOM), *stream_data):
+        try:
+            document = wire_json.loads(data)
+        except ValueError:
+            continue
+        if isinstance(document, dict) or not isinstance(body, dict):
+            body = document
+        if isinstance(document, dict) and any(map(document.get, _ERROR_FIELDS)):
+            break  # frames of an answer may come before the error
+    if not isinstance(body, dict):
+        return ErrorFrame("", "", status, None, body)
+    return _parse_error(body, status)
 
 
 def _parse_non_json(event: ServerSentEvent, *, is_error: bool) -> list[ErrorFrame | InvalidFrame]:
     text = event.data.decode("utf-8", "replace")
     if is_error:
-        return [ErrorFrame("", text[:_MAX_HEAD_CHARS], event.status or _HTTP_OK, None, text)]
+        return [ErrorFrame("", "", event.status or _HTTP_OK, None, text)]
     # No recording has `[DONE]`, but a gateway in between may add it, as in OpenAI's protocol.
     return [] if text.strip() in ("", "[DONE]") else [InvalidFrame(text[:_MAX_HEAD_CHARS])]
 
 
-def _parse_error(body: dict[str, Any], event: ServerSentEvent, *, is_error: bool) -> ErrorFrame | None:
+def _parse_error(body: dict[str, Any], status: int | None) -> ErrorFrame:
     error = body.get("error")
-    if not (error or is_error) and _is_success(body, "code"):
-        return None
     error = error if isinstance(error, dict) else {"message": error}
     code = body.get("code") or error.get("code") or error.get("type")
-    status = event.status
     if status is None or status < _MIN_ERROR_STATUS:
         body_status = body.get("status_code")
         status = (
@@ -173,7 +235,11 @@ def _parse_error(body: dict[str, Any], event: ServerSentEvent, *, is_error: bool
     return ErrorFrame(str(code or ""), str(message), status, _to_text(body.get("request_id")), body)
 
 
-def _is_success(body: dict[str, Any], name: str) -> bool:
+def _is_success(body: dict[str, Any]) -> bool:
+    return not body.get("error") and _has_success_value(body, "code")
+
+
+def _has_success_value(body: dict[str, Any], name: str) -> bool:
     value = body.get(name)
     return isinstance(value, str | int | None) and value in _SUCCESS_ENVELOPE[name]
 
@@ -227,7 +293,8 @@ def _unknown_body_fields(body: dict[str, Any]) -> dict[str, Any]:
     return {
         name: value
         for name, value in body.items()
-        if name not in _BODY_FIELDS and not (name in _SUCCESS_ENVELOPE and _is_success(body, name))
+        if name not in _BODY_FIELDS
+        and not (name in _SUCCESS_ENVELOPE and _has_success_value(body, name))
     }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from typing import TYPE_CHECKING, Any
 
@@ -104,7 +105,7 @@ _CONTEXT_OVERFLOW_PATTERN = re.compile(
 # Message of a workflow that receives variables in the format of an agent (error code page).
 _NO_USER_ROLE = "do not contain elements with the role of user"
 _WORKFLOW_HINT = "pass workflow variables directly, `BizParams(city=…)`, not as `user_prompt_params`"
-_MAX_MESSAGE_CHARS = 500
+_MAX_MESSAGE_CHARS, _MAX_BODY_CHARS, _MAX_ID_CHARS = 500, 300, 200
 _FIRST_SERVER_ERROR = 500
 
 
@@ -117,7 +118,11 @@ def error_from_response(
     body: Any = None,
     headers: Mapping[str, str] | None = None,
 ) -> BailianError:
-    """Return the exception for an error response; the code takes precedence over the status."""
+    """Return the exception for an error response; the code takes precedence over the status.
+
+    The arguments contain no secrets. Without a message, the error shows the beginning of the body.
+    """
+    message = message or _describe_body(body)
     family = code.partition(".")[0]
     cls = _CLASS_BY_CODE.get(code) or _CLASS_BY_CODE.get(family) or _CLASS_BY_STATUS.get(status)
     if cls is None:
@@ -140,12 +145,19 @@ def error_from_response(
         text = f"{text} ({hint})"
     return cls(
         text,
-        code=code or None,
+        code=code[:_MAX_ID_CHARS] or None,
         status_code=status,
-        request_id=request_id,
+        request_id=request_id and request_id[:_MAX_ID_CHARS],
         body=body,
         headers=headers,
     )
+
+
+def _describe_body(body: Any) -> str:
+    if body is None:
+        return ""
+    text = body if isinstance(body, str) else json.dumps(body, ensure_ascii=False, default=str)
+    return text.strip()[:_MAX_BODY_CHARS]
 
 
 def was_rejected_before_running(error: BailianError) -> bool:

@@ -14,8 +14,12 @@ if TYPE_CHECKING:
     from langchain_bailian_app._settings.connection import ConnectionFields
 
 
+_INVALID_ADDRESS = "an invalid address"
+_MAX_HOST_CHARS = 253
+
+
 def error_from_httpx(
-    cause: BaseException,
+    cause: httpx.RequestError,
     fields: ConnectionFields,
     base_url: str,
     *,
@@ -26,7 +30,7 @@ def error_from_httpx(
     """Return the `BailianError` for an httpx error.
 
     Args:
-        cause: Error that httpx raised.
+        cause: Error that httpx raised, without secrets in its text.
         fields: Settings of the connection.
         base_url: Base URL of the request.
         request_id: From the response headers; None until they arrive.
@@ -35,7 +39,7 @@ def error_from_httpx(
     """
     host = extract_host(base_url)
     match cause:
-        case httpx.ConnectTimeout():
+        case httpx.ConnectTimeout() if not deadline_passed:
             text = f"no connection to {host} within {fields.connect_timeout:g} s (`connect_timeout`)"
             return errors.BailianTimeoutError(text, request_id=request_id)
         case httpx.PoolTimeout() if not deadline_passed:
@@ -52,22 +56,39 @@ def error_from_httpx(
     reason = str(cause) or type(cause).__name__
     if isinstance(cause, httpx.ConnectError | httpx.ProxyError):
         text = f"no connection to {host}{build_connection_hint(base_url)}: {reason}"
-    elif request_id is None and not frame_received:
+    elif "location header" in reason:
+        text = _describe_redirect(base_url, _INVALID_ADDRESS)
+    elif request_id is None and not frame_received and not isinstance(cause, httpx.DecodingError):
         text = f"connection to {host} lost before a response was received: {reason}"
     else:
         text = f"connection to {host} lost before the answer was complete: {reason}"
+        if isinstance(cause, httpx.DecodingError):
+            text = f"{host} sent a response that cannot be decoded: {reason}"
         return errors.BailianStreamError(text, request_id=request_id)
     return errors.BailianConnectionError(text)
+
+
+def find_redirect_target(response: httpx.Response) -> str:
+    """Return the host to which a response redirects, for a message."""
+    try:
+        host = response.url.join(response.headers.get("location", "")).host
+    except (httpx.InvalidURL, ValueError):
+        return _INVALID_ADDRESS
+    return host[:_MAX_HOST_CHARS] or _INVALID_ADDRESS
 
 
 def redirect_error(
     base_url: str, target: str, status: int, request_id: str | None
 ) -> errors.BailianConnectionError:
     """Return the error for a redirect to the host `target`."""
-    text = (
+    text = _describe_redirect(base_url, target)
+    return errors.BailianConnectionError(text, status_code=status, request_id=request_id)
+
+
+def _describe_redirect(base_url: str, target: str) -> str:
+    return (
         f"{extract_host(base_url)} redirects to {target}: redirects are not followed; check `base_url`"
     )
-    return errors.BailianConnectionError(text, status_code=status, request_id=request_id)
 
 
 def read_timeout_error(

@@ -11,6 +11,7 @@ import hashlib
 import os
 import threading
 import urllib.request
+from contextlib import suppress
 from functools import cache
 from io import BytesIO
 from pathlib import Path
@@ -21,6 +22,7 @@ import httpx
 from langchain_bailian_app import errors
 from langchain_bailian_app._settings.base_url import extract_host, is_loopback
 from langchain_bailian_app._transport.client_pool import find_proxy_variable
+from langchain_bailian_app._transport.redaction import Redactor, copy_cause
 from langchain_bailian_app.options._session_files import LocalFile, find_file_problem
 
 if TYPE_CHECKING:
@@ -33,7 +35,7 @@ _TIMEOUT = httpx.Timeout(60.0, connect=10.0).as_dict()
 # `concurrency` limits the uploads. A limit here, even on idle connections, may make httpx close a
 # connection that another thread is acquiring (https://github.com/encode/httpcore/issues/1110).
 _LIMITS = httpx.Limits(max_connections=None, max_keepalive_connections=None)
-_MAX_RESPONSE_CHARS = 300
+_MAX_RESPONSE_BYTES = 300  # an error in XML begins with its code
 _MAX_PROBLEMS_IN_MESSAGE = 10
 
 
@@ -104,32 +106,38 @@ class FileUploader:
             BailianError: The upload failed.
             OSError: The file cannot be read, or its size has changed.
         """
+        status, text = self._send(file, target, on_progress)
         host = extract_host(target.url)
-        try:
-            request = httpx.Request(
-                target.method,
-                target.url,
-                headers={**target.headers, "Content-Length": str(file.size)},
-                content=self._read_with_progress(file, on_progress),
-                extensions={"timeout": _TIMEOUT},
-            )
-            response = _get_http_transport(_find_proxy(target.url), os.getpid()).handle_request(request)
-            status, text = (
-                response.status_code,
-                response.read()[:_MAX_RESPONSE_CHARS].decode(errors="replace"),
-            )
-        except httpx.TimeoutException as exc:
-            message = f"upload to {host} timed out ({type(exc).__name__}): no progress for a minute"
-            raise errors.BailianTimeoutError(message) from None
-        except httpx.TransportError as exc:
-            message = f"connection to {host} failed or was lost ({type(exc).__name__})"
-            raise errors.BailianConnectionError(message) from None
         if status >= 500:  # noqa: PLR2004
             message = f"{host} failed to store the upload (status {status})"
             raise errors.BailianServerError(message, status_code=status)
         if status >= 300:  # noqa: PLR2004
             message = f"{host} rejected the upload (status {status}): {_extract_error_code(text)}"
             raise errors.BailianRequestError(message, status_code=status)
+
+    def _send(
+        self, file: LocalFile, target: UploadTarget, on_progress: Callable[[int], None]
+    ) -> tuple[int, str]:
+        """Send a file and return the status and the beginning of the response.
+
+        Errors are raised outside of the `except` clause. Otherwise, they would refer to exceptions that
+        hold the signed URL, in their request and in variables of their stack frames.
+        """
+        failure: Exception
+        try:
+            # The request is not a variable here: error trackers record variables, and its `repr` shows
+            # the signed URL.
+            response = _send_request(
+                _build_request(target, file.size, self._read_with_progress(file, on_progress))
+            )
+            text = _read_start(response).decode(errors="replace")
+        except httpx.RequestError as exc:
+            failure = _error_from_httpx(exc, target)
+        except OSError as exc:
+            failure = exc.with_traceback(None)
+        else:
+            return response.status_code, text
+        raise failure
 
     def _read_with_progress(
         self, file: LocalFile, on_progress: Callable[[int], None]
@@ -153,6 +161,52 @@ class FileUploader:
         if bytes_left:
             message = f"the size of {file.name} changed during the upload"
             raise OSError(message)
+
+
+def _build_request(target: UploadTarget, size: int, content: Iterator[bytes]) -> httpx.Request:
+    with suppress(httpx.InvalidURL, ValueError):
+        if extract_host(target.url) != target.url:
+            return httpx.Request(
+                target.method,
+                target.url,
+                headers={**target.headers, "Content-Length": str(size)},
+                content=content,
+                extensions={"timeout": _TIMEOUT},
+            )
+    message = "the service returned a lease with an invalid URL or header"
+    raise errors.BailianServerError(message)
+
+
+def _send_request(request: httpx.Request) -> httpx.Response:
+    proxy = _find_proxy(str(request.url))
+    return _get_http_transport(proxy, os.getpid()).handle_request(request)
+
+
+def _read_start(response: httpx.Response) -> bytes:
+    """Return the first bytes of a response as they were sent, and close it."""
+    start = b""
+    try:
+        for data in response.iter_raw():
+            start += data[:_MAX_RESPONSE_BYTES]
+            if len(start) >= _MAX_RESPONSE_BYTES:
+                break
+    finally:
+        response.close()
+    return start[:_MAX_RESPONSE_BYTES]
+
+
+def _error_from_httpx(exc: httpx.RequestError, target: UploadTarget) -> errors.BailianError:
+    host, name = extract_host(target.url), type(exc).__name__
+    error: errors.BailianError
+    if isinstance(exc, httpx.TimeoutException):
+        message = f"upload to {host} timed out ({name}): no progress for a minute"
+        error = errors.BailianTimeoutError(message)
+    else:
+        message = f"connection to {host} failed or was lost ({name})"
+        error = errors.BailianConnectionError(message)
+    redactor = Redactor((target.url, *target.headers.values()), [target.url])
+    error.__cause__ = copy_cause(exc, exc, redactor)
+    return error
 
 
 def _open_file(file: LocalFile) -> BinaryIO:

@@ -1,18 +1,26 @@
 """Tests for reading frames from the bytes of a response."""
 
 import json
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from langchain_bailian_app._answer.frames import ErrorFrame, Frame, FrameReader, InvalidFrame
+from langchain_bailian_app._answer.frames import (
+    ErrorFrame,
+    Frame,
+    FrameReader,
+    InvalidFrame,
+    parse_error_response,
+)
 from tests import fuzz
 from tests.fixtures import (
     RECORDINGS,
     encode_sse,
     frame_body,
+    measure_peak_memory,
     parse_body,
     parse_frames,
     read_recording,
@@ -230,7 +238,7 @@ def test_an_error_without_a_message_is_an_error() -> None:
 def test_an_error_event_that_is_not_json_is_an_error_with_its_text() -> None:
     data = b"event:error\n:HTTP_STATUS/502\ndata:bad gateway\n\n"
 
-    assert ErrorFrame("", "bad gateway", 502, None, "bad gateway") == parse_error(data)
+    assert ErrorFrame("", "", 502, None, "bad gateway") == parse_error(data)
 
 
 def test_frames_before_an_error_are_read() -> None:
@@ -270,6 +278,86 @@ def test_the_beginning_of_an_invalid_reply_is_kept_for_error_messages(cuts: list
     assert reader.head == "<html><body>502 Bad Gateway</body></html>"
 
 
+# -- limits ------------------------------------------------------------------------------------------
+
+TOO_LARGE = InvalidFrame("", is_too_large=True)
+
+
+@pytest.mark.parametrize("encode", [encode_sse, lambda body: json.dumps(body).encode()])
+def test_a_frame_with_a_data_url_of_10_mb_is_read(encode: Callable[[Any], bytes]) -> None:
+    image = "data:image/png;base64," + "A" * 13_400_000
+    data = encode(frame_body(image))
+
+    (frame,) = parse_frames(data, range(0, len(data), 2**16))
+
+    assert frame.text == image
+
+
+MAX_BYTES = 2000
+
+
+def read_with_limit(data: bytes, cuts: Iterable[int]) -> list[Frame | ErrorFrame | InvalidFrame]:
+    reader = FrameReader(MAX_BYTES)
+    frames = [frame for piece in split_at(data, cuts) for frame in reader.feed(piece)]
+    return [*frames, *reader.end()]
+
+
+@pytest.mark.parametrize("cuts", [[], [9], range(0, MAX_BYTES, 99), range(MAX_BYTES)], ids=str)
+@pytest.mark.parametrize("prefix", [b"data:", b"{", b"\xef\xbb\xbf  {", b"", b"\n"])
+def test_a_frame_that_is_too_large_is_invalid(prefix: bytes, cuts: Iterable[int]) -> None:
+    data = prefix + b" " * (MAX_BYTES + 1)
+
+    assert read_with_limit(data, cuts) == [TOO_LARGE]
+    assert read_with_limit(data + b"}\n\ndata:{}\n\n", cuts) == [TOO_LARGE]
+    assert read_with_limit(data + b"}\n\ndata:{}\n\n", range(len(data) + 9)) == [TOO_LARGE]
+
+
+@pytest.mark.parametrize("cuts", [[], [400, 500]])
+def test_frames_before_one_that_is_too_large_are_read(cuts: list[int]) -> None:
+    data = encode_sse(frame_body("茶")) + b"data:" + bytes(MAX_BYTES) + b"\n\ndata:{}\n\n"
+
+    frame, last = read_with_limit(data, cuts)
+
+    assert isinstance(frame, Frame)
+    assert last == TOO_LARGE
+
+
+@pytest.mark.parametrize("piece", [b"\n", b"  "])
+def test_leading_white_space_is_read_in_constant_memory(piece: bytes) -> None:
+    reader = FrameReader()
+
+    def feed() -> None:
+        for _ in range(5_000):
+            assert reader.feed(piece) == []
+
+    assert measure_peak_memory(feed) < 5_000
+    assert reader.feed(encode_sse(frame_body("茶"))) == parse_body(encode_sse(frame_body("茶")))
+
+
+@pytest.mark.parametrize("piece", [b" ", b"{", b"data:"])
+def test_a_response_that_is_too_large_is_read_in_linear_time_and_dropped(piece: bytes) -> None:
+    max_bytes = 2**20
+    reader = FrameReader(max_bytes)
+    frames = reader.feed(piece)
+
+    def feed_twice_the_limit() -> None:
+        for _ in range(2 * max_bytes // 1024):
+            frames.extend(reader.feed(b" " * 1024))
+
+    assert measure_peak_memory(feed_twice_the_limit) < 2.5 * max_bytes
+    assert frames == [TOO_LARGE]
+    assert measure_peak_memory(lambda: reader.feed(b" " * 2000)) < 10_000
+    assert reader.end() == []
+
+
+def test_only_the_beginning_of_a_stream_is_kept_for_error_messages() -> None:
+    reader = FrameReader()
+    reader.feed(b"x" * 200)
+    reader.feed(b"y" * 10_000)
+
+    assert reader.head == "x" * 200 + "y" * 100
+
+
 # -- independence of splits --------------------------------------------------------------------------
 
 
@@ -287,6 +375,7 @@ def test_frames_do_not_depend_on_how_the_bytes_are_cut(data: st.DataObject, name
         pytest.param(b"\xef\xbb\xbf", id="byte order mark"),
         pytest.param(b"\n \r\n", id="white space"),
         pytest.param(b"\xef\xbb\xbf\n", id="both"),
+        pytest.param(b"\xef\xbb\xbf \n\n  ", id="both, several times"),
         pytest.param(b" " * 400, id="long white space"),
     ],
 )
@@ -347,3 +436,30 @@ def test_a_short_run_of_fuzzing_finds_nothing(capsys: pytest.CaptureFixture[str]
     fuzz.main(0.3, seed=1)
 
     assert "no crash" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("content", "code", "message", "body"),
+    [
+        (b'{"code":"X","message":"m"}', "X", "m", {"code": "X", "message": "m"}),
+        (b'\xef\xbb\xbf{"code":"X","message":"m"}', "X", "m", {"code": "X", "message": "m"}),
+        (b'{"error":{"type":"X","message":"m"}}', "X", "m", {"error": {"type": "X", "message": "m"}}),
+        (b'data:{"code":"X","message":"m"}', "X", "m", {"code": "X", "message": "m"}),
+        (b'data:[]\n\ndata:{"code":"X","message":"m"}\n\n', "X", "m", {"code": "X", "message": "m"}),
+        (b'data:{"output":{}}\n\nevent:error\ndata:{"code":"X"}\n\n', "X", "", {"code": "X"}),
+        (b'data:{"code":"","output":{}}\n\ndata:[1]\n\ndata:{"error":"m"}', "", "m", {"error": "m"}),
+        (b'data:{"message":"m"}\n\ndata:{"code":"later"}\n\n', "", "m", {"message": "m"}),
+        (b'data:{"a":1}\n\ndata:{"b":2}\n\ndata:[3]\n\n', "", "", {"b": 2}),
+        (b'{"detail":"d"}', "", "", {"detail": "d"}),
+        (b'["d"]', "", "", ["d"]),
+        (b"<h1>Bad Gateway</h1>", "", "", "<h1>Bad Gateway</h1>"),
+        (b"\xff", "", "", "\ufffd"),
+        (b"", "", "", ""),
+    ],
+)
+def test_an_error_response_may_be_json_a_stream_or_text(
+    content: bytes, code: str, message: str, body: Any
+) -> None:
+    error = parse_error_response(content, 502)
+
+    assert (error.code, error.message, error.status, error.body) == (code, message, 502, body)

@@ -1,11 +1,19 @@
 """Tests for the parser of server-sent events."""
 
+from collections.abc import Iterable
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from langchain_bailian_app._answer.sse import BOM, ServerSentEvent, SSEDecoder
-from tests.fixtures import RECORDINGS, read_recording, split_at
+from langchain_bailian_app._answer.sse import (
+    BOM,
+    MAX_EVENT_BYTES,
+    OVERSIZED_EVENT,
+    ServerSentEvent,
+    SSEDecoder,
+)
+from tests.fixtures import RECORDINGS, measure_peak_memory, read_recording, split_at
 
 
 def decode(data: bytes, cuts: list[int] | None = None) -> list[ServerSentEvent]:
@@ -144,3 +152,94 @@ def test_an_event_name_that_is_not_utf_8_is_decoded_with_replacement() -> None:
     (event,) = SSEDecoder().feed(b"event:\xff\ndata:a\n\n")
 
     assert event == ServerSentEvent("\ufffd", b"a", None)
+
+
+# -- limits ------------------------------------------------------------------------------------------
+
+MAX_BYTES = 2000
+LARGEST_VALUE = b"x" * (MAX_BYTES - len(b"data:"))
+
+
+def decode_with_limit(data: bytes, cuts: Iterable[int] = ()) -> list[ServerSentEvent]:
+    """Return the events up to the first one that is too large."""
+    decoder = SSEDecoder(MAX_BYTES)
+    events: list[ServerSentEvent] = []
+    for piece in split_at(data, cuts):
+        events += decoder.feed(piece)
+        if OVERSIZED_EVENT in events:
+            assert decoder.flush() is None
+            return events
+    last = decoder.flush()
+    return events if last is None else [*events, last]
+
+
+def test_the_limit_is_far_above_the_largest_known_field() -> None:
+    assert MAX_EVENT_BYTES == 2**25
+
+
+def test_the_largest_event_is_complete() -> None:
+    stream = b"data:" + LARGEST_VALUE + b"\n\n"
+
+    for cuts in ([], [1000, MAX_BYTES - 1], range(len(stream))):
+        assert decode_with_limit(stream, cuts) == [("message", LARGEST_VALUE, None)]
+
+
+@pytest.mark.parametrize(
+    "cuts",
+    [[], [10, 200], [MAX_BYTES + 8], [MAX_BYTES + 9], range(0, MAX_BYTES, 99), range(MAX_BYTES + 20)],
+    ids=str,
+)
+@pytest.mark.parametrize(
+    "large",
+    [
+        pytest.param(b"data:" + LARGEST_VALUE + b"x\n\n", id="one line"),
+        pytest.param(b":" + LARGEST_VALUE + b"12345\n\n", id="a comment"),
+        pytest.param(b"data:" + LARGEST_VALUE + b"\ndata:12345\n\n", id="two lines"),
+        pytest.param(b"data:" + LARGEST_VALUE + b"x", id="without its end"),
+    ],
+)
+def test_an_event_that_is_too_large_ends_the_stream(large: bytes, cuts: Iterable[int]) -> None:
+    stream = b"data:y\n\n" + large + b"data:z\n\n"
+
+    assert decode_with_limit(stream, cuts) == [("message", b"y", None), OVERSIZED_EVENT]
+
+
+def test_two_lines_within_the_limit_are_complete() -> None:
+    stream = b"data:" + LARGEST_VALUE + b"\ndata:1234\n\n"
+
+    assert [len(event.data) for event in decode_with_limit(stream)] == [MAX_BYTES]
+
+
+@pytest.mark.parametrize(
+    "piece",
+    [
+        pytest.param(b"ab", id="a line in small pieces"),
+        pytest.param(b"data:ab\n", id="many data lines"),
+        pytest.param(b"data:\n", id="many empty data lines"),
+        pytest.param(b":ping\n", id="many comments"),
+        pytest.param(b"event:ab\n", id="many names"),
+    ],
+)
+def test_an_unfinished_event_needs_little_more_memory_than_its_bytes(piece: bytes) -> None:
+    decoder = SSEDecoder()
+
+    def feed() -> None:
+        for _ in range(30_000):
+            assert decoder.feed(bytes(bytearray(piece))) == []  # a copy, as for each read
+
+    assert measure_peak_memory(feed) < 1.5 * len(piece) * 30_000 + 20_000
+
+
+@pytest.mark.parametrize("piece", [b"x" * 1000, b"data:" + b"x" * 1000 + b"\n"])
+def test_an_endless_event_is_read_in_linear_time_and_dropped_at_the_limit(piece: bytes) -> None:
+    max_bytes = 2**20
+    decoder = SSEDecoder(max_bytes)
+    events: list[ServerSentEvent] = []
+
+    def feed_up_to_the_limit() -> None:
+        while not events:
+            events.extend(decoder.feed(piece))
+
+    assert measure_peak_memory(feed_up_to_the_limit) < 2.5 * max_bytes
+    assert events == [OVERSIZED_EVENT]
+    assert decoder.flush() is None

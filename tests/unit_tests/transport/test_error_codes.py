@@ -142,8 +142,34 @@ def test_a_response_without_a_message_gets_a_default_message() -> None:
     assert error.code is None
 
 
+@pytest.mark.parametrize(
+    ("body", "text"),
+    [
+        ("<h1>坏网关</h1>", "<h1>坏网关</h1>"),
+        ({"detail": "拒绝", "code": None}, '{"detail": "拒绝", "code": null}'),
+        (["no"], '["no"]'),
+        ({"detail": "session expired"}, '{"detail": "session expired"}'),
+    ],
+)
+def test_an_error_without_a_message_shows_its_body(body: object, text: str) -> None:
+    error = error_from_response(code="", message="", status=400, body=body)
+
+    assert text in error.message
+    assert isinstance(error, errors.BailianSessionError) == ("session" in text)
+
+
+def test_a_long_body_is_truncated_in_the_message() -> None:
+    assert len(error_from_response(code="", message="", status=400, body="x" * 9000).message) == 300
+
+
 def test_a_long_message_is_truncated_but_complete_in_the_body() -> None:
-    error = error_from_response(code="X", message="x" * 9000, status=400, body={"message": "x" * 9000})
+    error = error_from_response(
+        code="X" * 9000,
+        message="x" * 9000,
+        status=400,
+        request_id="r" * 9000,
+        body={"message": "x" * 9000},
+    )
 
     assert len(str(error)) < 1000
     assert error.body == {"message": "x" * 9000}
