@@ -34,6 +34,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from dashscope.v2 import errors as ds
 from langchain_core import exceptions as lc
 
+from langchain_bailian_app._answer.control_characters import replace_control_characters
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -81,6 +83,8 @@ class ErrorResponse(NamedTuple):
 class BailianError(lc.ModelError, ds.DashScopeError):
     """Base class of all errors of calls to the service.
 
+    In its message, code and request id, control characters are replaced by U+FFFD. `body` keeps them.
+
     Use:
         ```python
         from langchain_bailian_app import BailianAppChatModel
@@ -113,10 +117,10 @@ class BailianError(lc.ModelError, ds.DashScopeError):
         headers: Mapping[str, str] | None = None,
     ) -> None:
         super().__init__(
-            message,
-            code=code,
+            replace_control_characters(message),
+            code=_clean_text(code),
             status_code=status_code,
-            request_id=request_id,
+            request_id=_clean_text(request_id),
             body=body,
             headers=dict(headers or {}),
         )
@@ -202,6 +206,11 @@ class BailianUploadError(BailianError):
     """The errors of the other files, each with its `name`."""
 
 
+def _clean_text(value: Any) -> str | None:
+    """Return a code or an id as text; the service may send a value of any type."""
+    return None if value is None else replace_control_characters(str(value))
+
+
 def _parse_retry_after(headers: Mapping[str, str]) -> float | None:
     """Return the seconds to wait from `Retry-After`, which contains seconds or a date."""
     value = next((value for name, value in headers.items() if name.lower() == "retry-after"), None)
@@ -212,7 +221,7 @@ def _parse_retry_after(headers: Mapping[str, str]) -> float | None:
     except ValueError:
         pass
     try:
-        date = email.utils.parsedate_to_datetime(value)
-    except (ValueError, OverflowError):
+        date = email.utils.parsedate_to_datetime(value).timestamp()
+    except (ValueError, TypeError, LookupError, OverflowError, OSError):
         return None
-    return max(0.0, date.timestamp() - time.time())
+    return max(0.0, date - time.time())

@@ -39,7 +39,7 @@ class CheckResult(NamedTuple):
     """`warn` may be normal: an application without a knowledge base returns no sources."""
 
     message: str
-    """One line: the finding, then the advice if something may be wrong."""
+    """The finding, then the advice if something may be wrong."""
 
 
 @dataclass(frozen=True)
@@ -107,7 +107,7 @@ def from_second_turn(first: AIMessage, second: AIMessage | errors.BailianError |
 
 def from_settings_error(check: str, problem: ValueError) -> CheckResult:
     """Return the result for an invalid setting."""
-    return CheckResult(check, "fail", " ".join(str(problem).split()))
+    return CheckResult(check, "fail", str(problem))
 
 
 def skip_remaining(results: Sequence[CheckResult]) -> list[CheckResult]:
@@ -135,7 +135,7 @@ def _find_failed_check(error: errors.BailianError) -> str:
 
 
 def _format_error(error: errors.BailianError) -> str:
-    """Return an error as one line, with advice if its message contains none."""
+    """Return an error, with advice if its message contains none."""
     advice = ""
     match error:
         case errors.BailianTimeoutError() if not error.is_retryable:
@@ -148,7 +148,7 @@ def _format_error(error: errors.BailianError) -> str:
             advice = """; pass them with `--biz-params '{"city": "杭州"}'`"""
         case errors.BailianRateLimitError() | errors.BailianServerError():
             advice = "; try again later"
-    return " ".join(f"{error}{advice}".split())
+    return f"{error}{advice}"
 
 
 def _check_application(answer: TimedAnswer) -> CheckResult:

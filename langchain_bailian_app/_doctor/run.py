@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import SecretStr
 
+from langchain_bailian_app._answer.control_characters import replace_control_characters
 from langchain_bailian_app._doctor import checks
 from langchain_bailian_app._doctor.checks import CheckResult, TimedAnswer
 from langchain_bailian_app._settings.connection import ConnectionFields, check_id
@@ -40,8 +41,13 @@ def run_checks(
     results: list[CheckResult] = []
     for result in _iter_checks(question, dict(call_options), dict(connection)):
         results.append(result)
-        yield result
+        yield result._replace(message=_to_line(result.message))
     yield from checks.skip_remaining(results)
+
+
+def _to_line(text: str) -> str:
+    """Return a text as one line without control characters; it may contain names from the service."""
+    return " ".join(replace_control_characters(text).split())
 
 
 def _iter_checks(
@@ -88,7 +94,7 @@ def _check_settings(connection: dict[str, Any]) -> Iterator[CheckResult]:
         yield CheckResult("application", "fail", text)
         return
     try:
-        check_id(app_id)
+        check_id(app_id, name="app_id")
     except ValueError as error:
         yield checks.from_settings_error("application", error)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 
@@ -13,7 +13,9 @@ class ServiceRequest:
     path: str
     """Path below the base URL."""
 
-    body: dict[str, Any] | None = None
+    body: dict[str, Any] | None = field(default=None, repr=False)
+    """JSON body; it may contain user tokens and signed URLs, so that `repr` omits it."""
+
     stream: bool = False
     """True to request a streamed response."""
 

@@ -93,7 +93,7 @@ def test_it_starts_its_own_emulator_in_a_process_without_settings() -> None:
         ({"DASHSCOPE_API_KEY": ""}, "key", "DASHSCOPE_API_KEY"),
         ({"DASHSCOPE_API_KEY": "sk two"}, "key", "contains whitespace"),
         ({"BAILIAN_APP_ID": ""}, "application", "BAILIAN_APP_ID"),
-        ({"BAILIAN_APP_ID": "a/b"}, "application", "invalid id"),
+        ({"BAILIAN_APP_ID": "a/b"}, "application", "invalid `app_id`"),
         ({"DASHSCOPE_BASE_URL": "http://127.0.0.1:1/v1"}, "address", "/api/v1"),
         ({"DASHSCOPE_REGION": "nowhere"}, "address", "cn-beijing"),
     ],
@@ -181,6 +181,24 @@ def test_possibly_intended_settings_are_warnings(doctor: Any, bailian: BailianEm
     )
     assert "--question" in no_hits["references"]
     assert "without any text" in find_warnings(doctor(App("silent", answer="")))["application"]
+
+
+def test_control_characters_of_the_service_do_not_reach_the_terminal(
+    doctor: Any, bailian: BailianEmulator
+) -> None:
+    escape = "\x1b]0;title\x07\x1b[2J\u202e"
+    reply = json.dumps({"code": escape, "message": f"red\n{escape}", "request_id": escape}).encode()
+    answer = frame_body("好", "stop") | {"usage": {"models": [{"model_id": f"model\n{escape}"}]}}
+    replies = [
+        bailian.replay(reply, status=400, content_type="application/json"),
+        bailian.replay(json.dumps(answer).encode(), content_type="application/json"),
+    ]
+
+    texts = [str(doctor(app_id)["application"][1]) for app_id in replies]
+
+    assert "red" in texts[0]
+    assert "model" in texts[1]
+    assert not set("\x1b\x07\u202e") & set("".join(texts))
 
 
 def test_strict_treats_warnings_as_failures(bailian: BailianEmulator, doctor: Any) -> None:

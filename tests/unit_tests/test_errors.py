@@ -154,7 +154,36 @@ def test_a_date_in_the_past_means_now() -> None:
 
 
 @pytest.mark.parametrize(
-    "value", ["nan", "Wed, 99 Oct 99999 07:28:00 GMT", "Wed, 21 Oct 2015 99:99:99 GMT"]
+    "value",
+    [
+        "nan",
+        "Wed, 99 Oct 99999 07:28:00 GMT",
+        "Wed, 21 Oct 2015 99:99:99 GMT",
+        "Mon, 01 Jan 0001 00:00:00 -0000",
+        " ",
+        ",",
+        "\x00",
+        "1 Jan",
+    ],
 )
 def test_an_invalid_retry_after_is_ignored(value: str) -> None:
     assert BailianError("x", headers={"Retry-After": value}).retry_after in {None, 0.0}
+
+
+def test_control_characters_of_the_service_are_replaced_in_the_text_and_kept_in_the_body() -> None:
+    text = "\x1b]0;title\x07\x1b[31mred\u202e\ud800\x9b\r\nnext\tcolumn"
+    error = BailianError(text, code=text, request_id=text, body={"message": text})
+
+    for shown in (str(error), error.message, str(error.args), str(error.code), str(error.request_id)):
+        assert not set("\x1b\x07\u202e\ud800\x9b\r") & set(shown)
+    assert "red" in str(error)
+    assert "next\tcolumn" in str(error)
+    assert error.body == {"message": text}
+    assert str(pickle.loads(pickle.dumps(error))) == str(error)  # noqa: S301
+
+
+def test_ids_of_any_type_become_text() -> None:
+    ids: dict[str, Any] = {"code": 7, "request_id": ["r"]}
+    error = BailianError("x", **ids)
+
+    assert (error.code, error.request_id) == ("7", "['r']")
