@@ -31,6 +31,7 @@ RecalledMemory.__module__ = __name__
 _DESCRIPTION_PATTERN = re.compile(r"[\w:.-]{1,50}")
 _MAX_CONTENT_CHARS = 200
 _PAGE_SIZE = 50
+_PATH_IDS = ("workspace_id", "memory_id", "node_id")
 _MAX_RETRY_DELAY = 4.0
 _RETRYABLE_ERRORS = (BailianServerError, BailianConnectionError, BailianTimeoutError)
 
@@ -62,7 +63,7 @@ class BailianMemory(OpenApiFields):
 
     Any number of threads and event loops can share one object. Requests are retried after transient
     errors. `create` and `add_node` are retried only if the service rejected the request without running
-    it.
+    it. A method that receives an invalid id raises `ValueError` and sends nothing.
 
     Setup:
         ```bash
@@ -266,10 +267,11 @@ class BailianMemory(OpenApiFields):
         Raises:
             BailianError: The request failed.
         """
+        ids = dict(zip(_PATH_IDS, (self.workspace_id, *path), strict=False))
         outcome_unknown = False
         for retry in range(self.max_retries + 1):
             try:
-                return self._api.call(action, self.workspace_id, *path, **parameters)
+                return self._api.call(action, ids, **parameters)
             except BailianNotFoundError:
                 if outcome_unknown and action.startswith("delete"):
                     return None  # deleted by the earlier request, whose response was lost

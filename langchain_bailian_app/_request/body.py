@@ -20,6 +20,7 @@ from langchain_core.messages import (
 from langchain_bailian_app._request.attachments import check_urls, parse_content_block
 from langchain_bailian_app._request.service_request import ServiceRequest
 from langchain_bailian_app._request.transcript import Turn, build_conversation, split_new_question
+from langchain_bailian_app._settings.connection import check_id
 from langchain_bailian_app.options._session_files import SESSION_FILE_PREFIX, check_session_file_ids
 
 if TYPE_CHECKING:
@@ -108,7 +109,7 @@ def _build_request(
             if getattr(options, name) is not None:
                 _warn_about_undocumented(app_id, name)
     return ServiceRequest(
-        path=f"apps/{app_id}/completion",
+        path=f"apps/{check_id(app_id, name='app_id')}/completion",
         body={
             "input": conversation | _collect_attachments(turns, options) | _build_input(options),
             "parameters": _build_parameters(turns, options, stream=stream),

@@ -10,7 +10,14 @@ from collections.abc import Callable
 from typing import Annotated, Any, Literal, Self
 
 from langchain_core.utils import secret_from_env
-from pydantic import AfterValidator, BaseModel, Field, SecretStr, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    Field,
+    SecretStr,
+    ValidationInfo,
+    model_validator,
+)
 
 from langchain_bailian_app._settings.base_url import check_base_url
 
@@ -30,22 +37,30 @@ Seconds = Annotated[float, Field(gt=0, le=2_000_000)]
 _ID_PATTERN = re.compile(r"[A-Za-z0-9_-]{1,128}")
 
 
-def check_id(value: str) -> str:
-    """Validate an id, so that it cannot change the path of the URL that contains it.
+def check_id(value: str, *, name: str) -> str:
+    """Validate an id, so that it cannot change the URL that contains it; `name` is for the message.
+
+    This is called wherever a URL is built. A field is only validated when an object is created: ids
+    that are assigned later, and those of `model_copy` and `model_construct`, are not.
 
     Raises:
         ValueError: The id is invalid.
     """
-    if not _ID_PATTERN.fullmatch(value):
+    if not isinstance(value, str) or not _ID_PATTERN.fullmatch(value):
         message = (
-            f"invalid id {value!r}: expected 1 to 128 letters, digits, `_` or `-` (an id, not a name)"
+            f"invalid `{name}` {value!r}: expected 1 to 128 letters, digits, `_` or `-` (an id, not a "
+            "name)"
         )
         raise ValueError(message)
     return value
 
 
-Id = Annotated[str, AfterValidator(check_id)]
-"""Id of an application or a knowledge base."""
+def _check_id_field(value: str, info: ValidationInfo) -> str:
+    return check_id(value, name=info.field_name or "id")
+
+
+Id = Annotated[str, AfterValidator(_check_id_field)]
+"""Id of an application, a knowledge base or a workspace."""
 
 
 class ConnectionFields(BaseModel):
@@ -63,11 +78,14 @@ class ConnectionFields(BaseModel):
     base_url: str | None = None
     """Root URL of the API, for instance of a private endpoint; it must end in `/api/v1`.
 
+    The key is sent to this host. LangChain's `load` sets this field to the value in the dump, so load
+    only dumps that you trust, or pass an `init_validator` that rejects other hosts.
+
     Default: `DASHSCOPE_BASE_URL`, `DASHSCOPE_HTTP_BASE_URL`, dashscope's configuration, then the host
     for `gateway` and `region`.
     """
 
-    workspace: str | None = Field(default=None, pattern=r"^[A-Za-z0-9_-]+$")
+    workspace: Id | None = None
     """Id of the application's workspace; required unless that is the default workspace.
 
     Default: `DASHSCOPE_WORKSPACE`, `DASHSCOPE_WORKSPACE_ID`, then dashscope's configuration.
@@ -97,8 +115,12 @@ class ConnectionFields(BaseModel):
     """Maximum seconds to establish a connection."""
 
     total_timeout: Seconds | None = None
-    """Maximum seconds for an entire call. Synchronous calls through a custom `http_client` or a SOCKS
-    proxy check it only when data arrives, so they may exceed it by up to `timeout`."""
+    """Maximum seconds for an entire call.
+
+    Synchronous calls through a custom `http_client` or a SOCKS proxy check this limit and `timeout`
+    only when a part of the body arrives. httpx limits the wait for each byte, but a server that sends
+    the head of its response byte by byte is not limited.
+    """
 
     max_retries: int = Field(default=2, ge=0)
     """Maximum number of retries for a request that certainly did not run.

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import dashscope
 from pydantic import SecretStr
 
 from langchain_bailian_app._settings.base_url import check_base_url, default_base_url
+from langchain_bailian_app._settings.connection import check_id
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -31,12 +32,37 @@ class Connection:
     api_key: Callable[[], str] = field(repr=False)
 
 
+class _Configuration(NamedTuple):
+    """Settings of dashscope. The `repr` of dashscope's own object contains the key."""
+
+    workspace: str | None
+    region: str
+    base_url: str | None
+    api_key: SecretStr
+
+
 def resolve_connection(fields: ConnectionFields) -> Connection:
     """Return the connection for these fields, the environment and dashscope's configuration.
 
     Raises:
-        ValueError: The API key is missing or invalid, or the base URL is invalid.
+        ValueError: The API key is missing or invalid, or the base URL or workspace is invalid.
     """
+    config = _read_configuration(fields)
+    workspace = config.workspace or os.environ.get("DASHSCOPE_WORKSPACE_ID") or None
+    if workspace is not None:
+        # Part of a header and perhaps of the host. Fields may be assigned without validation.
+        check_id(workspace, name="workspace")
+    base_url = fields.base_url or config.base_url
+    if base_url is None:
+        base_url = default_base_url(fields.gateway, workspace, config.region)
+    return Connection(
+        base_url=check_base_url(base_url, allow_insecure_http=fields.allow_insecure_http),
+        workspace=workspace,
+        api_key=_resolve_api_key(config.api_key if fields.api_key is None else fields.api_key),
+    )
+
+
+def _read_configuration(fields: ConnectionFields) -> _Configuration:
     # Only the configuration of these two clients is used, so they need no HTTP client. A client
     # without a base URL or a workspace would warn that no workspace is configured. Therefore the first
     # client gets a base URL, and the second a workspace.
@@ -45,41 +71,38 @@ def resolve_connection(fields: ConnectionFields) -> Connection:
     configured_base_url = dashscope.Client(
         workspace="unused", **client_options
     ).config.configured_base_url
-    workspace = config.workspace or os.environ.get("DASHSCOPE_WORKSPACE_ID") or None
-    base_url = fields.base_url or configured_base_url
-    if base_url is None:
-        base_url = default_base_url(fields.gateway, workspace, config.region)
-    return Connection(
-        base_url=check_base_url(base_url, allow_insecure_http=fields.allow_insecure_http),
-        workspace=workspace,
-        api_key=_resolve_api_key(fields.api_key, config.api_key),
+    return _Configuration(
+        config.workspace, config.region, configured_base_url, SecretStr(config.api_key or "")
     )
 
 
-def _resolve_api_key(
-    api_key: SecretStr | Callable[[], str] | None, configured: str | None
-) -> Callable[[], str]:
+def _resolve_api_key(api_key: SecretStr | Callable[[], str]) -> Callable[[], str]:
     if callable(api_key):
-        return lambda: _validate_key(api_key() or "")
-    key = _validate_key(api_key.get_secret_value() if api_key is not None else configured or "")
-    return SecretStr(key).get_secret_value
+        return lambda: _validate_key(SecretStr(api_key() or "")).get_secret_value()
+    return _validate_key(api_key).get_secret_value
 
 
-def _validate_key(key: str) -> str:
+def _validate_key(api_key: SecretStr) -> SecretStr:
     """Return the key without surrounding whitespace, such as a line feed read from a file.
+
+    No variable here is the bare key, because error trackers record the variables of a failed call.
 
     Raises:
         ValueError: The key is missing, or has characters that are invalid in a header. The message does
             not contain the key.
     """
-    key = key.strip()
-    if not key:
+    api_key = SecretStr(api_key.get_secret_value().strip())
+    if not api_key.get_secret_value():
         message = (
             "missing API key: pass `api_key`, set DASHSCOPE_API_KEY, or add it to dashscope's "
             "configuration; create a key in the console (a pickled model does not contain its key)"
         )
         raise ValueError(message)
-    if not key.isascii() or not key.isprintable() or " " in key:
+    if not _is_header_value(api_key.get_secret_value()):
         message = "invalid API key: it contains whitespace, control characters or non-ASCII characters"
         raise ValueError(message)
-    return key
+    return api_key
+
+
+def _is_header_value(text: str) -> bool:
+    return text.isascii() and text.isprintable() and " " not in text

@@ -9,16 +9,20 @@ the event loop for 50 ms.
 from __future__ import annotations
 
 import threading
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 from langchain_bailian_app import errors
+from langchain_bailian_app._settings.connection import Region, check_id
 from langchain_bailian_app._transport.error_codes import (
     error_from_response,
     was_rejected_before_running,
 )
+from langchain_bailian_app._transport.redaction import Redactor
 from langchain_bailian_app._version import __version__
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from langchain_bailian_app._settings.openapi import OpenApiFields
 
 _MISSING_PACKAGE = (
@@ -36,21 +40,24 @@ class OpenApiClient:
         self._lock = threading.Lock()
         self._cached_client: Any = None
 
-    def call(self, action: str, *path: str, **parameters: Any) -> Any:
+    def call(self, action: str, ids: Mapping[str, str], **parameters: Any) -> Any:
         """Send a request.
 
         Args:
             action: Name of the client's method, such as `"add_file"`.
-            path: Ids in the path of the URL, in the order of the method's parameters.
+            ids: Ids in the path of the URL by name, in the order of the method's parameters.
             parameters: Other fields of the request; None values are omitted.
 
         Returns:
             The body of the response.
 
         Raises:
+            ValueError: An id or the region is invalid; nothing was sent.
             BailianError: The request failed.
             ImportError: The official client is not installed.
         """
+        for name, value in ids.items():
+            check_id(value, name=name)  # the official client does not escape `..`
         models, runtime_options_class = _import_official_models()
         client = self._get_client()
         request = getattr(models, f"{action.title().replace('_', '')}Request")(**parameters)
@@ -60,14 +67,20 @@ class OpenApiClient:
             max_idle_conns=_MAX_IDLE_CONNECTIONS,
         )
         try:
-            response = getattr(client, f"{action}_with_options")(*path, request, {}, runtime)
+            response = getattr(client, f"{action}_with_options")(*ids.values(), request, {}, runtime)
         except Exception as exc:  # noqa: BLE001  # the client raises errors of many libraries
-            error = _to_bailian_error(exc, client)
+            error = _to_bailian_error(exc, client, self._redactor)
         else:
-            _raise_for_failure(response.body)
+            _raise_for_failure(response.body, self._redactor)
             return response.body
         # Not chained: the client's exception contains the request with its credentials.
         raise error from None
+
+    @property
+    def _redactor(self) -> Redactor:
+        # The message about a wrong signature repeats the headers, including the security token.
+        secrets = (self._fields.access_key_secret, self._fields.security_token)
+        return Redactor(_reveal_secret(secret) or "" for secret in secrets)
 
     def _get_client(self) -> Any:
         if self._fields.client is not None:
@@ -97,6 +110,9 @@ def _create_client(fields: OpenApiFields) -> Any:
     from alibabacloud_credentials.client import Client as Credentials  # noqa: PLC0415
     from alibabacloud_tea_openapi.utils_models import Config  # noqa: PLC0415
 
+    if fields.region not in get_args(Region):  # the official client inserts it into the host
+        message = f"invalid `region` {fields.region!r}: expected one of {', '.join(get_args(Region))}"
+        raise ValueError(message)
     scheme, _, host = (fields.endpoint or "https://").partition("://")
     config = Config(
         region_id=fields.region,
@@ -117,7 +133,7 @@ def _reveal_secret(secret: Any) -> str | None:
     return None if secret is None else secret.get_secret_value()
 
 
-def _raise_for_failure(body: Any) -> None:
+def _raise_for_failure(body: Any, redactor: Redactor) -> None:
     """Raise an error if the body of a response reports a failure; one action sends "false" as a string.
 
     Raises:
@@ -127,21 +143,21 @@ def _raise_for_failure(body: Any) -> None:
     if success is False or str(success).lower() == "false":
         status = str(body.status or "")
         raise error_from_response(
-            code=body.code or "",
-            message=body.message or "",
+            code=redactor.text(str(body.code or "")),
+            message=redactor.text(str(body.message or "")),
             status=int(status) if status.isdecimal() and status != "200" else 400,
             request_id=body.request_id,
         )
 
 
-def _to_bailian_error(exc: Exception, client: Any) -> errors.BailianError:
+def _to_bailian_error(exc: Exception, client: Any, redactor: Redactor) -> errors.BailianError:
     """Return the `BailianError` for an exception of the client.
 
     Contract tests cover the attributes of the client that are used here.
     """
     status = getattr(exc, "status_code", None)
     if status is not None:
-        return _status_error(exc, status)
+        return _status_error(exc, status, redactor)
     cause = getattr(exc, "inner_exception", exc)
     host = getattr(client, "_endpoint", None) or "Bailian's OpenAPI"
     if type(cause).__name__ == "CredentialException":
@@ -156,19 +172,20 @@ def _to_bailian_error(exc: Exception, client: Any) -> errors.BailianError:
         return _network_error(network_cause, host)
     if isinstance(cause, ValueError | AttributeError | UnicodeDecodeError):
         return errors.BailianServerError(f"cannot parse response from {host}: {type(cause).__name__}")
-    return errors.BailianError(f"the request to {host} failed: {type(cause).__name__}: {cause}")
+    message = f"the request to {host} failed: {type(cause).__name__}: {redactor.text(str(cause))}"
+    return errors.BailianError(message)
 
 
-def _status_error(exc: Any, status: int) -> errors.BailianError:
+def _status_error(exc: Any, status: int, redactor: Redactor) -> errors.BailianError:
     body = exc.data if isinstance(exc.data, dict) else {}
     message = str(body.get("Message") or body.get("message") or exc.message)
     request_id = body.get("RequestId") or body.get("requestId")
     error = error_from_response(
-        code=str(body.get("Code") or body.get("code") or ""),
-        message=message,
+        code=redactor.text(str(body.get("Code") or body.get("code") or "")),
+        message=redactor.text(message),
         status=status,
         request_id=request_id,
-        body=body,
+        body=redactor.body(body),
     )
     if exc.retry_after is not None:
         error.retry_after = exc.retry_after / 1000  # milliseconds

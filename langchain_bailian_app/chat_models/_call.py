@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from langchain_core.messages import ToolMessage
 
+from langchain_bailian_app._settings.connection import check_id
 from langchain_bailian_app.chat_models._response_builder import ResponseBuilder
 from langchain_bailian_app.chat_models._runnable import memory_id_for_user
 from langchain_bailian_app.chat_models._tool_prompt import (
@@ -87,6 +88,7 @@ def prepare_call(
         NotImplementedError: Tools were passed although `tool_calling` is not set, or `response_format`
             was passed.
     """
+    check_id(app_id, name="app_id")  # before files are uploaded or a session is claimed
     options = model.with_overrides(kwargs)
     tool_prompt = tool_prompt_from_kwargs(kwargs) if options.tool_calling is not None else None
     if tool_prompt is not None:

@@ -97,7 +97,9 @@ class RunnableMethods(CompletionFields, BaseChatModel):
         stop: list[str] | None = None,
         **kwargs: Any,
     ) -> AIMessage:
-        return super().invoke(input, config, stop=stop, **self._merge_config(kwargs, config))
+        # Error trackers record variables, so no variable keeps the bare tokens.
+        kwargs = self._merge_config(kwargs, config)
+        return super().invoke(input, config, stop=stop, **kwargs)
 
     async def ainvoke(
         self,
@@ -107,7 +109,8 @@ class RunnableMethods(CompletionFields, BaseChatModel):
         stop: list[str] | None = None,
         **kwargs: Any,
     ) -> AIMessage:
-        return await super().ainvoke(input, config, stop=stop, **self._merge_config(kwargs, config))
+        kwargs = self._merge_config(kwargs, config)
+        return await super().ainvoke(input, config, stop=stop, **kwargs)
 
     def stream(
         self,

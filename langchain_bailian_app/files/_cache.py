@@ -14,6 +14,8 @@ from collections import OrderedDict
 from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from langchain_bailian_app._settings.connection import check_id
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -110,7 +112,8 @@ class UploadCache:
         for line in text.splitlines():
             try:
                 entry = json.loads(line)
-                scope, key, file_id = entry["place"], entry["bytes"], entry["file_id"]
+                file_id = check_id(entry["file_id"], name="file_id")
+                scope, key = entry["place"], entry["bytes"]
             except (ValueError, TypeError, KeyError):
                 # The process may have died while writing.
                 _logger.warning("skipping an invalid line in %s", path)

@@ -7,8 +7,9 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
+from langchain_bailian_app._settings.connection import check_id
 from langchain_bailian_app._transport.file_storage import FileUploader
-from langchain_bailian_app.errors import BailianServerError
+from langchain_bailian_app.errors import BailianFileError, BailianServerError
 from langchain_bailian_app.files._actions import (
     Action,
     AddFile,
@@ -104,8 +105,7 @@ class UploadExecutor:
     def _request_lease(self, action: RequestLease) -> UploadTarget:
         body = self._context.api.call(
             "apply_file_upload_lease",
-            _CATEGORY_ID,
-            self._context.workspace_id,
+            {"category_id": _CATEGORY_ID, "workspace_id": self._context.workspace_id},
             file_name=action.file.name,
             md_5=action.md5,
             size_in_bytes=str(action.file.size),
@@ -124,7 +124,7 @@ class UploadExecutor:
     def _add_file(self, action: AddFile) -> str:
         body = self._context.api.call(
             "add_file",
-            self._context.workspace_id,
+            {"workspace_id": self._context.workspace_id},
             lease_id=action.lease_id,
             parser=_PARSER,
             category_id=_CATEGORY_ID,
@@ -133,7 +133,12 @@ class UploadExecutor:
         if not (body.data and body.data.file_id):
             message = "AddFile returned no file id"
             raise BailianServerError(message, request_id=body.request_id)
-        file_id: str = body.data.file_id
+        try:
+            file_id = check_id(body.data.file_id, name="file_id")
+        except ValueError as exc:
+            # Not a `BailianServerError`, which is retried: the file was added.
+            message = f"AddFile returned an invalid file id: {body.data.file_id!r}"
+            raise BailianFileError(message, request_id=body.request_id) from exc
         self._context.cache.store_file_id(action.key, file_id)
         return file_id
 
@@ -144,7 +149,8 @@ def describe_file(context: UploadContext, file_id: str) -> SessionFile:
     Raises:
         BailianError: The request failed, or the response contains no status.
     """
-    body = context.api.call("describe_file", context.workspace_id, file_id)
+    path = {"workspace_id": context.workspace_id, "file_id": file_id}
+    body = context.api.call("describe_file", path)
     data = body.data
     if not (data and data.status):
         message = "DescribeFile returned no status"

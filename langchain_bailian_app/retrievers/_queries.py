@@ -65,7 +65,7 @@ def pipeline_id_from_frame(frame: Frame, name: str) -> str:
         message = f"no knowledge base named {name!r} in this workspace"
         raise BailianNotFoundError(message, request_id=frame.request_id, body=frame.extra)
     try:
-        return check_id(str(pipeline_id))
+        return check_id(str(pipeline_id), name="pipeline_id")
     except ValueError as exc:
         message = f"the service returned an invalid id for {name!r}: {str(pipeline_id)!r}"
         raise BailianServerError(message, request_id=frame.request_id, body=frame.extra) from exc
@@ -78,7 +78,7 @@ def build_retrieve_request(pipeline_id: str, query: str, options: SearchFields) 
         fields["rerank_top_n"] = min(options.k, _MAX_PASSAGES)
     values = {name: value for name, value in fields.items() if value is not None}
     return ServiceRequest(
-        path=f"indices/pipeline/{pipeline_id}/retrieve",
+        path=f"indices/pipeline/{check_id(pipeline_id, name='pipeline_id')}/retrieve",
         body={"query": query} | values | (options.extra_parameters or {}),
     )
 

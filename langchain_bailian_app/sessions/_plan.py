@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 from langchain_core.messages import AIMessage
@@ -110,7 +110,7 @@ class ConversationDigest:
     same digest.
     """
 
-    api_key: str
+    api_key: str = field(repr=False)
     """API key, used as the HMAC key, so that only the owner of the key can compute a valid digest."""
 
     scope: tuple[str | None, ...]

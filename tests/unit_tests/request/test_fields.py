@@ -24,7 +24,7 @@ def test_an_application_id_has_letters_digits_and_dashes(app_id: str) -> None:
     "app_id", ["", "a/b", "..", "a?b=1", "a b", "a\n", "\na", "茶", "a.b", "a%2Fb", "0" * 129]
 )
 def test_an_invalid_application_id_is_rejected(app_id: str) -> None:
-    with pytest.raises(ValidationError, match="invalid id"):
+    with pytest.raises(ValidationError, match="invalid `app_id`"):
         BailianAppChatModel(app_id=app_id)
 
 
@@ -37,7 +37,7 @@ def test_the_application_may_come_from_the_environment(monkeypatch: pytest.Monke
 def test_an_application_from_the_environment_is_checked_too(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("BAILIAN_APP_ID", "../x")
 
-    with pytest.raises(ValidationError, match="invalid id"):
+    with pytest.raises(ValidationError, match="invalid `app_id`"):
         BailianAppChatModel()
 
 

@@ -17,7 +17,7 @@ from langchain_bailian_app.retrievers._search_fields import SearchFields
     [
         ({"k": 0}, "k"),
         ({"k": -1}, "k"),
-        ({"pipeline_id": "../x"}, "invalid id '../x'"),
+        ({"pipeline_id": "../x"}, "invalid `pipeline_id` '../x'"),
         ({"pipeline_id": "kb", "pipeline_name": "茶"}, "pass one of them"),
         ({"pipeline_name": ""}, "pipeline_name"),
         ({"pipeline_id": "kb", "rag_options": {"pipeline_ids": ["kb"]}}, "cannot use `rag_options`"),

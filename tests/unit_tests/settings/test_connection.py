@@ -7,7 +7,7 @@ import httpx
 import pytest
 from pydantic import SecretStr, ValidationError
 
-from langchain_bailian_app._settings.connection import ConnectionFields
+from langchain_bailian_app._settings.connection import ConnectionFields, check_id
 
 
 @pytest.fixture(autouse=True)
@@ -66,6 +66,7 @@ def test_timeouts_and_retries_have_the_documented_defaults() -> None:
         {"workspace": "a.b"},
         {"workspace": "ws\n"},
         {"workspace": ""},
+        {"workspace": "x" * 129},
         {"region": "mars"},
         {"gateway": "other"},
         {"base_url": "https://example.com"},
@@ -77,6 +78,11 @@ def test_timeouts_and_retries_have_the_documented_defaults() -> None:
 def test_invalid_settings_are_rejected_before_anything_is_sent(values: dict[str, Any]) -> None:
     with pytest.raises(ValidationError, match=next(iter(values))):
         ConnectionFields(**values)
+
+
+def test_an_invalid_workspace_is_named_in_the_error() -> None:
+    with pytest.raises(ValidationError, match=r"invalid `workspace` 'a/b': expected 1 to 128 letters"):
+        ConnectionFields(workspace="a/b")
 
 
 @pytest.mark.parametrize(
@@ -95,3 +101,9 @@ def test_valid_settings_are_accepted(values: dict[str, Any]) -> None:
     fields = ConnectionFields(**values)
 
     assert values == {name: getattr(fields, name) for name in values}
+
+
+def test_an_id_has_letters_digits_and_dashes() -> None:
+    assert check_id("a-1_B", name="app_id") == "a-1_B"
+    with pytest.raises(ValueError, match=r"invalid `app_id` '\.\./x': expected 1 to 128 letters"):
+        check_id("../x", name="app_id")

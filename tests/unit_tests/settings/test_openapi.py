@@ -91,7 +91,7 @@ def test_without_a_workspace_the_error_explains_how_to_set_one(values: dict[str,
 
 @pytest.mark.parametrize("workspace_id", ["a/b", "ws\n", "x" * 129])
 def test_an_invalid_workspace_id_is_rejected(workspace_id: str) -> None:
-    with pytest.raises(ValidationError, match="invalid id"):
+    with pytest.raises(ValidationError, match="invalid `workspace_id`"):
         make_fields(workspace_id=workspace_id)
 
 
