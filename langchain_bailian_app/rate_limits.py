@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from langchain_core.rate_limiters import BaseRateLimiter
 
+from langchain_bailian_app._transport.loop_local import LoopLocal
 from langchain_bailian_app._transport.redis_clients import RedisClientMixin, RedisClients
 
 try:
@@ -145,8 +146,8 @@ class RedisRateLimiter(RedisClientMixin, BaseRateLimiter):
         self._prefix = prefix.removesuffix(":")  # `limits` appends one
         self._sync_waiters = None if client is None else _create_sync_waiters(client, self._prefix)
         self._async_client = async_client
-        self._async_waiters: weakref.WeakKeyDictionary[aioredis.Redis, _Waiters] = (
-            weakref.WeakKeyDictionary()
+        self._async_waiters: LoopLocal[weakref.WeakKeyDictionary[aioredis.Redis, _Waiters]] = LoopLocal(
+            weakref.WeakKeyDictionary
         )
 
     @classmethod
@@ -220,7 +221,7 @@ class RedisRateLimiter(RedisClientMixin, BaseRateLimiter):
 
     async def aacquire(self, *, blocking: bool = True) -> bool:
         """Async version of `acquire`."""
-        waiters = await self._waiters_for_loop()
+        waiters = self._waiters_for_loop()
         if not blocking:
             return bool(await waiters.strategy.hit(self._limit, self._key))
         failures_before = waiters.failures
@@ -231,11 +232,9 @@ class RedisRateLimiter(RedisClientMixin, BaseRateLimiter):
                     await asyncio.sleep(self._poll_delay())
         return True
 
-    async def _waiters_for_loop(self) -> _Waiters:
+    def _waiters_for_loop(self) -> _Waiters:
         client = (
-            self._async_client
-            if self._own_clients is None
-            else await self._own_clients.for_running_loop()
+            self._async_client if self._own_clients is None else self._own_clients.for_running_loop()
         )
         if client is None:
             message = (
@@ -243,9 +242,10 @@ class RedisRateLimiter(RedisClientMixin, BaseRateLimiter):
                 "`async_client` or use `from_url`"
             )
             raise ValueError(message)
-        if client not in self._async_waiters:
-            self._async_waiters[client] = _create_async_waiters(client, self._prefix)
-        return self._async_waiters[client]
+        waiters = self._async_waiters.get()
+        if client not in waiters:
+            waiters[client] = _create_async_waiters(client, self._prefix)
+        return waiters[client]
 
     def _poll_delay(self) -> float:
         mean_delay = self._limit.get_expiry() / _POLLS_PER_WINDOW

@@ -11,7 +11,6 @@ import asyncio
 import atexit
 import os
 import urllib.request
-from contextlib import suppress
 from functools import cache
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
@@ -20,21 +19,24 @@ import dashscope
 import httpx
 
 from langchain_bailian_app._settings.base_url import extract_host, is_loopback
+from langchain_bailian_app._transport.error_responses import (
+    AsyncErrorReadingClient,
+    ErrorReadingClient,
+)
 from langchain_bailian_app._transport.http_aiohttp import AiohttpClient
 from langchain_bailian_app._transport.http_base import AsyncClient, Client
 from langchain_bailian_app._transport.http_urllib3 import Urllib3Client
+from langchain_bailian_app._transport.loop_local import LoopLocal
 
 if TYPE_CHECKING:
     import ssl
-    from collections.abc import AsyncGenerator
 
 _Key = tuple[object, ...]  # process id and settings of a client
 _CA_VARIABLES = ("SSL_CERT_FILE", "SSL_CERT_DIR")
 
-# No lock guards these dictionaries: each operation is atomic, and a lock that another thread holds
-# during a fork would stay locked in the child process.
+# No lock guards this dictionary: each operation is atomic, and a lock that another thread holds during
+# a fork would stay locked in the child process.
 _sync_transports: dict[_Key, Any] = {}
-_async_transports: dict[asyncio.AbstractEventLoop, dict[_Key, tuple[Any, AsyncGenerator[None]]]] = {}
 
 
 def get_dashscope_transport(*, loopback: bool, max_connections: int) -> Any:
@@ -51,20 +53,21 @@ def get_dashscope_transport(*, loopback: bool, max_connections: int) -> Any:
     return transport
 
 
-async def get_async_dashscope_transport(*, loopback: bool, max_connections: int) -> Any:
+def get_async_dashscope_transport(*, loopback: bool, max_connections: int) -> Any:
     """Return the shared dashscope transport for calls on the running event loop."""
     key = _make_key(max_connections, loopback=loopback)
-    loop_transports = _async_transports.setdefault(asyncio.get_running_loop(), {})
-    if key in loop_transports:
-        return loop_transports[key][0]
-    for loop in [loop for loop in list(_async_transports) if loop.is_closed()]:
-        _close_loop_clients(loop)  # closed without shutting down its generators
-    client = _create_async_client(loopback=loopback, max_connections=max_connections)
-    closer = _close_with_loop(client)
-    loop_transports[key] = create_async_dashscope_transport(client), closer
-    # A loop closes its asynchronous generators, including this one, before it stops.
-    await anext(closer)
-    return loop_transports[key][0]
+    transports = _async_transports.get()
+    if key not in transports:
+        client = _create_async_client(loopback=loopback, max_connections=max_connections)
+        transports[key] = create_async_dashscope_transport(client)
+    return transports[key]
+
+
+async def _close_async_clients(transports: dict[_Key, Any]) -> None:
+    await asyncio.gather(*(transport.http_client.aclose() for transport in transports.values()))
+
+
+_async_transports: LoopLocal[dict[_Key, Any]] = LoopLocal(dict, _close_async_clients)
 
 
 def _create_client(*, loopback: bool, max_connections: int) -> httpx.Client:
@@ -97,47 +100,23 @@ def _make_limits(max_connections: int) -> httpx.Limits:
     return httpx.Limits(max_connections=max_connections, max_keepalive_connections=max_connections)
 
 
-def _close_loop_clients(loop: asyncio.AbstractEventLoop) -> None:
-    """Close the clients of an event loop that is not running.
-
-    If the loop is already closed, close only the clients that can be closed without awaiting.
-    """
-    for (pid, *_), (transport, closer) in _async_transports.pop(loop, {}).items():
-        if pid != os.getpid():
-            continue
-        if not loop.is_closed():
-            loop.run_until_complete(closer.aclose())
-        elif isinstance(transport.http_client, AiohttpClient):
-            with suppress(StopIteration):
-                transport.http_client.aclose().send(None)
-
-
 @atexit.register
 def _close_clients() -> None:
     for (pid, *_), transport in _sync_transports.items():
         if pid == os.getpid():
             transport.http_client.close()
-    for loop in list(_async_transports):
-        if not loop.is_running():
-            _close_loop_clients(loop)
 
 
 def create_dashscope_transport(client: httpx.Client) -> Any:
     """Create a dashscope transport for a client, with dashscope's retries disabled."""
-    return dashscope.Client(base_url="unused:", http_client=client, max_retries=0).transport
+    http_client: Any = ErrorReadingClient(client)
+    return dashscope.Client(base_url="unused:", http_client=http_client, max_retries=0).transport
 
 
 def create_async_dashscope_transport(client: httpx.AsyncClient) -> Any:
     """Create an asynchronous dashscope transport for a client, with dashscope's retries disabled."""
-    return dashscope.AsyncClient(base_url="unused:", http_client=client, max_retries=0).transport
-
-
-async def _close_with_loop(client: httpx.AsyncClient) -> AsyncGenerator[None]:
-    try:
-        yield
-    finally:
-        _async_transports.pop(asyncio.get_running_loop(), None)
-        await client.aclose()
+    http_client: Any = AsyncErrorReadingClient(client)
+    return dashscope.AsyncClient(base_url="unused:", http_client=http_client, max_retries=0).transport
 
 
 def _make_key(max_connections: int, *, loopback: bool) -> _Key:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 from functools import partial
-from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
+from typing import Any, ClassVar, NoReturn
 
 try:
     import redis
@@ -16,8 +15,7 @@ except ImportError as exc:
     )
     raise ImportError(_MISSING_PACKAGE) from exc
 
-if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator
+from langchain_bailian_app._transport.loop_local import LoopLocal
 
 # If the server is unreachable, a call must fail, not hang. If all connections are in use, a call must
 # wait; redis-py's default pool would raise an error.
@@ -31,36 +29,20 @@ class RedisClients:
         settings = _DEFAULT_OPTIONS | options
         pool = redis.BlockingConnectionPool.from_url(url, **settings)
         self.client = redis.Redis.from_pool(pool)
-        self._create_async_pool = partial(aioredis.BlockingConnectionPool.from_url, url, **settings)
-        self._async_clients: dict[
-            asyncio.AbstractEventLoop, tuple[aioredis.Redis, AsyncGenerator[None]]
-        ] = {}
+        create_async_client = partial(_create_async_client, url, settings)
+        self._async_clients = LoopLocal(create_async_client, aioredis.Redis.aclose)
 
-    async def for_running_loop(self) -> aioredis.Redis:
+    def for_running_loop(self) -> aioredis.Redis:
         """Return the client for the running event loop."""
-        loop = asyncio.get_running_loop()
-        if loop in self._async_clients:
-            return self._async_clients[loop][0]
-        for closed_loop in [key for key in list(self._async_clients) if key.is_closed()]:
-            self._async_clients.pop(closed_loop, None)  # closed without shutting down its generators
-        client = aioredis.Redis.from_pool(self._create_async_pool())
-        closer = self._close_with_loop(client)
-        self._async_clients[loop] = client, closer
-        # A loop closes its asynchronous generators, including this one, before it stops.
-        await anext(closer)
-        return client
+        return self._async_clients.get()
 
     async def aclose(self) -> None:
         """Close the client of the running event loop."""
-        if asyncio.get_running_loop() in self._async_clients:
-            await self._async_clients[asyncio.get_running_loop()][1].aclose()
+        await self._async_clients.aclose()
 
-    async def _close_with_loop(self, client: aioredis.Redis) -> AsyncGenerator[None]:
-        try:
-            yield
-        finally:
-            self._async_clients.pop(asyncio.get_running_loop(), None)
-            await client.aclose()
+
+def _create_async_client(url: str, settings: dict[str, Any]) -> aioredis.Redis:
+    return aioredis.Redis.from_pool(aioredis.BlockingConnectionPool.from_url(url, **settings))
 
 
 class RedisClientMixin:

@@ -198,20 +198,18 @@ class RedisSessionStore(RedisClientMixin):
 
     async def aget(self, key: str) -> str | None:
         """Async version of `get`."""
-        return _decode(await (await self._require_async_client()).get(self._thread_key(key)))
+        return _decode(await self._require_async_client().get(self._thread_key(key)))
 
     async def aput(self, key: str, session_id: str) -> None:
         """Async version of `put`."""
-        await (await self._require_async_client()).set(
-            self._thread_key(key), session_id, ex=int(KEY_LIFETIME)
-        )
+        await self._require_async_client().set(self._thread_key(key), session_id, ex=int(KEY_LIFETIME))
 
     def _run_script(self, script: str, session_hash: str, *arguments: str | int) -> Any:
         registered = self._require_client().register_script(script)
         return registered(keys=[self._session_key(session_hash)], args=[_LIFETIME_MS, *arguments])
 
     async def _arun_script(self, script: str, session_hash: str, *arguments: str | int) -> Any:
-        registered = (await self._require_async_client()).register_script(script)
+        registered = self._require_async_client().register_script(script)
         return await registered(keys=[self._session_key(session_hash)], args=[_LIFETIME_MS, *arguments])
 
     def _require_client(self) -> Any:
@@ -223,9 +221,9 @@ class RedisSessionStore(RedisClientMixin):
             raise ValueError(message)
         return self._client
 
-    async def _require_async_client(self) -> Any:
+    def _require_async_client(self) -> Any:
         if self._own_clients is not None:
-            return await self._own_clients.for_running_loop()
+            return self._own_clients.for_running_loop()
         if self._async_client is None:
             message = (
                 "missing `async_client`: this session store supports only synchronous calls; pass "
