@@ -4,7 +4,9 @@ import functools
 import itertools
 import json
 import operator
-from collections.abc import Iterable, Sequence
+import tracemalloc
+import zlib
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -38,6 +40,22 @@ def encode_sse(*bodies: dict[str, Any] | str) -> bytes:
         for number, body in enumerate(bodies, 1)
     ]
     return "".join(events).encode()
+
+
+def compress_zeros(mebibytes: int) -> bytes:
+    """Return many mebibytes of zeros in gzip, without its checksum; they take 1 kB each."""
+    compressor = zlib.compressobj(wbits=-zlib.MAX_WBITS)
+    mebibyte = compressor.compress(bytes(2**20)) + compressor.flush(zlib.Z_FULL_FLUSH)
+    return b"\x1f\x8b\x08" + bytes(7) + mebibyte * mebibytes
+
+
+def measure_peak_memory(function: Callable[[], object]) -> int:
+    """Return the largest number of bytes that a function allocates at a time."""
+    tracemalloc.start()
+    function()
+    peak_bytes = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    return peak_bytes
 
 
 def frame_body(text: str = "", finish_reason: str | None = "null", **output: Any) -> dict[str, Any]:

@@ -3,26 +3,41 @@
 httpx's own pool scans all connections whenever one is acquired or released, and collapses beyond a few
 hundred streams. httpx-aiohttp replaces it with aiohttp. This module adds the features that
 httpx-aiohttp lacks: a limit on concurrent calls, a timeout for a request body that the server does not
-read, a client without cookies, and the httpx error class that matches a failure.
+read, idle connections that accept no data, and the httpx error class that matches a failure.
 """
 
 from __future__ import annotations
 
 import asyncio
 import base64
+import sys
+from contextlib import contextmanager
+from contextvars import ContextVar
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import aiohttp
 import httpx
-from httpx_aiohttp import AiohttpTransport, HttpxAiohttpClient
+from httpx_aiohttp import AiohttpTransport
+from urllib3.util import wait_for_read
 
-from langchain_bailian_app._transport.http_base import NoCookiesMixin, iter_chunks
+from langchain_bailian_app._transport.content_decoding import decode_response
+from langchain_bailian_app._transport.http_base import (
+    MAX_INTERIM_RESPONSES,
+    AsyncClient,
+    create_proxy_mounts,
+    is_interim,
+    iter_chunks,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    import ssl
+    from collections.abc import AsyncIterator, Iterator
 
 _MAX_IDLE_SECONDS = 5.0  # an idle connection is kept this long, as in httpx
 _MAX_SINGLE_WRITE_BYTES = 2**20  # aiohttp warns if a larger body is sent at once
+
+_head_timeout: ContextVar[float | None] = ContextVar("head_timeout", default=None)
 
 NETWORK_ERRORS = (httpx.RequestError, aiohttp.ClientError)
 """Errors for a failed connection; httpx-aiohttp does not convert all of aiohttp's errors."""
@@ -55,20 +70,18 @@ def to_httpx_error(error: NetworkError) -> httpx.RequestError:
     raise AssertionError(error)  # the last entry matches every error
 
 
-class AiohttpClient(NoCookiesMixin, HttpxAiohttpClient):
+class AiohttpClient(AsyncClient):
     """An `httpx.AsyncClient` over aiohttp with at most `max_connections` concurrent calls."""
 
-    def __init__(self, *, max_connections: int, **settings: Any) -> None:
-        self._slots = asyncio.Semaphore(max_connections)
-        super().__init__(**settings)
-
-    def _init_transport(self, verify: Any = True, **_: Any) -> httpx.AsyncBaseTransport:  # type: ignore[override]
-        return _Transport(self._slots, verify=verify)
-
-    def _init_proxy_transport(  # type: ignore[override]
-        self, proxy: httpx.Proxy, verify: Any = True, **_: Any
-    ) -> httpx.AsyncBaseTransport:
-        return _Transport(self._slots, verify=verify, proxy=_move_credentials_to_header(proxy))
+    def __init__(
+        self, *, max_connections: int, verify: ssl.SSLContext, trust_env: bool = True, **settings: Any
+    ) -> None:
+        create_transport = partial(LimitedAiohttpTransport, asyncio.Semaphore(max_connections), verify)
+        super().__init__(
+            transport=create_transport(),
+            mounts=create_proxy_mounts(create_transport) if trust_env else None,
+            **settings,
+        )
 
 
 def _move_credentials_to_header(proxy: httpx.Proxy) -> httpx.Proxy:
@@ -83,17 +96,18 @@ def _move_credentials_to_header(proxy: httpx.Proxy) -> httpx.Proxy:
     return httpx.Proxy(proxy.url, headers=headers)
 
 
-class _Transport(AiohttpTransport):
-    def __init__(self, slots: asyncio.Semaphore, **settings: Any) -> None:
-        super().__init__(**settings)
-        self._slots = slots
+class LimitedAiohttpTransport(AiohttpTransport):
+    """A transport whose calls wait for a free slot; several transports can share the slots."""
 
-    def get_client(self) -> aiohttp.ClientSession:
-        # A limit here would silently count connections instead of calls, and apply the wrong timeout.
-        connector = aiohttp.TCPConnector(
-            limit=0, ssl=self.ssl_context, keepalive_timeout=_MAX_IDLE_SECONDS
+    def __init__(
+        self, slots: asyncio.Semaphore, verify: ssl.SSLContext, proxy: httpx.Proxy | None = None
+    ) -> None:
+        super().__init__(
+            verify=verify,
+            proxy=None if proxy is None else _move_credentials_to_header(proxy),
+            client=partial(_create_session, verify),
         )
-        return aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar())
+        self._slots = slots
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         timeouts: dict[str, float] = request.extensions["timeout"]
@@ -101,11 +115,15 @@ class _Transport(AiohttpTransport):
         try:
             # aiohttp applies `pool` to the entire connection setup, including name resolution.
             request.extensions["timeout"] = timeouts | {"pool": timeouts["connect"]}
-            # Lets the loop detect idle connections that the service has closed.
-            await asyncio.sleep(0)
-            # aiohttp waits indefinitely for a server that stops reading the body.
-            async with asyncio.timeout(timeouts["connect"] + timeouts["write"] + timeouts["read"]):
-                response = await super().handle_async_request(_chunk_body(request))
+            # aiohttp sends a large body while it waits for the head of the response.
+            is_large = len(request.content) > _MAX_SINGLE_WRITE_BYTES
+            token = _head_timeout.set(timeouts["read"] + timeouts["write"] * is_large)
+            try:
+                # aiohttp waits indefinitely for a server that stops reading the body.
+                async with asyncio.timeout(timeouts["connect"] + timeouts["write"] + timeouts["read"]):
+                    response = await super().handle_async_request(_chunk_body(request))
+            finally:
+                _head_timeout.reset(token)
         except TimeoutError as exc:
             self._slots.release()
             message = "the request could not be sent in time"
@@ -114,7 +132,7 @@ class _Transport(AiohttpTransport):
             self._slots.release()
             raise
         response.stream = _ResponseBody(response.stream, self._slots)
-        return response
+        return decode_response(response)
 
     async def _acquire_slot(self, pool_timeout: float) -> None:
         if not self._slots.locked():
@@ -126,6 +144,122 @@ class _Transport(AiohttpTransport):
         except TimeoutError as exc:
             message = "too many concurrent calls"
             raise httpx.PoolTimeout(message) from exc
+
+
+def _create_session(ssl_context: ssl.SSLContext) -> aiohttp.ClientSession:
+    # A limit here would silently count connections instead of calls, and apply the wrong timeout.
+    connector = _Connector(limit=0, ssl=ssl_context, keepalive_timeout=_MAX_IDLE_SECONDS)
+    return aiohttp.ClientSession(
+        connector=connector, cookie_jar=aiohttp.DummyCookieJar(), response_class=_Response
+    )
+
+
+class _Response(aiohttp.ClientResponse):
+    """A response whose head must be complete in time, after a limited number of interim responses.
+
+    aiohttp only limits the wait for the next byte.
+    """
+
+    async def start(self, connection: aiohttp.connector.Connection) -> aiohttp.ClientResponse:
+        """Read the head of the response."""
+        try:
+            async with asyncio.timeout(_head_timeout.get()):
+                with _limit_interim_responses(connection.protocol):
+                    return await super().start(connection)
+        except BaseException as exc:
+            if connection.transport is not None:
+                connection.transport.abort()  # aiohttp would first send the rest of its buffer
+            if not isinstance(exc, TimeoutError):
+                raise
+            message = "the head of the response is incomplete"
+            raise aiohttp.SocketTimeoutError(message) from exc
+
+
+@contextmanager
+def _limit_interim_responses(protocol: Any) -> Iterator[None]:
+    """Count the heads that are read inside the `with` statement; aiohttp skips interim ones."""
+    count = 0
+    read = protocol.read
+
+    async def read_and_count() -> Any:
+        nonlocal count
+        message, payload = await read()
+        count += is_interim(message.code)
+        if count > MAX_INTERIM_RESPONSES:
+            text = f"more than {MAX_INTERIM_RESPONSES} interim responses"
+            raise aiohttp.ClientPayloadError(text)
+        return message, payload
+
+    protocol.read = read_and_count
+    try:
+        yield
+    finally:
+        del protocol.read
+
+
+class _Connector(aiohttp.TCPConnector):
+    """A connector that reuses a connection only if no data has arrived on it since its last response.
+
+    aiohttp would return such data, for example a response that the server has sent twice, as the
+    response to the next request.
+    """
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(**settings)
+        self._event_loop = asyncio.get_running_loop()
+
+    @property
+    def closed(self) -> bool:
+        """Whether the connector is closed, or belongs to a loop that has stopped.
+
+        A session or a connector whose `closed` is false logs an error when it is collected. Here, they
+        are only collected with a loop that was closed or dropped without closing its clients.
+        """
+        return super().closed or not self._event_loop.is_running()
+
+    def __del__(self, *args: Any) -> None:
+        if not self.closed:
+            super().__del__(*args)
+
+    async def connect(self, *args: Any, **kwargs: Any) -> aiohttp.connector.Connection:
+        """Return an idle or a new connection."""
+        if sys.platform == "win32":
+            # Its loop reads in advance, and needs two turns to deliver the data.
+            await asyncio.sleep(0)
+            await asyncio.sleep(0)
+        while True:
+            connection = await super().connect(*args, **kwargs)
+            protocol, transport = connection.protocol, connection.transport
+            if protocol is None or transport is None:
+                return connection  # lost meanwhile; sending the request fails
+            if isinstance(transport.get_protocol(), _IdleProtocol):
+                # The loop may not have read the data yet.
+                if protocol.should_close or wait_for_read(transport.get_extra_info("socket"), 0):
+                    connection.close()
+                    continue
+                transport.set_protocol(protocol)
+            connection.add_callback(partial(transport.set_protocol, _IdleProtocol(protocol)))
+            return connection
+
+
+class _IdleProtocol(asyncio.Protocol):
+    """Protocol of an idle connection, in place of aiohttp's: it closes the connection on any data."""
+
+    def __init__(self, aiohttp_protocol: Any) -> None:
+        self._aiohttp_protocol = aiohttp_protocol
+
+    def data_received(self, _: bytes) -> None:
+        self._aiohttp_protocol.close()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._aiohttp_protocol.connection_lost(exc)
+
+    def pause_writing(self) -> None:
+        self._aiohttp_protocol.pause_writing()
+
+    def resume_writing(self) -> None:
+        # The service may reply before it has read the complete request.
+        self._aiohttp_protocol.resume_writing()
 
 
 def _chunk_body(request: httpx.Request) -> httpx.Request:

@@ -8,32 +8,37 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import math
 import random
 import time
-from typing import TYPE_CHECKING, Any, TypeVar, assert_never
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, TypeVar, assert_never, cast
 
 import httpx
 from dashscope.v2 import errors as ds
 from dashscope.version import __version__ as dashscope_version
 
 from langchain_bailian_app._answer.frames import ErrorFrame, Frame, FrameReader, InvalidFrame
+from langchain_bailian_app._answer.sse import MAX_EVENT_BYTES
+from langchain_bailian_app._transport.content_decoding import check_content_encoding
+from langchain_bailian_app._transport.deadline import Deadline, ReadTimer
 from langchain_bailian_app._transport.error_codes import (
     error_from_response,
     was_rejected_before_running,
 )
 from langchain_bailian_app._transport.error_messages import (
     error_from_httpx,
+    find_redirect_target,
     protocol_error,
     read_timeout_error,
     redirect_error,
     total_timeout_error,
 )
 from langchain_bailian_app._transport.http_aiohttp import NETWORK_ERRORS, NetworkError, to_httpx_error
+from langchain_bailian_app._transport.redaction import Redactor, copy_cause
 from langchain_bailian_app._version import __version__
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable
+    from collections.abc import AsyncIterator, Awaitable, Mapping
 
     from langchain_bailian_app import errors
     from langchain_bailian_app._request.service_request import ServiceRequest
@@ -59,12 +64,14 @@ class RequestState:
         self._fields = fields
         self._connection = connection
         self._request = request
+        self._api_key = ""
         self._request_id: str | None = None
         self._reader = FrameReader()
         self._started_at = time.monotonic()
         self._first_frame_at: float | None = None
-        self._last_activity = self._started_at
-        self._deadline = self._started_at + (fields.total_timeout or math.inf)
+        self.deadline = Deadline(fields.total_timeout)
+        self.grace_period_over = False
+        """Whether the answer is complete and the wait for the end of the response is over."""
         self._frame_count = 0
         self._retries = 0
         self._finished = False
@@ -73,13 +80,16 @@ class RequestState:
 
     def open_stream_kwargs(self) -> dict[str, Any]:
         """Return the arguments for dashscope's `open_stream`."""
-        headers = {"User-Agent": _USER_AGENT, "Accept": "application/json"}
+        headers = {
+            "User-Agent": _USER_AGENT,
+            "Accept": "application/json",
+            "Accept-Encoding": "identity",  # a compressed body may grow a thousandfold
+        }
         if self._request.stream:
             headers |= {"Accept": "text/event-stream", "X-DashScope-SSE": "enable"}
+        self._api_key = self._connection.api_key()
         fields = self._fields
-        read_timeout = fields.timeout
-        if fields.total_timeout is not None:
-            read_timeout = min(read_timeout, max(0.001, self._time_left() or 0))
+        time_left = self.deadline.remaining()
         return {
             "method": self._request.method,
             "path": self._request.path,
@@ -87,32 +97,39 @@ class RequestState:
             "params": self._request.params,
             "headers": headers,
             "base_url": self._connection.base_url,
-            "timeout": httpx.Timeout(read_timeout, connect=fields.connect_timeout),
-            "api_key": self._connection.api_key(),
+            "timeout": httpx.Timeout(
+                min(fields.timeout, time_left), connect=min(fields.connect_timeout, time_left)
+            ),
+            "api_key": self._api_key,
             "workspace": self._connection.workspace,
             "sdk_module": "app",
         }
 
-    def retry_delay(self, exc: Exception) -> float:
+    def on_failure(self, exc: Exception) -> None:
+        """Record that the request failed; call `retry_delay` after the `except` clause."""
+        self._pending_error = self._to_bailian_error(exc)
+        if httpx.PoolTimeout in (type(exc), type(exc.__cause__)):
+            self._retries = self._fields.max_retries  # it has already waited for `timeout`
+
+    def retry_delay(self) -> float:
         """Return the delay in seconds before the request is sent again.
 
         Raises:
-            BailianError: The request may have run, or no retries or time are left.
+            BailianError: The request may have run, or no retries or time are left. Outside of the
+                `except` clause, it does not refer to the exception that holds the request and its key.
         """
-        error = self._to_bailian_error(exc)
+        error, self._pending_error = cast("errors.BailianError", self._pending_error), None
         delay = error.retry_after
         if delay is None:
             backoff = min(_MAX_RETRY_DELAY, _INITIAL_RETRY_DELAY * 2**self._retries)
             delay = backoff * random.uniform(0.5, 1)  # noqa: S311  # jitter
-        time_left = self._time_left()
         if (
             not error.is_retryable
-            or httpx.PoolTimeout in (type(exc), type(exc.__cause__))  # already waited for `timeout`
             or self._retries >= self._fields.max_retries
             or delay > _MAX_RETRY_AFTER
-            or (time_left is not None and delay >= time_left)
+            or delay >= self.deadline.remaining()
         ):
-            raise error from exc
+            raise error
         self._retries += 1
         _logger.debug("%s: %s; retrying in %.2f s", self._request.path, error, delay)
         return delay
@@ -122,13 +139,15 @@ class RequestState:
 
         Raises:
             BailianConnectionError: The response is a redirect.
+            httpx.DecodingError: Its encoding is not supported.
         """
         self._request_id = response.headers.get("x-request-id")
-        self._last_activity = time.monotonic()
+        self.deadline.restart(self._fields.timeout)
         if response.is_redirect or response.history:
-            target = response.url.join(response.headers.get("location", "")).host
+            target = self._redactor.truncated_text(find_redirect_target(response))
             base_url = self._connection.base_url
             raise redirect_error(base_url, target, response.status_code, self._request_id)
+        check_content_encoding(response)
 
     def feed(self, data: bytes) -> list[Frame]:
         """Return the frames that these bytes complete; call `on_consumed` after consuming the frames.
@@ -136,12 +155,11 @@ class RequestState:
         Raises:
             BailianError: `timeout` or `total_timeout` has expired.
         """
-        now = time.monotonic()
-        if now >= self._deadline and not self._finished:
-            raise total_timeout_error(self._fields, self._request_id)
         # `timeout` limits the time between frames, so a heartbeat does not restart it.
-        if now - self._last_activity > self._fields.timeout and not self._finished:
-            raise read_timeout_error(self._fields, self._connection.base_url, self._request_id)
+        if time.monotonic() >= self.deadline.expires_at:
+            if not self._finished:
+                raise self._timeout_error()
+            self.grace_period_over = True
         return self._accept_frames(self._reader.feed(data), "sent a frame that is not JSON")
 
     def on_consumed(self) -> None:
@@ -153,53 +171,58 @@ class RequestState:
         if self._pending_error is not None:
             raise self._pending_error
         if self._has_unconsumed_frames:
-            self._last_activity, self._has_unconsumed_frames = time.monotonic(), False
+            self._has_unconsumed_frames = False
+            if self._finished:
+                self.deadline.limit(_END_OF_BODY_TIMEOUT)
+                self.deadline.restart(_END_OF_BODY_TIMEOUT)
+            else:
+                self.deadline.restart(self._fields.timeout)
 
     def end(self) -> list[Frame]:
         """Return the frames that the end of the response completes; call `on_consumed` afterwards."""
         frames = self._accept_frames(self._reader.end(), "ended the response in the middle of a frame")
         if not self._frame_count and self._pending_error is None:
-            head = f": {self._reader.head!r}" if self._reader.head else ""
+            head = (
+                f": {self._redactor.truncated_text(self._reader.head)!r}" if self._reader.head else ""
+            )
             self._pending_error = self._protocol_error(f"sent a response without any frames{head}")
         return frames
 
     def on_disconnect(self, exc: NetworkError) -> None:
         """Handle a connection that was lost in the middle of the response.
 
-        Raises:
-            BailianError: The answer was not complete.
+        If the answer is not complete, `on_consumed` raises the error. As with `retry_delay`, call it
+        after the `except` clause.
         """
         if not self._finished:
-            raise self._error_from_httpx(to_httpx_error(exc)) from exc
+            self._pending_error = self._error_from_httpx(to_httpx_error(exc), exc)
 
     async def with_deadline(self, awaitable: Awaitable[T]) -> T:
         """Await an awaitable, for at most the rest of `total_timeout`."""
-        time_left = self._time_left()
-        if time_left is None:
+        if self._fields.total_timeout is None:
             return await awaitable
-        try:
-            async with asyncio.timeout(time_left):
+        with suppress(TimeoutError):
+            async with asyncio.timeout(self.deadline.remaining()):
                 return await awaitable
-        except TimeoutError:
-            raise total_timeout_error(self._fields, self._request_id) from None
+        raise total_timeout_error(self._fields, self._request_id)
 
-    async def read_chunk(self, awaitable: Awaitable[bytes | None]) -> bytes | None:
-        """Await the next bytes of the response; after the answer, wait only briefly for its end."""
+    async def read_chunk(self, chunks: AsyncIterator[bytes], timer: ReadTimer) -> bytes | None:
+        """Await the next bytes of the response; after the answer, wait only briefly for its end.
+
+        Raises:
+            BailianError: `timeout` or `total_timeout` has expired.
+        """
         if not self._finished:
-            return await self.with_deadline(awaitable)
+            with suppress(TimeoutError):
+                return await timer.wait_for(anext(chunks, None))
+            raise self._timeout_error()
+        if self.grace_period_over:
+            return None
         try:
-            async with asyncio.timeout(_END_OF_BODY_TIMEOUT):
-                return await awaitable
+            async with asyncio.timeout(self.deadline.remaining()):
+                return await anext(chunks, None)
         except TimeoutError:
             return None
-
-    @property
-    def read_timeout(self) -> float | None:
-        """Timeout for the next bytes in seconds; None if it is unchanged."""
-        if self._finished:
-            return _END_OF_BODY_TIMEOUT
-        time_left = self._time_left()
-        return None if time_left is None else max(0.001, min(self._fields.timeout, time_left))
 
     def log(self) -> None:
         """Log a summary of this call, without message texts or secrets."""
@@ -214,19 +237,34 @@ class RequestState:
                 time.monotonic() - self._started_at,
             )
 
-    def _time_left(self) -> float | None:
-        return None if self._deadline == math.inf else self._deadline - time.monotonic()
+    @property
+    def _total_timeout_expired(self) -> bool:
+        return time.monotonic() >= self.deadline.ends_at
 
-    def _error_from_httpx(self, cause: BaseException) -> errors.BailianError:
-        time_left = self._time_left()
-        return error_from_httpx(
-            cause,
+    def _timeout_error(self) -> errors.BailianTimeoutError:
+        if self._total_timeout_expired:
+            return total_timeout_error(self._fields, self._request_id)
+        return read_timeout_error(self._fields, self._connection.base_url, self._request_id)
+
+    @property
+    def _redactor(self) -> Redactor:
+        return Redactor.for_request(self._api_key, self._request.body)
+
+    def _error_from_httpx(
+        self, cause: httpx.RequestError, origin: BaseException
+    ) -> errors.BailianError:
+        """Return the error for a failed request, caused by a copy of `cause` without the request."""
+        clean_cause = copy_cause(cause, origin, self._redactor)
+        error = error_from_httpx(
+            clean_cause,
             self._fields,
             self._connection.base_url,
             request_id=self._request_id,
             frame_received=self._frame_count > 0,
-            deadline_passed=time_left is not None and time_left <= 0,
+            deadline_passed=self._total_timeout_expired,
         )
+        error.__cause__ = clean_cause
+        return error
 
     def _protocol_error(self, problem: str) -> errors.BailianStreamError:
         return protocol_error(self._connection.base_url, problem, self._request_id)
@@ -244,10 +282,16 @@ class RequestState:
                     frames.append(frame)
                     self._finished = frame.finish_reason is not None
                     continue
+                case InvalidFrame(is_too_large=True):
+                    self._pending_error = self._protocol_error(
+                        f"sent a frame of more than {MAX_EVENT_BYTES // 2**20} MiB"
+                    )
                 case InvalidFrame():
-                    self._pending_error = self._protocol_error(f"{problem}: {frame.head!r}")
+                    self._pending_error = self._protocol_error(
+                        f"{problem}: {self._redactor.truncated_text(frame.head)!r}"
+                    )
                 case ErrorFrame():
-                    self._pending_error = error_from_response(
+                    self._pending_error = self._error_from_response(
                         code=frame.code,
                         message=frame.message,
                         status=frame.status,
@@ -265,19 +309,43 @@ class RequestState:
 
     def _to_bailian_error(self, exc: Exception) -> errors.BailianError:
         if isinstance(exc, ds.APIStatusError):
-            error = error_from_response(
+            error = self._error_from_response(
                 code=str(exc.code or ""),
                 message=str(exc.message),
                 status=exc.status_code or 0,
-                request_id=None if exc.request_id is None else str(exc.request_id),
+                request_id=exc.request_id,
                 body=exc.body,
                 headers=exc.headers,
             )
             error.is_retryable = was_rejected_before_running(error)
             return error
         cause = exc if isinstance(exc, NETWORK_ERRORS) else exc.__cause__
-        if isinstance(cause, NETWORK_ERRORS):
-            cause = to_httpx_error(cause)
-        error = self._error_from_httpx(cause or exc)
+        cause = to_httpx_error(cause) if isinstance(cause, NETWORK_ERRORS) else _unknown_error(exc)
+        error = self._error_from_httpx(cause, exc)
         error.is_retryable = isinstance(cause, _NOT_SENT_ERRORS)
         return error
+
+    def _error_from_response(
+        self,
+        *,
+        code: str,
+        message: str,
+        status: int,
+        request_id: str | None,
+        body: Any,
+        headers: Mapping[str, str] | None = None,
+    ) -> errors.BailianError:
+        """Return the exception for an error response, without secrets that the response repeats."""
+        redactor = self._redactor
+        return error_from_response(
+            code=redactor.text(code),
+            message=redactor.text(message),
+            status=status,
+            request_id=None if request_id is None else redactor.text(request_id),
+            body=redactor.body(body),
+            headers={name: redactor.text(value) for name, value in (headers or {}).items()},
+        )
+
+
+def _unknown_error(exc: Exception) -> httpx.RequestError:
+    return httpx.RequestError(str(exc))

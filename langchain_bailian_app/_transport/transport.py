@@ -21,6 +21,8 @@ from dashscope.v2.errors import DashScopeError
 
 from langchain_bailian_app._settings.base_url import is_loopback
 from langchain_bailian_app._transport import client_pool
+from langchain_bailian_app._transport.call_context import CallContext
+from langchain_bailian_app._transport.deadline import ReadTimer
 from langchain_bailian_app._transport.http_aiohttp import NETWORK_ERRORS
 from langchain_bailian_app._transport.request_state import RequestState
 from langchain_bailian_app.errors import BailianError
@@ -68,24 +70,29 @@ class Transport:
             ValueError: The settings are invalid; nothing was sent.
         """
         state = RequestState(self._fields, self.connection, request)
-        response = self._open(state)
+        context = CallContext(state.deadline)
+        response: httpx.Response | None = None
         try:
+            response = self._open(state, context)
             state.on_headers(response)
-            set_read_timeout = response.extensions.get("set_read_timeout")
             for data in response.iter_bytes():
                 if frames := state.feed(data):
                     yield frames
                 state.on_consumed()
-                if set_read_timeout and (read_timeout := state.read_timeout) is not None:
-                    set_read_timeout(read_timeout)
+                if state.grace_period_over:
+                    break
             if frames := state.end():
                 yield frames
             state.on_consumed()
         except httpx.RequestError as exc:
             state.on_disconnect(exc)
         finally:
-            response.close()
-            state.log()
+            data = b""  # error trackers record variables, and the service may repeat the request
+            if response is not None:
+                response.close()
+                state.log()
+            context.close_body()
+        state.on_consumed()
 
     def fetch(self, request: ServiceRequest) -> Frame:
         """Send a request and return the only frame of its response.
@@ -110,10 +117,11 @@ class Transport:
         except BaseException:
             _awaiting_first_frame.discard(state)
             raise
+        timer = ReadTimer(state.deadline)
         try:
             state.on_headers(response)
             async with aclosing(cast("AsyncGenerator[bytes]", response.aiter_bytes())) as chunks:
-                while (data := await state.read_chunk(anext(chunks, None))) is not None:
+                while (data := await state.read_chunk(chunks, timer)) is not None:
                     if frames := state.feed(data):
                         _awaiting_first_frame.discard(state)
                         for batch in _split_into_batches(frames):
@@ -127,11 +135,14 @@ class Transport:
         except NETWORK_ERRORS as exc:
             state.on_disconnect(exc)
         finally:
+            data = b""
+            timer.cancel()
             _awaiting_first_frame.discard(state)
             await response.aclose()
             state.log()
+        state.on_consumed()
 
-    def _open(self, state: RequestState) -> httpx.Response:
+    def _open(self, state: RequestState, context: CallContext) -> httpx.Response:
         if self._fields.http_client is not None:
             transport: Any = client_pool.create_dashscope_transport(self._fields.http_client)
         else:
@@ -141,11 +152,13 @@ class Transport:
             )
         while True:
             try:
-                response: httpx.Response = transport.open_stream(**state.open_stream_kwargs())
+                with context.apply():
+                    response: httpx.Response = transport.open_stream(**state.open_stream_kwargs())
             except (DashScopeError, httpx.RequestError) as exc:
-                time.sleep(state.retry_delay(exc))
+                state.on_failure(exc)
             else:
                 return response
+            time.sleep(state.retry_delay())
 
     async def _aopen(self, state: RequestState) -> httpx.Response:
         if self._fields.http_async_client is not None:
@@ -153,7 +166,7 @@ class Transport:
                 self._fields.http_async_client
             )
         else:
-            transport = await client_pool.get_async_dashscope_transport(
+            transport = client_pool.get_async_dashscope_transport(
                 loopback=is_loopback(self.connection.base_url),
                 max_connections=self._fields.max_connections,
             )
@@ -165,6 +178,7 @@ class Transport:
             except BailianError:
                 raise  # `total_timeout` has expired
             except (DashScopeError, *NETWORK_ERRORS) as exc:
-                await asyncio.sleep(state.retry_delay(exc))
+                state.on_failure(exc)
             else:
                 return response
+            await asyncio.sleep(state.retry_delay())

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
-import re
 import reprlib
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
+
+from langchain_bailian_app._answer.control_characters import replace_control_characters
 
 if TYPE_CHECKING:
     from langchain_bailian_app._answer.passages import Passage
@@ -14,11 +15,6 @@ if TYPE_CHECKING:
 _MAX_VALUE_CHARS = 4000
 _MAX_EXCERPT_CHARS = 160
 _MAX_SOURCE_NUMBER = 10**9  # exclusive upper limit of valid source numbers
-# Control characters (including those for text direction), lone surrogates, and noncharacters. The
-# placeholder for citations in Markdown is a noncharacter.
-_UNPRINTABLE = re.compile(
-    r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff\ufdd0-\ufdef\ufffe\uffff]"
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,4 +116,4 @@ def sanitize(value: Any, indent: int | None = None) -> str:
             value = "" if value is None else json.dumps(value, ensure_ascii=False, indent=indent)
         except (TypeError, ValueError, RecursionError):
             value = reprlib.repr(value)
-    return _UNPRINTABLE.sub("\ufffd", value.replace("\r\n", " \n").replace("\r", "\n"))
+    return replace_control_characters(value)

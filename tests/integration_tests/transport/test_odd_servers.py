@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import socket
-import threading
 import time
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import httpx
@@ -23,15 +20,18 @@ from langchain_bailian_app.errors import (
     BailianRequestError,
     BailianTimeoutError,
 )
+from tests.call_styles import make_model_at, own_clients
+from tests.raw_server import CHUNKED_SSE_HEAD as HEAD
+from tests.raw_server import encode_chunk, respond_with, run_server
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
     from langchain_bailian_app.emulator import BailianEmulator
+    from tests.call_styles import CallStyle
 
     MakeModel = Callable[..., BailianAppChatModel]
 
-HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n"
 FINISHED = (
     b'data:{"output":{"text":"\xe5\xa5\xbd","finish_reason":"null"},"request_id":"r"}\n\n'
     b'data:{"output":{"text":"","finish_reason":"stop"},"request_id":"r"}\n\n'
@@ -41,81 +41,37 @@ FINISHED = (
 HEAD_WITH_CLOSE = HEAD.replace(b"\r\n\r\n", b"\r\nconnection: close\r\n\r\n")
 
 
-def encode_chunk(data: bytes) -> bytes:
-    return b"%x\r\n%s\r\n" % (len(data), data)
-
-
-@contextmanager
-def run_server(*chunks: bytes, pause: float = 0.0, hold: float = 3.0) -> Iterator[str]:
-    """Answer each connection with these pieces and keep it open."""
-    listener = socket.create_server(("127.0.0.1", 0))
-    stopped = threading.Event()
-
-    def serve() -> None:
-        while not stopped.is_set():
-            try:
-                connection, _ = listener.accept()
-            except OSError:
-                return
-            threading.Thread(target=answer, args=(connection,), daemon=True).start()
-
-    def answer(connection: socket.socket) -> None:
-        with connection:
-            connection.recv(65536)
-            try:
-                for chunk in chunks:
-                    connection.sendall(chunk)
-                    stopped.wait(pause)
-            except OSError:
-                return  # the client has disconnected
-            stopped.wait(hold)
-
-    threading.Thread(target=serve, daemon=True).start()
-    yield f"http://127.0.0.1:{listener.getsockname()[1]}/api/v1"
-    stopped.set()
-    listener.shutdown(socket.SHUT_RDWR)
-    listener.close()
-
-
-def make_model_at(base_url: str, **fields: Any) -> BailianAppChatModel:
-    return BailianAppChatModel(app_id="app", api_key="k", base_url=base_url, max_retries=0, **fields)
-
-
 @pytest.mark.parametrize("head", [HEAD, HEAD_WITH_CLOSE], ids=["kept", "closed after it"])
-@pytest.mark.parametrize("call_style", ["invoke", "ainvoke"])
+@own_clients
 async def test_a_finished_answer_does_not_wait_for_the_end_of_the_connection(
-    call_style: str, head: bytes
+    call_style: CallStyle, head: bytes
 ) -> None:
-    with run_server(head, encode_chunk(FINISHED)) as base_url:
+    with run_server(respond_with(head, encode_chunk(FINISHED), keep_open=True)) as base_url:
         model = make_model_at(base_url)
         started_at = time.monotonic()
-        answer = await model.ainvoke("?") if call_style == "ainvoke" else model.invoke("?")
 
-        assert answer.text == "好"
+        assert await call_style(model) == "好"
         assert time.monotonic() - started_at < 1.5
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("call_style", ["invoke", "ainvoke"])
-async def test_total_timeout_applies_when_a_stream_falls_silent(call_style: str) -> None:
-    with run_server(HEAD, encode_chunk(b":ping\n"), pause=0.6) as base_url:
+@own_clients
+async def test_total_timeout_applies_when_a_stream_falls_silent(call_style: CallStyle) -> None:
+    with run_server(
+        respond_with(HEAD, encode_chunk(b":ping\n"), pause=0.6, keep_open=True)
+    ) as base_url:
         model = make_model_at(base_url, total_timeout=0.8)
         started_at = time.monotonic()
         with pytest.raises(BailianTimeoutError, match="total_timeout"):
-            await model.ainvoke("?") if call_style == "ainvoke" else model.invoke("?")
+            await call_style(model)
 
         assert time.monotonic() - started_at < 1.3
 
 
 async def test_data_after_a_finished_answer_is_ignored() -> None:
     error = b'event:error\n:HTTP_STATUS/500\ndata:{"code":"SystemError","message":"late"}\n\n'
-    with run_server(
-        HEAD,
-        encode_chunk(FINISHED),
-        encode_chunk(error),
-        encode_chunk(b"data:garbage\n\n"),
-        b"0\r\n\r\n",
-    ) as base_url:
+    chunks = [encode_chunk(data) for data in (FINISHED, error, b"data:garbage\n\n", b"")]
+    with run_server(respond_with(HEAD, *chunks, keep_open=True)) as base_url:
         model = make_model_at(base_url, timeout=1, total_timeout=1)
 
         assert model.invoke("?").text == "好"
@@ -142,7 +98,9 @@ async def count_other_turns(base_url: str) -> list[int]:
 
 
 async def test_starting_calls_go_before_buffered_frames() -> None:
-    with run_server(HEAD, encode_chunk(MANY_FRAMES)) as fast, run_server(HEAD) as slow:
+    send_frames = respond_with(HEAD, encode_chunk(MANY_FRAMES), keep_open=True)
+    send_head = respond_with(HEAD, keep_open=True)
+    with run_server(send_frames) as fast, run_server(send_head) as slow:
         turns_before = await count_other_turns(fast)
         starting_call = asyncio.create_task(make_model_at(slow).ainvoke("?"))
         await asyncio.sleep(0.05)
@@ -157,21 +115,22 @@ async def test_starting_calls_go_before_buffered_frames() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("call_style", ["invoke", "ainvoke"])
-async def test_heartbeats_are_no_frames(call_style: str) -> None:
-    with run_server(HEAD, *[encode_chunk(b":ping\n")] * 40, pause=0.05) as base_url:
+@own_clients
+async def test_heartbeats_are_no_frames(call_style: CallStyle) -> None:
+    heartbeats = [encode_chunk(b":ping\n")] * 40
+    with run_server(respond_with(HEAD, *heartbeats, pause=0.05, keep_open=True)) as base_url:
         model = make_model_at(base_url, timeout=0.3)
         with pytest.raises(BailianTimeoutError, match=r"no response from 127.0.0.1 for 0\.3 s"):
-            await model.ainvoke("?") if call_style == "ainvoke" else model.invoke("?")
+            await call_style(model)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("call_style", ["invoke", "ainvoke"])
-async def test_total_timeout_applies_before_the_reply_begins(call_style: str) -> None:
-    with run_server() as base_url:
+@own_clients
+async def test_total_timeout_applies_before_the_reply_begins(call_style: CallStyle) -> None:
+    with run_server(respond_with(keep_open=True)) as base_url:
         model = make_model_at(base_url, total_timeout=0.3)
         with pytest.raises(BailianTimeoutError, match=r"total_timeout") as caught:
-            await model.ainvoke("?") if call_style == "ainvoke" else model.invoke("?")
+            await call_style(model)
 
     assert not caught.value.is_retryable
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import ssl
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
@@ -12,7 +13,9 @@ import pytest
 import trustme
 
 from langchain_bailian_app.errors import BailianConnectionError
+from tests.call_styles import make_model_at, own_clients
 from tests.proxy_server import ProxyServer
+from tests.raw_server import encode_response, run_server
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -20,6 +23,8 @@ if TYPE_CHECKING:
 
     from langchain_bailian_app import BailianAppChatModel
     from langchain_bailian_app.emulator import BailianEmulator
+    from tests.call_styles import CallStyle
+    from tests.raw_server import Connection
 
     MakeModel = Callable[..., BailianAppChatModel]
 
@@ -180,6 +185,34 @@ async def test_tls_goes_through_a_proxy(
         assert (await model.ainvoke("?")).text
         assert (await model.ainvoke("?")).text
         assert proxy.connection_count == 2
+
+
+@pytest.mark.parametrize("size", [100, 12_000])  # less and more than the buffer of a reader
+@own_clients
+async def test_a_second_response_in_a_tls_record_is_no_answer(
+    call_style: CallStyle,
+    size: int,
+    authority: trustme.CA,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    server_context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("localhost").configure_cert(server_context)
+    authority.cert_pem.write_to_path(str(tmp_path / "authority.pem"))
+    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "authority.pem"))
+
+    def encode_answer(text: str) -> bytes:
+        frame = json.dumps({"output": {"text": text, "finish_reason": "stop"}})
+        return encode_response(f"data:{frame}\n\n".encode())
+
+    def handle(connection: Connection) -> None:
+        while connection.receive_request():
+            connection.send(encode_answer("a" * size) + encode_answer("stray"))
+
+    with run_server(handle, server_context) as base_url:
+        model = make_model_at(base_url.replace("127.0.0.1", "localhost"))
+        for _ in range(3):
+            assert await call_style(model) == "a" * size
 
 
 async def test_a_proxy_that_refuses_is_named(

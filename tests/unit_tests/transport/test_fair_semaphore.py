@@ -6,7 +6,7 @@ import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 
-from langchain_bailian_app._transport.fair_semaphore import FairSemaphore
+from langchain_bailian_app._transport.fair_semaphore import FairSemaphore, Slot
 
 
 def wait_for_waiters(semaphore: FairSemaphore, number: int) -> None:
@@ -14,70 +14,105 @@ def wait_for_waiters(semaphore: FairSemaphore, number: int) -> None:
         time.sleep(0.001)
 
 
+def acquire(semaphore: FairSemaphore) -> Slot:
+    slot = Slot(semaphore)
+    assert slot.acquire(0)
+    return slot
+
+
 def test_no_more_than_the_limit_can_be_acquired() -> None:
     semaphore = FairSemaphore(2)
+    first, second = acquire(semaphore), acquire(semaphore)
 
-    assert semaphore.acquire(0)
-    assert semaphore.acquire(0)
-    assert not semaphore.acquire(0.01)
-    semaphore.release()
-    assert semaphore.acquire(0)
+    assert not Slot(semaphore).acquire(0.01)
+    first.release()
+    first.release()
+    third = acquire(semaphore)
+    assert not Slot(semaphore).acquire(0)
+    second.release()
+    third.release()
+    assert semaphore.free_slots == 2
 
 
 def test_the_longest_waiter_is_served_next() -> None:
     order: list[int] = []
     semaphore = FairSemaphore(1)
-    semaphore.acquire(0)
+    first = acquire(semaphore)
 
     def take(number: int) -> None:
-        assert semaphore.acquire(10)
+        slot = Slot(semaphore)
+        assert slot.acquire(10)
         order.append(number)
-        semaphore.release()
+        slot.release()
 
     with ThreadPoolExecutor(5) as threads:
         for number in range(5):
             threads.submit(take, number)
             wait_for_waiters(semaphore, number + 1)
-        semaphore.release()
-        assert not semaphore.acquire(0) or len(order) == 5  # a new thread must not overtake them
+        first.release()
+        assert not Slot(semaphore).acquire(0) or len(order) == 5  # a new thread must not overtake them
 
     assert order == [0, 1, 2, 3, 4]
 
 
 def test_a_waiter_that_timed_out_takes_no_slot() -> None:
     semaphore = FairSemaphore(1)
-    semaphore.acquire(0)
+    first = acquire(semaphore)
     with ThreadPoolExecutor(1) as threads:
-        assert not threads.submit(semaphore.acquire, 0.01).result()
-    semaphore.release()
+        assert not threads.submit(Slot(semaphore).acquire, 0.01).result()
+    first.release()
 
-    assert semaphore.acquire(0)
+    acquire(semaphore)
 
 
-def test_a_slot_granted_during_a_timeout_is_passed_on() -> None:
+def test_a_slot_granted_just_after_the_timeout_is_acquired() -> None:
     semaphore = FairSemaphore(1)
-    semaphore.acquire(0)
-    with ThreadPoolExecutor(1) as threads:
-        pending = threads.submit(semaphore.acquire, 0.05)
-        wait_for_waiters(semaphore, 1)
-        # The slot is granted, but the wait times out before the thread wakes.
-        waiter = semaphore._waiters.popleft()
-        assert not pending.result()
-    semaphore._cancel_wait(waiter)
+    slot = Slot(semaphore)
+    with semaphore._lock, ThreadPoolExecutor(1) as threads:
+        pending = threads.submit(slot.acquire, 0)
+        semaphore._holders.add(slot.reference)  # as if the thread that grants it were interrupted
+        semaphore._lock.release()
+        try:
+            assert pending.result()
+        finally:
+            semaphore._lock.acquire()
+    assert semaphore.free_slots == 0
+    slot.release()
 
-    assert semaphore.acquire(0)
+    acquire(semaphore)
+
+
+def test_an_interrupted_grant_is_completed() -> None:
+    semaphore = FairSemaphore(1)
+    interrupted = Slot(semaphore)
+    semaphore._waiters.append(interrupted.reference)
+    semaphore._holders.add(interrupted.reference)
+
+    assert not Slot(semaphore).acquire(0)
+    interrupted.release()
+    acquire(semaphore)
+
+
+def test_a_slot_that_is_lost_is_free() -> None:
+    semaphore = FairSemaphore(1)
+    lost = acquire(semaphore)
+    lost.is_released = True  # as if its finalizer were interrupted
+    del lost
+
+    assert semaphore.free_slots == 1
+    acquire(semaphore)
 
 
 def test_a_slot_can_be_released_in_the_thread_that_acquires_one() -> None:
     """The garbage collector may close an abandoned stream at any point of its thread."""
     results: list[bool] = []
     semaphore = FairSemaphore(1)
-    semaphore.acquire(0)
+    first = acquire(semaphore)
 
     def release_and_acquire() -> None:
         with semaphore._lock:
-            semaphore.release()
-        results.append(semaphore.acquire(0))
+            first.release()
+        results.append(Slot(semaphore).acquire(0))
 
     thread = threading.Thread(target=release_and_acquire, daemon=True)
     thread.start()

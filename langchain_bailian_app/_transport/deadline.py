@@ -1,0 +1,107 @@
+"""Deadlines of a call: the end of the call and the point in time of the next expected frame."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import time
+from typing import TYPE_CHECKING, Any, TypeVar, cast
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable
+
+T = TypeVar("T")
+
+_MIN_SECONDS = 0.001  # sockets with a timeout of 0 do not wait at all
+
+
+class Deadline:
+    """The point in time by which a call must make progress.
+
+    Args:
+        seconds: The time for the entire call; without it, the call is not limited.
+
+    Attributes:
+        ends_at: The end of the entire call, on the clock `time.monotonic`.
+        expires_at: The point in time by which the call must make progress, at most `ends_at`.
+    """
+
+    __slots__ = ("ends_at", "expires_at")
+
+    def __init__(self, seconds: float | None = None) -> None:
+        self.ends_at = math.inf if seconds is None else time.monotonic() + seconds
+        self.expires_at = self.ends_at
+
+    def remaining(self) -> float:
+        """Return the seconds that are left, at least a millisecond; infinite without a limit."""
+        return max(_MIN_SECONDS, self.expires_at - time.monotonic())
+
+    def has_passed(self) -> bool:
+        """Return whether no time is left."""
+        return time.monotonic() >= self.expires_at
+
+    def limit(self, seconds: float) -> None:
+        """End the call in `seconds` at the latest."""
+        self.ends_at = min(self.ends_at, time.monotonic() + seconds)
+        self.expires_at = min(self.expires_at, self.ends_at)
+
+    def restart(self, seconds: float) -> None:
+        """Expect the next progress within `seconds`, but not after the end of the call."""
+        self.expires_at = min(self.ends_at, time.monotonic() + seconds)
+
+
+class ReadTimer:
+    """Interrupts a read on an event loop when a deadline passes.
+
+    It cancels the task and converts the cancellation, as `asyncio.timeout` does. But a call has one
+    timer, which is set again when it fires too early. Setting and cancelling one for each read would
+    take as long as parsing a frame.
+    """
+
+    def __init__(self, deadline: Deadline) -> None:
+        self._deadline = deadline
+        self._timer: asyncio.TimerHandle | None = None
+        self._task: asyncio.Task[Any] | None = None  # set during a read
+        self._has_expired = False
+
+    async def wait_for(self, awaitable: Awaitable[T]) -> T:
+        """Await the next bytes.
+
+        Raises:
+            TimeoutError: The deadline has passed.
+        """
+        if self._timer is None:
+            self._start()
+        task = cast("asyncio.Task[Any]", asyncio.current_task())
+        cancellations = task.cancelling()
+        self._task = task
+        try:
+            return await awaitable
+        except asyncio.CancelledError:
+            if self._has_expired and task.cancelling() <= cancellations + 1:
+                raise TimeoutError from None
+            raise  # somebody else has cancelled the task too
+        finally:
+            self._task = None
+            if self._has_expired:
+                task.uncancel()
+                self._has_expired = False
+
+    def cancel(self) -> None:
+        """Cancel the timer at the end of the call."""
+        if self._timer is not None:
+            self._timer.cancel()
+
+    def _start(self) -> None:
+        seconds = self._deadline.remaining()
+        self._timer = asyncio.get_running_loop().call_later(seconds, self._check)
+
+    def _check(self) -> None:
+        self._timer = None
+        if self._task is None:
+            return  # the next read starts the timer again
+        if self._deadline.has_passed():
+            self._has_expired = True
+            self._task.cancel()
+        else:
+            self._start()
