@@ -18,6 +18,15 @@ _URL_SCHEMES = ("https://", "http://", "data:", "oss://")
 _MAX_FILE_BYTES = 10 * 1024 * 1024  # for each file (file page)
 
 
+def text_from_block(block: str | dict[str, Any]) -> str | None:
+    """Return the text of a content block; None if the block contains something else."""
+    match block:
+        # The formats of LangChain, LangChain before 1.0, and OpenAI's two APIs.
+        case str(text) | {"type": "text" | "text-plain" | "input_text" | "file", "text": str(text)}:
+            return text
+    return None
+
+
 def parse_content_block(block: str | dict[str, Any]) -> tuple[str, str]:
     """Return the kind of a content block and its value.
 
@@ -27,12 +36,11 @@ def parse_content_block(block: str | dict[str, Any]) -> tuple[str, str]:
     Raises:
         ValueError: The application does not support the block. Blocks are never silently dropped.
     """
-    if isinstance(block, str):
-        return "text", block
+    text = text_from_block(block)
+    if text is not None or isinstance(block, str):
+        return "text", text or ""
     match block:
-        # The formats of LangChain, LangChain before 1.0, and OpenAI's two APIs.
-        case {"type": "text" | "text-plain" | "input_text" | "file", "text": str(text)}:
-            return "text", text
+        # The same formats as for text.
         case {"type": "image_url" | "input_image", "image_url": {"url": str(url)} | str(url)}:
             return "image", url
         case {"type": "image" | "file" as kind, "url": str(url)}:

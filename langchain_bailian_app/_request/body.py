@@ -15,11 +15,23 @@ from langchain_core.messages import (
     ChatMessage,
     HumanMessage,
     SystemMessage,
+    ToolMessage,
 )
 
-from langchain_bailian_app._request.attachments import check_urls, parse_content_block
+from langchain_bailian_app._request.attachments import (
+    check_urls,
+    parse_content_block,
+    text_from_block,
+)
+from langchain_bailian_app._request.json_values import check_json, is_json, is_unicode
 from langchain_bailian_app._request.service_request import ServiceRequest
-from langchain_bailian_app._request.transcript import Turn, build_conversation, split_new_question
+from langchain_bailian_app._request.transcript import (
+    Turn,
+    build_conversation,
+    find_last_question,
+    require_text,
+    split_new_turns,
+)
 from langchain_bailian_app._settings.connection import check_id
 from langchain_bailian_app.options._session_files import SESSION_FILE_PREFIX, check_session_file_ids
 
@@ -66,12 +78,29 @@ _PARAMETER_NAMES = {
 
 
 def turns_from_messages(messages: Sequence[BaseMessage]) -> list[Turn]:
-    """Convert each message to a turn.
+    """Convert each message to a turn, also a message without text, so that indexes stay the same.
 
     Raises:
         ValueError: A message cannot be sent to an application.
     """
     return [_turn_from_message(message) for message in messages]
+
+
+def check_question_has_text(messages: Sequence[BaseMessage]) -> None:
+    """Reject messages whose newest question has no text.
+
+    This check does not read images and files, which may still have to be uploaded. After a tool result,
+    which becomes the newest question, it accepts all messages.
+
+    Raises:
+        ValueError: The newest question has no text.
+    """
+    index = find_last_question(messages)
+    if index is None or any(isinstance(message, ToolMessage) for message in messages[index:]):
+        return
+    content = messages[index].content
+    blocks = [content] if isinstance(content, str) else content
+    require_text(Turn("user", "".join(filter(None, map(text_from_block, blocks)))))
 
 
 def build_transcript_request(
@@ -80,7 +109,7 @@ def build_transcript_request(
     """Return a request that contains the entire conversation.
 
     Raises:
-        ValueError: The turns contain no question.
+        ValueError: The turns contain no question, or the newest question has no text.
     """
     return _build_request(app_id, build_conversation(turns, options), turns, options)
 
@@ -91,13 +120,13 @@ def build_session_request(
     """Return a request that sends the new question to a session. Without an id, it starts one.
 
     Raises:
-        ValueError: There is not exactly one new question.
+        ValueError: There is not exactly one new question with text, or the newest one has no text.
     """
-    system_texts, question = split_new_question(turns)
-    conversation = {"prompt": "\n\n".join((*system_texts, question.text))}
+    prompt, new_turns = split_new_turns(turns)
+    conversation = {"prompt": prompt}
     if session_id is not None:
         conversation["session_id"] = session_id
-    return _build_request(app_id, conversation, [question], options)
+    return _build_request(app_id, conversation, new_turns, options)
 
 
 def _build_request(
@@ -108,14 +137,52 @@ def _build_request(
         for name in _UNDOCUMENTED_FOR_AGENT_2:
             if getattr(options, name) is not None:
                 _warn_about_undocumented(app_id, name)
+    attachments = _collect_attachments(turns, options)
+    input_fields = _build_input(options)
+    parameters = _build_parameters(turns, options, stream=stream)
+    _check_texts(conversation, turns, attachments)
+    _check_fields(input_fields, parameters, options)
     return ServiceRequest(
         path=f"apps/{check_id(app_id, name='app_id')}/completion",
-        body={
-            "input": conversation | _collect_attachments(turns, options) | _build_input(options),
-            "parameters": _build_parameters(turns, options, stream=stream),
-        },
+        body={"input": conversation | attachments | input_fields, "parameters": parameters},
         stream=stream,
     )
+
+
+def _check_texts(
+    conversation: dict[str, Any], turns: list[Turn], attachments: dict[str, list[str]]
+) -> None:
+    """Reject texts that cannot be encoded, now instead of in the HTTP client.
+
+    Raises:
+        ValueError: A text contains half of a surrogate pair.
+    """
+    texts = {
+        "messages": [turn.text for turn in turns],
+        "session_id": [conversation.get("session_id", "")],
+        **attachments,
+    }
+    for name, values in texts.items():
+        if not all(map(is_unicode, values)):
+            message = f"invalid `{name}`: expected Unicode text, got half of a surrogate pair"
+            raise ValueError(message)
+
+
+def _check_fields(
+    input_fields: dict[str, Any], parameters: dict[str, Any], options: CompletionFields
+) -> None:
+    """Reject values that JSON does not have, now instead of in the HTTP client.
+
+    Raises:
+        ValueError: A value cannot be sent as JSON.
+    """
+    if is_json((input_fields, parameters)):
+        return
+    check_json("extra_input", options.extra_input)
+    check_json("extra_parameters", options.extra_parameters)
+    names = {wire: name for name, wire in _PARAMETER_NAMES.items()}
+    for wire, value in (input_fields | parameters).items():
+        check_json(names.get(wire, wire), value)
 
 
 def _collect_attachments(turns: list[Turn], options: CompletionFields) -> dict[str, Any]:
@@ -181,7 +248,8 @@ def _build_parameters(turns: list[Turn], options: CompletionFields, *, stream: b
 
 def _turn_from_message(message: BaseMessage) -> Turn:
     role = _role_from_message(message)
-    if isinstance(message, AIMessage) and message.tool_calls and not message.text:
+    calls = isinstance(message, AIMessage) and (message.tool_calls or message.invalid_tool_calls)
+    if calls and not message.text.strip():
         error_message = (
             "cannot send an AIMessage that has only tool calls: remove it, or set "
             '`tool_calling="prompt"`'

@@ -165,7 +165,11 @@ class CompletionFields(CommonCompletionFields):
     - `"session"`: by the caller, with a copy in the cloud. The answer is the same. Only the new
       question is sent if the copy is known to match; otherwise all messages are sent.
     - `"thread"`: only in the cloud. The caller passes one new question per call. Requires
-      `session_store`, and either `session_key` or `configurable.thread_id`.
+      `session_store`, and either `session_key` or `configurable.thread_id`. Earlier messages are not
+      sent; the first time, a warning reports their number.
+
+    Messages without text are not sent, but their images and files are. The newest question must have
+    text.
     """
 
     session_key: str | None = None
@@ -174,6 +178,7 @@ class CompletionFields(CommonCompletionFields):
 
     session_id: str | None = None
     """Id of a session in the cloud. It is sent unchanged, and the newest human message continues it.
+    Earlier messages are not sent; the first time, a warning reports their number.
 
     If this field is set on the model, all users of the model object share one conversation. Pass it per
     call instead, or as `configurable.bailian_session_id`.

@@ -34,11 +34,22 @@ class Turn:
     images: tuple[str, ...] = ()
     files: tuple[str, ...] = ()
 
+    @property
+    def has_text(self) -> bool:
+        """False if the text is empty or only white space.
+
+        The platform documents that it rejects a message without content, and one such message in a
+        stored conversation would make all later calls fail. White space may be stripped before that
+        check (unverified), and leaving it out changes no answer.
+        """
+        return bool(self.text.strip())
+
 
 def build_conversation(turns: list[Turn], options: CompletionFields) -> dict[str, Any]:
-    """Return the input fields for all turns: a prompt for one turn, otherwise a transcript.
+    """Return the input fields for all turns with text: a prompt for one turn, otherwise a transcript.
 
-    In a transcript, system turns are first.
+    In a transcript, system turns are first. Images and files are sent in fields of their own, also
+    those of turns without text.
 
     Raises:
         ValueError: There is no question, the last question has no text, or the last turn must be a
@@ -48,10 +59,11 @@ def build_conversation(turns: list[Turn], options: CompletionFields) -> dict[str
     if not questions:
         message = "missing human message: an application requires a question"
         raise ValueError(message)
-    _require_text(questions[-1])
-    if len(turns) == 1:
-        return {"prompt": turns[0].text}
-    ordered_turns = sorted(turns, key=lambda turn: turn.role != "system")
+    require_text(questions[-1])
+    sent_turns = [turn for turn in turns if turn.has_text]
+    if len(sent_turns) == 1:
+        return {"prompt": sent_turns[0].text}
+    ordered_turns = sorted(sent_turns, key=lambda turn: turn.role != "system")
     if options.agent_version == "2.0" or options.legacy_history:
         if ordered_turns[-1].role != "user":
             message = "the last message must be a human message for this kind of application"
@@ -75,35 +87,67 @@ def _as_rounds(turns: list[Turn]) -> dict[str, Any]:
             rounds.append({"user": "", "bot": ""})
         side = "user" if turn.role == "user" else "bot"
         rounds[-1][side] = "\n\n".join(filter(None, (rounds[-1][side], turn.text)))
-    system_texts = [turn.text for turn in turns if turn.role == "system" and turn.text]
+    system_texts = [turn.text for turn in turns if turn.role == "system"]
     history: dict[str, Any] = {"history": rounds} if rounds else {}
     return {"prompt": "\n\n".join((*system_texts, question.text))} | history
 
 
-def split_new_question(turns: list[Turn]) -> tuple[list[str], Turn]:
-    """Return the system text, which only the first prompt of a session contains, and the question.
+def split_new_turns(turns: Sequence[Turn]) -> tuple[str, list[Turn]]:
+    """Return the prompt for a session, and the turns after the newest answer.
+
+    The prompt is the new question. System turns with text are put in front of it if the session has no
+    answer yet. The images and files of all new turns belong to the prompt.
 
     Raises:
-        ValueError: There is not exactly one new question.
+        ValueError: There is not exactly one new question with text, or the newest one has no text.
     """
-    answer_indexes = [index for index, turn in enumerate(turns) if turn.role == "assistant"]
-    new_turns = turns[answer_indexes[-1] + 1 :] if answer_indexes else turns
+    new_turns = turns_after_newest_answer(turns)
     questions = [turn for turn in new_turns if turn.role == "user"]
+    if questions:
+        require_text(questions[-1])
+    questions = [turn for turn in questions if turn.has_text]
     if len(questions) != 1:
         message = (
             "a session requires exactly one new human message after the newest answer, got "
             f"{len(questions)}: omit `session_id` to send all messages"
         )
         raise ValueError(message)
-    system_texts = [] if answer_indexes else [turn.text for turn in new_turns if turn.role == "system"]
-    return system_texts, _require_text(questions[0])
+    is_first = len(new_turns) == len(turns)
+    system_texts = [turn.text for turn in new_turns if turn.role == "system" and turn.has_text]
+    return "\n\n".join((*(system_texts if is_first else ()), questions[0].text)), new_turns
 
 
-def _require_text(question: Turn) -> Turn:
-    if not question.text.strip():
-        message = "the question has no text: an application requires text, even with an image or a file"
+def turns_after_newest_answer(turns: Sequence[Turn]) -> list[Turn]:
+    """Return the turns after the newest answer, which may be without text, or all turns."""
+    answer_indexes = [index for index, turn in enumerate(turns) if turn.role == "assistant"]
+    return list(turns[answer_indexes[-1] + 1 :] if answer_indexes else turns)
+
+
+def count_unsent_turns(turns: Sequence[Turn]) -> int:
+    """Return the number of turns with content that a request to a session does not contain.
+
+    Raises:
+        ValueError: The turns cannot be sent to a session.
+    """
+    _, new_turns = split_new_turns(turns)
+    unsent_turns = [*turns[: len(turns) - len(new_turns)]]
+    if unsent_turns:
+        unsent_turns += [turn for turn in new_turns if turn.role == "system"]
+    return sum(bool(turn.has_text or turn.images or turn.files) for turn in unsent_turns)
+
+
+def require_text(question: Turn) -> None:
+    """Reject a question without text.
+
+    Raises:
+        ValueError: The question has no text.
+    """
+    if not question.has_text:
+        message = (
+            "missing text: the question has no text, which an application requires even with an image "
+            "or a file; add a text to the newest human message"
+        )
         raise ValueError(message)
-    return question
 
 
 def detect_language(text: str) -> Literal["zh", "en"]:

@@ -17,6 +17,7 @@ from langchain_core.utils.pydantic import is_basemodel_subclass
 from pydantic import BaseModel
 
 from langchain_bailian_app._answer.json_extraction import extract_json, parse_incomplete
+from langchain_bailian_app._request.attachments import text_from_block
 from langchain_bailian_app._request.transcript import detect_language, find_last_question
 from langchain_bailian_app.chat_models._json_schema import iter_errors
 
@@ -78,7 +79,7 @@ class OutputSchema:
         template = _templates_for(messages)["schema" if self._include_schema else "object"]
         instructions = template.format(schema=schema)
         index = find_last_question(messages)
-        if index is None:  # the chat model rejects such messages
+        if index is None or _is_blank(messages[index]):  # the chat model rejects such messages
             return list(messages)
         question = messages[index]
         content: Any = f"{question.text}\n\n{instructions}"
@@ -210,6 +211,13 @@ def _strip_dict_docstrings(value: Any) -> Any:
         for name, item in value.items()
         if not (name == "description" and str(item).startswith("dict() -> "))
     }
+
+
+def _is_blank(question: BaseMessage) -> bool:
+    """Return whether a message has neither text nor anything else that instructions can refer to."""
+    content = question.content
+    texts = map(text_from_block, [content] if isinstance(content, str) else content)
+    return all(text is not None and not text.strip() for text in texts)
 
 
 def _templates_for(messages: Sequence[BaseMessage]) -> dict[str, str]:

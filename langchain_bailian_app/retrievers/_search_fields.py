@@ -39,10 +39,10 @@ def _as_query_history(value: Any) -> Any:
     except (KeyError, NotImplementedError) as exc:
         message = f"invalid `query_history`: expected messages: {exc}"
         raise ValueError(message) from exc
-    if not all(turn.text.strip() for turn in turns):
-        message = "`query_history` contains a message without text"
+    if any((turn.images or turn.files) and not turn.has_text for turn in turns):
+        message = "`query_history` contains a message with an image or a file, but without text"
         raise ValueError(message)
-    return [{"role": turn.role, "content": turn.text} for turn in turns]
+    return [{"role": turn.role, "content": turn.text} for turn in turns if turn.has_text]
 
 
 def _as_filter_groups(value: Any) -> Any:

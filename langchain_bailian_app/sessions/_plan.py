@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from langchain_core.messages import AIMessage
 
+from langchain_bailian_app._request.transcript import turns_after_newest_answer
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -65,17 +67,28 @@ def plan_session(
     app_id: str,
     now: float,
 ) -> SessionPlan:
-    """Return the plan for sending the messages; `turns` are the same messages, ready to be sent."""
-    answer_indexes = [index for index, turn in enumerate(turns) if turn.role == "assistant"]
-    if not answer_indexes:
-        questions = sum(turn.role == "user" for turn in turns)
-        return SessionPlan("new" if questions == 1 else "transcript")
-    last_answer = answer_indexes[-1]
+    """Return the plan for sending the messages.
+
+    Args:
+        messages: The messages.
+        turns: The same messages, ready to be sent. Those without text are among them, because a session
+            continues after an answer without text.
+        digest: Function that computes the digest of a conversation.
+        app_id: The application.
+        now: Seconds since the epoch.
+    """
+    new_turns = turns_after_newest_answer(turns)
+    questions = [turn for turn in new_turns if turn.role == "user"]
+    # Further turns without text add at most their images and files. The newest must be the question.
+    has_one_question = sum(turn.has_text for turn in questions) == 1 and questions[-1].has_text
+    if len(new_turns) == len(turns):
+        return SessionPlan("new" if has_one_question else "transcript")
+    last_answer = len(turns) - len(new_turns) - 1
     checkpoint = checkpoint_from_message(messages[last_answer], app_id)
-    new_roles = [turn.role for turn in turns[last_answer + 1 :]]
+    has_new_instructions = any(turn.role == "system" and turn.has_text for turn in new_turns)
     # It is not documented whether a session keeps the attachments of earlier turns.
     has_attachments = any(turn.images or turn.files for turn in turns[:last_answer])
-    if checkpoint is None or new_roles != ["user"] or has_attachments:
+    if checkpoint is None or not has_one_question or has_new_instructions or has_attachments:
         return SessionPlan("transcript")
     if checkpoint.turn >= MAX_TURNS:
         return SessionPlan("transcript", reason=f"it has reached the limit of {MAX_TURNS} turns")
@@ -106,8 +119,9 @@ def checkpoint_from_message(message: BaseMessage, app_id: str) -> SessionCheckpo
 class ConversationDigest:
     """Function that computes the digest of a conversation.
 
-    The digest covers only the content that would be sent, so equivalent forms of a message have the
-    same digest.
+    The digest covers only the content of turns, so equivalent forms of a message have the same digest.
+    It also covers turns without text, which are never sent: a session has a turn for an answer without
+    text too.
     """
 
     api_key: str = field(repr=False)

@@ -98,6 +98,8 @@ class App:
             an LLM node has already sent. Default: False, as in the documented example.
         messages_in_agent2: Whether `messages` are `ignored` (default) or `refused` in Agent 2.0, whose
             documentation does not mention them.
+        empty_turns: Whether an item of `messages` without content is `refused` (default), as documented
+            for the platform, or `accepted`. Which of them applies to applications is not documented.
 
     Raises:
         TypeError: `answer`, `faults` or `variables` has a wrong type.
@@ -135,6 +137,7 @@ class App:
     completed_as_text: bool = False
     end_repeats: bool = False
     messages_in_agent2: Literal["ignored", "refused"] = "ignored"
+    empty_turns: Literal["refused", "accepted"] = "refused"
 
     def __post_init__(self) -> None:
         """Reject invalid arguments here, not at the first request."""

@@ -60,7 +60,9 @@ def parse_request(app: App, body: Mapping[str, Any], *, stream: bool) -> Complet
         "input": _drop_fields(input_fields, ignored.input_fields),
         "parameters": _drop_fields(parameters, ignored.parameter_fields),
     }
-    request = completion_request_from_body(effective_body, stream=stream)
+    request = completion_request_from_body(
+        effective_body, stream=stream, accept_empty_turns=app.empty_turns == "accepted"
+    )
     check_variables(app.variables, request.biz_params)
     return request
 

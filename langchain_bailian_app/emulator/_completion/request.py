@@ -57,8 +57,15 @@ class CompletionRequest:
     flow_stream_mode: str | None
 
 
-def completion_request_from_body(body: Mapping[str, Any], *, stream: bool) -> CompletionRequest:
+def completion_request_from_body(
+    body: Mapping[str, Any], *, stream: bool, accept_empty_turns: bool = False
+) -> CompletionRequest:
     """Parse a request body.
+
+    Args:
+        body: The body.
+        stream: Whether the client requested a stream.
+        accept_empty_turns: Whether `messages` may contain messages without content.
 
     Raises:
         RequestRefused: The service would reject the request.
@@ -69,7 +76,7 @@ def completion_request_from_body(body: Mapping[str, Any], *, stream: bool) -> Co
     if incremental and not stream:
         refuse("InvalidParameter", "incremental_output only support stream call")
     # `messages` override `prompt` and `session_id`, according to the newest reference.
-    messages = _parse_messages(input_fields)
+    messages = _parse_messages(input_fields, accept_empty_turns=accept_empty_turns)
     legacy_rounds = _parse_history(input_fields)
     prompt, history, system = (
         _split_messages(messages) if messages else (_read_prompt(input_fields), legacy_rounds, "")
@@ -105,7 +112,9 @@ def _read_prompt(input_fields: Mapping[str, Any]) -> str:
     return prompt
 
 
-def _parse_messages(input_fields: Mapping[str, Any]) -> list[tuple[str, str]]:
+def _parse_messages(
+    input_fields: Mapping[str, Any], *, accept_empty_turns: bool
+) -> list[tuple[str, str]]:
     messages = input_fields.get("messages") or []
     if not isinstance(messages, list):
         refuse_value("messages", "a list")
@@ -113,7 +122,8 @@ def _parse_messages(input_fields: Mapping[str, Any]) -> list[tuple[str, str]]:
     for message in messages:
         role = message.get("role") if isinstance(message, dict) else None
         content = message.get("content") if isinstance(message, dict) else None
-        if role not in _ROLES or not isinstance(content, str) or not content:
+        is_empty = not content and not accept_empty_turns
+        if role not in _ROLES or not isinstance(content, str) or is_empty:
             refuse(
                 "InvalidParameter",
                 "Role must be user or assistant and Content length must be greater than 0",

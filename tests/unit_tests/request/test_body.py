@@ -22,6 +22,7 @@ from langchain_bailian_app import BizParams, RagOptions
 from langchain_bailian_app._request.body import (
     build_session_request,
     build_transcript_request,
+    check_question_has_text,
     turns_from_messages,
 )
 from langchain_bailian_app._request.fields import CompletionFields
@@ -162,13 +163,21 @@ def test_a_message_of_another_role_is_refused(message: BaseMessage) -> None:
         build_body(HUMAN, message)
 
 
-def test_an_answer_that_only_calls_tools_is_refused() -> None:
-    call = {"name": "f", "args": {}, "id": "1"}
+@pytest.mark.parametrize("text", ["", " \n"])
+@pytest.mark.parametrize("kind", ["tool_calls", "invalid_tool_calls"])
+def test_an_answer_that_only_calls_tools_is_refused_not_omitted(kind: str, text: str) -> None:
+    call = {"name": "f", "args": {} if kind == "tool_calls" else "{", "id": "1"}
+    call |= {} if kind == "tool_calls" else {"error": None}
 
     with pytest.raises(
         ValueError, match=r'^cannot send an AIMessage that has only .*`tool_calling="prompt"`$'
     ):
-        build_body(HUMAN, AIMessage("", tool_calls=[call]), HUMAN)
+        build_body(HUMAN, AIMessage(text, **{kind: [call]}), HUMAN)
+
+
+def test_the_text_of_an_answer_that_also_calls_tools_is_sent() -> None:
+    call = {"name": "f", "args": {}, "id": "1"}
+
     assert (
         build_input(HUMAN, AIMessage("绿茶。", tool_calls=[call]), HUMAN)["messages"][1]["content"]
         == "绿茶。"
@@ -542,5 +551,37 @@ def test_a_local_path_is_no_url(url: str) -> None:
     "message", [HumanMessage(""), HumanMessage(" \n"), HumanMessage([{"type": "image", "url": A}])]
 )
 def test_a_question_needs_text(message: BaseMessage, options: dict[str, Any]) -> None:
-    with pytest.raises(ValueError, match=r"^the question has no text"):
+    advice = "; add a text to the newest human message$"
+    with pytest.raises(ValueError, match=rf"^missing text: the question has no text.*{advice}"):
         build_body(message, **options)
+    with pytest.raises(ValueError, match=rf"^missing text: the question has no text.*{advice}"):
+        check_question_has_text([HUMAN, AI, message])
+
+
+@pytest.mark.parametrize(
+    "messages",
+    [
+        [HUMAN, SYSTEM],
+        [HumanMessage(""), HUMAN],
+        [SYSTEM],
+        [HumanMessage(""), AI, ToolMessage("答", tool_call_id="1")],
+        *(
+            [HumanMessage([{"type": "image", "url": A}, block])]
+            for block in ["看", *({"type": t, "text": "看"} for t in ("text", "text-plain", "file"))]
+        ),
+        [HumanMessage([{"type": "audio", "base64": "QQ==", "mime_type": "audio/mp3"}, "听"])],
+    ],
+)
+def test_a_question_with_text_is_accepted_before_its_files_are_uploaded(
+    messages: list[BaseMessage],
+) -> None:
+    check_question_has_text(messages)
+
+
+def test_a_session_gets_the_attachments_of_all_new_messages() -> None:
+    picture = HumanMessage([{"type": "image", "url": A}, {"type": "file", "url": F}])
+    question = HumanMessage([{"type": "image", "url": B}, "二"])
+    earlier = HumanMessage([{"type": "image", "url": C}, "一"])
+
+    expected = {"prompt": "二", "session_id": "s", "image_list": [A, B], "file_list": [F]}
+    assert expected == build_input(earlier, AIMessage(""), picture, question, session_id="s")

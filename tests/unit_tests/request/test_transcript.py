@@ -11,7 +11,11 @@ from langchain_core.messages import AIMessage, BaseMessage, ChatMessage, HumanMe
 from langchain_bailian_app._request import body
 from langchain_bailian_app._request.body import build_transcript_request, turns_from_messages
 from langchain_bailian_app._request.fields import CompletionFields
-from langchain_bailian_app._request.transcript import find_last_question
+from langchain_bailian_app._request.transcript import (
+    count_unsent_turns,
+    find_last_question,
+    split_new_turns,
+)
 
 SYSTEM = SystemMessage("简短。")
 ROUND = [HumanMessage("什么是绿茶？"), AIMessage("不发酵的茶。")]
@@ -118,3 +122,105 @@ def test_the_last_question_is_the_last_human_message(
     messages: list[BaseMessage], index: int | None
 ) -> None:
     assert find_last_question(messages) == index
+
+
+# -- turns without text ------------------------------------------------------------------------------
+
+PICTURE = HumanMessage([{"type": "image", "url": "https://x.example/1.png"}])
+
+
+@pytest.mark.parametrize(
+    ("fields", "expected"),
+    [
+        (
+            {},
+            {
+                "messages": [
+                    {"role": "user", "content": "什么是绿茶？"},
+                    {"role": "assistant", "content": "不发酵的茶。"},
+                    {"role": "user", "content": "一"},
+                    {"role": "user", "content": "红茶呢？"},
+                ]
+            },
+        ),
+        (
+            {"agent_version": "2.0"},
+            {
+                "prompt": "用户：什么是绿茶？\n\n助手：不发酵的茶。\n\n用户：一\n\n用户：红茶呢？",
+            },
+        ),
+        (
+            {"legacy_history": True},
+            {
+                "prompt": "红茶呢？",
+                "history": [
+                    {"user": "什么是绿茶？", "bot": "不发酵的茶。"},
+                    {"user": "一", "bot": ""},
+                ],
+            },
+        ),
+    ],
+)
+def test_turns_without_text_are_omitted_but_not_their_attachments(
+    fields: dict[str, Any], expected: dict[str, Any]
+) -> None:
+    messages = [SystemMessage(""), PICTURE, *ROUND, AIMessage("\n"), HumanMessage("一")]
+    messages += [AIMessage(""), QUESTION]
+
+    assert build_input(messages, **fields) == expected | {"image_list": ["https://x.example/1.png"]}
+
+
+@pytest.mark.parametrize("fields", [{}, {"agent_version": "2.0"}, {"legacy_history": True}])
+@pytest.mark.parametrize("others", [[AIMessage(" ")], [SystemMessage("")], [PICTURE]])
+def test_one_question_among_turns_without_text_is_a_prompt(
+    fields: dict[str, Any], others: list[BaseMessage]
+) -> None:
+    sent = build_input([*others, QUESTION], **fields)
+
+    assert (sent["prompt"], sent.keys() - {"image_list"}) == ("红茶呢？", {"prompt"})
+
+
+@pytest.mark.parametrize("fields", [{}, {"agent_version": "2.0"}, {"legacy_history": True}])
+def test_a_question_is_repeated_after_an_answer_without_text(fields: dict[str, Any]) -> None:
+    assert build_input([QUESTION, AIMessage("")], **fields) == {"prompt": "红茶呢？"}
+
+
+@pytest.mark.parametrize(
+    ("messages", "prompt", "count"),
+    [
+        ([QUESTION], "红茶呢？", 0),
+        ([SYSTEM, QUESTION], "简短。\n\n红茶呢？", 0),
+        ([SystemMessage(" "), QUESTION], "红茶呢？", 0),
+        ([HumanMessage(""), PICTURE, QUESTION], "红茶呢？", 0),
+        ([AIMessage(""), QUESTION], "红茶呢？", 0),
+        ([*ROUND, QUESTION], "红茶呢？", 2),
+        ([*ROUND, SystemMessage(""), QUESTION], "红茶呢？", 2),
+        ([SYSTEM, *ROUND, SYSTEM, QUESTION], "红茶呢？", 4),
+        ([PICTURE, AIMessage(""), QUESTION], "红茶呢？", 1),
+        ([QUESTION, AIMessage(""), PICTURE, QUESTION], "红茶呢？", 1),
+    ],
+)
+def test_a_session_gets_the_new_question_and_the_unsent_turns_are_counted(
+    messages: list[BaseMessage], prompt: str, count: int
+) -> None:
+    turns = turns_from_messages(messages)
+
+    assert split_new_turns(turns)[0] == prompt
+    assert count_unsent_turns(turns) == count
+
+
+@pytest.mark.parametrize(
+    ("messages", "problem"),
+    [
+        ([QUESTION, PICTURE], "^missing text"),
+        ([*ROUND, QUESTION, HumanMessage("")], "^missing text"),
+        ([*ROUND, QUESTION, PICTURE, QUESTION], "got 2: omit"),
+        ([*ROUND, SYSTEM], "got 0: omit"),
+        ([QUESTION, AIMessage("")], "got 0: omit"),
+    ],
+)
+def test_a_session_rejects_other_turns(messages: list[BaseMessage], problem: str) -> None:
+    with pytest.raises(ValueError, match=problem):
+        split_new_turns(turns_from_messages(messages))
+    with pytest.raises(ValueError, match=problem):
+        count_unsent_turns(turns_from_messages(messages))

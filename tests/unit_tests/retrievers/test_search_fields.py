@@ -39,20 +39,32 @@ def test_wrong_arguments_are_errors(fields: dict[str, Any], error: str) -> None:
         BailianRetriever(app_id="app", **fields)
 
 
+IMAGE = {"type": "image", "url": "https://x.example/1.png"}
+
+
 @pytest.mark.parametrize(
     ("history", "problem"),
     [
         ([1], "invalid `query_history`: .*int"),
         ([("tool", "x")], "invalid `query_history`: expected messages: 'tool_call_id'"),
         ([{"role": "user"}], "content"),
-        ([HumanMessage([{"type": "text", "text": " "}])], ", `query_history` contains a message w"),
-        ([HumanMessage("茶？"), AIMessage("")], ", `query_history` contains a message without text"),
+        ([HumanMessage([IMAGE])], ", `query_history` contains a message with an image .* without text"),
         ("茶？", "valid list"),
     ],
 )
 def test_a_history_has_messages_with_texts(history: Any, problem: str) -> None:
     with pytest.raises(ValidationError, match=problem):
         SearchFields(pipeline_id="kb", query_history=history)
+
+
+def test_messages_without_text_are_left_out_of_a_history() -> None:
+    blank = HumanMessage([{"type": "text", "text": " "}])
+    history: list[Any] = [blank, HumanMessage("茶？"), AIMessage(""), AIMessage("绿茶。")]
+
+    assert SearchFields(pipeline_id="kb", query_history=history).query_history == [
+        {"role": "user", "content": "茶？"},
+        {"role": "assistant", "content": "绿茶。"},
+    ]
 
 
 @pytest.mark.parametrize("threshold", [float("nan"), -0.1, 1.1])

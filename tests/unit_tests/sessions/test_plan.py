@@ -67,6 +67,8 @@ def make_plan(messages: list[BaseMessage], now: float = NOW) -> SessionPlan:
 SYSTEM, ONE, TWO = SystemMessage("简短。"), HumanMessage("一"), HumanMessage("二")
 FIRST_ANSWER = make_answer(ONE)
 ANSWER_AFTER_SYSTEM = make_answer(SYSTEM, ONE)
+ANSWER_WITHOUT_TEXT = make_answer(ONE, text="")
+PICTURE = HumanMessage([{"type": "image", "url": "https://x.example/1.png"}])
 
 
 # -- plan_session ----------------------------------------------------------------------------------
@@ -92,6 +94,20 @@ ANSWER_AFTER_SYSTEM = make_answer(SYSTEM, ONE)
         ([ONE, FIRST_ANSWER, TWO, AIMessage("答二"), HumanMessage("三")], "transcript"),
         ([ONE, ChatMessage("答一", role="assistant"), TWO], "transcript"),
         ([AIMessage("你好"), ONE], "transcript"),
+        # Messages without text
+        ([SystemMessage(""), HumanMessage(" "), ONE], "new"),
+        ([PICTURE, ONE], "new"),
+        ([ONE, PICTURE], "transcript"),
+        ([ONE, ANSWER_WITHOUT_TEXT, TWO], "continue"),
+        ([ONE, FIRST_ANSWER, SystemMessage(""), TWO], "continue"),
+        ([ONE, FIRST_ANSWER, HumanMessage(""), TWO], "continue"),
+        ([ONE, FIRST_ANSWER, PICTURE, TWO], "continue"),
+        ([ONE, FIRST_ANSWER, TWO, PICTURE], "transcript"),
+        ([ONE, FIRST_ANSWER, HumanMessage("")], "transcript"),
+        ([ONE, ANSWER_WITHOUT_TEXT], "transcript"),
+        ([ONE, AIMessage(""), TWO], "transcript"),
+        ([ONE, FIRST_ANSWER, TWO, AIMessage(""), HumanMessage("三")], "transcript"),
+        ([AIMessage(""), ONE], "transcript"),
     ],
 )
 def test_only_one_new_question_after_the_newest_answer_continues_its_session(
@@ -112,6 +128,18 @@ def test_only_one_new_question_after_the_newest_answer_continues_its_session(
         ),
         pytest.param([SYSTEM, SYSTEM, ONE, ANSWER_AFTER_SYSTEM, TWO], id="system message doubled"),
         pytest.param([ONE, SYSTEM, ANSWER_AFTER_SYSTEM, TWO], id="system message moved"),
+        pytest.param([HumanMessage(""), ONE, FIRST_ANSWER, TWO], id="message without text added"),
+        pytest.param(
+            [HumanMessage("壹"), ANSWER_WITHOUT_TEXT, TWO], id="question without answer edited"
+        ),
+        pytest.param(
+            [ONE, FIRST_ANSWER, TWO, ANSWER_WITHOUT_TEXT, TWO], id="answer without text moved"
+        ),
+        pytest.param(
+            [ONE, ANSWER_WITHOUT_TEXT.model_copy(update={"content": " "}), TWO],
+            id="answer without text edited",
+        ),
+        pytest.param([PICTURE, ONE, make_answer(PICTURE, ONE), TWO], id="image without text kept"),
         pytest.param([FIRST_ANSWER, TWO], id="trimmed"),
         pytest.param([TWO, ONE, FIRST_ANSWER, TWO], id="more in front"),
         pytest.param([ONE, make_answer(ONE, app_id="other"), TWO], id="another app"),
