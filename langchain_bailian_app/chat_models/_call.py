@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from langchain_core.messages import ToolMessage
 
+from langchain_bailian_app._request.body import check_question_has_text
 from langchain_bailian_app._settings.connection import check_id
 from langchain_bailian_app.chat_models._response_builder import ResponseBuilder
 from langchain_bailian_app.chat_models._runnable import memory_id_for_user
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from langchain_bailian_app._request.fields import CompletionFields
     from langchain_bailian_app._transport.credentials import Connection
     from langchain_bailian_app.chat_models._runnable import RunnableMethods
+    from langchain_bailian_app.chat_models._shown_warnings import ShownWarnings
     from langchain_bailian_app.files._client import BailianFiles
     from langchain_bailian_app.sessions._store import SessionStore
 
@@ -47,6 +49,9 @@ class PreparedCall:
     response: ResponseBuilder
     """Builder of the answer, which is complete when the call has ended."""
 
+    shown_warnings: ShownWarnings
+    """Warnings that the model has shown."""
+
     def create_tracker(self, messages: Sequence[BaseMessage], connection: Connection) -> SessionTracker:
         """Return the session tracker for the messages; their data must already be uploaded.
 
@@ -60,7 +65,24 @@ class PreparedCall:
                 if self.tool_prompt
                 else render_tool_messages(messages)
             )
-        return SessionTracker(messages, self.options, app_id=self.app_id, connection=connection)
+        tracker = SessionTracker(messages, self.options, app_id=self.app_id, connection=connection)
+        self._warn_about_unsent_messages(tracker.count_unsent_messages())
+        return tracker
+
+    def _warn_about_unsent_messages(self, count: int) -> None:
+        if not count:
+            return
+        if self.options.session_id is not None:
+            cause, advice = "`session_id` (or `configurable.bailian_session_id`)", "omit the session id"
+        else:
+            cause, advice = "`history='thread'`", "set `history='session'` or `history='messages'`"
+        message = (
+            f"{count} {'message of this call is' if count == 1 else 'messages of this call are'} not "
+            f"sent to application {self.app_id}: with {cause}, only the newest human message is sent, "
+            "because the cloud has its own copy of the conversation. If that copy is what you want, "
+            f"pass only the new message, or ignore this warning; to send all messages, {advice}"
+        )
+        self.shown_warnings.warn_once("unsent messages", message)
 
 
 def prepare_call(
@@ -71,6 +93,7 @@ def prepare_call(
     app_id: str,
     files: BailianFiles | None,
     store: SessionStore | None,
+    shown_warnings: ShownWarnings,
 ) -> PreparedCall:
     """Combine the fields of a model with the arguments of a call, and validate the result.
 
@@ -81,9 +104,10 @@ def prepare_call(
         app_id: The application.
         files: The model's client for uploads.
         store: The model's session store; None for the store that all models share.
+        shown_warnings: Warnings that the model has shown.
 
     Raises:
-        ValueError: An option is invalid.
+        ValueError: An option is invalid, or the newest question has no text.
         TypeError: An argument is not an option of calls.
         NotImplementedError: Tools were passed although `tool_calling` is not set, or `response_format`
             was passed.
@@ -102,6 +126,7 @@ def prepare_call(
         raise ValueError(message)
     if model.memory_ids is not None and options.memory_id is None:
         memory_id_for_user(None, model.memory_ids)  # raises: the user is unknown
+    check_question_has_text(messages)  # before files are uploaded or a session is claimed
     return PreparedCall(
         app_id=app_id,
         messages=messages,
@@ -109,7 +134,8 @@ def prepare_call(
         tool_prompt=tool_prompt,
         files=files,
         store=SHARED_STORE if store is None else store,
-        response=ResponseBuilder(app_id, options, tool_prompt),
+        response=ResponseBuilder(app_id, options, tool_prompt, shown_warnings),
+        shown_warnings=shown_warnings,
     )
 
 

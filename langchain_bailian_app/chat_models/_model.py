@@ -251,6 +251,7 @@ class BailianAppChatModel(ServiceClientMixin, RunnableMethods):
             app_id=self.app_id,
             files=self.files,
             store=self.session_store,
+            shown_warnings=self._shown_warnings,
         )
 
     def bind_tools(

@@ -23,6 +23,7 @@ from langchain_bailian_app._answer.answer import (
 )
 from langchain_bailian_app._answer.assembler import AnswerAssembler
 from langchain_bailian_app._answer.events import Delta, TextDelta
+from langchain_bailian_app._answer.recalled_memory import parse_recalled_memories
 from langchain_bailian_app.chat_models._messages import (
     build_last_chunk,
     message_from_answer,
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
 
     from langchain_bailian_app._answer.frames import Frame
     from langchain_bailian_app._request.fields import CompletionFields
+    from langchain_bailian_app.chat_models._shown_warnings import ShownWarnings
     from langchain_bailian_app.chat_models._tool_prompt import ToolPrompt
 
 
@@ -45,11 +47,16 @@ class ResponseBuilder:
     """Builder of the chunks and the message of one call."""
 
     def __init__(
-        self, app_id: str, options: CompletionFields, tool_prompt: ToolPrompt | None = None
+        self,
+        app_id: str,
+        options: CompletionFields,
+        tool_prompt: ToolPrompt | None = None,
+        shown_warnings: ShownWarnings | None = None,
     ) -> None:
         self._app_id = app_id
         self._options = options
         self._tool_prompt = tool_prompt
+        self._shown_warnings = shown_warnings
         self._assembler = self._new_assembler()
         self._first_answer: Answer | None = None
         self._second_text_started = False
@@ -109,6 +116,7 @@ class ResponseBuilder:
             self._check_answer_node(self._options.answer_node)
         if warn_missing_references and self.answer.references_missing:
             _warn_about_missing_references(self._app_id)
+        self._warn_about_shared_memory()
         return deltas
 
     def start_retry(self, messages: Sequence[BaseMessage]) -> list[BaseMessage]:
@@ -153,6 +161,22 @@ class ResponseBuilder:
         if nodes and not any(answer_node in map(node.get, name_fields) for node in nodes):
             node_names = {str(node.get("name") or node.get("node_id")): None for node in nodes}
             _warn_about_unknown_node(self._app_id, answer_node, ", ".join(node_names))
+
+    def _warn_about_shared_memory(self) -> None:
+        """Show a warning if one of several conversations recalls memories that all users share."""
+        options, shown_warnings, kind = self._options, self._shown_warnings, "shared memory"
+        has_memory_id = options.memory_id is not None or "memory_id" in (options.extra_input or {})
+        is_one_of_several = options.history == "thread" or options.session_key or options.session_id
+        if shown_warnings is None or kind in shown_warnings or has_memory_id or not is_one_of_several:
+            return
+        if parse_recalled_memories(self.answer.thoughts):
+            message = (
+                f"application {self._app_id} recalled long-term memories in a call without "
+                "`memory_id`: all users share the default memory of the application, so an answer may "
+                "reveal facts about another user. Pass the `memory_id` of the user in each call, or "
+                "set `memory_ids` on the model and pass `configurable.user_id`"
+            )
+            shown_warnings.warn_once(kind, message)
 
     def build_current_answer(self) -> Answer:
         """Return the answer received so far."""

@@ -20,6 +20,7 @@ from langchain_bailian_app._request.fields import (
     CompletionFields,
     wrap_secrets,
 )
+from langchain_bailian_app.chat_models._shown_warnings import ShownWarnings
 from langchain_bailian_app.options._biz_params import BizParams
 from langchain_bailian_app.options._signed_urls import redact_url
 
@@ -79,6 +80,7 @@ class RunnableMethods(CompletionFields, BaseChatModel):
     """
 
     _serialized_dump: dict[str, Any] | None = PrivateAttr(default=None)
+    _shown_warnings: ShownWarnings = PrivateAttr(default=ShownWarnings())  # copied deeply
 
     @property
     def _serialized(self) -> dict[str, Any]:

@@ -98,9 +98,10 @@ def test_a_session_takes_precedence_over_messages(
     send_old_and_new: Callable[..., tuple[Any, Any]],
 ) -> None:
     turns = [{"role": "user", "content": "一"}, {"role": "assistant", "content": "二"}]
-    before, after = send_old_and_new(
-        {"prompt": "三", "messages": turns, "session_id": "0"}, CONVERSATION, {"session_id": "0"}
-    )
+    with pytest.warns(UserWarning, match=r"^2 messages of this call are not sent"):
+        before, after = send_old_and_new(
+            {"prompt": "三", "messages": turns, "session_id": "0"}, CONVERSATION, {"session_id": "0"}
+        )
 
     assert before[0]["input"].keys() == {"messages", "session_id"}
     assert after[0]["input"] == {"prompt": "三", "session_id": "0"}
