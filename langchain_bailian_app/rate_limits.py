@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from langchain_core.rate_limiters import BaseRateLimiter
 
+from langchain_bailian_app._transport.background_tasks import run_to_end
 from langchain_bailian_app._transport.loop_local import LoopLocal
 from langchain_bailian_app._transport.redis_clients import RedisClientMixin, RedisClients
 
@@ -223,12 +224,14 @@ class RedisRateLimiter(RedisClientMixin, BaseRateLimiter):
         """Async version of `acquire`."""
         waiters = self._waiters_for_loop()
         if not blocking:
-            return bool(await waiters.strategy.hit(self._limit, self._key))
+            return bool(await run_to_end(waiters.strategy.hit(self._limit, self._key)))
         failures_before = waiters.failures
         async with waiters.lock:
             with waiters.as_leader(failures_before):
                 # There is no event to await: the server does not notify waiting clients.
-                while not await waiters.strategy.hit(self._limit, self._key):  # noqa: ASYNC110
+                while not await run_to_end(  # noqa: ASYNC110
+                    waiters.strategy.hit(self._limit, self._key)
+                ):
                     await asyncio.sleep(self._poll_delay())
         return True
 

@@ -8,6 +8,9 @@ from typing import Any, ClassVar, NoReturn
 try:
     import redis
     import redis.asyncio as aioredis
+    from redis.asyncio.retry import Retry as AsyncRetry
+    from redis.backoff import ExponentialBackoff
+    from redis.retry import Retry
 except ImportError as exc:
     _MISSING_PACKAGE = (
         "missing package redis, required for sessions and rate limits in Redis: "
@@ -20,16 +23,33 @@ from langchain_bailian_app._transport.loop_local import LoopLocal
 # If the server is unreachable, a call must fail, not hang. If all connections are in use, a call must
 # wait; redis-py's default pool would raise an error.
 _DEFAULT_OPTIONS = {"socket_timeout": 5.0, "max_connections": 50}
+# redis-py retries nothing in clients that are created from a pool. Before version 6, it retries only
+# the errors in `retry_on_error`.
+_RETRIED_ERRORS = [redis.ConnectionError, redis.TimeoutError]
+_MIN_RETRY_DELAY, _MAX_RETRY_DELAY = 0.05, 0.5  # seconds
 
 
 class RedisClients:
-    """The clients for a URL: one for all threads and one for each running event loop."""
+    """The clients for a URL: one for all threads and one for each running event loop.
 
-    def __init__(self, url: str, **options: Any) -> None:
+    Args:
+        url: URL of the server.
+        max_retries: Maximum number of retries after a lost connection or reply, each of which connects
+            again; for commands that can be repeated. The option `retry` replaces it.
+        options: Connection options of redis-py.
+    """
+
+    def __init__(self, url: str, *, max_retries: int = 0, **options: Any) -> None:
         settings = _DEFAULT_OPTIONS | options
+        async_settings = dict(settings)
+        if max_retries > 0 and "retry" not in options:
+            backoff = ExponentialBackoff(cap=_MAX_RETRY_DELAY, base=_MIN_RETRY_DELAY)
+            for target, retry_class in ((settings, Retry), (async_settings, AsyncRetry)):
+                target["retry"] = retry_class(backoff, max_retries)
+                target.setdefault("retry_on_error", list(_RETRIED_ERRORS))
         pool = redis.BlockingConnectionPool.from_url(url, **settings)
         self.client = redis.Redis.from_pool(pool)
-        create_async_client = partial(_create_async_client, url, settings)
+        create_async_client = partial(_create_async_client, url, async_settings)
         self._async_clients = LoopLocal(create_async_client, aioredis.Redis.aclose)
 
     def for_running_loop(self) -> aioredis.Redis:

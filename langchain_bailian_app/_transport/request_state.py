@@ -38,7 +38,7 @@ from langchain_bailian_app._transport.redaction import Redactor, copy_cause
 from langchain_bailian_app._version import __version__
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Mapping
+    from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 
     from langchain_bailian_app import errors
     from langchain_bailian_app._request.service_request import ServiceRequest
@@ -59,11 +59,16 @@ class RequestState:
     """The state of one call."""
 
     def __init__(
-        self, fields: ConnectionFields, connection: Connection, request: ServiceRequest
+        self,
+        fields: ConnectionFields,
+        connection: Connection,
+        request: ServiceRequest,
+        on_send: Callable[[], None] | None = None,
     ) -> None:
         self._fields = fields
         self._connection = connection
         self._request = request
+        self._on_send = on_send
         self._api_key = ""
         self._request_id: str | None = None
         self._reader = FrameReader()
@@ -90,6 +95,8 @@ class RequestState:
         self._api_key = self._connection.api_key()
         fields = self._fields
         time_left = self.deadline.remaining()
+        if self._on_send is not None:
+            self._on_send()  # not earlier: the function that returns the key may fail
         return {
             "method": self._request.method,
             "path": self._request.path,

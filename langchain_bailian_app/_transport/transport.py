@@ -28,7 +28,7 @@ from langchain_bailian_app._transport.request_state import RequestState
 from langchain_bailian_app.errors import BailianError
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Generator
+    from collections.abc import AsyncGenerator, Callable, Generator
 
     from langchain_bailian_app._answer.frames import Frame
     from langchain_bailian_app._request.service_request import ServiceRequest
@@ -59,17 +59,19 @@ class Transport:
         self._fields = fields
         self.connection = connection
 
-    def stream(self, request: ServiceRequest) -> Generator[list[Frame]]:
+    def stream(
+        self, request: ServiceRequest, on_send: Callable[[], None] | None = None
+    ) -> Generator[list[Frame]]:
         """Send a request and yield the frames of the response as they arrive.
 
         Each list contains the frames that one read completes, usually one frame. Closing the iterator
-        closes the response.
+        closes the response. `on_send` is called before the request is sent.
 
         Raises:
             BailianError: The service or the network failed.
             ValueError: The settings are invalid; nothing was sent.
         """
-        state = RequestState(self._fields, self.connection, request)
+        state = RequestState(self._fields, self.connection, request, on_send)
         context = CallContext(state.deadline)
         response: httpx.Response | None = None
         try:
@@ -108,9 +110,11 @@ class Transport:
         async with aclosing(self.astream(request)) as batches:
             return (await anext(batches))[0]
 
-    async def astream(self, request: ServiceRequest) -> AsyncGenerator[list[Frame]]:
+    async def astream(
+        self, request: ServiceRequest, on_send: Callable[[], None] | None = None
+    ) -> AsyncGenerator[list[Frame]]:
         """Async version of `stream`."""
-        state = RequestState(self._fields, self.connection, request)
+        state = RequestState(self._fields, self.connection, request, on_send)
         _awaiting_first_frame.add(state)
         try:
             response = await self._aopen(state)

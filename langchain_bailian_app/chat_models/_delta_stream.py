@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from langchain_bailian_app._answer.events import Delta
     from langchain_bailian_app._transport.transport import Transport
     from langchain_bailian_app.chat_models._call import PreparedCall
+    from langchain_bailian_app.sessions._store import SessionStore
+    from langchain_bailian_app.sessions._tracker import SessionTracker
 
 _logger = logging.getLogger("langchain_bailian_app")
 
@@ -42,36 +44,40 @@ def stream_deltas(call: PreparedCall, transport: Transport) -> Generator[list[De
     response, store = call.response, call.store
     error: BaseException | None = None
     try:
-        run_store_ops(store, tracker.start())
-        with response.partial_on_error():
-            while True:
-                guard = tracker.guard
-                try:
-                    with closing(transport.stream(tracker.request)) as batches:
-                        for frames in batches:
-                            yield response.feed(frames if guard is None else guard.check(frames))
-                            if response.stopped:
-                                break
-                    if guard is not None:
-                        yield response.feed(guard.flush())
-                except (SessionReplacedError, BailianSessionError) as exc:
-                    tracker.retry_without_session(exc)
-                    continue
-                last_deltas = response.end()
-                if not tracker.continue_with(response.start_retry(tracker.messages)):
-                    break
-                yield last_deltas
-        response.session_metadata = build_session_metadata(tracker.history)
-        with _log_store_errors():
-            response.session_metadata = run_store_ops(
-                store, tracker.commit(response.answer, complete=response.complete)
-            )
-    except BaseException as exc:
-        error = exc
-        raise
+        try:
+            run_store_ops(store, tracker.start())
+            with response.partial_on_error():
+                while True:
+                    guard = tracker.guard
+                    try:
+                        with closing(transport.stream(tracker.request, tracker.on_send)) as batches:
+                            for frames in batches:
+                                yield response.feed(frames if guard is None else guard.check(frames))
+                                if response.stopped:
+                                    break
+                        if guard is not None:
+                            yield response.feed(guard.flush())
+                    except (SessionReplacedError, BailianSessionError) as exc:
+                        tracker.retry_without_session(exc)
+                        continue
+                    last_deltas = response.end()
+                    if not tracker.continue_with(response.start_retry(tracker.messages)):
+                        break
+                    yield last_deltas
+            response.session_metadata = build_session_metadata(tracker.history)
+            with _log_store_errors():
+                response.session_metadata = run_store_ops(
+                    store, tracker.commit(response.answer, complete=response.complete)
+                )
+        except BaseException as exc:
+            error = exc
+            raise
+        finally:
+            _release(tracker, store, error)
     finally:
-        with _log_store_errors():
-            run_store_ops(store, tracker.release(error))
+        # Ctrl-C may have interrupted the release, even before its first line. Once the claim is
+        # released, this does nothing.
+        _release(tracker, store, error)
     yield last_deltas  # the session is saved, even if the caller stops reading here
 
 
@@ -91,7 +97,7 @@ async def astream_deltas(call: PreparedCall, transport: Transport) -> AsyncGener
             while True:
                 guard = tracker.guard
                 try:
-                    async with aclosing(transport.astream(tracker.request)) as batches:
+                    async with aclosing(transport.astream(tracker.request, tracker.on_send)) as batches:
                         async for frames in batches:
                             yield response.feed(frames if guard is None else guard.check(frames))
                             if response.stopped:
@@ -117,6 +123,11 @@ async def astream_deltas(call: PreparedCall, transport: Transport) -> AsyncGener
         with _log_store_errors():
             await arun_store_ops(store, tracker.release(error))
     yield last_deltas
+
+
+def _release(tracker: SessionTracker, store: SessionStore, error: BaseException | None) -> None:
+    with _log_store_errors():
+        run_store_ops(store, tracker.release(error))
 
 
 @contextmanager

@@ -10,7 +10,7 @@ import json
 import logging
 import threading
 import time
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -39,6 +39,14 @@ class Claim(NamedTuple):
     """The file, if it was recently confirmed to be ready."""
 
 
+class _End(NamedTuple):
+    """End of a claim: a file that is ready, an error, or neither after an interruption."""
+
+    key: str
+    file: SessionFile | None = None
+    error: Exception | None = None
+
+
 class UploadCache:
     """Cache of one `BailianFiles` object, which any number of threads and event loops can share.
 
@@ -51,6 +59,7 @@ class UploadCache:
         self._path = path
         self._scope = scope
         self._lock = threading.Lock()
+        self._ends: deque[_End] = deque()
         self._waiters: dict[str, list[Future[Any]]] = {}
         self._file_ids: OrderedDict[str, str] = OrderedDict()
         self._ready_files: dict[str, tuple[float, SessionFile]] = {}
@@ -59,46 +68,74 @@ class UploadCache:
 
     def claim(self, key: str) -> Claim:
         """Claim bytes, or return the future of the upload that has claimed them."""
-        with self._lock:
-            if key in self._waiters:
-                future: Future[Any] = Future()
-                future.set_running_or_notify_cancel()  # so that a waiting upload cannot cancel it
-                self._waiters[key].append(future)
-                return Claim(in_progress=future)
-            self._waiters[key] = []
-            confirmed_at, file = self._ready_files.get(key, (0.0, None))
-            is_fresh = file is not None and time.monotonic() - confirmed_at < _READY_TTL
-            return Claim(file_id=self._file_ids.get(key), ready_file=file if is_fresh else None)
+        self._apply_ends()
+        try:
+            with self._lock:
+                if key in self._waiters:
+                    future: Future[Any] = Future()
+                    future.set_running_or_notify_cancel()  # so that a waiting upload cannot cancel it
+                    self._waiters[key].append(future)
+                    return Claim(in_progress=future)
+                self._waiters[key] = []
+                confirmed_at, file = self._ready_files.get(key, (0.0, None))
+                is_fresh = file is not None and time.monotonic() - confirmed_at < _READY_TTL
+                return Claim(file_id=self._file_ids.get(key), ready_file=file if is_fresh else None)
+        finally:
+            self._apply_ends()
 
     def release(self, key: str, file: SessionFile | None) -> None:
         """End a claim with a file that is ready, or with None after an interruption."""
-        with self._lock:
-            # A file reused from `_ready_files` was not confirmed again, so its time does not change.
-            if file is not None and self._ready_files.get(key, (0.0, None))[1] is not file:
-                self._ready_files[key] = time.monotonic(), file
-            waiters = self._waiters.pop(key)
-        for future in waiters:
-            future.set_result(file)
+        self._ends.append(_End(key, file=file))
+        self._apply_ends()
 
     def fail(self, key: str, error: Exception) -> None:
         """End a claim with an error. The uploads that wait for this one fail with the same error."""
-        with self._lock:
-            self._ready_files.pop(key, None)
-            waiters = self._waiters.pop(key)
-        for future in waiters:
-            future.set_exception(error)
+        self._ends.append(_End(key, error=error))
+        self._apply_ends()
+
+    def _apply_ends(self) -> None:
+        """Apply the ends of claims, unless the lock is held; the holder then does it afterwards.
+
+        The garbage collector may close an abandoned upload, which ends its claim, in the very thread
+        that holds the lock. So the end of a claim never waits for the lock.
+        """
+        while self._ends and self._lock.acquire(blocking=False):
+            try:
+                ended = [self._apply_next_end()]
+            except IndexError:  # another thread has applied it
+                ended = []
+            finally:
+                self._lock.release()
+            for end, waiters in ended:
+                for future in waiters:
+                    if end.error is None:
+                        future.set_result(end.file)
+                    else:
+                        future.set_exception(end.error)
+
+    def _apply_next_end(self) -> tuple[_End, list[Future[Any]]]:
+        end = self._ends.popleft()
+        if end.error is not None:
+            self._ready_files.pop(end.key, None)
+        # A file reused from `_ready_files` was not confirmed again, so its time does not change.
+        elif end.file is not None and self._ready_files.get(end.key, (0.0, None))[1] is not end.file:
+            self._ready_files[end.key] = time.monotonic(), end.file
+        return end, self._waiters.pop(end.key)
 
     def store_file_id(self, key: str, file_id: str) -> None:
         """Store the id of uploaded bytes, before it is known whether the service can read them."""
-        with self._lock:
-            self._remove(key)
-            self._file_ids[key] = file_id
-            while len(self._file_ids) > _MAX_ENTRIES:
-                self._remove(next(iter(self._file_ids)))
-            if self._path is not None:
-                line = json.dumps({"place": self._scope, "bytes": key, "file_id": file_id})
-                with self._path.open("a", encoding="utf-8") as record:
-                    record.write(f"{line}\n")
+        try:
+            with self._lock:
+                self._remove(key)
+                self._file_ids[key] = file_id
+                while len(self._file_ids) > _MAX_ENTRIES:
+                    self._remove(next(iter(self._file_ids)))
+                if self._path is not None:
+                    line = json.dumps({"place": self._scope, "bytes": key, "file_id": file_id})
+                    with self._path.open("a", encoding="utf-8") as record:
+                        record.write(f"{line}\n")
+        finally:
+            self._apply_ends()
 
     def _remove(self, key: str) -> None:
         self._file_ids.pop(key, None)

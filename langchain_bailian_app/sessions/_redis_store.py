@@ -8,26 +8,37 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import threading
+import time
 import uuid
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Self
 
 from langchain_bailian_app._transport.redis_clients import RedisClientMixin, RedisClients
+from langchain_bailian_app.sessions._background_releases import (
+    MAX_DELAY,
+    BackgroundReleases,
+    iter_delays,
+)
 from langchain_bailian_app.sessions._store import KEY_LIFETIME, SESSION_LIFETIME
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     import redis
     import redis.asyncio as aioredis
 
 _LIFETIME_MS = int(SESSION_LIFETIME * 1000)
+_MAX_RETRIES = 1  # redis-py also retries each connection, so that more retries would take too long
 
-# Each session is one hash, so that a script touches a single key, as a Redis cluster requires.
+# Each session is one hash, so that a script touches a single key, as a Redis cluster requires. A script
+# can be repeated with the same arguments, because redis-py sends it again if its reply was lost.
 _OPEN_LUA = """
 if redis.call('EXISTS', KEYS[1]) == 0 then
     redis.call('HSET', KEYS[1], 'turn', 1, 'digest', ARGV[2])
     redis.call('PEXPIRE', KEYS[1], ARGV[1])
 end
 """
-# A claim with the same token succeeds again, because redis-py resends a script whose reply was lost.
 _CLAIM_LUA = """
 local stored = redis.call('HMGET', KEYS[1], 'turn', 'digest', 'token')
 if stored[1] ~= ARGV[2] or stored[2] ~= ARGV[3] or (stored[3] and stored[3] ~= ARGV[4]) then
@@ -38,19 +49,23 @@ redis.call('PEXPIRE', KEYS[1], ARGV[1])
 return 1
 """
 _COMPLETE_LUA = """
-if redis.call('HGET', KEYS[1], 'token') ~= ARGV[2] then
-    return 0
+local stored = redis.call('HMGET', KEYS[1], 'token', 'completed', 'turn', 'digest')
+if stored[1] ~= ARGV[2] then
+    local is_repeated = stored[2] == ARGV[2] and stored[3] == ARGV[3] and stored[4] == ARGV[4]
+    return is_repeated and 1 or 0
 end
 redis.call('HDEL', KEYS[1], 'token')
-redis.call('HSET', KEYS[1], 'turn', ARGV[3], 'digest', ARGV[4])
+redis.call('HSET', KEYS[1], 'turn', ARGV[3], 'digest', ARGV[4], 'completed', ARGV[2])
 redis.call('PEXPIRE', KEYS[1], ARGV[1])
 return 1
 """
 _RELEASE_LUA = """
-if redis.call('HGET', KEYS[1], 'token') == ARGV[2] then
-    redis.call('HDEL', KEYS[1], 'token')
-    redis.call('PEXPIRE', KEYS[1], ARGV[1])
+if redis.call('HGET', KEYS[1], 'token') ~= ARGV[2] then
+    return 0
 end
+redis.call('HDEL', KEYS[1], 'token')
+redis.call('PEXPIRE', KEYS[1], ARGV[1])
+return 1
 """
 
 
@@ -83,7 +98,8 @@ class RedisSessionStore(RedisClientMixin):
     server. A claim whose process died ends at the same time. The session of a thread is kept for a day.
 
     If the Redis server cannot be reached, a call fails with redis-py's own error before anything is
-    sent.
+    sent. If the server may have executed a claim whose reply was lost, or if a claim or a release was
+    interrupted, the claim is released in the background as soon as the server replies again.
 
     If the Redis server loses a session, the next call sends all messages, except in two cases. A server
     that returns to an older state (failover to a lagging replica, restart from an old snapshot) may
@@ -118,6 +134,9 @@ class RedisSessionStore(RedisClientMixin):
         self._client: Any = client
         self._async_client: Any = async_client
         self._prefix = prefix
+        self._thread_state = threading.local()
+        self._background = BackgroundReleases(self._release)
+        self._release_tasks: set[asyncio.Task[None]] = set()
 
     @classmethod
     def from_url(cls, url: str, *, prefix: str = "bailian:", **options: Any) -> Self:
@@ -131,12 +150,15 @@ class RedisSessionStore(RedisClientMixin):
                 of redis-py.
             prefix: Prefix of all keys.
             options: Further connection options of redis-py. Defaults: `socket_timeout=5.0`, which
-                limits connecting and each reply to five seconds, and `max_connections=50` per client.
+                limits connecting and each reply to five seconds, `max_connections=50` per client, and
+                one retry on another connection after a connection or a reply was lost. An operation
+                thus fails after at most 15 seconds (three times `socket_timeout`). `retry` replaces
+                the retry.
 
         Raises:
             ValueError: The URL has another scheme.
         """
-        clients = RedisClients(url, **options)
+        clients = RedisClients(url, max_retries=_MAX_RETRIES, **options)
         store = cls(client=clients.client, prefix=prefix)
         store._own_clients = clients
         return store
@@ -147,28 +169,44 @@ class RedisSessionStore(RedisClientMixin):
 
     def claim(self, session_id: str, turn: int, digest: str) -> str | None:
         """Claim a session; return a token, or None if it is in use or not at this turn and digest."""
+        self._require_client()
         token = _new_token(session_id)
-        return (
-            token
-            if self._run_script(_CLAIM_LUA, _hash_from_token(token), turn, digest, token)
-            else None
-        )
+        try:
+            claimed = self._run_script(_CLAIM_LUA, _hash_from_token(token), turn, digest, token)
+        except BaseException:
+            self._release_later(token)  # the claim may have succeeded
+            raise
+        return token if claimed else None
 
     def complete(self, token: str, turn: int, digest: str) -> bool:
         """End a claim after a complete answer; return False if the claim no longer exists."""
         return bool(self._run_script(_COMPLETE_LUA, _hash_from_token(token), token, turn, digest))
 
     def release(self, token: str) -> None:
-        """End a claim without recording a new turn."""
-        self._run_script(_RELEASE_LUA, _hash_from_token(token), token)
+        """End a claim without recording a new turn.
+
+        If this fails or is interrupted, the claim is released in the background.
+        """
+        self._require_client()
+        if self._is_busy:
+            # The garbage collector has closed an abandoned stream in the middle of another operation of
+            # this thread, which may hold a lock of redis-py.
+            self._background.add(token)
+        elif token not in self._background:
+            try:
+                self._release(token)
+            except BaseException:
+                self._release_later(token)
+                raise
 
     def get(self, key: str) -> str | None:
         """Return the session id stored for a key, or None."""
-        return _decode(self._require_client().get(self._thread_key(key)))
+        return _decode(self._run(self._require_client().get, self._thread_key(key)))
 
     def put(self, key: str, session_id: str) -> None:
         """Store the session id of a key."""
-        self._require_client().set(self._thread_key(key), session_id, ex=int(KEY_LIFETIME))
+        set_value = self._require_client().set
+        self._run(set_value, self._thread_key(key), session_id, ex=int(KEY_LIFETIME))
 
     async def aopen(self, session_id: str, digest: str) -> None:
         """Async version of `open`."""
@@ -176,12 +214,12 @@ class RedisSessionStore(RedisClientMixin):
 
     async def aclaim(self, session_id: str, turn: int, digest: str) -> str | None:
         """Async version of `claim`."""
+        self._require_async_client()
         token = _new_token(session_id)
         try:
             claimed = await self._arun_script(_CLAIM_LUA, _hash_from_token(token), turn, digest, token)
-        except asyncio.CancelledError:
-            # The claim may have succeeded, but the caller does not receive its token.
-            await self.arelease(token)
+        except BaseException:
+            self._release_later(token)  # the claim may have succeeded
             raise
         return token if claimed else None
 
@@ -193,8 +231,12 @@ class RedisSessionStore(RedisClientMixin):
 
     async def arelease(self, token: str) -> None:
         """Async version of `release`."""
-        # Usually the call was cancelled, and anyio (Starlette, FastAPI) then cancels every later await.
-        await asyncio.shield(self._arun_script(_RELEASE_LUA, _hash_from_token(token), token))
+        self._require_async_client()
+        try:
+            await self._arelease(token)
+        except BaseException:
+            self._release_later(token)
+            raise
 
     async def aget(self, key: str) -> str | None:
         """Async version of `get`."""
@@ -204,9 +246,56 @@ class RedisSessionStore(RedisClientMixin):
         """Async version of `put`."""
         await self._require_async_client().set(self._thread_key(key), session_id, ex=int(KEY_LIFETIME))
 
+    def _release(self, token: str) -> bool:
+        return bool(self._run_script(_RELEASE_LUA, _hash_from_token(token), token))
+
+    async def _arelease(self, token: str) -> bool:
+        return bool(await self._arun_script(_RELEASE_LUA, _hash_from_token(token), token))
+
+    def _release_later(self, token: str) -> None:
+        """Release a token without waiting, after an operation has failed or was interrupted."""
+        if self._client is not None:
+            self._background.add(token)
+            return
+        with suppress(RuntimeError):  # the event loop has ended
+            loop = asyncio.get_running_loop()
+            task = loop.create_task(self._arelease_repeatedly(token))
+            self._release_tasks.add(task)
+            task.add_done_callback(self._release_tasks.discard)
+
+    async def _arelease_repeatedly(self, token: str) -> None:
+        """Do the same as `BackgroundReleases`, for a store without a client for threads."""
+        expires_at = time.monotonic() + SESSION_LIFETIME
+        for delay in iter_delays():
+            try:
+                was_claimed = await self._arelease(token)
+            except Exception:  # noqa: BLE001  # as in `BackgroundReleases`
+                if time.monotonic() >= expires_at:
+                    return
+                await asyncio.sleep(delay)
+            else:
+                if was_claimed:
+                    return
+                break
+        await asyncio.sleep(MAX_DELAY)
+        await self._arelease(token)
+
+    @property
+    def _is_busy(self) -> bool:
+        """Whether this thread is in the middle of an operation of this store."""
+        return getattr(self._thread_state, "is_busy", False)
+
+    def _run(self, command: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
+        try:
+            self._thread_state.is_busy = True
+            return command(*arguments, **options)
+        finally:
+            self._thread_state.is_busy = False
+
     def _run_script(self, script: str, session_hash: str, *arguments: str | int) -> Any:
         registered = self._require_client().register_script(script)
-        return registered(keys=[self._session_key(session_hash)], args=[_LIFETIME_MS, *arguments])
+        keys, values = [self._session_key(session_hash)], [_LIFETIME_MS, *arguments]
+        return self._run(registered, keys=keys, args=values)
 
     async def _arun_script(self, script: str, session_hash: str, *arguments: str | int) -> Any:
         registered = self._require_async_client().register_script(script)

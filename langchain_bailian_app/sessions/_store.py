@@ -11,7 +11,7 @@ import os
 import threading
 import time
 import uuid
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice
@@ -138,6 +138,8 @@ class InMemorySessionStore:
         self._entries: OrderedDict[str, _Entry] = OrderedDict()
         self._sessions_by_token: dict[str, str] = {}
         self._sessions_by_key: OrderedDict[str, tuple[str, float]] = OrderedDict()
+        # Tokens and times of releases that the next operation applies.
+        self._releases: deque[tuple[str, float]] = deque()
         self._pid = os.getpid()  # last, because other threads may use the new lock from here on
 
     @property
@@ -159,49 +161,61 @@ class InMemorySessionStore:
     def open(self, session_id: str, digest: str) -> None:
         """Record a session after its first answer; leave a known session unchanged."""
         with self._lock:
+            self._apply_releases()
             if self._find_entry(session_id) is None:
                 self._add_entry(session_id, 1, digest)
 
     def claim(self, session_id: str, turn: int, digest: str) -> str | None:
         """Claim a session; return a token, or None if it is in use or not at this turn and digest."""
-        with self._lock:
-            entry = self._find_entry(session_id)
-            if entry is None and self._trust_unknown:
-                entry = self._add_entry(session_id, turn, digest)
-            if entry is None or entry.token or (entry.turn, entry.digest) != (turn, digest):
-                return None
-            entry.token = uuid.uuid4().hex
-            entry.expires_at = self._clock() + SESSION_LIFETIME
-            self._sessions_by_token[entry.token] = session_id
-            return entry.token
+        token = uuid.uuid4().hex
+        try:
+            with self._lock:
+                self._apply_releases()
+                entry = self._find_entry(session_id)
+                if entry is None and self._trust_unknown:
+                    entry = self._add_entry(session_id, turn, digest)
+                if entry is None or entry.token or (entry.turn, entry.digest) != (turn, digest):
+                    return None
+                self._sessions_by_token[token] = session_id
+                entry.expires_at = self._clock() + SESSION_LIFETIME
+                entry.token = token
+                return token
+        except BaseException:  # Ctrl-C: the caller does not receive the token
+            self.release(token)
+            raise
 
     def complete(self, token: str, turn: int, digest: str) -> bool:
         """End a claim after a complete answer; return False if the claim no longer exists."""
         with self._lock:
-            entry = self._end_claim(token)
-            if entry is None:
-                return False
-            entry.turn, entry.digest = turn, digest
-            return True
+            self._apply_releases()
+            return self._end_claim(token, self._clock(), turn, digest)
 
     def release(self, token: str) -> None:
         """End a claim without recording a new turn."""
-        with self._lock:
-            self._end_claim(token)
+        # The garbage collector may close an abandoned stream, which releases its claim, in the middle
+        # of any other operation of the same thread. So this takes no lock and changes no session.
+        self._releases.append((token, self._clock()))
 
     def get(self, key: str) -> str | None:
         """Return the session id stored for a key, or None."""
         with self._lock:
+            self._apply_releases()
             session_id, expires_at = self._sessions_by_key.get(key, (None, 0.0))
             return session_id if expires_at > self._clock() else None
 
     def put(self, key: str, session_id: str) -> None:
         """Store the session id of a key."""
         with self._lock:
+            self._apply_releases()
             self._sessions_by_key[key] = session_id, self._clock() + KEY_LIFETIME
             self._sessions_by_key.move_to_end(key)
             if len(self._sessions_by_key) > self._max_sessions:
                 self._sessions_by_key.popitem(last=False)
+
+    def _apply_releases(self) -> None:
+        while self._releases:
+            self._end_claim(*self._releases[0])
+            self._releases.popleft()  # only now: Ctrl-C may interrupt the line above
 
     def _find_entry(self, session_id: str) -> _Entry | None:
         entry = self._entries.get(session_id)
@@ -230,15 +244,28 @@ class InMemorySessionStore:
         if entry.token is not None:
             self._sessions_by_token.pop(entry.token, None)
 
-    def _end_claim(self, token: str) -> _Entry | None:
-        session_id = self._sessions_by_token.pop(token, None)
-        entry = None if session_id is None else self._find_entry(session_id)
+    def _end_claim(
+        self, token: str, ended_at: float, turn: int | None = None, digest: str = ""
+    ) -> bool:
+        """End a claim and record the turn, if any; return False if the claim no longer exists.
+
+        If Ctrl-C interrupts this method, the session is still claimed, and a release can be repeated.
+        """
+        session_id = self._sessions_by_token.get(token)
+        entry = None if session_id is None else self._entries.get(session_id)
         if entry is None or session_id is None or entry.token != token:
-            return None
-        entry.token = None
-        entry.expires_at = self._clock() + SESSION_LIFETIME
+            self._sessions_by_token.pop(token, None)
+            return False
+        if entry.expires_at <= ended_at:
+            self._remove_entry(session_id)
+            return False
         self._entries.move_to_end(session_id)
-        return entry
+        entry.expires_at = ended_at + SESSION_LIFETIME
+        if turn is not None:
+            entry.turn, entry.digest = turn, digest
+        entry.token = None
+        self._sessions_by_token.pop(token, None)
+        return True
 
     async def aopen(self, session_id: str, digest: str) -> None:
         """Async version of `open`."""

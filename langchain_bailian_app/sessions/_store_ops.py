@@ -3,14 +3,18 @@
 The tracker does no I/O. It yields operations, which `run_store_ops` or `arun_store_ops` runs. Each
 result is sent back to the tracker. `token = yield from Claim(…)` calls `SessionStore.claim` or
 `aclaim`.
+
+On an event loop, an operation runs to its end even if the call is cancelled. Otherwise, the session
+could stay claimed for an hour.
 """
 
 from abc import ABC, abstractmethod
 from collections.abc import Generator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
-from langchain_bailian_app.sessions._store import SessionStore
+from langchain_bailian_app._transport.background_tasks import run_to_end
+from langchain_bailian_app.sessions._store import InMemorySessionStore, SessionStore
 
 T = TypeVar("T")
 
@@ -28,6 +32,9 @@ class StoreOp(ABC, Generic[T]):
     @abstractmethod
     async def arun(self, store: SessionStore) -> T:
         """Async version of `run`."""
+
+    def abandon(self) -> None:
+        """Give up the result: the call was cancelled while the operation was running."""
 
     def __iter__(self) -> StoreOps[T]:
         result: T = yield self
@@ -48,19 +55,32 @@ class Open(StoreOp[None]):
         await store.aopen(self.session_id, self.digest)
 
 
-@dataclass(frozen=True)
+@dataclass
 class Claim(StoreOp[str | None]):
     """Claim a session for one call; the result is a token, or None."""
 
     session_id: str
     turn: int
     digest: str
+    token: str | None = field(default=None, compare=False)
+    """The result. It is also stored here, because Ctrl-C may arrive before the tracker receives it."""
+
+    _is_abandoned: bool = field(default=False, compare=False)
 
     def run(self, store: SessionStore) -> str | None:
-        return store.claim(self.session_id, self.turn, self.digest)
+        self.token = store.claim(self.session_id, self.turn, self.digest)
+        return self.token
 
     async def arun(self, store: SessionStore) -> str | None:
-        return await store.aclaim(self.session_id, self.turn, self.digest)
+        token = await store.aclaim(self.session_id, self.turn, self.digest)
+        if not self._is_abandoned:
+            self.token = token
+        elif token is not None:
+            await store.arelease(token)
+        return token
+
+    def abandon(self) -> None:
+        self._is_abandoned = True
 
 
 @dataclass(frozen=True)
@@ -119,24 +139,40 @@ class Put(StoreOp[None]):
 
 
 def run_store_ops(store: SessionStore, ops: StoreOps[T]) -> T:
-    """Run store operations in a thread and return the result of the generator."""
-    result = None
-    while True:
-        try:
-            op = ops.send(result)
-        except StopIteration as stop:
-            value: T = stop.value
-            return value
-        result = op.run(store)
+    """Run store operations in a thread and return the result of the generator.
+
+    The generator receives the errors of the store.
+    """
+    try:
+        op = next(ops)
+        while True:
+            try:
+                result = op.run(store)
+            except Exception as exc:  # noqa: BLE001  # the generator raises it again
+                op = ops.throw(exc)
+            else:
+                op = ops.send(result)
+    except StopIteration as stop:
+        value: T = stop.value
+        return value
 
 
 async def arun_store_ops(store: SessionStore, ops: StoreOps[T]) -> T:
     """Async version of `run_store_ops`."""
-    result = None
-    while True:
-        try:
-            op = ops.send(result)
-        except StopIteration as stop:
-            value: T = stop.value
-            return value
-        result = await op.arun(store)
+    if type(store) is InMemorySessionStore:
+        return run_store_ops(store, ops)  # it never waits, and so needs no tasks
+    try:
+        op = next(ops)
+        while True:
+            try:
+                result = await run_to_end(op.arun(store))
+            except Exception as exc:  # noqa: BLE001  # the generator raises it again
+                op = ops.throw(exc)
+            except BaseException:
+                op.abandon()
+                raise
+            else:
+                op = ops.send(result)
+    except StopIteration as stop:
+        value: T = stop.value
+        return value

@@ -16,7 +16,7 @@ from langchain_bailian_app._request.body import (
     build_transcript_request,
     turns_from_messages,
 )
-from langchain_bailian_app._request.transcript import Turn
+from langchain_bailian_app._request.transcript import Turn, count_unsent_turns
 from langchain_bailian_app.errors import BailianError
 from langchain_bailian_app.sessions._plan import (
     ConversationDigest,
@@ -84,9 +84,22 @@ class SessionTracker:
         self._connection = connection
         self.history = "messages"
         self._checkpoint: SessionCheckpoint | None = None
-        self._token: str | None = None
+        self._claim: Claim | None = None
+        self._may_have_run = False
         self._was_restarted = False
         self._was_retried = False
+
+    def count_unsent_messages(self) -> int:
+        """Return the number of messages that are not sent, because the cloud keeps the conversation.
+
+        Messages without content do not count.
+
+        Raises:
+            ValueError: The messages cannot be sent in this form.
+        """
+        if self._options.session_id is None and self._options.history != "thread":
+            return 0
+        return count_unsent_turns(self._turns)
 
     def start(self) -> StoreOps[None]:
         """Choose the form in which the conversation is sent, and build the request.
@@ -104,6 +117,10 @@ class SessionTracker:
             yield from self._start_thread()
         else:
             self.request = self._build_transcript_request()
+
+    def on_send(self) -> None:
+        """Record that the request is about to be sent."""
+        self._may_have_run = True
 
     def retry_without_session(self, cause: Exception) -> None:
         """Build a request without the session, to retry a call whose answer has not been passed on.
@@ -125,7 +142,7 @@ class SessionTracker:
         self._warn(f"the service no longer has it{detail}")
         self.history = "replayed"
         # The claim is not released, because the first request may have changed that session.
-        self._checkpoint = self._token = None
+        self._checkpoint = self._claim = None
         self.request = self._build_transcript_request()
 
     def continue_with(self, new_messages: Sequence[BaseMessage]) -> bool:
@@ -147,7 +164,7 @@ class SessionTracker:
                 its end was lost.
         """
         if self.history == "thread":
-            if self._token is not None and answer.session_id is not None:
+            if self._claimed_token is not None and answer.session_id is not None:
                 yield from Put(self._thread_key, answer.session_id)
             return build_session_metadata("thread") | (
                 {"session_restarted": True} if self._was_restarted else {}
@@ -157,12 +174,11 @@ class SessionTracker:
         turn = 1 if self._checkpoint is None else self._checkpoint.turn + 1
         turns = [*self._turns, Turn("assistant", answer.text)]
         digest = self._digest.compute(turns, answer.session_id, turn)
-        if self._token is None:
+        token, self._claim = self._claimed_token, None
+        if token is None:
             yield from Open(self._build_store_key(answer.session_id), digest)
-        else:
-            token, self._token = self._token, None
-            if not (yield from Complete(token, turn, digest)):
-                return build_session_metadata("session")
+        elif not (yield from Complete(token, turn, digest)):
+            return build_session_metadata("session")
         return build_session_metadata(
             "session", SessionCheckpoint(answer.session_id, turn, time.time(), digest)
         )
@@ -176,10 +192,15 @@ class SessionTracker:
         """
         if self._was_retried and isinstance(error, BailianError):
             error.is_retryable = False  # the first request may have run
-        did_not_run = isinstance(error, BailianError) and error.is_retryable
-        if self._token is not None and (did_not_run or self.history == "thread"):
-            yield from Release(self._token)
-            self._token = None
+        did_not_run = not self._may_have_run or (isinstance(error, BailianError) and error.is_retryable)
+        token = self._claimed_token
+        if token is not None and (did_not_run or self.history == "thread"):
+            try:
+                yield from Release(token)
+            except Exception:
+                self._claim = None  # do not call a store again that has failed
+                raise
+            self._claim = None
 
     def _start_session(self) -> StoreOps[None]:
         plan = plan_session(
@@ -188,11 +209,12 @@ class SessionTracker:
         if plan.checkpoint is not None:
             checkpoint = plan.checkpoint
             key = self._build_store_key(checkpoint.session_id)
-            self._token = yield from Claim(key, checkpoint.turn, checkpoint.digest)
-            if self._token is not None:
+            # Built before the claim, because this raises if the messages or options are invalid.
+            request = self._build_session_request(checkpoint.session_id)
+            if (yield from self._start_claim(key, checkpoint.turn, checkpoint.digest)) is not None:
                 self.history, self._checkpoint = "session", checkpoint
                 self.guard = SessionGuard(checkpoint.session_id)
-                self.request = self._build_session_request(checkpoint.session_id)
+                self.request = request
                 return
             plan = SessionPlan("transcript", reason=_NOT_CLAIMED_REASON)
         if plan.kind == "new":
@@ -213,11 +235,10 @@ class SessionTracker:
             )
             raise ValueError(message)
         self.history = "thread"
-        # Built before the claim, because this raises unless there is exactly one new question.
+        # Built before the claim, because this raises if the messages or options are invalid.
         self.request = self._build_session_request(None)
         yield from Open(self._thread_key, _THREAD_DIGEST)
-        self._token = yield from Claim(self._thread_key, 1, _THREAD_DIGEST)
-        if self._token is None:
+        if (yield from self._start_claim(self._thread_key, 1, _THREAD_DIGEST)) is None:
             self._was_restarted = True
             self._warn(
                 "another call on this thread is in progress (or its process died); this call starts a "
@@ -228,6 +249,16 @@ class SessionTracker:
         if session_id is not None:
             self.guard = SessionGuard(session_id)
             self.request = self._build_session_request(session_id)
+
+    def _start_claim(self, key: str, turn: int, digest: str) -> StoreOps[str | None]:
+        # Stored before it runs, so that `release` knows the token even if Ctrl-C arrives meanwhile.
+        self._claim = claim = Claim(key, turn, digest)
+        claim.token = yield from claim
+        return claim.token
+
+    @property
+    def _claimed_token(self) -> str | None:
+        return None if self._claim is None else self._claim.token
 
     @cached_property
     def _digest(self) -> ConversationDigest:

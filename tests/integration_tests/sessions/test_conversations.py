@@ -348,6 +348,7 @@ async def test_a_thread_needs_no_messages_but_the_new_one(
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:2 messages of this call are not sent:UserWarning")
 @pytest.mark.parametrize("use_async", [False, True])
 @pytest.mark.parametrize("kwargs", [{"history": "session"}, {"history": "thread", "session_key": "k"}])
 async def test_generate_uses_messages_and_keywords(
@@ -402,6 +403,7 @@ def test_history_is_chosen_by_keyword_bind_or_field(
 
 
 @pytest.mark.filterwarnings("ignore::langchain_core._api.deprecation.LangChainDeprecationWarning")
+@pytest.mark.filterwarnings("ignore:2 messages of this call are not sent:UserWarning")
 @pytest.mark.parametrize("history", ["session", "thread"])
 def test_a_runnable_with_message_history_keeps_its_own_session_id(
     bailian: BailianEmulator, make_digest_model: MakeModel, history: str

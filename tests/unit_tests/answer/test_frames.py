@@ -330,7 +330,7 @@ def test_leading_white_space_is_read_in_constant_memory(piece: bytes) -> None:
         for _ in range(5_000):
             assert reader.feed(piece) == []
 
-    assert measure_peak_memory(feed) < 5_000
+    assert measure_peak_memory(feed) < 20_000
     assert reader.feed(encode_sse(frame_body("茶"))) == parse_body(encode_sse(frame_body("茶")))
 
 

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import gc
 import pickle
 import subprocess
 import sys
+import threading
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from langchain_bailian_app.sessions import InMemorySessionStore, SessionStore
 from langchain_bailian_app.sessions._store import KEY_LIFETIME, SESSION_LIFETIME, SHARED_STORE
+from tests.interrupts import TooFewLinesError, interrupt_at
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Generator, Iterator
 
     from tests.clock import Clock
 
@@ -290,6 +294,164 @@ def test_a_pickled_store_is_empty_and_keeps_its_trust_setting(
     copy.put("a", "s")
     copy.put("b", "s")
     assert copy.get("a") is None
+
+
+# -- abandoned streams and Ctrl-C ------------------------------------------------------------------
+
+
+def stream(store: InMemorySessionStore, token: str) -> Generator[None]:
+    """Release a claim when closed, as a stream of an answer does."""
+    try:
+        yield
+    finally:
+        store.release(token)
+
+
+def abandon_stream(store: InMemorySessionStore, name: str) -> None:
+    """Claim a session in a stream that only the garbage collector can close."""
+    store.open(name, "d1")
+    cycle: list[Any] = [stream(store, claim_session(store, name))]
+    next(cycle[0])
+    cycle.append(cycle)
+
+
+OPERATIONS: dict[str, Callable[[InMemorySessionStore], object]] = {
+    "open": lambda store: store.open("new", "d1"),
+    "open, evicting": lambda store: [store.open(f"new {number}", "d1") for number in range(2)],
+    "claim": lambda store: store.claim("s", 1, "d1"),
+    "complete": lambda store: store.complete("unknown", 1, "d1"),
+    "release": lambda store: store.release("unknown"),
+    "get": lambda store: store.get("key"),
+    "put": lambda store: store.put("key", "s"),
+}
+
+
+def run_in_thread(function: Callable[[], object]) -> None:
+    """Run a function in a thread, so that a deadlock fails the test."""
+    thread = threading.Thread(target=function, daemon=True)
+    thread.start()
+    thread.join(5)
+    assert not thread.is_alive(), "deadlock"
+
+
+@pytest.mark.parametrize("name", OPERATIONS)
+def test_the_collector_may_close_a_stream_in_the_middle_of_an_operation(name: str) -> None:
+    collects = False
+
+    def collecting_clock() -> float:
+        if collects:
+            gc.collect(0)
+        return 0.0
+
+    store = InMemorySessionStore(max_sessions=3, clock=collecting_clock)
+    store.open("s", "d1")
+    gc.disable()
+    try:
+        for session in ("a", "b"):
+            abandon_stream(store, session)
+        collects = True
+        run_in_thread(lambda: OPERATIONS[name](store))
+        collects = False
+    finally:
+        gc.enable()
+
+    for session in ("a", "b"):
+        store.open(session, "d1")  # it may have been evicted after its release
+        assert store.claim(session, 1, "d1")
+
+
+@contextmanager
+def constant_collections() -> Iterator[None]:
+    """Collect garbage as often as possible."""
+    thresholds = gc.get_threshold()
+    gc.set_threshold(1, 1, 1)
+    try:
+        yield
+    finally:
+        gc.set_threshold(*thresholds)
+
+
+def test_no_claim_of_an_abandoned_stream_is_lost_however_often_garbage_is_collected() -> None:
+    store = InMemorySessionStore()
+
+    def abandon_streams(thread: int) -> None:
+        for number in range(100):
+            name = f"{thread}.{number}"
+            abandon_stream(store, name)
+            store.put(name, "s")
+            store.get(name)
+
+    with constant_collections():
+        threads = [
+            threading.Thread(target=abandon_streams, args=(number,), daemon=True) for number in range(4)
+        ]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(20)
+    assert not any(thread.is_alive() for thread in threads), "deadlock"
+    gc.collect()
+
+    assert all(
+        store.claim(f"{thread}.{number}", 1, "d1") for thread in range(4) for number in range(100)
+    )
+
+
+def test_a_release_counts_from_its_own_time(store: InMemorySessionStore, clock: Clock) -> None:
+    store.open("s", "d1")
+    token = claim_session(store)
+    clock.now += SESSION_LIFETIME - 1
+    store.release(token)
+    clock.now += SESSION_LIFETIME - 1  # no operation meanwhile
+
+    assert store.claim("s", 1, "d1")
+
+
+@pytest.mark.parametrize("trust_unknown", [False, True])
+def test_ctrl_c_in_any_line_of_the_store_leaves_no_claim(*, trust_unknown: bool) -> None:
+    line = 0
+    with suppress(TooFewLinesError):
+        while True:
+            line += 1
+            store = InMemorySessionStore(trust_unknown=trust_unknown)
+            if not trust_unknown:
+                store.open("s", "d1")
+            tokens: list[str | None] = []
+            # As in `Claim.run` and `stream_deltas`: the token is stored in the same line, and a release
+            # that was interrupted is repeated.
+            with suppress(KeyboardInterrupt), interrupt_at(line, "sessions/_store.py"):
+                try:
+                    tokens.append(store.claim("s", 1, "d1"))
+                    store.get("key")
+                finally:
+                    try:
+                        release_all(store, tokens)
+                    finally:
+                        release_all(store, tokens)
+
+            store.open("s", "d1")
+            assert store.claim("s", 1, "d1"), line
+    assert line > 20
+
+
+def release_all(store: InMemorySessionStore, tokens: list[str | None]) -> None:
+    for token in filter(None, tokens):
+        store.release(token)
+
+
+def test_ctrl_c_in_complete_never_frees_a_session_at_its_old_turn() -> None:
+    line = 0
+    with suppress(TooFewLinesError):
+        while True:
+            line += 1
+            store = InMemorySessionStore()
+            store.open("s", "d1")
+            token = claim_session(store)
+            with suppress(KeyboardInterrupt), interrupt_at(line, "sessions/_store.py"):
+                store.complete(token, 2, "d2")
+
+            assert store.claim("s", 1, "d1") is None, line
+    assert line > 10
 
 
 FORK = """

@@ -88,10 +88,11 @@ def first_answer(*, turn: int = 1, timestamp: float | None = None, **changes: An
 
 
 def make_claimed_tracker(*messages: BaseMessage, **options: Any) -> SessionTracker:
-    """Return a tracker that continues the session of the first answer."""
+    """Return a tracker that continues the session of the first answer; its request was sent."""
     tracker = make_tracker(*(messages or (ONE, first_answer(), TWO)), **options)
     (calls, _) = run_quietly(tracker.start(), "token")
     assert list(map(type, calls)) == [Claim]
+    tracker.on_send()
     return tracker
 
 
@@ -288,6 +289,40 @@ def test_a_claim_is_released_if_the_request_certainly_did_not_run() -> None:
 )
 def test_any_other_end_releases_nothing(error: BaseException | None) -> None:
     assert run_quietly(make_claimed_tracker().release(error)) == ([], None)
+
+
+@pytest.mark.parametrize("error", [None, ValueError("invalid"), KeyboardInterrupt(), GeneratorExit()])
+def test_a_claim_is_released_after_any_error_before_the_request_is_sent(
+    error: BaseException | None,
+) -> None:
+    tracker = make_tracker(ONE, first_answer(), TWO)
+    run_quietly(tracker.start(), "token")
+
+    assert run_quietly(tracker.release(error), None) == ([Release("token")], None)
+
+
+def test_a_release_that_fails_is_not_repeated_but_one_that_is_interrupted_is() -> None:
+    tracker = make_tracker(ONE, first_answer(), TWO)
+    run_quietly(tracker.start(), "token")
+    next(interrupted := tracker.release())
+    interrupted.close()
+    next(failed := tracker.release())
+    with pytest.raises(OSError, match="unreachable"):
+        failed.throw(OSError("unreachable"))
+
+    assert run_quietly(tracker.release()) == ([], None)
+
+
+def test_a_claim_whose_result_never_arrived_is_released() -> None:
+    tracker = make_tracker(ONE, answer := first_answer(), TWO)
+    store = InMemorySessionStore()
+    store.open(SESSION_KEY, answer.response_metadata["session_digest"])
+    next(start := tracker.start()).run(store)
+    start.close()
+    (release,), _ = run_quietly(tracker.release(), None)
+    release.run(store)
+
+    assert store.claim(SESSION_KEY, 1, answer.response_metadata["session_digest"])
 
 
 def test_a_claim_is_released_once() -> None:
