@@ -63,6 +63,12 @@ class LoopLocal(Generic[T]):
             objects.close_with_running_loop()
         return cast("T", entry[0])
 
+    @property
+    def is_loop_closing(self) -> bool:
+        """Whether the running event loop has closed its objects, as its last work."""
+        objects = _get_objects(asyncio.get_running_loop())
+        return objects is not None and objects.is_closing
+
     async def aclose(self) -> None:
         """Close the object of the running event loop."""
         objects = _get_objects(asyncio.get_running_loop())
@@ -79,6 +85,7 @@ class _LoopObjects:
 
     def __init__(self) -> None:
         self.entries: dict[_Key, tuple[Any, Callable[[Any], Awaitable[object]] | None]] = {}
+        self.is_closing = False
         self._closing_tasks: set[asyncio.Task[None]] = set()
 
     def close_with_running_loop(self) -> None:
@@ -93,6 +100,7 @@ class _LoopObjects:
 
     async def aclose(self) -> None:
         """Close all objects that this process has created."""
+        self.is_closing = True
         keys = [key for key in self.entries if key[0] == os.getpid()]
         await asyncio.gather(*map(self.close_one, keys))
 

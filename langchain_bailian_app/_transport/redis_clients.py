@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from functools import partial
 from typing import Any, ClassVar, NoReturn
 
@@ -50,11 +51,16 @@ class RedisClients:
         pool = redis.BlockingConnectionPool.from_url(url, **settings)
         self.client = redis.Redis.from_pool(pool)
         create_async_client = partial(_create_async_client, url, async_settings)
-        self._async_clients = LoopLocal(create_async_client, aioredis.Redis.aclose)
+        self._async_clients = LoopLocal(create_async_client, _close_when_unused)
 
     def for_running_loop(self) -> aioredis.Redis:
         """Return the client for the running event loop."""
         return self._async_clients.get()
+
+    @property
+    def is_loop_closing(self) -> bool:
+        """Whether the running event loop is about to end, and has closed its client."""
+        return self._async_clients.is_loop_closing
 
     async def aclose(self) -> None:
         """Close the client of the running event loop."""
@@ -63,6 +69,20 @@ class RedisClients:
 
 def _create_async_client(url: str, settings: dict[str, Any]) -> aioredis.Redis:
     return aioredis.Redis.from_pool(aioredis.BlockingConnectionPool.from_url(url, **settings))
+
+
+async def _close_when_unused(client: aioredis.Redis) -> None:
+    """Close a client after the operations of dropped streams, which the loop closes at the same time.
+
+    Otherwise, a retry would open connections that nothing closes.
+    """
+    loop = asyncio.get_running_loop()
+    ends_at = loop.time() + _DEFAULT_OPTIONS["socket_timeout"]
+    pool = client.connection_pool
+    # redis-py has no public count of the connections in use, and no event to await.
+    while getattr(pool, "_in_use_connections", ()) and loop.time() < ends_at:  # noqa: ASYNC110
+        await asyncio.sleep(0.001)
+    await client.aclose()
 
 
 class RedisClientMixin:

@@ -232,6 +232,9 @@ class RedisSessionStore(RedisClientMixin):
     async def arelease(self, token: str) -> None:
         """Async version of `release`."""
         self._require_async_client()
+        if self._own_clients is not None and self._own_clients.is_loop_closing:
+            self._background.add(token)  # another client on this loop would not be closed
+            return
         try:
             await self._arelease(token)
         except BaseException:

@@ -257,6 +257,25 @@ async def test_a_call_cancelled_while_the_server_is_frozen_ends_at_once_and_leav
     assert third.response_metadata["session_id"] == first.response_metadata["session_id"]
 
 
+@pytest.mark.slow
+def test_the_end_of_a_loop_with_an_abandoned_stream_leaks_no_connection(
+    bailian: BailianEmulator, make_model: MakeModel, redis_url: str
+) -> None:
+    store = RedisSessionStore.from_url(redis_url)
+    model = make_model(history="thread", session_key="user", session_store=store)
+
+    async def abandon_stream() -> None:
+        async for _ in model.astream("?"):
+            break
+
+    with warnings.catch_warnings(action="error"):
+        for _ in range(5):
+            asyncio.run(abandon_stream())
+            gc.collect()  # an unclosed connection would warn
+        assert model.invoke("?").response_metadata["history"] == "thread"
+    store.close()
+
+
 @pytest.mark.parametrize("history", ["thread", "session"])
 async def test_a_call_cancelled_during_a_store_operation_ends_and_sends_nothing(
     bailian: BailianEmulator, make_model: MakeModel, redis_url: str, history: str
