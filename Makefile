@@ -91,6 +91,12 @@ test-lowest: ## Run the unit tests and some integration tests with the lowest su
 fuzz: $(VENV)/.dev ## Feed malformed bytes to the parsers for ten minutes.
 	$(BIN)/python -m tests.fuzz
 
+SOAK_REQUESTS ?= 1000000
+
+.PHONY: soak
+soak: $(VENV)/.dev ## Simulate sessions with a million requests, or SOAK_REQUESTS; takes about an hour.
+	$(BIN)/python -m tests.simulation --requests $(SOAK_REQUESTS)
+
 .PHONY: mutation
 mutation: $(VENV)/.dev ## Run mutation tests on the core and list the surviving mutants; takes an hour.
 	$(BIN)/python -m pip install --quiet 'mutmut>=3.8,<4'
@@ -104,3 +110,8 @@ $(VENV)/.bench: benchmarks/requirements.txt $(VENV)/.dev
 .PHONY: bench
 bench: $(VENV)/.bench ## Run the benchmarks and write benchmarks/RESULTS.md; takes a few minutes.
 	$(BIN)/python benchmarks/run.py
+
+.PHONY: bench-soak
+bench-soak: $(VENV)/.bench ## Make mixed calls for twenty minutes, and fail if memory or other resources grow.
+	$(BIN)/python benchmarks/soak.py --loop asyncio --write
+	$(BIN)/python benchmarks/soak.py --loop uvloop --write

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import platform
-import subprocess
 from importlib.metadata import version
 from pathlib import Path
 
@@ -13,10 +12,10 @@ import early_close
 import session_bytes
 import speed_report
 import upload_memory
+from results_file import RESULTS, get_commit, split_results
 
 README = Path(__file__).parent.with_name("README.md")
 BEGIN, END = "<!-- speed -->", "<!-- /speed -->"
-RESULTS = Path(__file__).with_name("RESULTS.md")
 BENCHMARKS = (session_bytes, early_close, upload_memory, call_path)
 PACKAGES = (
     "langchain-bailian-app",
@@ -42,13 +41,6 @@ def describe_environment() -> str:
     return f"{machine}, Python {platform.python_version()}, {versions}, commit {get_commit()}"
 
 
-def get_commit() -> str:
-    """Return the commit of this package."""
-    command = ["git", "describe", "--always", "--dirty", "--exclude=*"]
-    completed = subprocess.run(command, cwd=RESULTS.parent, capture_output=True, text=True, check=False)
-    return completed.stdout.strip() or "unknown"
-
-
 def main() -> None:
     """Measure, print the results, and write them to RESULTS.md and a summary to README.md."""
     environment = describe_environment()
@@ -57,7 +49,8 @@ def main() -> None:
     sections = [*other_sections, speed.section]
     report = "\n\n".join(["# Results", f"Written by `make bench`. {environment}.", *sections])
     print(report)
-    RESULTS.write_text(f"{report}\n", "utf-8")
+    soak_section = split_results()[1]  # written by `make bench-soak`, which takes longer
+    RESULTS.write_text("\n\n".join(filter(None, [report, soak_section])) + "\n", "utf-8")
     before, _, after_begin = README.read_text("utf-8").partition(BEGIN)
     _, _, after = after_begin.partition(END)
     README.write_text(f"{before}{BEGIN}\n{speed.summary}\n{END}{after}", "utf-8")
