@@ -36,9 +36,16 @@ class Answer:
 
     session_id: str | None = None
     request_id: str | None = None
+    reject_status: bool | None = None
+    """`output.reject_status`: True if it is true in any frame, None if no frame has the field. In the
+    captures it is always False; no source explains the meaning of True."""
+
     doc_references: list[dict[str, Any]] | None = None
     citations: list[dict[str, Any]] = field(default_factory=list)
     usage: dict[str, Any] = field(default_factory=dict)
+    reasoning_fields: list[dict[str, Any]] = field(default_factory=list)
+    """Fields of reasoning entries that this version does not recognize."""
+
     extra: dict[str, Any] = field(default_factory=dict)
     """Fields that this version does not recognize, each with its latest value."""
 
@@ -70,6 +77,11 @@ def merge_answers(first: Answer, second: Answer) -> Answer:
         order=list(dict.fromkeys((*first.order, *second.order))),
         session_id=second.session_id or first.session_id,
         request_id=second.request_id or first.request_id,
+        reject_status=(
+            first.reject_status
+            if second.reject_status is None
+            else first.reject_status or second.reject_status
+        ),
         doc_references=[*(first.doc_references or ()), *(second.doc_references or ())] or None,
         citations=[
             *first.citations,
@@ -77,6 +89,7 @@ def merge_answers(first: Answer, second: Answer) -> Answer:
         ],
         usage=second.usage
         | {"models": [*_usage_by_model(first.usage), *_usage_by_model(second.usage)]},
+        reasoning_fields=[*first.reasoning_fields, *second.reasoning_fields],
         extra=first.extra | second.extra,
         final_text=second.final_text or first.final_text,
         references_missing=first.references_missing or second.references_missing,

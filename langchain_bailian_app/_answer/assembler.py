@@ -6,6 +6,7 @@ stream, and `AnswerAssembler.build_answer` returns all of them combined.
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Any, assert_never
 
 from langchain_bailian_app._answer.answer import UNKNOWN_FINISH_REASON, Answer
@@ -20,7 +21,8 @@ from langchain_bailian_app._answer.events import (
     ToolCall,
 )
 from langchain_bailian_app._answer.passages import passages_by_marker
-from langchain_bailian_app._answer.steps import StepReader
+from langchain_bailian_app._answer.reasoning import is_reasoning, read_reasoning
+from langchain_bailian_app._answer.steps import StepEvent, StepReader
 from langchain_bailian_app._answer.text_delta import StopFilter, TextDeltaReader
 from langchain_bailian_app._answer.workflow_nodes import (
     NO_UPDATE,
@@ -43,7 +45,8 @@ class AnswerAssembler:
     Args:
         markers: Handling of `<ref>[n]</ref>` in the text.
         stop: Stop sequences. The answer is cut before the first one.
-        answer_node: Id, name or type of the workflow node that provides the answer.
+        answer_node: Id, name or type of the workflow node that provides the answer. Default: the End
+            node.
         tool_call_parser: Parser of calls to the caller's tools; None if there are no tools.
         previous: The assembler of an earlier response to the same call. Steps that it reported are
             not reported again.
@@ -75,6 +78,7 @@ class AnswerAssembler:
         self._previous_thoughts: list[dict[str, Any]] | None = None
         self._text: list[str] = []
         self._reasoning: list[str] = []
+        self._reasoning_field_keys: set[str] = set()
         self._order: dict[str, None] = {}
         self._text_only = False
         self._answer = Answer()
@@ -106,7 +110,7 @@ class AnswerAssembler:
         """
         if self._answer.finish_reason is not None:
             return []
-        deltas = self._finish()
+        deltas = self._finish(is_complete=accept_missing_stop)
         if self.stopped:
             self._answer.finish_reason = "stop"
         elif accept_missing_stop:
@@ -156,6 +160,8 @@ class AnswerAssembler:
         answer = self._answer
         answer.session_id = frame.session_id or answer.session_id
         answer.request_id = frame.request_id or answer.request_id
+        if frame.reject_status is not None:
+            answer.reject_status = answer.reject_status or frame.reject_status
         if frame.doc_references:
             answer.doc_references = frame.doc_references
         answer.usage = frame.usage or answer.usage
@@ -176,17 +182,20 @@ class AnswerAssembler:
             and self._tool_call_parser is None
             and (self._text_merger is None or self._text_merger.has_output_text_only)
             and (self._reasoning_reader is None or self._reasoning_reader.is_idle)
+            and (self.step_reader is None or self.step_reader.is_settled)
         )
 
     def _new_entries(self, frame: Frame) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
         """Return the node entries and the other thoughts, or two empty lists if they are repeated."""
         if not (frame.thoughts or frame.workflow_message):
             return [], []
-        if frame.thoughts == self._previous_thoughts and not frame.workflow_message:
+        if frame.thoughts == self._previous_thoughts and not (
+            frame.workflow_message or (self.step_reader and self.step_reader.awaits_more)
+        ):
             return [], []
         nodes, thoughts = split_node_entries(frame)
         # A repeated increment is new text, but a repeated step is the same step.
-        is_idempotent = not nodes and not any(map(_is_reasoning, thoughts))
+        is_idempotent = not nodes and not any(map(is_reasoning, thoughts))
         self._previous_thoughts = thoughts if is_idempotent else None
         return nodes, thoughts
 
@@ -199,14 +208,15 @@ class AnswerAssembler:
             self._reasoning_reader = TextDeltaReader()
         if self.step_reader is None:
             self.step_reader = StepReader()
-        before_reasoning: list[Delta] = []
-        after_reasoning: list[Delta] = []
+        before_reasoning: list[StepEvent] = []
+        after_reasoning: list[StepEvent] = []
         reasoning = ""
-        self.step_reader.next_frame()
+        self.step_reader.next_frame(last=last)
         for thought in thoughts:
-            if _is_reasoning(thought):
-                # `response` repeats `thought`.
-                reasoning += str(thought.get("thought") or thought.get("response") or "")
+            if is_reasoning(thought):
+                text, other_fields = read_reasoning(thought)
+                reasoning += text
+                self._add_reasoning_fields(other_fields)
             else:
                 (after_reasoning if reasoning else before_reasoning).extend(
                     self.step_reader.feed(thought)
@@ -214,7 +224,25 @@ class AnswerAssembler:
         new_reasoning = self._reasoning_reader.feed(reasoning, frame.usage, last=last)
         if frame.text and not reasoning:
             new_reasoning += self._reasoning_reader.flush()
-        return [*before_reasoning, *self._emit_reasoning(new_reasoning), *after_reasoning]
+        if new_reasoning and not (after_reasoning or self.step_reader.is_settled):
+            before_reasoning += self.step_reader.report_before_reasoning()
+        if not (before_reasoning or after_reasoning):
+            return self._emit_reasoning(new_reasoning)
+        return [
+            *self._emit_steps(before_reasoning),
+            *self._emit_reasoning(new_reasoning),
+            *self._emit_steps(after_reasoning),
+        ]
+
+    def _emit_steps(self, events: list[StepEvent]) -> list[StepEvent]:
+        self._reasoning += [event.text for event in events if isinstance(event, ReasoningDelta)]
+        return events
+
+    def _add_reasoning_fields(self, fields: dict[str, Any]) -> None:
+        """Keep the unknown fields of a reasoning entry; many frames repeat them."""
+        if fields and (key := json.dumps(fields, sort_keys=True)) not in self._reasoning_field_keys:
+            self._reasoning_field_keys.add(key)
+            self._answer.reasoning_fields.append(fields)
 
     def _emit_reasoning(self, text: str) -> list[Delta]:
         if not text:
@@ -227,18 +255,18 @@ class AnswerAssembler:
         if nodes and self._workflow_reader is None:
             self._workflow_reader = WorkflowReader(self._answer_node, self._node_key_prefix)
             self._text_merger = WorkflowTextMerger(
-                allow_suffix=self._answer_node is None, output_text_only=self._has_output_text
+                prefers_output_text=self._answer_node is None, output_text_only=self._has_output_text
             )
         if self._workflow_reader is None or not (nodes or last):
             return self._add_workflow(NO_UPDATE, text)
-        return self._add_workflow(self._workflow_reader.feed(nodes, last=last), text)
+        return self._add_workflow(self._workflow_reader.feed(nodes, last=last), text, last=last)
 
-    def _add_workflow(self, update: NodeUpdate, text: str) -> list[Delta]:
+    def _add_workflow(self, update: NodeUpdate, text: str, *, last: bool = False) -> list[Delta]:
         """Add the text and events of nodes, and the text of the `text` field."""
         if self._text_merger is None:
             self._has_output_text = self._has_output_text or bool(text)
         else:
-            text = self._text_merger.feed(update.text, text)
+            text = self._text_merger.feed(update.text, text, last=last)
         return [*self._emit_reasoning(update.reasoning), *update.events, *self._feed_text(text)]
 
     def _filtered_final_text(self) -> str | None:
@@ -290,26 +318,22 @@ class AnswerAssembler:
             return []
         is_first = not self._text
         self._text.append(text)
-        if is_first and self.step_reader is not None:
-            return [*self.step_reader.flush_empty_results(), TextDelta(text)]
+        if self.step_reader is not None and not self.step_reader.is_settled:
+            events = self.step_reader.report_before_text(is_first=is_first)
+            return [*self._emit_steps(events), TextDelta(text)]
         return [TextDelta(text)]
 
-    def _finish(self) -> list[Delta]:
+    def _finish(self, *, is_complete: bool = True) -> list[Delta]:
         reader, workflow = self._reasoning_reader, self._workflow_reader
         deltas = [] if reader is None else self._emit_reasoning(reader.end())
         update = NO_UPDATE if workflow is None else workflow.end()
         deltas += self._add_workflow(update, self._text_reader.end())
-        if workflow and self._text_merger and not (self.stopped or workflow.final_node_has_text):
-            # Output nodes may emit text before the End node, whose text is only in the last frame.
-            deltas += self._feed_text(self._text_merger.take_final_text())
         if self._tool_call_parser is not None:
             deltas += self._feed_parts(self._tool_call_parser.end())
         deltas += self._apply_stop(self._end_marker())
         if self._stop_filter is not None and not self.stopped:
             deltas += self._emit_text(self._stop_filter.end())
             self.stopped = self._stop_filter.hit
-        return deltas if self.step_reader is None else [*deltas, *self.step_reader.end()]
-
-
-def _is_reasoning(thought: dict[str, Any]) -> bool:
-    return thought.get("action_type") == "reasoning"
+        if self.step_reader is None:
+            return deltas
+        return [*deltas, *self._emit_steps(self.step_reader.end(is_finished=is_complete))]

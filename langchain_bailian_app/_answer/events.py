@@ -8,7 +8,7 @@ parts, which `display._html` and `display._terminal` render.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 
 # Not frozen: a stream creates thousands of them, and creating a frozen dataclass takes twice as long.
@@ -43,7 +43,11 @@ class StepResult:
 
     call_id: str
     entry: dict[str, Any]
-    """The entry of `thoughts`, verbatim."""
+    """The entry of `thoughts`; if it arrived in pieces, they are joined."""
+
+    status: Literal["success", "error"] = "success"
+    """`"error"` if an MCP tool failed, or if the answer was interrupted before the observation was
+    complete."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ answer.
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -28,7 +29,7 @@ from langchain_bailian_app._answer.sse import (
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-_PLAIN_FIELDS = frozenset({"text", "finish_reason", "session_id"})
+_PLAIN_FIELDS = frozenset({"text", "finish_reason", "session_id", "reject_status"})
 _OUTPUT_FIELDS = _PLAIN_FIELDS | {"thoughts", "doc_references", "workflow_message"}
 _BODY_FIELDS = frozenset({"output", "usage", "request_id"})
 # Values in a successful response: empty in the documentation, "Success" on related routes.
@@ -53,6 +54,7 @@ class Frame:
 
     session_id: str | None = None
     request_id: str | None = None
+    reject_status: bool | None = None
     thoughts: Sequence[dict[str, Any]] = ()
     doc_references: list[dict[str, Any]] | None = None
     workflow_message: dict[str, Any] | None = None
@@ -232,6 +234,8 @@ def _parse_error(body: dict[str, Any], status: int | None) -> ErrorFrame:
             else (status or _HTTP_OK)
         )
     message = body.get("message") or error.get("message") or ""
+    if isinstance(message, dict | list):
+        message = json.dumps(message, ensure_ascii=False)
     return ErrorFrame(str(code or ""), str(message), status, _to_text(body.get("request_id")), body)
 
 
@@ -251,16 +255,21 @@ def _parse_frame(body: dict[str, Any], *, is_plain: bool) -> Frame:
     usage = body.get("usage")
     text, reason = output.get("text"), output.get("finish_reason")
     session_id, request_id = output.get("session_id"), body.get("request_id")
+    reject_status = output.get("reject_status")
+    has_known_reject_status = reject_status is None or isinstance(reject_status, bool)
     frame = Frame(
         text if isinstance(text, str) else _to_text(text) or "",
         None if reason in _UNFINISHED else str(reason),
         session_id if isinstance(session_id, str) else _to_text(session_id),
         request_id if isinstance(request_id, str) else _to_text(request_id),
+        reject_status if has_known_reject_status else None,
         usage=usage if isinstance(usage, dict) else None,
     )
-    if is_plain and _PLAIN_FIELDS.issuperset(output):
+    if is_plain and has_known_reject_status and _PLAIN_FIELDS.issuperset(output):
         return frame
     unknown = {name: value for name, value in output.items() if name not in _OUTPUT_FIELDS}
+    if not has_known_reject_status:
+        unknown["reject_status"] = reject_status
     frame.thoughts = _parse_object_list("thoughts", output, unknown) or ()
     frame.doc_references = _parse_object_list("doc_references", output, unknown)
     workflow_message = output.get("workflow_message")

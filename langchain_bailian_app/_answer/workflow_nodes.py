@@ -50,7 +50,7 @@ class NodeUpdate(NamedTuple):
 
     events: list[NodeEvent]
     text: str
-    """New text of the nodes that provide the answer."""
+    """New text of the node that provides the answer."""
 
     reasoning: str
 
@@ -62,8 +62,7 @@ class WorkflowReader:
     """Tracks the nodes of one answer.
 
     Args:
-        answer_node: Id, name or type of the node that provides the answer. Default: End and output
-            nodes.
+        answer_node: Id, name or type of the node that provides the answer. Default: the End node.
         key_prefix: Prefix of the event keys, needed if an earlier response to the same call used the
             same keys.
     """
@@ -74,11 +73,6 @@ class WorkflowReader:
         self._nodes: dict[str, _Node] = {}
         self._stream_mode = SharedStreamMode()
         self._reasoning_node: _Node | None = None
-
-    @property
-    def final_node_has_text(self) -> bool:
-        """Whether an End node, or the requested `answer_node`, has text."""
-        return any(node.text.length and self._is_final(node) for node in self._nodes.values())
 
     def feed(self, entries: list[dict[str, Any]], *, last: bool) -> NodeUpdate:
         """Return the update from the entries of a frame; the last frame also flushes pending text."""
@@ -102,7 +96,8 @@ class WorkflowReader:
         text = reasoning = ""
         for node in nodes:
             if self._answer_node is None:
-                emits_reasoning, emits_text = True, node.is_output_node
+                # Output nodes are events only: the final text is that of the End node.
+                emits_reasoning, emits_text = True, node.is_end
             else:
                 emits_reasoning = emits_text = node.matches(self._answer_node)
             reasoning += self._new_reasoning(node) if emits_reasoning else ""
@@ -110,9 +105,6 @@ class WorkflowReader:
             if (event := node.next_event(ended=ended)) is not None:
                 events.append(event)
         return NodeUpdate(events, text, reasoning)
-
-    def _is_final(self, node: _Node) -> bool:
-        return node.is_end if self._answer_node is None else node.matches(self._answer_node)
 
     def _new_reasoning(self, node: _Node) -> str:
         """Return the new reasoning of a node; a blank line separates it from that of other nodes."""
@@ -152,8 +144,8 @@ class _Node:
         return str(self._fields.get("type", "")).lower() == "end"
 
     @property
-    def is_output_node(self) -> bool:
-        """Whether this is an End node or an output node; no source shows the type of output nodes."""
+    def has_user_text(self) -> bool:
+        """Whether this is an End node or an output node; clients show `Output` as the type of those."""
         return self.is_end or "output" in str(self._fields.get("type", "")).lower()
 
     def read(self, entry: dict[str, Any]) -> None:
@@ -203,10 +195,10 @@ class _Node:
         parsed = _parse_nested(content)
         # Text for the user stays text, even if it looks like JSON.
         if isinstance(content, str) and (
-            self.is_output_node or not (isinstance(parsed, dict) and _RESULT_FIELDS & parsed.keys())
+            self.has_user_text or not (isinstance(parsed, dict) and _RESULT_FIELDS & parsed.keys())
         ):
             self.text.add(content)
-            self._text_may_be_json = not self.is_output_node
+            self._text_may_be_json = not self.has_user_text
             return
         text, reasoning = self._split_result(parsed)
         self.text.add(text)
@@ -263,7 +255,8 @@ def _node_from_thought(thought: dict[str, Any]) -> dict[str, Any] | None:
         return None
     response = wire_json.parse_nested(thought.get("response"))
     if isinstance(response, dict) and not {"nodeId", "nodeName", "node_id"}.isdisjoint(response):
-        return response
+        reasoning = thought.get("reasoning_content")
+        return {"reasoningContent": reasoning} | response if reasoning else response
     return None
 
 

@@ -6,7 +6,8 @@ because any node can change the usage, and because frames repeat the entries of 
 
 A workflow may send its answer in its nodes, in `text`, or in both. Streaming one and then appending the
 other would duplicate the answer. `WorkflowTextMerger` follows the source that arrives first, and adds
-text from the other source only if that source is ahead.
+text from the other source only if that source is ahead. The final `text` decides, as far as the text
+that was already emitted allows it.
 """
 
 from __future__ import annotations
@@ -91,13 +92,13 @@ class WorkflowTextMerger:
     """Merges the text of nodes and the `text` field into one answer.
 
     Args:
-        allow_suffix: Whether `text` may contain only the end of the emitted text. This is the case if
-            output nodes emit text before the End node.
+        prefers_output_text: Whether `text` takes precedence over text of nodes in the same frame. False
+            if the caller has named the node that provides the answer.
         output_text_only: Whether the answer started with text from `text`. Nodes then add no text.
     """
 
-    def __init__(self, *, allow_suffix: bool, output_text_only: bool = False) -> None:
-        self._allow_suffix = allow_suffix
+    def __init__(self, *, prefers_output_text: bool, output_text_only: bool = False) -> None:
+        self._prefers_output_text = prefers_output_text
         self._has_node_text: bool | None = False if output_text_only else None
         self._emitted: list[str] = []  # like `_output_text`, filled only if nodes have text
         self._output_text = ""
@@ -107,12 +108,7 @@ class WorkflowTextMerger:
     @property
     def final_text(self) -> str | None:
         """The complete `text`, or None if it matches the emitted text."""
-        emitted = "".join(self._emitted)
-        is_emitted = (
-            emitted.endswith(self._output_text)
-            if self._allow_suffix
-            else self._output_text in ("", emitted)
-        )
+        is_emitted = self._output_text in ("", "".join(self._emitted))
         return None if is_emitted else self._output_text
 
     @property
@@ -120,19 +116,23 @@ class WorkflowTextMerger:
         """Whether the answer comes from `text` only."""
         return self._has_node_text is False
 
-    def feed(self, node_text: str, output_text: str) -> str:
-        """Return the text to add to the answer, given the new text of the nodes and of `text`."""
+    def feed(self, node_text: str, output_text: str, *, last: bool = False) -> str:
+        """Return the text to add to the answer, given the new text of the nodes and of `text`.
+
+        Args:
+            node_text: New text of the nodes.
+            output_text: New text of the `text` field.
+            last: Whether `text` is complete, and thus the final text.
+        """
+        prefers_output_text = last and bool(output_text) and self._prefers_output_text
         if self._has_node_text is None and (node_text or output_text):
-            self._has_node_text = bool(node_text)
+            self._has_node_text = bool(node_text) and not prefers_output_text
         if not self._has_node_text:
             return output_text
+        if prefers_output_text:
+            new = self._add_output_text(output_text)
+            return new if self.final_text is None else self._add_node_text(node_text)
         return self._add_node_text(node_text) + self._add_output_text(output_text)
-
-    def take_final_text(self) -> str:
-        """Return `final_text` and count it as emitted."""
-        text = self.final_text or ""
-        self._emitted.append(text)
-        return text
 
     def _add_node_text(self, text: str) -> str:
         if self._unconfirmed.startswith(text):

@@ -1,7 +1,8 @@
 """Placement of citations in Markdown, without a change to the HTML around them.
 
 HTML inside Markdown is shown as text. Only links to the web become links. Images become links too,
-because loading an image would reveal to its host who reads the answer, and when.
+because loading an image would reveal to its host who reads the answer, and when. Images of hosts that
+the caller trusts are shown.
 """
 
 from __future__ import annotations
@@ -10,6 +11,8 @@ import itertools
 import re
 from html import escape
 from typing import TYPE_CHECKING, Any
+
+from langchain_bailian_app.display._image_urls import is_image_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -24,6 +27,8 @@ PLACEHOLDER = "\ufdd0"
 NEW_TAB = 'target="_blank" rel="noopener noreferrer"'
 """HTML attributes of links to the web."""
 
+# Without a referrer, the host does not learn the address of the page that shows the answer.
+_IMAGE_ATTRIBUTES = 'loading="lazy" referrerpolicy="no-referrer" style="max-width:100%;max-height:30em"'
 _INSIDE_TAGS_AND_LINKS = re.compile(r"<a .*?</a>|<[^>]*>", re.DOTALL)
 _WEB_URL = re.compile(r"https?://[^\s/?#\ufffd][^\s\ufffd]*", re.IGNORECASE)
 _MARKUP_CHARS = "*_~`| \t\n"
@@ -31,8 +36,8 @@ _MAX_DISTANCE_CHARS = 100
 _MAX_RENDERED_CHARS = 400_000  # total for one search; rendering a dense list takes 3 µs per character
 
 
-def make_markdown_parser() -> MarkdownIt:
-    """Return a parser that escapes HTML and renders only links to the web."""
+def make_markdown_parser(image_hosts: frozenset[str] = frozenset()) -> MarkdownIt:
+    """Return a parser that escapes HTML, renders links to the web, and shows images of these hosts."""
     from markdown_it import MarkdownIt  # noqa: PLC0415  # an extra
 
     # Line breaks in a model's text are intentional. Link definitions are shown as text, because unused
@@ -41,7 +46,11 @@ def make_markdown_parser() -> MarkdownIt:
     parser.enable(["table", "strikethrough"]).disable("reference")
     parser.validateLink = is_web_url  # type: ignore[method-assign]
     parser.add_render_rule("link_open", _render_link_open)
-    parser.add_render_rule("image", _render_image)
+
+    def render_image(renderer: Any, tokens: Any, idx: int, options: Any, env: Any) -> str:
+        return _render_image(renderer, tokens, idx, options, env, image_hosts=image_hosts)
+
+    parser.add_render_rule("image", render_image)
     return parser
 
 
@@ -120,10 +129,20 @@ def _render_link_open(renderer: Any, tokens: Any, idx: int, options: Any, env: A
     return html
 
 
-def _render_image(renderer: Any, tokens: Any, idx: int, options: Any, env: Any) -> str:
-    """Return a link to the image, or plain text if the image is inside another link."""
+def _render_image(
+    renderer: Any, tokens: Any, idx: int, options: Any, env: Any, *, image_hosts: frozenset[str]
+) -> str:
+    """Return a link to the image, or plain text if the image is inside another link.
+
+    An image of a trusted host is shown: in a link to itself, or in the other link.
+    """
     url = tokens[idx].attrs["src"]
     alt = renderer.renderInlineAsText(tokens[idx].children, options, env) or "image"
-    if sum(token.nesting for token in tokens[:idx] if token.type.startswith("link_")):
+    is_inside_link = sum(token.nesting for token in tokens[:idx] if token.type.startswith("link_"))
+    if is_image_of(url, image_hosts):
+        html = f'<img src="{escape(url)}" alt="{escape(alt)}" {_IMAGE_ATTRIBUTES}>'
+    elif is_inside_link:
         return escape(f"{alt} ({url})")  # links cannot be nested
-    return f'<a href="{escape(url)}" {NEW_TAB}>{escape(alt)}</a>'
+    else:
+        html = escape(alt)
+    return html if is_inside_link else f'<a href="{escape(url)}" {NEW_TAB}>{html}</a>'

@@ -1,7 +1,7 @@
-"""HTML of an answer, which escapes everything from the service and loads nothing external.
+"""HTML of an answer, which escapes everything from the service and loads nothing external by default.
 
-The HTML has no scripts, fixed text colors or fixed background, so that it suits light and dark
-notebooks.
+On request, it loads images of trusted hosts. The HTML has no scripts, fixed text colors or fixed
+background, so that it suits light and dark notebooks.
 """
 
 from __future__ import annotations
@@ -66,15 +66,24 @@ padding:0 1em;opacity:.85}}
 """
 
 
-def render_html(answer: AnswerParts) -> str:
-    """Return the HTML of an answer. It is deterministic, so that saved notebooks do not change."""
+def render_html(answer: AnswerParts, image_hosts: frozenset[str] = frozenset()) -> str:
+    """Return the HTML of an answer. It is deterministic, so that saved notebooks do not change.
+
+    Args:
+        answer: Parts of the answer.
+        image_hosts: Hosts whose https images in the text are shown. Others are links.
+    """
     id_prefix = f"ba-{hashlib.blake2s(repr(answer).encode(), digest_size=5).hexdigest()}"
     titles = {source.number: source.title for source in answer.sources}
     # The classes disable MathJax, which would render the text between two dollar signs as a formula.
     html = [f'<div class="bailian-answer mathjax_ignore tex2jax_ignore"><style>{_STYLE}</style>']
     for _, group in itertools.groupby(answer.parts, lambda part: isinstance(part, Text)):
         parts = list(group)
-        html += [_render_text(part, id_prefix, titles) for part in parts if isinstance(part, Text)]
+        html += [
+            _render_text(part, id_prefix, titles, image_hosts)
+            for part in parts
+            if isinstance(part, Text)
+        ]
         html += _render_list(
             "ba-trail", [_render_trail_item(part) for part in parts if not isinstance(part, Text)]
         )
@@ -86,7 +95,9 @@ def render_html(answer: AnswerParts) -> str:
     return "\n".join([*html, "</div>"])
 
 
-def _render_text(text: Text, id_prefix: str, titles: dict[int | None, str]) -> str:
+def _render_text(
+    text: Text, id_prefix: str, titles: dict[int | None, str], image_hosts: frozenset[str]
+) -> str:
     def render_citations(numbers: Iterable[int]) -> str:
         return "".join(
             f'<sup><a href="#{id_prefix}-{n}" title="{escape(titles[n])}">[{n}]</a></sup>'
@@ -95,7 +106,7 @@ def _render_text(text: Text, id_prefix: str, titles: dict[int | None, str]) -> s
 
     render: Callable[[str], str]
     try:
-        render = make_markdown_parser().render
+        render = make_markdown_parser(image_hosts).render
         citations, unplaced = place_citations(text, render)
     except Exception:  # noqa: BLE001  # markdown-it-py is missing or fails: show plain text
         render, citations, unplaced = _render_plain_text, text.citations, []

@@ -185,9 +185,18 @@ def _parse_result(block: dict[str, Any]) -> Step:
         args=[],
         done=True,
         failed=block.get("status") == "error",
-        result="" if is_retrieval else format_value(output),
+        result="" if is_retrieval else format_value(_omit_media_data(output)),
         hits=[source_from_passage(passage) for passage in passages] if is_retrieval else [],
     )
+
+
+def _omit_media_data(output: Any) -> Any:
+    """Replace the pictures and recordings in a tool's result by their media types."""
+    parts = [
+        part["mimeType"] if isinstance(part, dict) and {"data", "mimeType"} <= set(part) else part
+        for part in (output if isinstance(output, list) else [output])
+    ]
+    return parts if isinstance(output, list) else parts[0]
 
 
 def _parse_text(text: str, annotations: Any, cited_sources: CitedSources) -> Text:
@@ -242,6 +251,8 @@ def _summarize_usage(message: AIMessage) -> list[str]:
         facts.append(sanitize(metadata.get("model_name")))
     if (reason := metadata.get("finish_reason")) not in (None, "stop", "null"):
         facts.append(f"finish reason: {sanitize(reason)}")
+    if metadata.get("reject_status") is True:
+        facts.append("reject status: true")
     if request := metadata.get("request_id"):
         facts.append(f"request {sanitize(request)}")
     return [fact for fact in facts if fact]

@@ -9,7 +9,7 @@ from typing import Any
 from tests.live.harness import CheckRegistry, CheckSkipped, LiveHarness, Outcome, RawResponse
 
 CHECKS = CheckRegistry()
-_KNOWN_NODE_TYPES = {"Start", "LLM", "End"}
+_KNOWN_NODE_TYPES = {"Start", "LLM", "Output", "End"}
 
 
 @CHECKS.register("What type is `node_is_completed`?", assumption="a boolean, or a boolean as a string")
@@ -20,7 +20,7 @@ def node_is_completed(harness: LiveHarness) -> Outcome:
 
 @CHECKS.register(
     "Which types and statuses do nodes have?",
-    assumption="any; the answer is the text of End and output nodes",
+    assumption="any; the answer is the text of the End node",
 )
 def node_types(harness: LiveHarness) -> Outcome:
     node_states = sorted(
@@ -42,6 +42,30 @@ def last_frame(harness: LiveHarness) -> Outcome:
     observation = f"keys {', '.join(sorted(output))}"
     return Outcome(
         observation, matches_assumption=bool(output.get("text")) and not output.get("workflow_message")
+    )
+
+
+@CHECKS.register(
+    "Is the final text that of the End node, without the text of output nodes?",
+    assumption="yes; otherwise, the answer is the text of the End node, with a warning",
+)
+def final_text(harness: LiveHarness) -> Outcome:
+    response = _call_workflow(harness, "message_format_plus")
+    texts = {"Output": "", "End": ""}
+    for message in response.output_values("workflow_message"):
+        if (node_type := message.get("node_type")) in texts:
+            content = (message.get("message") or {}).get("content")
+            texts[node_type] += content if isinstance(content, str) else ""
+    if not (texts["Output"] and texts["End"]):
+        message = "this workflow has no output node before an End node that streams text"
+        raise CheckSkipped(message)
+    last_text = "".join(response.output_values("text")[-1:])
+    if last_text == texts["End"]:
+        return Outcome("yes", matches_assumption=True)
+    begins_with_output = last_text.startswith(texts["Output"])
+    return Outcome(
+        f"no; it {'begins' if begins_with_output else 'does not begin'} with the text of output nodes",
+        matches_assumption=False,
     )
 
 

@@ -78,6 +78,7 @@ BailianAppChatModel(app_id="app", memory_ids=lambda user: f"memory-of-{user}")
 
 BizParams(city="杭州", days=3, report=workflow_file("https://example.com/report.pdf", kind="document"))
 AnswerView(model.invoke("?", answer_node="LLM", agent_version=None))
+AnswerView(model.invoke("?"), show_images=True, image_hosts=["my-bucket.oss-cn-beijing.aliyuncs.com"])
 
 
 async def use_async_methods() -> None:

@@ -86,6 +86,25 @@ def test_values_only_the_second_reply_has_are_kept() -> None:
     assert merge_answers(Answer(), SECOND) == expected
 
 
+@pytest.mark.parametrize(
+    ("first", "second", "merged"),
+    [
+        (None, None, None),
+        (None, False, False),
+        (False, None, False),
+        (False, True, True),
+        (True, False, True),
+        (True, None, True),
+    ],
+)
+def test_an_answer_is_rejected_if_either_reply_is(
+    first: bool | None, second: bool | None, merged: bool | None
+) -> None:
+    answer = merge_answers(Answer(reject_status=first), Answer(reject_status=second))
+
+    assert answer.reject_status is merged
+
+
 def test_values_neither_reply_has_stay_absent() -> None:
     assert merge_answers(Answer(), Answer()).doc_references is None
 

@@ -472,6 +472,30 @@ def test_unknown_fields_are_kept_with_their_newest_value() -> None:
     assert answer.extra == {"trace": {"hop": 2}, "output": {"mood": "calm", "tier": 2}}
 
 
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        ([None, None], None),
+        ([False, False], False),
+        ([None, False], False),
+        ([False, None], False),
+        ([False, True], True),
+        ([True, False], True),
+        ([True, None], True),
+    ],
+)
+def test_an_answer_is_rejected_if_any_frame_says_so(
+    values: list[bool | None], expected: bool | None
+) -> None:
+    """Point 9 of issue 22."""
+    first, last = values
+    bodies = [frame_body("茶", reject_status=first), frame_body("", "stop", reject_status=last)]
+
+    answer = parse_answer(encode_sse(*bodies))
+
+    assert (answer.reject_status, answer.extra) == (expected, {})
+
+
 def test_unknown_fields_of_all_frames_are_merged() -> None:
     bodies = [
         frame_body("茶", mood="calm") | {"trace": 1},

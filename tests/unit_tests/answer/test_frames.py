@@ -96,7 +96,10 @@ def test_an_output_of_null_is_an_empty_frame(output: dict[str, Any] | None) -> N
 
 @pytest.mark.parametrize(
     "field",
-    ["text", "finish_reason", "session_id", "thoughts", "doc_references", "workflow_message"],
+    [
+        *("text", "finish_reason", "session_id", "reject_status"),
+        *("thoughts", "doc_references", "workflow_message"),
+    ],
 )
 def test_null_is_equivalent_to_an_absent_key(field: str) -> None:
     assert parse_one({"output": {}}) == parse_one({"output": {field: None}})
@@ -106,6 +109,23 @@ def test_unknown_fields_are_kept_with_the_names_of_the_wire() -> None:
     body = frame_body("茶", mood="calm") | {"trace": {"hop": 1}}
 
     assert parse_one(body).extra == {"trace": {"hop": 1}, "output": {"mood": "calm"}}
+
+
+@pytest.mark.parametrize("value", [True, False])
+@pytest.mark.parametrize("other_fields", [{}, {"thoughts": []}])
+def test_the_reject_status_is_a_field_of_its_own(value: bool, other_fields: dict[str, Any]) -> None:
+    """Point 9 of issue 22."""
+    frame = parse_one(frame_body("茶", reject_status=value, **other_fields))
+
+    assert (frame.reject_status, frame.extra) == (value, {})
+
+
+@pytest.mark.parametrize("value", ["true", 1, 0, [True]])
+def test_a_reject_status_of_unexpected_type_is_kept_verbatim(value: Any) -> None:
+    frame = parse_one(frame_body("茶", reject_status=value))
+
+    assert (frame.text, frame.reject_status) == ("茶", None)
+    assert frame.extra == {"output": {"reject_status": value}}
 
 
 def test_a_success_envelope_is_not_kept_as_unknown_fields() -> None:

@@ -152,14 +152,85 @@ def test_text_for_the_user_is_not_parsed_as_json() -> None:
     assert (answer.text, answer.final_text) == ('{"result": 5}', None)
 
 
-def test_the_text_of_an_output_node_is_part_of_the_answer() -> None:
-    data = encode_sse(
-        node_body("先说，", node_type="FlowOutput"),
-        node_body("再说。", node_id="e"),
-        frame_body("先说，再说。", "stop"),
+OUTPUT_NODE = node_body("先说，", node_type="Output", node_id="o", node_name="分类")
+
+
+@pytest.mark.parametrize(
+    ("answer_node", "end_texts", "last_text", "text", "final_text"),
+    [
+        pytest.param(None, ["再", "说。"], "再说。", "再说。", None, id="the End node is the answer"),
+        pytest.param(None, [], "再说。", "再说。", None, id="the End node only in the last frame"),
+        pytest.param(None, ["再"], "再说。", "再说。", None, id="the last frame adds the rest"),
+        pytest.param(None, ["再说。"], "", "再说。", None, id="no final text"),
+        pytest.param(None, [], "", "", None, id="no text of the End node"),
+        pytest.param(None, [], "先说，", "先说，", None, id="the output node is the answer"),
+        pytest.param(None, [], "先说，再说。", "先说，再说。", None, id="begins with the output node"),
+        pytest.param(None, ["再说。"], "先说，再说。", "再说。", "先说，再说。", id="too late for it"),
+        pytest.param(None, ["再说。"], "另说。", "再说。", "另说。", id="another final text"),
+        pytest.param("分类", ["再说。"], "再说。", "先说，", "再说。", id="named, another answer"),
+        pytest.param(
+            "分类", ["再说。"], "先说，再说。", "先说，再说。", None, id="named, and a prefix"
+        ),
+        pytest.param("Output", ["再说。"], "先说，", "先说，", None, id="named by its type"),
+    ],
+)
+def test_an_output_node_is_text_only_if_named_or_if_the_final_text_begins_with_it(
+    answer_node: str | None, end_texts: list[str], last_text: str, text: str, final_text: str | None
+) -> None:
+    """Point 1 of issue 22."""
+    end_frames = [node_body(piece, node_id="e") for piece in end_texts]
+
+    answer = read_answer(
+        encode_sse(OUTPUT_NODE, *end_frames, frame_body(last_text, "stop")), answer_node
     )
 
-    assert read_answer(data).text == "先说，再说。"
+    assert (answer.text, answer.final_text) == (text, final_text)
+    assert answer.nodes[0].value["output"] == "先说，"
+
+
+@pytest.mark.parametrize("node_type", ["Output", "FlowOutput", "output"])
+def test_a_workflow_that_returns_json_answers_with_the_json_of_its_end_node(node_type: str) -> None:
+    """Point 1 of issue 22."""
+    data = encode_sse(
+        node_body('["茶"]', node_type=node_type, node_id="o"),
+        node_body('{"kind"', node_id="e"),
+        node_body(': "绿茶"}', node_id="e"),
+        frame_body('{"kind": "绿茶"}', "stop"),
+    )
+
+    answer = read_answer(data)
+
+    assert (answer.text, answer.final_text) == ('{"kind": "绿茶"}', None)
+    assert answer.nodes[0].value["output"] == '["茶"]'
+
+
+def test_the_final_text_decides_what_an_end_node_in_the_same_frame_says() -> None:
+    """In `full_thoughts`, the last frame contains both."""
+    end = node_thought("绿茶", nodeType="End")
+    data = encode_sse(frame_body('{"result": "绿茶"}', "stop", thoughts=[end]))
+
+    answer = read_answer(data)
+
+    assert (answer.text, answer.final_text) == ('{"result": "绿茶"}', None)
+
+
+def test_text_of_the_end_node_is_kept_if_the_last_frame_contradicts_what_was_streamed() -> None:
+    thoughts = [node_thought(text, "executing", nodeType="End") for text in ("春", "眠")]
+    frames = [frame_body(thoughts=[entry]) for entry in thoughts]
+    last = frame_body("夏夜", "stop", thoughts=[node_thought("不觉晓", nodeType="End")])
+
+    answer = read_answer(encode_sse(*frames, last))
+
+    assert (answer.text, answer.final_text) == ("春眠不觉晓", "夏夜")
+
+
+def test_the_final_text_decides_how_ambiguous_increments_are_read() -> None:
+    thoughts = [node_thought(text, "executing", nodeType="End") for text in ("哈", "哈哈")]
+    frames = [frame_body(thoughts=[entry]) for entry in thoughts]
+
+    answer = read_answer(encode_sse(*frames, frame_body("哈哈", "stop")))
+
+    assert (answer.text, answer.final_text) == ("哈哈", None)
 
 
 def test_text_that_came_before_the_nodes_is_the_answer() -> None:
@@ -338,26 +409,6 @@ def test_a_node_reported_in_two_fields_is_read_once() -> None:
         frames[-1]["output"]["thoughts"] = [node_thought(piece, "executing")]
 
     assert read_answer(encode_sse(*frames, frame_body("春眠不觉晓", "stop"))).text == "春眠不觉晓"
-
-
-def test_end_text_in_the_last_frame_follows_the_output_nodes() -> None:
-    answer = read_answer(
-        encode_sse(node_body("先说。", node_type="Output"), frame_body("这是答案。", "stop"))
-    )
-
-    assert (answer.text, answer.final_text) == ("先说。这是答案。", None)
-
-
-def test_a_final_text_without_the_text_of_output_nodes_does_not_differ() -> None:
-    data = encode_sse(
-        node_body("先说。", node_type="Output"),
-        node_body("答案。", node_id="e"),
-        frame_body("答案。", "stop"),
-    )
-
-    answer = read_answer(data)
-
-    assert (answer.text, answer.final_text) == ("先说。答案。", None)
 
 
 def test_a_plugin_that_answers_like_a_node_is_a_step() -> None:

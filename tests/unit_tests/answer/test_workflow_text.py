@@ -39,14 +39,16 @@ def test_text_is_cumulative_where_its_growth_cannot_be_chance(pieces: list[str],
     assert reader.length == len(text)
 
 
-@given(st.lists(st.text("春眠不觉晓", max_size=4), max_size=6), st.data())
-def test_text_of_nodes_and_output_is_emitted_once(pieces: list[str], data: st.DataObject) -> None:
+@given(st.lists(st.text("春眠不觉晓", max_size=4), max_size=6), st.booleans(), st.data())
+def test_text_of_nodes_and_output_is_emitted_once(
+    pieces: list[str], prefers_output_text: bool, data: st.DataObject
+) -> None:
     full_text = "".join(pieces)
-    merger = WorkflowTextMerger(allow_suffix=False)
+    merger = WorkflowTextMerger(prefers_output_text=prefers_output_text)
     emitted = [merger.feed(piece, "") for piece in pieces]
     end = data.draw(st.integers(0, len(full_text)))
 
-    emitted += [merger.feed("", full_text[:end]), merger.feed("", full_text[end:])]
+    emitted += [merger.feed("", full_text[:end]), merger.feed("", full_text[end:], last=True)]
 
     assert "".join(emitted) == full_text
     assert merger.final_text is None

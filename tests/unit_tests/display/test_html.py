@@ -17,11 +17,12 @@ from tests.fixtures import ANSWER_RECORDINGS, parse_answer, read_recording
 from tests.unit_tests.display.messages import HOSTILE, message_with_references, strings
 
 METADATA = {"model_provider": "bailian"}
-VOID_TAGS = {"br", "hr"}
+VOID_TAGS = {"br", "hr", "img"}
 BLOCK_TAGS = {"details", "div", "ul", "ol", "li", "p", "pre", "table", "blockquote"}
 ALLOWED_ATTRIBUTES: dict[str, set[str]] = {
     "a": {"href", "title", "target", "rel"},
     "code": {"class"},
+    "img": {"src", "alt", "loading", "referrerpolicy", "style"},
     "div": {"class"},
     "li": {"class", "id"},
     "ol": {"start"},
@@ -54,6 +55,7 @@ class HtmlChecker(HTMLParser):
         self.stack: list[str] = []
         self.ids: list[str] = []
         self.links: list[str] = []
+        self.images: list[str] = []
         self.text = ""
         self.all_text = ""
 
@@ -78,13 +80,16 @@ class HtmlChecker(HTMLParser):
             case "href":
                 assert value.startswith("#ba-") or re.match("https?://", value, re.IGNORECASE)
                 self.links.append(value)
+            case "src":
+                self.images.append(value)
             case "class":
                 assert value in ALLOWED_CLASSES or value.startswith("language-")
             case "id":
                 assert re.fullmatch(r"ba-[0-9a-f]{10}-[0-9]+", value)
                 self.ids.append(value)
             case "style":
-                assert value in {"text-align:left", "text-align:right", "text-align:center"}
+                alignments = {f"text-align:{side}" for side in ("left", "right", "center")}
+                assert value in {*alignments, "max-width:100%;max-height:30em"}
         self.all_text += value
 
     def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
@@ -105,8 +110,8 @@ class HtmlChecker(HTMLParser):
     handle_decl = handle_pi = unknown_decl = handle_comment
 
 
-def check_html(message: AIMessage) -> HtmlChecker:
-    html = AnswerView(message)._repr_html_()
+def check_html(message: AIMessage, **options: Any) -> HtmlChecker:
+    html = AnswerView(message, **options)._repr_html_()
     checker = HtmlChecker()
     checker.feed(html)
     checker.close()
@@ -114,12 +119,14 @@ def check_html(message: AIMessage) -> HtmlChecker:
     assert len(checker.ids) == len(set(checker.ids))
     assert {link[1:] for link in checker.links if link.startswith("#")} <= set(checker.ids)
     assert not re.search("[\x00-\x08\x0b-\x1f\x7f-\x9f\ufdd0\ufdd1\uffff]", html)
+    if not options:
+        assert checker.images == []
     return checker
 
 
-def render_text_html(message: AIMessage) -> str:
+def render_text_html(message: AIMessage, **options: Any) -> str:
     """Return the HTML of the text, with citations as `[1]`."""
-    html = AnswerView(message)._repr_html_()
+    html = AnswerView(message, **options)._repr_html_()
     (text,) = re.findall(r'<div class="ba-text">(.*?)\n?</div>\n', html, re.DOTALL)
     return re.sub(r'<sup><a href="#ba-[^"]*" title="[^"]*">(\[\d+\])</a></sup>', r"{\1}", text)
 
@@ -347,6 +354,144 @@ def test_images_are_links() -> None:
         ' <a href="http://c" target="_blank" rel="noopener noreferrer">a (http://b)</a>'
         ' <a href="http://d" target="_blank" rel="noopener noreferrer">image</a></p>'
     )
+
+
+PICTURE_HOST = "docmind-api-cn-hangzhou.oss-cn-hangzhou.aliyuncs.com"
+PICTURE_URL = (
+    f"https://{PICTURE_HOST}/docs/7/1.png?Expires=1764500000&OSSAccessKeyId=STS.Nexample"
+    "&Signature=c2lnbmF0dXJl%3D&security-token=dG9rZW4%2F"
+)
+IMAGE_HTML = (
+    '<img src="{}" alt="{}" loading="lazy" referrerpolicy="no-referrer" '
+    'style="max-width:100%;max-height:30em">'
+)
+NEW_TAB = 'target="_blank" rel="noopener noreferrer"'
+
+
+def test_pictures_of_the_service_are_shown_on_request_only() -> None:
+    """Point 9 of issue 22."""
+    url = PICTURE_URL.replace("&", "&amp;")
+    message = message_with_references(f'![图"1"]({PICTURE_URL})<ref>[1]</ref>')
+
+    links = render_text_html(message)
+    images = render_text_html(message, show_images=True)
+
+    assert links == f'<p><a href="{url}" {NEW_TAB}>图&quot;1&quot;</a>{{[1]}}</p>'
+    image = IMAGE_HTML.format(url, "图&quot;1&quot;")
+    assert images == f'<p><a href="{url}" {NEW_TAB}>{image}</a>{{[1]}}</p>'
+    assert check_html(message, show_images=True).images == [PICTURE_URL]
+
+
+def test_a_picture_in_a_link_is_shown_in_this_link() -> None:
+    message = message_with_references(f"[![图](https://{PICTURE_HOST}/a.png)](https://example.com)")
+
+    html = render_text_html(message, show_images=True)
+
+    image = IMAGE_HTML.format(f"https://{PICTURE_HOST}/a.png", "图")
+    assert html == f'<p><a href="https://example.com" {NEW_TAB}>{image}</a></p>'
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        f"http://{PICTURE_HOST}/a.png",
+        f"//{PICTURE_HOST}/a.png",
+        f"ftp://{PICTURE_HOST}/a.png",
+        f"https://{PICTURE_HOST}",
+        f"https://{PICTURE_HOST}?a.png",
+        f"https://{PICTURE_HOST}#/a.png",
+        f"https://{PICTURE_HOST}:443/a.png",
+        f"https://{PICTURE_HOST}./a.png",
+        f"https://{PICTURE_HOST}.evil.example/a.png",
+        f"https://evil-{PICTURE_HOST}/a.png",
+        f"https://{PICTURE_HOST}@evil.example/a.png",
+        f"https://{PICTURE_HOST}:x@evil.example/a.png",
+        f"https://evil.example/@{PICTURE_HOST}/a.png",
+        f"https://evil.example/a.png?https://{PICTURE_HOST}/",
+        f"https://evil.example#{PICTURE_HOST}/a.png",
+        f"https://evil.example\\{PICTURE_HOST}/a.png",
+        f"https://evil.example\\@{PICTURE_HOST}/a.png",
+        f"https:/\\{PICTURE_HOST}/a.png",
+        f"https:///{PICTURE_HOST}/a.png",
+        f"https://evil.example%2f.{PICTURE_HOST}/a.png",
+        f"https://{PICTURE_HOST}\u3002evil.example/a.png",
+        f"https://{PICTURE_HOST}\uff0fa.png",
+        "https://bucket-of-a-customer.oss-cn-hangzhou.aliyuncs.com/a.png",
+        "https://bailian-other.oss-cn-hangzhou.aliyuncs.com/a.png",
+        "https://dashscope-result-evil.oss-cn-beijing.aliyuncs.com/a.png",
+        "https://docmind-api-cn-hangzhou.oss-cn-beijing.aliyuncs.com/a.png",
+        "https://dashscope.aliyuncs.com/a.png",
+        "https://aliyuncs.com/a.png",
+        "data:image/png;base64,iVBORw0KGgo=",
+        "javascript:alert(1)",
+        "file:///a.png",
+        "a.png",
+    ],
+)
+@pytest.mark.parametrize("template", ["![x]({})", "![x](<{}>)", "[![x]({})](https://example.com)"])
+def test_no_other_picture_is_ever_loaded(url: str, template: str) -> None:
+    """Point 9 of issue 22."""
+    message = AIMessage(template.format(url))
+
+    options = {"show_images": True, "image_hosts": ["pictures.example"]}
+
+    assert check_html(message, **options).images == []
+    assert AnswerView(message, **options)._repr_html_() == AnswerView(message)._repr_html_()
+
+
+def test_pictures_of_further_hosts_are_shown_if_listed() -> None:
+    message = AIMessage("![a](https://Pictures.example/a.png) ![b](https://other.example/b.png)")
+
+    def find_images(**options: Any) -> list[str]:
+        return check_html(message, **options).images
+
+    assert len(find_images(show_images=True, image_hosts=["pictures.EXAMPLE"])) == 1
+    assert len(find_images(show_images=True, image_hosts="other.example")) == 1
+    assert find_images(show_images=False, image_hosts=["pictures.example"]) == []
+    assert find_images(show_images=True, image_hosts=["example"]) == []
+
+
+@pytest.mark.parametrize(
+    "host", ["", "https://a.example", "a.example/", "a.example:443", "*.example", "a b", ".", 5]
+)
+def test_an_image_host_is_a_plain_host_name(host: Any) -> None:
+    with pytest.raises(ValueError, match="invalid `image_hosts`: expected host names"):
+        AnswerView(AIMessage("茶"), show_images=True, image_hosts=[host])
+
+
+def test_pictures_of_sources_and_other_blocks_stay_links() -> None:
+    note = {"type": "citation", "title": "茶", "extras": {"images": [PICTURE_URL]}}
+    message = AIMessage(
+        [
+            {"type": "reasoning", "reasoning": f"![想]({PICTURE_URL})"},
+            {"type": "image", "url": PICTURE_URL},
+            {"type": "text", "text": "茶", "annotations": [note]},
+        ],
+        response_metadata={"output_version": "v1"},
+    )
+
+    assert check_html(message, show_images=True).images == []
+
+
+@pytest.mark.parametrize("hostile", HOSTILE)
+def test_hostile_text_cannot_escape_from_a_picture(hostile: str) -> None:
+    text = f"![{hostile}](https://{PICTURE_HOST}/a.png) ![b](<https://{PICTURE_HOST}/{hostile}>)"
+
+    checker = check_html(AIMessage(text), show_images=True)
+
+    assert all(url.startswith(f"https://{PICTURE_HOST}/") for url in checker.images)
+
+
+@pytest.mark.slow
+@given(strings, strings, strings)
+def test_any_picture_is_well_formed(alt: str, path: str, after: str) -> None:
+    picture = f"![{alt}](https://{PICTURE_HOST}/{path})"
+    message = message_with_references(f"茶{picture}<ref>[1]</ref>{after}")
+
+    checker = check_html(message, show_images=True)
+
+    assert all(url.startswith(f"https://{PICTURE_HOST}/") for url in checker.images)
+    assert any(link.endswith("-1") for link in checker.links if link.startswith("#"))
 
 
 @pytest.mark.parametrize(

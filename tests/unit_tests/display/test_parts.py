@@ -120,6 +120,8 @@ def test_written_markers_are_not_shown_twice(markers: MarkerMode) -> None:
         ({"finish_reason": "stop", "model_name": "app", "app_id": "app"}, []),
         ({"finish_reason": "null", "model_name": "qwen", "app_id": "app"}, ["qwen"]),
         ({"finish_reason": "length", "request_id": "r"}, ["finish reason: length", "request r"]),
+        ({"reject_status": True}, ["reject status: true"]),
+        ({"reject_status": False}, []),
         ({"model_usage": [{"model_id": "a"}], "model_name": "a"}, ["a"]),
         (
             {"model_usage": [{"model_id": "a", "input_tokens": 1000, "output_tokens": 2}, {}]},
@@ -202,3 +204,14 @@ def test_a_node_is_done_unless_executing_and_shows_any_status_but_success(
     (step,) = parse_message(make_message({"type": "non_standard", "value": node})).parts
 
     assert step == Step("LLM_a", args, done=done, failed=failed, result="茶")
+
+
+@pytest.mark.parametrize("is_single", [True, False])
+def test_the_data_of_a_picture_in_a_result_is_not_shown(is_single: bool) -> None:
+    """Number 6 of issue 22: a part of an MCP result may be a picture."""
+    picture = {"type": "image", "data": "aGk=", "mimeType": "image/png"}
+    output = picture if is_single else ["茶", picture]
+
+    (step,) = parse_message(AIMessage([tool_result(output)], response_metadata=V1)).parts
+
+    assert step == Step("result", [], done=True, result="image/png" if is_single else "茶\nimage/png")

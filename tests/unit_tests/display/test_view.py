@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 from langchain_core.messages import AIMessage
+from rich.console import Console
 
 from langchain_bailian_app.display import AnswerView
 from tests.fixtures import (
@@ -38,6 +39,24 @@ def test_a_message_as_v1_looks_the_same() -> None:
     )
 
     assert AnswerView(v1)._repr_html_() == AnswerView(message)._repr_html_()
+
+
+def test_the_terminal_never_loads_pictures() -> None:
+    """Point 9 of issue 22."""
+    host = "docmind-api-cn-hangzhou.oss-cn-hangzhou.aliyuncs.com"
+    message = AIMessage(f"看图：![图](https://{host}/a.png?Signature=x)。")
+
+    def print_rich(**options: Any) -> str:
+        console = Console(width=200, force_terminal=True)
+        with console.capture() as capture:
+            console.print(AnswerView(message, **options))
+        return capture.get()
+
+    assert print_rich(show_images=True) == print_rich()
+    assert f"https://{host}/a.png?Signature=x" in print_rich()
+    assert "\x1b]8" not in print_rich(show_images=True)  # no hyperlink of the terminal
+    assert "\x1b_G" not in print_rich(show_images=True)  # no graphics of the terminal
+    assert str(AnswerView(message, show_images=True)) == str(AnswerView(message))
 
 
 class UntranslatableMessage(AIMessage):
