@@ -2,7 +2,8 @@
 
 The service reports passages in three places. `doc_references` lists the cited passages, without
 scores. The observation of a retrieval step lists all retrieved passages, with scores. Both contain the
-numbers that the `<ref>` markers use. The nodes of a direct retrieval have scores but no numbers.
+numbers that the `<ref>` markers use. The nodes of a direct retrieval have scores but no numbers. Their
+fields are in several places, because versions of the route differ and no reference describes it.
 """
 
 from __future__ import annotations
@@ -27,7 +28,6 @@ _REFERENCE_FIELDS = {"text", "index_id", "title", "doc_name", "doc_id", "doc_url
 _REFERENCE_FIELDS |= {"images", "page_number"}
 _HIT_FIELDS = {"content", "referenceIndex", "title", "dataName", "dataId", "webSearchUrl", "id"}
 _HIT_FIELDS |= {"score", "images", "page_number"}
-_NODE_FIELDS = {"title", "doc_name", "doc_id", "doc_url", "image_url", "images", "page_number", "_id"}
 # Values that are the same in every hit, so they are omitted.
 _DEFAULT_VALUES: dict[str, Any] = {"display": True, "webSearch": False}
 
@@ -119,25 +119,85 @@ def _passage_from_hit(hit: dict[str, Any]) -> Passage:
 
 
 def _passage_from_node(item: dict[str, Any]) -> Passage:
-    inner = item.get("node")
-    node: dict[str, Any] = inner if isinstance(inner, dict) else item
-    raw_metadata = node.get("metadata")
-    metadata: dict[str, Any] = raw_metadata if isinstance(raw_metadata, dict) else {}
-    header, body = _split_header(node.get("text") or metadata.get("content"))
+    outer = dict(item)
+    inner = wire_json.parse_nested(outer.get("node"))
+    if isinstance(inner, dict):
+        del outer["node"]
+        inner = dict(inner)
+    else:
+        inner = {}
+    metadata = dict(_take_metadata(inner) or _take_metadata(outer) or {})
+    score = _take_score(
+        *((source, "score") for source in (outer, inner)),
+        *((source, "_score") for source in (metadata, inner, outer)),
+    )
+    entry = outer | inner
+    header, body = _split_header(
+        _take((entry, "text"), (entry, "content"), (metadata, "content"), (metadata, "text"))
+    )
+    title = _take(*_places(metadata, entry, "title"))
+    doc_name = _take(
+        *_places(metadata, entry, "doc_name"),
+        *_places(metadata, entry, "docName"),
+        *_places(metadata, entry, "documentName"),
+        (entry, "name"),  # in the metadata, it may be the document's own field
+    )
+    doc_id = _take(*_places(metadata, entry, "doc_id"), *_places(metadata, entry, "docId"))
+    doc_url = _take(*_places(metadata, entry, "doc_url"), *_places(metadata, entry, "docUrl"))
+    chunk_id = _take((entry, "id_"), (entry, "_id"), (metadata, "_id"))
+    images = _take(*_places(metadata, entry, "image_url"), *_places(metadata, entry, "images"))
     return Passage(
         text=body,
-        title=_to_text_or_none(metadata.get("title")) or header.get("标题"),
-        doc_name=_to_text_or_none(metadata.get("doc_name")) or header.get("文档名"),
-        doc_id=_to_text_or_none(metadata.get("doc_id")),
-        doc_url=_to_text_or_none(metadata.get("doc_url")),
-        chunk_id=_to_text_or_none(node.get("id_") or metadata.get("_id")),
-        score=_parse_score(item.get("score")),
-        images=_to_list(metadata.get("image_url")) or _to_list(metadata.get("images")),
-        page_number=_to_list(metadata.get("page_number")),
-        extra=_extra_fields(
-            header, metadata, _NODE_FIELDS | ({"content"} if not node.get("text") else set())
-        ),
+        title=_to_text_or_none(title) or header.get("标题"),
+        doc_name=_to_text_or_none(doc_name) or header.get("文档名"),
+        doc_id=_to_text_or_none(doc_id),
+        doc_url=_to_text_or_none(doc_url),
+        chunk_id=_to_text_or_none(chunk_id),
+        score=score,
+        images=_to_list(images),
+        page_number=_to_list(_take(*_places(metadata, entry, "page_number"))),
+        extra=_extra_fields(header, entry | metadata, set()),
     )
+
+
+def _places(
+    metadata: dict[str, Any], entry: dict[str, Any], name: str
+) -> list[tuple[dict[str, Any], str]]:
+    return [(metadata, name), (entry, name)]
+
+
+def _take_metadata(source: dict[str, Any]) -> dict[str, Any] | None:
+    """Remove and return the metadata, which may be JSON text; leave anything else in the source."""
+    metadata = wire_json.parse_nested(source.get("metadata"))
+    if metadata in (None, "") or isinstance(metadata, dict):
+        source.pop("metadata", None)
+    return metadata if isinstance(metadata, dict) else None
+
+
+def _take(*places: tuple[dict[str, Any], str]) -> Any:
+    """Return the first value that is set, and remove it. Other values are removed if they are equal."""
+    taken = None
+    for source, name in places:
+        value = source.get(name)
+        if value in (None, "", []):
+            source.pop(name, None)
+        elif taken is None or value == taken:
+            taken = value
+            del source[name]
+    return taken
+
+
+def _take_score(*places: tuple[dict[str, Any], str]) -> float | None:
+    """Return the first value that is a number; otherwise as `_take`."""
+    taken = None
+    for source, name in places:
+        score = _parse_score(source.get(name))
+        if score is not None and taken in (None, score):
+            taken = score
+            del source[name]
+        elif source.get(name) is None:
+            source.pop(name, None)
+    return taken
 
 
 def _split_header(text: Any) -> tuple[dict[str, Any], str]:

@@ -1,112 +1,373 @@
 """Reader of the steps of an application.
 
 A step is an entry of `thoughts` other than reasoning: retrieval, memory, a plugin, an MCP tool, or an
-unknown kind. Frames repeat steps, but each step is reported once: the call when the step is first
-seen, and the result when the observation arrives. The raw entry is kept unchanged.
+unknown kind. Frames repeat steps or send them in pieces, but each step is reported once: the call when
+its arguments are complete, and the result when the observation is complete. The raw entry is kept; the
+pieces in it are joined.
 """
 
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
-from typing import Any
+from itertools import chain
+from typing import TYPE_CHECKING, Any
 
 from langchain_bailian_app._answer import wire_json
-from langchain_bailian_app._answer.events import StepCall, StepResult
+from langchain_bailian_app._answer.events import ReasoningDelta, StepCall, StepResult
+from langchain_bailian_app._answer.observations import is_error_result
+from langchain_bailian_app._answer.streamed_values import (
+    EMPTY_VALUES,
+    Change,
+    StreamedValue,
+    StreamForm,
+)
 
-_NO_OBSERVATION: tuple[Any, ...] = (None, "")
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+StepEvent = StepCall | StepResult | ReasoningDelta
+_Changes = dict[str, Change]
+
+# Recordings have `arguments`; both SDKs have `action_input`. Each may be an object or JSON text.
+_ARGUMENT_FIELDS = ("arguments", "action_input", "action_input_stream")
+_NAME_FIELDS = ("action", "action_name", "action_type")
+# Texts that may arrive in pieces. They do not distinguish one step from another.
+_TEXT_FIELDS = ("thought", "response", "reasoning_content")
+_STREAMED_FIELDS = (*_ARGUMENT_FIELDS, "observation", *_TEXT_FIELDS)
 # A later frame may fill an empty list of hits, so the list is not reported until the answer begins.
-_EMPTY_OBSERVATION: tuple[Any, ...] = (*_NO_OBSERVATION, [], "[]")
+_NO_HITS: tuple[Any, ...] = ([], "[]")
 
 
-@dataclass(slots=True, eq=False)
 class _Step:
-    number: int
-    entry: dict[str, Any]
-    group: _StepGroup
-    reported: bool = False
+    """A step, with what has arrived of it so far."""
+
+    def __init__(self, number: int, position: int, forms: dict[str, StreamForm]) -> None:
+        self.number = number
+        self.position = position
+        """Position in the list of the latest frame that contains the step."""
+        self.entry: dict[str, Any] = {}
+        self.latest_entry: dict[str, Any] = {}
+        self.values = {name: StreamedValue(form) for name, form in forms.items()}
+        self.observation = self.values["observation"]
+        self.changed_in_frame = 0
+        self.call_reported = False
+        self.result_reported = False
+        self._reasoning_length = 0
 
     @property
     def id(self) -> str:
         return f"bailian_{self.number}"
 
+    @property
+    def arguments(self) -> list[StreamedValue]:
+        """The values that have arrived in the fields of the arguments."""
+        return [value for name in _ARGUMENT_FIELDS if not (value := self.values[name]).is_empty]
 
-class _StepGroup:
-    """The steps with the same name and arguments, indexed by observation."""
+    @property
+    def has_open_arguments(self) -> bool:
+        return any(value.is_open for value in self.arguments)
 
-    def __init__(self) -> None:
-        self.steps: list[_Step] = []
-        self._unreported: list[_Step] = []
-        self._reported: dict[str, list[_Step]] = {}
+    @property
+    def has_complete_arguments(self) -> bool:
+        values = self.arguments
+        # `{}` may be a placeholder for the arguments in another field.
+        has_value = any(value.is_complete and value.get() != "{}" for value in values)
+        are_complete = bool(values) and all(value.is_complete for value in values)
+        return (has_value and not self.has_open_arguments) or are_complete
 
-    def add(self, step: _Step) -> None:
-        self.steps.append(step)
-        self._unreported.append(step)
+    @property
+    def awaits_more(self) -> bool:
+        """Whether an entry that equals the latest one may be another piece."""
+        return not self.result_reported and not (self.call_reported and self.observation.is_empty)
 
-    def mark_reported(self, step: _Step) -> None:
-        """Record that the result of a step has been reported."""
-        step.reported = True
-        self._unreported.remove(step)
-        self._reported.setdefault(_observation_key(step.entry.get("observation")), []).append(step)
+    def has_name_of(self, entry: dict[str, Any]) -> bool:
+        """Return whether the entry has the name of this step. Later pieces may omit the name."""
+        names = [(entry.get(field), self.entry.get(field)) for field in _NAME_FIELDS]
+        if all(new in EMPTY_VALUES for new, _ in names) and not _has_content(entry):
+            return all(name in EMPTY_VALUES for _, name in names)
+        return all(new in EMPTY_VALUES or new == name for new, name in names)
 
-    def find_match(self, observation: Any, excluded: set[_Step]) -> _Step | None:
-        """Return the first step not in `excluded` that an entry with this observation may repeat."""
-        candidates = (
-            self.steps
-            if observation in _NO_OBSERVATION
-            else [*self._unreported, *self._reported.get(_observation_key(observation), ())]
-        )
-        available = (step for step in candidates if step not in excluded)
-        return min(available, key=lambda step: step.number, default=None)
+    def compare(self, entry: dict[str, Any]) -> _Changes | None:
+        """Return what the entry changes in each field, or None if it belongs to another step."""
+        changes: _Changes = {}
+        for name, value in self.values.items():
+            if _is_absent(entry, name):
+                continue
+            change = value.compare(entry[name])
+            if name in _ARGUMENT_FIELDS and not self.observation.is_empty:
+                # Arguments precede the observation: from then on they are the same, or another call.
+                if change is not Change.FIRST:
+                    is_equal = change is Change.NONE or entry[name] == value.get()
+                    change = Change.NONE if is_equal else None
+            elif change is None and (
+                name in _TEXT_FIELDS or (name == "observation" and value.get() in _NO_HITS)
+            ):
+                change = Change.FIRST  # replaces the value
+            elif change is None and name == "observation" and self._may_continue_text(entry):
+                change = Change.INCREMENT
+            if self.result_reported and change is not Change.NONE:
+                change = Change.NONE if name in _TEXT_FIELDS else None
+            if change is None:
+                return None
+            changes[name] = change
+        return changes
+
+    def _may_continue_text(self, entry: dict[str, Any]) -> bool:
+        """Return whether an observation may be a piece of text that only begins like JSON."""
+        texts = (self.observation.get(), entry["observation"])
+        is_text = all(isinstance(text, str) for text in texts) and not self.observation.is_complete
+        return is_text and bool(self.arguments) and not _has_arguments(entry)
+
+    def add(self, entry: dict[str, Any], changes: _Changes) -> None:
+        """Add an entry that belongs to this step."""
+        self.entry |= {
+            name: value
+            for name, value in entry.items()
+            if name not in self.entry or value not in EMPTY_VALUES
+        }
+        for name, change in changes.items():
+            self.values[name].apply(entry[name], change)
+
+    def build_call(self) -> StepCall:
+        entry = self.build_entry()
+        return StepCall(self.id, _choose_step_name(entry), _arguments_as_dict(entry), step_kind(entry))
+
+    def build_result(self, *, is_finished: bool) -> StepResult:
+        entry = self.build_entry()
+        is_error = is_error_result(entry.get("observation")) or not is_finished
+        return StepResult(self.id, entry, "error" if is_error else "success")
+
+    def build_entry(self) -> dict[str, Any]:
+        """Return the raw entry; values that arrived in pieces are joined."""
+        joined = {
+            name: wire_json.repair_surrogates(value.get())
+            for name, value in self.values.items()
+            if not value.is_empty
+        }
+        return {name: joined.get(name, value) for name, value in self.entry.items()}
+
+    def take_reasoning(self, *, last: bool = False) -> list[ReasoningDelta]:
+        """Return the new part of `reasoning_content`."""
+        value = self.values["reasoning_content"]
+        text = str(value.get() or "") if last else value.known_text()
+        new, self._reasoning_length = text[self._reasoning_length :], len(text)
+        return [ReasoningDelta(wire_json.join_surrogates(new))] if new else []
 
 
 class StepReader:
-    """Tracks the steps through the frames of one answer."""
+    """Tracks the steps through the frames of one answer.
+
+    An entry belongs to a step if the names match, and
+
+    - the step is at the same position in the list, and the values are the same or continue those that
+      are not complete; or
+    - the arguments are equal, and so are the observations, unless one of them is empty; or
+    - the values continue those of a step that moved to another position.
+    """
 
     def __init__(self) -> None:
+        self._forms = {name: StreamForm() for name in _STREAMED_FIELDS}
         self._steps: list[_Step] = []
-        self._groups: dict[str, _StepGroup] = {}
+        self._pending: dict[_Step, None] = {}  # steps without a result, in order of appearance
+        self._by_position: dict[int, list[_Step]] = {}  # the pending steps and the latest one
+        self._by_call: dict[str, list[_Step]] = {}
+        self._by_result: dict[tuple[str, str], list[_Step]] = {}
+        self._omits_arguments = False  # whether later pieces of a step do not repeat its arguments
+        self._frame = 0
+        self._is_last_frame = False
+        self._position = 0
         self._seen_in_frame: set[_Step] = set()
+        self.is_settled = True
+        """Whether the text that follows reports nothing, because no step has changed."""
 
-    def next_frame(self) -> None:
+    @property
+    def awaits_more(self) -> bool:
+        """Whether a frame with equal entries may contain new pieces."""
+        return bool(self._pending) and any(step.awaits_more for step in self._pending)
+
+    def next_frame(self, *, last: bool = False) -> None:
         """Start a new frame. Its entries may repeat earlier steps, but never each other."""
+        self._frame += 1
+        self._is_last_frame = last
+        self._position = 0
         self._seen_in_frame.clear()
 
-    def feed(self, entry: dict[str, Any]) -> list[StepCall | StepResult]:
+    def feed(self, entry: dict[str, Any]) -> list[StepEvent]:
         """Return the new events in this entry."""
+        position, self._position = self._position, self._position + 1
         if not any(entry.values()):
             return []
-        events: list[StepCall | StepResult] = []
-        group = self._groups.setdefault(_call_key(entry), _StepGroup())
-        step = group.find_match(entry.get("observation"), self._seen_in_frame)
+        events: list[StepEvent] = []
+        step, changes = self._find_step(entry, position)
         if step is None:
-            step = _Step(len(self._steps), entry, group)
-            self._steps.append(step)
-            group.add(step)
-            events.append(
-                StepCall(step.id, _choose_step_name(entry), _arguments_as_dict(entry), step_kind(entry))
-            )
+            events += self._report_pending(include_changed=False)
+            step = self._create_step(position)
+            changes = {name: Change.FIRST for name in self._forms if not _is_absent(entry, name)}
+        self._place(step, position)
         self._seen_in_frame.add(step)
-        if step.reported:
+        step.latest_entry = entry
+        if step.result_reported:
             return events
-        step.entry = entry
-        return events + self._report([step], _EMPTY_OBSERVATION)
+        if not step.entry or any(change is not Change.NONE for change in changes.values()):
+            step.changed_in_frame = self._frame
+            self.is_settled = False
+        if step.arguments and _has_observation(entry) and not _has_arguments(entry):
+            self._omits_arguments = True
+        step.add(entry, changes)
+        events += step.take_reasoning()
+        observation = step.observation
+        if not step.call_reported and (
+            step.has_complete_arguments or not observation.is_empty or self._is_last_frame
+        ):
+            events += self._report_call(step)
+        if not observation.is_empty and (
+            self._is_last_frame or (observation.is_complete and observation.get() not in _NO_HITS)
+        ):
+            events += self._report_result(step)
+        return events
 
-    def flush_empty_results(self) -> list[StepResult]:
-        """Return the results of the steps whose list of hits is still empty."""
-        return self._report(self._steps, _NO_OBSERVATION)
+    def report_before_reasoning(self) -> list[StepEvent]:
+        """Return the events of the steps that new reasoning follows."""
+        return self._report_pending()
 
-    def end(self) -> list[StepResult]:
-        """Return the results of the remaining steps, even without an observation."""
-        return self._report(self._steps, ())
+    def report_before_text(self, *, is_first: bool) -> list[StepEvent]:
+        """Return the events of the steps that new text follows; an empty list of hits is then final."""
+        events = self._report_pending(accept_no_hits=is_first)
+        self.is_settled = all(step.call_reported for step in self._pending)
+        return events
 
-    def _report(self, steps: list[_Step], pending_observations: tuple[Any, ...]) -> list[StepResult]:
-        results = []
-        for step in steps:
-            if not step.reported and step.entry.get("observation") not in pending_observations:
-                step.group.mark_reported(step)
-                results.append(StepResult(step.id, step.entry))
-        return results
+    def end(self, *, is_finished: bool = True) -> list[StepEvent]:
+        """Return the remaining events.
+
+        Args:
+            is_finished: Whether the answer is complete. If not, a step without an observation failed.
+        """
+        events: list[StepEvent] = []
+        for step in list(self._pending):
+            has_result = not (step.observation.is_empty or step.observation.is_open)
+            events += self._report_result(step, is_finished=is_finished or has_result)
+        return events
+
+    def _create_step(self, position: int) -> _Step:
+        step = _Step(len(self._steps), position, self._forms)
+        self._steps.append(step)
+        self._pending[step] = None
+        return step
+
+    def _find_step(self, entry: dict[str, Any], position: int) -> tuple[_Step | None, _Changes]:
+        """Return the step to which an entry belongs, and what it changes."""
+        at_position = self._by_position.get(position, [])
+        latest = at_position[-1] if at_position else None
+        is_done = latest is not None and latest.result_reported and latest not in self._seen_in_frame
+        if latest is not None and is_done and entry == latest.latest_entry:
+            return latest, {}  # most entries repeat a step
+        if _has_observation(entry):  # steps that await the rest of an observation come first
+            candidates = sorted(at_position, key=lambda step: step.observation.is_empty)
+        else:
+            candidates = at_position[::-1]
+        for step in chain(candidates, self._find_equal_calls(entry), self._find_moved(entry)):
+            if step in self._seen_in_frame or not step.has_name_of(entry):
+                continue
+            changes = step.compare(entry)
+            if changes is None or self._is_other_result(step, entry, changes):
+                continue
+            if self._is_new_call(step, entry):
+                break
+            return step, changes
+        return None, {}
+
+    def _find_equal_calls(self, entry: dict[str, Any]) -> Iterable[_Step]:
+        """Return the steps with equal arguments and an equal observation, or without an observation."""
+        if not self._by_call:
+            return
+        call = _call_key(entry)
+        steps = self._by_call.get(call, [])
+        if _has_observation(entry):
+            steps = [step for step in steps if step in self._pending]
+            steps += self._by_result.get((call, _observation_key(entry["observation"])), ())
+        yield from sorted(steps, key=lambda step: step.number)
+
+    def _find_moved(self, entry: dict[str, Any]) -> Iterable[_Step]:
+        """Return the steps that an entry at another position may continue."""
+        if not _has_content(entry):
+            yield from reversed(self._steps)
+            return
+        for step in self._pending:
+            is_awaited = step.observation.is_empty and not _has_arguments(entry)
+            if is_awaited or step.has_open_arguments or step.observation.is_open:
+                yield step
+
+    def _is_other_result(self, step: _Step, entry: dict[str, Any], changes: _Changes) -> bool:
+        """Return whether an entry with all arguments has the result of another call.
+
+        Text that is not JSON does not show whether it continues the text before it.
+        """
+        return (
+            changes.get("observation") is Change.INCREMENT
+            and _has_arguments(entry)
+            and not step.observation.is_open
+            and self._forms["observation"].form != "increments"
+        )
+
+    def _is_new_call(self, step: _Step, entry: dict[str, Any]) -> bool:
+        """Return whether an entry starts another call with the arguments of a call with a result."""
+        return (
+            self._omits_arguments
+            and _has_arguments(entry)
+            and not (_has_observation(entry) or step.observation.is_empty or step.observation.is_open)
+            and all(self._forms[name].form != "snapshots" for name in _ARGUMENT_FIELDS)
+        )
+
+    def _place(self, step: _Step, position: int) -> None:
+        """Record the position of a step, which changes if other entries are added or removed."""
+        steps = self._by_position.setdefault(position, [])
+        if steps and steps[-1] is step:
+            return
+        if step in self._by_position.get(step.position, ()):
+            self._by_position[step.position].remove(step)
+        step.position = position
+        steps[:] = [other for other in steps if other in self._pending]
+        steps.append(step)
+
+    def _report_pending(
+        self, *, include_changed: bool = True, accept_no_hits: bool = False
+    ) -> list[StepEvent]:
+        """Return the events of the steps that other content follows, unless their JSON is incomplete.
+
+        Args:
+            include_changed: Whether to include steps that have changed in this frame. Parallel steps
+                may arrive in the same frames.
+            accept_no_hits: Whether an empty list of hits is a result.
+        """
+        events: list[StepEvent] = []
+        for step in list(self._pending):
+            is_changing = step.changed_in_frame == self._frame
+            if is_changing and not include_changed:
+                continue
+            if not (is_changing and step.has_open_arguments):
+                events += self._report_call(step)
+            value = step.observation
+            is_result = not (value.is_empty or value.is_open)
+            if is_result and (accept_no_hits or value.get() not in _NO_HITS):
+                events += self._report_result(step)
+        return events
+
+    def _report_call(self, step: _Step) -> list[StepEvent]:
+        if step.call_reported:
+            return []
+        step.call_reported = True
+        call = step.build_call()
+        self._by_call.setdefault(_call_key(step.entry), []).append(step)
+        return [*step.take_reasoning(last=True), call]
+
+    def _report_result(self, step: _Step, *, is_finished: bool = True) -> list[StepEvent]:
+        events = [*self._report_call(step), *step.take_reasoning(last=True)]
+        step.result_reported = True
+        del self._pending[step]
+        result = step.build_result(is_finished=is_finished)
+        key = _call_key(result.entry), _observation_key(result.entry.get("observation"))
+        self._by_result.setdefault(key, []).append(step)
+        return [*events, result]
 
 
 def step_kind(entry: dict[str, Any]) -> str | None:
@@ -121,6 +382,24 @@ def step_kind(entry: dict[str, Any]) -> str | None:
     return "plugin" if entry.get("action_type") == "api" else None
 
 
+def _is_absent(entry: dict[str, Any], name: str) -> bool:
+    """Return whether a field has not arrived; an empty object is a placeholder for arguments."""
+    value = entry.get(name)
+    return value in EMPTY_VALUES or (name in _ARGUMENT_FIELDS and value in ({}, []))
+
+
+def _has_arguments(entry: dict[str, Any]) -> bool:
+    return not all(_is_absent(entry, name) for name in _ARGUMENT_FIELDS)
+
+
+def _has_observation(entry: dict[str, Any]) -> bool:
+    return not _is_absent(entry, "observation")
+
+
+def _has_content(entry: dict[str, Any]) -> bool:
+    return _has_arguments(entry) or _has_observation(entry)
+
+
 def _observation_key(observation: Any) -> str:
     return observation if isinstance(observation, str) else json.dumps(observation, sort_keys=True)
 
@@ -130,11 +409,8 @@ def _call_key(entry: dict[str, Any]) -> str:
 
 
 def _read_arguments(entry: dict[str, Any]) -> Any:
-    """Return the arguments of a step.
-
-    Recordings have `arguments`; both SDKs have `action_input`. Either may be an object or JSON text.
-    """
-    for name in ("arguments", "action_input", "action_input_stream"):
+    """Return the arguments of a step. An empty value may be a placeholder for another field."""
+    for name in _ARGUMENT_FIELDS:
         arguments = wire_json.parse_nested(entry.get(name))
         if arguments not in (None, "", {}, []):
             return arguments

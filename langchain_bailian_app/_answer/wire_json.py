@@ -12,7 +12,10 @@ from typing import Any
 import orjson
 
 # Fields that a stream sends in pieces, which may be cut inside a surrogate pair.
-_STREAMED_FIELDS = frozenset({"text", "thought", "response"})
+_STREAMED_FIELDS = frozenset(
+    {"text", "thought", "response", "reasoning_content"}
+    | {"arguments", "action_input", "action_input_stream", "observation"}
+)
 
 
 def loads(data: bytes | str) -> Any:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 from langchain_core.messages import AIMessageChunk
 from langchain_core.messages.block_translators import register_translator
 
-from langchain_bailian_app._answer import wire_json
+from langchain_bailian_app._answer.observations import parse_observation
 
 if TYPE_CHECKING:
     from langchain_core.messages import AIMessage
@@ -68,7 +68,7 @@ def _step_blocks(kwargs: dict[str, Any]) -> dict[str, dict[str, Any]]:
         if step.get("type") == "server_tool_call":
             blocks[f"call:{step.get('id')}"] = dict(step)
         else:
-            output = wire_json.parse_nested(next(entries, {}).get("observation"))
+            output = parse_observation(next(entries, {}).get("observation"))
             blocks[f"result:{step.get('tool_call_id')}"] = {**step, "output": output}
     return blocks
 

@@ -143,7 +143,7 @@ def _build_step_kwargs(steps: list[StepCall | StepResult]) -> dict[str, Any]:
             block = {
                 "type": "server_tool_result",
                 "tool_call_id": step.call_id,
-                "status": "success",
+                "status": step.status,
             }
             kwargs.setdefault("thoughts", []).append(_rename_index_key(step.entry))
         kwargs.setdefault("steps", []).append(block)
@@ -180,6 +180,7 @@ def _build_response_metadata(answer: Answer, app_id: str) -> dict[str, Any]:
         "finish_reason": answer.finish_reason,
         "session_id": answer.session_id,
         "request_id": answer.request_id,
+        "reject_status": answer.reject_status,
         "final_text": answer.final_text,
         "tool_call_problems": [call.problem for call in answer.tool_calls if call.problem] or None,
         "model_usage": model_usage or None,
@@ -193,7 +194,10 @@ def _extra_metadata(answer: Answer) -> dict[str, Any]:
     usage = {name: value for name, value in answer.usage.items() if value and name != "models"}
     if not _model_usage(answer.usage) and answer.usage.get("models"):
         usage["models"] = answer.usage["models"]
-    return answer.extra | ({"usage": usage} if usage else {})
+    extra = answer.extra | ({"usage": usage} if usage else {})
+    if answer.reasoning_fields:
+        extra["reasoning"] = answer.reasoning_fields
+    return extra
 
 
 def _build_usage_metadata(usage: dict[str, Any]) -> UsageMetadata | None:

@@ -232,6 +232,114 @@ def test_a_node_may_have_another_shape(node: dict[str, Any]) -> None:
     assert [Passage(text="茶", chunk_id="7", score=1.0)] == passages_from_nodes([node])
 
 
+TEA_PASSAGE = Passage(
+    text="叶子。", title="采摘", doc_name="春茶", doc_id="file_9", chunk_id="c1", score=0.25
+)
+
+
+@pytest.mark.parametrize(
+    "node",
+    [
+        pytest.param(
+            {
+                "score": 0.25,
+                "node": {
+                    "id_": "c1",
+                    "content": "叶子。",
+                    "metadata": {"title": "采摘", "doc_name": "春茶", "doc_id": "file_9"},
+                },
+            },
+            id="the text is called content",
+        ),
+        pytest.param(
+            {
+                "score": 0.25,
+                "node": {
+                    "id_": "c1",
+                    "text": "叶子。",
+                    "metadata": '{"title": "采摘", "doc_name": "春茶", "doc_id": "file_9"}',
+                },
+            },
+            id="the metadata is JSON text",
+        ),
+        pytest.param(
+            {
+                "score": 0.25,
+                "id_": "c1",
+                "content": "叶子。",
+                "title": "采摘",
+                "doc_name": "春茶",
+                "metadata": '{"doc_id": "file_9"}',
+            },
+            id="title and name are beside the text",
+        ),
+        pytest.param(
+            {
+                "score": 0.25,
+                "metadata": {"title": "采摘", "doc_id": "file_9", "_id": "c1"},
+                "node": {"content": "叶子。", "name": "春茶"},
+            },
+            id="the metadata is beside the node",
+        ),
+        pytest.param(
+            {
+                "node": {
+                    "id_": "c1",
+                    "text": "叶子。",
+                    "title": "采摘",
+                    "documentName": "春茶",
+                    "metadata": {"_score": "0.25", "doc_id": "file_9"},
+                }
+            },
+            id="the score is in the metadata",
+        ),
+        pytest.param(
+            {
+                "score": None,
+                "text": "",
+                "_score": 0.25,
+                "node": '{"id_": "c1", "content": "叶子。"}',
+                "metadata": '{"title": "采摘", "doc_name": "春茶", "doc_id": "file_9"}',
+            },
+            id="the node is JSON text",
+        ),
+    ],
+)
+def test_the_parts_of_a_node_may_be_in_several_places(node: dict[str, Any]) -> None:
+    (passage,) = passages_from_nodes([node])
+
+    assert passage == TEA_PASSAGE
+
+
+def test_the_score_of_a_node_takes_precedence_and_the_other_one_is_kept() -> None:
+    node = {"score": 0.5, "text": "茶", "metadata": {"_score": 0.25, "nid": "n1"}}
+    (passage,) = passages_from_nodes([node])
+
+    assert (passage.score, passage.extra) == (0.5, {"_score": 0.25, "nid": "n1"})
+
+
+def test_a_score_that_is_not_a_number_is_kept() -> None:
+    (passage,) = passages_from_nodes([{"score": "high", "text": "茶", "metadata": {"_score": 0.25}}])
+
+    assert passage.score == 0.25
+    assert passages_from_nodes([{"score": "high", "text": "茶"}])[0].extra == {"score": "high"}
+
+
+def test_unknown_fields_beside_the_text_and_unreadable_metadata_are_kept() -> None:
+    node = {"score": 1, "rank": 2, "node": {"text": "茶", "language": "zh", "metadata": "{not JSON"}}
+    (passage,) = passages_from_nodes([node])
+
+    assert passage.extra == {"rank": 2, "language": "zh", "metadata": "{not JSON"}
+
+
+def test_metadata_takes_precedence_over_the_fields_beside_the_text() -> None:
+    node = {"text": "茶", "title": "外", "name": "茶", "metadata": {"title": "内", "name": "own"}}
+    (passage,) = passages_from_nodes([node])
+
+    assert (passage.title, passage.doc_name) == ("内", "茶")
+    assert passage.extra == {"title": "外", "name": "own"}
+
+
 def test_metadata_named_like_the_text_field_is_kept() -> None:
     (passage,) = passages_from_nodes([{"text": "茶", "metadata": {"content": "目录"}}])
 

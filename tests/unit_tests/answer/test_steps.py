@@ -1,12 +1,12 @@
-"""Tests for steps, each of which is reported once although frames repeat it."""
+"""Tests for steps, each of which is reported once although frames repeat it or send it in pieces."""
 
 import json
 from typing import Any
 
 import pytest
 
-from langchain_bailian_app._answer.events import StepCall, StepResult, TextDelta
-from langchain_bailian_app._answer.steps import StepReader
+from langchain_bailian_app._answer.events import ReasoningDelta, StepCall, StepResult, TextDelta
+from langchain_bailian_app._answer.steps import StepEvent, StepReader
 from tests.fixtures import assemble, encode_sse, frame_body, parse_frames, read_recording
 
 Entry = dict[str, Any]
@@ -18,6 +18,8 @@ SEARCH: Entry = {
     "arguments": "{}",
 }
 PLUGIN: Entry = {"action_type": "api", "action": "weather", "action_name": "天气"}
+CALL: Entry = PLUGIN | {"arguments": '{"city": "杭州"}'}
+SUNNY, RAINY = '{"sky": "晴"}', '{"sky": "雨"}'
 
 
 def report_frames(*frames: list[Entry], flush_at: int | None = None) -> list[list[str]]:
@@ -28,22 +30,31 @@ def report_frames(*frames: list[Entry], flush_at: int | None = None) -> list[lis
         reader.next_frame()
         events = [event for entry in frame for event in reader.feed(entry)]
         if index == flush_at:
-            events += reader.flush_empty_results()
+            events += reader.report_before_text(is_first=True)
         reports.append(list(map(format_event, events)))
     return [*reports, list(map(format_event, reader.end()))]
 
 
-def format_event(event: StepCall | StepResult) -> str:
+def format_event(event: StepEvent) -> str:
     if isinstance(event, StepCall):
         return f"call {event.id}"
+    if isinstance(event, ReasoningDelta):
+        return f"reasoning {event.text}"
     return f"result {event.call_id} {event.entry.get('observation')!r}"
 
 
+def read_call(entry: Entry) -> StepCall:
+    """Return the call of a step that arrives in one frame."""
+    reader = StepReader()
+    (call,) = [event for event in reader.feed(entry) + reader.end() if isinstance(event, StepCall)]
+    return call
+
+
 def test_a_step_that_frames_repeat_is_reported_once() -> None:
-    done = PLUGIN | {"observation": "晴"}
+    done = CALL | {"observation": SUNNY}
 
     assert report_frames([done], [done], [done]) == [
-        ["call bailian_0", "result bailian_0 '晴'"],
+        ["call bailian_0", f"result bailian_0 {SUNNY!r}"],
         [],
         [],
         [],
@@ -51,19 +62,27 @@ def test_a_step_that_frames_repeat_is_reported_once() -> None:
 
 
 @pytest.mark.parametrize("empty", [{}, {"observation": ""}, {"observation": None}])
-def test_the_call_comes_when_first_seen_and_the_result_with_its_observation(empty: Entry) -> None:
-    frames = [
-        [PLUGIN | empty],
-        [PLUGIN | empty],
-        [PLUGIN | {"observation": "晴"}],
-        [PLUGIN | empty],
-    ]
+def test_the_call_comes_with_its_arguments_and_the_result_with_its_observation(empty: Entry) -> None:
+    frames = [[CALL | empty], [CALL | empty], [CALL | {"observation": SUNNY}], [CALL | empty]]
 
-    assert report_frames(*frames) == [["call bailian_0"], [], ["result bailian_0 '晴'"], [], []]
+    result = f"result bailian_0 {SUNNY!r}"
+    assert report_frames(*frames) == [["call bailian_0"], [], [result], [], []]
+
+
+def test_a_call_without_arguments_comes_with_its_observation() -> None:
+    assert report_frames([PLUGIN], [PLUGIN | {"observation": SUNNY}]) == [
+        [],
+        ["call bailian_0", f"result bailian_0 {SUNNY!r}"],
+        [],
+    ]
 
 
 def test_a_step_that_never_gets_an_observation_is_reported_at_the_end() -> None:
-    assert report_frames([PLUGIN]) == [["call bailian_0"], ["result bailian_0 None"]]
+    assert report_frames([CALL], [PLUGIN | {"action": "x"}]) == [
+        ["call bailian_0"],
+        [],
+        ["result bailian_0 None", "call bailian_1", "result bailian_1 None"],
+    ]
 
 
 @pytest.mark.parametrize("empty", ["[]", []])
@@ -75,36 +94,52 @@ def test_an_empty_list_of_hits_may_be_filled_in_until_the_answer_begins(empty: A
     assert expected == report_frames([nothing], [nothing], [nothing], flush_at=1)
 
 
-def test_a_step_without_an_observation_is_not_flushed_when_the_answer_begins() -> None:
-    expected = [["call bailian_0"], ["result bailian_0 '晴'"], []]
+def test_a_step_without_an_observation_has_no_result_when_the_answer_begins() -> None:
+    expected = [["call bailian_0"], [f"result bailian_0 {SUNNY!r}"], []]
 
-    assert expected == report_frames([PLUGIN], [PLUGIN | {"observation": "晴"}], flush_at=0)
+    assert expected == report_frames([PLUGIN], [PLUGIN | {"observation": SUNNY}], flush_at=0)
 
 
 def test_equal_calls_in_one_frame_are_two_steps() -> None:
-    one, two = PLUGIN | {"observation": "晴"}, PLUGIN | {"observation": "雨"}
+    one, two = CALL | {"observation": SUNNY}, CALL | {"observation": RAINY}
 
-    assert report_frames([PLUGIN, PLUGIN], [one, two], [one, two]) == [
+    assert report_frames([CALL, CALL], [one, two], [one, two]) == [
         ["call bailian_0", "call bailian_1"],
-        ["result bailian_0 '晴'", "result bailian_1 '雨'"],
+        [f"result bailian_0 {SUNNY!r}", f"result bailian_1 {RAINY!r}"],
         [],
         [],
     ]
 
 
 def test_equal_calls_with_equal_observations_in_one_frame_are_two_steps() -> None:
-    done = PLUGIN | {"observation": "晴"}
-    first = ["call bailian_0", "result bailian_0 '晴'", "call bailian_1", "result bailian_1 '晴'"]
+    done = CALL | {"observation": SUNNY}
+    first = [f"{event} bailian_{n}" for n in (0, 1) for event in ("call", "result")]
+    reports = report_frames([done, done], [done, done])
 
-    assert [first, [], []] == report_frames([done, done], [done, done])
+    assert [event.removesuffix(f" {SUNNY!r}") for event in reports[0]] == first
+    assert reports[1:] == [[], []]
 
 
-def test_an_equal_call_with_another_observation_is_another_step() -> None:
-    frames = [[PLUGIN | {"observation": "晴"}], [PLUGIN | {"observation": "雨"}]]
+@pytest.mark.parametrize(("one", "two"), [(SUNNY, RAINY), ("晴", "雨"), (1, 2), ("1", 1)])
+def test_an_equal_call_with_another_observation_is_another_step(one: Any, two: Any) -> None:
+    reports = report_frames([CALL | {"observation": one}], [CALL | {"observation": two}])
 
-    assert report_frames(*frames) == [
-        ["call bailian_0", "result bailian_0 '晴'"],
-        ["call bailian_1", "result bailian_1 '雨'"],
+    assert sorted(event for report in reports for event in report) == [
+        "call bailian_0",
+        "call bailian_1",
+        f"result bailian_0 {one!r}",
+        f"result bailian_1 {two!r}",
+    ]
+
+
+def test_a_step_keeps_its_identity_if_its_position_changes() -> None:
+    search, done = SEARCH | {"observation": "[1]"}, CALL | {"observation": SUNNY}
+
+    assert report_frames([CALL], [search, CALL], [search, done], [done]) == [
+        ["call bailian_0"],
+        ["call bailian_1", "result bailian_1 '[1]'"],
+        [f"result bailian_0 {SUNNY!r}"],
+        [],
         [],
     ]
 
@@ -124,18 +159,13 @@ def test_observations_that_are_objects_are_compared_by_value(second: Any, is_ano
         {"action": "x"},
         {"action_name": "x"},
         {"arguments": '{"city": "苏州"}'},
-        {"action_input": {"a": 1}},
+        {"action_input": {"a": 1}, "arguments": None},
     ],
 )
 def test_another_action_name_or_argument_is_another_step(change: Entry) -> None:
-    assert report_frames([PLUGIN], [PLUGIN | change])[:2] == [["call bailian_0"], ["call bailian_1"]]
+    call = CALL | {"action_input": {"a": 2}}
 
-
-def test_steps_that_are_no_longer_repeated_are_reported_at_the_end_in_order() -> None:
-    assert report_frames([PLUGIN], [SEARCH], [])[-1] == [
-        "result bailian_0 None",
-        "result bailian_1 None",
-    ]
+    assert report_frames([call], [call | change])[:2] == [["call bailian_0"], ["call bailian_1"]]
 
 
 @pytest.mark.parametrize("empty", [{}, {"thought": "", "action": None}, {"observation": []}])
@@ -170,9 +200,7 @@ def test_an_empty_entry_is_not_a_step(empty: Entry) -> None:
     ],
 )
 def test_arguments_are_read_from_either_field_in_either_type(arguments: Entry, args: Entry) -> None:
-    (call,) = StepReader().feed(PLUGIN | arguments)
-
-    assert StepCall("bailian_0", "天气", args, "plugin") == call
+    assert read_call(PLUGIN | arguments) == StepCall("bailian_0", "天气", args, "plugin")
 
 
 @pytest.mark.parametrize("arguments", ["\ud83d", "a\ud83d", {"a": "\ud83d"}, '{"a": "\ud83d"}'])
@@ -195,10 +223,7 @@ def test_a_lone_surrogate_in_the_arguments_is_tolerated(arguments: Any) -> None:
     ],
 )
 def test_a_step_has_the_best_available_name(entry: Entry, name: str) -> None:
-    (call,) = StepReader().feed(entry)
-
-    assert isinstance(call, StepCall)
-    assert name == call.name
+    assert read_call(entry).name == name
 
 
 def test_entries_of_any_kind_are_kept_verbatim() -> None:
@@ -235,7 +260,4 @@ def test_steps_and_results_are_kept_in_order_of_appearance() -> None:
     ],
 )
 def test_steps_have_a_known_kind_or_none(entry: Entry, kind: str | None) -> None:
-    (call, *_) = StepReader().feed(entry)
-
-    assert isinstance(call, StepCall)
-    assert call.kind == kind
+    assert read_call(entry).kind == kind
