@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import ipaddress
+import re
 from functools import lru_cache
 from urllib.parse import urlsplit
 
 from langchain_bailian_app.options._signed_urls import redact_url
 
 _API_PATH = "/api/v1"
+_RESPONSES_PATH = re.compile(
+    r"(?P<prefix>.*)/api/v2/apps/[^/]+/(?P<app_id>[^/]+)/compatible-mode/v1(?:/responses)?"
+)
 _SHARED_HOSTS = {
     "cn-beijing": "dashscope.aliyuncs.com",
     "ap-southeast-1": "dashscope-intl.aliyuncs.com",
@@ -18,11 +22,12 @@ _INTERNATIONAL_HOST = "dashscope-intl.aliyuncs.com"
 
 
 def check_base_url(base_url: str, *, allow_insecure_http: bool) -> str:
-    """Validate a base URL and return it without a trailing slash.
+    """Validate a base URL and return it without a trailing slash or white space around it.
 
     Raises:
         ValueError: The URL is not the root of this API, or the key would be sent unencrypted.
     """
+    base_url = base_url.strip()
     url = urlsplit(base_url)
     try:
         _ = url.port
@@ -57,6 +62,15 @@ def check_base_url(base_url: str, *, allow_insecure_http: bool) -> str:
     scheme = "http" if url.scheme == "http" else "https"
     example = f"{scheme}://{url.netloc or 'host'}{_API_PATH}"
     shown = redact_url(base_url)
+    if url.netloc and (responses_path := _RESPONSES_PATH.fullmatch(path)):
+        app_id = responses_path["app_id"]
+        shared_url = f"{scheme}://{url.netloc}{responses_path['prefix']}{_API_PATH}"
+        message = (
+            f"invalid `base_url` {shown!r}: it is the Responses route of application {app_id!r}, which "
+            f"this package does not use; pass `app_id={app_id!r}`, and omit `base_url` or pass "
+            f"`base_url={shared_url!r}`"
+        )
+        raise ValueError(message)
     message = f"invalid `base_url` {shown!r}: {problem}; expected a URL like {example!r}"
     raise ValueError(message)
 

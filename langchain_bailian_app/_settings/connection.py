@@ -38,21 +38,23 @@ _ID_PATTERN = re.compile(r"[A-Za-z0-9_-]{1,128}")
 
 
 def check_id(value: str, *, name: str) -> str:
-    """Validate an id, so that it cannot change the URL that contains it; `name` is for the message.
+    """Return a valid id, without the white space around it; `name` is for the message.
 
+    An invalid id could change the URL that contains it.
     This is called wherever a URL is built. A field is only validated when an object is created: ids
     that are assigned later, and those of `model_copy` and `model_construct`, are not.
 
     Raises:
         ValueError: The id is invalid.
     """
-    if not isinstance(value, str) or not _ID_PATTERN.fullmatch(value):
+    stripped = value.strip() if isinstance(value, str) else ""
+    if not _ID_PATTERN.fullmatch(stripped):
         message = (
             f"invalid `{name}` {value!r}: expected 1 to 128 letters, digits, `_` or `-` (an id, not a "
             "name)"
         )
         raise ValueError(message)
-    return value
+    return stripped
 
 
 def _check_id_field(value: str, info: ValidationInfo) -> str:

@@ -1,6 +1,6 @@
 """Warnings that a chat model shows only once, at the line that called it."""
 
-from langchain_bailian_app._settings.caller_warnings import warn_caller
+from langchain_bailian_app.options._caller_warnings import warn_caller
 
 
 class ShownWarnings:

@@ -4,7 +4,6 @@ You can pass a plain dict instead of `BizParams`.
 """
 
 import mimetypes
-import warnings
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 from urllib.parse import unquote, urlsplit
@@ -12,6 +11,8 @@ from urllib.parse import unquote, urlsplit
 from langchain_core.load import Serializable
 from pydantic import BeforeValidator, ConfigDict, Field, SecretStr, model_validator
 
+from langchain_bailian_app.options._caller_warnings import warn_caller
+from langchain_bailian_app.options._json_conversion import to_json_value
 from langchain_bailian_app.options._signed_urls import SignedUrl, redact, redact_url
 
 
@@ -29,6 +30,14 @@ class BizParams(Serializable):
 
     For a workflow, pass its start variables by name: `BizParams(city="杭州")`. The three fields below
     are for agents. Tokens appear only in the request, never in a `repr`, dump, pickle, log or trace.
+
+    Values are those of JSON. A `Decimal`, a date or time, and a `UUID` become the text that pydantic
+    writes. Scalars and arrays of numpy become Python's, and a `Timestamp` of pandas becomes a datetime
+    (both without nanoseconds).
+
+    Raises:
+        ValueError: A value cannot be sent: NaN, infinity, a DataFrame, or another type. The message
+            contains the name of the variable. There are more than 10 entries in one of the fields.
 
     Instantiate:
         ```python
@@ -78,9 +87,19 @@ class BizParams(Serializable):
             return values
         missing = sorted(tool for tool, token in tokens.items() if token is None)
         message = f"the `user_defined_tokens` for {missing} were omitted from the dump: set them again"
-        warnings.warn(message, stacklevel=2)
+        warn_caller(message)
         remaining = {tool: token for tool, token in tokens.items() if token is not None}
         return values | {"user_defined_tokens": remaining or None}
+
+    @model_validator(mode="before")
+    @classmethod
+    def _convert_values(cls, values: Any) -> Any:
+        if not isinstance(values, dict):
+            return values
+        return {
+            name: value if name == "user_defined_tokens" else to_json_value(value, str(name))
+            for name, value in values.items()
+        }
 
     @classmethod
     def is_lc_serializable(cls) -> bool:

@@ -6,7 +6,6 @@ This module does no I/O.
 from __future__ import annotations
 
 import time
-import warnings
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
@@ -14,6 +13,8 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field
+
+from langchain_bailian_app.options._caller_warnings import warn_caller
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -176,10 +177,14 @@ def _ids_from_files(value: Any) -> Any:
         return value
     ids: list[Any] = []
     for item in value:
-        file_id = _id_from_file(item) if isinstance(item, SessionFile) else item
+        file_id = _id_from_file(item) if isinstance(item, SessionFile) else _strip(item)
         if file_id not in ids or not isinstance(item, SessionFile):
             ids.append(file_id)
     return ids
+
+
+def _strip(file_id: Any) -> Any:
+    return file_id.strip() if isinstance(file_id, str) else file_id
 
 
 def _id_from_file(file: SessionFile) -> str:
@@ -196,12 +201,11 @@ def _id_from_file(file: SessionFile) -> str:
 
 @lru_cache(maxsize=1024)  # once for each file
 def _warn_about_age(file_id: str, name: str) -> None:
-    message = (
+    warn_caller(
         f"session file {name!r} ({file_id}) is older than 24 hours and may have expired: session files "
         "usually last 24 hours according to the official page on files, up to 7 days according to the "
         "user guide"
     )
-    warnings.warn(message, stacklevel=2)
 
 
 def check_session_file_ids(file_ids: Iterable[str]) -> None:

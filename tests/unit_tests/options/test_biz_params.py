@@ -1,13 +1,19 @@
 """Tests of `BizParams` (variables and tokens) and of `workflow_file`."""
 
 import copy
+import enum
 import json
+import math
 import pickle
-from typing import Any
+from datetime import UTC, date, datetime, time, timedelta
+from decimal import Decimal
+from pathlib import Path
+from typing import Any, NamedTuple
+from uuid import UUID
 
 import pytest
 from langchain_core.load import dumpd, dumps
-from pydantic import SecretStr
+from pydantic import BaseModel, SecretStr, TypeAdapter
 
 from langchain_bailian_app import BizParams, workflow_file
 from tests.unit_tests.options.test_rag_options import load_dump
@@ -191,3 +197,241 @@ def test_the_signature_of_a_file_is_sent_but_never_shown() -> None:
     assert copy.deepcopy(params).to_wire() == params.to_wire()
     assert params.to_wire()["all"][0]["url"] == url
     assert json.dumps(params.to_wire()).count("planted") == 2
+
+
+# -- values: issue 22, point 10 ----------------------------------------------------------------------
+
+
+class Season(enum.StrEnum):
+    SPRING = "春"
+
+
+class Level(enum.IntEnum):
+    HIGH = 3
+
+
+class Color(enum.Enum):
+    GREEN = "green"
+
+
+class Pair(NamedTuple):
+    a: int
+    b: int
+
+
+class Tea(BaseModel):
+    name: str = "龙井"
+
+
+def send(value: Any) -> Any:
+    """Return a value as the service receives it, as a variable and inside other values."""
+    (variable,) = json.loads(json.dumps(BizParams(x=value).to_wire(), allow_nan=False)).values()
+    wire = BizParams(
+        x={"y": [value]}, user_prompt_params={"y": value}, user_defined_params={"t": {"y": value}}
+    ).to_wire()
+    nested = json.loads(json.dumps(wire, allow_nan=False))
+    assert nested["x"]["y"][0] == nested["user_prompt_params"]["y"] == variable
+    assert nested["user_defined_params"]["t"]["y"] == variable
+    return variable
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        Decimal("1.50"),
+        Decimal("-1E+5"),
+        datetime(2025, 3, 1, 8, 30),  # noqa: DTZ001
+        datetime(2025, 3, 1, 8, 30, tzinfo=UTC),
+        date(2025, 3, 1),
+        time(8, 30),
+        UUID(int=7),
+    ],
+)
+def test_other_scalars_are_sent_as_pydantic_writes_them(value: Any) -> None:
+    sent = send(value)
+
+    assert isinstance(sent, str)
+    assert sent == TypeAdapter(Any).dump_python(value, mode="json")
+
+
+@pytest.mark.parametrize(
+    ("value", "sent"),
+    [
+        ([None], [None]),
+        (True, True),
+        (10**30, 10**30),
+        (0.5, 0.5),
+        ("", ""),
+        ((1, "a"), [1, "a"]),
+        (Pair(1, 2), [1, 2]),
+        (Season.SPRING, "春"),
+        (Level.HIGH, 3),
+        ({1: {None: []}}, {"1": {"null": []}}),
+        ({UUID(int=7): 1, date(2025, 3, 1): 2}, {str(UUID(int=7)): 1, "2025-03-01": 2}),
+    ],
+)
+def test_values_that_json_has_are_sent(value: Any, sent: Any) -> None:
+    assert send(value) == sent
+
+
+@pytest.mark.parametrize(
+    ("value", "problem"),
+    [
+        (math.nan, "nan"),
+        (math.inf, "inf"),
+        (-math.inf, "-inf"),
+        (Decimal("NaN"), "NaN"),
+        (Decimal("-Infinity"), "-Infinity"),
+        ({1, 2}, "set"),
+        (b"x", "bytes"),
+        (1j, "complex"),
+        (object(), "object"),
+        (Color.GREEN, "Color"),
+        (timedelta(1), "timedelta"),
+        (Path("x"), type(Path()).__name__),
+        (Tea(), "Tea"),
+        (SecretStr("planted"), "SecretStr"),
+        (range(3), "range"),
+        (len, "builtin_function_or_method"),
+    ],
+)
+def test_any_other_value_is_rejected_with_the_name_of_its_variable(value: Any, problem: str) -> None:
+    for variables, place in (
+        ({"ok": 1, "city": value}, "city"),
+        ({"city": [0, {"名": (value,)}]}, r"city\[1\].名\[0\]"),
+        ({"user_prompt_params": {"city": value}}, "user_prompt_params.city"),
+        ({"user_defined_params": {"tool": {"city": value}}}, "user_defined_params.tool.city"),
+    ):
+        with pytest.raises(
+            ValueError, match=f"invalid `{place}`: expected .*, got {problem}"
+        ) as caught:
+            BizParams(**variables)
+        assert "planted" not in str(caught.value)
+
+
+@pytest.mark.parametrize("key", [(1, 2), b"x", math.nan, Color.GREEN])
+def test_a_key_that_json_does_not_have_is_rejected(key: Any) -> None:
+    with pytest.raises(ValueError, match="invalid key in `city`: expected"):
+        BizParams(city={key: 1})
+
+
+def test_a_value_that_contains_itself_is_rejected() -> None:
+    loop: list[Any] = []
+    loop.append(loop)
+
+    with pytest.raises(ValueError, match="invalid `city`: it contains itself or is nested too deeply"):
+        BizParams(city=loop)
+
+
+def test_later_changes_of_a_list_do_not_change_the_options() -> None:
+    days = [1]
+    params = BizParams(days=days)
+    days.append(math.nan)  # type: ignore[arg-type]
+
+    assert params.to_wire() == {"days": [1]}
+
+
+class TestNumpy:
+    """Scalars and arrays of numpy."""
+
+    @pytest.mark.parametrize(
+        ("make_value", "sent"),
+        [
+            (lambda np: np.float64(0.5), 0.5),
+            (lambda np: np.float32(0.5), 0.5),
+            (lambda np: np.longdouble(0.5), 0.5),
+            (lambda np: np.int64(3), 3),
+            (lambda np: np.bool_(True), True),  # noqa: FBT003
+            (lambda np: np.str_("茶"), "茶"),
+            (lambda np: np.array([[1, 2], [3, 4]]), [[1, 2], [3, 4]]),
+            (lambda np: np.array([0.5, 1], dtype=np.longdouble), [0.5, 1.0]),
+            (lambda np: np.array(0.5, dtype=np.longdouble), 0.5),
+            (lambda np: np.array(np.float64(0.5), dtype=object), 0.5),
+            (lambda np: np.array(5), 5),
+            (lambda np: np.array(["a", Decimal("1.5"), None], dtype=object), ["a", "1.5", None]),
+            (lambda np: np.datetime64("2025-03-01"), "2025-03-01"),
+            (lambda np: np.datetime64("2025-03-01T08:30"), "2025-03-01T08:30:00"),
+            (lambda np: np.datetime64("2025-03-01T08:30", "ns"), "2025-03-01T08:30:00"),
+            (lambda np: np.array(["2025-03-01"], dtype="datetime64[ns]"), ["2025-03-01T00:00:00"]),
+        ],
+    )
+    def test_values_are_sent_as_those_of_python(self, make_value: Any, sent: Any) -> None:
+        value = send(make_value(pytest.importorskip("numpy")))
+
+        assert value == sent
+        assert type(value) is type(sent)
+
+    @pytest.mark.parametrize(
+        ("make_value", "place", "problem"),
+        [
+            (lambda np: np.float32("nan"), "x", "nan"),
+            (lambda np: np.float64("inf"), "x", "inf"),
+            (lambda np: np.array([1, np.nan]), r"x\[1\]", "nan"),
+            (lambda np: np.complex64(1), "x", "complex"),
+            (lambda np: np.clongdouble(1), "x", "clongdouble"),
+            (lambda np: np.bytes_(b"a"), "x", "bytes"),
+            (lambda np: np.datetime64("NaT"), "x", "NaT"),
+            (lambda np: np.array([["NaT"]], dtype="datetime64[ns]"), "x", "NaT"),
+            (lambda np: np.datetime64("9999999-01-01"), "x", "datetime64"),
+            (lambda np: np.timedelta64(5, "ns"), "x", "timedelta64"),
+            (lambda np: np.array([(1, 2)], dtype=[("a", int), ("b", int)]), "x", "ndarray"),
+            (lambda np: np.dtype(int), "x", ""),
+            (lambda np: np.random.default_rng(), "x", "Generator"),
+        ],
+    )
+    def test_values_that_json_does_not_have_are_rejected(
+        self, make_value: Any, place: str, problem: str
+    ) -> None:
+        value = make_value(pytest.importorskip("numpy"))
+
+        with pytest.raises(ValueError, match=f"invalid `{place}`: expected .*, got .*{problem}"):
+            BizParams(x=value)
+
+
+def make_pandas_class(name: str, *bases: type, **attributes: Any) -> Any:
+    """Return a class that looks like one of pandas, which is not installed for the tests."""
+    return type(name, bases, {"__module__": "pandas._libs.stand_in", **attributes})
+
+
+class TestPandas:
+    """Objects of pandas."""
+
+    def test_timestamps_are_sent_as_datetimes(self) -> None:
+        timestamp_class = make_pandas_class(
+            "Timestamp", datetime, to_pydatetime=lambda self: datetime.combine(self, self.timetz())
+        )
+
+        assert send(timestamp_class(2025, 3, 1, 8, tzinfo=UTC)) == "2025-03-01T08:00:00Z"
+
+    def test_timestamps_that_are_not_datetimes_are_sent_too(self) -> None:
+        moment = datetime(2025, 3, 1, 8, tzinfo=UTC)
+        timestamp_class = make_pandas_class("Timestamp", to_pydatetime=lambda _: moment)
+
+        assert send(timestamp_class()) == "2025-03-01T08:00:00Z"
+
+    @pytest.mark.parametrize(
+        ("name", "bases", "hint"),
+        [
+            ("DataFrame", (), r"\.to_dict\(\"records\"\)"),
+            ("Series", (), r"\.tolist\(\)"),
+            ("Index", (), r"\.tolist\(\)"),
+            ("NaTType", (datetime,), ""),
+            ("NAType", (), ""),
+            ("Timedelta", (timedelta,), ""),
+        ],
+    )
+    def test_other_objects_are_rejected(self, name: str, bases: tuple[type, ...], hint: str) -> None:
+        attributes = {"tolist": lambda _: [1], "to_dict": lambda _: {}}
+        arguments = (2025, 3, 1) if datetime in bases else ()
+        value = make_pandas_class(name, *bases, **attributes)(*arguments)
+
+        with pytest.raises(ValueError, match=f"invalid `x`: expected .*, got {name}.*{hint}"):
+            BizParams(x=value)
+
+    def test_the_objects_of_pandas_itself_behave_like_these(self) -> None:
+        pd = pytest.importorskip("pandas")
+
+        assert send(pd.Timestamp("2025-03-01T08:00Z")) == "2025-03-01T08:00:00Z"
+        for value in (pd.DataFrame(), pd.Series([1]), pd.Index([1]), pd.NaT, pd.NA, pd.Timedelta(1)):
+            with pytest.raises(ValueError, match="invalid `x`: expected"):
+                BizParams(x=value)

@@ -3,13 +3,18 @@
 import copy
 import json
 import pickle
+import threading
+import warnings
+from datetime import date
+from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 import pytest
 from langchain_core.load import dumpd, dumps, load
 from pydantic import ValidationError
 
-from langchain_bailian_app import BizParams, RagOptions
+from langchain_bailian_app import BailianAppChatModel, BailianRetriever, BizParams, RagOptions
 
 
 def load_dump(dumped: Any) -> Any:
@@ -69,6 +74,98 @@ def test_an_unknown_key_is_passed_on_with_a_warning() -> None:
         options = RagOptions(pipeline_ids=["kb"], rerank=True)
 
     assert options.to_wire() == {"pipeline_ids": ["kb"], "rerank": True}
+
+
+@pytest.mark.parametrize(
+    ("name", "suggestion"),
+    [
+        ("pipeline_id", "pipeline_ids"),
+        ("pipelines", "pipeline_ids"),
+        ("pipelineIds", "pipeline_ids"),
+        ("pipline_ids", "pipeline_ids"),
+        ("file_id", "file_ids"),
+        ("tag", "tags"),
+        ("Tags", "tags"),
+        ("metadata_filters", "metadata_filter"),
+        ("metadatafilter", "metadata_filter"),
+        ("structured-filter", "structured_filter"),
+        ("session_file_id", "session_file_ids"),
+        ("session_files", "session_file_ids"),
+    ],
+)
+def test_a_near_miss_is_an_error_with_a_suggestion(name: str, suggestion: str) -> None:
+    """Issue 22, point 11."""
+    with pytest.raises(ValueError, match=rf"unknown option `{name}`; did you mean `{suggestion}`\?"):
+        RagOptions(**{name: ["x"]})
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "prompt_strategy",
+        "enable_citation",
+        "rewrite",
+        "metadata",
+        "metadata_filter_mode",
+        "session_file_names",
+        "pipeline_weights",
+        "image_ids",
+        "x",
+    ],
+)
+def test_a_name_that_may_be_a_new_option_is_passed_on(name: str) -> None:
+    with pytest.warns(UserWarning, match=name):
+        options = RagOptions(**{name: 1})
+
+    assert options.to_wire() == {name: 1}
+
+
+@pytest.mark.parametrize(
+    "create",
+    [
+        lambda: RagOptions(tool=True),
+        lambda: RagOptions.model_validate({"tool": True}),
+        lambda: BailianRetriever(app_id="app", rag_options={"tool": True}),
+        lambda: BailianAppChatModel(app_id="app", rag_options={"tool": True}),
+        lambda: BizParams(user_defined_tokens={"tool": None}),
+    ],
+)
+def test_a_warning_points_at_the_line_of_the_caller(create: Any) -> None:
+    """Issue 22, point 11."""
+    with pytest.warns(UserWarning, match="tool") as caught:
+        create()
+
+    assert [(warning.filename, warning.lineno) for warning in caught] == [
+        (__file__, create.__code__.co_firstlineno)
+    ]
+
+
+def test_a_warning_in_a_thread_without_a_caller_points_at_this_package() -> None:
+    thread = threading.Thread(target=RagOptions, kwargs={"rerank": True})
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        thread.start()
+        thread.join()
+
+    assert [Path(warning.filename).parent.name for warning in caught] == ["options"]
+
+
+@pytest.mark.parametrize("name", ["pipeline_ids", "file_ids", "session_file_ids"])
+def test_white_space_around_ids_is_removed(name: str) -> None:
+    """Issue 22, point 8."""
+    values: dict[str, Any] = {"pipeline_ids": ["kb"], name: [" file_session_1\n"]}
+
+    assert RagOptions(**values).to_wire() == values | {name: ["file_session_1"]}
+    with pytest.raises(ValueError, match=name):
+        RagOptions(**values | {name: [" "]})
+
+
+def test_values_of_filters_are_converted_like_variables() -> None:
+    options = RagOptions(structured_filter={"price": Decimal("1.5"), "day": date(2025, 3, 1)})
+
+    assert options.to_wire() == {"structured_filter": {"price": "1.5", "day": "2025-03-01"}}
+    with pytest.raises(ValueError, match=r"invalid `metadata_filter\.year`: .* got nan"):
+        RagOptions(pipeline_ids=["kb"], metadata_filter={"year": float("nan")})
 
 
 def test_unknown_keys_survive_the_dump_of_langchain() -> None:

@@ -73,6 +73,56 @@ def test_any_other_url_is_an_error_with_an_example(base_url: str, problem: str, 
     )
 
 
+@pytest.mark.parametrize(
+    ("base_url", "shared_url"),
+    [
+        (
+            "https://dashscope.aliyuncs.com/api/v2/apps/agent/0123abcd/compatible-mode/v1",
+            "https://dashscope.aliyuncs.com/api/v1",
+        ),
+        (
+            "https://example.com:8443/proxy/api/v2/apps/agent/0123abcd/compatible-mode/v1/",
+            "https://example.com:8443/proxy/api/v1",
+        ),
+        (
+            "http://localhost/api/v2/apps/agent/0123abcd/compatible-mode/v1/responses",
+            "http://localhost/api/v1",
+        ),
+        (
+            "https://example.com/api/v2/apps/workflow/0123abcd/compatible-mode/v1",
+            "https://example.com/api/v1",
+        ),
+    ],
+)
+def test_the_responses_route_of_an_application_is_named_with_what_to_use_instead(
+    base_url: str, shared_url: str
+) -> None:
+    """Issue 22, point 8."""
+    with pytest.raises(ValueError, match="base_url") as caught:
+        check_base_url(base_url, allow_insecure_http=True)
+
+    assert str(caught.value) == (
+        f"invalid `base_url` {base_url!r}: it is the Responses route of application '0123abcd', which "
+        "this package does not use; pass `app_id='0123abcd'`, and omit `base_url` or pass "
+        f"`base_url={shared_url!r}`"
+    )
+
+
+def test_the_query_of_a_responses_route_is_not_shown() -> None:
+    url = "https://example.com/api/v2/apps/agent/a/compatible-mode/v1?api_key=planted"
+
+    with pytest.raises(ValueError, match="Responses route") as caught:
+        check_base_url(url, allow_insecure_http=True)
+
+    assert "planted" not in str(caught.value)
+
+
+def test_white_space_around_a_base_url_is_removed() -> None:
+    url = "https://example.com/api/v1"
+
+    assert url == check_base_url(f" {url}/\n", allow_insecure_http=False)
+
+
 @pytest.mark.parametrize("host", ["a..example", ".example", f"{'a' * 64}.example"])
 def test_an_invalid_host_is_rejected(host: str) -> None:
     with pytest.raises(ValueError, match=re.escape(f"invalid host '{host}' in `base_url`")):

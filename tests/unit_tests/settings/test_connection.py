@@ -64,7 +64,7 @@ def test_timeouts_and_retries_have_the_documented_defaults() -> None:
         {"max_retries": -1},
         {"workspace": "a/b"},
         {"workspace": "a.b"},
-        {"workspace": "ws\n"},
+        {"workspace": "w\ns"},
         {"workspace": ""},
         {"workspace": "x" * 129},
         {"region": "mars"},
@@ -107,3 +107,18 @@ def test_an_id_has_letters_digits_and_dashes() -> None:
     assert check_id("a-1_B", name="app_id") == "a-1_B"
     with pytest.raises(ValueError, match=r"invalid `app_id` '\.\./x': expected 1 to 128 letters"):
         check_id("../x", name="app_id")
+
+
+@pytest.mark.parametrize("pasted", [" app-1", "app-1\n", "\tapp-1 \r\n", "\u00a0app-1\u3000"])
+def test_white_space_around_an_id_is_removed(pasted: str) -> None:
+    """Issue 22, point 8."""
+    assert check_id(pasted, name="app_id") == "app-1"
+    assert ConnectionFields(workspace=pasted).workspace == "app-1"
+
+
+@pytest.mark.parametrize("value", ["", " ", "app 1", "app\n1", " a/b "])
+def test_an_id_with_other_problems_stays_an_error(value: str) -> None:
+    with pytest.raises(ValueError, match="invalid `app_id`") as caught:
+        check_id(value, name="app_id")
+
+    assert repr(value) in str(caught.value)

@@ -89,10 +89,16 @@ def test_without_a_workspace_the_error_explains_how_to_set_one(values: dict[str,
         OpenApiFields(**values)
 
 
-@pytest.mark.parametrize("workspace_id", ["a/b", "ws\n", "x" * 129])
+@pytest.mark.parametrize("workspace_id", ["a/b", "w\ns", "x" * 129])
 def test_an_invalid_workspace_id_is_rejected(workspace_id: str) -> None:
     with pytest.raises(ValidationError, match="invalid `workspace_id`"):
         make_fields(workspace_id=workspace_id)
+
+
+def test_white_space_around_a_workspace_id_is_removed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DASHSCOPE_WORKSPACE", " ws-1\n")
+
+    assert OpenApiFields().workspace_id == make_fields(workspace_id="ws-1 ").workspace_id == "ws-1"
 
 
 @pytest.mark.parametrize("field", ["access_key_id", "access_key_secret"])
