@@ -6,7 +6,8 @@ Handlers for the exceptions of LangChain or dashscope therefore also catch these
 ModelError (langchain-core) · DashScopeError (dashscope)
 └─ BailianError                        everything below
    ├─ BailianAuthenticationError       the key is missing, wrong, or from another workspace
-   ├─ BailianPermissionError           no access to the application or the model, or unpaid bills
+   ├─ BailianPermissionError           no access to the application or the model, unpaid bills, or a
+   │                                   free quota that is used up
    ├─ BailianRequestError              the service rejected the request
    │  ├─ BailianContentFilterError     ... because of its content, or the answer's
    │  ├─ BailianContextOverflowError   ... because it is too long
@@ -16,7 +17,7 @@ ModelError (langchain-core) · DashScopeError (dashscope)
    ├─ BailianServerError               the service or a plugin failed
    ├─ BailianFileError                 a file did not become ready for questions
    ├─ BailianUploadError               some of several files did not become ready
-   ├─ BailianTimeoutError              no answer in time
+   ├─ BailianTimeoutError              no answer in time, or a time limit inside the service
    └─ BailianConnectionError           the connection failed or was lost
       └─ BailianStreamError            the answer ended before it was complete
 ```
@@ -140,7 +141,7 @@ class BailianAuthenticationError(BailianError, ds.AuthenticationError, lc.ModelA
 
 
 class BailianPermissionError(BailianError, ds.PermissionDeniedError, lc.ModelPermissionDeniedError):
-    """No access to the application or the model, or unpaid bills."""
+    """No access to the application, the model or a service, unpaid bills, or a used-up free quota."""
 
 
 class BailianRequestError(BailianError, ds.BadRequestError, lc.ModelInvalidRequestError):
@@ -176,7 +177,11 @@ class BailianConnectionError(BailianError, ds.APIConnectionError, lc.ModelConnec
 
 
 class BailianTimeoutError(BailianError, ds.APITimeoutError, lc.ModelTimeoutError):
-    """No answer in time; the message contains the name of the exceeded timeout."""
+    """No answer in time.
+
+    The message contains the name of the exceeded timeout. A `code` means that the service exceeded a
+    time limit of its own.
+    """
 
 
 class BailianStreamError(BailianConnectionError):

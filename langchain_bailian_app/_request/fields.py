@@ -8,9 +8,9 @@ here.
 from __future__ import annotations
 
 import difflib
-from typing import TYPE_CHECKING, Any, Literal, NoReturn, Self, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn, Self, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
 from langchain_bailian_app._answer.citations import MarkerMode
 from langchain_bailian_app._settings.connection import ConnectionFields
@@ -67,7 +67,7 @@ class CommonCompletionFields(BaseModel):
     # Otherwise, error messages would contain the input values, including user tokens.
     model_config = ConfigDict(hide_input_in_errors=True)
 
-    memory_id: str | None = None
+    memory_id: Annotated[str, StringConstraints(strip_whitespace=True)] | None = None
     """Id of the long-term memory to use. Without it, all users share the default memory of the
     application."""
 
@@ -114,9 +114,10 @@ class CommonCompletionFields(BaseModel):
     answer_node: str | None = Field(default=None, min_length=1)
     """Id, name or type of the workflow node to stream as the answer.
 
-    Default: End and output nodes. The text of model nodes is not streamed by default. If there are
-    several, it is only known at the end of the stream which one produces the answer, and text cannot be
-    withdrawn after it was yielded. Set this field to stream the text of a model node.
+    Default: the End node, whose text is the final text of a workflow. The text of model nodes and
+    output nodes is not streamed by default: it is only known at the end of the stream which model node
+    produces the answer, and whether output nodes are part of it, and text cannot be withdrawn after it
+    was yielded. Set this field to stream the text of such a node.
     """
 
     mcp_servers: StrList | None = None

@@ -51,7 +51,7 @@ def resolve_connection(fields: ConnectionFields) -> Connection:
     workspace = config.workspace or os.environ.get("DASHSCOPE_WORKSPACE_ID") or None
     if workspace is not None:
         # Part of a header and perhaps of the host. Fields may be assigned without validation.
-        check_id(workspace, name="workspace")
+        workspace = check_id(workspace, name="workspace")
     base_url = fields.base_url or config.base_url
     if base_url is None:
         base_url = default_base_url(fields.gateway, workspace, config.region)

@@ -6,6 +6,7 @@ import json
 import re
 from typing import TYPE_CHECKING, Any
 
+from langchain_bailian_app._answer import wire_json
 from langchain_bailian_app.errors import (
     BailianAuthenticationError,
     BailianContentFilterError,
@@ -43,6 +44,9 @@ _CLASS_BY_CODE: dict[str, type[BailianError]] = {
     "PrepaidBillOverdue": BailianPermissionError,
     "PostpaidBillOverdue": BailianPermissionError,
     "insufficient_quota": BailianPermissionError,
+    # The service for knowledge bases has not been activated in the console.
+    "BailianIndexServiceNotOpen": BailianPermissionError,
+    "Index.BailianIndexServiceNotOpen": BailianPermissionError,
     "DataInspectionFailed": BailianContentFilterError,
     "data_inspection_failed": BailianContentFilterError,
     "FaqRuleBlocked": BailianContentFilterError,
@@ -64,11 +68,14 @@ _CLASS_BY_CODE: dict[str, type[BailianError]] = {
     "AppProcessFailed": BailianServerError,
     "InvokePluginFailed": BailianServerError,
     "RewriteFailed": BailianServerError,
-    "RetrivalFailed": BailianServerError,
-    "RequestTimeOut": BailianTimeoutError,
+    "RetrivalFailed": BailianServerError,  # as on the error code page of 2026-02
+    "RetrievalFailed": BailianServerError,
 }
 """Class by code, or by the part of the code before the dot. Source: the service's error code page,
 2026-02; for AccessKey and RAM errors, the common error codes of Alibaba Cloud's OpenAPI."""
+
+# `RequestTimeOut`, `ResponseTimeout`, `InternalError.Timeout`, `RETRIEVAL_TIMEOUT`
+_TIMEOUT_CODE_PATTERN = re.compile(r"time_?out$", re.IGNORECASE)
 
 _CLASS_BY_STATUS: dict[int, type[BailianError]] = {
     401: BailianAuthenticationError,
@@ -80,6 +87,7 @@ _CLASS_BY_STATUS: dict[int, type[BailianError]] = {
     429: BailianRateLimitError,
 }
 
+_ACTIVATION_HINT = "activate 知识库 (knowledge base) in the console"
 _HINT_BY_CODE = {
     "InvalidApiKey": "check `api_key` or DASHSCOPE_API_KEY, and that the key belongs to the region",
     "invalid_api_key": "check `api_key` or DASHSCOPE_API_KEY, and the region",
@@ -91,8 +99,10 @@ _HINT_BY_CODE = {
     "WorkSpaceNotFound": "check `workspace` or DASHSCOPE_WORKSPACE",
     "FlowNotPublished": "publish the application in the console",
     "Arrearage": "check the account's balance",
-    "RequestTimeOut": "the model exceeded the time limit of the service",
+    "BailianIndexServiceNotOpen": _ACTIVATION_HINT,
+    "Index.BailianIndexServiceNotOpen": _ACTIVATION_HINT,
 }
+_TIMEOUT_HINT = "the model, or a step of the application, exceeded the time limit of the service"
 
 # The text of session errors is undocumented. The pattern must not match “session file”.
 _SESSION_PATTERN = re.compile(r"\bsession(?![ _]?file)", re.IGNORECASE)
@@ -102,11 +112,49 @@ _INVALID_OR_EXPIRED_PATTERN = re.compile(
 _CONTEXT_OVERFLOW_PATTERN = re.compile(
     r"range of input length|input length should be|maximum context", re.IGNORECASE
 )
+# A code for throttling may come with this message, but waiting does not help (observed by clients).
+_FREE_QUOTA_PATTERN = re.compile(r"\bfree\b(?: \w+)? (?:quota|tier)\b", re.IGNORECASE)
+_FREE_QUOTA_HINT = "the free quota is used up: turn on paid use in the console, or use another model"
 # Message of a workflow that receives variables in the format of an agent (error code page).
 _NO_USER_ROLE = "do not contain elements with the role of user"
 _WORKFLOW_HINT = "pass workflow variables directly, `BizParams(city=…)`, not as `user_prompt_params`"
 _MAX_MESSAGE_CHARS, _MAX_BODY_CHARS, _MAX_ID_CHARS = 500, 300, 200
 _FIRST_SERVER_ERROR = 500
+
+
+def readable_message(message: str) -> str:
+    """Return the message of the service; for JSON text, return the message inside.
+
+    If a node of a workflow fails, clients receive `{"nodeName": …, "errorInfo": …}` (unverified).
+    """
+    content = wire_json.parse_nested(message)
+    if not isinstance(content, dict):
+        return message
+    node_name = content.get("nodeName")
+    if "errorInfo" not in content and node_name is None:
+        text = _find_message(content)
+        return message if text is None else text
+    info = _to_message(content.get("errorInfo"))
+    if node_name is None:
+        return info or message
+    return f"node {str(node_name)!r}: {info}" if info else f"node {str(node_name)!r} failed"
+
+
+def _find_message(content: dict[str, Any]) -> str | None:
+    """Return the message in a JSON object, or None."""
+    for name in ("message", "errorMessage", "error_msg", "errorMsg", "msg", "error"):
+        if text := _to_message(content.get(name)):
+            return text
+    return None
+
+
+def _to_message(value: Any) -> str:
+    value = wire_json.parse_nested(value)
+    if isinstance(value, dict):
+        return _find_message(value) or json.dumps(value, ensure_ascii=False)
+    if value is None or isinstance(value, str):
+        return value or ""
+    return json.dumps(value, ensure_ascii=False)
 
 
 def error_from_response(
@@ -121,12 +169,25 @@ def error_from_response(
     """Return the exception for an error response; the code takes precedence over the status.
 
     The arguments contain no secrets. Without a message, the error shows the beginning of the body.
+
+    Args:
+        code: Code of the service.
+        message: Message of the service, from `readable_message`.
+        status: HTTP status, or the status in the frame.
+        request_id: Id of the request.
+        body: Body of the response.
+        headers: Headers of the response.
     """
     message = message or _describe_body(body)
     family = code.partition(".")[0]
-    cls = _CLASS_BY_CODE.get(code) or _CLASS_BY_CODE.get(family) or _CLASS_BY_STATUS.get(status)
+    is_timeout = _TIMEOUT_CODE_PATTERN.search(code) is not None
+    cls = BailianTimeoutError if is_timeout else _CLASS_BY_CODE.get(code)
+    cls = cls or _CLASS_BY_CODE.get(family) or _CLASS_BY_STATUS.get(status)
     if cls is None:
         cls = BailianServerError if status >= _FIRST_SERVER_ERROR else BailianRequestError
+    is_free_quota_exceeded = cls is BailianRateLimitError and _FREE_QUOTA_PATTERN.search(message)
+    if is_free_quota_exceeded:
+        cls = BailianPermissionError
     if cls in {BailianRequestError, BailianNotFoundError}:
         if any(
             _SESSION_PATTERN.search(text) and _INVALID_OR_EXPIRED_PATTERN.search(text)
@@ -136,11 +197,14 @@ def error_from_response(
         elif _CONTEXT_OVERFLOW_PATTERN.search(message):
             cls = BailianContextOverflowError
     text = message[:_MAX_MESSAGE_CHARS] or f"the service returned no error message (status {status})"
-    hint = (
-        _WORKFLOW_HINT
-        if _NO_USER_ROLE in message
-        else _HINT_BY_CODE.get(code) or _HINT_BY_CODE.get(family)
-    )
+    if _NO_USER_ROLE in message:
+        hint: str | None = _WORKFLOW_HINT
+    elif is_free_quota_exceeded:
+        hint = _FREE_QUOTA_HINT
+    elif is_timeout:
+        hint = _TIMEOUT_HINT
+    else:
+        hint = _HINT_BY_CODE.get(code) or _HINT_BY_CODE.get(family)
     if hint:
         text = f"{text} ({hint})"
     return cls(
@@ -166,5 +230,6 @@ def was_rejected_before_running(error: BailianError) -> bool:
     The selection of errors is our reading of the documented codes (unverified).
     """
     if error.status_code == 429:  # noqa: PLR2004
-        return (error.code or "").partition(".")[0] == "Throttling"
+        is_throttled = (error.code or "").partition(".")[0] == "Throttling"
+        return is_throttled and isinstance(error, BailianRateLimitError)
     return error.status_code == 503 and isinstance(error, BailianServerError | BailianRateLimitError)  # noqa: PLR2004

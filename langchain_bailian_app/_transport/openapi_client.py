@@ -15,6 +15,7 @@ from langchain_bailian_app import errors
 from langchain_bailian_app._settings.connection import Region, check_id
 from langchain_bailian_app._transport.error_codes import (
     error_from_response,
+    readable_message,
     was_rejected_before_running,
 )
 from langchain_bailian_app._transport.redaction import Redactor
@@ -56,8 +57,8 @@ class OpenApiClient:
             BailianError: The request failed.
             ImportError: The official client is not installed.
         """
-        for name, value in ids.items():
-            check_id(value, name=name)  # the official client does not escape `..`
+        # The official client does not escape `..`.
+        valid_ids = [check_id(value, name=name) for name, value in ids.items()]
         models, runtime_options_class = _import_official_models()
         client = self._get_client()
         request = getattr(models, f"{action.title().replace('_', '')}Request")(**parameters)
@@ -67,7 +68,7 @@ class OpenApiClient:
             max_idle_conns=_MAX_IDLE_CONNECTIONS,
         )
         try:
-            response = getattr(client, f"{action}_with_options")(*ids.values(), request, {}, runtime)
+            response = getattr(client, f"{action}_with_options")(*valid_ids, request, {}, runtime)
         except Exception as exc:  # noqa: BLE001  # the client raises errors of many libraries
             error = _to_bailian_error(exc, client, self._redactor)
         else:
@@ -144,7 +145,7 @@ def _raise_for_failure(body: Any, redactor: Redactor) -> None:
         status = str(body.status or "")
         raise error_from_response(
             code=redactor.text(str(body.code or "")),
-            message=redactor.text(str(body.message or "")),
+            message=redactor.text(readable_message(str(body.message or ""))),
             status=int(status) if status.isdecimal() and status != "200" else 400,
             request_id=body.request_id,
         )
@@ -182,7 +183,7 @@ def _status_error(exc: Any, status: int, redactor: Redactor) -> errors.BailianEr
     request_id = body.get("RequestId") or body.get("requestId")
     error = error_from_response(
         code=redactor.text(str(body.get("Code") or body.get("code") or "")),
-        message=redactor.text(message),
+        message=redactor.text(readable_message(message)),
         status=status,
         request_id=request_id,
         body=redactor.body(body),

@@ -23,6 +23,7 @@ from langchain_bailian_app._transport.content_decoding import check_content_enco
 from langchain_bailian_app._transport.deadline import Deadline, ReadTimer
 from langchain_bailian_app._transport.error_codes import (
     error_from_response,
+    readable_message,
     was_rejected_before_running,
 )
 from langchain_bailian_app._transport.error_messages import (
@@ -346,7 +347,7 @@ class RequestState:
         redactor = self._redactor
         return error_from_response(
             code=redactor.text(code),
-            message=redactor.text(message),
+            message=redactor.text(readable_message(message)),
             status=status,
             request_id=None if request_id is None else redactor.text(request_id),
             body=redactor.body(body),

@@ -112,7 +112,7 @@ def prepare_call(
         NotImplementedError: Tools were passed although `tool_calling` is not set, or `response_format`
             was passed.
     """
-    check_id(app_id, name="app_id")  # before files are uploaded or a session is claimed
+    app_id = check_id(app_id, name="app_id")  # before files are uploaded or a session is claimed
     options = model.with_overrides(kwargs)
     tool_prompt = tool_prompt_from_kwargs(kwargs) if options.tool_calling is not None else None
     if tool_prompt is not None:

@@ -103,9 +103,7 @@ class ResponseBuilder:
             raise errors.BailianStreamError(message, request_id=self.answer.request_id)
         if self.answer.final_text is not None:
             source = (
-                f"node {self._options.answer_node!r}"
-                if self._options.answer_node
-                else "its End and output nodes"
+                f"node {self._options.answer_node!r}" if self._options.answer_node else "its End node"
             )
             message = (
                 f"the final text of workflow {self._app_id} (`response_metadata['final_text']`) "
@@ -201,8 +199,8 @@ class ResponseBuilder:
         except errors.BailianError as error:
             self._assembler.end()
             answer = self.build_current_answer()
-            if answer.session_id or answer.request_id:
-                answer.finish_reason = None
+            answer.finish_reason = None
+            if answer != Answer():  # something was received, perhaps without an id
                 error.partial = message_from_answer(answer, self._app_id, {})
             raise
 

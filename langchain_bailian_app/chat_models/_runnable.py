@@ -22,6 +22,7 @@ from langchain_bailian_app._request.fields import (
 )
 from langchain_bailian_app.chat_models._shown_warnings import ShownWarnings
 from langchain_bailian_app.options._biz_params import BizParams
+from langchain_bailian_app.options._rag_options import RagOptions
 from langchain_bailian_app.options._signed_urls import redact_url
 
 if TYPE_CHECKING:
@@ -147,6 +148,9 @@ class RunnableMethods(CompletionFields, BaseChatModel):
 
     def _merge_config(self, kwargs: dict[str, Any], config: RunnableConfig | None) -> dict[str, Any]:
         kwargs = wrap_secrets(kwargs)
+        if isinstance(rag_options := kwargs.get("rag_options"), dict):
+            # A warning can point at the caller only here: LangChain runs the hooks in another task.
+            kwargs = kwargs | {"rag_options": RagOptions.model_validate(rag_options)}
         config_keys = {"session_id": _SESSION_ID_KEY}
         if (kwargs.get("history") or self.history) == "thread":
             config_keys["session_key"] = "thread_id"

@@ -17,6 +17,9 @@ MARKER = re.compile(r"<ref>\[(\d+)\]</ref>")
 """A citation marker in the text of an answer."""
 
 
+PICTURE = re.compile(r"!\[[^\]]*\]\([^)\s]*\)")
+"""A picture in Markdown."""
+
 # Words that occur in nearly every text and do not help a search.
 _STOP_WORDS = frozenset(
     {"a", "an", "and", "are", "do", "does", "for", "how", "i", "in"}
@@ -69,7 +72,8 @@ class TokenCounter:
 def split_into_pieces(text: str) -> list[str]:
     """Split text into pieces of one to six characters; the same text always yields the same pieces.
 
-    Citation markers are split as in the recordings: `<ref>[4]</` `ref>，` and `<ref` `>[2]</ref`.
+    As in the recordings, a picture is one piece, and citation markers are split: `<ref>[4]</` `ref>，`
+    and `<ref` `>[2]</ref`.
     """
     boundaries: set[int] = set()
     seed = hashlib.shake_128(text.encode("utf-8", "surrogatepass")).digest(len(text) or 1)
@@ -81,6 +85,9 @@ def split_into_pieces(text: str) -> list[str]:
         start, end = marker.span()
         boundaries -= set(range(start, end + 1))
         boundaries |= {end - len("ref>")} if number % 2 == 0 else {start + len("<ref"), end - 1}
+    for picture in PICTURE.finditer(text):
+        boundaries -= set(range(*picture.span()))
+        boundaries |= set(picture.span())
     offsets = [boundary for boundary in sorted(boundaries) if 0 < boundary < len(text)]
     return [text[a:b] for a, b in zip([0, *offsets], [*offsets, len(text)], strict=True) if a < b]
 

@@ -87,7 +87,8 @@ class BailianRetriever(ServiceClientMixin, SearchFields, BaseRetriever):
     app_id: Id | None = Field(
         default_factory=lambda: os.environ.get("BAILIAN_APP_ID") or None, validate_default=True
     )
-    """Id of the application to query. Default: `BAILIAN_APP_ID`. Not used in a direct search."""
+    """Id of the application to query. Default: `BAILIAN_APP_ID`; None in a direct search, where the
+    argument is an error unless it is the id in the environment."""
 
     model: BailianAppChatModel | None = Field(default=None, exclude=True, repr=False)
     """Chat model whose connection and settings apply unless they are set here."""
@@ -210,11 +211,18 @@ class BailianRetriever(ServiceClientMixin, SearchFields, BaseRetriever):
     @model_validator(mode="before")
     @classmethod
     def _copy_model_settings(cls, values: Any) -> Any:
-        model = values.get("model") if isinstance(values, dict) else None
+        if not isinstance(values, dict):
+            return values
+        is_direct = bool(values.get("pipeline_id") or values.get("pipeline_name"))
+        if is_direct:
+            _check_no_application(values)
+            # Otherwise, a rebuilt or loaded object would get the id from the environment explicitly.
+            values = values | {"app_id": None}
+        model = values.get("model")
         if not isinstance(model, BailianAppChatModel):
             return values
         names = set(ConnectionFields.model_fields)
-        if not (values.get("pipeline_id") or values.get("pipeline_name")):
+        if not is_direct:
             # `has_thoughts` and `streaming` affect only the output of the model's own calls.
             names |= {"app_id", *CommonCompletionFields.model_fields} - {"has_thoughts", "streaming"}
         return {name: getattr(model, name) for name in names} | values
@@ -228,3 +236,21 @@ class BailianRetriever(ServiceClientMixin, SearchFields, BaseRetriever):
             )
             raise ValueError(message)
         return self
+
+
+def _check_no_application(values: dict[str, Any]) -> None:
+    """Reject an explicit application in a direct search.
+
+    Raises:
+        ValueError: `app_id` is set, and is not the id in the environment.
+    """
+    app_id = values.get("app_id")
+    if app_id is None or str(app_id).strip() == os.environ.get("BAILIAN_APP_ID", "").strip():
+        return
+    name = "pipeline_id" if values.get("pipeline_id") else "pipeline_name"
+    message = (
+        f"cannot use `app_id` together with `{name}`: a direct search does not use the application; "
+        f"remove one of them, or search through the application with "
+        "`rag_options=RagOptions(pipeline_ids=[…])`"
+    )
+    raise ValueError(message)

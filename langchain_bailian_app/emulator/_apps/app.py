@@ -22,6 +22,12 @@ block."""
 AppKind: TypeAlias = Literal["agent", "agent2", "workflow", "rag"]
 """Kinds of applications: agent 1.0, Agent 2.0, workflow, and the legacy RAG application."""
 
+StepForm: TypeAlias = Literal["whole", "increments", "growing"]
+"""Forms of the arguments and observations of steps in a stream."""
+
+ReasoningField: TypeAlias = Literal["thought", "response", "reasoning_content"]
+"""Fields of `thoughts` that contain reasoning."""
+
 
 @dataclass(frozen=True)
 class Replay:
@@ -65,7 +71,9 @@ class App:
         show_references: The console switch 展示回答来源 (show answer sources): whether answers have
             citation markers and `doc_references`. Default: True. It has no effect in Agent 2.0. In a
             legacy application, `doc_reference_type` overrides it.
-        thinking: `off` (default), `on`, or `hybrid` (on if the request sets `enable_thinking`).
+        thinking: `off` (default), `on`, or `hybrid` (on if the request sets `enable_thinking`). While
+            an agent thinks, its frames have empty text, and no reasoning unless the answer has
+            `thoughts`.
         long_term_memory: Whether the app stores and recalls facts about the user. Default: False.
         always_thoughts: Whether every answer has `thoughts`, even if the request does not set
             `has_thoughts`. Default: False.
@@ -74,8 +82,19 @@ class App:
         repeat_steps: Whether every frame of an incremental stream repeats the retrieval and memory
             steps. Default: False; only the first frame contains them. The service's behavior is
             undocumented.
+        step_form: How an agent's stream sends the arguments and observations of steps: `whole`
+            (default, as recorded), in `increments`, or as `growing` text that each frame repeats. The
+            last two are unverified: clients of the service report increments.
+        reasoning_field: Field of `thoughts` with the reasoning: `thought` (default; `response` then
+            repeats it, as recorded), or only `response` or `reasoning_content`, which clients of the
+            service read.
         ignores_incremental: Whether every frame contains the text of all earlier frames, even if the
             request sets `incremental_output`. Default: False.
+        text_in_last_frame: Whether the last piece of an agent's answer is in the last frame of the
+            stream, together with `"stop"`. Default: False; the text of the last frame of an incremental
+            stream is then empty. Captures of the service show both.
+        reject_status: Value of `output.reject_status` in every frame. None (default) leaves the field
+            out. Captures of the service show False, and frames without the field.
         answer: Scripted answer: a string, or a function that takes a `Turn`. Default: sentences from
             the documents, or an echo. In a workflow, it is the result of LLM nodes without `text`.
         pace: Seconds to wait before each frame. A call without streaming waits as long as a stream
@@ -123,6 +142,10 @@ class App:
     never_thoughts: bool = False
     repeat_steps: bool = False
     ignores_incremental: bool = False
+    step_form: StepForm = "whole"
+    reasoning_field: ReasoningField = "thought"
+    text_in_last_frame: bool = False
+    reject_status: bool | None = None
     answer: Answer | str | None = None
     pace: float | None = None
     error: ErrorReply | None = None
@@ -155,6 +178,17 @@ class App:
             raise TypeError(message)
         if self.kind not in get_args(AppKind):
             message = f"invalid `kind`: expected one of {get_args(AppKind)}, got {self.kind!r}"
+            raise ValueError(message)
+        if self.step_form not in get_args(StepForm):
+            message = (
+                f"invalid `step_form`: expected one of {get_args(StepForm)}, got {self.step_form!r}"
+            )
+            raise ValueError(message)
+        if self.reasoning_field not in get_args(ReasoningField):
+            message = (
+                f"invalid `reasoning_field`: expected one of {get_args(ReasoningField)},"
+                f" got {self.reasoning_field!r}"
+            )
             raise ValueError(message)
         if self.always_thoughts and self.never_thoughts:
             message = "cannot use `always_thoughts` together with `never_thoughts`: set one of them"

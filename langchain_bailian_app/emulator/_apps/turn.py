@@ -52,7 +52,9 @@ class Reply:
     """An answer. Only `text` is required; the emulator fills in fields that are None.
 
     Args:
-        text: The text, with `<ref>[n]</ref>` markers if it has citations.
+        text: The text, with `<ref>[n]</ref>` markers if it has citations. As in captures of the
+            service, each Markdown picture (`![…](…)`) in an agent's answer is sent in one frame, after
+            two frames with empty text.
         reasoning: The reasoning before the text, used if thinking is on. Default: a few sentences about
             the turn.
         steps: Entries of `thoughts` before the reasoning. Default: the memory and retrieval steps.

@@ -71,6 +71,7 @@ def _render_workflow_reply(
         incremental=request.incremental and not app.ignores_incremental,
         completed_as_text=app.completed_as_text,
         end_repeats=app.end_repeats,
+        reject_status=app.reject_status,
     )
 
 
@@ -91,7 +92,7 @@ def _render_agent_reply(
         session_id=turn.session_id,
         text=reply.text,
         pieces=split_into_pieces(reply.text) if reply.pieces is None else reply.pieces,
-        reasoning=build_reasoning(reply, turn) if shows_thoughts else "",
+        reasoning=build_reasoning(reply, turn),
         steps=steps if shows_thoughts else [],
         references=references,
         finish_reason=reply.finish_reason,
@@ -100,7 +101,12 @@ def _render_agent_reply(
         usage=reply.usage,
         incremental=request.incremental and not app.ignores_incremental,
         repeat_steps=app.repeat_steps,
+        step_form=app.step_form,
+        reasoning_field=app.reasoning_field,
         lists_all_references=shows_references and not has_markers,
+        shows_reasoning=shows_thoughts,
+        text_in_last_frame=app.text_in_last_frame,
+        reject_status=app.reject_status,
     )
 
 

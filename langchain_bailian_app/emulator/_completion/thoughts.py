@@ -3,12 +3,18 @@
 Pure: builds JSON objects from hits, memories and reasoning.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
+from langchain_bailian_app.emulator._apps.app import ReasoningField, StepForm
 from langchain_bailian_app.emulator._apps.turn import Turn
 from langchain_bailian_app.emulator._http.encoding import compact_json
 from langchain_bailian_app.emulator._knowledge.knowledge_base import Hit
+from langchain_bailian_app.emulator.text import split_into_pieces
+
+_NAME_FIELDS = ("action", "action_name", "action_type")
+_ARGUMENT_FIELDS = ("arguments", "action_input", "action_input_stream")
+_STREAMED_FIELDS = (*_ARGUMENT_FIELDS, "observation")
 
 
 def build_steps(turn: Turn) -> list[dict[str, Any]]:
@@ -21,15 +27,64 @@ def build_steps(turn: Turn) -> list[dict[str, Any]]:
     return steps
 
 
-def build_reasoning_entry(reasoning: str) -> dict[str, Any]:
-    """Build the entry for a piece of reasoning; the service repeats the piece under `response`."""
+def build_reasoning_entry(reasoning: str, text_field: ReasoningField = "thought") -> dict[str, Any]:
+    """Build the entry for a piece of reasoning; beside `thought`, the service repeats it."""
+    texts = {"thought": reasoning, "response": reasoning}
     return {
-        "thought": reasoning,
+        **(texts if text_field == "thought" else {text_field: reasoning}),
         "action_type": "reasoning",
-        "response": reasoning,
         "action_name": "思考过程",
         "action": "reasoning",
     }
+
+
+def build_step_frames(
+    steps: Sequence[Mapping[str, Any]], form: StepForm, *, repeat: bool
+) -> list[list[Mapping[str, Any]]]:
+    """Build the entries of each frame with steps.
+
+    Args:
+        steps: The complete entries.
+        form: The form of their arguments and observations: `whole`, `increments` or `growing`.
+        repeat: Whether increments repeat the entries of finished steps, with empty values. Growing
+            entries always repeat the finished steps.
+    """
+    if form == "whole":
+        return [list(steps)] if steps else []
+    frames: list[list[Mapping[str, Any]]] = []
+    for number, step in enumerate(steps):
+        if form == "growing":
+            frames += [[*steps[:number], snapshot] for snapshot in _split_into_snapshots(step)]
+        else:
+            finished = empty_steps(steps[:number]) if repeat else []
+            frames += [[*finished, piece] for piece in _split_into_increments(step)]
+    return frames
+
+
+def empty_steps(steps: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """Build the entries that repeat steps in a stream of increments: nothing is new in them."""
+    return [{name: "" if name in _STREAMED_FIELDS else step[name] for name in step} for step in steps]
+
+
+def _split_into_increments(step: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    """Yield the arguments in pieces, then the observation; the first piece has all other fields."""
+    values = {name: step[name] for name in _STREAMED_FIELDS if isinstance(step.get(name), str)}
+    entry = {name: value for name, value in step.items() if name not in values}
+    names = {name: step[name] for name in _NAME_FIELDS if name in step}
+    for fields in (_ARGUMENT_FIELDS, ("observation",)):
+        pieces = {name: split_into_pieces(values[name]) for name in fields if name in values}
+        for number in range(max(map(len, pieces.values()), default=0)):
+            yield entry | {name: "".join(parts[number : number + 1]) for name, parts in pieces.items()}
+            entry = names
+    if entry is not names:  # the step has no text
+        yield entry
+
+
+def _split_into_snapshots(step: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    streamed = {name: "" for name in _STREAMED_FIELDS if isinstance(step.get(name), str)}
+    for increment in _split_into_increments(step):
+        streamed = {name: value + increment.get(name, "") for name, value in streamed.items()}
+        yield {**step, **streamed}
 
 
 def build_reference(hit: Hit) -> dict[str, Any]:

@@ -52,6 +52,7 @@ class RenderedWorkflowReply:
             text.
         completed_as_text: Whether `node_is_completed` is a string.
         end_repeats: Whether an End node repeats text that an LLM node has already sent.
+        reject_status: Value of `reject_status` in every frame; None leaves it out.
     """
 
     request_id: str
@@ -62,6 +63,7 @@ class RenderedWorkflowReply:
     incremental: bool
     completed_as_text: bool
     end_repeats: bool
+    reject_status: bool | None = None
 
     @property
     def text(self) -> str:
@@ -98,6 +100,8 @@ class RenderedWorkflowReply:
     def _build_payload(self, frame: WorkflowFrame) -> dict[str, Any]:
         # In the recordings, the ids follow `thoughts`; the order of keys is irrelevant.
         output = {"session_id": self.session_id, "finish_reason": "null", **frame.output}
+        if self.reject_status is not None:
+            output["reject_status"] = self.reject_status
         return {"output": output, "usage": frame.usage, "request_id": self.request_id}
 
     @cached_property

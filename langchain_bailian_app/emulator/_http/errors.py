@@ -3,6 +3,7 @@
 Pure data. Other modules decide whether an error is sent as an HTTP status or as an `event:error` frame.
 """
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
@@ -34,6 +35,8 @@ _FORBIDDEN = {
     "AccessDenied": "Access denied.",
     "AccessDenied.Unpurchased": "Access to model denied. Please make sure you are eligible.",
     "AllocationQuota.FreeTierOnly": "The free tier of the model has been exhausted.",
+    # The code is from a client of the service; its status and its message are guesses.
+    "BailianIndexServiceNotOpen": "The index service of Bailian is not open.",
 }
 _NOT_FOUND = {
     "WorkSpaceNotFound": "WorkSpace can not be found.",
@@ -58,7 +61,10 @@ _SERVER_ERROR = {
     "InvokePluginFailed": "Failed to invoke plugin.",
     "RewriteFailed": "Failed to rewrite content for prompt.",
     "RetrivalFailed": "Failed to retrieve data from documents.",
+    "RetrievalFailed": "Failed to retrieve data from documents.",
     "RequestTimeOut": "Request timed out, please try again later.",
+    "InternalError.Timeout": "An internal timeout error has occurred, please try again later.",
+    "ResponseTimeout": "Response timeout.",
     "ModelServingError": "Too many requests. Your requests are being throttled.",
 }
 _UNAVAILABLE = {"ModelUnavailable": "Model is unavailable, please try again later."}
@@ -128,6 +134,27 @@ class ErrorReply:
             raise ValueError(message)
         status, default_message = ERRORS[code]
         return cls(status, code, message or default_message, headers or {}, times, in_stream_after)
+
+    @classmethod
+    def of_node(
+        cls,
+        code: str,
+        node_name: str,
+        error_info: str,
+        *,
+        times: int | None = None,
+        in_stream_after: int | None = None,
+    ) -> Self:
+        """Build the error reply for a node of a workflow that fails; its message is JSON text.
+
+        The fields of the JSON text are from a client of the service, not from a recording.
+
+        Raises:
+            ValueError: The code is not in `ERRORS`.
+        """
+        content = {"nodeName": node_name, "errorInfo": error_info}
+        message = json.dumps(content, ensure_ascii=False)
+        return cls.of(code, message=message, times=times, in_stream_after=in_stream_after)
 
     def take(self) -> bool:
         """Count one use of this error; return False if it was already used `times` times."""

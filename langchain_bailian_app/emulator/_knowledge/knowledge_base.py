@@ -5,11 +5,11 @@ Independent of HTTP and frames; `_completion` and `_retrieve` render a `Hit` as 
 
 import logging
 import warnings
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Literal, Self, TypeAlias, get_args
 
 try:
     with warnings.catch_warnings():
@@ -42,6 +42,12 @@ logging.getLogger("bm25s").setLevel(logging.WARNING)
 _HALF_SCORE = 2.0
 
 
+NodeVariant: TypeAlias = Literal[
+    "content", "json-metadata", "flat", "names-beside-text", "score-in-metadata", "rerank"
+]
+NODE_VARIANTS: tuple[NodeVariant, ...] = get_args(NodeVariant)
+
+
 @dataclass(frozen=True)
 class Hit:
     """A chunk found by a search; `index` is the number in its `<ref>[n]</ref>` marker."""
@@ -63,6 +69,15 @@ class KnowledgeBase:
         workspace: Id of the workspace, the first part of each chunk id.
         error: Error that the knowledge base routes return instead of a result. It does not affect
             applications.
+        node_variants: Deviations of the nodes in the reply to a direct search from their usual form, as
+            clients of the service report them. They can be combined. `content`: the text is called
+            `content`. `json-metadata`: `metadata` is JSON text. `flat`: the fields of `node` are beside
+            `score`. `names-beside-text`: `title` and `doc_name` are beside the text, not in the
+            metadata. `score-in-metadata`: the score is only in `metadata._score`. `rerank`: the reply
+            has `rerank`, and the metadata also have `_score` and `nid`, whose values are guesses.
+
+    Raises:
+        ValueError: A variant is unknown.
     """
 
     name: str
@@ -71,8 +86,14 @@ class KnowledgeBase:
     pipeline_id: str = ""
     workspace: str = "llm-emulator"
     error: ErrorReply | None = None
+    node_variants: Collection[NodeVariant] = ()
 
     def __post_init__(self) -> None:
+        """Reject unknown variants, and derive the id from the name if none is given."""
+        for variant in self.node_variants:
+            if variant not in NODE_VARIANTS:
+                message = f"invalid `node_variants`: expected any of {NODE_VARIANTS}, got {variant!r}"
+                raise ValueError(message)
         if not self.pipeline_id:
             self.pipeline_id = compute_hex_digest(self.name)[:10]
 

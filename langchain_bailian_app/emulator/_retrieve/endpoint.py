@@ -5,6 +5,7 @@ fields that these integrations read. The error for an unknown id or name is unve
 guess.
 """
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -35,10 +36,13 @@ class PipelineEndpoints:
         body = exchange.json()
         _raise_forced_error(knowledge_base)
         nodes = [
-            _render_node(hit)
+            _apply_variants(_render_node(hit), knowledge_base)
             for hit in search_knowledge_base(knowledge_base, retrieve_request_from_body(body))
         ]
-        await _send_success(exchange, {"total": len(nodes), "nodes": nodes})
+        data: dict[str, Any] = {"total": len(nodes), "nodes": nodes}
+        if "rerank" in knowledge_base.node_variants:
+            data["rerank"] = []
+        await _send_success(exchange, data)
 
     async def find_pipeline(self, exchange: HttpExchange, _: str) -> None:
         """Answer `GET /indices/pipeline_simple?pipeline_name=…`.
@@ -96,6 +100,26 @@ def _render_node(hit: Hit) -> dict[str, Any]:
         metadata["page_number"] = list(chunk.page_number)
     node = {"id_": chunk.chunk_id, "text": chunk.content, "metadata": metadata}
     return {"score": hit.score, "node": node}
+
+
+def _apply_variants(item: dict[str, Any], knowledge_base: KnowledgeBase) -> dict[str, Any]:
+    """Change the form of a node as the knowledge base requires; see `KnowledgeBase.node_variants`."""
+    variants = knowledge_base.node_variants
+    node = item["node"]
+    metadata = node["metadata"]
+    if "rerank" in variants:
+        metadata |= {"_score": item["score"], "nid": node["id_"]}
+    if "score-in-metadata" in variants:
+        metadata["_score"] = item.pop("score")
+    if "names-beside-text" in variants:
+        node |= {name: metadata.pop(name) for name in ("title", "doc_name") if name in metadata}
+    if "json-metadata" in variants:
+        node["metadata"] = json.dumps(metadata, ensure_ascii=False)
+    if "content" in variants:
+        node["content"] = node.pop("text")
+    if "flat" in variants:
+        item |= item.pop("node")
+    return item
 
 
 async def _send_success(exchange: HttpExchange, data: Mapping[str, Any]) -> None:

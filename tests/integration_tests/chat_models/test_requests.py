@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import warnings
+from datetime import UTC, datetime
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any, TypedDict
+from uuid import UUID
 
 import pytest
 from langchain_core.messages import AIMessage, HumanMessage, SystemMessage, trim_messages
 from langchain_core.runnables import ConfigurableField, RunnableLambda
 from langgraph.graph import END, START, StateGraph
 
-from langchain_bailian_app import BizParams, RagOptions
+from langchain_bailian_app import BailianAppChatModel, BailianRetriever, BizParams, RagOptions
+from tests.call_styles import all_call_styles
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -17,8 +22,8 @@ if TYPE_CHECKING:
     from langchain_core.language_models.chat_models import BaseChatModel
     from langchain_core.runnables import RunnableConfig
 
-    from langchain_bailian_app import BailianAppChatModel
     from langchain_bailian_app.emulator import BailianEmulator
+    from tests.call_styles import CallStyle
 
 CONFIG: RunnableConfig = {"configurable": {"bailian_session_id": "from-config"}}
 
@@ -323,3 +328,146 @@ def test_tokens_are_counted_without_a_request(
     assert model.get_num_tokens_from_messages(messages) == 3 + 1 + 1 + 3 * 5
     assert trim_messages(messages, max_tokens=12, token_counter=model) == messages[1:]
     assert len(bailian.requests) == before
+
+
+# -- white space around ids: issue 22, point 8 -------------------------------------------------------
+
+
+@all_call_styles
+@pytest.mark.parametrize("source", ["field", "environment", "config", "assignment", "copy"])
+async def test_white_space_around_a_pasted_app_id_is_removed(
+    bailian: BailianEmulator,
+    make_model: Callable[..., BailianAppChatModel],
+    monkeypatch: pytest.MonkeyPatch,
+    call_style: CallStyle,
+    source: str,
+) -> None:
+    pasted = f" {bailian.app_id}\n"
+    model: Any = make_model()
+    match source:
+        case "field":
+            model = make_model(pasted)
+        case "environment":
+            monkeypatch.setenv("BAILIAN_APP_ID", pasted)
+            model = BailianAppChatModel(base_url=bailian.base_url, api_key=bailian.api_key)
+        case "config":
+            fields = {"app_id": ConfigurableField(id="app")}
+            model = make_model("other").configurable_fields(**fields)
+            model = model.with_config(configurable={"app": pasted})
+        case "assignment":
+            model.app_id = pasted
+        case "copy":
+            model = model.model_copy(update={"app_id": pasted})
+
+    assert await call_style(model)
+    assert bailian.requests[-1].app_id == bailian.app_id
+    assert model.invoke("?").response_metadata["app_id"] == bailian.app_id
+
+
+@all_call_styles
+async def test_white_space_around_other_ids_is_removed(
+    bailian: BailianEmulator,
+    make_model: Callable[..., BailianAppChatModel],
+    monkeypatch: pytest.MonkeyPatch,
+    call_style: CallStyle,
+) -> None:
+    monkeypatch.setenv("DASHSCOPE_WORKSPACE", " ws-1\n")
+    rag_options = {"pipeline_ids": ["customs001 "], "session_file_ids": []}
+
+    await call_style(make_model(), memory_id="m1\n", rag_options=rag_options)
+
+    assert bailian.requests[-1].headers["x-dashscope-workspace"] == "ws-1"
+    assert last_body(bailian)["input"]["memory_id"] == "m1"
+    assert last_body(bailian)["parameters"]["rag_options"]["pipeline_ids"] == ["customs001"]
+
+
+def test_white_space_around_the_ids_of_a_retriever_is_removed(
+    bailian: BailianEmulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    connection: Any = {"base_url": bailian.base_url, "api_key": bailian.api_key}
+    monkeypatch.setenv("BAILIAN_APP_ID", f"{bailian.app_id}\n")
+
+    assert BailianRetriever(**connection).invoke("海关")
+    assert bailian.requests[-1].app_id == bailian.app_id
+    assert BailianRetriever(pipeline_id=" customs001", **connection).invoke("海关")
+    assert BailianRetriever(**connection).invoke("海关", pipeline_id="customs001 ")
+    assert bailian.requests[-1].path == "/api/v1/indices/pipeline/customs001/retrieve"
+
+
+# -- values of variables: issue 22, point 10 ---------------------------------------------------------
+
+
+@all_call_styles
+async def test_values_that_json_does_not_have_are_sent_as_pydantic_writes_them(
+    bailian: BailianEmulator, make_model: Callable[..., BailianAppChatModel], call_style: CallStyle
+) -> None:
+    biz_params = {
+        "price": Decimal("1.50"),
+        "day": datetime(2025, 3, 1, 8, tzinfo=UTC),
+        "user_prompt_params": {"id": UUID(int=7), "pair": (1, 2)},
+    }
+
+    await call_style(make_model(), biz_params=biz_params)
+
+    assert last_body(bailian)["input"]["biz_params"] == {
+        "price": "1.50",
+        "day": "2025-03-01T08:00:00Z",
+        "user_prompt_params": {"id": "00000000-0000-0000-0000-000000000007", "pair": [1, 2]},
+    }
+
+
+@all_call_styles
+async def test_a_value_that_cannot_be_sent_is_rejected_before_the_call(
+    bailian: BailianEmulator, make_model: Callable[..., BailianAppChatModel], call_style: CallStyle
+) -> None:
+    before = len(bailian.requests)
+
+    with pytest.raises(ValueError, match=r"invalid `rows\[1\]`: .*got nan"):
+        await call_style(make_model(), biz_params={"rows": [1, float("nan")]})
+
+    assert len(bailian.requests) == before
+
+
+# -- names of options: issue 22, point 11 ------------------------------------------------------------
+
+
+@all_call_styles
+async def test_a_misspelled_option_of_a_call_is_rejected(
+    bailian: BailianEmulator, make_model: Callable[..., BailianAppChatModel], call_style: CallStyle
+) -> None:
+    before = len(bailian.requests)
+
+    with pytest.raises(ValueError, match=r"did you mean `pipeline_ids`\?"):
+        await call_style(make_model(), rag_options={"pipeline_id": "kb"})
+
+    assert len(bailian.requests) == before
+
+
+async def test_the_warning_about_an_unknown_option_points_at_the_call(
+    bailian: BailianEmulator, make_model: Callable[..., BailianAppChatModel]
+) -> None:
+    model = make_model()
+    options: Any = {"rag_options": {"rewrite_level": 2}}
+
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        model.invoke("?", **options)
+        list(model.stream("?", **options))
+        await model.ainvoke("?", **options)
+        [chunk async for chunk in model.astream("?", **options)]
+
+    assert ["rewrite_level" in str(warning.message) for warning in caught] == [True] * 4
+    assert {warning.filename for warning in caught} == {__file__}
+    assert len({warning.lineno for warning in caught}) == 4
+    assert last_body(bailian)["parameters"]["rag_options"] == {"rewrite_level": 2}
+
+
+def test_an_unknown_option_of_a_model_is_reported_only_when_it_is_created(
+    make_model: Callable[..., BailianAppChatModel],
+) -> None:
+    with pytest.warns(UserWarning, match="rewrite_level"):
+        model = make_model(rag_options={"rewrite_level": 2})
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert model.invoke("?", memory_id="m").text

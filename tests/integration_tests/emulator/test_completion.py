@@ -193,6 +193,75 @@ def test_reasoning_comes_first_and_leaves_empty_entries(bailian: BailianEmulator
     assert cumulative[-1]["output"]["thoughts"][1]["thought"] == full_reasoning
 
 
+def test_frames_are_empty_while_a_model_thinks_without_thoughts(bailian: BailianEmulator) -> None:
+    """Point 9 of issue 22: as captured, only the count of output tokens changes."""
+    reply = Reply("好。", reasoning="先想一想，再想一想，然后回答。")
+    app_id = bailian.add_app(App("thinks", thinking="on", answer=lambda _: reply))
+
+    frames = parse_frames(call_app(bailian, "?", app_id=app_id, sse=True, incremental_output=True))
+
+    empty_frames = frames[: [bool(frame["output"]["text"]) for frame in frames].index(True)]
+    assert len(empty_frames) > 2
+    assert {frozenset(frame["output"]) for frame in frames} == {
+        frozenset({"session_id", "finish_reason", "text"})
+    }
+    counts = [frame["usage"]["models"][0]["output_tokens"] for frame in empty_frames]
+    assert counts == sorted(set(counts))
+
+
+@pytest.mark.parametrize("pieces", [["茶", "馆", "。"], ["茶"], []])
+@pytest.mark.parametrize("incremental", [True, False])
+def test_the_last_frame_may_contain_text(
+    bailian: BailianEmulator, pieces: list[str], incremental: bool
+) -> None:
+    """Point 9 of issue 22."""
+    reply = Reply("".join(pieces), pieces=pieces)
+    app = App("last", answer=lambda _: reply)
+    app_id = bailian.add_app(app)
+
+    def read_texts() -> list[str]:
+        response = call_app(bailian, "?", app_id=app_id, sse=True, incremental_output=incremental)
+        outputs = [frame["output"] for frame in parse_frames(response)]
+        assert [o["finish_reason"] for o in outputs] == ["null"] * (len(outputs) - 1) + ["stop"]
+        return [output["text"] for output in outputs]
+
+    totals = ["".join(pieces[:n]) for n in range(1, len(pieces) + 1)]
+    expected = pieces if incremental else totals
+    assert read_texts() == [*expected, "" if incremental else reply.text]
+    app.text_in_last_frame = True
+    assert read_texts() == (expected or [""])
+
+
+@pytest.mark.parametrize("value", [True, False])
+@pytest.mark.parametrize("sse", [True, False])
+@pytest.mark.parametrize("kind", ["agent", "workflow"])
+def test_every_frame_may_have_a_reject_status(
+    bailian: BailianEmulator, kind: Any, sse: bool, value: bool
+) -> None:
+    """Point 9 of issue 22."""
+    app_id = bailian.add_app(App("rejects", kind=kind, answer="茶", reject_status=value))
+
+    response = call_app(bailian, "?", app_id=app_id, sse=sse)
+
+    payloads = parse_frames(response) if sse else [response.json()]
+    assert [payload["output"]["reject_status"] for payload in payloads] == [value] * len(payloads)
+
+
+def test_a_picture_is_one_frame_after_two_empty_frames(bailian: BailianEmulator) -> None:
+    """Point 9 of issue 22."""
+    picture = "![流程 图](https://pictures.example/a.png?Expires=1&Signature=c2ln%3D)"
+    app_id = bailian.add_app(App("shows", answer=f"{picture}先看图{picture}{picture}再看。"))
+
+    frames = parse_frames(call_app(bailian, "?", app_id=app_id, sse=True, incremental_output=True))
+
+    texts = [frame["output"]["text"] for frame in frames]
+    assert "".join(texts) == f"{picture}先看图{picture}{picture}再看。"
+    positions = [index for index, text in enumerate(texts) if text == picture]
+    assert len(positions) == 3
+    assert all(texts[index - 2 : index] == ["", ""] for index in positions)
+    assert texts.count("") == 3 * 2 + 1
+
+
 @pytest.mark.parametrize(
     ("thinking", "enable_thinking", "thinks"),
     [

@@ -136,6 +136,9 @@ def make_workflow(**fields: Any) -> App:
     return App("workflow", kind="workflow", **fields)
 
 
+OUTPUT_NODES = [Node("先", "Output", text="先说，"), Node("后", "End", text="再说。")]
+
+
 def make_agent2(**fields: Any) -> App:
     return App("agent 2.0", kind="agent2", **fields)
 
@@ -196,6 +199,20 @@ def test_steps_on_one_frame_and_on_all_frames_are_distinguished(
             make_workflow(nodes=[Node("问", "Ask", status="paused")]),
             "Ask paused; not seen before: Ask",
         ),
+        ("final-text", "WORKFLOW_APP_ID", make_workflow(nodes=OUTPUT_NODES), "yes"),
+        (
+            "final-text",
+            "WORKFLOW_APP_ID",
+            make_workflow(nodes=OUTPUT_NODES, final_text="先说，再说。"),
+            "no; it begins with the text of output nodes",
+        ),
+        (
+            "final-text",
+            "WORKFLOW_APP_ID",
+            make_workflow(nodes=OUTPUT_NODES, final_text="另说。"),
+            "no; it does not begin with the text of output nodes",
+        ),
+        ("final-text", "WORKFLOW_APP_ID", make_workflow(), "no output node before an End node"),
         ("agent-2-messages", "AGENT2_APP_ID", make_agent2(), "ignored"),
         ("agent-2-messages", "AGENT2_APP_ID", make_agent2(messages_in_agent2="refused"), "refused"),
     ],

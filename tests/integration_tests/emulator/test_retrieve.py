@@ -361,3 +361,49 @@ def test_thoughts_can_be_missing_although_requested(bailian: BailianEmulator) ->
 
     assert "thoughts" not in answer
     assert answer["doc_references"]
+
+
+def test_the_parts_of_a_node_can_be_in_other_places(bailian: BailianEmulator) -> None:
+    (knowledge_base,) = bailian.knowledge_bases
+    plain = retrieve_nodes(bailian, "测试模式")[0]
+    metadata = plain["node"]["metadata"]
+
+    knowledge_base.node_variants = {"content"}
+    assert retrieve_nodes(bailian, "测试模式")[0]["node"] == {
+        "id_": plain["node"]["id_"],
+        "content": plain["node"]["text"],
+        "metadata": metadata,
+    }
+    knowledge_base.node_variants = {"json-metadata"}
+    assert json.loads(retrieve_nodes(bailian, "测试模式")[0]["node"]["metadata"]) == metadata
+    knowledge_base.node_variants = {"flat"}
+    assert retrieve_nodes(bailian, "测试模式")[0] == {"score": plain["score"], **plain["node"]}
+    knowledge_base.node_variants = {"names-beside-text"}
+    node = retrieve_nodes(bailian, "测试模式")[0]["node"]
+    assert (node["title"], node["doc_name"]) == ("测试", "甲")
+    assert not {"title", "doc_name"} & set(node["metadata"])
+    knowledge_base.node_variants = {"score-in-metadata"}
+    node = retrieve_nodes(bailian, "测试模式")[0]
+    assert "score" not in node
+    assert node["node"]["metadata"] == metadata | {"_score": plain["score"]}
+    knowledge_base.node_variants = {"rerank"}
+    reply = retrieve(bailian, "测试模式").json()
+    assert reply["rerank"] == []
+    assert reply["nodes"][0] == plain | {
+        "node": plain["node"]
+        | {"metadata": metadata | {"_score": plain["score"], "nid": plain["node"]["id_"]}}
+    }
+
+
+def test_unknown_variants_of_nodes_are_rejected() -> None:
+    with pytest.raises(ValueError, match=r"invalid `node_variants`: expected .*'flat'.*, got 'flatt'"):
+        KnowledgeBase("书库", node_variants={"flatt"})  # type: ignore[arg-type]
+
+
+def test_the_error_of_a_node_is_json_text(bailian: BailianEmulator) -> None:
+    reply = ErrorReply.of_node("AppProcessFailed", "查库存", "坏", times=1)
+    app_id = bailian.add_app(App("坏", error=reply))
+    body = call_app(bailian, "x", app_id=app_id).json()
+
+    assert json.loads(body["message"]) == {"nodeName": "查库存", "errorInfo": "坏"}
+    assert body["code"] == "AppProcessFailed"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import copy
+import itertools
 import pickle
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
@@ -16,9 +17,11 @@ from pydantic import SecretStr
 
 from langchain_bailian_app import BailianRetriever, BizParams, RagOptions
 from langchain_bailian_app.emulator import App, ErrorReply, KnowledgeBase
+from langchain_bailian_app.emulator._knowledge.knowledge_base import NODE_VARIANTS
 from langchain_bailian_app.errors import (
     BailianAuthenticationError,
     BailianNotFoundError,
+    BailianPermissionError,
     BailianRateLimitError,
     BailianStreamError,
 )
@@ -443,3 +446,63 @@ def test_signed_urls_are_in_no_pickle_and_no_repr(
     assert "planted" not in repr(retriever) + repr(bound)
     assert bound.invoke(QUERY)
     assert bailian.requests[-1].body["input"]["image_list"] == [url]
+
+
+async def search_in_all_ways(retriever: BailianRetriever, query: str = QUERY) -> list[Document]:
+    """Return the result of `invoke`; check that `stream`, `ainvoke` and `astream` return the same."""
+    documents = await invoke_and_ainvoke(retriever, query)
+    (streamed,) = await asyncio.to_thread(lambda: list(retriever.stream(query)))
+    (async_streamed,) = [batch async for batch in retriever.astream(query)]
+    assert documents == streamed == async_streamed
+    return documents
+
+
+@pytest.mark.parametrize(
+    "variants",
+    [
+        {*variants}
+        for size in range(1, len(NODE_VARIANTS) + 1)
+        for variants in itertools.combinations(NODE_VARIANTS, size)
+    ],
+    ids=lambda variants: "+".join(sorted(variants)),
+)
+async def test_nodes_of_any_shape_are_the_same_documents(
+    make_retriever: MakeRetriever, bailian: BailianEmulator, variants: set[Any]
+) -> None:
+    """Issue 22, point 4."""
+    customs = bailian.apps[bailian.app_id].knowledge_bases[0]
+    expected = await make_retriever(pipeline_id=customs.pipeline_id).ainvoke(QUERY)
+    scores = [document.metadata["score"] for document in expected]
+    other = KnowledgeBase(
+        "同库", customs.documents, pipeline_id=customs.pipeline_id, node_variants=variants
+    )
+    bailian.add_knowledge_base(other)
+    try:
+        documents = await search_in_all_ways(make_retriever(pipeline_id=customs.pipeline_id))
+        best = await search_in_all_ways(
+            make_retriever(pipeline_id=customs.pipeline_id, score_threshold=scores[1])
+        )
+    finally:
+        bailian.knowledge_bases.remove(other)
+
+    for document in (*documents, *best):
+        assert (document.metadata.pop("nid", document.id)) == document.id
+    assert documents == expected
+    assert best == expected[:2]
+
+
+async def test_a_search_with_a_used_up_free_quota_is_sent_once(
+    make_retriever: MakeRetriever, bailian: BailianEmulator
+) -> None:
+    """Issue 22, point 5."""
+    message = "Free allocated quota exceeded."
+    error = ErrorReply.of("Throttling.AllocationQuota", message=message)
+    bailian.add_knowledge_base(KnowledgeBase("限额", pipeline_id="quota", error=error))
+    before = len(bailian.requests)
+
+    with pytest.raises(BailianPermissionError, match="paid"):
+        await make_retriever(pipeline_id="quota").ainvoke(QUERY)
+    with pytest.raises(BailianPermissionError, match="paid"):
+        make_retriever(pipeline_id="quota").invoke(QUERY)
+
+    assert len(bailian.requests) == before + 2

@@ -235,12 +235,15 @@ def test_the_next_address_is_tried_if_one_is_dead(monkeypatch: pytest.MonkeyPatc
 
 @pytest.mark.slow
 def test_the_total_timeout_limits_a_request_body_that_is_accepted_slowly() -> None:
-    def handle(connection: Connection) -> None:
-        connection.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-        while not connection.wait(DRIP_SECONDS):
-            connection.socket.recv(16384)
-
     async def call(call_style: CallStyle) -> None:
+        was_reached = threading.Event()
+
+        def handle(connection: Connection) -> None:
+            was_reached.set()
+            connection.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            while not connection.wait(DRIP_SECONDS):
+                connection.socket.recv(16384)
+
         with run_server(handle) as base_url:
             model = make_model_at(base_url, total_timeout=LIMIT, extra_input={"long": "x" * 8_000_000})
             with (
@@ -249,7 +252,8 @@ def test_the_total_timeout_limits_a_request_body_that_is_accepted_slowly() -> No
             ):
                 await call_style(model)
 
-        assert not caught.value.is_retryable
+        # On a busy machine, the time may be over before the call connects.
+        assert caught.value.is_retryable is not was_reached.is_set()
         await asyncio.sleep(0.02)  # otherwise a connection with unsent data would still be open
 
     run_at_once(call, [invoke, ainvoke])

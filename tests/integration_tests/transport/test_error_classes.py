@@ -13,11 +13,14 @@ from langchain_core.exceptions import ModelError
 
 from langchain_bailian_app import BailianAppChatModel, errors
 from langchain_bailian_app.emulator import App, ErrorReply, Reply
+from tests.call_styles import all_call_styles
+from tests.fixtures import encode_sse
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from langchain_bailian_app.emulator import BailianEmulator
+    from tests.call_styles import CallStyle
 
 
 def make_frame(**output: Any) -> bytes:
@@ -281,3 +284,150 @@ def test_an_application_that_hides_its_sources_gets_one_hint(
     model.invoke("?")
 
     assert caplog.text.count("展示回答来源") == 1
+
+
+# -- issue 22, point 5 -------------------------------------------------------------------------------
+
+FREE_QUOTA_ERROR = ("Throttling.AllocationQuota", "Free allocated quota exceeded.")
+
+
+@all_call_styles
+@pytest.mark.parametrize("in_stream_after", [None, 3])
+@pytest.mark.parametrize(
+    ("code", "message", "error_class", "hint"),
+    [
+        (*FREE_QUOTA_ERROR, errors.BailianPermissionError, "paid"),
+        ("RetrievalFailed", None, errors.BailianServerError, ""),
+        ("InternalError.Timeout", None, errors.BailianTimeoutError, "time limit of the service"),
+        ("ResponseTimeout", None, errors.BailianTimeoutError, "time limit of the service"),
+        ("BailianIndexServiceNotOpen", None, errors.BailianPermissionError, "activate"),
+    ],
+)
+async def test_errors_that_a_retry_cannot_resolve_are_sent_once(
+    bailian: BailianEmulator,
+    make_model: Callable[..., BailianAppChatModel],
+    call_style: CallStyle,
+    in_stream_after: int | None,
+    code: str,
+    message: str | None,
+    error_class: type[errors.BailianError],
+    hint: str,
+) -> None:
+    reply = ErrorReply.of(code, message=message, in_stream_after=in_stream_after)
+    app_id = bailian.add_app(App("fails", error=reply))
+    before = len(bailian.requests)
+
+    with pytest.raises(errors.BailianError) as caught:
+        await call_style(make_model(app_id))
+
+    error = caught.value
+    assert (type(error), error.code, error.status_code) == (error_class, code, reply.status)
+    assert hint in str(error)
+    assert not error.is_retryable
+    assert len(bailian.requests) == before + 1
+
+
+@all_call_styles
+@pytest.mark.parametrize("in_stream_after", [None, 2])
+async def test_the_error_of_a_failed_node_names_the_node_and_the_reason(
+    bailian: BailianEmulator,
+    make_model: Callable[..., BailianAppChatModel],
+    call_style: CallStyle,
+    in_stream_after: int | None,
+) -> None:
+    reply = ErrorReply.of_node(
+        "AppProcessFailed", "查库存", 'no such column: "价"', in_stream_after=in_stream_after
+    )
+    app_id = bailian.add_app(App("fails", kind="workflow", error=reply))
+
+    with pytest.raises(errors.BailianServerError) as caught:
+        await call_style(make_model(app_id, flow_stream_mode="message_format_plus"))
+
+    assert caught.value.message == "node '查库存': no such column: \"价\""
+    assert caught.value.body["message"] == reply.message
+
+
+@all_call_styles
+@pytest.mark.parametrize("streamed", [True, False])
+async def test_a_message_that_is_a_json_object_is_read_too(
+    bailian: BailianEmulator,
+    make_model: Callable[..., BailianAppChatModel],
+    call_style: CallStyle,
+    *,
+    streamed: bool,
+) -> None:
+    body = {"code": "SystemError", "message": {"nodeName": "查库存", "errorInfo": "坏"}}
+    replies = {True: (encode_sse(body), 200), False: (orjson.dumps(body), 500)}
+    content, status = replies[streamed]
+
+    with pytest.raises(errors.BailianServerError) as caught:
+        await call_style(make_model(bailian.replay(content, status=status)))
+
+    assert caught.value.message == "node '查库存': 坏"
+
+
+@all_call_styles
+async def test_a_token_is_removed_from_a_message_that_escapes_it_in_json(
+    bailian: BailianEmulator, make_model: Callable[..., BailianAppChatModel], call_style: CallStyle
+) -> None:
+    token = "planted/token"
+    message = orjson.dumps({"nodeName": "HTTP", "errorInfo": f"bad token {token}"}).decode()
+    body = {"code": "AppProcessFailed", "message": message.replace("/", "\\/"), "request_id": "r"}
+    app_id = bailian.replay(orjson.dumps(body), status=500)
+
+    with pytest.raises(errors.BailianServerError) as caught:
+        await call_style(make_model(app_id), biz_params={"user_defined_tokens": {"http": token}})
+
+    assert caught.value.message == "node 'HTTP': bad token [removed]"
+
+
+# -- issue 22, point 7 -------------------------------------------------------------------------------
+
+
+def frame_without_ids(**output: Any) -> dict[str, Any]:
+    return {"output": output | {"finish_reason": "null"}, "usage": {}}
+
+
+@all_call_styles
+@pytest.mark.parametrize(
+    ("frame", "text", "reasoning"),
+    [
+        (frame_without_ids(text="半句"), "半句", None),
+        (
+            frame_without_ids(thoughts=[{"action_type": "reasoning", "thought": "想"}]),
+            "",
+            "想",
+        ),
+    ],
+)
+@pytest.mark.parametrize("ending", ["lost connection", "error", "end"])
+async def test_an_error_has_the_partial_answer_of_frames_without_ids(
+    bailian: BailianEmulator,
+    make_model: Callable[..., BailianAppChatModel],
+    call_style: CallStyle,
+    frame: dict[str, Any],
+    text: str,
+    reasoning: str | None,
+    ending: str,
+) -> None:
+    frames = [frame, {"code": "SystemError", "message": "x"}] if ending == "error" else [frame]
+    app_id = bailian.replay(encode_sse(*frames), abort=ending == "lost connection")
+
+    with pytest.raises(errors.BailianError) as caught:
+        await call_style(make_model(app_id))
+
+    partial = caught.value.partial
+    assert partial is not None
+    assert partial.text == text
+    assert partial.additional_kwargs.get("reasoning_content") == reasoning
+    assert "session_id" not in partial.response_metadata
+
+
+@all_call_styles
+async def test_an_error_before_any_frame_has_no_partial_answer(
+    bailian: BailianEmulator, make_model: Callable[..., BailianAppChatModel], call_style: CallStyle
+) -> None:
+    with pytest.raises(errors.BailianStreamError) as caught:
+        await call_style(make_model(bailian.replay(b"")))
+
+    assert caught.value.partial is None

@@ -5,7 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from langchain_core.load import dumpd, load
 from langchain_core.messages import HumanMessage
+from langchain_core.runnables import ConfigurableField
 from pydantic import ValidationError
 
 from langchain_bailian_app import BailianAppChatModel, BailianRetriever, RagOptions
@@ -78,3 +80,50 @@ def test_a_model_does_not_pass_on_how_its_own_calls_are_streamed() -> None:
     retriever = BailianRetriever(model=model)
 
     assert (retriever.has_thoughts, retriever.streaming) == (None, None)
+
+
+CONFLICT = "cannot use `app_id` together with `pipeline_"
+
+
+@pytest.mark.parametrize("target", [{"pipeline_id": "kb"}, {"pipeline_name": "茶"}])
+def test_an_explicit_application_cannot_be_combined_with_a_direct_search(
+    monkeypatch: pytest.MonkeyPatch, target: dict[str, str]
+) -> None:
+    """Issue 22, point 11."""
+    with pytest.raises(ValueError, match=CONFLICT):
+        BailianRetriever(app_id="app", **target)
+    with pytest.raises(ValueError, match=CONFLICT):
+        BailianRetriever(app_id="app", model=BailianAppChatModel(app_id="other"), **target)
+    monkeypatch.setenv("BAILIAN_APP_ID", "other")
+    with pytest.raises(ValueError, match=CONFLICT):
+        BailianRetriever(app_id="app", **target)
+
+
+@pytest.mark.parametrize("target", [{"pipeline_id": "kb"}, {"pipeline_name": "茶"}])
+def test_an_application_from_the_environment_is_no_conflict(
+    monkeypatch: pytest.MonkeyPatch, target: dict[str, Any]
+) -> None:
+    monkeypatch.setenv("BAILIAN_APP_ID", " app\n")
+
+    for fields in ({}, {"app_id": None}, {"app_id": "app"}, {"model": BailianAppChatModel()}):
+        retriever = BailianRetriever(**fields, **target)
+        assert (retriever.direct, retriever.app_id) == (True, None)
+
+
+def test_a_direct_search_can_be_rebuilt_without_the_environment(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("BAILIAN_APP_ID", "app")
+    retriever = BailianRetriever(pipeline_id="kb")
+    through_app = BailianRetriever().configurable_fields(pipeline_id=ConfigurableField(id="kb"))
+    dump = dumpd(retriever)
+
+    assert through_app.with_config(configurable={"kb": "kb"}).prepare()[0].pipeline_id == "kb"
+    monkeypatch.delenv("BAILIAN_APP_ID")
+    rebuilt = BailianRetriever(**dict(retriever))
+    loaded = load(dump, valid_namespaces=["langchain_bailian_app"], allowed_objects=[BailianRetriever])
+    assert rebuilt.pipeline_id == loaded.pipeline_id == "kb"
+
+
+def test_an_empty_application_is_no_conflict() -> None:
+    assert BailianRetriever(app_id=None, pipeline_id="kb").direct

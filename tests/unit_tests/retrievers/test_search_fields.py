@@ -35,8 +35,10 @@ from langchain_bailian_app.retrievers._search_fields import SearchFields
     ],
 )
 def test_wrong_arguments_are_errors(fields: dict[str, Any], error: str) -> None:
+    application = {} if {"pipeline_id", "pipeline_name"} & fields.keys() else {"app_id": "app"}
+
     with pytest.raises(ValidationError, match=error):
-        BailianRetriever(app_id="app", **fields)
+        BailianRetriever(**application, **fields)
 
 
 IMAGE = {"type": "image", "url": "https://x.example/1.png"}

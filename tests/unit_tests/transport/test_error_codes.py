@@ -5,6 +5,7 @@ import pytest
 from langchain_bailian_app import errors
 from langchain_bailian_app._transport.error_codes import (
     error_from_response,
+    readable_message,
     was_rejected_before_running,
 )
 from langchain_bailian_app.errors import BailianError
@@ -50,7 +51,13 @@ from langchain_bailian_app.errors import BailianError
         (500, "InvokePluginFailed", errors.BailianServerError),
         (500, "RewriteFailed", errors.BailianServerError),
         (500, "RetrivalFailed", errors.BailianServerError),
+        (500, "RetrievalFailed", errors.BailianServerError),
         (500, "RequestTimeOut", errors.BailianTimeoutError),
+        (500, "ResponseTimeout", errors.BailianTimeoutError),
+        (500, "InternalError.Timeout", errors.BailianTimeoutError),
+        (504, "RETRIEVAL_TIMEOUT", errors.BailianTimeoutError),
+        (403, "BailianIndexServiceNotOpen", errors.BailianPermissionError),
+        (403, "Index.BailianIndexServiceNotOpen", errors.BailianPermissionError),
         (500, "ModelServingError", errors.BailianServerError),
         (503, "ModelUnavailable", errors.BailianServerError),
     ],
@@ -125,6 +132,10 @@ def test_some_errors_are_recognized_by_their_message(
         ("NOT AUTHORIZED", "DASHSCOPE_WORKSPACE"),
         ("FlowNotPublished", "publish"),
         ("Arrearage", "balance"),
+        ("BailianIndexServiceNotOpen", "activate"),
+        ("Index.BailianIndexServiceNotOpen", "activate"),
+        ("InternalError.Timeout", "time limit of the service"),
+        ("ResponseTimeout", "time limit of the service"),
     ],
 )
 def test_the_message_contains_a_hint(code: str, hint: str) -> None:
@@ -205,3 +216,69 @@ def test_variables_in_the_format_of_agents_get_a_hint() -> None:
 
     assert error.message.startswith(message)
     assert "pass workflow variables directly" in str(error)
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        "Free allocated quota exceeded.",
+        "free quota has been used up",
+        "The free tier of the model has been exhausted.",
+    ],
+)
+@pytest.mark.parametrize("code", ["Throttling.AllocationQuota", "Throttling", "", "LimitExceeded"])
+def test_a_used_up_free_quota_is_not_a_rate_limit(code: str, message: str) -> None:
+    """Issue 22, point 5."""
+    error = error_from_response(code=code, message=message, status=429)
+
+    assert type(error) is errors.BailianPermissionError
+    assert not was_rejected_before_running(error)
+    assert "paid" in str(error)
+
+
+@pytest.mark.parametrize(
+    ("code", "message"),
+    [
+        ("Throttling.AllocationQuota", "Allocated quota exceeded, please increase your quota limit."),
+        ("Throttling.RateQuota", "Requests rate limit exceeded; feel free to retry."),
+    ],
+)
+def test_other_quotas_are_rate_limits(code: str, message: str) -> None:
+    error = error_from_response(code=code, message=message, status=429)
+
+    assert type(error) is errors.BailianRateLimitError
+    assert was_rejected_before_running(error)
+
+
+@pytest.mark.parametrize(
+    ("message", "text"),
+    [
+        ('{"nodeName": "查库存", "errorInfo": "no such column"}', "node '查库存': no such column"),
+        ('{"errorInfo": "no such column"}', "no such column"),
+        (
+            '{"nodeName": "查库存", "nodeId": "SQL_1", "errorInfo": "no such column"}',
+            "node '查库存': no such column",
+        ),
+        (
+            '{"nodeName":"查库存","errorInfo":"{\\"errorMessage\\":\\"no such column\\"}"}',
+            "node '查库存': no such column",
+        ),
+        (
+            '{"nodeName": "查库存", "errorInfo": {"code": "SQL.7", "detail": ["列"]}}',
+            """node '查库存': {"code": "SQL.7", "detail": ["列"]}""",
+        ),
+        ('{"nodeName": "查库存"}', "node '查库存' failed"),
+        ('{"nodeName": "查库存", "errorInfo": null}', "node '查库存' failed"),
+        ('{"message": "no such column"}', "no such column"),
+        ('{"error": {"message": "no such column"}}', "no such column"),
+        ("[1]", "[1]"),
+        ('{"a": 1}', '{"a": 1}'),
+        ('{"nodeName": ', '{"nodeName": '),
+        ("{" * 5000, "{" * 5000),
+        ("no such column", "no such column"),
+        ("", ""),
+    ],
+)
+def test_a_message_that_is_json_is_parsed(message: str, text: str) -> None:
+    """Issue 22, point 5."""
+    assert readable_message(message) == text
