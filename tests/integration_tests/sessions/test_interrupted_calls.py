@@ -59,10 +59,10 @@ async def ainvoke(model: BailianAppChatModel, messages: Any, **options: Any) -> 
 WAYS_OF_CALLING = pytest.mark.parametrize("call", [invoke, stream, ainvoke, astream])
 INVALID_OPTIONS: dict[str, tuple[dict[str, Any], str]] = {
     "Decimal": (
-        {"biz_params": {"user_prompt_params": {"price": Decimal("1.5")}}},
-        "invalid `biz_params`: .* got Decimal at 'user_prompt_params.price'",
+        {"biz_params": {"user_prompt_params": {"price": Decimal("NaN")}}},
+        "invalid `user_prompt_params.price`: .* got NaN",
     ),
-    "NaN": ({"biz_params": {"price": float("nan")}}, "invalid `biz_params`: .* got nan at 'price'"),
+    "NaN": ({"biz_params": {"price": float("nan")}}, "invalid `price`: .* got nan"),
     "bytes": ({"extra_input": {"more": b"secret"}}, "invalid `extra_input`: .* got bytes at 'more'"),
     "parameter": ({"extra_parameters": {"x": {1}}}, "invalid `extra_parameters`: .* got set at 'x'"),
     "number": ({"temperature": float("inf")}, "invalid `temperature`: .* got inf"),
