@@ -6,6 +6,10 @@ from typing import Any
 
 from langchain_bailian_app._answer import wire_json
 
+# From the specification of the Model Context Protocol.
+_MCP_FIELDS = frozenset({"content", "isError", "structuredContent", "_meta"})
+_MCP_PART_TYPES = ("text", "image", "audio", "resource", "resource_link")
+
 
 def parse_observation(observation: Any) -> Any:
     """Return the value in an observation.
@@ -19,7 +23,7 @@ def parse_observation(observation: Any) -> Any:
         return value
     parts = [_parse_part(part) for part in value["content"]]
     if not parts:
-        return value.get("structuredContent")
+        return value.get("structuredContent", value)
     return parts[0] if len(parts) == 1 else parts
 
 
@@ -32,11 +36,12 @@ def is_error_result(observation: Any) -> bool:
 
 
 def _is_mcp_result(value: Any) -> bool:
-    if not isinstance(value, dict) or not isinstance(value.get("content"), list):
+    """Return whether a value is an MCP result; other tools may return a field `content` too."""
+    if not isinstance(value, dict) or not _MCP_FIELDS.issuperset(value):
         return False
-    # Other tools may return a field with this name.
-    return all(
-        isinstance(part, dict) and isinstance(part.get("type"), str) for part in value["content"]
+    parts = value.get("content")
+    return isinstance(parts, list) and all(
+        isinstance(part, dict) and part.get("type") in _MCP_PART_TYPES for part in parts
     )
 
 

@@ -128,7 +128,7 @@ def _passage_from_node(item: dict[str, Any]) -> Passage:
         inner = {}
     metadata = dict(_take_metadata(inner) or _take_metadata(outer) or {})
     score = _take_score(
-        *((source, "score") for source in (outer, inner)),
+        *((source, "score") for source in (outer, inner, metadata)),
         *((source, "_score") for source in (metadata, inner, outer)),
     )
     entry = outer | inner

@@ -106,7 +106,8 @@ class _Step:
             elif change is None and name == "observation" and self._may_continue_text(entry):
                 change = Change.INCREMENT
             if self.result_reported and change is not Change.NONE:
-                change = Change.NONE if name in _TEXT_FIELDS else None
+                is_repeated = name in _TEXT_FIELDS or entry[name] == value.get()
+                change = Change.NONE if is_repeated else None
             if change is None:
                 return None
             changes[name] = change

@@ -25,6 +25,9 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 _CLASS_BY_CODE: dict[str, type[BailianError]] = {
+    "RequestTimeOut": BailianTimeoutError,
+    "ResponseTimeout": BailianTimeoutError,
+    "InternalError.Timeout": BailianTimeoutError,
     "InvalidApiKey": BailianAuthenticationError,
     "invalid_api_key": BailianAuthenticationError,
     "NOT AUTHORIZED": BailianAuthenticationError,
@@ -74,7 +77,7 @@ _CLASS_BY_CODE: dict[str, type[BailianError]] = {
 """Class by code, or by the part of the code before the dot. Source: the service's error code page,
 2026-02; for AccessKey and RAM errors, the common error codes of Alibaba Cloud's OpenAPI."""
 
-# `RequestTimeOut`, `ResponseTimeout`, `InternalError.Timeout`, `RETRIEVAL_TIMEOUT`
+# Any other code for a timeout, such as `RETRIEVAL_TIMEOUT`.
 _TIMEOUT_CODE_PATTERN = re.compile(r"time_?out$", re.IGNORECASE)
 
 _CLASS_BY_STATUS: dict[int, type[BailianError]] = {
@@ -113,13 +116,16 @@ _CONTEXT_OVERFLOW_PATTERN = re.compile(
     r"range of input length|input length should be|maximum context", re.IGNORECASE
 )
 # A code for throttling may come with this message, but waiting does not help (observed by clients).
-_FREE_QUOTA_PATTERN = re.compile(r"\bfree\b(?: \w+)? (?:quota|tier)\b", re.IGNORECASE)
+_FREE_QUOTA_PATTERN = re.compile(
+    r"\bfree\b(?: \w+)? (?:quota|tier)\b[^.,]*\b(?:exceeded|exhausted|used up)", re.IGNORECASE
+)
 _FREE_QUOTA_HINT = "the free quota is used up: turn on paid use in the console, or use another model"
 # Message of a workflow that receives variables in the format of an agent (error code page).
 _NO_USER_ROLE = "do not contain elements with the role of user"
 _WORKFLOW_HINT = "pass workflow variables directly, `BizParams(city=…)`, not as `user_prompt_params`"
 _MAX_MESSAGE_CHARS, _MAX_BODY_CHARS, _MAX_ID_CHARS = 500, 300, 200
 _FIRST_SERVER_ERROR = 500
+_REJECTED_STATUSES = (400, 429)  # the request did not run, so it cannot have timed out
 
 
 def readable_message(message: str) -> str:
@@ -134,7 +140,7 @@ def readable_message(message: str) -> str:
     if "errorInfo" not in content and node_name is None:
         text = _find_message(content)
         return message if text is None else text
-    info = _to_message(content.get("errorInfo"))
+    info = _to_message(content.get("errorInfo")) or _find_message(content)
     if node_name is None:
         return info or message
     return f"node {str(node_name)!r}: {info}" if info else f"node {str(node_name)!r} failed"
@@ -180,11 +186,7 @@ def error_from_response(
     """
     message = message or _describe_body(body)
     family = code.partition(".")[0]
-    is_timeout = _TIMEOUT_CODE_PATTERN.search(code) is not None
-    cls = BailianTimeoutError if is_timeout else _CLASS_BY_CODE.get(code)
-    cls = cls or _CLASS_BY_CODE.get(family) or _CLASS_BY_STATUS.get(status)
-    if cls is None:
-        cls = BailianServerError if status >= _FIRST_SERVER_ERROR else BailianRequestError
+    cls = _choose_class(code, family, status)
     is_free_quota_exceeded = cls is BailianRateLimitError and _FREE_QUOTA_PATTERN.search(message)
     if is_free_quota_exceeded:
         cls = BailianPermissionError
@@ -201,7 +203,7 @@ def error_from_response(
         hint: str | None = _WORKFLOW_HINT
     elif is_free_quota_exceeded:
         hint = _FREE_QUOTA_HINT
-    elif is_timeout:
+    elif cls is BailianTimeoutError:
         hint = _TIMEOUT_HINT
     else:
         hint = _HINT_BY_CODE.get(code) or _HINT_BY_CODE.get(family)
@@ -215,6 +217,16 @@ def error_from_response(
         body=body,
         headers=headers,
     )
+
+
+def _choose_class(code: str, family: str, status: int) -> type[BailianError]:
+    cls = _CLASS_BY_CODE.get(code)
+    if cls is None and _TIMEOUT_CODE_PATTERN.search(code) and status not in _REJECTED_STATUSES:
+        cls = BailianTimeoutError
+    cls = cls or _CLASS_BY_CODE.get(family) or _CLASS_BY_STATUS.get(status)
+    if cls is None:
+        cls = BailianServerError if status >= _FIRST_SERVER_ERROR else BailianRequestError
+    return cls
 
 
 def _describe_body(body: Any) -> str:
