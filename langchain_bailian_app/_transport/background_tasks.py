@@ -6,13 +6,17 @@ import asyncio
 import logging
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from langchain_bailian_app._transport.loop_local import LoopLocal
+
 if TYPE_CHECKING:
     from collections.abc import Coroutine
 
 T = TypeVar("T")
 
 _logger = logging.getLogger("langchain_bailian_app")
-_tasks: set[asyncio.Task[Any]] = set()  # an event loop has only weak references to its tasks
+# An event loop has only weak references to its tasks. Here, a loop that is never closed is collected
+# together with them.
+_tasks: LoopLocal[set[asyncio.Task[Any]]] = LoopLocal(set)
 
 
 async def run_to_end(coroutine: Coroutine[Any, Any, T]) -> T:
@@ -23,8 +27,9 @@ async def run_to_end(coroutine: Coroutine[Any, Any, T]) -> T:
     on Python 3.11, so that the caller continues.
     """
     task = asyncio.create_task(coroutine)
-    _tasks.add(task)
-    task.add_done_callback(_tasks.discard)
+    tasks = _tasks.get()
+    tasks.add(task)
+    task.add_done_callback(tasks.discard)
     try:
         await asyncio.wait([task])
     except BaseException:

@@ -11,7 +11,7 @@ import logging
 import random
 import time
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, TypeVar, assert_never, cast
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar, assert_never, cast
 
 import httpx
 from dashscope.v2 import errors as ds
@@ -39,7 +39,7 @@ from langchain_bailian_app._transport.redaction import Redactor, copy_cause
 from langchain_bailian_app._version import __version__
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+    from collections.abc import AsyncIterator, Awaitable, Mapping
 
     from langchain_bailian_app import errors
     from langchain_bailian_app._request.service_request import ServiceRequest
@@ -56,6 +56,12 @@ _INITIAL_RETRY_DELAY, _MAX_RETRY_DELAY, _MAX_RETRY_AFTER = 0.5, 8.0, 60.0  # sec
 _NOT_SENT_ERRORS = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)
 
 
+class OnSend(Protocol):
+    """Function that receives whether a request may have run."""
+
+    def __call__(self, *, may_have_run: bool) -> None: ...
+
+
 class RequestState:
     """The state of one call."""
 
@@ -64,7 +70,7 @@ class RequestState:
         fields: ConnectionFields,
         connection: Connection,
         request: ServiceRequest,
-        on_send: Callable[[], None] | None = None,
+        on_send: OnSend | None = None,
     ) -> None:
         self._fields = fields
         self._connection = connection
@@ -97,7 +103,7 @@ class RequestState:
         fields = self._fields
         time_left = self.deadline.remaining()
         if self._on_send is not None:
-            self._on_send()  # not earlier: the function that returns the key may fail
+            self._on_send(may_have_run=True)  # not earlier: `api_key` may be a function that fails
         return {
             "method": self._request.method,
             "path": self._request.path,
@@ -139,6 +145,8 @@ class RequestState:
         ):
             raise error
         self._retries += 1
+        if self._on_send is not None:
+            self._on_send(may_have_run=False)
         _logger.debug("%s: %s; retrying in %.2f s", self._request.path, error, delay)
         return delay
 

@@ -24,11 +24,11 @@ from langchain_bailian_app._transport import client_pool
 from langchain_bailian_app._transport.call_context import CallContext
 from langchain_bailian_app._transport.deadline import ReadTimer
 from langchain_bailian_app._transport.http_aiohttp import NETWORK_ERRORS
-from langchain_bailian_app._transport.request_state import RequestState
+from langchain_bailian_app._transport.request_state import OnSend, RequestState
 from langchain_bailian_app.errors import BailianError
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable, Generator
+    from collections.abc import AsyncGenerator, Generator
 
     from langchain_bailian_app._answer.frames import Frame
     from langchain_bailian_app._request.service_request import ServiceRequest
@@ -59,13 +59,12 @@ class Transport:
         self._fields = fields
         self.connection = connection
 
-    def stream(
-        self, request: ServiceRequest, on_send: Callable[[], None] | None = None
-    ) -> Generator[list[Frame]]:
+    def stream(self, request: ServiceRequest, on_send: OnSend | None = None) -> Generator[list[Frame]]:
         """Send a request and yield the frames of the response as they arrive.
 
         Each list contains the frames that one read completes, usually one frame. Closing the iterator
-        closes the response. `on_send` is called before the request is sent.
+        closes the response. `on_send` receives True before the request is sent, and False before a
+        retry, because the request did not run.
 
         Raises:
             BailianError: The service or the network failed.
@@ -111,7 +110,7 @@ class Transport:
             return (await anext(batches))[0]
 
     async def astream(
-        self, request: ServiceRequest, on_send: Callable[[], None] | None = None
+        self, request: ServiceRequest, on_send: OnSend | None = None
     ) -> AsyncGenerator[list[Frame]]:
         """Async version of `stream`."""
         state = RequestState(self._fields, self.connection, request, on_send)

@@ -12,14 +12,19 @@ if TYPE_CHECKING:
 # Packages between the user's code and this package.
 _FRAMEWORKS = sys.stdlib_module_names | {
     "anyio",
+    "fastapi",
     "langchain",
     "langchain_bailian_app",
+    "langchain_classic",
+    "langchain_community",
     "langchain_core",
     "langgraph",
     "llama_index",
     "llama_index_workflows",
     "pydantic",
     "starlette",
+    "tenacity",
+    "uvicorn",
     "uvloop",
     "workflows",
 }

@@ -87,11 +87,12 @@ class BackgroundReleases:
             self._thread.start()
 
     def _run(self) -> None:
-        _active.add(self)
+        thread = threading.current_thread()
+        _running[thread] = self._exiting
         try:
             self._run_all()
         finally:
-            _active.discard(self)
+            _running.pop(thread, None)
 
     def _run_all(self) -> None:
         releases: list[_Release] = []
@@ -100,7 +101,8 @@ class BackgroundReleases:
                 with suppress(IndexError):
                     releases.append(self._new.popleft())
             if not releases:
-                self._thread = None  # from here on, `add` starts a thread
+                if self._thread is threading.current_thread():
+                    self._thread = None  # from here on, `add` starts a thread
                 if not self._new:
                     return
                 continue
@@ -129,18 +131,13 @@ class BackgroundReleases:
         release.due_at = time.monotonic() + MAX_DELAY
         return is_done
 
-    def finish(self) -> None:
-        """Attempt each release once more, and wait for at most `_EXIT_TIMEOUT` seconds."""
-        thread = self._thread
-        if thread is not None and self._pid == os.getpid():
-            self._exiting.set()
-            thread.join(_EXIT_TIMEOUT)
 
-
-_active: set[BackgroundReleases] = set()
+_running: dict[threading.Thread, threading.Event] = {}
 
 
 @atexit.register
-def _finish_all() -> None:
-    for releases in list(_active):
-        releases.finish()
+def _finish() -> None:
+    """Have each thread attempt its releases once more, and wait for `_EXIT_TIMEOUT` seconds at most."""
+    for thread, exiting in list(_running.items()):
+        exiting.set()
+        thread.join(_EXIT_TIMEOUT)

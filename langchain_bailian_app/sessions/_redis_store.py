@@ -152,8 +152,8 @@ class RedisSessionStore(RedisClientMixin):
             options: Further connection options of redis-py. Defaults: `socket_timeout=5.0`, which
                 limits connecting and each reply to five seconds, `max_connections=50` per client, and
                 one retry on another connection after a connection or a reply was lost. An operation
-                thus fails after at most 15 seconds (three times `socket_timeout`). `retry` replaces
-                the retry.
+                thus fails after at most 15 seconds (three times `socket_timeout`), or later if it waits
+                for a free connection. `retry` replaces the retry.
 
         Raises:
             ValueError: The URL has another scheme.
@@ -269,6 +269,7 @@ class RedisSessionStore(RedisClientMixin):
     async def _arelease_repeatedly(self, token: str) -> None:
         """Do the same as `BackgroundReleases`, for a store without a client for threads."""
         expires_at = time.monotonic() + SESSION_LIFETIME
+        is_repeated = False
         for delay in iter_delays():
             try:
                 was_claimed = await self._arelease(token)
@@ -277,11 +278,10 @@ class RedisSessionStore(RedisClientMixin):
                     return
                 await asyncio.sleep(delay)
             else:
-                if was_claimed:
+                if was_claimed or is_repeated:
                     return
-                break
-        await asyncio.sleep(MAX_DELAY)
-        await self._arelease(token)
+                is_repeated = True
+                await asyncio.sleep(MAX_DELAY)
 
     @property
     def _is_busy(self) -> bool:

@@ -8,6 +8,7 @@ On an event loop, an operation runs to its end even if the call is cancelled. Ot
 could stay claimed for an hour.
 """
 
+import os
 from abc import ABC, abstractmethod
 from collections.abc import Generator
 from dataclasses import dataclass, field
@@ -64,6 +65,9 @@ class Claim(StoreOp[str | None]):
     digest: str
     token: str | None = field(default=None, compare=False)
     """The result. It is also stored here, because Ctrl-C may arrive before the tracker receives it."""
+
+    pid: int = field(default_factory=os.getpid, compare=False)
+    """Process that claims the session; a forked child must not release its claim."""
 
     _is_abandoned: bool = field(default=False, compare=False)
 

@@ -6,6 +6,7 @@ their results, so that threads and event loops share all of this code.
 
 from __future__ import annotations
 
+import os
 import time
 import warnings
 from functools import cached_property
@@ -118,9 +119,9 @@ class SessionTracker:
         else:
             self.request = self._build_transcript_request()
 
-    def on_send(self) -> None:
-        """Record that the request is about to be sent."""
-        self._may_have_run = True
+    def on_send(self, *, may_have_run: bool) -> None:
+        """Record that the request is about to be sent, or that it certainly did not run."""
+        self._may_have_run = may_have_run
 
     def retry_without_session(self, cause: Exception) -> None:
         """Build a request without the session, to retry a call whose answer has not been passed on.
@@ -258,7 +259,8 @@ class SessionTracker:
 
     @property
     def _claimed_token(self) -> str | None:
-        return None if self._claim is None else self._claim.token
+        claim = self._claim
+        return None if claim is None or claim.pid != os.getpid() else claim.token
 
     @cached_property
     def _digest(self) -> ConversationDigest:

@@ -16,7 +16,7 @@ import pytest
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage
 
 from langchain_bailian_app._transport import background_tasks
-from langchain_bailian_app.emulator import App
+from langchain_bailian_app.emulator import App, ErrorReply
 from langchain_bailian_app.sessions import InMemorySessionStore
 from tests.interrupts import TooFewLinesError, interrupt_at
 
@@ -184,8 +184,8 @@ async def run_cancelled(call: Callable[[], Awaitable[None]], *, after: float, us
 
 async def finish_releases() -> None:
     """Wait for claims and releases of cancelled calls."""
-    while background_tasks._tasks:
-        await asyncio.wait(background_tasks._tasks)
+    while tasks := background_tasks._tasks.get():
+        await asyncio.wait(tasks)
 
 
 @pytest.mark.parametrize("use_anyio", [False, True], ids=["asyncio", "anyio"])
@@ -340,3 +340,26 @@ def test_ctrl_c_in_any_line_before_the_request_is_sent_leaves_no_session_claimed
             store.get("")  # applies the release
             assert not [entry for entry in store._entries.values() if entry.token], place
     assert line > 100
+
+
+async def test_a_call_cancelled_while_it_waits_for_a_retry_keeps_its_session(
+    bailian: BailianEmulator, make_model: MakeModel, app_id: str
+) -> None:
+    model = make_model(app_id, history="session", session_store=InMemorySessionStore(), max_retries=2)
+    first = await model.ainvoke("一")
+    messages = [HumanMessage("一"), first, HumanMessage("二")]
+    bailian.apps[app_id].error = ErrorReply.of(
+        "Throttling.RateQuota", headers={"retry-after": "30"}, times=1
+    )
+    sent = len(bailian.requests)
+    task = asyncio.create_task(model.ainvoke(messages))
+    while len(bailian.requests) == sent or bailian.requests[-1].status is None:  # noqa: ASYNC110
+        await asyncio.sleep(0.001)
+    await asyncio.sleep(0.05)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    with warnings.catch_warnings(action="error"):
+        second = await model.ainvoke(messages)
+
+    assert second.response_metadata["session_id"] == first.response_metadata["session_id"]
