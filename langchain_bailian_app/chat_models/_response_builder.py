@@ -164,8 +164,10 @@ class ResponseBuilder:
         """Show a warning if one of several conversations recalls memories that all users share."""
         options, shown_warnings, kind = self._options, self._shown_warnings, "shared memory"
         has_memory_id = options.memory_id is not None or "memory_id" in (options.extra_input or {})
-        is_one_of_several = options.history == "thread" or options.session_key or options.session_id
-        if shown_warnings is None or kind in shown_warnings or has_memory_id or not is_one_of_several:
+        if shown_warnings is None or kind in shown_warnings or has_memory_id:
+            return
+        has_session = options.history == "thread" or options.session_key or options.session_id
+        if not (has_session or shown_warnings.serves_threads):
             return
         if parse_recalled_memories(self.answer.thoughts):
             message = (

@@ -155,6 +155,8 @@ class RunnableMethods(CompletionFields, BaseChatModel):
         if (kwargs.get("history") or self.history) == "thread":
             config_keys["session_key"] = "thread_id"
         configurable = ensure_config(config).get("configurable") or {}
+        if configurable.get("thread_id") is not None:
+            self._shown_warnings.serves_threads = True  # as an argument, it would be part of cache keys
         for name, key in config_keys.items():
             if kwargs.get(name) is None and configurable.get(key) is not None:
                 kwargs = kwargs | {name: str(configurable[key])}  # thread ids may be numbers

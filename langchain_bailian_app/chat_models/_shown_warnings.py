@@ -13,6 +13,8 @@ class ShownWarnings:
 
     def __init__(self) -> None:
         self._first_by_kind: dict[str, object] = {}
+        self.serves_threads = False
+        """Whether a call had a `configurable.thread_id`: the model serves several conversations."""
 
     def warn_once(self, kind: str, message: str) -> None:
         """Show a warning, unless one of this kind was shown. Safe in several threads at once."""

@@ -304,12 +304,14 @@ def remember(make_model: MakeModel, **kwargs: Any) -> None:
     ("config", "fields"),
     [
         (IN_THREAD, {"history": "thread"}),
+        (IN_THREAD, {}),
+        (IN_THREAD, {"history": "session"}),
         (None, {"history": "thread", "session_key": "k"}),
         (None, {"session_key": "k"}),
         (None, {"session_id": "mine"}),
         (IN_SESSION, {}),
     ],
-    ids=["thread", "key", "key without a thread", "session id", "configurable"],
+    ids=["thread", "messages", "session", "key", "key without a thread", "session id", "configurable"],
 )
 async def test_recalled_memories_that_all_users_share_are_reported_once(
     make_model: MakeModel,
@@ -342,8 +344,6 @@ async def test_recalled_memories_that_all_users_share_are_reported_once(
         (IN_SESSION, {"memory_id": "mine"}),
         (IN_SESSION, {"extra_input": {"memory_id": "mine"}}),
         (None, {}),
-        (IN_THREAD, {"history": "messages"}),
-        (IN_THREAD, {"history": "session"}),
         (IN_THREAD, {"history": "thread", "has_thoughts": False}),  # the memories are not visible
     ],
 )

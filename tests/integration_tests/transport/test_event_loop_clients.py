@@ -194,8 +194,8 @@ async def test_the_late_reply_to_a_cancelled_call_is_no_answer(wait: Wait) -> No
 
 async def test_bytes_on_a_new_connection_are_a_protocol_error() -> None:
     def greet(connection: Connection) -> None:
-        connection.send(b"220 mail.example ESMTP\r\n\r\n")
         connections.append(connection)
+        connection.send(b"220 mail.example ESMTP\r\n\r\n")
         connection.wait()
 
     connections: list[Connection] = []
