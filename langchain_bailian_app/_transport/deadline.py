@@ -54,13 +54,14 @@ class ReadTimer:
     """Interrupts a read on an event loop when a deadline passes.
 
     It cancels the task and converts the cancellation, as `asyncio.timeout` does. But a call has one
-    timer, which is set again when it fires too early. Setting and cancelling one for each read would
-    take as long as parsing a frame.
+    timer, which is set again only if it fires too early or would fire too late. Setting and cancelling
+    one for each read would take as long as parsing a frame.
     """
 
     def __init__(self, deadline: Deadline) -> None:
         self._deadline = deadline
         self._timer: asyncio.TimerHandle | None = None
+        self._fires_at = math.inf  # on the clock `time.monotonic`
         self._task: asyncio.Task[Any] | None = None  # set during a read
         self._has_expired = False
 
@@ -70,7 +71,7 @@ class ReadTimer:
         Raises:
             TimeoutError: The deadline has passed.
         """
-        if self._timer is None:
+        if self._deadline.expires_at < self._fires_at:
             self._start()
         task = cast("asyncio.Task[Any]", asyncio.current_task())
         cancellations = task.cancelling()
@@ -93,11 +94,13 @@ class ReadTimer:
             self._timer.cancel()
 
     def _start(self) -> None:
+        self.cancel()
+        self._fires_at = self._deadline.expires_at
         seconds = self._deadline.remaining()
         self._timer = asyncio.get_running_loop().call_later(seconds, self._check)
 
     def _check(self) -> None:
-        self._timer = None
+        self._fires_at = math.inf
         if self._task is None:
             return  # the next read starts the timer again
         if self._deadline.has_passed():

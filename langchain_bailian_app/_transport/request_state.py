@@ -228,17 +228,13 @@ class RequestState:
         Raises:
             BailianError: `timeout` or `total_timeout` has expired.
         """
-        if not self._finished:
-            with suppress(TimeoutError):
-                return await timer.wait_for(anext(chunks, None))
-            raise self._timeout_error()
         if self.grace_period_over:
             return None
-        try:
-            async with asyncio.timeout(self.deadline.remaining()):
-                return await anext(chunks, None)
-        except TimeoutError:
+        with suppress(TimeoutError):
+            return await timer.wait_for(anext(chunks, None))
+        if self._finished:
             return None
+        raise self._timeout_error()
 
     def log(self) -> None:
         """Log a summary of this call, without message texts or secrets."""
