@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import aclosing
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, cast
 
 import httpx
@@ -28,15 +29,18 @@ _MIN_ERROR_STATUS = 400
 _UNREADABLE = (httpx.DecodingError, httpx.StreamError)
 
 
+_parse_url = lru_cache(maxsize=256)(httpx.URL)  # parsing takes longer than encoding a short request
+
+
 class ErrorReadingClient:
     """The part of an `httpx.Client` that dashscope's `open_stream` uses."""
 
     def __init__(self, client: httpx.Client) -> None:
         self.client = client
 
-    def build_request(self, *args: Any, **kwargs: Any) -> httpx.Request:
+    def build_request(self, method: str, url: str, **kwargs: Any) -> httpx.Request:
         """Build a request with the client."""
-        return self.client.build_request(*args, **kwargs)
+        return self.client.build_request(method, _parse_url(url), **kwargs)
 
     def send(self, request: httpx.Request, *, stream: bool) -> httpx.Response:
         """Send a request and return the response.
@@ -77,9 +81,9 @@ class AsyncErrorReadingClient:
     def __init__(self, client: httpx.AsyncClient) -> None:
         self.client = client
 
-    def build_request(self, *args: Any, **kwargs: Any) -> httpx.Request:
+    def build_request(self, method: str, url: str, **kwargs: Any) -> httpx.Request:
         """Build a request with the client."""
-        return self.client.build_request(*args, **kwargs)
+        return self.client.build_request(method, _parse_url(url), **kwargs)
 
     async def send(self, request: httpx.Request, *, stream: bool) -> httpx.Response:
         """Async version of `ErrorReadingClient.send`."""

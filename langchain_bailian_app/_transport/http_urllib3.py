@@ -18,7 +18,7 @@ import time
 from collections import deque
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
-from functools import partial
+from functools import lru_cache, partial
 from http.client import HTTPException, HTTPResponse
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any
@@ -93,7 +93,10 @@ class Urllib3Transport(httpx.BaseTransport):
         proxy: httpx.Proxy | None = None,
     ) -> None:
         self._slots = slots
+        self._has_proxy = proxy is not None
         self._pool_manager = _create_pool_manager(max_idle_seconds, verify, proxy)
+        # The manager builds a key from all of its settings each time it looks for a pool.
+        self._find_pool = lru_cache(_MAX_POOLS)(self._pool_manager.connection_from_url)
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
         """Send a request and return the response, whose body is still to be read.
@@ -112,9 +115,9 @@ class Urllib3Transport(httpx.BaseTransport):
             token = _current_limits.set(limits)
             try:
                 with _translate_errors():
-                    raw = self._pool_manager.urlopen(
+                    raw = self._open_url(
                         request.method,
-                        str(request.url),
+                        request.url,
                         headers={name.decode("ascii"): value for name, value in request.headers.raw},
                         body=request.content or None,
                         timeout=urllib3.Timeout(connect=limits.connect, read=limits.read),
@@ -142,8 +145,15 @@ class Urllib3Transport(httpx.BaseTransport):
             slot.release()
             raise
 
+    def _open_url(self, method: str, url: httpx.URL, **kwargs: Any) -> urllib3.BaseHTTPResponse:
+        if self._has_proxy:
+            return self._pool_manager.urlopen(method, str(url), **kwargs)
+        pool = self._find_pool(f"{url.scheme}://{url.netloc.decode('ascii')}")
+        return pool.urlopen(method, url.raw_path.decode("ascii"), **kwargs)
+
     def close(self) -> None:
         """Close the idle connections."""
+        self._find_pool.cache_clear()
         self._pool_manager.clear()
 
 
