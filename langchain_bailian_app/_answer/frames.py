@@ -258,7 +258,7 @@ def _parse_frame(body: dict[str, Any], *, is_plain: bool) -> Frame:
     reject_status = output.get("reject_status")
     has_known_reject_status = reject_status is None or isinstance(reject_status, bool)
     frame = Frame(
-        text if isinstance(text, str) else _to_text(text) or "",
+        text if isinstance(text, str) else _to_answer_text(text),
         None if reason in _UNFINISHED else str(reason),
         session_id if isinstance(session_id, str) else _to_text(session_id),
         request_id if isinstance(request_id, str) else _to_text(request_id),
@@ -305,6 +305,11 @@ def _unknown_body_fields(body: dict[str, Any]) -> dict[str, Any]:
         if name not in _BODY_FIELDS
         and not (name in _SUCCESS_ENVELOPE and _has_success_value(body, name))
     }
+
+
+def _to_answer_text(value: Any) -> str:
+    """Return a text that is not a string, for example the JSON that a workflow returns."""
+    return "" if value is None else json.dumps(value, ensure_ascii=False)
 
 
 def _to_text(value: Any) -> str | None:

@@ -97,7 +97,9 @@ class WorkflowReader:
         for node in nodes:
             if self._answer_node is None:
                 # Output nodes are events only: the final text is that of the End node.
-                emits_reasoning, emits_text = True, node.is_end
+                emits_reasoning = True
+                # The final text, if there is one, is then all of the result, as JSON.
+                emits_text = node.is_end and (ended or not node.has_json_result)
             else:
                 emits_reasoning = emits_text = node.matches(self._answer_node)
             reasoning += self._new_reasoning(node) if emits_reasoning else ""
@@ -142,6 +144,11 @@ class _Node:
     @property
     def is_end(self) -> bool:
         return str(self._fields.get("type", "")).lower() == "end"
+
+    @property
+    def has_json_result(self) -> bool:
+        """Whether the result has fields other than its text, so that its text is only part of it."""
+        return isinstance(self._non_text_result, dict)
 
     @property
     def has_user_text(self) -> bool:

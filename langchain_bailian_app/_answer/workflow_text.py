@@ -107,8 +107,12 @@ class WorkflowTextMerger:
 
     @property
     def final_text(self) -> str | None:
-        """The complete `text`, or None if it matches the emitted text."""
-        is_emitted = self._output_text in ("", "".join(self._emitted))
+        """The complete `text`, or None if the emitted text contains all of it.
+
+        The emitted text may have more white space at its beginning and its end.
+        """
+        emitted = "".join(self._emitted).rstrip()
+        is_emitted = self._output_text.rstrip() in ("", emitted, emitted.lstrip())
         return None if is_emitted else self._output_text
 
     @property
@@ -148,7 +152,8 @@ class WorkflowTextMerger:
             return ""
         self._output_text += text
         emitted = "".join(self._emitted)
-        new = self._output_text[len(emitted) :] if self._output_text.startswith(emitted) else ""
+        shared = emitted if self._output_text.startswith(emitted) else emitted.lstrip()
+        new = self._output_text.removeprefix(shared) if self._output_text.startswith(shared) else ""
         self._unconfirmed += new
         self._emitted = [emitted, new]
         return new

@@ -6,6 +6,7 @@ The tests are grouped by the points of issue 22 that they cover.
 from __future__ import annotations
 
 import html
+import json
 import operator
 import re
 import warnings
@@ -17,6 +18,7 @@ import pytest
 from langchain_bailian_app.display import AnswerView
 from langchain_bailian_app.emulator import App, Node, Reply
 from tests.call_styles import CALL_STYLES
+from tests.fixtures import encode_sse, frame_body
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -122,6 +124,96 @@ async def test_a_final_text_that_comes_too_late_is_kept_with_a_warning(
 
     assert message.text == "".join(texts) == "再说。"
     assert message.response_metadata["final_text"] == "先说，再说。"
+
+
+@each_call_style
+@pytest.mark.parametrize("answer_node", [None, "End"])
+@pytest.mark.parametrize("mode", ["full_thoughts", "message_format", "message_format_plus"])
+@pytest.mark.parametrize(
+    ("end", "final_text", "text"),
+    [
+        pytest.param("绿茶。\n", "绿茶。", "绿茶。\n", id="at the end of the node"),
+        pytest.param("绿茶。 \n\n", "绿茶。\n", "绿茶。 \n\n", id="of two kinds"),
+        pytest.param("绿茶。", "绿茶。\n", "绿茶。\n", id="at the end of the final text"),
+        pytest.param("\n\n绿茶。", "绿茶。", "\n\n绿茶。", id="at the beginning of the node"),
+        pytest.param("\n绿茶。\n", "绿茶。", "\n绿茶。\n", id="around the node"),
+        pytest.param("\n\n绿茶", "绿茶。", "\n\n绿茶。", id="before a longer final text"),
+        pytest.param("\n", "绿茶。", "\n绿茶。", id="nothing else in the node"),
+    ],
+)
+async def test_white_space_makes_no_difference_to_the_final_text(
+    make_model: MakeModel,
+    bailian: BailianEmulator,
+    style: str,
+    answer_node: str | None,
+    mode: str,
+    end: str,
+    final_text: str,
+    text: str,
+) -> None:
+    app_id = add_workflow(bailian, "分类", end, final_text=final_text)
+    model = make_model(app_id, flow_stream_mode=mode, has_thoughts=True, answer_node=answer_node)
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        message, texts = await call(model, style)
+
+    assert message.text == "".join(texts)
+    assert message.text.strip() == final_text.strip()
+    # With `full_thoughts`, the end of the node's text and the final text may be in the same frame.
+    assert message.text == text or mode == "full_thoughts"
+    assert "final_text" not in message.response_metadata
+
+
+def node_result_frame(result: dict[str, Any], **output: Any) -> dict[str, Any]:
+    """Return a frame of `full_thoughts` with the result of an End node."""
+    node = {"nodeId": "End_1", "nodeType": "End", "nodeStatus": "executing"}
+    response = node | {"nodeResult": json.dumps(result, ensure_ascii=False)}
+    return frame_body(thoughts=[{"response": json.dumps(response, ensure_ascii=False)}], **output)
+
+
+@each_call_style
+@pytest.mark.parametrize(
+    ("result", "final_text", "text"),
+    [
+        ({"result": "绿茶", "hot": True}, '{"result": "绿茶", "hot": true}', None),
+        ({"kind": "绿茶"}, '{"kind": "绿茶"}', None),
+        ({"result": "绿茶"}, "绿茶。", None),
+        ({"result": "绿茶", "hot": True}, "", "绿茶"),
+        ({"kind": "绿茶"}, {"kind": "绿茶"}, '{"kind": "绿茶"}'),
+    ],
+)
+async def test_the_answer_of_a_workflow_may_be_json(
+    make_model: MakeModel,
+    bailian: BailianEmulator,
+    style: str,
+    result: dict[str, Any],
+    final_text: Any,
+    text: str | None,
+) -> None:
+    frames = [node_result_frame(result), frame_body(final_text, "stop")]
+    model = make_model(bailian.replay(encode_sse(*frames)))
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        message, texts = await call(model, style)
+
+    assert message.text == "".join(texts) == (final_text if text is None else text)
+    assert "final_text" not in message.response_metadata
+    assert message.additional_kwargs["nodes"][-1]["output"] in (result, result.get("result"))
+
+
+@each_call_style
+async def test_a_final_text_that_adds_white_space_in_front_is_kept(
+    make_model: MakeModel, bailian: BailianEmulator, style: str
+) -> None:
+    app_id = add_workflow(bailian, "分类", "绿茶。", final_text="\n绿茶。")
+
+    with pytest.warns(UserWarning, match="final_text"):
+        message, texts = await call(make_model(app_id, flow_stream_mode="message_format"), style)
+
+    assert message.text == "".join(texts) == "绿茶。"
+    assert message.response_metadata["final_text"] == "\n绿茶。"
 
 
 @each_call_style
