@@ -32,12 +32,13 @@ class BizParams(Serializable):
     are for agents. Tokens appear only in the request, never in a `repr`, dump, pickle, log or trace.
 
     Values are those of JSON. A `Decimal`, a date or time, and a `UUID` become the text that pydantic
-    writes. Scalars and arrays of numpy become Python's, and a `Timestamp` of pandas becomes a datetime
-    (both without nanoseconds).
+    writes. Scalars and arrays of numpy become Python's, and a `Timestamp` of pandas becomes a datetime.
+    Nanoseconds are dropped, with a warning.
 
     Raises:
-        ValueError: A value cannot be sent: NaN, infinity, a DataFrame, or another type. The message
-            contains the name of the variable. There are more than 10 entries in one of the fields.
+        ValueError: A value cannot be sent: NaN, infinity, a DataFrame, a masked array, or another type.
+            The message contains the name of the variable. There are more than 10 entries in one of the
+            fields.
 
     Instantiate:
         ```python

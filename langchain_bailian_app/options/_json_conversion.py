@@ -5,8 +5,10 @@ numpy and pandas are not dependencies, so their objects are recognized by the na
 
 from __future__ import annotations
 
+import json
 import math
-from datetime import date, time
+import re
+from datetime import date, datetime, time
 from decimal import Decimal
 from enum import Enum
 from typing import Any
@@ -14,23 +16,31 @@ from uuid import UUID
 
 from pydantic import TypeAdapter
 
+from langchain_bailian_app.options._caller_warnings import warn_caller
+
 _EXPECTED = (
     "a value of JSON (text, a finite number, a boolean, None, a list or a dict), a `Decimal`, a date, "
     "a time, a `UUID`, or a scalar or array of numpy"
 )
 _ANY: TypeAdapter[Any] = TypeAdapter(Any)
-_CONVERSIONS = {"DataFrame": '.to_dict("records")', "Series": ".tolist()", "Index": ".tolist()"}
+_CONVERSIONS = {
+    "DataFrame": '.to_dict("records")',
+    "Series": ".tolist()",
+    "Index": ".tolist()",
+    "MaskedArray": ".filled(…)",
+}
 _NUMPY_STRUCTURES_AND_DURATIONS = "Vm"  # a list of fields would lose their names
 _NUMPY_DATES, _NUMPY_FLOATS = "M", "f"
 # Python's own dates have microseconds. With these units, numpy converts dates to integers.
-_NUMPY_UNITS_BELOW_MICROSECONDS = ("[ns]", "[ps]", "[fs]", "[as]")
+_NUMPY_UNIT_BELOW_MICROSECONDS = re.compile(r"\[\d*[npfa]s\]")
 
 
 def to_json_value(value: Any, place: str) -> Any:
     """Return a value as JSON has it; lists and dicts are copied.
 
     Dates, times, UUIDs and `Decimal`s become the text that pydantic writes. Scalars and arrays of numpy
-    become Python's, and timestamps of pandas become datetimes.
+    become Python's, and timestamps of pandas become datetimes. If they have nanoseconds, which Python's
+    datetimes do not have, these are dropped with a warning.
 
     Args:
         value: The value.
@@ -52,10 +62,14 @@ def _convert(value: Any, place: str) -> Any:
         case str() | int() | None:
             return value
         case dict():
-            return {
+            converted = {
                 _convert_key(key, place): _convert(item, f"{place}.{key}")
                 for key, item in value.items()
             }
+            if len(converted) < len(value):
+                message = f"invalid keys in `{place}`: two of them are the same text in JSON"
+                raise ValueError(message)
+            return converted
         case list() | tuple():
             return [_convert(item, f"{place}[{index}]") for index, item in enumerate(value)]
     return _convert_scalar(value, place)
@@ -67,9 +81,7 @@ def _to_python(value: Any, place: str) -> Any:
     if package == "numpy":
         return _to_python(_from_numpy(value, place), place)
     if package == "pandas":
-        if type(value).__name__ != "Timestamp":
-            raise _invalid_value(place, type(value).__name__)
-        return value.to_pydatetime()
+        return _from_timestamp(value, place)
     return value.value if isinstance(value, Enum) and isinstance(value, str | int) else value
 
 
@@ -86,19 +98,23 @@ def _convert_scalar(value: Any, place: str) -> Any:
     raise _invalid_value(place, type(value).__name__)
 
 
-def _convert_key(key: Any, place: str) -> Any:
+def _convert_key(key: Any, place: str) -> str:
     try:
         converted = _convert(key, place)
     except ValueError:
         converted = ()
-    if isinstance(converted, str | int | float | None):
-        return converted  # a number becomes text in JSON
+    if isinstance(converted, str):
+        return converted
+    if isinstance(converted, int | float | None):
+        return json.dumps(converted)  # as JSON's encoder writes such a key
     message = f"invalid key in `{place}`: expected text, got {type(key).__name__}"
     raise ValueError(message)
 
 
 def _from_numpy(value: Any, place: str) -> Any:
     """Return a scalar or an array of numpy as a Python object."""
+    if hasattr(value, "mask"):  # a masked value would become None
+        raise _invalid_value(place, "MaskedArray")
     dtype = getattr(value, "dtype", None)
     kind = getattr(dtype, "kind", "")
     if not hasattr(value, "item") or kind in _NUMPY_STRUCTURES_AND_DURATIONS:
@@ -114,12 +130,35 @@ def _from_numpy(value: Any, place: str) -> Any:
 
 
 def _from_numpy_dates(value: Any, place: str) -> Any:
-    if str(value.dtype).endswith(_NUMPY_UNITS_BELOW_MICROSECONDS):
-        value = value.astype("datetime64[us]")
-    converted = value.tolist()
+    dates = value
+    if _NUMPY_UNIT_BELOW_MICROSECONDS.search(str(value.dtype)):
+        dates = value.astype("datetime64[us]")
+    converted = dates.tolist()
     if not _contains_only_dates(converted):
         raise _invalid_value(place, f"{type(value).__name__} with NaT or a date out of range")
+    if (dates != value).any():
+        _warn_about_nanoseconds(place)
     return converted
+
+
+def _from_timestamp(value: Any, place: str) -> datetime:
+    """Return a timestamp of pandas as a datetime; other objects of pandas are invalid."""
+    if type(value).__name__ != "Timestamp":
+        raise _invalid_value(place, type(value).__name__)
+    try:
+        converted: datetime = value.to_pydatetime(warn=False)
+    except (ValueError, OverflowError):
+        raise _invalid_value(place, "Timestamp out of range") from None
+    if value.nanosecond:
+        _warn_about_nanoseconds(place)
+    return converted
+
+
+def _warn_about_nanoseconds(place: str) -> None:
+    warn_caller(
+        f"`{place}` has a time with nanoseconds, which are not sent; round it to microseconds to avoid "
+        "this warning"
+    )
 
 
 def _contains_only_dates(value: Any) -> bool:

@@ -45,6 +45,8 @@ _MIN_SIMILARITY = 0.85
 def _find_intended_name(name: str, known_names: Iterable[str]) -> str | None:
     """Return the known name that an unknown one misspells, or None if it may be a new option."""
     plain_names = {_simplify(known): known for known in known_names}
+    if intended_name := plain_names.get(_simplify(name)):
+        return intended_name
     if any(name.startswith(f"{known}_") for known in plain_names.values()):
         return None
     matches = difflib.get_close_matches(_simplify(name), plain_names, n=1, cutoff=_MIN_SIMILARITY)

@@ -5,6 +5,7 @@ import enum
 import json
 import math
 import pickle
+import warnings
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -315,6 +316,20 @@ def test_a_key_that_json_does_not_have_is_rejected(key: Any) -> None:
         BizParams(city={key: 1})
 
 
+@pytest.mark.parametrize(
+    "value",
+    [
+        {1: "a", "1": "b"},
+        {"list": [{None: 1, "null": 2}]},
+        {date(2025, 3, 1): 1, "2025-03-01": 2},
+        {True: 1, "true": 2},
+    ],
+)
+def test_keys_that_are_the_same_text_in_json_are_rejected(value: dict[Any, Any]) -> None:
+    with pytest.raises(ValueError, match=r"invalid keys in `city.*`: two of them are the same text"):
+        BizParams(city=value)
+
+
 def test_a_value_that_contains_itself_is_rejected() -> None:
     loop: list[Any] = []
     loop.append(loop)
@@ -375,6 +390,14 @@ class TestNumpy:
             (lambda np: np.datetime64("9999999-01-01"), "x", "datetime64"),
             (lambda np: np.timedelta64(5, "ns"), "x", "timedelta64"),
             (lambda np: np.array([(1, 2)], dtype=[("a", int), ("b", int)]), "x", "ndarray"),
+            (lambda np: np.ma.array([1, 2], mask=[False, True]), "x", r"MaskedArray; .*\.filled"),
+            (lambda np: np.ma.array([1, 2]), "x", r"MaskedArray; .*\.filled"),
+            (lambda np: [np.ma.masked], r"x\[0\]", r"MaskedArray; .*\.filled"),
+            (
+                lambda np: np.array([None, np.ma.array([1], mask=True)], dtype=object),
+                r"x\[1\]",
+                r"MaskedArray; .*\.filled",
+            ),
             (lambda np: np.dtype(int), "x", ""),
             (lambda np: np.random.default_rng(), "x", "Generator"),
         ],
@@ -387,6 +410,33 @@ class TestNumpy:
         with pytest.raises(ValueError, match=f"invalid `{place}`: expected .*, got .*{problem}"):
             BizParams(x=value)
 
+    @pytest.mark.parametrize(
+        ("text", "unit"),
+        [
+            ("2025-03-01T08:30:00.000001234", "ns"),
+            ("2025-03-01T08:30:00.000001000", "ns"),
+            ("1970-01-01T00:00:00.000001234567", "ps"),
+            ("1970-01-01T00:00:00.000001230", "10ns"),
+        ],
+    )
+    @pytest.mark.parametrize("in_array", [False, True])
+    def test_nanoseconds_are_dropped_with_a_warning(
+        self, text: str, unit: str, *, in_array: bool
+    ) -> None:
+        np = pytest.importorskip("numpy")
+        value = np.datetime64(text, unit)
+        expected = text[:26]
+        values, sent = ([value, value], [expected] * 2) if in_array else (value, expected)
+        values = np.array(values) if in_array else values
+
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            assert BizParams(x=values).to_wire() == {"x": sent}
+
+        assert [(str(w.message)[:38], w.filename) for w in caught] == (
+            [] if text.endswith("1000") else [("`x` has a time with nanoseconds, which", __file__)]
+        )
+
 
 def make_pandas_class(name: str, *bases: type, **attributes: Any) -> Any:
     """Return a class that looks like one of pandas, which is not installed for the tests."""
@@ -398,16 +448,45 @@ class TestPandas:
 
     def test_timestamps_are_sent_as_datetimes(self) -> None:
         timestamp_class = make_pandas_class(
-            "Timestamp", datetime, to_pydatetime=lambda self: datetime.combine(self, self.timetz())
+            "Timestamp",
+            datetime,
+            nanosecond=0,
+            to_pydatetime=lambda self, warn: datetime.combine(self, self.timetz()),
         )
 
         assert send(timestamp_class(2025, 3, 1, 8, tzinfo=UTC)) == "2025-03-01T08:00:00Z"
 
     def test_timestamps_that_are_not_datetimes_are_sent_too(self) -> None:
         moment = datetime(2025, 3, 1, 8, tzinfo=UTC)
-        timestamp_class = make_pandas_class("Timestamp", to_pydatetime=lambda _: moment)
+        timestamp_class = make_pandas_class(
+            "Timestamp",
+            nanosecond=0,
+            to_pydatetime=lambda _, warn: moment,
+        )
 
         assert send(timestamp_class()) == "2025-03-01T08:00:00Z"
+
+    def test_nanoseconds_are_dropped_with_a_warning(self) -> None:
+        def to_pydatetime(_: Any, warn: bool) -> datetime:
+            assert not warn  # this warning would point at this package
+            return datetime(2025, 3, 1, 8, tzinfo=UTC)
+
+        timestamp_class = make_pandas_class("Timestamp", nanosecond=7, to_pydatetime=to_pydatetime)
+
+        with pytest.warns(UserWarning, match=r"`x\[0\]` has a time with nanoseconds") as caught:
+            params = BizParams(x=[timestamp_class()])
+        assert params.to_wire() == {"x": ["2025-03-01T08:00:00Z"]}
+        assert [warning.filename for warning in caught] == [__file__]
+
+    def test_a_timestamp_that_is_no_datetime_is_rejected(self) -> None:
+        def to_pydatetime(_: Any, warn: bool) -> datetime:
+            message = "year 12025 is out of range"
+            raise ValueError(message)
+
+        timestamp_class = make_pandas_class("Timestamp", to_pydatetime=to_pydatetime)
+
+        with pytest.raises(ValueError, match=r"invalid `x`: expected .*, got Timestamp out of range"):
+            BizParams(x=timestamp_class())
 
     @pytest.mark.parametrize(
         ("name", "bases", "hint"),
@@ -432,6 +511,9 @@ class TestPandas:
         pd = pytest.importorskip("pandas")
 
         assert send(pd.Timestamp("2025-03-01T08:00Z")) == "2025-03-01T08:00:00Z"
+        with pytest.warns(UserWarning, match="`x` has a time with nanoseconds") as caught:
+            BizParams(x=pd.Timestamp(1))
+        assert len(caught) == 1
         for value in (pd.DataFrame(), pd.Series([1]), pd.Index([1]), pd.NaT, pd.NA, pd.Timedelta(1)):
             with pytest.raises(ValueError, match="invalid `x`: expected"):
                 BizParams(x=value)

@@ -82,6 +82,7 @@ def test_an_unknown_key_is_passed_on_with_a_warning() -> None:
         ("pipeline_id", "pipeline_ids"),
         ("pipelines", "pipeline_ids"),
         ("pipelineIds", "pipeline_ids"),
+        ("tags_", "tags"),
         ("pipline_ids", "pipeline_ids"),
         ("file_id", "file_ids"),
         ("tag", "tags"),
