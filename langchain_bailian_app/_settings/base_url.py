@@ -10,8 +10,9 @@ from urllib.parse import urlsplit
 from langchain_bailian_app.options._signed_urls import redact_url
 
 _API_PATH = "/api/v1"
+# `/api/v2/apps/agent/{app_id}/compatible-mode/v1`, and the paths that begin with it.
 _RESPONSES_PATH = re.compile(
-    r"(?P<prefix>.*)/api/v2/apps/[^/]+/(?P<app_id>[^/]+)/compatible-mode/v1(?:/responses)?"
+    r"(?P<prefix>.*)/api/v2/apps(?:/[^/]+)?(?:/(?P<app_id>[^/]+))?/compatible-mode(?:/.*)?"
 )
 _SHARED_HOSTS = {
     "cn-beijing": "dashscope.aliyuncs.com",
@@ -47,7 +48,7 @@ def check_base_url(base_url: str, *, allow_insecure_http: bool) -> str:
         raise ValueError(message)
     if url.scheme not in {"http", "https"} or not url.hostname:
         problem = "not an http(s) URL"
-    elif path.endswith("/compatible-mode/v1"):
+    elif "/compatible-mode/" in f"{path}/":
         problem = "the OpenAI-compatible route serves models, not applications"
     elif not path.endswith(_API_PATH) or url.query or url.fragment:
         problem = f"its path must end in {_API_PATH}, with no query"
@@ -59,20 +60,26 @@ def check_base_url(base_url: str, *, allow_insecure_http: bool) -> str:
         raise ValueError(message)
     else:
         return base_url.rstrip("/")
-    scheme = "http" if url.scheme == "http" else "https"
-    example = f"{scheme}://{url.netloc or 'host'}{_API_PATH}"
+    is_http_allowed = url.scheme == "http" and (allow_insecure_http or is_loopback(base_url))
+    netloc = url.netloc if is_http_allowed else url.netloc.removesuffix(":80")
+    root = f"{'http' if is_http_allowed else 'https'}://{netloc or 'host'}"
     shown = redact_url(base_url)
     if url.netloc and (responses_path := _RESPONSES_PATH.fullmatch(path)):
-        app_id = responses_path["app_id"]
-        shared_url = f"{scheme}://{url.netloc}{responses_path['prefix']}{_API_PATH}"
-        message = (
-            f"invalid `base_url` {shown!r}: it is the Responses route of application {app_id!r}, which "
-            f"this package does not use; pass `app_id={app_id!r}`, and omit `base_url` or pass "
-            f"`base_url={shared_url!r}`"
-        )
+        message = f"invalid `base_url` {shown!r}: {_describe_responses_path(root, responses_path)}"
         raise ValueError(message)
-    message = f"invalid `base_url` {shown!r}: {problem}; expected a URL like {example!r}"
+    message = f"invalid `base_url` {shown!r}: {problem}; expected a URL like {root + _API_PATH!r}"
     raise ValueError(message)
+
+
+def _describe_responses_path(root: str, path: re.Match[str]) -> str:
+    app_id = path["app_id"]
+    application = f" of application {app_id!r}" if app_id else ""
+    argument = f"`app_id={app_id!r}`" if app_id else "`app_id`"
+    base_url = f"{root}{path['prefix']}{_API_PATH}"
+    return (
+        f"it is the Responses route{application}, which this package does not use; pass {argument}, "
+        f"and omit `base_url` or pass `base_url={base_url!r}`"
+    )
 
 
 def default_base_url(gateway: str, workspace: str | None, region: str) -> str:

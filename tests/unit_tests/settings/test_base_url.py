@@ -57,6 +57,11 @@ OPENAI_ROUTE_PROBLEM = "the OpenAI-compatible route serves models, not applicati
         ("http://localhost:8000", PATH_PROBLEM, "http://localhost:8000/api/v1"),
         ("https://example.com/compatible-mode/v1", OPENAI_ROUTE_PROBLEM, "https://example.com/api/v1"),
         ("https://example.com/compatible-mode/v1/", OPENAI_ROUTE_PROBLEM, "https://example.com/api/v1"),
+        (
+            "https://example.com/compatible-mode/v1/chat/completions",
+            OPENAI_ROUTE_PROBLEM,
+            "https://example.com/api/v1",
+        ),
         ("ftp://example.com/api/v1", "not an http(s) URL", "https://example.com/api/v1"),
         ("example.com/api/v1", "not an http(s) URL", "https://host/api/v1"),
         ("https:///api/v1", "not an http(s) URL", "https://host/api/v1"),
@@ -92,6 +97,22 @@ def test_any_other_url_is_an_error_with_an_example(base_url: str, problem: str, 
             "https://example.com/api/v2/apps/workflow/0123abcd/compatible-mode/v1",
             "https://example.com/api/v1",
         ),
+        (
+            "https://example.com/api/v2/apps/agent/0123abcd/compatible-mode/v1/chat/completions",
+            "https://example.com/api/v1",
+        ),
+        (
+            "https://example.com/api/v2/apps/agent/0123abcd/compatible-mode/v1/responses/resp_1/",
+            "https://example.com/api/v1",
+        ),
+        (
+            "https://example.com/api/v2/apps/agent/0123abcd/compatible-mode",
+            "https://example.com/api/v1",
+        ),
+        (
+            "http://10.0.0.1/api/v2/apps/agent/0123abcd/compatible-mode/v1",
+            "http://10.0.0.1/api/v1",
+        ),
     ],
 )
 def test_the_responses_route_of_an_application_is_named_with_what_to_use_instead(
@@ -106,6 +127,44 @@ def test_the_responses_route_of_an_application_is_named_with_what_to_use_instead
         "this package does not use; pass `app_id='0123abcd'`, and omit `base_url` or pass "
         f"`base_url={shared_url!r}`"
     )
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/api/v2/apps/compatible-mode/v1",
+        "/api/v2/apps/agent/compatible-mode/v1",
+        "/api/v2/apps/protocols/compatible-mode/v1/responses",
+    ],
+)
+def test_a_responses_route_without_an_application_is_named_too(path: str) -> None:
+    with pytest.raises(ValueError, match="it is the Responses route, which") as caught:
+        check_base_url(f"https://example.com{path}", allow_insecure_http=False)
+
+    assert str(caught.value).endswith(
+        "; pass `app_id`, and omit `base_url` or pass `base_url='https://example.com/api/v1'`"
+    )
+
+
+@pytest.mark.parametrize(
+    ("base_url", "suggested_url"),
+    [
+        (
+            "http://example.com/api/v2/apps/agent/a/compatible-mode/v1",
+            "https://example.com/api/v1",
+        ),
+        ("http://example.com:80/compatible-mode/v1", "https://example.com/api/v1"),
+        ("http://example.com", "https://example.com/api/v1"),
+        ("http://example.com:8080/", "https://example.com:8080/api/v1"),
+        ("http://127.0.0.1:80/", "http://127.0.0.1:80/api/v1"),
+    ],
+)
+def test_a_url_that_would_be_rejected_is_not_suggested(base_url: str, suggested_url: str) -> None:
+    with pytest.raises(ValueError, match="invalid `base_url`") as caught:
+        check_base_url(base_url, allow_insecure_http=False)
+
+    assert repr(suggested_url) in str(caught.value)
+    assert suggested_url == check_base_url(suggested_url, allow_insecure_http=False)
 
 
 def test_the_query_of_a_responses_route_is_not_shown() -> None:
