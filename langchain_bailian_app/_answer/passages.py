@@ -98,7 +98,15 @@ def passages_from_nodes(nodes: Any) -> list[Passage]:
     """Parse the nodes of a direct retrieval, each bare or wrapped in an object with its score."""
     if not isinstance(nodes, list):
         return []
-    return [_passage_from_node(item) for item in nodes if isinstance(item, dict)]
+    return [_passage_from_node(item) for item in map(_to_object, nodes) if item is not None]
+
+
+def _to_object(node: Any) -> dict[str, Any] | None:
+    """Return a node as an object; it may be JSON text or the bare text of a passage."""
+    node = wire_json.parse_nested(node)
+    if isinstance(node, str) and node.strip():
+        return {"text": node}
+    return node if isinstance(node, dict) else None
 
 
 def _passage_from_hit(hit: dict[str, Any]) -> Passage:
@@ -144,7 +152,12 @@ def _passage_from_node(item: dict[str, Any]) -> Passage:
     )
     doc_id = _take(*_places(metadata, entry, "doc_id"), *_places(metadata, entry, "docId"))
     doc_url = _take(*_places(metadata, entry, "doc_url"), *_places(metadata, entry, "docUrl"))
-    chunk_id = _take((entry, "id_"), (entry, "_id"), (metadata, "_id"))
+    chunk_id = _take(
+        *((entry, name) for name in ("id_", "_id")),
+        (metadata, "_id"),
+        (entry, "id"),  # in the metadata, it may be the document's own field
+        *_places(metadata, entry, "nid"),
+    )
     images = _take(*_places(metadata, entry, "image_url"), *_places(metadata, entry, "images"))
     return Passage(
         text=body,

@@ -137,7 +137,7 @@ def _fill_missing(hit: Passage, reference: Passage | None) -> Passage:
 
 
 def _to_document(passage: Passage, cited: bool | None, pipeline_id: str | None) -> Document:
-    metadata = passage.extra | {
+    fields = {
         "source": passage.doc_url or passage.doc_name or passage.doc_id,
         "title": passage.title,
         "doc_id": passage.doc_id,
@@ -150,6 +150,7 @@ def _to_document(passage: Passage, cited: bool | None, pipeline_id: str | None) 
         "images": passage.images or None,
         "cited": cited,
     }
+    metadata = passage.extra | {name: value for name, value in fields.items() if value is not None}
     return Document(
         passage.text,
         id=passage.chunk_id,

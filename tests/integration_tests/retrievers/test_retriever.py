@@ -9,6 +9,7 @@ import pickle
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
+import orjson
 import pytest
 from langchain_core.load import dumpd, load
 from langchain_core.runnables import ConfigurableField
@@ -26,6 +27,7 @@ from langchain_bailian_app.errors import (
     BailianStreamError,
 )
 from tests.fixtures import encode_sse, frame_body, read_recording
+from tests.raw_server import encode_response, respond_with, run_server
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -489,6 +491,30 @@ async def test_nodes_of_any_shape_are_the_same_documents(
         assert (document.metadata.pop("nid", document.id)) == document.id
     assert documents == expected
     assert best == expected[:2]
+
+
+@pytest.mark.parametrize(
+    ("node", "metadata"),
+    [
+        ({"id": "c1", "metadata": {"nid": "n1", "id": "own"}}, {"nid": "n1", "id": "own"}),
+        ({"metadata": {"nid": "c1", "shelf": 3}}, {"shelf": 3}),
+        ({"id_": "c1", "id": 7, "nid": "n1"}, {"id": 7, "nid": "n1"}),
+    ],
+)
+async def test_a_document_has_the_id_of_its_node_wherever_that_is(
+    node: dict[str, Any], metadata: dict[str, Any]
+) -> None:
+    """Issue 22, point 4."""
+    nodes = [{"score": 0.5, "text": "茶", **node}]
+    body = orjson.dumps({"code": "Success", "request_id": "r", "nodes": nodes})
+    response = encode_response(body, b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n")
+
+    with run_server(respond_with(response)) as base_url:
+        retriever = BailianRetriever(pipeline_id="kb", base_url=base_url, api_key="k")
+        (document,) = await search_in_all_ways(retriever)
+
+    assert document.id == "c1"
+    assert document.metadata == {"score": 0.5, "pipeline_id": "kb", **metadata}
 
 
 async def test_a_search_with_a_used_up_free_quota_is_sent_once(

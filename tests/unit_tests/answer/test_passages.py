@@ -226,10 +226,23 @@ def test_a_node_is_a_passage() -> None:
         {"score": 1, "text": "茶", "metadata": {"_id": 7}},
         {"score": "1.0", "metadata": {"_id": "7", "content": "茶"}},
         {"score": 1, "node": {"id_": "7", "text": "茶", "metadata": None}},
+        {"score": 1, "id": 7, "text": "茶"},
+        {"score": 1, "text": "茶", "metadata": {"nid": "7"}},
+        {"score": 1, "text": "茶", "nid": 7, "metadata": {"nid": 7}},
+        {"score": 1, "node": '{"id": "7", "text": "茶", "metadata": {"nid": "7", "_id": "7"}}'},
     ],
 )
 def test_a_node_may_have_another_shape(node: dict[str, Any]) -> None:
     assert [Passage(text="茶", chunk_id="7", score=1.0)] == passages_from_nodes([node])
+
+
+def test_a_node_may_be_text() -> None:
+    nodes = ['{"score": 1, "id_": "7", "text": "茶"}', "水", None, "", " ", 5]
+
+    assert passages_from_nodes(nodes) == [
+        Passage(text="茶", chunk_id="7", score=1.0),
+        Passage(text="水"),
+    ]
 
 
 TEA_PASSAGE = Passage(
@@ -311,11 +324,29 @@ def test_the_parts_of_a_node_may_be_in_several_places(node: dict[str, Any]) -> N
     assert passage == TEA_PASSAGE
 
 
+@pytest.mark.parametrize(
+    ("node", "chunk_id", "extra"),
+    [
+        ({"id": "c1", "metadata": {"nid": "n1", "id": "own"}}, "c1", {"nid": "n1", "id": "own"}),
+        ({"id_": "c1", "id": "7", "nid": "n1"}, "c1", {"id": "7", "nid": "n1"}),
+        ({"nid": "c1", "metadata": {"id": "own"}}, "c1", {"id": "own"}),
+        ({"metadata": {"nid": "", "id": "own"}, "nid": "c1"}, "c1", {"id": "own"}),
+        ({"metadata": {"id": "own"}}, None, {"id": "own"}),
+    ],
+)
+def test_other_ids_of_a_node_are_kept(
+    node: dict[str, Any], chunk_id: str | None, extra: dict[str, Any]
+) -> None:
+    (passage,) = passages_from_nodes([{"score": 1, "text": "茶", **node}])
+
+    assert (passage.chunk_id, passage.extra) == (chunk_id, extra)
+
+
 def test_the_score_of_a_node_takes_precedence_and_the_other_one_is_kept() -> None:
     node = {"score": 0.5, "text": "茶", "metadata": {"_score": 0.25, "nid": "n1"}}
     (passage,) = passages_from_nodes([node])
 
-    assert (passage.score, passage.extra) == (0.5, {"_score": 0.25, "nid": "n1"})
+    assert (passage.score, passage.chunk_id, passage.extra) == (0.5, "n1", {"_score": 0.25})
 
 
 def test_a_score_that_is_not_a_number_is_kept() -> None:

@@ -161,3 +161,11 @@ def test_unknown_fields_do_not_hide_known_ones() -> None:
     )
 
     assert document.metadata == {"title": "题", "rankWeight": 2}
+
+
+def test_unknown_fields_take_the_place_of_known_ones_that_are_missing() -> None:
+    passage = Passage(text="茶", extra={"source": "a.pdf", "score": "high", "cited": "twice"})
+
+    (document,) = to_documents([RetrievedPassage(passage)])
+
+    assert document.metadata == {"source": "a.pdf", "score": "high", "cited": "twice"}
