@@ -180,7 +180,7 @@ class BailianTimeoutError(BailianError, ds.APITimeoutError, lc.ModelTimeoutError
     """No answer in time.
 
     The message contains the name of the exceeded timeout. A `code` means that the service exceeded a
-    time limit of its own.
+    time limit of its own, and the status 504 without a code that a gateway did.
     """
 
 

@@ -88,9 +88,12 @@ _CLASS_BY_STATUS: dict[int, type[BailianError]] = {
     408: BailianTimeoutError,
     413: BailianContextOverflowError,
     429: BailianRateLimitError,
+    504: BailianTimeoutError,
 }
 
 _ACTIVATION_HINT = "activate 知识库 (knowledge base) in the console"
+_PURCHASE_HINT = "activate 百炼 (Model Studio) in the console"
+_BILL_HINT = "pay the bill in the console"
 _HINT_BY_CODE = {
     "InvalidApiKey": "check `api_key` or DASHSCOPE_API_KEY, and that the key belongs to the region",
     "invalid_api_key": "check `api_key` or DASHSCOPE_API_KEY, and the region",
@@ -102,19 +105,29 @@ _HINT_BY_CODE = {
     "WorkSpaceNotFound": "check `workspace` or DASHSCOPE_WORKSPACE",
     "FlowNotPublished": "publish the application in the console",
     "Arrearage": "check the account's balance",
+    "PrepaidBillOverdue": _BILL_HINT,
+    "PostpaidBillOverdue": _BILL_HINT,
+    "CommodityNotPurchased": _PURCHASE_HINT,
+    "AccessDenied.Unpurchased": _PURCHASE_HINT,
+    "insufficient_quota": "check the account's quota and balance",
+    "ModelNotFound": "check `app_model`, or the model that the application uses",
     "BailianIndexServiceNotOpen": _ACTIVATION_HINT,
     "Index.BailianIndexServiceNotOpen": _ACTIVATION_HINT,
 }
 _TIMEOUT_HINT = "the model, or a step of the application, exceeded the time limit of the service"
+_GATEWAY_TIMEOUT_HINT = "the service, or a proxy in front of it, stopped waiting for the answer"
 
 # The text of session errors is undocumented. The pattern must not match “session file”.
 _SESSION_PATTERN = re.compile(r"\bsession(?![ _]?file)", re.IGNORECASE)
 _INVALID_OR_EXPIRED_PATTERN = re.compile(
     r"expired?\b|invalid|unknown|not ?exist|not ?found|exceed|rounds", re.IGNORECASE
 )
+# A message about a failed node, from `readable_message`. A node may have a session of its own.
+_NODE_PATTERN = re.compile(r"node ['\"]")
 _CONTEXT_OVERFLOW_PATTERN = re.compile(
     r"range of input length|input length should be|maximum context", re.IGNORECASE
 )
+_FREE_QUOTA_CODE = "AllocationQuota.FreeTierOnly"
 # A code for throttling may come with this message, but waiting does not help (observed by clients).
 _FREE_QUOTA_PATTERN = re.compile(
     r"\bfree\b(?: \w+)? (?:quota|tier)\b[^.,]*\b(?:exceeded|exhausted|used up)", re.IGNORECASE
@@ -187,13 +200,15 @@ def error_from_response(
     message = message or _describe_body(body)
     family = code.partition(".")[0]
     cls = _choose_class(code, family, status)
-    is_free_quota_exceeded = cls is BailianRateLimitError and _FREE_QUOTA_PATTERN.search(message)
+    is_free_quota_exceeded = code == _FREE_QUOTA_CODE or (
+        cls in {BailianRateLimitError, BailianPermissionError} and _FREE_QUOTA_PATTERN.search(message)
+    )
     if is_free_quota_exceeded:
         cls = BailianPermissionError
     if cls in {BailianRequestError, BailianNotFoundError}:
+        texts = (code,) if _NODE_PATTERN.match(message) else (code, message)
         if any(
-            _SESSION_PATTERN.search(text) and _INVALID_OR_EXPIRED_PATTERN.search(text)
-            for text in (code, message)
+            _SESSION_PATTERN.search(text) and _INVALID_OR_EXPIRED_PATTERN.search(text) for text in texts
         ):
             cls = BailianSessionError
         elif _CONTEXT_OVERFLOW_PATTERN.search(message):
@@ -204,7 +219,7 @@ def error_from_response(
     elif is_free_quota_exceeded:
         hint = _FREE_QUOTA_HINT
     elif cls is BailianTimeoutError:
-        hint = _TIMEOUT_HINT
+        hint = _TIMEOUT_HINT if code else _GATEWAY_TIMEOUT_HINT
     else:
         hint = _HINT_BY_CODE.get(code) or _HINT_BY_CODE.get(family)
     if hint:

@@ -297,6 +297,9 @@ FREE_QUOTA_ERROR = ("Throttling.AllocationQuota", "Free allocated quota exceeded
     ("code", "message", "error_class", "hint"),
     [
         (*FREE_QUOTA_ERROR, errors.BailianPermissionError, "paid"),
+        ("AllocationQuota.FreeTierOnly", None, errors.BailianPermissionError, "paid"),
+        ("CommodityNotPurchased", None, errors.BailianPermissionError, "activate"),
+        ("PostpaidBillOverdue", None, errors.BailianPermissionError, "pay the bill"),
         ("RetrievalFailed", None, errors.BailianServerError, ""),
         ("InternalError.Timeout", None, errors.BailianTimeoutError, "time limit of the service"),
         ("ResponseTimeout", None, errors.BailianTimeoutError, "time limit of the service"),
@@ -324,6 +327,25 @@ async def test_errors_that_a_retry_cannot_resolve_are_sent_once(
     assert (type(error), error.code, error.status_code) == (error_class, code, reply.status)
     assert hint in str(error)
     assert not error.is_retryable
+    assert len(bailian.requests) == before + 1
+
+
+@all_call_styles
+@pytest.mark.parametrize("body", [b"<h1>504 Gateway Time-out</h1>", b'{"detail": "timeout"}', b""])
+async def test_a_gateway_timeout_without_a_code_is_a_timeout(
+    bailian: BailianEmulator,
+    make_model: Callable[..., BailianAppChatModel],
+    call_style: CallStyle,
+    body: bytes,
+) -> None:
+    app_id = bailian.replay(body, content_type="text/html", status=504)
+    before = len(bailian.requests)
+
+    with pytest.raises(errors.BailianTimeoutError, match="stopped waiting") as caught:
+        await call_style(make_model(app_id))
+
+    assert (caught.value.status_code, caught.value.code) == (504, None)
+    assert not caught.value.is_retryable
     assert len(bailian.requests) == before + 1
 
 

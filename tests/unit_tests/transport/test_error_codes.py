@@ -8,6 +8,7 @@ from langchain_bailian_app._transport.error_codes import (
     readable_message,
     was_rejected_before_running,
 )
+from langchain_bailian_app.emulator._http.errors import ERRORS
 from langchain_bailian_app.errors import BailianError
 
 
@@ -84,6 +85,7 @@ def test_the_code_takes_precedence_over_the_status(
         (500, errors.BailianServerError),
         (502, errors.BailianServerError),
         (503, errors.BailianServerError),
+        (504, errors.BailianTimeoutError),
         (200, errors.BailianRequestError),
     ],
 )
@@ -112,6 +114,13 @@ def test_an_unknown_code_is_classified_by_its_status(
             errors.BailianContextOverflowError,
         ),
         ("InvalidParameter", "The session goes well.", errors.BailianRequestError),
+        ("InvalidParameter", "node 'session': invalid column", errors.BailianRequestError),
+        ("InvalidParameter", "node 'HTTP': session expired", errors.BailianRequestError),
+        (
+            "InvalidParameter",
+            "node '大模型': Range of input length should be [1, 6000]",
+            errors.BailianContextOverflowError,
+        ),
         ("Throttling", "session expired", errors.BailianRateLimitError),
         ("InternalError", "session not found", errors.BailianServerError),
     ],
@@ -122,28 +131,87 @@ def test_some_errors_are_recognized_by_their_message(
     assert cls is type(error_from_response(code=code, message=message, status=400))
 
 
-@pytest.mark.parametrize(
-    ("code", "hint"),
-    [
-        ("InvalidApiKey", "DASHSCOPE_API_KEY"),
-        ("App.AccessDenied", "app_id"),
-        ("Workspace.AccessDenied", "DASHSCOPE_WORKSPACE"),
-        ("WorkSpaceNotFound", "DASHSCOPE_WORKSPACE"),
-        ("NOT AUTHORIZED", "DASHSCOPE_WORKSPACE"),
-        ("FlowNotPublished", "publish"),
-        ("Arrearage", "balance"),
-        ("BailianIndexServiceNotOpen", "activate"),
-        ("Index.BailianIndexServiceNotOpen", "activate"),
-        ("InternalError.Timeout", "time limit of the service"),
-        ("ResponseTimeout", "time limit of the service"),
-    ],
-)
-def test_the_message_contains_a_hint(code: str, hint: str) -> None:
-    text = str(error_from_response(code=code, message="Refused.", status=400))
+FREE_QUOTA = "the free quota is used up: turn on paid use"
+TIME_LIMIT = "exceeded the time limit of the service"
+WORKSPACE = "check `workspace` or DASHSCOPE_WORKSPACE"
 
-    assert "Refused." in text
-    assert hint in text
-    assert code in text
+# Status, code, part of the hint (None: the message of the service is enough, or nothing can be done),
+# and whether the request can safely be sent again.
+DOCUMENTED_ERRORS = [
+    (400, "InvalidParameter", None, False),
+    (400, "BadRequest.EmptyInput", None, False),
+    (400, "BadRequest.EmptyParameters", None, False),
+    (400, "BadRequest.IllegalInput", None, False),
+    (400, "FlowNotPublished", "publish the application", False),
+    (400, "Arrearage", "check the account's balance", False),
+    (400, "DataInspectionFailed", None, False),
+    (400, "data_inspection_failed", None, False),
+    (400, "FaqRuleBlocked", None, False),
+    (400, "CustomRoleBlocked", None, False),
+    (400, "IPInfringementSuspect", None, False),
+    (401, "InvalidApiKey", "DASHSCOPE_API_KEY", False),
+    (401, "invalid_api_key", "DASHSCOPE_API_KEY", False),
+    (401, "NOT AUTHORIZED", WORKSPACE, False),
+    (403, "App.AccessDenied", "check that `app_id` is correct", False),
+    (403, "Workspace.AccessDenied", WORKSPACE, False),
+    (403, "Model.AccessDenied", "access to the model", False),
+    (403, "AccessDenied", None, False),
+    (403, "AccessDenied.Unpurchased", "activate 百炼", False),
+    (403, "AllocationQuota.FreeTierOnly", FREE_QUOTA, False),
+    (403, "BailianIndexServiceNotOpen", "activate 知识库", False),
+    (403, "Index.BailianIndexServiceNotOpen", "activate 知识库", False),
+    (404, "WorkSpaceNotFound", WORKSPACE, False),
+    (404, "ModelNotFound", "check `app_model`", False),
+    (404, "NotFound", None, False),
+    (429, "Throttling", None, True),
+    (429, "Throttling.RateQuota", None, True),
+    (429, "Throttling.BurstRate", None, True),
+    (429, "Throttling.AllocationQuota", None, True),
+    (429, "CommodityNotPurchased", "activate 百炼", False),
+    (429, "PrepaidBillOverdue", "pay the bill", False),
+    (429, "PostpaidBillOverdue", "pay the bill", False),
+    (429, "insufficient_quota", "quota and balance", False),
+    (500, "InternalError", None, False),
+    (500, "InternalError.Algo", None, False),
+    (500, "InternalError.Timeout", TIME_LIMIT, False),
+    (500, "SystemError", None, False),
+    (500, "ModelServiceFailed", None, False),
+    (500, "AppProcessFailed", None, False),
+    (500, "InvokePluginFailed", None, False),
+    (500, "RewriteFailed", None, False),
+    (500, "RetrivalFailed", None, False),
+    (500, "RetrievalFailed", None, False),
+    (500, "RequestTimeOut", TIME_LIMIT, False),
+    (500, "ResponseTimeout", TIME_LIMIT, False),
+    (500, "ModelServingError", None, False),
+    (503, "ModelServingError", None, True),
+    (503, "ModelUnavailable", None, True),
+    (504, "RequestTimeOut", TIME_LIMIT, False),
+    (504, "", "stopped waiting", False),
+    (408, "", "stopped waiting", False),
+]
+
+
+@pytest.mark.parametrize(("status", "code", "hint", "is_retryable"), DOCUMENTED_ERRORS)
+def test_each_documented_error_has_its_hint_and_can_be_repeated_or_not(
+    *, status: int, code: str, hint: str | None, is_retryable: bool
+) -> None:
+    """Issue 22, point 5."""
+    error = error_from_response(code=code, message="Refused.", status=status)
+
+    assert error.code == (code or None)
+    assert was_rejected_before_running(error) is is_retryable
+    if hint is None:
+        assert error.message == "Refused."
+    else:
+        assert error.message.startswith("Refused. (")
+        assert hint in error.message
+
+
+def test_the_documented_errors_are_those_of_the_emulator() -> None:
+    documented = {code for _, code, _, _ in DOCUMENTED_ERRORS}
+
+    assert set(ERRORS) == documented - {"", "insufficient_quota", "Index.BailianIndexServiceNotOpen"}
 
 
 def test_a_response_without_a_message_gets_a_default_message() -> None:
@@ -226,10 +294,22 @@ def test_variables_in_the_format_of_agents_get_a_hint() -> None:
         "The free tier of the model has been exhausted.",
     ],
 )
-@pytest.mark.parametrize("code", ["Throttling.AllocationQuota", "Throttling", "", "LimitExceeded"])
-def test_a_used_up_free_quota_is_not_a_rate_limit(code: str, message: str) -> None:
+@pytest.mark.parametrize(
+    ("status", "code"),
+    [
+        (429, "Throttling.AllocationQuota"),
+        (429, "Throttling"),
+        (429, ""),
+        (429, "LimitExceeded"),
+        (403, "AllocationQuota.FreeTierOnly"),
+        (429, "AllocationQuota.FreeTierOnly"),
+        (403, "AccessDenied"),
+        (403, ""),
+    ],
+)
+def test_a_used_up_free_quota_is_not_a_rate_limit(status: int, code: str, message: str) -> None:
     """Issue 22, point 5."""
-    error = error_from_response(code=code, message=message, status=429)
+    error = error_from_response(code=code, message=message, status=status)
 
     assert type(error) is errors.BailianPermissionError
     assert not was_rejected_before_running(error)
