@@ -46,7 +46,7 @@ def stream_deltas(call: PreparedCall, transport: Transport) -> Generator[list[De
     try:
         try:
             run_store_ops(store, tracker.start())
-            with response.partial_on_error():
+            with response.partial_on_error(tracker.take_withheld_frames):
                 while True:
                     guard = tracker.guard
                     try:
@@ -93,7 +93,7 @@ async def astream_deltas(call: PreparedCall, transport: Transport) -> AsyncGener
     error: BaseException | None = None
     try:
         await arun_store_ops(store, tracker.start())
-        with response.partial_on_error():
+        with response.partial_on_error(tracker.take_withheld_frames):
             while True:
                 guard = tracker.guard
                 try:

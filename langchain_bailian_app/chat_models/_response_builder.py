@@ -30,7 +30,7 @@ from langchain_bailian_app.chat_models._messages import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from langchain_core.messages import BaseMessage
 
@@ -194,11 +194,20 @@ class ResponseBuilder:
         return ChatResult(generations=[ChatGeneration(message=message)])
 
     @contextmanager
-    def partial_on_error(self) -> Iterator[None]:
-        """Attach the partial answer to a `BailianError` that ends the call."""
+    def partial_on_error(
+        self, take_withheld_frames: Callable[[errors.BailianError], list[Frame]] | None = None
+    ) -> Iterator[None]:
+        """Attach the partial answer to a `BailianError` that ends the call.
+
+        Args:
+            take_withheld_frames: Function that returns the frames that arrived before the error and
+                were not passed to `feed`.
+        """
         try:
             yield
         except errors.BailianError as error:
+            if take_withheld_frames is not None:
+                self.feed(take_withheld_frames(error))
             self._assembler.end()
             answer = self.build_current_answer()
             answer.finish_reason = None

@@ -172,6 +172,20 @@ class SessionGuard:
         frames, self._buffer = self._buffer, []
         return frames
 
+    def flush_after_error(self, body: Any) -> list[Frame]:
+        """Return the frames that are withheld when an error ends the response.
+
+        As at the end of a response, frames that name no session count as those of the requested one.
+
+        Args:
+            body: Body of the error. If it names another session, no frame may be passed on.
+        """
+        for source in (body, body.get("output")) if isinstance(body, dict) else ():
+            session_id = source.get("session_id") if isinstance(source, dict) else None
+            if session_id and session_id != self._session_id:
+                return []
+        return self.flush()
+
 
 def build_session_metadata(history: str, checkpoint: SessionCheckpoint | None = None) -> dict[str, Any]:
     """Return the fields of an answer's `response_metadata` that describe its conversation."""

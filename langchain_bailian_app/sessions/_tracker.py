@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from langchain_core.messages import BaseMessage
 
     from langchain_bailian_app._answer.answer import Answer
+    from langchain_bailian_app._answer.frames import Frame
     from langchain_bailian_app._request.fields import CompletionFields
     from langchain_bailian_app._request.service_request import ServiceRequest
     from langchain_bailian_app._transport.credentials import Connection
@@ -145,6 +146,10 @@ class SessionTracker:
         # The claim is not released, because the first request may have changed that session.
         self._checkpoint = self._claim = None
         self.request = self._build_transcript_request()
+
+    def take_withheld_frames(self, error: BailianError) -> list[Frame]:
+        """Return the frames that the guard still withholds when an error ends the response."""
+        return [] if self.guard is None else self.guard.flush_after_error(error.body)
 
     def continue_with(self, new_messages: Sequence[BaseMessage]) -> bool:
         """Append further messages and build a new request; return False if `new_messages` is empty."""

@@ -385,3 +385,32 @@ def test_an_empty_session_id_counts_as_none() -> None:
     guard = SessionGuard("s")
 
     assert guard.check([Frame(text="a", session_id="")]) == []
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        None,
+        "session_id",
+        {"code": "SystemError"},
+        {"output": None},
+        {"output": {"session_id": None}, "session_id": ""},
+        {"output": {"session_id": "s"}},
+    ],
+)
+def test_an_error_returns_the_buffered_frames(body: Any) -> None:
+    guard = SessionGuard("s")
+    frame = Frame(text="a")
+    guard.check([frame])
+
+    assert guard.flush_after_error(body) == [frame]
+    assert guard.flush_after_error(body) == []
+
+
+@pytest.mark.parametrize("body", [{"session_id": "t"}, {"output": {"session_id": "t"}}])
+def test_an_error_of_another_session_returns_nothing(body: Any) -> None:
+    guard = SessionGuard("s")
+    guard.check([Frame(text="a")])
+
+    assert guard.flush_after_error(body) == []
+    assert not guard.verified

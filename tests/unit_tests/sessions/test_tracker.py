@@ -371,6 +371,16 @@ def test_nothing_is_replayed_once_the_answer_is_shown(cause: Exception) -> None:
         tracker.retry_without_session(cause)
 
 
+def test_withheld_frames_of_a_replaced_session_are_not_part_of_a_later_error() -> None:
+    tracker = make_claimed_tracker()
+    assert tracker.guard is not None
+    tracker.guard.check([Frame(text="a")])
+    with pytest.warns(BailianSessionWarning):
+        tracker.retry_without_session(SessionReplacedError())
+
+    assert tracker.take_withheld_frames(BailianRateLimitError("later")) == []
+
+
 def test_nothing_is_replayed_twice() -> None:
     tracker = make_claimed_tracker()
     with pytest.warns(BailianSessionWarning):
