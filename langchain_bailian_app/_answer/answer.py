@@ -43,8 +43,8 @@ class Answer:
     doc_references: list[dict[str, Any]] | None = None
     citations: list[dict[str, Any]] = field(default_factory=list)
     usage: dict[str, Any] = field(default_factory=dict)
-    reasoning_fields: list[dict[str, Any]] = field(default_factory=list)
-    """Fields of reasoning entries that this version does not recognize."""
+    reasoning_fields: dict[str, Any] = field(default_factory=dict)
+    """Fields of reasoning entries that this version does not recognize, each with its latest value."""
 
     extra: dict[str, Any] = field(default_factory=dict)
     """Fields that this version does not recognize, each with its latest value."""
@@ -89,7 +89,7 @@ def merge_answers(first: Answer, second: Answer) -> Answer:
         ],
         usage=second.usage
         | {"models": [*_usage_by_model(first.usage), *_usage_by_model(second.usage)]},
-        reasoning_fields=[*first.reasoning_fields, *second.reasoning_fields],
+        reasoning_fields=first.reasoning_fields | second.reasoning_fields,
         extra=first.extra | second.extra,
         final_text=second.final_text or first.final_text,
         references_missing=first.references_missing or second.references_missing,

@@ -6,7 +6,6 @@ stream, and `AnswerAssembler.build_answer` returns all of them combined.
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, Any, assert_never
 
 from langchain_bailian_app._answer.answer import UNKNOWN_FINISH_REASON, Answer
@@ -21,7 +20,7 @@ from langchain_bailian_app._answer.events import (
     ToolCall,
 )
 from langchain_bailian_app._answer.passages import passages_by_marker
-from langchain_bailian_app._answer.reasoning import is_reasoning, read_reasoning
+from langchain_bailian_app._answer.reasoning import ReasoningFields, is_reasoning, read_reasoning
 from langchain_bailian_app._answer.steps import StepEvent, StepReader
 from langchain_bailian_app._answer.text_delta import StopFilter, TextDeltaReader
 from langchain_bailian_app._answer.workflow_nodes import (
@@ -78,7 +77,7 @@ class AnswerAssembler:
         self._previous_thoughts: list[dict[str, Any]] | None = None
         self._text: list[str] = []
         self._reasoning: list[str] = []
-        self._reasoning_field_keys: set[str] = set()
+        self._reasoning_fields: ReasoningFields | None = None
         self._order: dict[str, None] = {}
         self._text_only = False
         self._answer = Answer()
@@ -123,6 +122,8 @@ class AnswerAssembler:
         answer.text = "".join(self._text)
         answer.reasoning = "".join(self._reasoning)
         answer.order = list(self._order)
+        if self._reasoning_fields is not None:
+            answer.reasoning_fields = self._reasoning_fields.build()
         answer.final_text = None if self.stopped else self._filtered_final_text()
         passages = passages_by_marker(answer.doc_references, answer.thoughts)
         markers = [] if self._marker_filter is None else self._marker_filter.markers
@@ -216,7 +217,9 @@ class AnswerAssembler:
             if is_reasoning(thought):
                 text, other_fields = read_reasoning(thought)
                 reasoning += text
-                self._add_reasoning_fields(other_fields)
+                if other_fields:
+                    self._reasoning_fields = self._reasoning_fields or ReasoningFields()
+                    self._reasoning_fields.add(other_fields)
             else:
                 (after_reasoning if reasoning else before_reasoning).extend(
                     self.step_reader.feed(thought)
@@ -237,12 +240,6 @@ class AnswerAssembler:
     def _emit_steps(self, events: list[StepEvent]) -> list[StepEvent]:
         self._reasoning += [event.text for event in events if isinstance(event, ReasoningDelta)]
         return events
-
-    def _add_reasoning_fields(self, fields: dict[str, Any]) -> None:
-        """Keep the unknown fields of a reasoning entry; many frames repeat them."""
-        if fields and (key := json.dumps(fields, sort_keys=True)) not in self._reasoning_field_keys:
-            self._reasoning_field_keys.add(key)
-            self._answer.reasoning_fields.append(fields)
 
     def _emit_reasoning(self, text: str) -> list[Delta]:
         if not text:

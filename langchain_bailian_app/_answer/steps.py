@@ -34,29 +34,58 @@ _NAME_FIELDS = ("action", "action_name", "action_type")
 # Texts that may arrive in pieces. They do not distinguish one step from another.
 _TEXT_FIELDS = ("thought", "response", "reasoning_content")
 _STREAMED_FIELDS = (*_ARGUMENT_FIELDS, "observation", *_TEXT_FIELDS)
+# In place of arguments that another field contains, or of no arguments.
+_PLACEHOLDERS: tuple[Any, ...] = ({}, [], "{}", "[]")
 # A later frame may fill an empty list of hits, so the list is not reported until the answer begins.
 _NO_HITS: tuple[Any, ...] = ([], "[]")
+
+
+class _Stream:
+    """What the frames have shown about the stream; shared by its steps."""
+
+    def __init__(self) -> None:
+        self.forms = {name: StreamForm() for name in _STREAMED_FIELDS}
+        self.omits_arguments = False
+        """Whether later pieces of a step do not repeat its arguments."""
+        self.frame = 0
+        self.is_last_frame = False
+
+    @property
+    def has_pieces(self) -> bool:
+        """Whether steps arrive in pieces."""
+        return self.omits_arguments or any(form.has_pieces for form in self.forms.values())
+
+    def is_whole(self, entry: dict[str, Any]) -> bool:
+        """Return whether an entry has a whole observation, because it has the arguments too."""
+        is_increment = self.forms["observation"].form == "increments"
+        return (self.omits_arguments or not is_increment) and _has_arguments(entry)
 
 
 class _Step:
     """A step, with what has arrived of it so far."""
 
-    def __init__(self, number: int, position: int, forms: dict[str, StreamForm]) -> None:
+    def __init__(self, number: int, position: int, stream: _Stream) -> None:
         self.number = number
         self.position = position
         """Position in the list of the latest frame that contains the step."""
         self.entry: dict[str, Any] = {}
         self.latest_entry: dict[str, Any] = {}
-        self.values = {name: StreamedValue(form) for name, form in forms.items()}
+        self._stream = stream
+        self.values = {name: StreamedValue(form) for name, form in stream.forms.items()}
         self.observation = self.values["observation"]
         self.changed_in_frame = 0
-        self.call_reported = False
+        self.call_key = ""
+        """Key of the call that has been reported; equal calls have the same key."""
         self.result_reported = False
         self._reasoning_length = 0
 
     @property
     def id(self) -> str:
         return f"bailian_{self.number}"
+
+    @property
+    def call_reported(self) -> bool:
+        return bool(self.call_key)
 
     @property
     def arguments(self) -> list[StreamedValue]:
@@ -76,6 +105,11 @@ class _Step:
         return (has_value and not self.has_open_arguments) or are_complete
 
     @property
+    def has_changed(self) -> bool:
+        """Whether the step has changed in this frame."""
+        return self.changed_in_frame == self._stream.frame
+
+    @property
     def awaits_more(self) -> bool:
         """Whether an entry that equals the latest one may be another piece."""
         return not self.result_reported and not (self.call_reported and self.observation.is_empty)
@@ -91,33 +125,59 @@ class _Step:
         """Return what the entry changes in each field, or None if it belongs to another step."""
         changes: _Changes = {}
         for name, value in self.values.items():
-            if _is_absent(entry, name):
+            if entry.get(name) in EMPTY_VALUES:
                 continue
-            change = value.compare(entry[name])
-            if name in _ARGUMENT_FIELDS and not self.observation.is_empty:
-                # Arguments precede the observation: from then on they are the same, or another call.
-                if change is not Change.FIRST:
-                    is_equal = change is Change.NONE or entry[name] == value.get()
-                    change = Change.NONE if is_equal else None
-            elif change is None and (
-                name in _TEXT_FIELDS or (name == "observation" and value.get() in _NO_HITS)
-            ):
-                change = Change.FIRST  # replaces the value
-            elif change is None and name == "observation" and self._may_continue_text(entry):
-                change = Change.INCREMENT
-            if self.result_reported and change is not Change.NONE:
-                is_repeated = name in _TEXT_FIELDS or entry[name] == value.get()
-                change = Change.NONE if is_repeated else None
+            if name == "observation":
+                change = self._compare_observation(entry[name], entry)
+            elif name in _ARGUMENT_FIELDS:
+                change = self._compare_arguments(value, entry[name], entry)
+            else:
+                change = value.compare(entry[name]) or Change.REPLACEMENT
             if change is None:
                 return None
-            changes[name] = change
+            if not self.result_reported or name == "reasoning_content":
+                changes[name] = change
         return changes
 
-    def _may_continue_text(self, entry: dict[str, Any]) -> bool:
-        """Return whether an observation may be a piece of text that only begins like JSON."""
-        texts = (self.observation.get(), entry["observation"])
-        is_text = all(isinstance(text, str) for text in texts) and not self.observation.is_complete
-        return is_text and bool(self.arguments) and not _has_arguments(entry)
+    def _compare_arguments(
+        self, value: StreamedValue, new: Any, entry: dict[str, Any]
+    ) -> Change | None:
+        """Compare one field of the arguments.
+
+        `杭` and `州` are increments. `杭州`, then `苏州` beside an observation or a placeholder, are
+        two calls; without these, they cannot be distinguished from increments. After the observation,
+        other arguments are always another call.
+        """
+        is_first = self.observation.is_empty
+        if new in ({}, []) and (is_first or not _has_observation(entry)):
+            return Change.NONE  # a placeholder
+        if is_first:
+            has_placeholder = any(entry.get(name) in _PLACEHOLDERS for name in _ARGUMENT_FIELDS)
+            return value.compare(new, is_whole=has_placeholder or _has_observation(entry))
+        if value.is_empty:
+            is_equal = new in _PLACEHOLDERS or any(other.equals(new) for other in self.arguments)
+            return Change.REPLACEMENT if is_equal else None
+        return Change.NONE if value.equals(new) else None
+
+    def _compare_observation(self, new: Any, entry: dict[str, Any]) -> Change | None:
+        """Compare the observation.
+
+        Beside the arguments, `晴` and `雨` are the results of two calls, and `晴` and `晴，雨` are one
+        that grows. Without the arguments, `晴` and `雨` are increments.
+        """
+        value, stream = self.observation, self._stream
+        if self.result_reported:
+            is_longer = value.is_text and isinstance(new, str) and new.startswith(value.get())
+            return Change.NONE if is_longer or value.equals(new) else None
+        is_whole = stream.is_whole(entry)
+        change = value.compare(new, is_whole=is_whole, is_last=stream.is_last_frame)
+        if change is not None:
+            return change
+        if value.get() in _NO_HITS:
+            return Change.REPLACEMENT
+        # Text may only begin like JSON: `{`, `}x`.
+        is_piece = value.is_text and isinstance(new, str) and not _has_arguments(entry)
+        return Change.INCREMENT if is_piece and self.arguments else None
 
     def add(self, entry: dict[str, Any], changes: _Changes) -> None:
         """Add an entry that belongs to this step."""
@@ -128,9 +188,12 @@ class _Step:
         }
         for name, change in changes.items():
             self.values[name].apply(entry[name], change)
+        if changes.get("reasoning_content") is Change.REPLACEMENT:
+            self._reasoning_length = 0
 
     def build_call(self) -> StepCall:
         entry = self.build_entry()
+        self.call_key = _call_key(entry)
         return StepCall(self.id, _choose_step_name(entry), _arguments_as_dict(entry), step_kind(entry))
 
     def build_result(self, *, is_finished: bool) -> StepResult:
@@ -167,15 +230,12 @@ class StepReader:
     """
 
     def __init__(self) -> None:
-        self._forms = {name: StreamForm() for name in _STREAMED_FIELDS}
+        self._stream = _Stream()
         self._steps: list[_Step] = []
         self._pending: dict[_Step, None] = {}  # steps without a result, in order of appearance
         self._by_position: dict[int, list[_Step]] = {}  # the pending steps and the latest one
         self._by_call: dict[str, list[_Step]] = {}
         self._by_result: dict[tuple[str, str], list[_Step]] = {}
-        self._omits_arguments = False  # whether later pieces of a step do not repeat its arguments
-        self._frame = 0
-        self._is_last_frame = False
         self._position = 0
         self._seen_in_frame: set[_Step] = set()
         self.is_settled = True
@@ -188,8 +248,8 @@ class StepReader:
 
     def next_frame(self, *, last: bool = False) -> None:
         """Start a new frame. Its entries may repeat earlier steps, but never each other."""
-        self._frame += 1
-        self._is_last_frame = last
+        self._stream.frame += 1
+        self._stream.is_last_frame = last
         self._position = 0
         self._seen_in_frame.clear()
 
@@ -201,41 +261,56 @@ class StepReader:
         events: list[StepEvent] = []
         step, changes = self._find_step(entry, position)
         if step is None:
-            events += self._report_pending(include_changed=False)
-            step = self._create_step(position)
-            changes = {name: Change.FIRST for name in self._forms if not _is_absent(entry, name)}
+            events += self._report([step for step in self._pending if not step.has_changed])
+            step = _Step(len(self._steps), position, self._stream)
+            self._steps.append(step)
+            self._pending[step] = None
+            changes = step.compare(entry) or {}
         self._place(step, position)
         self._seen_in_frame.add(step)
         step.latest_entry = entry
         if step.result_reported:
+            if changes:  # reasoning that follows the result
+                step.add({name: entry[name] for name in changes}, changes)
+                events += step.take_reasoning(last=True)
             return events
         if not step.entry or any(change is not Change.NONE for change in changes.values()):
-            step.changed_in_frame = self._frame
+            step.changed_in_frame = self._stream.frame
             self.is_settled = False
-        if step.arguments and _has_observation(entry) and not _has_arguments(entry):
-            self._omits_arguments = True
+        if _has_observation(entry) and _has_arguments(step.entry) and not _has_arguments(entry):
+            self._stream.omits_arguments = True
         step.add(entry, changes)
         events += step.take_reasoning()
-        observation = step.observation
-        if not step.call_reported and (
-            step.has_complete_arguments or not observation.is_empty or self._is_last_frame
-        ):
+        observation, is_last = step.observation, self._stream.is_last_frame
+        if step.has_complete_arguments or not observation.is_empty or is_last:
             events += self._report_call(step)
         if not observation.is_empty and (
-            self._is_last_frame or (observation.is_complete and observation.get() not in _NO_HITS)
+            is_last or (observation.is_complete and observation.get() not in _NO_HITS)
         ):
             events += self._report_result(step)
         return events
 
     def report_before_reasoning(self) -> list[StepEvent]:
-        """Return the events of the steps that new reasoning follows."""
-        return self._report_pending()
+        """Return the results that new reasoning follows.
+
+        Reasoning may come between the pieces of a step. Then its result is reported after them.
+        """
+        if not self._pending or self._stream.has_pieces:
+            return []
+        return self._report(
+            [step for step in self._pending if step.call_reported and not step.has_changed]
+        )
 
     def report_before_text(self, *, is_first: bool) -> list[StepEvent]:
         """Return the events of the steps that new text follows; an empty list of hits is then final."""
-        events = self._report_pending(accept_no_hits=is_first)
-        self.is_settled = all(step.call_reported for step in self._pending)
-        return events
+        has_pieces = self._stream.has_pieces
+        steps = [
+            step
+            for step in self._pending
+            if not (step.has_changed and (has_pieces or step.has_open_arguments))
+        ]
+        self.is_settled = len(steps) == len(self._pending)
+        return self._report(steps, accept_no_hits=is_first)
 
     def end(self, *, is_finished: bool = True) -> list[StepEvent]:
         """Return the remaining events.
@@ -248,12 +323,6 @@ class StepReader:
             has_result = not (step.observation.is_empty or step.observation.is_open)
             events += self._report_result(step, is_finished=is_finished or has_result)
         return events
-
-    def _create_step(self, position: int) -> _Step:
-        step = _Step(len(self._steps), position, self._forms)
-        self._steps.append(step)
-        self._pending[step] = None
-        return step
 
     def _find_step(self, entry: dict[str, Any], position: int) -> tuple[_Step | None, _Changes]:
         """Return the step to which an entry belongs, and what it changes."""
@@ -270,7 +339,7 @@ class StepReader:
             if step in self._seen_in_frame or not step.has_name_of(entry):
                 continue
             changes = step.compare(entry)
-            if changes is None or self._is_other_result(step, entry, changes):
+            if changes is None:
                 continue
             if self._is_new_call(step, entry):
                 break
@@ -279,13 +348,16 @@ class StepReader:
 
     def _find_equal_calls(self, entry: dict[str, Any]) -> Iterable[_Step]:
         """Return the steps with equal arguments and an equal observation, or without an observation."""
-        if not self._by_call:
+        if not self._steps:
             return
         call = _call_key(entry)
-        steps = self._by_call.get(call, [])
+        steps = [
+            step for step in self._pending if (step.call_key or _call_key(step.build_entry())) == call
+        ]
         if _has_observation(entry):
-            steps = [step for step in steps if step in self._pending]
             steps += self._by_result.get((call, _observation_key(entry["observation"])), ())
+        else:
+            steps += self._by_call.get(call, ())
         yield from sorted(steps, key=lambda step: step.number)
 
     def _find_moved(self, entry: dict[str, Any]) -> Iterable[_Step]:
@@ -298,25 +370,13 @@ class StepReader:
             if is_awaited or step.has_open_arguments or step.observation.is_open:
                 yield step
 
-    def _is_other_result(self, step: _Step, entry: dict[str, Any], changes: _Changes) -> bool:
-        """Return whether an entry with all arguments has the result of another call.
-
-        Text that is not JSON does not show whether it continues the text before it.
-        """
-        return (
-            changes.get("observation") is Change.INCREMENT
-            and _has_arguments(entry)
-            and not step.observation.is_open
-            and self._forms["observation"].form != "increments"
-        )
-
     def _is_new_call(self, step: _Step, entry: dict[str, Any]) -> bool:
         """Return whether an entry starts another call with the arguments of a call with a result."""
         return (
-            self._omits_arguments
+            self._stream.omits_arguments
             and _has_arguments(entry)
             and not (_has_observation(entry) or step.observation.is_empty or step.observation.is_open)
-            and all(self._forms[name].form != "snapshots" for name in _ARGUMENT_FIELDS)
+            and all(self._stream.forms[name].form != "snapshots" for name in _ARGUMENT_FIELDS)
         )
 
     def _place(self, step: _Step, position: int) -> None:
@@ -330,23 +390,14 @@ class StepReader:
         steps[:] = [other for other in steps if other in self._pending]
         steps.append(step)
 
-    def _report_pending(
-        self, *, include_changed: bool = True, accept_no_hits: bool = False
-    ) -> list[StepEvent]:
-        """Return the events of the steps that other content follows, unless their JSON is incomplete.
+    def _report(self, steps: list[_Step], *, accept_no_hits: bool = False) -> list[StepEvent]:
+        """Return the events of these steps: their calls, and the results that are not open JSON.
 
-        Args:
-            include_changed: Whether to include steps that have changed in this frame. Parallel steps
-                may arrive in the same frames.
-            accept_no_hits: Whether an empty list of hits is a result.
+        An empty list of hits is a result only if `accept_no_hits` is set.
         """
         events: list[StepEvent] = []
-        for step in list(self._pending):
-            is_changing = step.changed_in_frame == self._frame
-            if is_changing and not include_changed:
-                continue
-            if not (is_changing and step.has_open_arguments):
-                events += self._report_call(step)
+        for step in steps:
+            events += self._report_call(step)
             value = step.observation
             is_result = not (value.is_empty or value.is_open)
             if is_result and (accept_no_hits or value.get() not in _NO_HITS):
@@ -356,9 +407,8 @@ class StepReader:
     def _report_call(self, step: _Step) -> list[StepEvent]:
         if step.call_reported:
             return []
-        step.call_reported = True
         call = step.build_call()
-        self._by_call.setdefault(_call_key(step.entry), []).append(step)
+        self._by_call.setdefault(step.call_key, []).append(step)
         return [*step.take_reasoning(last=True), call]
 
     def _report_result(self, step: _Step, *, is_finished: bool = True) -> list[StepEvent]:
@@ -383,18 +433,16 @@ def step_kind(entry: dict[str, Any]) -> str | None:
     return "plugin" if entry.get("action_type") == "api" else None
 
 
-def _is_absent(entry: dict[str, Any], name: str) -> bool:
-    """Return whether a field has not arrived; an empty object is a placeholder for arguments."""
-    value = entry.get(name)
-    return value in EMPTY_VALUES or (name in _ARGUMENT_FIELDS and value in ({}, []))
-
-
 def _has_arguments(entry: dict[str, Any]) -> bool:
-    return not all(_is_absent(entry, name) for name in _ARGUMENT_FIELDS)
+    """Return whether an entry has arguments, or a placeholder for them."""
+    for name in _ARGUMENT_FIELDS:  # noqa: SIM110  # twice as fast as `any`
+        if entry.get(name) not in EMPTY_VALUES:
+            return True
+    return False
 
 
 def _has_observation(entry: dict[str, Any]) -> bool:
-    return not _is_absent(entry, "observation")
+    return entry.get("observation") not in EMPTY_VALUES
 
 
 def _has_content(entry: dict[str, Any]) -> bool:

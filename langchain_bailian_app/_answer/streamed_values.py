@@ -23,10 +23,6 @@ Form = Literal["increments", "snapshots"]
 EMPTY_VALUES: tuple[Any, ...] = (None, "")
 """Values that mean that nothing has arrived yet."""
 
-# Number of times in a row that short text must begin with the text before it to be a snapshot. By
-# chance, an increment may do so once (`哈` and `哈哈`). For JSON text, the syntax decides.
-_MIN_SNAPSHOTS = 2
-
 # What follows the position of a parser's error if a document is only truncated.
 _TRUNCATED = {
     "Expecting value": re.compile(r"-|t(?:ru?)?|f(?:a(?:ls?)?)?|n(?:ul?)?"),
@@ -36,17 +32,22 @@ _TRUNCATED = {
 
 
 class StreamForm:
-    """The form in which a stream sends a field; None until it is known."""
+    """The form in which a stream sends a field."""
 
     def __init__(self) -> None:
         self.form: Form | None = None
+        """None until it is known."""
+        self.has_pieces = False
+        """Whether any value has arrived in pieces. If not, whole values are repeated."""
 
 
 class Change(Enum):
     """What a new value means for the value so far."""
 
     NONE = auto()
-    FIRST = auto()
+    """It is repeated."""
+    REPLACEMENT = auto()
+    """It is the first value, or unrelated to the value so far."""
     INCREMENT = auto()
     SNAPSHOT = auto()
     AMBIGUOUS = auto()
@@ -59,9 +60,9 @@ class StreamedValue:
     def __init__(self, form: StreamForm) -> None:
         self._form = form
         self._pieces: list[str] = []
+        self._has_one_piece = True
         self._value: Any = None  # of any type; text in `_pieces` is joined into it on demand
         self._snapshot: str | None = None  # while the form is unknown: the value if it is a snapshot
-        self._snapshots_in_a_row = 0
         self._is_complete = False
         self._is_open: bool | None = None  # None until it is needed
 
@@ -77,12 +78,17 @@ class StreamedValue:
         return self._is_complete
 
     @property
+    def is_text(self) -> bool:
+        """Whether the value is text to which more may be added."""
+        return bool(self._pieces) and not self.is_complete
+
+    @property
     def is_open(self) -> bool:
         """Whether the value is the beginning of JSON text, so more must follow."""
-        if self.is_complete or not (self._pieces and _looks_like_json(self._pieces[0])):
+        if not self.is_text:
             return False
         if self._is_open is None:
-            self._is_open = is_json_start(self.get())
+            self._is_open = _is_open_json(self.get())
         return self._is_open
 
     def get(self) -> Any:
@@ -101,42 +107,56 @@ class StreamedValue:
         text = self.get() if self._snapshot is None else self._pieces[0]
         return _strip_trailing_surrogate(text) if isinstance(text, str) else ""
 
-    def compare(self, new: Any) -> Change | None:
-        """Return what a new value changes, or None if it belongs to another step."""
+    def equals(self, value: Any) -> bool:
+        """Return whether a value, or the JSON in it, equals the value so far."""
+        current = self.get()
+        if value == current:
+            return True
+        return bool(wire_json.parse_nested(value) == wire_json.parse_nested(current))
+
+    def compare(self, new: Any, *, is_whole: bool = False, is_last: bool = False) -> Change | None:
+        """Return what a new value changes, or None if it belongs to another step.
+
+        Args:
+            new: The value in this frame.
+            is_whole: Whether text that is not JSON cannot be an increment.
+            is_last: Whether this frame ends the answer.
+        """
         if new in EMPTY_VALUES:
             return Change.NONE
         if self.is_empty:
-            return Change.FIRST
-        if self.is_complete or not (self._pieces and isinstance(new, str)):
-            value = self.get()
-            is_equal = new == value or wire_json.parse_nested(new) == wire_json.parse_nested(value)
-            return Change.NONE if is_equal else None
-        return self._compare_text(new)
+            return Change.REPLACEMENT
+        if not (self.is_text and isinstance(new, str)):
+            return self._compare_with_complete(new)
+        if is_whole or self._form.form == "snapshots":
+            return self._compare_with_snapshot(new)
+        if self._form.form == "increments":
+            return self._compare_with_increments(new, is_last=is_last)
+        return self._compare_with_either(new)
 
     def apply(self, new: Any, change: Change) -> None:
         """Add a new value, given the result of `compare`."""
         form = self._form
         if change is Change.NONE:
-            if new not in EMPTY_VALUES:  # an increment does not repeat everything before it
+            if new and isinstance(new, str):  # an increment does not repeat everything before it
                 form.form = form.form or "snapshots"
             return
         self._is_open = None
+        if not isinstance(new, str):
+            self._value, self._pieces, self._snapshot, self._is_complete = new, [], None, True
+            return
         match change:
-            case Change.FIRST if not isinstance(new, str):
-                self._value, self._pieces, self._is_complete = new, [], True
-                return
-            case Change.FIRST:
-                self._pieces, self._snapshot = [new], None
             case Change.INCREMENT:
-                form.form, self._snapshot = "increments", None
+                form.form, form.has_pieces, self._snapshot = "increments", True, None
                 self._pieces.append(new)
-            case Change.SNAPSHOT:
-                form.form = form.form or "snapshots"
-                self._pieces, self._snapshot = [new], None
-            case _:  # AMBIGUOUS
-                self._snapshots_in_a_row += 1
+            case Change.AMBIGUOUS:
                 self._snapshot = new
                 self._pieces.append(new)
+            case _:
+                if change is Change.SNAPSHOT:
+                    form.form, form.has_pieces = form.form or "snapshots", True
+                self._pieces, self._snapshot = [new], None
+        self._has_one_piece = len(self._pieces) == 1
         self._is_complete = (
             self._snapshot is None
             and new.rstrip().endswith(("}", "]"))
@@ -144,36 +164,63 @@ class StreamedValue:
             and is_complete_json(self.get())
         )
 
-    def _compare_text(self, new: str) -> Change | None:
-        form = self._form.form
-        snapshot = self._pieces[0] if self._snapshot is None else self._snapshot
-        is_equal = new == snapshot and len(self._pieces) == 1
-        if is_equal and (form == "snapshots" or len(new) >= MIN_PREFIX_CHARS):
+    def _compare_with_complete(self, new: Any) -> Change | None:
+        """Compare with a value that nothing can follow: `{"a": 1}`, or 1.
+
+        An object may replace its own incomplete text: `{"a"`, then the object.
+        """
+        if self.equals(new):
             return Change.NONE
-        is_snapshot = new.startswith(_strip_trailing_surrogate(snapshot))
-        if form == "increments" and not is_snapshot:
+        return Change.REPLACEMENT if self.is_open and isinstance(new, dict | list) else None
+
+    def _compare_with_increments(self, new: str, *, is_last: bool) -> Change | None:
+        """Compare with increments: `今天`, `有风`. A frame may repeat the whole: `今天有风`.
+
+        If new text begins with the text so far, the syntax of JSON decides, or the length. Short text
+        that is not JSON is a repetition if it equals several increments. If it equals the only one, it
+        cannot be distinguished: `哈` and `哈` are two increments, except in the last frame.
+        """
+        if not (_looks_like_json(new) or new.startswith(_strip_trailing_surrogate(self._pieces[0]))):
             return Change.INCREMENT
-        joined = "".join(self._pieces)
-        if self._snapshot is None:
-            snapshot = joined
-            is_snapshot = new.startswith(_strip_trailing_surrogate(snapshot))
-        can_continue = not _looks_like_json(joined) or is_json_start(joined + new)
-        if form == "increments":
-            # A last frame may repeat the whole value.
-            is_repeated = is_snapshot and (len(snapshot) >= MIN_PREFIX_CHARS or not can_continue)
-            return Change.SNAPSHOT if is_repeated else Change.INCREMENT
-        if form == "snapshots":
-            # If JSON text continues, the form was wrong.
-            is_increment = not is_snapshot and can_continue and _looks_like_json(joined)
-            return Change.SNAPSHOT if is_snapshot else Change.INCREMENT if is_increment else None
-        is_json = _looks_like_json(joined) and is_json_start(joined)
-        is_snapshot = is_snapshot and (not is_json or is_json_start(new))
-        if not (is_snapshot and can_continue):
-            return Change.SNAPSHOT if is_snapshot else Change.INCREMENT if can_continue else None
-        is_certain = len(snapshot) >= MIN_PREFIX_CHARS or (
-            not is_json and self._snapshots_in_a_row + 1 >= _MIN_SNAPSHOTS
+        text = self.get()
+        is_increment, is_snapshot = _find_forms(text, text, new)
+        is_equal = new == text and not _looks_like_json(text) and (is_last or not self._has_one_piece)
+        is_certain = is_equal or len(text) >= MIN_PREFIX_CHARS
+        if is_snapshot and (is_certain or not is_increment):
+            return Change.NONE if new == text else Change.SNAPSHOT
+        return Change.INCREMENT if is_increment else None
+
+    def _compare_with_snapshot(self, new: str) -> Change | None:
+        """Compare with a snapshot: `今天`, `今天有风`, or the same text again.
+
+        If JSON text continues, the form was wrong: `{"a"`, `: 1}`.
+        """
+        snapshot = self.get() if self._snapshot is None else self._snapshot
+        if new == snapshot:
+            return Change.NONE
+        if new.startswith(_strip_trailing_surrogate(snapshot)):
+            return Change.SNAPSHOT
+        text = "".join(self._pieces)
+        return Change.INCREMENT if _looks_like_json(text) and is_json_start(text + new) else None
+
+    def _compare_with_either(self, new: str) -> Change | None:
+        """Compare while the form is unknown.
+
+        `{"a"` and `: 1}` are increments, and `{"a"` and `{"a": 1}` are snapshots. `[` and `[1]` may be
+        either. So may `哈` and `哈哈`, but longer text does not begin with the text before it by
+        chance, nor does short text twice in a row, unless it is JSON.
+        """
+        snapshot = self._pieces[0] if self._snapshot is None else self._snapshot
+        text = "".join(self._pieces)
+        is_certain = len(snapshot) >= MIN_PREFIX_CHARS or not (
+            self._snapshot is None or _looks_like_json(text)
         )
-        return Change.SNAPSHOT if is_certain else Change.AMBIGUOUS
+        if is_certain and new == snapshot:
+            return Change.NONE
+        is_increment, is_snapshot = _find_forms(text, snapshot, new)
+        if is_increment and is_snapshot and not is_certain:
+            return Change.AMBIGUOUS
+        return Change.SNAPSHOT if is_snapshot else Change.INCREMENT if is_increment else None
 
     def _apply_form(self) -> None:
         """Use the form that another value of the same field has shown."""
@@ -204,6 +251,18 @@ def is_json_start(text: str) -> bool:
     except RecursionError:
         return False
     return True
+
+
+def _find_forms(text: str, snapshot: str, new: str) -> tuple[bool, bool]:
+    """Return whether new text may be an increment of `text`, and whether it may follow `snapshot`."""
+    is_snapshot = new.startswith(_strip_trailing_surrogate(snapshot))
+    if not _is_open_json(text):
+        return True, is_snapshot
+    return is_json_start(text + new), is_snapshot and is_json_start(new)
+
+
+def _is_open_json(text: str) -> bool:
+    return _looks_like_json(text) and is_json_start(text)
 
 
 def _looks_like_json(text: str) -> bool:

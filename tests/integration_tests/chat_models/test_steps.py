@@ -16,6 +16,7 @@ import pytest
 from langchain_bailian_app.display import AnswerView
 from langchain_bailian_app.emulator import App, Reply
 from langchain_bailian_app.errors import BailianStreamError
+from tests.fixtures import encode_sse, frame_body
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -81,6 +82,11 @@ async def invoke_without_stream(model: BailianAppChatModel) -> AIMessage:
 
 all_calls = pytest.mark.parametrize(
     "call", [invoke, stream, ainvoke, astream, invoke_without_stream], ids=lambda call: call.__name__
+)
+
+
+streaming_calls = pytest.mark.parametrize(
+    "call", [invoke, stream, ainvoke, astream], ids=lambda call: call.__name__
 )
 
 
@@ -169,7 +175,65 @@ async def test_number_3_unknown_fields_of_reasoning_are_kept(
     message = await call(make_model(app_id, has_thoughts=True))
 
     assert message.additional_kwargs["reasoning_content"] == "想。"
-    assert message.response_metadata["extra"] == {"reasoning": [{"signature": "s", "round": 2}]}
+    assert message.response_metadata["extra"] == {"reasoning": {"signature": "s", "round": 2}}
+
+
+@streaming_calls
+async def test_number_3_fields_beside_the_reasoning_are_merged(
+    make_model: MakeModel, bailian: BailianEmulator, call: Call
+) -> None:
+    entries = [
+        {"reasoning_content": text, "response": piece, "round": number}
+        for number, (text, piece) in enumerate([("先想", "绿"), ("再想", "茶"), ("", "。")])
+    ]
+    bodies = [frame_body(thoughts=[{"action_type": "reasoning"} | entry]) for entry in entries]
+    app_id = bailian.replay(encode_sse(*bodies, frame_body("好。", "stop")))
+    message = await call(make_model(app_id, has_thoughts=True))
+
+    assert message.additional_kwargs["reasoning_content"] == "先想再想。"
+    assert message.response_metadata["extra"] == {"reasoning": {"response": "绿茶", "round": 2}}
+
+
+THINK = {"action_type": "reasoning", "thought": "想", "response": "想"}
+
+
+@streaming_calls
+@pytest.mark.parametrize(
+    ("frames", "steps"),
+    [
+        pytest.param(
+            [[READ], [READ | {"observation": "没"}, THINK], [NAMES | {"observation": "有"}, THINK]],
+            [READ | {"observation": "没有"}],
+            id="reasoning beside the pieces of an observation",
+        ),
+        pytest.param(
+            [[NAMES | {"action_input": path, "observation": path}] for path in ("一", "二")],
+            [NAMES | {"action_input": path, "observation": path} for path in ("一", "二")],
+            id="calls whose arguments are not JSON",
+        ),
+        pytest.param(
+            [[NAMES | {"arguments": {}, "observation": text}] for text in ("晴", "雨")],
+            [NAMES | {"arguments": {}, "observation": text} for text in ("晴", "雨")],
+            id="calls without arguments",
+        ),
+    ],
+)
+async def test_number_2_steps_are_neither_joined_nor_divided(
+    make_model: MakeModel,
+    bailian: BailianEmulator,
+    frames: list[list[dict[str, Any]]],
+    steps: list[dict[str, Any]],
+    call: Call,
+) -> None:
+    bodies = [frame_body(thoughts=thoughts) for thoughts in frames]
+    app_id = bailian.replay(encode_sse(*bodies, frame_body("好。", "stop")))
+    message = await call(make_model(app_id, has_thoughts=True))
+
+    assert message.additional_kwargs["thoughts"] == steps
+    assert len(blocks_of(message, "server_tool_call")) == len(steps)
+    assert [block["output"] for block in blocks_of(message, "server_tool_result")] == [
+        step["observation"] for step in steps
+    ]
 
 
 @all_calls

@@ -43,6 +43,7 @@ def test_an_entry_with_the_fields_of_a_step_is_a_step(entry: dict[str, Any], is_
         ({"thought": "想", "response": "想", "reasoning_content": "想"}, "想", {}),
         ({"thought": "想", "response": "", "action": "reasoning"}, "想", {}),
         ({"thought": "想", "reasoning_content": "细想"}, "想", {"reasoning_content": "细想"}),
+        ({"response": "答", "reasoning_content": "想"}, "想", {"response": "答"}),
         ({"response": "想", "signature": "s", "n": 0}, "想", {"signature": "s", "n": 0}),
         ({"thought": None, "observation": "[1]", "empty": []}, "", {"observation": "[1]"}),
     ],
@@ -53,18 +54,35 @@ def test_the_other_fields_of_a_reasoning_entry_are_kept(
     assert read_reasoning({"action_type": "reasoning"} | entry) == (text, others)
 
 
-def test_unknown_fields_that_frames_repeat_are_kept_once() -> None:
+def test_unknown_fields_are_kept_with_their_newest_value() -> None:
     entry = {"action_type": "reasoning", "thought": "想"}
-    fields = [{"id": "a"}, {"id": "a"}, {"id": "b"}, {"id": "a"}, {}]
+    fields = [{"id": "a", "n": 1}, {"id": "b"}, {"n": 2, "items": [1]}, {}]
     _, answer = assemble([Frame(thoughts=[entry | extra]) for extra in fields])
 
-    assert answer.reasoning_fields == [{"id": "a"}, {"id": "b"}]
+    assert answer.reasoning_fields == {"id": "b", "n": 2, "items": [1]}
+
+
+@pytest.mark.parametrize(
+    "texts",
+    [
+        pytest.param(["答", "案：", "绿茶\ud83c", "\udf75"], id="increments"),
+        pytest.param(["答案", "答案：绿", "答案：绿茶🍵"], id="snapshots"),
+        pytest.param(["答案：绿茶🍵"] * 3, id="repeated"),
+    ],
+)
+def test_a_text_beside_the_reasoning_is_joined(texts: list[str]) -> None:
+    entries = [{"reasoning_content": f"想{n}。", "response": text} for n, text in enumerate(texts)]
+    _, answer = assemble([*(Frame(thoughts=[entry]) for entry in entries), Frame(text="茶")])
+
+    assert answer.reasoning == "".join(entry["reasoning_content"] for entry in entries)
+    assert answer.reasoning_fields["response"].endswith("绿茶🍵")
+    assert len(answer.reasoning_fields["response"]) == len("答案：绿茶🍵")
 
 
 def test_unknown_fields_of_both_responses_to_a_call_are_kept() -> None:
-    first, second = Answer(reasoning_fields=[{"id": "a"}]), Answer(reasoning_fields=[{"id": "b"}])
+    first, second = Answer(reasoning_fields={"id": "a", "n": 1}), Answer(reasoning_fields={"id": "b"})
 
-    assert merge_answers(first, second).reasoning_fields == [{"id": "a"}, {"id": "b"}]
+    assert merge_answers(first, second).reasoning_fields == {"id": "b", "n": 1}
 
 
 def test_reasoning_beside_a_node_is_the_reasoning_of_the_node() -> None:

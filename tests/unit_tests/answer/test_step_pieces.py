@@ -262,7 +262,7 @@ def test_text_and_reasoning_follow_the_result_before_them() -> None:
 
     for frames in (
         [Frame(thoughts=[step]), Frame(thoughts=[think])],
-        [Frame(thoughts=[step, think])],
+        [Frame(thoughts=[step]), Frame(thoughts=[step, think])],
         [Frame(thoughts=[step]), Frame(text="茶")],
         [Frame(text="茶", thoughts=[step])],
         [Frame(text="绿"), Frame(thoughts=[step]), Frame(text="茶")],
@@ -271,6 +271,187 @@ def test_text_and_reasoning_follow_the_result_before_them() -> None:
 
         assert [type(delta) for delta in deltas[-3:-1]] == [StepCall, StepResult]
         assert isinstance(deltas[-1], TextDelta | ReasoningDelta)
+
+
+THINK: Entry = {"action_type": "reasoning", "thought": "想"}
+PLAIN_CALL = NAMES | {"action_input": "杭州"}
+
+
+@pytest.mark.parametrize(
+    ("frames", "steps"),
+    [
+        pytest.param(
+            [[PLAIN_CALL], [NAMES | {"action_input": "苏州", "observation": "雨"}]],
+            [PLAIN_CALL, NAMES | {"action_input": "苏州", "observation": "雨"}],
+            id="arguments beside an observation",
+        ),
+        pytest.param(
+            [[PLAIN_CALL | {"arguments": {}}], [NAMES | {"arguments": "{}", "action_input": "苏州"}]],
+            [PLAIN_CALL | {"arguments": {}}, NAMES | {"arguments": "{}", "action_input": "苏州"}],
+            id="arguments beside a placeholder",
+        ),
+        *(
+            pytest.param(
+                [[NAMES | empty | {"observation": text}] for text in ("晴", "雨")],
+                [NAMES | empty | {"observation": text} for text in ("晴", "雨")],
+                id=f"no arguments: {empty}",
+            )
+            for empty in ({"arguments": {}}, {"arguments": "{}"}, {"action_input": []})
+        ),
+        pytest.param(
+            [[CALL | {"observation": "晴"}], [NAMES | {"arguments": {}, "observation": "雨"}]],
+            [CALL | {"observation": "晴"}, NAMES | {"arguments": {}, "observation": "雨"}],
+            id="no arguments, after a call with arguments",
+        ),
+        pytest.param(
+            [
+                *([NAMES | {"arguments": text}] for text in ('{"n"', ": 1}")),
+                [NAMES | {"observation": "[1]"}],
+                *([NAMES | {"arguments": text}] for text in ('{"n"', '{"m": 1}')),
+            ],
+            [
+                NAMES | {"arguments": '{"n": 1}', "observation": "[1]"},
+                NAMES | {"arguments": '{"n"'},
+                NAMES | {"arguments": '{"m": 1}'},
+            ],
+            id="JSON that cannot continue the JSON before it",
+        ),
+    ],
+)
+def test_whole_entries_are_not_joined(frames: list[list[Entry]], steps: list[Entry]) -> None:
+    events = read_frames(frames)
+
+    results = {event.call_id: event.entry for event in events if isinstance(event, StepResult)}
+    assert [results[f"bailian_{number}"] for number in range(len(results))] == steps
+
+
+@pytest.mark.parametrize(
+    "frames",
+    [
+        pytest.param([[CALL], [THINK], [NAMES | {"observation": "今天"}], [THINK]], id="between"),
+        pytest.param([[CALL, THINK], [NAMES | {"observation": "今天"}, THINK]], id="beside"),
+        pytest.param(
+            [
+                [NAMES | {"arguments": CALL["arguments"][:9]}, THINK],
+                [THINK],
+                [NAMES | {"arguments": CALL["arguments"][9:]}, THINK],
+                [NAMES | {"observation": "今天"}],
+                [THINK],
+            ],
+            id="between the pieces of the arguments",
+        ),
+    ],
+)
+def test_reasoning_between_the_pieces_of_a_step_does_not_divide_it(frames: list[list[Entry]]) -> None:
+    frames = [*frames, [NAMES | {"observation": "有风"}], [THINK]]
+    deltas, answer = assemble([*(Frame(thoughts=thoughts) for thoughts in frames), Frame(text="茶")])
+
+    assert answer.steps == [
+        StepCall("bailian_0", "查询", {"茶": "龙井", "n": [1, 2]}, None),
+        StepResult("bailian_0", CALL | {"observation": "今天有风"}),
+    ]
+    assert answer.reasoning == "想" * sum(THINK in thoughts for thoughts in frames)
+    assert isinstance(deltas[-1], TextDelta)
+
+
+@pytest.mark.parametrize("text", ["", "茶"])
+def test_text_beside_the_pieces_of_an_observation_does_not_divide_it(text: str) -> None:
+    pieces = [NAMES | {"observation": piece} for piece in ("今天", "有风")]
+    _, answer = assemble(
+        [
+            Frame(thoughts=[CALL]),
+            *(Frame(text=text, thoughts=[piece]) for piece in pieces),
+            Frame(text="馆", finish_reason="stop"),
+        ]
+    )
+
+    assert answer.thoughts == [CALL | {"observation": "今天有风"}]
+
+
+@pytest.mark.parametrize("between", [[], [THINK]])
+def test_a_call_with_a_longer_observation_is_the_same_call(between: list[Entry]) -> None:
+    frames = [[CALL | {"observation": "今天"}, THINK], between, [CALL | {"observation": "今天晴"}]]
+    _, answer = assemble([*(Frame(thoughts=thoughts) for thoughts in frames), Frame(text="茶")])
+
+    assert len(answer.thoughts) == 1
+    # A result that has been reported cannot be changed.
+    assert answer.thoughts == [CALL | {"observation": "今天" if between else "今天晴"}]
+
+
+@pytest.mark.parametrize(
+    ("pieces", "last", "observation"),
+    [
+        (["小", "雨"], CALL | {"observation": "小雨"}, "小雨"),
+        (["小", "雨"], NAMES | {"observation": "小雨"}, "小雨"),
+        (["雨"], CALL | {"observation": "雨"}, "雨"),
+        (["雨"], NAMES | {"observation": "雨"}, "雨"),
+        (["哈", "哈"], CALL | {"observation": "哈哈"}, "哈哈"),
+        (["哈", "哈"], NAMES | {"observation": ""}, "哈哈"),
+        (["晴", "，有"], NAMES | {"observation": "风"}, "晴，有风"),
+    ],
+)
+def test_a_last_frame_may_repeat_a_short_observation(
+    pieces: list[str], last: Entry, observation: str
+) -> None:
+    frames = [
+        *([NAMES | {"arguments": piece}] for piece in ("[1", "]")),
+        *([NAMES | {"observation": piece}] for piece in ("小", "风")),  # show the form
+        [CALL],
+        *([NAMES | {"observation": piece}] for piece in pieces),
+    ]
+    _, answer = assemble(
+        [
+            *(Frame(thoughts=thoughts) for thoughts in frames),
+            Frame(thoughts=[last], finish_reason="stop"),
+        ]
+    )
+
+    assert [entry["observation"] for entry in answer.thoughts] == ["小风", observation]
+
+
+def test_a_step_that_moves_before_its_call_is_reported_is_the_same_step() -> None:
+    search = {"action": "rag", "observation": "[1]"}
+    done = PLAIN_CALL | {"observation": "雨"}
+    for frames in (
+        [[PLAIN_CALL], [search, PLAIN_CALL], [search, {"action": "x"}, done]],
+        [[PLAIN_CALL], [{}, done]],
+        [[search, PLAIN_CALL], [done]],
+    ):
+        results = [event for event in read_frames(frames) if isinstance(event, StepResult)]
+
+        assert [event.entry for event in results if "action_input" in event.entry] == [done]
+
+
+def test_a_step_in_pieces_that_moves_when_it_is_whole_is_the_same_step() -> None:
+    search = {"action": "rag", "observation": "[1]"}
+    frames = [
+        *([NAMES | {"arguments": text}] for text in ('{"n"', ": 1}")),
+        [search, NAMES | {"arguments": '{"n": 1}'}],
+        [search, NAMES | {"arguments": '{"n": 1}', "observation": "[2]"}],
+    ]
+
+    calls = [event.id for event in read_frames(frames) if isinstance(event, StepCall)]
+
+    assert calls == ["bailian_0", "bailian_1"]
+
+
+def test_a_whole_entry_may_have_its_arguments_in_another_field() -> None:
+    frames = [
+        [NAMES | {"action_input_stream": '{"n": 1}'}],
+        [NAMES | {"observation": "[1]"}],
+        [NAMES | {"arguments": '{"n": 1}', "action_input": {"n": 1}, "observation": "[1]"}],
+    ]
+
+    assert [type(event) for event in read_frames(frames)] == [StepCall, StepResult]
+
+
+def test_reasoning_in_a_step_may_follow_its_result() -> None:
+    texts = ["先", "先想", "先想，再查", "再答"]
+    frames = [[DONE | {"reasoning_content": text}] for text in texts]
+    deltas, answer = assemble([*(Frame(thoughts=frame) for frame in frames), Frame(text="茶")])
+
+    assert answer.reasoning == "先想，再查再答"
+    assert [type(delta) for delta in deltas].count(StepResult) == 1
 
 
 def test_equal_increments_in_a_row_are_not_a_repeated_frame() -> None:

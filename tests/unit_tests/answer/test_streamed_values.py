@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from langchain_bailian_app._answer.streamed_values import (
+    Change,
     StreamedValue,
     StreamForm,
     is_json_start,
@@ -43,7 +44,10 @@ def read(values: list[Any], form: StreamForm | None = None) -> StreamedValue:
         pytest.param(["晴", "晴", "晴"], "晴", id="whole text"),
         pytest.param(["今", "今天", "今天晴"], "今天晴", id="growing text"),
         pytest.param(["今", "今天", "晴"], "今今天晴", id="increments of text"),
-        pytest.param(["茶", "馆", "馆", "茶馆馆"], "茶馆馆茶馆馆", id="short text is not repeated"),
+        pytest.param(["茶", "馆", "馆", "茶馆馆"], "茶馆馆", id="short text, repeated at last"),
+        pytest.param(["茶", "馆", "馆", "茶馆"], "茶馆馆茶馆", id="short text that is not repeated"),
+        pytest.param(["晴", "有", "有"], "晴有有", id="equal increments"),
+        pytest.param(['{"a"', {"a": 1}], {"a": 1}, id="an object after a part of its JSON"),
         pytest.param(
             ["一二三四", "五六七八", "一二三四五六七八"], "一二三四五六七八", id="repeated at last"
         ),
@@ -55,6 +59,25 @@ def test_values_are_increments_or_snapshots(values: list[Any], joined: Any) -> N
     assert read(values).get() == joined
 
 
+@pytest.mark.parametrize(("is_last", "joined"), [(False, "哈哈"), (True, "哈")])
+def test_an_increment_that_equals_the_first_is_a_repetition_in_the_last_frame(
+    is_last: bool, joined: str
+) -> None:
+    form = StreamForm()
+    read(["晴", "有风"], form)
+    value = read(["哈"], form)
+    change = value.compare("哈", is_last=is_last)
+
+    assert change is not None
+    value.apply("哈", change)
+    assert value.get() == joined
+
+
+def test_an_increment_may_follow_text_that_is_whole_only_if_the_json_continues() -> None:
+    assert read(["杭州"]).compare("苏州", is_whole=True) is None
+    assert read(['{"n"']).compare(": 1}", is_whole=True) is Change.INCREMENT
+
+
 @pytest.mark.parametrize(
     ("values", "other"),
     [
@@ -63,13 +86,14 @@ def test_values_are_increments_or_snapshots(values: list[Any], joined: Any) -> N
         ([{"a": 1}], {"a": 2}),
         ([1], 2),
         (["今天有风", "今天有风，晴"], "雨"),
+        (["[1", ", 2"], '{"a"'),
     ],
 )
 def test_a_value_that_is_complete_or_grows_is_not_continued_by_another(
     values: list[Any], other: Any
 ) -> None:
     form = StreamForm()
-    form.form = "snapshots" if len(values) > 1 else None
+    form.form = "snapshots" if values[-1] == "今天有风，晴" else None
 
     assert read(values, form).compare(other) is None
 
