@@ -18,9 +18,11 @@ from pydantic import Field, PrivateAttr
 from langchain_bailian_app._request.fields import (
     SIGNED_URL_FIELDS,
     CompletionFields,
+    merge_options,
     wrap_secrets,
 )
 from langchain_bailian_app.chat_models._shown_warnings import ShownWarnings
+from langchain_bailian_app.chat_models._wrappers import WrapperMethods
 from langchain_bailian_app.options._biz_params import BizParams
 from langchain_bailian_app.options._rag_options import RagOptions
 from langchain_bailian_app.options._signed_urls import redact_url
@@ -65,7 +67,16 @@ def memory_id_for_user(
     return memory_id
 
 
-class RunnableMethods(CompletionFields, BaseChatModel):
+def _convert_options(kwargs: dict[str, Any]) -> dict[str, Any]:
+    """Return the arguments with dicts converted to the classes of options."""
+    kwargs = wrap_secrets(kwargs)
+    if isinstance(rag_options := kwargs.get("rag_options"), dict):
+        # A warning can point at the caller only here: LangChain runs the hooks in another task.
+        kwargs = kwargs | {"rag_options": RagOptions.model_validate(rag_options)}
+    return kwargs
+
+
+class RunnableMethods(WrapperMethods, CompletionFields, BaseChatModel):
     """Overrides of the public methods that call the model; `batch` and chains use them too."""
 
     memory_ids: Mapping[str, str] | Callable[[str], str | None] | None = Field(
@@ -144,13 +155,26 @@ class RunnableMethods(CompletionFields, BaseChatModel):
             return super().astream_events(input, config, **self._merge_config(kwargs, config))
 
         def bind(self, **kwargs: Any) -> Any:
-            return super().bind(**wrap_secrets(kwargs))
+            kwargs = _convert_options(kwargs)
+            return super(RunnableMethods, self._copy_with_options(kwargs)).bind(**kwargs)
+
+    def _copy_with_options(self, kwargs: dict[str, Any]) -> Self:
+        """Return a copy that has the options among the arguments as fields.
+
+        A binding has both. Some programs call other methods of the model in it, such as `generate`, or
+        take the model out to bind something else, as `create_react_agent` of LangGraph does.
+        """
+        fields = CompletionFields.model_fields
+        given = {name: value for name, value in kwargs.items() if name in fields and value is not None}
+        if not given:
+            return self
+        options = merge_options(CompletionFields, self, given)
+        copied = self.model_copy(update={name: getattr(options, name) for name in given})
+        copied._serialized_dump = None  # noqa: SLF001  # a copy of this object
+        return copied
 
     def _merge_config(self, kwargs: dict[str, Any], config: RunnableConfig | None) -> dict[str, Any]:
-        kwargs = wrap_secrets(kwargs)
-        if isinstance(rag_options := kwargs.get("rag_options"), dict):
-            # A warning can point at the caller only here: LangChain runs the hooks in another task.
-            kwargs = kwargs | {"rag_options": RagOptions.model_validate(rag_options)}
+        kwargs = _convert_options(kwargs)
         config_keys = {"session_id": _SESSION_ID_KEY}
         if (kwargs.get("history") or self.history) == "thread":
             config_keys["session_key"] = "thread_id"
