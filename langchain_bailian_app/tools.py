@@ -13,7 +13,7 @@ from langchain_core.callbacks import (
 )
 from langchain_core.messages import AIMessage, AIMessageChunk, message_chunk_to_message
 from langchain_core.messages.ai import add_ai_message_chunks
-from langchain_core.runnables import RunnableConfig, patch_config
+from langchain_core.runnables import RunnableConfig, ensure_config, patch_config
 from langchain_core.tools import ArgsSchema, BaseTool, ToolException
 from pydantic import BaseModel, ConfigDict, Field, create_model, model_validator
 
@@ -31,6 +31,9 @@ __all__ = ["PROGRESS", "BailianAppTool"]
 PROGRESS = "bailian_app_progress"
 """Name of the custom events that report content blocks while the application answers."""
 
+# LangChain passes the config to a parameter whose type is exactly `RunnableConfig`. Other frameworks do
+# not pass it.
+_NO_CONFIG: RunnableConfig = {}
 _QUERY_DESCRIPTION = (
     "The complete question. The application does not see this conversation, so include all context."
 )
@@ -126,6 +129,9 @@ class BailianAppTool(BaseTool):
 
     args_schema: ArgsSchema = BaseModel  # built from `variables`
     response_format: Literal["content", "content_and_artifact"] = "content_and_artifact"
+    """What the tool returns: the text and the message, or only the text. Set `"content"` for other
+    frameworks that call LangChain's tools, such as AutoGen."""
+
     handle_tool_error: Any = True
     handle_validation_error: Any = Field(default_factory=lambda: _format_validation_error)
 
@@ -169,10 +175,11 @@ class BailianAppTool(BaseTool):
         self,
         query: str,
         *,
-        config: RunnableConfig,
+        config: RunnableConfig = _NO_CONFIG,
         run_manager: CallbackManagerForToolRun | None = None,
         **variables: Any,
-    ) -> tuple[str, AIMessage]:
+    ) -> str | tuple[str, AIMessage]:
+        config = ensure_config(config)
         child_config = _make_child_config(config, run_manager)
         options = self._build_call_options(config, variables)
         stream = cast("Generator[AIMessageChunk]", self.model.stream(query, child_config, **options))
@@ -182,16 +189,17 @@ class BailianAppTool(BaseTool):
                 chunks.append(chunk)
                 for progress in self._make_progress_events(chunk) if run_manager else ():
                     dispatch_custom_event(PROGRESS, progress, config=child_config)
-        return _make_result(chunks)
+        return self._make_result(chunks)
 
     async def _arun(
         self,
         query: str,
         *,
-        config: RunnableConfig,
+        config: RunnableConfig = _NO_CONFIG,
         run_manager: AsyncCallbackManagerForToolRun | None = None,
         **variables: Any,
-    ) -> tuple[str, AIMessage]:
+    ) -> str | tuple[str, AIMessage]:
+        config = ensure_config(config)
         child_config = _make_child_config(config, run_manager)
         options = self._build_call_options(config, variables)
         stream = cast(
@@ -204,7 +212,7 @@ class BailianAppTool(BaseTool):
                     chunks.append(chunk)
                     for progress in self._make_progress_events(chunk) if run_manager else ():
                         await adispatch_custom_event(PROGRESS, progress, config=child_config)
-        return _make_result(chunks)
+        return self._make_result(chunks)
 
     def _build_call_options(self, config: RunnableConfig, variables: dict[str, Any]) -> dict[str, Any]:
         """Return the options of the call."""
@@ -221,6 +229,11 @@ class BailianAppTool(BaseTool):
 
     def _make_progress_events(self, chunk: AIMessageChunk) -> list[dict[str, Any]]:
         return [{"tool": self.name, "block": block} for block in chunk.content_blocks]
+
+    def _make_result(self, chunks: list[AIMessageChunk]) -> str | tuple[str, AIMessage]:
+        first, *others = chunks
+        message = cast("AIMessage", message_chunk_to_message(add_ai_message_chunks(first, *others)))
+        return message.text if self.response_format == "content" else (message.text, message)
 
 
 def _make_child_config(
@@ -268,9 +281,3 @@ def _as_tool_exception() -> Iterator[None]:
 def _format_validation_error(error: Any) -> str:
     problems = [f"`{'.'.join(map(str, e['loc']))}`: {e['msg']}" for e in error.errors()]
     return f"invalid arguments: {'; '.join(problems)}"
-
-
-def _make_result(chunks: list[AIMessageChunk]) -> tuple[str, AIMessage]:
-    first, *others = chunks
-    message = cast("AIMessage", message_chunk_to_message(add_ai_message_chunks(first, *others)))
-    return message.text, message

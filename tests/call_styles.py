@@ -1,4 +1,4 @@
-"""Ways of calling a model. Each returns the text of the answer to one question."""
+"""Ways of calling a model. Each returns the text of the answer to a question, or to messages."""
 
 from __future__ import annotations
 
@@ -20,24 +20,24 @@ def make_model_at(base_url: str, **fields: Any) -> BailianAppChatModel:
     return BailianAppChatModel(**settings)
 
 
-async def invoke(model: BailianAppChatModel, **options: Any) -> str:
+async def invoke(model: BailianAppChatModel, question: Any = "?", **options: Any) -> str:
     """Call `invoke`."""
-    return model.invoke("?", **options).text
+    return model.invoke(question, **options).text
 
 
-async def stream(model: BailianAppChatModel, **options: Any) -> str:
+async def stream(model: BailianAppChatModel, question: Any = "?", **options: Any) -> str:
     """Call `stream`."""
-    return "".join([chunk.text for chunk in model.stream("?", **options)])
+    return "".join([chunk.text for chunk in model.stream(question, **options)])
 
 
-async def ainvoke(model: BailianAppChatModel, **options: Any) -> str:
+async def ainvoke(model: BailianAppChatModel, question: Any = "?", **options: Any) -> str:
     """Call `ainvoke`."""
-    return (await model.ainvoke("?", **options)).text
+    return (await model.ainvoke(question, **options)).text
 
 
-async def astream(model: BailianAppChatModel, **options: Any) -> str:
+async def astream(model: BailianAppChatModel, question: Any = "?", **options: Any) -> str:
     """Call `astream`."""
-    return "".join([chunk.text async for chunk in model.astream("?", **options)])
+    return "".join([chunk.text async for chunk in model.astream(question, **options)])
 
 
 async def invoke_over_httpx(model: BailianAppChatModel, **options: Any) -> str:

@@ -53,7 +53,7 @@ class Answer:
     """Final text of a workflow, if it differs from the text of its nodes."""
 
     references_missing: bool = False
-    """Whether the answer uses documents although the response has no `doc_references`."""
+    """Whether the text had citation markers although the response has no `doc_references`."""
 
     @property
     def thoughts(self) -> list[dict[str, Any]]:

@@ -128,9 +128,8 @@ class AnswerAssembler:
         passages = passages_by_marker(answer.doc_references, answer.thoughts)
         markers = [] if self._marker_filter is None else self._marker_filter.markers
         answer.citations = build_citations(answer.text, markers, passages)
-        uses_documents = bool(markers or passages)
         # References may arrive late. They are not missing if a stop sequence ended the answer early.
-        answer.references_missing = uses_documents and not answer.doc_references and not self.stopped
+        answer.references_missing = bool(markers) and not answer.doc_references and not self.stopped
         return answer
 
     def _record(self, deltas: list[Delta]) -> list[Delta]:

@@ -40,23 +40,24 @@ def parse_content_block(block: str | dict[str, Any]) -> tuple[str, str]:
     if text is not None or isinstance(block, str):
         return "text", text or ""
     match block:
-        # The same formats as for text.
+        # The same formats as for text, and that of LangChain JS (`mimeType` and `fileId`).
         case {"type": "image_url" | "input_image", "image_url": {"url": str(url)} | str(url)}:
             return "image", url
         case {"type": "image" | "file" as kind, "url": str(url)}:
             return kind, url
-        case {"type": "image" | "file" as kind, "base64": str(data), "mime_type": str(mime_type)} | {
-            "type": "image" | "file" as kind,
-            "data": str(data),
-            "mime_type": str(mime_type),
-        }:
+        case (
+            {"type": "image" | "file" as kind, "base64": str(data), "mime_type": str(mime_type)}
+            | {"type": "image" | "file" as kind, "data": str(data), "mime_type": str(mime_type)}
+            | {"type": "image" | "file" as kind, "data": str(data), "mimeType": str(mime_type)}
+        ):
             return kind, f"data:{mime_type};base64,{data}"
         case (
             {"type": "file", "file": {"file_data": str(url)}}
             | {"type": "input_file", "file_url": str(url)}
             | {"type": "input_file", "file_data": str(url)}
             | {"type": "file" | "image" | "audio" | "video", "file_id": str(url)}
-        ) if "file_id" not in block or url.startswith(SESSION_FILE_PREFIX):
+            | {"type": "file" | "image" | "audio" | "video", "fileId": str(url)}
+        ) if block.keys().isdisjoint(("file_id", "fileId")) or url.startswith(SESSION_FILE_PREFIX):
             return "file", url
     message = (
         f"unsupported content block of type {block.get('type')!r} with the keys {sorted(block)}: an "

@@ -57,7 +57,7 @@ def build_conversation(turns: list[Turn], options: CompletionFields) -> dict[str
     """
     questions = [turn for turn in turns if turn.role == "user"]
     if not questions:
-        message = "missing human message: an application requires a question"
+        message = "missing human message: an application requires a question; add a human message"
         raise ValueError(message)
     require_text(questions[-1])
     sent_turns = [turn for turn in turns if turn.has_text]
@@ -66,7 +66,10 @@ def build_conversation(turns: list[Turn], options: CompletionFields) -> dict[str
     ordered_turns = sorted(sent_turns, key=lambda turn: turn.role != "system")
     if options.agent_version == "2.0" or options.legacy_history:
         if ordered_turns[-1].role != "user":
-            message = "the last message must be a human message for this kind of application"
+            message = (
+                "the last message must be a human message for this kind of application: add the new "
+                "question, or remove the messages after the last one"
+            )
             raise ValueError(message)
         return _as_prompt(ordered_turns) if options.agent_version else _as_rounds(ordered_turns)
     return {"messages": [{"role": turn.role, "content": turn.text} for turn in ordered_turns]}

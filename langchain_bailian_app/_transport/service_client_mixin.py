@@ -35,6 +35,13 @@ class ServiceClientMixin(ConnectionFields):
 
     _cached_connection: tuple[Any, Any] | None = PrivateAttr(default=None)
 
+    def model_post_init(self, context: Any, /) -> None:
+        """Call this hook of the next base class, in which LangChain records its versions.
+
+        Without this method, pydantic adds one that only sets the private attributes above.
+        """
+        super().model_post_init(context)
+
     def _create_transport(self) -> Transport:
         from langchain_bailian_app._transport.transport import Transport
 

@@ -9,13 +9,10 @@ from langchain_core.messages import ToolMessage
 
 from langchain_bailian_app._request.body import check_question_has_text
 from langchain_bailian_app._settings.connection import check_id
+from langchain_bailian_app.chat_models._agent_messages import has_new_results, render_without_tools
 from langchain_bailian_app.chat_models._response_builder import ResponseBuilder
 from langchain_bailian_app.chat_models._runnable import memory_id_for_user
-from langchain_bailian_app.chat_models._tool_prompt import (
-    ToolPrompt,
-    render_tool_messages,
-    tool_prompt_from_kwargs,
-)
+from langchain_bailian_app.chat_models._tool_prompt import ToolPrompt, tool_prompt_from_kwargs
 from langchain_bailian_app.sessions._store import SHARED_STORE
 from langchain_bailian_app.sessions._tracker import SessionTracker
 
@@ -58,13 +55,11 @@ class PreparedCall:
         Raises:
             ValueError: The messages cannot be sent to an application.
         """
-        if self.options.tool_calling is not None:
-            _check_no_tool_results(messages, self.options)
-            messages = (
-                self.tool_prompt.add_instructions(messages)
-                if self.tool_prompt
-                else render_tool_messages(messages)
-            )
+        if self.tool_prompt is not None:
+            messages = self.tool_prompt.add_instructions(messages)
+        else:
+            _check_no_new_results(messages, self.options)
+            messages = render_without_tools(messages)
         tracker = SessionTracker(messages, self.options, app_id=self.app_id, connection=connection)
         self._warn_about_unsent_messages(tracker.count_unsent_messages())
         return tracker
@@ -126,7 +121,10 @@ def prepare_call(
         raise ValueError(message)
     if model.memory_ids is not None and options.memory_id is None:
         memory_id_for_user(None, model.memory_ids)  # raises: the user is unknown
-    check_question_has_text(messages)  # before files are uploaded or a session is claimed
+    # Before files are uploaded or a session is claimed. With tools, a result may be the question.
+    check_question_has_text(
+        messages if tool_prompt else [m for m in messages if not isinstance(m, ToolMessage)]
+    )
     return PreparedCall(
         app_id=app_id,
         messages=messages,
@@ -154,11 +152,11 @@ def _check_no_session(options: CompletionFields) -> None:
         raise ValueError(message)
 
 
-def _check_no_tool_results(messages: Sequence[BaseMessage], options: CompletionFields) -> None:
+def _check_no_new_results(messages: Sequence[BaseMessage], options: CompletionFields) -> None:
     has_server_history = options.session_id is not None or options.history == "thread"
-    if has_server_history and any(isinstance(message, ToolMessage) for message in messages):
+    if has_server_history and has_new_results(messages):
         message = (
             "cannot send a ToolMessage to a session, which accepts only new human messages: pass all "
-            "messages, without `session_id` or `history='thread'`"
+            "messages, without `session_id` or `history='thread'`, or add the result to a human message"
         )
         raise ValueError(message)

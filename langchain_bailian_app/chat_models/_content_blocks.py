@@ -75,15 +75,16 @@ def _step_blocks(kwargs: dict[str, Any]) -> dict[str, dict[str, Any]]:
 
 def _tool_blocks(message: AIMessage) -> dict[str, dict[str, Any]]:
     """Return the blocks of tool calls; chunks before the last one have `tool_call_chunk` blocks."""
-    blocks: list[dict[str, Any]]
     if isinstance(message, AIMessageChunk) and message.chunk_position != "last":
-        blocks = [{"type": "tool_call_chunk", **call} for call in message.tool_call_chunks]
-    else:
-        calls = [{**call, "type": "tool_call"} for call in message.tool_calls]
-        blocks = [
-            *calls,
-            *({**call, "type": "invalid_tool_call"} for call in message.invalid_tool_calls),
-        ]
+        # The chunk with the arguments of a call does not repeat its id.
+        return {
+            f"tool:{call.get('index')}": {"type": "tool_call_chunk", **call}
+            for call in message.tool_call_chunks
+        }
+    blocks: list[dict[str, Any]] = [
+        *({**call, "type": "tool_call"} for call in message.tool_calls),
+        *({**call, "type": "invalid_tool_call"} for call in message.invalid_tool_calls),
+    ]
     return {f"tool:{block.get('id')}": block for block in blocks}
 
 

@@ -12,12 +12,9 @@ from typing import TYPE_CHECKING, Any, assert_never
 
 from langchain_core.messages import AIMessage, AIMessageChunk
 from langchain_core.messages.ai import UsageMetadata
-from langchain_core.messages.tool import (
-    ToolCallChunk,
-    tool_call_chunk,
-)
 from langchain_core.messages.tool import invalid_tool_call as create_invalid_tool_call
 from langchain_core.messages.tool import tool_call as create_tool_call
+from langchain_core.messages.tool import tool_call_chunk
 from langchain_core.outputs import ChatGenerationChunk
 
 from langchain_bailian_app._answer.events import (
@@ -32,13 +29,24 @@ from langchain_bailian_app._answer.events import (
 from langchain_bailian_app._answer.recalled_memory import parse_recalled_memories
 from langchain_bailian_app.chat_models._content_blocks import PROVIDER, default_block_order
 from langchain_bailian_app.chat_models._fast_copy import ChunkTemplate, model_state
+from langchain_bailian_app.chat_models._results import token_usage_from_usage_metadata
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
     from langchain_bailian_app._answer.answer import Answer
 
 
+def generation_chunks_from_deltas(deltas: Iterable[Delta]) -> Iterator[ChatGenerationChunk]:
+    """Yield one chunk for each delta, and a second one for the arguments of a call."""
+    for delta in deltas:
+        yield generation_chunk_from_delta(delta)
+        if isinstance(delta, ToolCall):
+            yield ChatGenerationChunk(message=arguments_chunk_from_call(delta))
+
+
 def generation_chunk_from_delta(delta: Delta) -> ChatGenerationChunk:
-    """Return the chunk that a stream yields for a delta."""
+    """Return the chunk for a delta, without the arguments of a call."""
     if _COPIES_ARE_EXACT:
         if isinstance(delta, TextDelta):
             return _TEXT_TEMPLATE.copy_with(delta.text, {})
@@ -64,31 +72,58 @@ def chunk_from_delta(delta: Delta) -> AIMessageChunk:
         case NodeEvent():
             kwargs = {"nodes": [_build_node_entry(delta)]}
         case ToolCall():
-            return AIMessageChunk(
-                content="", tool_call_chunks=[_build_call_chunk(delta)], response_metadata=metadata
-            )
+            start = tool_call_chunk(name=delta.name, args="", id=delta.id, index=delta.index)
+            return AIMessageChunk(content="", tool_call_chunks=[start], response_metadata=metadata)
         case _:
             assert_never(delta)
     return AIMessageChunk(content="", additional_kwargs=kwargs, response_metadata=metadata)
 
 
-def build_last_chunk(answer: Answer, app_id: str, session_metadata: dict[str, Any]) -> AIMessageChunk:
-    """Return the last chunk of a stream, with all data that must occur only once."""
+def arguments_chunk_from_call(call: ToolCall) -> AIMessageChunk:
+    """Return the chunk with the arguments of a call.
+
+    The name and the id are in a chunk before it, as in the streams of other providers. Some programs
+    (AG-UI, CopilotKit) ignore arguments in the same chunk. The arguments are complete, because
+    LangChain would accept truncated ones.
+    """
+    args = json.dumps(call.args, ensure_ascii=False)
+    return AIMessageChunk(
+        content="",
+        tool_call_chunks=[tool_call_chunk(name=None, args=args, id=None, index=call.index)],
+        response_metadata={"model_provider": PROVIDER},
+    )
+
+
+def build_last_chunk(
+    answer: Answer, app_id: str, session_metadata: dict[str, Any], app_model: str | None = None
+) -> AIMessageChunk:
+    """Return the last chunk of a stream, with all data that must occur only once.
+
+    `app_model` is the model that the call asked for.
+    """
     return AIMessageChunk(
         content="",
         additional_kwargs=_build_final_kwargs(answer),
-        response_metadata=_build_response_metadata(answer, app_id) | session_metadata,
+        response_metadata=_build_response_metadata(answer, app_id, app_model) | session_metadata,
         usage_metadata=_build_usage_metadata(answer.usage),
         # Invalid calls are on the last chunk, because a retry discards those of the first answer.
+        # Their `args` are the text from the answer, including the tags, which LangChain cannot parse.
         tool_call_chunks=[
-            _build_call_chunk(call) for call in answer.tool_calls if call.problem is not None
+            tool_call_chunk(name=call.name, args=call.text, id=call.id, index=call.index)
+            for call in answer.tool_calls
+            if call.problem is not None
         ],
         chunk_position="last",
     )
 
 
-def message_from_answer(answer: Answer, app_id: str, session_metadata: dict[str, Any]) -> AIMessage:
-    """Return the complete message, which equals the merged chunks of the same answer."""
+def message_from_answer(
+    answer: Answer, app_id: str, session_metadata: dict[str, Any], app_model: str | None = None
+) -> AIMessage:
+    """Return the complete message, which equals the merged chunks of the same answer.
+
+    `app_model` is the model that the call asked for.
+    """
     kwargs = _build_step_kwargs(answer.steps) | _build_final_kwargs(answer)
     if answer.reasoning:
         kwargs["reasoning_content"] = answer.reasoning
@@ -97,7 +132,7 @@ def message_from_answer(answer: Answer, app_id: str, session_metadata: dict[str,
     return AIMessage(
         content=answer.text,
         additional_kwargs=kwargs,
-        response_metadata=_build_response_metadata(answer, app_id) | session_metadata,
+        response_metadata=_build_response_metadata(answer, app_id, app_model) | session_metadata,
         usage_metadata=_build_usage_metadata(answer.usage),
         tool_calls=[
             create_tool_call(name=call.name or "", args=call.args, id=call.id)
@@ -110,16 +145,6 @@ def message_from_answer(answer: Answer, app_id: str, session_metadata: dict[str,
             if call.problem is not None
         ],
     )
-
-
-def _build_call_chunk(call: ToolCall) -> ToolCallChunk:
-    """Return a chunk with a complete call, because LangChain would accept truncated arguments.
-
-    The `args` of an invalid call are the text from the answer, including the tags. This prevents
-    LangChain from parsing them as JSON.
-    """
-    args = json.dumps(call.args, ensure_ascii=False) if call.problem is None else call.text
-    return tool_call_chunk(name=call.name, args=args, id=call.id, index=call.index)
 
 
 def _build_step_kwargs(steps: list[StepCall | StepResult]) -> dict[str, Any]:
@@ -170,12 +195,13 @@ def _build_final_kwargs(answer: Answer) -> dict[str, Any]:
     return kwargs
 
 
-def _build_response_metadata(answer: Answer, app_id: str) -> dict[str, Any]:
+def _build_response_metadata(answer: Answer, app_id: str, app_model: str | None) -> dict[str, Any]:
     model_usage = _model_usage(answer.usage)
     metadata = {
         "model_provider": PROVIDER,
-        # The last model wrote the answer. Some applications report no model.
-        "model_name": next((m["model_id"] for m in reversed(model_usage) if m.get("model_id")), app_id),
+        # Some applications report no model.
+        "model_name": _find_main_model(model_usage) or app_model or app_id,
+        "token_usage": token_usage_from_usage_metadata(_build_usage_metadata(answer.usage)),
         "app_id": app_id,
         "finish_reason": answer.finish_reason,
         "session_id": answer.session_id,
@@ -188,6 +214,16 @@ def _build_response_metadata(answer: Answer, app_id: str) -> dict[str, Any]:
         "extra": _extra_metadata(answer) or None,
     }
     return {name: value for name, value in metadata.items() if value is not None}
+
+
+def _find_main_model(model_usage: list[dict[str, Any]]) -> str | None:
+    """Return the model with the most output tokens; of several, the last one."""
+    models = [model for model in reversed(model_usage) if model.get("model_id")]
+    if not models:
+        return None
+    main_model = max(models, key=lambda model: _parse_count(model.get("output_tokens")))
+    model_id: str = main_model["model_id"]
+    return model_id
 
 
 def _extra_metadata(answer: Answer) -> dict[str, Any]:

@@ -25,6 +25,7 @@ from langchain_bailian_app._settings.connection import Id
 from langchain_bailian_app._transport.service_client_mixin import ServiceClientMixin
 from langchain_bailian_app._version import __version__
 from langchain_bailian_app.chat_models._content_blocks import PROVIDER
+from langchain_bailian_app.chat_models._results import chat_result_from_message, combine_llm_outputs
 from langchain_bailian_app.chat_models._runnable import RunnableMethods
 from langchain_bailian_app.chat_models._structured_output import Method, StructuredOutput
 from langchain_bailian_app.chat_models._token_count import count_message_tokens, encode_tokens
@@ -81,8 +82,9 @@ class BailianAppChatModel(ServiceClientMixin, RunnableMethods):
         depends only on the messages that you pass.
 
     Response metadata:
-        `finish_reason`, `model_name`, `model_usage` (tokens per model), `session_id`, `request_id`,
-        `app_id`, and `extra`: response fields that this version does not recognize.
+        `finish_reason`, `model_name` (the model that wrote the most), `token_usage`, `model_usage`
+        (tokens per model), `session_id`, `request_id`, `app_id`, and `extra`: response fields that this
+        version does not recognize.
         `additional_kwargs` contains the raw `thoughts` and `doc_references`.
 
     Raises:
@@ -132,8 +134,26 @@ class BailianAppChatModel(ServiceClientMixin, RunnableMethods):
     def _get_ls_params(self, stop: list[str] | None = None, **kwargs: Any) -> LangSmithParams:
         params = super()._get_ls_params(stop=stop, **kwargs)
         params["ls_provider"] = PROVIDER
-        params["ls_model_name"] = kwargs.get("model") or self.app_id
+        params["ls_model_name"] = kwargs.get("model") or self._requested_model(kwargs)
         return params
+
+    def _get_invocation_params(self, stop: list[str] | None = None, **kwargs: Any) -> dict[str, Any]:
+        params = super()._get_invocation_params(stop=stop, **kwargs)
+        return {"model": self._requested_model(kwargs)} | params
+
+    @property
+    def _serialized(self) -> dict[str, Any]:
+        # OpenTelemetry's instrumentation reads the model of a request only here. Chainlit prefers
+        # `model` of the invocation parameters, which may differ in each call.
+        dump = super()._serialized
+        return dump | {"kwargs": dump["kwargs"] | {"model_name": self._requested_model({})}}
+
+    def _requested_model(self, kwargs: dict[str, Any]) -> str:
+        """Return what tracers show as the model before the answer names the one that was used."""
+        return kwargs.get("app_model") or self.app_model or self.app_id
+
+    def _combine_llm_outputs(self, _llm_outputs: list[dict[str, Any] | None], /) -> dict[str, Any]:
+        return combine_llm_outputs(_llm_outputs)
 
     def _resolve_model_profile(self) -> ModelProfile | None:
         return {
@@ -167,7 +187,8 @@ class BailianAppChatModel(ServiceClientMixin, RunnableMethods):
         **kwargs: Any,
     ) -> ChatResult:
         if _has_token_handler(run_manager):
-            return generate_from_stream(self._stream(messages, stop, run_manager, **kwargs))
+            result = generate_from_stream(self._stream(messages, stop, run_manager, **kwargs))
+            return chat_result_from_message(result.generations[0].message)
         from langchain_bailian_app.chat_models._delta_stream import stream_deltas
 
         call = self._prepare_call(messages, stop, kwargs)
@@ -184,7 +205,8 @@ class BailianAppChatModel(ServiceClientMixin, RunnableMethods):
         **kwargs: Any,
     ) -> ChatResult:
         if _has_token_handler(run_manager):
-            return await agenerate_from_stream(self._astream(messages, stop, run_manager, **kwargs))
+            result = await agenerate_from_stream(self._astream(messages, stop, run_manager, **kwargs))
+            return chat_result_from_message(result.generations[0].message)
         from langchain_bailian_app.chat_models._delta_stream import astream_deltas
 
         call = self._prepare_call(messages, stop, kwargs)
@@ -217,26 +239,25 @@ class BailianAppChatModel(ServiceClientMixin, RunnableMethods):
         self, messages: list[BaseMessage], stop: list[str] | None, kwargs: dict[str, Any]
     ) -> Generator[ChatGenerationChunk]:
         from langchain_bailian_app.chat_models._delta_stream import stream_deltas
-        from langchain_bailian_app.chat_models._messages import generation_chunk_from_delta
+        from langchain_bailian_app.chat_models._messages import generation_chunks_from_deltas
 
         call = self._prepare_call(messages, stop, kwargs)
         with closing(stream_deltas(call, self._create_transport())) as batches:
             for deltas in batches:
-                for delta in deltas:
-                    yield generation_chunk_from_delta(delta)
+                yield from generation_chunks_from_deltas(deltas)
         yield call.response.build_last_chunk()
 
     async def _aiter_chunks(
         self, messages: list[BaseMessage], stop: list[str] | None, kwargs: dict[str, Any]
     ) -> AsyncGenerator[ChatGenerationChunk]:
         from langchain_bailian_app.chat_models._delta_stream import astream_deltas
-        from langchain_bailian_app.chat_models._messages import generation_chunk_from_delta
+        from langchain_bailian_app.chat_models._messages import generation_chunks_from_deltas
 
         call = self._prepare_call(messages, stop, kwargs)
         async with aclosing(astream_deltas(call, self._create_transport())) as batches:
             async for deltas in batches:
-                for delta in deltas:
-                    yield generation_chunk_from_delta(delta)
+                for chunk in generation_chunks_from_deltas(deltas):
+                    yield chunk
         yield call.response.build_last_chunk()
 
     def _prepare_call(
@@ -265,15 +286,17 @@ class BailianAppChatModel(ServiceClientMixin, RunnableMethods):
         """Bind tools that the caller runs; requires `tool_calling="prompt"`.
 
         Tool calling is emulated by prompting. A system message describes the tools, and calls are
-        extracted from the text of the answer. Each call is removed from the text and returned in one
-        piece. A call that the answer only quotes is treated as a call too.
+        extracted from the text of the answer. Each call is removed from the text. In a stream, its name
+        and id are in one chunk and its arguments in the next. A call that the answer only quotes is
+        treated as a call too.
 
         The name and the JSON of each call are validated. An invalid call is in `invalid_tool_calls`,
         with the original text as `args`; the reason is in `response_metadata["tool_call_problems"]`.
         Arguments are not validated against the tool's schema, because the tool validates them itself.
 
         If all calls in an answer are invalid, or a required call is missing, the application is asked
-        once more. The message keeps the text of the first answer.
+        once more. The message keeps the text of the first answer. If `tool_choice` requires a call and
+        the second answer has no valid one either, the call fails.
 
         Args:
             tools: Functions, pydantic classes, `BaseTool`s, or dicts in OpenAI format.
@@ -288,8 +311,10 @@ class BailianAppChatModel(ServiceClientMixin, RunnableMethods):
             NotImplementedError: `tool_calling="prompt"` is not set; the message lists the alternatives.
             ValueError: `tool_choice` is invalid, or a tool is not a function (for example, a provider's
                 built-in tool). The returned runnable also raises it if a call uses a session.
+            BailianError: Raised by the runnable if a required call is missing from the second answer
+                too. Its `partial` is the answer.
         """
-        if self.tool_calling is None:
+        if (kwargs.get("tool_calling") or self.tool_calling) is None:
             raise NotImplementedError(NO_TOOLS_MESSAGE)
         tool_kwargs = {
             "tools": [convert_to_openai_tool(tool) for tool in tools],

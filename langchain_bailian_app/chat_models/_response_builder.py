@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
-from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
+from langchain_core.outputs import ChatGenerationChunk
 
 from langchain_bailian_app import errors
 from langchain_bailian_app._answer.answer import (
@@ -28,11 +28,16 @@ from langchain_bailian_app.chat_models._messages import (
     build_last_chunk,
     message_from_answer,
 )
+from langchain_bailian_app.chat_models._results import (
+    chat_result_from_message,
+    generation_info_from_message,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from langchain_core.messages import BaseMessage
+    from langchain_core.outputs import ChatResult
 
     from langchain_bailian_app._answer.frames import Frame
     from langchain_bailian_app._request.fields import CompletionFields
@@ -85,8 +90,8 @@ class ResponseBuilder:
         """Finish the answer after the last frame and return the last deltas.
 
         Args:
-            warn_missing_references: Whether to log a warning if an answer that uses documents has no
-                references.
+            warn_missing_references: Whether to log a warning if the text cites documents but there
+                are no references.
 
         Raises:
             BailianStreamError: The answer is incomplete.
@@ -124,10 +129,18 @@ class ResponseBuilder:
 
         Args:
             messages: The messages of the first request.
+
+        Raises:
+            BailianError: A required tool call is missing, and there is no further retry.
         """
-        if self._tool_prompt is None or self._first_answer is not None or self.stopped:
+        if self._tool_prompt is None:
             return []
-        if self._tool_prompt.retry_reason(self.answer) is None:
+        reason = self._tool_prompt.retry_reason(self.answer)
+        if reason is None:
+            return []
+        if self._first_answer is not None or self.stopped:
+            if self._tool_prompt.requires_call:
+                raise _missing_call_error(reason, self.answer.request_id)
             return []
         self._first_answer = self.answer
         self._assembler = self._new_assembler(self._assembler)
@@ -185,13 +198,17 @@ class ResponseBuilder:
 
     def build_last_chunk(self) -> ChatGenerationChunk:
         """Return the last chunk of the stream."""
-        last = build_last_chunk(self.answer, self._app_id, self.session_metadata)
-        return ChatGenerationChunk(message=last)
+        last = build_last_chunk(
+            self.answer, self._app_id, self.session_metadata, self._options.app_model
+        )
+        return ChatGenerationChunk(message=last, generation_info=generation_info_from_message(last))
 
     def build_result(self) -> ChatResult:
         """Return the complete message as a `ChatResult`."""
-        message = message_from_answer(self.answer, self._app_id, self.session_metadata)
-        return ChatResult(generations=[ChatGeneration(message=message)])
+        message = message_from_answer(
+            self.answer, self._app_id, self.session_metadata, self._options.app_model
+        )
+        return chat_result_from_message(message)
 
     @contextmanager
     def partial_on_error(
@@ -212,8 +229,21 @@ class ResponseBuilder:
             answer = self.build_current_answer()
             answer.finish_reason = None
             if answer != Answer():  # something was received, perhaps without an id
-                error.partial = message_from_answer(answer, self._app_id, {})
+                error.partial = message_from_answer(answer, self._app_id, {}, self._options.app_model)
             raise
+
+
+def _missing_call_error(reason: str, request_id: str | None) -> errors.BailianError:
+    """Return the error for an answer without the required call.
+
+    An agent would ask again: `create_agent` with a `response_format` stops after 9,999 steps.
+    """
+    message = (
+        f"missing tool call: `tool_choice` requires one, but {reason} (see `partial`). An application "
+        "may ignore the instructions: change its prompt or its model, let it choose with "
+        '`tool_choice="auto"`, or use `with_structured_output` if you need an object'
+    )
+    return errors.BailianError(message, request_id=request_id)
 
 
 @lru_cache(maxsize=256)  # once for each node
@@ -224,7 +254,7 @@ def _warn_about_unknown_node(app_id: str, answer_node: str, node_names: str) -> 
 @lru_cache(maxsize=256)  # once for each application
 def _warn_about_missing_references(app_id: str) -> None:
     _logger.warning(
-        "application %s answers from documents but does not return its sources: turn on "
+        "the answer of application %s cites documents but does not return them: turn on "
         "展示回答来源 (show answer sources) in the console, then publish the application again",
         app_id,
     )

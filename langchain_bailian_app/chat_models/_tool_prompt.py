@@ -72,6 +72,11 @@ class ToolPrompt:
     parallel: bool = True
 
     @property
+    def requires_call(self) -> bool:
+        """Whether the answer must contain a call."""
+        return self.choice != "auto"
+
+    @property
     def allowed_names(self) -> list[str]:
         """Names of the functions that may be called."""
         names = map(_tool_name, self.tools)
@@ -109,7 +114,7 @@ class ToolPrompt:
             return None
         if answer.tool_calls:
             return "; ".join(dict.fromkeys(call.problem or "" for call in answer.tool_calls))
-        if self.choice == "auto":
+        if not self.requires_call:
             return None
         return f"the answer does not call {' or '.join(self.allowed_names)}"
 

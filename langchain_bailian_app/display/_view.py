@@ -5,7 +5,9 @@ Markdown in notebooks and colors in terminals require the `display` extra. The r
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+from langchain_core.messages import AIMessage, AIMessageChunk, ToolMessage
 
 from langchain_bailian_app.display._html import render_html
 from langchain_bailian_app.display._image_urls import find_image_hosts
@@ -15,7 +17,6 @@ from langchain_bailian_app.display._terminal import render_rich, render_text
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
 
-    from langchain_core.messages import AIMessage
     from rich.console import Console, ConsoleOptions, RenderableType
 
 
@@ -23,7 +24,8 @@ class AnswerView:
     """View of an answer with its reasoning, steps, text, sources and token usage.
 
     The content of a message never causes an error: blocks that cannot be parsed are shown as raw
-    text.
+    text. The dict of a message is accepted too, because a LangGraph checkpoint returns the artifact of
+    a `ToolMessage` as a dict.
 
     Setup:
         ```bash
@@ -56,20 +58,26 @@ class AnswerView:
         `image_hosts`. Terminals never load pictures.
 
     Args:
-        message: The answer to show.
+        message: The answer to show: an `AIMessage`, a sum of chunks, or the dict of one of them
+            (`model_dump`).
         show_images: Whether HTML contains the pictures of the service, instead of links to them.
             Default: False.
         image_hosts: Further hosts whose https pictures are shown if `show_images` is set, such as
             `"my-bucket.oss-cn-beijing.aliyuncs.com"`.
 
     Raises:
+        TypeError: `message` is something else.
         ValueError: An item of `image_hosts` is not a host name.
     """
 
     def __init__(
-        self, message: AIMessage, *, show_images: bool = False, image_hosts: Collection[str] = ()
+        self,
+        message: AIMessage | dict[str, Any],
+        *,
+        show_images: bool = False,
+        image_hosts: Collection[str] = (),
     ) -> None:
-        self._answer = parse_message(message)
+        self._answer = parse_message(_read_message(message))
         self._image_hosts = find_image_hosts(show_images=show_images, image_hosts=image_hosts)
 
     def __repr__(self) -> str:
@@ -83,3 +91,29 @@ class AnswerView:
 
     def __rich_console__(self, _: Console, __: ConsoleOptions) -> Iterator[RenderableType]:
         yield from render_rich(self._answer)
+
+
+def _read_message(value: Any) -> AIMessage:
+    """Return a message as it is, and the dict of a message as a message.
+
+    Raises:
+        TypeError: The value is something else.
+    """
+    cause: Exception | None = None
+    match value:
+        case AIMessage():
+            return value
+        case {"type": "ai" | "AIMessageChunk" as message_type}:
+            message_class = AIMessage if message_type == "ai" else AIMessageChunk
+            try:
+                return message_class.model_validate(value)
+            except Exception as exc:  # noqa: BLE001  # LangChain's validators do not check types
+                problem, cause = "a dict with invalid fields", exc
+        case ToolMessage():
+            problem = "ToolMessage: pass its `artifact`"
+        case dict():
+            problem = f"a dict with the type {value.get('type')!r}"
+        case _:
+            problem = type(value).__name__
+    message = f"invalid `message`: expected an `AIMessage`, or the dict of one, got {problem}"
+    raise TypeError(message) from cause

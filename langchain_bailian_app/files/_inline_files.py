@@ -91,12 +91,12 @@ def _iter_blocks(messages: Sequence[BaseMessage]) -> Iterator[tuple[_BlockPositi
 def _extract_data(block: dict[str, Any]) -> tuple[str, str] | None:
     """Return the MIME type and the base64 data of a block, or None if it has no inline data."""
     match block:
-        # Formats of LangChain, of LangChain before 1.0, and of OpenAI's two APIs.
-        case {"type": block_type, "base64": str(data), "mime_type": str(mime_type)} | {
-            "type": block_type,
-            "data": str(data),
-            "mime_type": str(mime_type),
-        } if block_type in _BLOCK_TYPES:
+        # Formats of LangChain, of LangChain before 1.0, of LangChain JS, and of OpenAI's two APIs.
+        case (
+            {"type": block_type, "base64": str(data), "mime_type": str(mime_type)}
+            | {"type": block_type, "data": str(data), "mime_type": str(mime_type)}
+            | {"type": block_type, "data": str(data), "mimeType": str(mime_type)}
+        ) if block_type in _BLOCK_TYPES:
             return mime_type, data
         case {"type": "input_audio", "input_audio": {"data": str(data), "format": str(audio_format)}}:
             return f"audio/{audio_format}", data

@@ -310,3 +310,60 @@ async def test_a_hundred_calls_in_twenty_threads_each_see_their_own_history(
             assert content == ",".join(f"{thread}-{n}" for n in range(turn + 1))
 
     await asyncio.gather(*(run_thread(thread) for thread in range(20)))
+
+
+# -- issue 23, point 5 -------------------------------------------------------------------------------
+
+
+async def call_directly(tool: BailianAppTool, call_style: str, **args: Any) -> Any:
+    """Call the implementation of a tool as other frameworks do: without a config."""
+    return tool._run(**args) if call_style == "_run" else await tool._arun(**args)
+
+
+@pytest.mark.parametrize("call_style", ["_run", "_arun"])
+async def test_other_frameworks_call_a_tool_without_a_config(
+    make_tool: MakeTool, bailian: BailianEmulator, call_style: str
+) -> None:
+    tool = make_tool(variables={"city": (str, "城市")}, session_store=InMemorySessionStore())
+    content, artifact = await call_directly(tool, call_style, query=QUESTION, city="杭州")
+
+    assert content == artifact.text
+    assert "滞报金" in content
+    assert bailian.requests[-1].body["input"]["biz_params"]["user_prompt_params"] == {"city": "杭州"}
+
+
+@pytest.mark.parametrize("call_style", ["_run", "_arun"])
+async def test_a_direct_call_inside_a_graph_belongs_to_its_thread(
+    make_tool: MakeTool, counting_app: str, call_style: str
+) -> None:
+    tool = make_tool(counting_app, session_store=InMemorySessionStore())
+
+    async def ask(state: MessagesState) -> dict[str, Any]:
+        content, _ = await call_directly(tool, call_style, query="?")
+        return {"messages": [AIMessage(content)]}
+
+    graph = StateGraph(MessagesState).add_node(ask).add_edge(START, "ask").compile(InMemorySaver())
+    config: Any = {"configurable": {"thread_id": "1"}}
+    answers = [(await graph.ainvoke({"messages": []}, config))["messages"][-1].text for _ in range(2)]
+
+    assert answers == ["?是第1问", "?是第2问"]
+
+
+@pytest.mark.parametrize("call_style", ["_run", "_arun", "invoke", "ainvoke"])
+async def test_a_tool_without_an_artifact_returns_the_text(
+    make_tool: MakeTool, call_style: str
+) -> None:
+    tool = make_tool(response_format="content")
+    match call_style:
+        case "invoke":
+            message = tool.invoke(tool_call())
+        case "ainvoke":
+            message = await tool.ainvoke(tool_call())
+        case _:
+            message = ToolMessage(
+                await call_directly(tool, call_style, query=QUESTION), tool_call_id=""
+            )
+
+    assert isinstance(message.content, str)
+    assert message.content.startswith(make_tool().invoke({"query": QUESTION})[:20])
+    assert message.artifact is None

@@ -37,10 +37,12 @@ PURE_FOLDERS = {"_answer", "_request", "_settings", "display", "options"}
 PURE_MODULES = {
     "_version",
     "chat_models._fast_copy",
+    "chat_models._agent_messages",
     "chat_models._content_blocks",
     "chat_models._json_schema",
     "chat_models._messages",
     "chat_models._output_format",
+    "chat_models._results",
     "chat_models._tool_prompt",
     "files._actions",
     "retrievers._documents",

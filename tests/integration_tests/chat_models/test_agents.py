@@ -19,6 +19,7 @@ from pydantic import BaseModel
 
 from langchain_bailian_app import BailianAppTool, BailianSessionWarning, InMemorySessionStore
 from langchain_bailian_app.emulator import App
+from langchain_bailian_app.errors import BailianError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -84,20 +85,24 @@ STEPS = [
 ]
 
 
+async def run_agent(agent: Any, call_style: str, question: dict[str, Any]) -> dict[str, Any]:
+    """Run an agent or a graph in a call style and return its last state."""
+    config: RunnableConfig = {"recursion_limit": 30}
+    if call_style == "invoke":
+        return agent.invoke(question, config)
+    if call_style == "ainvoke":
+        return await agent.ainvoke(question, config)
+    if call_style == "stream":
+        return list(agent.stream(question, config, stream_mode="values"))[-1]
+    return [part async for part in agent.astream(question, config, stream_mode="values")][-1]
+
+
 @pytest.mark.parametrize("call_style", ["invoke", "ainvoke", "stream", "astream"])
 async def test_a_tool_loop_recovers_from_every_mistake_and_ends(
     bailian: BailianEmulator, make_scripted_model: MakeModel, call_style: str
 ) -> None:
     agent = create_agent(make_scripted_model(*STEPS, tool_calling="prompt"), tools=TOOLS)
-    question = agent_input("算一下，再看看天气")
-    if call_style == "invoke":
-        state = agent.invoke(question)
-    elif call_style == "ainvoke":
-        state = await agent.ainvoke(question)
-    elif call_style == "stream":
-        state = list(agent.stream(question, stream_mode="values"))[-1]
-    else:
-        state = [part async for part in agent.astream(question, stream_mode="values")][-1]
+    state = await run_agent(agent, call_style, agent_input("算一下，再看看天气"))
 
     messages = state["messages"]
     results = [(m.name, m.content, m.status) for m in messages if isinstance(m, ToolMessage)]
@@ -127,7 +132,7 @@ async def test_tokens_and_calls_stream_out_of_the_loop(make_scripted_model: Make
             calls += message.tool_call_chunks
 
     assert text == "我来算。得三。"
-    assert [call["name"] for call in calls] == ["add"]
+    assert [(call["name"], call["args"]) for call in calls] == [("add", ""), (None, '{"a": 1, "b": 2}')]
 
 
 class Weather(BaseModel):
@@ -144,6 +149,22 @@ def test_an_agent_answers_with_an_object(make_scripted_model: MakeModel) -> None
     state = create_agent(model, tools=[], response_format=Weather).invoke(agent_input("天气？"))
 
     assert state["structured_response"] == Weather(city="杭州", degrees=21)
+
+
+@pytest.mark.parametrize("call_style", ["invoke", "ainvoke", "stream", "astream"])
+@pytest.mark.parametrize("tools", [[], TOOLS], ids=["no tools", "tools"])
+async def test_an_agent_that_gets_prose_instead_of_an_object_stops(
+    bailian: BailianEmulator, make_scripted_model: MakeModel, tools: list[Any], call_style: str
+) -> None:
+    model = make_scripted_model("杭州，二十一度。", tool_calling="prompt")
+    agent = create_agent(model, tools=tools, response_format=Weather)
+    with pytest.raises(BailianError, match=r"missing tool call: .*`with_structured_output`") as caught:
+        await run_agent(agent, call_style, agent_input("天气？"))
+
+    assert caught.value.is_retryable is False
+    assert caught.value.partial is not None
+    assert caught.value.partial.text == "杭州，二十一度。\n\n杭州，二十一度。"
+    assert len(bailian.requests) == 2
 
 
 def test_an_invalid_object_is_corrected_by_the_agent(make_scripted_model: MakeModel) -> None:
@@ -371,3 +392,151 @@ def test_nodes_of_two_applications_answer_from_one_transcript(
     first, second = (request.body["input"] for request in bailian.requests)
     assert first == {"prompt": "你好"}
     assert [turn["content"] for turn in second["messages"]] == ["你好", "海关：第1问「你好」", "还有？"]
+
+
+# -- handoffs between agents -------------------------------------------------------------------------
+
+
+def handoff(tool_name: str, agent: str, *, marked: bool) -> list[Any]:
+    """Return the messages that a handoff tool adds: langgraph-supervisor marks the result."""
+    call = {"name": tool_name, "args": {}, "id": f"call to {agent}", "type": "tool_call"}
+    metadata = {"__handoff_destination": agent} if marked else {}
+    text = f"Successfully transferred to {agent}"
+    return [
+        AIMessage("", tool_calls=[call], name="supervisor"),
+        ToolMessage(text, tool_call_id=call["id"], name=tool_name, response_metadata=metadata),
+    ]
+
+
+def handoff_back(agent: str) -> list[Any]:
+    """Return the messages that langgraph-supervisor adds after the answer of an agent."""
+    name, metadata = "transfer_back_to_supervisor", {"__is_handoff_back": True}
+    call = {"name": name, "args": {}, "id": f"call from {agent}", "type": "tool_call"}
+    return [
+        AIMessage(
+            "Transferring back to supervisor",
+            tool_calls=[call],
+            name=agent,
+            response_metadata=metadata,
+        ),
+        ToolMessage(
+            "Successfully transferred back to supervisor",
+            tool_call_id=call["id"],
+            name=name,
+            response_metadata=metadata,
+        ),
+    ]
+
+
+# What langgraph-supervisor and langgraph-swarm pass to a worker: after the question, and after the
+# answer of another worker.
+WORKER_MESSAGES: dict[str, tuple[list[Any], list[str]]] = {
+    "supervisor": (handoff("transfer_to_customs", "customs", marked=True), []),
+    "swarm": (handoff("transfer_to_customs", "customs", marked=False), []),
+    "second worker": (
+        [
+            *handoff("transfer_to_phones", "phones", marked=True),
+            AIMessage("我只懂手机。", name="phones"),
+            *handoff_back("phones"),
+            *handoff("transfer_to_customs", "customs", marked=True),
+        ],
+        ["我只懂手机。"],
+    ),
+    "without handoff messages": ([AIMessage("我只懂手机。", name="phones")], ["我只懂手机。"]),
+}
+
+
+@pytest.mark.parametrize("call_style", ["invoke", "ainvoke", "stream", "astream"])
+@pytest.mark.parametrize("tool_calling", [None, "prompt"])
+@pytest.mark.parametrize("history", ["messages", "session", "thread"])
+@pytest.mark.parametrize(("messages", "answers"), WORKER_MESSAGES.values(), ids=WORKER_MESSAGES)
+async def test_a_worker_without_tools_answers_the_question_and_not_the_handoff(
+    bailian: BailianEmulator,
+    make_scripted_model: MakeModel,
+    messages: list[Any],
+    answers: list[str],
+    history: str,
+    tool_calling: str | None,
+    call_style: str,
+) -> None:
+    model = make_scripted_model(
+        "罚款。",
+        tool_calling=tool_calling,
+        history=history,
+        session_key="k",
+        session_store=InMemorySessionStore(),
+    )
+    worker = create_agent(model, tools=[], name="customs")
+    question = {"messages": [HumanMessage("什么是滞报金？"), *messages]}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # a thread does not get the other answers
+        state = await run_agent(worker, call_style, question)
+
+    assert state["messages"][-1].text == "罚款。"
+    (request,) = bailian.requests
+    if answers and history != "thread":
+        turns = request.body["input"]["messages"]
+        assert [turn["content"] for turn in turns] == [*answers, "什么是滞报金？"]
+        assert [turn["role"] for turn in turns] == [*["assistant"] * len(answers), "user"]
+    else:
+        assert request.body["input"] == {"prompt": "什么是滞报金？"}
+    assert "ransfer" not in json.dumps(request.body)
+
+
+async def test_a_worker_continues_its_session_after_handoffs(
+    bailian: BailianEmulator, make_scripted_model: MakeModel
+) -> None:
+    model = make_scripted_model("罚款。", history="session", session_store=InMemorySessionStore())
+    to_customs = handoff("transfer_to_customs", "customs", marked=True)
+    messages = [HumanMessage("什么是滞报金？"), *to_customs]
+    messages += [model.invoke(messages), *handoff_back("customs")]
+    messages += [HumanMessage("多少？"), *to_customs]
+    await model.ainvoke(messages)
+
+    first, second = (request.body["input"] for request in bailian.requests)
+    assert first == {"prompt": "什么是滞报金？"}
+    assert (second["prompt"], "session_id" in second) == ("多少？", True)
+
+
+@pytest.mark.parametrize("call_style", ["invoke", "ainvoke", "stream", "astream"])
+async def test_a_worker_reads_the_tool_results_of_other_agents(
+    bailian: BailianEmulator, make_scripted_model: MakeModel, call_style: str
+) -> None:
+    call = {"name": "weather", "args": {"city": "杭州"}, "id": "w", "type": "tool_call"}
+    messages = [
+        AIMessage("我看看。", tool_calls=[call], name="weather_agent"),
+        ToolMessage("晴", tool_call_id="w", name="weather"),
+        *handoff("transfer_to_customs", "customs", marked=False),
+    ]
+    worker = create_agent(make_scripted_model("不能。"), tools=[], name="customs")
+    await run_agent(worker, call_style, {"messages": [HumanMessage("能晒茶吗？"), *messages]})
+
+    assert sent_messages(bailian) == [
+        {"role": "assistant", "content": "我看看。"},
+        {"role": "assistant", "content": '工具 weather({"city": "杭州"}) 的结果：\n晴'},
+        {"role": "user", "content": "能晒茶吗？"},
+    ]
+
+
+@pytest.mark.parametrize("keywords", [{"session_id": "s"}, {"history": "thread", "session_key": "k"}])
+def test_a_session_gets_no_new_results_but_may_follow_older_ones(
+    bailian: BailianEmulator, make_scripted_model: MakeModel, keywords: dict[str, str]
+) -> None:
+    model = make_scripted_model("好。", session_store=InMemorySessionStore())
+    messages = [HumanMessage("一"), ToolMessage("晴", tool_call_id="w", name="weather")]
+    with pytest.raises(
+        ValueError, match=r"cannot send a ToolMessage to a session.*: pass all messages"
+    ):
+        model.invoke(messages, **keywords)
+    assert not bailian.requests
+    with pytest.warns(UserWarning, match="not sent"):
+        model.invoke(
+            [*messages, AIMessage("晴。"), HumanMessage("二")], history="thread", session_key="k"
+        )
+    assert bailian.requests[-1].body["input"] == {"prompt": "二"}
+
+
+def test_messages_of_agents_without_a_question_are_an_error(make_scripted_model: MakeModel) -> None:
+    messages = handoff("transfer_to_customs", "customs", marked=True)
+    with pytest.raises(ValueError, match=r"missing human message: .* add a human message"):
+        make_scripted_model("好。").invoke(messages)

@@ -78,6 +78,15 @@ async def test_a_file_in_a_message_is_uploaded_once_and_asked_about(bailian: Bai
         ),
         ({"type": "image_url", "image_url": {"url": f"data:image/png;base64,{DATA}"}}, ".png"),
         ({"type": "input_audio", "input_audio": {"data": DATA, "format": "wav"}}, ".wav"),
+        (  # LangChain JS, as agent-chat-ui sends it
+            {
+                "type": "file",
+                "data": DATA,
+                "mimeType": "text/markdown",
+                "metadata": {"filename": "n.md"},
+            },
+            "n.md",
+        ),
         (
             {
                 "type": "file",

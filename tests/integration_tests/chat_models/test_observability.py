@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import copy
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Any
 
 import pytest
+from langchain_core.caches import InMemoryCache
+from langchain_core.callbacks import BaseCallbackHandler
+from langchain_core.messages import AIMessage, HumanMessage, message_chunk_to_message
 from langchain_core.tracers import BaseTracer
+from pydantic import BaseModel
 
-from langchain_bailian_app.emulator import App, ErrorReply, Node
+from langchain_bailian_app.emulator import App, ErrorReply, Node, Reply
 from langchain_bailian_app.errors import BailianRateLimitError
+from tests.fixtures import merge_chunks
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from langchain_core.outputs import LLMResult
+    from langchain_core.runnables import RunnableConfig
     from langchain_core.tracers import Run
 
     from langchain_bailian_app import BailianAppChatModel
@@ -127,3 +136,197 @@ async def test_a_retriever_is_traced_as_one(make_model: MakeModel, bailian: Bail
     assert run.run_type == "retriever"
     assert run.extra["metadata"]["ls_vector_store_provider"] == "bailian"
     assert "滞报金" in run.outputs["documents"][0].page_content
+
+
+# -- issue 23 ----------------------------------------------------------------------------------------
+
+
+async def collect(model: BailianAppChatModel, call_style: str, config: RunnableConfig) -> AIMessage:
+    """Return the message of one call."""
+    match call_style:
+        case "invoke":
+            return model.invoke(QUESTION, config)
+        case "ainvoke":
+            return await model.ainvoke(QUESTION, config)
+        case "stream":
+            chunks = list(model.stream(QUESTION, config))
+        case _:
+            chunks = [chunk async for chunk in model.astream(QUESTION, config)]
+    return message_chunk_to_message(merge_chunks(chunks))
+
+
+CALL_STYLES = pytest.mark.parametrize("call_style", ["invoke", "ainvoke", "stream", "astream"])
+
+
+class TokenListener(BaseCallbackHandler):
+    """Handler for which `invoke` streams internally."""
+
+    def on_llm_new_token(self, token: str, **kwargs: Any) -> None:
+        pass
+
+
+class ResultKeeper(BaseCallbackHandler):
+    """Handler that keeps the results of models."""
+
+    def __init__(self) -> None:
+        self.results: list[LLMResult] = []
+
+    def on_llm_end(self, response: LLMResult, **kwargs: Any) -> None:
+        self.results.append(response)
+
+
+def usage_of(**models: tuple[int, int]) -> list[dict[str, Any]]:
+    return [
+        {"model_id": name, "input_tokens": count[0], "output_tokens": count[1]}
+        for name, count in models.items()
+    ]
+
+
+@pytest.fixture
+def three_models(make_scripted_model: MakeModel) -> BailianAppChatModel:
+    """Return a model of an application in which the second of three models writes the answer."""
+    usage = usage_of(router=(50, 5), writer=(100, 20), checker=(200, 1))
+    return make_scripted_model(Reply("滞报金是……", usage=usage))
+
+
+@CALL_STYLES
+async def test_a_trace_contains_the_versions_of_all_packages(
+    make_model: MakeModel, call_style: str
+) -> None:
+    tracer = Tracer()
+    await collect(make_model(), call_style, {"callbacks": [tracer]})
+
+    assert tracer.runs[0].extra["metadata"]["lc_versions"] == {
+        name: version(name) for name in ("langchain-core", "langchain", "langchain-bailian-app")
+    }
+
+
+@pytest.mark.parametrize("change", [copy.copy, copy.deepcopy, BaseModel.model_copy])
+def test_copies_keep_the_versions(make_model: MakeModel, change: Callable[..., Any]) -> None:
+    model = make_model(metadata={"team": "客服"})
+
+    assert change(model).metadata == model.metadata
+    assert model.metadata["team"] == "客服"
+    assert len(model.metadata["lc_versions"]) == 3
+
+
+@pytest.mark.parametrize("listeners", [[], [TokenListener()]], ids=["", "with a token listener"])
+@CALL_STYLES
+async def test_a_result_names_the_model_that_wrote_most(
+    three_models: BailianAppChatModel, call_style: str, listeners: list[BaseCallbackHandler]
+) -> None:
+    keeper = ResultKeeper()
+    message = await collect(three_models, call_style, {"callbacks": [keeper, *listeners]})
+
+    (result,) = keeper.results
+    generation = result.generations[0][0]
+    token_usage = {"prompt_tokens": 350, "completion_tokens": 26, "total_tokens": 376}
+    assert generation.generation_info == {"finish_reason": "stop", "model_name": "writer"}
+    if "stream" in call_style:
+        assert result.llm_output is None  # LangChain has none for a stream
+    else:
+        assert result.llm_output == {"model_name": "writer", "token_usage": token_usage}
+    for metadata in (message.response_metadata, generation.message.response_metadata):
+        assert metadata["model_name"] == "writer"
+        assert metadata["finish_reason"] == "stop"
+        assert metadata["token_usage"] == token_usage
+
+
+async def test_all_ways_of_calling_give_the_same_message(three_models: BailianAppChatModel) -> None:
+    configs = [{}, {"callbacks": [TokenListener()]}]
+    messages = [
+        await collect(three_models, call_style, config)
+        for call_style in ("invoke", "ainvoke", "stream", "astream")
+        for config in configs
+    ]
+    messages.append(three_models.stream_events(QUESTION, version="v3").output)
+
+    volatile = {"request_id", "session_id", "session_key", "output_version"}
+    for message in messages:
+        message.id = None
+        for key in volatile & message.response_metadata.keys():
+            del message.response_metadata[key]
+    for message in messages[:-1]:
+        assert message == messages[0]
+    assert messages[-1].response_metadata == messages[0].response_metadata
+
+
+@pytest.mark.parametrize("call_style", ["generate", "agenerate"])
+async def test_several_results_are_combined(three_models: BailianAppChatModel, call_style: str) -> None:
+    batch = [[HumanMessage(QUESTION)]] * 2
+    result = (
+        three_models.generate(batch)
+        if call_style == "generate"
+        else await three_models.agenerate(batch)
+    )
+
+    token_usage = {"prompt_tokens": 700, "completion_tokens": 52, "total_tokens": 752}
+    assert result.llm_output == {"model_name": "writer", "token_usage": token_usage}
+
+
+def test_cached_results_have_no_usage(three_models: BailianAppChatModel) -> None:
+    model = three_models.model_copy(update={"cache": InMemoryCache()})
+    model.generate([[HumanMessage(QUESTION)]])
+
+    assert model.generate([[HumanMessage(QUESTION)]]).llm_output == {}
+
+
+@pytest.mark.parametrize(
+    ("fields", "options", "expected"),
+    [
+        ({}, {}, None),
+        ({"app_model": "qwen-plus"}, {}, "qwen-plus"),
+        ({"app_model": "qwen-plus"}, {"app_model": "qwen-max"}, "qwen-max"),
+    ],
+)
+@pytest.mark.parametrize("usage", [[], None], ids=["no usage", "usage of the emulator"])
+def test_a_call_names_the_model_before_it_is_known(
+    make_scripted_model: MakeModel,
+    fields: dict[str, Any],
+    options: dict[str, Any],
+    expected: str | None,
+    usage: list[Any] | None,
+) -> None:
+    tracer = Tracer()
+    model = make_scripted_model(Reply("答案", usage=usage), **fields)
+    message = model.invoke(QUESTION, {"callbacks": [tracer]}, **options)
+
+    expected = expected or model.app_id
+    (run,) = tracer.runs
+    assert run.extra["invocation_params"]["model"] == expected
+    assert run.extra["invocation_params"]["app_id"] == model.app_id
+    assert run.extra["metadata"]["ls_model_name"] == expected
+    if usage == []:
+        assert message.response_metadata["model_name"] == expected
+        assert message.usage_metadata is None
+        assert "token_usage" not in message.response_metadata
+
+
+@pytest.mark.parametrize(
+    ("text", "references", "hinted"),
+    [
+        ("你好！", [], False),
+        ("根据文档，是关税<ref>[1]</ref>。", [], True),
+        ("根据文档，是关税<ref>[1]</ref>。", None, False),
+    ],
+    ids=["no markers", "markers without references", "markers with references"],
+)
+@CALL_STYLES
+async def test_only_markers_without_references_are_reported(
+    bailian: BailianEmulator,
+    make_model: MakeModel,
+    caplog: pytest.LogCaptureFixture,
+    call_style: str,
+    text: str,
+    references: list[Any] | None,
+    hinted: bool,
+) -> None:
+    knowledge_bases = bailian.apps[bailian.app_id].knowledge_bases
+    reply = Reply(text, references=references)
+    app = App("searches", answer=lambda _: reply, knowledge_bases=knowledge_bases)
+    app_id = bailian.add_app(app)
+    model = make_model(app_id, has_thoughts=True)
+    message = await collect(model, call_style, {})
+
+    assert message.additional_kwargs["thoughts"]  # it did search
+    assert ("展示回答来源" in caplog.text) == hinted

@@ -11,6 +11,7 @@ from uuid import UUID
 import pytest
 from langchain_core.messages import AIMessage, HumanMessage, SystemMessage, trim_messages
 from langchain_core.runnables import ConfigurableField, RunnableLambda
+from langchain_core.tracers.run_collector import RunCollectorCallbackHandler
 from langgraph.graph import END, START, StateGraph
 
 from langchain_bailian_app import BailianAppChatModel, BailianRetriever, BizParams, RagOptions
@@ -200,6 +201,32 @@ def test_images_in_content_blocks_reach_the_wire(
             "https://pictures.example/2.png",
         ],
         "file_list": ["https://files.example/1.pdf"],
+    }
+
+
+@all_call_styles
+async def test_content_blocks_of_langchain_js_reach_the_wire(
+    bailian: BailianEmulator, make_model: Callable[..., BailianAppChatModel], call_style: CallStyle
+) -> None:
+    """As agent-chat-ui sends them; point 7 of issue 23."""
+    blocks: list[Any] = [
+        {"type": "text", "text": "看图"},
+        {"type": "image", "mimeType": "image/png", "data": "AAAA", "metadata": {"name": "a.png"}},
+        {
+            "type": "file",
+            "mimeType": "application/pdf",
+            "data": "JVBERg==",
+            "metadata": {"filename": "a.pdf"},
+        },
+    ]
+    tracer = RunCollectorCallbackHandler()  # LangChain converts the blocks for tracers
+    await call_style(make_model(), [HumanMessage(blocks)], config={"callbacks": [tracer]})
+
+    assert tracer.traced_runs
+    assert last_body(bailian)["input"] == {
+        "prompt": "看图",
+        "image_list": ["data:image/png;base64,AAAA"],
+        "file_list": ["data:application/pdf;base64,JVBERg=="],
     }
 
 

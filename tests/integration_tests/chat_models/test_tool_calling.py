@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -77,17 +76,34 @@ async def test_calls_come_as_tool_calls_and_the_rest_as_text(
     assert message.response_metadata["finish_reason"] == "stop"
 
 
-def test_each_call_is_one_chunk_as_soon_as_it_is_complete(make_scripted_model: MakeModel) -> None:
-    model = make_scripted_model(f"好。{CALL_TEXT}{CALL_TEXT}稍等。", tool_calling="prompt").bind_tools(
-        [add]
-    )
-    chunks = [chunk for chunk in model.stream(QUESTION) if chunk.text or chunk.tool_call_chunks]
+@pytest.mark.parametrize("call_style", ["stream", "astream"])
+@pytest.mark.parametrize("version", ["v0", "v1"])
+async def test_the_name_and_the_arguments_of_a_call_are_two_chunks_as_soon_as_it_is_complete(
+    make_scripted_model: MakeModel, call_style: str, version: str
+) -> None:
+    no_arguments = '<tool_call>{"name": "add"}</tool_call>'
+    model = make_scripted_model(
+        f"好。{CALL_TEXT}{no_arguments}稍等。", tool_calling="prompt", output_version=version
+    ).bind_tools([add])
+    if call_style == "stream":
+        stream = list(model.stream(QUESTION))
+    else:
+        stream = [chunk async for chunk in model.astream(QUESTION)]
+    chunks = [chunk for chunk in stream if chunk.text or chunk.tool_call_chunks]
     kinds = ["text" if chunk.text else chunk.content_blocks[0]["type"] for chunk in chunks]
 
     assert kinds[0] == kinds[-1] == "text"
-    assert kinds.count("tool_call_chunk") == 2
-    (call,) = next(chunk.tool_call_chunks for chunk in chunks if chunk.tool_call_chunks)
-    assert json.loads(call["args"] or "") == CALL["args"]
+    assert kinds.count("tool_call_chunk") == 4
+    calls = [call for chunk in chunks for call in chunk.tool_call_chunks]
+    assert [(call["name"], call["args"], call["index"]) for call in calls] == [
+        ("add", "", 0),
+        (None, '{"a": 1, "b": 2}', 0),
+        ("add", "", 1),
+        (None, "{}", 1),
+    ]
+    assert all(calls[index]["id"] for index in (0, 2))
+    assert not any(calls[index]["id"] for index in (1, 3))
+    assert tool_calls_without_ids(sum(stream[1:], stream[0])) == [CALL, CALL | {"args": {}}]
 
 
 @pytest.mark.parametrize("call_style", CALL_STYLES)
@@ -205,6 +221,57 @@ async def test_a_missing_required_call_is_retried_once(
 
 
 @pytest.mark.parametrize("call_style", CALL_STYLES)
+@pytest.mark.parametrize("tool_choice", ["any", "add"])
+@pytest.mark.parametrize(
+    "second_answer", ["还是三。", f"还是三。{BROKEN_CALL_TEXT}{UNKNOWN_CALL_TEXT}"]
+)
+async def test_a_required_call_that_is_missing_twice_is_an_error(
+    bailian: BailianEmulator,
+    make_scripted_model: MakeModel,
+    call_style: str,
+    tool_choice: str,
+    second_answer: str,
+) -> None:
+    model = make_scripted_model("三。", second_answer, tool_calling="prompt", max_retries=2)
+    bound = model.bind_tools([add], tool_choice=tool_choice)
+    with pytest.raises(BailianError, match=r"missing tool call: .*tool_choice.*auto") as caught:
+        await call_model(call_style, bound)
+
+    assert type(caught.value) is BailianError
+    assert caught.value.is_retryable is False
+    partial = caught.value.partial
+    assert partial is not None
+    assert (partial.text, partial.tool_calls) == ("三。\n\n还是三。", [])
+    assert len(partial.invalid_tool_calls) == second_answer.count("<tool_call>")
+    assert caught.value.request_id == partial.response_metadata["request_id"]
+    assert len(bailian.requests) == 2
+
+
+@pytest.mark.parametrize("call_style", CALL_STYLES)
+async def test_a_stop_sequence_before_a_required_call_is_an_error(
+    bailian: BailianEmulator, make_scripted_model: MakeModel, call_style: str
+) -> None:
+    model = make_scripted_model(f"好。完{CALL_TEXT}", tool_calling="prompt").bind_tools(
+        [add], tool_choice="any"
+    )
+    with pytest.raises(BailianError, match="missing tool call") as caught:
+        await call_model(call_style, model, stop=["完"])
+
+    assert caught.value.partial is not None
+    assert caught.value.partial.text == "好。"
+    assert len(bailian.requests) == 1
+
+
+def test_without_a_required_call_prose_is_an_answer(
+    bailian: BailianEmulator, make_scripted_model: MakeModel
+) -> None:
+    model = make_scripted_model("三。", tool_calling="prompt")
+    for tool_choice in (None, "auto", "none", False):
+        assert model.bind_tools([add], tool_choice=tool_choice).invoke(QUESTION).text == "三。"
+    assert len(bailian.requests) == 4
+
+
+@pytest.mark.parametrize("call_style", CALL_STYLES)
 async def test_both_replies_are_merged_into_one_answer(
     bailian: BailianEmulator, make_model: MakeModel, call_style: str
 ) -> None:
@@ -283,24 +350,61 @@ def test_an_error_of_the_second_request_keeps_the_first_answer(
 # -- requests ----------------------------------------------------------------------------------------
 
 
+HISTORY = [
+    HumanMessage(QUESTION),
+    AIMessage("", tool_calls=[tool_call(name="add", args=CALL["args"], id="1")]),
+    ToolMessage("3", tool_call_id="1", name="add"),
+]
+
+
 def test_calls_and_results_of_the_history_are_sent_as_text(
     bailian: BailianEmulator, make_scripted_model: MakeModel
 ) -> None:
-    model = make_scripted_model("三", tool_calling="prompt")
-    history = [
-        HumanMessage(QUESTION),
-        AIMessage("", tool_calls=[tool_call(name="add", args=CALL["args"], id="1")]),
-        ToolMessage("3", tool_call_id="1", name="add"),
-    ]
-    model.bind_tools([add]).invoke(history)
-    model.invoke(history)  # also without tools, for example to summarize the results
+    make_scripted_model("三", tool_calling="prompt").bind_tools([add]).invoke(HISTORY)
 
-    with_tools, without_tools = [request["messages"] for request in sent_inputs(bailian)]
-    assert with_tools[1:] == without_tools
-    assert with_tools[0]["role"] == "system"
-    assert [turn["role"] for turn in without_tools] == ["user", "assistant", "user"]
-    assert without_tools[1]["content"] == CALL_TEXT
-    assert '"content": "3"' in without_tools[2]["content"]
+    (request,) = sent_inputs(bailian)
+    assert [turn["role"] for turn in request["messages"]] == ["system", "user", "assistant", "user"]
+    assert request["messages"][2]["content"] == CALL_TEXT
+    assert '"content": "3"' in request["messages"][3]["content"]
+
+
+@pytest.mark.parametrize("call_style", CALL_STYLES)
+@pytest.mark.parametrize("tool_calling", [None, "prompt"])
+@pytest.mark.parametrize("fields", [{}, {"agent_version": "2.0"}, {"legacy_history": True}])
+async def test_without_tools_results_of_the_history_are_text_before_the_question(
+    bailian: BailianEmulator,
+    make_scripted_model: MakeModel,
+    call_style: str,
+    tool_calling: str | None,
+    fields: dict[str, Any],
+) -> None:
+    model = make_scripted_model("三", tool_calling=tool_calling, **fields)
+    await call_model(call_style, model, HISTORY)
+
+    (request,) = sent_inputs(bailian)
+    result = '工具 add({"a": 1, "b": 2}) 的结果：\n3'
+    if fields.get("agent_version"):
+        assert request["prompt"] == f"助手：{result}\n\n用户：{QUESTION}"
+    elif fields:
+        assert (request["prompt"], request["history"]) == (QUESTION, [{"user": "", "bot": result}])
+    else:
+        assert request["messages"] == [
+            {"role": "assistant", "content": result},
+            {"role": "user", "content": QUESTION},
+        ]
+
+
+def test_structured_output_reads_the_results_of_the_history(
+    bailian: BailianEmulator, make_scripted_model: MakeModel
+) -> None:
+    schema = {"title": "sum", "type": "object", "properties": {"total": {"type": "integer"}}}
+    model = make_scripted_model("三", '{"total": 3}')
+
+    assert model.with_structured_output(schema).invoke(HISTORY) == {"total": 3}
+    first, second = (request["messages"] for request in sent_inputs(bailian))
+    assert [turn["role"] for turn in first] == ["assistant", "user"]
+    assert first[1]["content"].startswith(f"{QUESTION}\n\n请只用 JSON 回答")
+    assert [turn["role"] for turn in second] == ["user", "assistant", "assistant", "user"]
 
 
 def test_the_cloud_session_is_not_used(
@@ -359,8 +463,6 @@ def test_tools_are_rejected_unless_tool_calling_is_enabled(
         model.bind_tools([add])
     with pytest.raises(NotImplementedError, match="BailianAppTool"):
         model.invoke(QUESTION, tools=[add])
-    with pytest.raises(ValueError, match='`tool_calling="prompt"`'):
-        model.invoke([QUESTION, AIMessage("", tool_calls=[tool_call(name="a", args={}, id="1")]), "?"])
     assert not bailian.requests
     assert model.profile is not None
     assert model.profile["tool_calling"] is False
@@ -451,4 +553,4 @@ def test_buffered_text_comes_before_the_call(make_scripted_model: MakeModel) -> 
         chunk.text or "call" for chunk in model.stream(QUESTION) if chunk.text or chunk.tool_call_chunks
     ]
 
-    assert "".join(kinds) == "前<recall后"
+    assert "".join(kinds) == "前<recallcall后"

@@ -400,14 +400,21 @@ def test_the_result_of_a_tool_may_follow_a_question_without_text(
     bailian: BailianEmulator, make_talking_model: MakeModel
 ) -> None:
     model = make_talking_model(tool_calling="prompt")
+    look = {"name": "look", "description": "Look.", "parameters": {"type": "object"}}
     tool_call = {"name": "look", "args": {}, "id": "1"}
-    model.invoke(
-        [ONLY_PICTURE, AIMessage("", tool_calls=[tool_call]), ToolMessage("猫", tool_call_id="1")]
-    )
+    messages = [
+        ONLY_PICTURE,
+        AIMessage("", tool_calls=[tool_call]),
+        ToolMessage("猫", tool_call_id="1"),
+    ]
+    model.bind_tools([look]).invoke(messages)
 
-    sent = sent_inputs(bailian)[0]
-    assert [message["role"] for message in sent["messages"]] == ["assistant", "user"]
+    (sent,) = sent_inputs(bailian)
+    assert [message["role"] for message in sent["messages"]] == ["system", "assistant", "user"]
     assert sent["image_list"] == [PICTURE]
+    with pytest.raises(ValueError, match=r"^missing text"):  # without tools, it remains the question
+        model.invoke(messages)
+    assert len(bailian.requests) == 1
 
 
 @pytest.mark.parametrize("question", [HumanMessage(""), HumanMessage([{"type": "text", "text": " "}])])

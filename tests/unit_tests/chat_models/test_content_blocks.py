@@ -196,7 +196,7 @@ def test_a_chunk_has_call_chunks_and_the_last_one_the_calls() -> None:
         AIMessageChunk("", tool_call_chunks=[call_chunk], chunk_position="last")
     )
 
-    assert chunk_block == {**call_chunk, "type": "tool_call_chunk", "index": "lc_tool:c1"}
+    assert chunk_block == {**call_chunk, "type": "tool_call_chunk", "index": "lc_tool:0"}
     call = {"type": "tool_call", "name": "add", "args": {"a": 1}, "id": "c1"}
     assert last_block == {**call, "index": "lc_tool:c1"}
 

@@ -23,6 +23,7 @@ from langchain_bailian_app._answer.events import (
 from langchain_bailian_app.chat_models._messages import (
     build_last_chunk,
     chunk_from_delta,
+    generation_chunks_from_deltas,
     message_from_answer,
 )
 from tests.fixtures import (
@@ -92,6 +93,7 @@ def test_a_message_has_everything_the_service_returned() -> None:
         "finish_reason": "stop",
         "session_id": "session-tea",
         "request_id": "request-tea",
+        "token_usage": {"prompt_tokens": 80, "completion_tokens": 9, "total_tokens": 89},
         "model_usage": [{"output_tokens": 9, "input_tokens": 80, "model_id": "qwen-test"}],
     }
     assert message.usage_metadata == {"input_tokens": 80, "output_tokens": 9, "total_tokens": 89}
@@ -237,15 +239,20 @@ VALID_CALL = ToolCall("天气", {"city": "杭州"}, "<tool_call>…</tool_call>"
 INVALID_CALL = ToolCall("sub", {}, "<tool_call>{…}</tool_call>", "call_2", 1, "unknown function 'sub'")
 
 
-def test_a_valid_call_streams_whole_and_invalid_ones_come_with_the_last_chunk() -> None:
-    chunk = chunk_from_delta(VALID_CALL)
+def test_a_valid_call_streams_in_two_chunks_and_invalid_ones_come_with_the_last_chunk() -> None:
+    start, arguments = (chunk.message for chunk in generation_chunks_from_deltas([VALID_CALL]))
     last = build_last_chunk(
         Answer(tool_calls=[VALID_CALL, INVALID_CALL], finish_reason="stop"), "app", {}
     )
 
-    assert chunk == AIMessageChunk(
+    assert start == AIMessageChunk(
         content="",
-        tool_call_chunks=[tool_call_chunk(name="天气", args='{"city": "杭州"}', id="call_1", index=0)],
+        tool_call_chunks=[tool_call_chunk(name="天气", args="", id="call_1", index=0)],
+        response_metadata={"model_provider": "bailian"},
+    )
+    assert arguments == AIMessageChunk(
+        content="",
+        tool_call_chunks=[tool_call_chunk(name=None, args='{"city": "杭州"}', id=None, index=0)],
         response_metadata={"model_provider": "bailian"},
     )
     assert last.tool_call_chunks == [
@@ -256,7 +263,8 @@ def test_a_valid_call_streams_whole_and_invalid_ones_come_with_the_last_chunk() 
 def test_calls_of_chunks_and_message_are_the_same() -> None:
     answer = Answer(tool_calls=[VALID_CALL, INVALID_CALL], finish_reason="stop")
     message = message_from_answer(answer, "app", {})
-    chunks = merge_chunks([chunk_from_delta(VALID_CALL), build_last_chunk(answer, "app", {})])
+    call_chunks = [chunk.message for chunk in generation_chunks_from_deltas([VALID_CALL])]
+    chunks = merge_chunks([*call_chunks, build_last_chunk(answer, "app", {})])
 
     assert message.tool_calls == chunks.tool_calls
     assert message.tool_calls == [tool_call(name="天气", args={"city": "杭州"}, id="call_1")]
@@ -357,16 +365,35 @@ def test_65_frames_with_repeated_references_contain_each_of_them_once() -> None:
     assert references == message.additional_kwargs["doc_references"]
     assert sum(len(chunk.additional_kwargs.get("thoughts", [])) for chunk in chunks) == 1
     assert message.additional_kwargs == longer_message.additional_kwargs
-    assert {**message.response_metadata, "model_usage": 0} == {
-        **longer_message.response_metadata,
-        "model_usage": 0,
-    }
-    # Each further chunk adds only the provider name; the token count has one digit more.
+    different = dict.fromkeys(("model_usage", "token_usage"))
+    assert message.response_metadata | different == longer_message.response_metadata | different
+    # Each further chunk adds only the provider name; three token counts have one digit more.
     per_chunk = len(json.dumps([({}, {"model_provider": "bailian"})] * 2)) - len(
         json.dumps([({}, {"model_provider": "bailian"})])
     )
-    assert json_size(longer_chunks) - json_size(chunks) == extra_chunk_count * per_chunk + 1
+    assert json_size(longer_chunks) - json_size(chunks) == extra_chunk_count * per_chunk + 3
     assert message.usage_metadata == {"input_tokens": 9, "output_tokens": 64, "total_tokens": 73}
+
+
+@pytest.mark.parametrize(
+    ("output_tokens", "expected"),
+    [
+        ({}, "app"),
+        ({"first": None, "last": None}, "last"),
+        ({"first": 2, "last": 1}, "first"),
+        ({"first": 2, "last": 2}, "last"),
+        ({"first": "9", "last": 10}, "last"),
+        ({"first": 1, "": 2}, "first"),
+        ({"": 2}, "app"),
+    ],
+)
+def test_the_model_with_the_most_output_tokens_is_named(
+    output_tokens: dict[str, Any], expected: str
+) -> None:
+    models = [{"model_id": name, "output_tokens": count} for name, count in output_tokens.items()]
+    message = message_from_answer(Answer(usage={"models": models}), "app", {})
+
+    assert message.response_metadata["model_name"] == expected
 
 
 def test_a_message_with_a_lone_surrogate_survives_json() -> None:

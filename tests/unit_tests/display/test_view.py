@@ -3,7 +3,8 @@
 from typing import Any
 
 import pytest
-from langchain_core.messages import AIMessage
+from langchain_core.messages import AIMessage, HumanMessage, ToolMessage
+from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
 from rich.console import Console
 
 from langchain_bailian_app.display import AnswerView
@@ -70,3 +71,46 @@ class UntranslatableMessage(AIMessage):
 @pytest.mark.parametrize("content", ["茶", ["茶"], [{"type": "text", "text": "茶"}]])
 def test_a_message_that_has_no_blocks_is_shown_as_it_is(content: Any) -> None:
     assert str(AnswerView(UntranslatableMessage(content))) == "茶"
+
+
+# -- issue 23, point 6 -------------------------------------------------------------------------------
+
+
+def test_a_message_that_a_checkpoint_returns_as_a_dict_looks_the_same() -> None:
+    answer = recorded_message("whole-answer.json")
+    tool_message = ToolMessage("text", tool_call_id="1", artifact=answer)
+    serializer = JsonPlusSerializer()
+    restored = serializer.loads_typed(serializer.dumps_typed([tool_message]))[0].artifact
+
+    assert isinstance(restored, dict)
+    for artifact in (restored, answer.model_dump(mode="json")):
+        assert str(AnswerView(artifact)) == str(AnswerView(answer))
+        assert AnswerView(artifact)._repr_html_() == AnswerView(answer)._repr_html_()
+
+
+@pytest.mark.parametrize("name", ANSWER_RECORDINGS)
+def test_the_dict_of_a_message_looks_like_the_message(name: str) -> None:
+    deltas, answer = assemble(parse_frames(read_recording(name)))
+    for message in (recorded_message(name), merge_chunks(make_chunks(deltas, answer))):
+        assert str(AnswerView(message.model_dump())) == str(AnswerView(message))
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        ("茶", "got str"),
+        (None, "got None"),
+        ([AIMessage("茶")], "got list"),
+        (HumanMessage("茶"), "got HumanMessage"),
+        (ToolMessage("茶", tool_call_id="1"), "pass its `artifact`"),
+        ({}, "got a dict with the type None"),
+        (HumanMessage("茶").model_dump(), "got a dict with the type 'human'"),
+        ({"type": "ai"}, "got a dict with invalid fields"),
+        ({"type": "ai", "content": "茶", "tool_calls": 5}, "got a dict with invalid fields"),
+    ],
+)
+def test_other_values_are_rejected(value: Any, expected: str) -> None:
+    with pytest.raises(TypeError, match=r"^invalid `message`: expected an `AIMessage`") as caught:
+        AnswerView(value)
+
+    assert expected in str(caught.value)

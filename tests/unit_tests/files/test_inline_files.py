@@ -47,6 +47,11 @@ def session_file(number: int) -> SessionFile:
             ".pdf",
         ),
         ({"type": "image", "url": f"data:image/png;base64,{DATA}"}, ".png"),
+        # LangChain JS.
+        ({"type": "file", "data": DATA, "mimeType": "application/pdf"}, ".pdf"),
+        ({"type": "image", "data": DATA, "mimeType": "image/png"}, ".png"),
+        ({"type": "audio", "data": DATA, "mimeType": "audio/wav"}, ".wav"),
+        ({"type": "video", "data": DATA, "mimeType": "video/mp4"}, ".mp4"),
         # OpenAI, chat completions and responses.
         ({"type": "image_url", "image_url": {"url": f"data:image/png;base64,{DATA}"}}, ".png"),
         ({"type": "image_url", "image_url": f"data:image/png;base64,{DATA}"}, ".png"),
@@ -73,6 +78,7 @@ def test_data_in_any_shape_of_block_becomes_a_file_named_after_its_bytes_and_typ
         TEXT | {"base64": DATA, "mime_type": "text/plain"},
         TEXT | {"url": f"data:text/plain;base64,{DATA}"},
         {"type": "file", "file_id": "file_session_1"},
+        {"type": "file", "fileId": "file_session_1"},
         {"type": "file", "base64": DATA},  # `_request.attachments` reports the missing MIME type
         {"type": "image", "url": "https://files.example/a.png"},
         {"type": "image", "url": "https://files.example/a.png;base64,b"},

@@ -38,6 +38,9 @@ URL = "https://example.com/a.png"
         ({"type": "file", "base64": DATA, "mime_type": "application/pdf"}, ("file", PDF)),
         ({"type": "file", "file": {"filename": "a.pdf", "file_data": PDF}}, ("file", PDF)),
         ({"type": "file", "source_type": "text", "text": "茶"}, ("text", "茶")),
+        ({"type": "image", "data": DATA, "mimeType": "image/png"}, ("image", PNG)),
+        ({"type": "file", "data": DATA, "mimeType": "application/pdf"}, ("file", PDF)),
+        ({"type": "text-plain", "text": "茶", "mimeType": "text/plain"}, ("text", "茶")),
         ({"type": "input_text", "text": "茶"}, ("text", "茶")),
         ({"type": "input_image", "image_url": URL}, ("image", URL)),
         ({"type": "input_file", "file_url": URL}, ("file", URL)),
@@ -48,9 +51,10 @@ def test_content_blocks_of_all_shapes_are_parsed(block: Any, expected: tuple[str
     assert expected == parse_content_block(block)
 
 
+@pytest.mark.parametrize("key", ["file_id", "fileId"])
 @pytest.mark.parametrize("kind", ["file", "image", "audio", "video"])
-def test_an_uploaded_file_is_named_by_its_id_whatever_its_kind(kind: str) -> None:
-    assert parse_content_block({"type": kind, "file_id": "file_session_1"}) == (
+def test_an_uploaded_file_is_named_by_its_id_whatever_its_kind(kind: str, key: str) -> None:
+    assert parse_content_block({"type": kind, key: "file_session_1"}) == (
         "file",
         "file_session_1",
     )
@@ -64,6 +68,10 @@ def test_an_uploaded_file_is_named_by_its_id_whatever_its_kind(kind: str) -> Non
         {"type": "video", "url": URL},
         {"type": "image", "base64": DATA},
         {"type": "image", "file_id": "f"},
+        {"type": "image", "fileId": "f"},
+        {"type": "image", "data": DATA},
+        {"type": "image", "data": {"0": 137}, "mimeType": "image/png"},
+        {"type": "audio", "data": DATA, "mimeType": "audio/wav"},
         {"type": "file", "file": {"file_id": "f"}},
         {"type": "tool_result"},
         {},
