@@ -87,6 +87,24 @@ test-lowest: ## Run the unit tests and some integration tests with the lowest su
 	$(VENV)-lowest/bin/python -m pytest -o addopts="-q -m 'not live'" tests/unit_tests \
 		$(TESTS_ON_LOWEST:%=tests/integration_tests/%.py)
 
+$(VENV)-downstream/.installed: pyproject.toml tests/downstream/requirements.txt
+	$(PYTHON) -m venv $(VENV)-downstream
+	$(VENV)-downstream/bin/python -m pip install --quiet --editable '.[emulator,openapi]' pytest pytest-asyncio \
+		--requirement tests/downstream/requirements.txt
+	@touch $@
+
+# `-W default`: these programs use functions that LangChain has deprecated.
+.PHONY: downstream
+downstream: $(VENV)-downstream/.installed ## Test agents, user interfaces and tracers of others, in their own environment.
+	$(VENV)-downstream/bin/python -m pytest -o addopts=-q -W default tests/downstream
+
+.PHONY: test-prerelease
+test-prerelease: ## Run all tests with the newest pre-release of langchain-core.
+	$(PYTHON) -m venv $(VENV)-prerelease
+	$(VENV)-prerelease/bin/python -m pip install --quiet --editable '.[dev]'
+	$(VENV)-prerelease/bin/python -m pip install --quiet --upgrade --pre langchain-core
+	$(VENV)-prerelease/bin/python -m pytest $(PARALLEL)
+
 .PHONY: fuzz
 fuzz: $(VENV)/.dev ## Feed malformed bytes to the parsers for ten minutes.
 	$(BIN)/python -m tests.fuzz
