@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from langchain.agents import create_agent
 from langchain.agents.middleware import ModelRetryMiddleware
+from langgraph.graph import START, MessagesState, StateGraph
+from langgraph.types import RetryPolicy
 
 from langchain_bailian_app.emulator import App, ErrorReply, Faults
 from langchain_bailian_app.errors import (
@@ -54,6 +56,44 @@ def test_the_middleware_of_langchain_retries_only_calls_that_did_not_run(
     else:
         with pytest.raises(error):
             agent.invoke(question)
+
+    assert len(bailian.requests) - before == posts
+
+
+@pytest.mark.parametrize("options", [{}, {"retry_on": (BailianError,)}], ids=["default", "all"])
+def test_the_middleware_repeats_calls_that_may_have_run_only_on_request(
+    bailian: BailianEmulator, make_model: MakeModel, options: dict[str, Any]
+) -> None:
+    retries = ModelRetryMiddleware(
+        max_retries=2, on_failure="error", initial_delay=0.01, jitter=False, **options
+    )
+    model = make_model(bailian.add_app(App("broken", error=ErrorReply.of("AppProcessFailed"))))
+    before = len(bailian.requests)
+    with pytest.raises(BailianServerError):
+        create_agent(model, tools=[], middleware=[retries]).invoke({"messages": [("user", "?")]})
+
+    assert len(bailian.requests) - before == (3 if options else 1)
+
+
+@pytest.mark.parametrize(("code", "posts"), [("Throttling", 3), ("AppProcessFailed", 1)])
+def test_a_node_of_langgraph_retries_only_calls_that_did_not_run(
+    bailian: BailianEmulator, make_model: MakeModel, code: str, posts: int
+) -> None:
+    model = make_model(bailian.add_app(App("failing", error=ErrorReply.of(code))), max_retries=0)
+    policy = RetryPolicy(
+        retry_on=lambda error: getattr(error, "is_retryable", False),
+        max_attempts=3,
+        initial_interval=0.01,
+        jitter=False,
+    )
+    graph = StateGraph(MessagesState)
+    graph.add_node(
+        "ask", lambda state: {"messages": model.invoke(state["messages"])}, retry_policy=policy
+    )
+    graph.add_edge(START, "ask")
+    before = len(bailian.requests)
+    with pytest.raises(BailianError):
+        graph.compile().invoke({"messages": [("user", "?")]})
 
     assert len(bailian.requests) - before == posts
 
