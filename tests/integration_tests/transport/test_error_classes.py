@@ -241,7 +241,7 @@ async def test_a_reasoning_frame_resets_the_timeout(
     bailian: BailianEmulator, make_model: Callable[..., BailianAppChatModel], call_style: str
 ) -> None:
     app = App("thinks", thinking="on", answer=lambda _: Reply("好", reasoning="想" * 40), pace=0.1)
-    model = make_model(bailian.add_app(app), has_thoughts=True, timeout=0.3)
+    model = make_model(bailian.add_app(app), has_thoughts=True, timeout=1.0)
     message = await model.ainvoke("?") if call_style == "ainvoke" else model.invoke("?")
 
     assert message.text == "好"
