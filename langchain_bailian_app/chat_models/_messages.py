@@ -32,17 +32,19 @@ from langchain_bailian_app.chat_models._fast_copy import ChunkTemplate, model_st
 from langchain_bailian_app.chat_models._results import token_usage_from_usage_metadata
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable
 
     from langchain_bailian_app._answer.answer import Answer
 
 
-def generation_chunks_from_deltas(deltas: Iterable[Delta]) -> Iterator[ChatGenerationChunk]:
-    """Yield one chunk for each delta, and a second one for the arguments of a call."""
+def generation_chunks_from_deltas(deltas: Iterable[Delta]) -> list[ChatGenerationChunk]:
+    """Return one chunk for each delta, and a second one for the arguments of a call."""
+    chunks: list[ChatGenerationChunk] = []  # a generator would take longer per chunk
     for delta in deltas:
-        yield generation_chunk_from_delta(delta)
+        chunks.append(generation_chunk_from_delta(delta))
         if isinstance(delta, ToolCall):
-            yield ChatGenerationChunk(message=arguments_chunk_from_call(delta))
+            chunks.append(ChatGenerationChunk(message=arguments_chunk_from_call(delta)))
+    return chunks
 
 
 def generation_chunk_from_delta(delta: Delta) -> ChatGenerationChunk:
