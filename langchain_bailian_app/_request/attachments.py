@@ -12,7 +12,7 @@ from langchain_bailian_app.options._session_files import SESSION_FILE_PREFIX
 from langchain_bailian_app.options._signed_urls import redact_url
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
 _URL_SCHEMES = ("https://", "http://", "data:", "oss://")
 _MAX_FILE_BYTES = 10 * 1024 * 1024  # for each file (file page)
@@ -25,6 +25,18 @@ def text_from_block(block: str | dict[str, Any]) -> str | None:
         case str(text) | {"type": "text" | "text-plain" | "input_text" | "file", "text": str(text)}:
             return text
     return None
+
+
+def split_content(content: str | Sequence[str | dict[str, Any]]) -> tuple[str, list[Any]]:
+    """Return the text in the content of a message, and the blocks with images and files.
+
+    Raises:
+        ValueError: A block contains something else.
+    """
+    blocks = [content] if isinstance(content, str) else content
+    parts = [(parse_content_block(block), block) for block in blocks]
+    text = "".join(value for (kind, value), _ in parts if kind == "text")
+    return text, [block for (kind, _), block in parts if kind != "text"]
 
 
 def parse_content_block(block: str | dict[str, Any]) -> tuple[str, str]:

@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Any
 
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, ToolMessage
 
-from langchain_bailian_app._request.attachments import parse_content_block
+from langchain_bailian_app._request.attachments import split_content
 from langchain_bailian_app._request.transcript import detect_language, find_last_question
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
     from langchain_core.messages.tool import ToolCall
 
@@ -44,13 +44,13 @@ def render_without_tools(messages: Sequence[BaseMessage]) -> list[BaseMessage]:
     question = find_last_question(messages)
     is_last = question is None or not any(map(_is_from_agent, messages[question + 1 :]))
     calls = _calls_by_id(messages)
-    labels = _LABELS["en" if question is None else detect_language(messages[question].text)]
     rendered: list[BaseMessage] = []
     for position, message in enumerate(messages):
         if isinstance(message, ToolMessage):
             call = calls.get(message.tool_call_id)
             if not _is_handoff(message, call):
-                rendered += _render_result(message, call, labels)
+                text = "" if question is None else messages[question].text
+                rendered += _render_result(message, call, text)
         elif not (isinstance(message, AIMessage) and _has_no_answer(message)) and (
             is_last or position != question
         ):
@@ -102,13 +102,9 @@ def _has_no_answer(message: AIMessage) -> bool:
     return _IS_HANDOFF_BACK in message.response_metadata or bool(has_calls and not message.text.strip())
 
 
-def _render_result(
-    result: ToolMessage, call: ToolCall | None, labels: Mapping[str, str]
-) -> list[BaseMessage]:
-    content = [result.content] if isinstance(result.content, str) else result.content
-    parts = [(parse_content_block(block), block) for block in content]
-    text = "".join(value for (kind, value), _ in parts if kind == "text")
-    attachments = [block for (kind, _), block in parts if kind != "text"]
+def _render_result(result: ToolMessage, call: ToolCall | None, question: str) -> list[BaseMessage]:
+    text, attachments = split_content(result.content)
+    labels = _LABELS[detect_language(question)]
     label = labels[result.status].format(call=_describe_call(result, call), text=text)
     return [AIMessage(label), *([HumanMessage(attachments)] if attachments else [])]
 

@@ -16,7 +16,7 @@ from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, System
 from langchain_core.utils.function_calling import convert_to_openai_tool
 
 from langchain_bailian_app._answer.tool_calls import CLOSING_TAG, OPENING_TAG, ToolCallParser
-from langchain_bailian_app._request.attachments import parse_content_block
+from langchain_bailian_app._request.attachments import split_content
 from langchain_bailian_app._request.transcript import detect_language, find_last_question
 
 if TYPE_CHECKING:
@@ -237,13 +237,9 @@ def _render_results(message: AIMessage, results: list[ToolMessage]) -> list[Base
 
 
 def _render_result(result: ToolMessage, name: str | None) -> Iterator[dict[str, Any]]:
-    content = [result.content] if isinstance(result.content, str) else result.content
-    parts = [(parse_content_block(block), block) for block in content]
-    text = "".join(value for (kind, value), _ in parts if kind == "text")
+    text, attachments = split_content(result.content)
     yield _tool_response_block(name, text, error=result.status == "error")
-    for (kind, _), block in parts:
-        if kind != "text" and isinstance(block, dict):  # images and files
-            yield block
+    yield from attachments
 
 
 def _tool_response_block(name: str | None, content: str, *, error: bool) -> dict[str, Any]:
