@@ -153,7 +153,8 @@ def _passage_from_node(item: dict[str, Any]) -> Passage:
     doc_id = _take(*_places(metadata, entry, "doc_id"), *_places(metadata, entry, "docId"))
     doc_url = _take(*_places(metadata, entry, "doc_url"), *_places(metadata, entry, "docUrl"))
     chunk_id = _take(
-        *((entry, name) for name in ("id_", "_id")),
+        (entry, "id_"),
+        (entry, "_id"),
         (metadata, "_id"),
         (entry, "id"),  # in the metadata, it may be the document's own field
         *_places(metadata, entry, "nid"),

@@ -118,22 +118,20 @@ class _Configurable(_Wrapper):
         self, tools: Sequence[Any], **kwargs: Any
     ) -> Runnable[LanguageModelInput, AIMessage]:
         """Bind tools to the model that the config of a call selects."""
-        return ConfiguredModel(
-            default=cast("Any", self),
-            method="bind_tools",
-            arguments=(tools,),
-            options=wrap_secrets(kwargs),
-        )
+        return self._call_when_configured("bind_tools", tools, **kwargs)
 
     def with_structured_output(
         self, schema: Any = None, **kwargs: Any
     ) -> Runnable[LanguageModelInput, Any]:
         """Return a runnable for structured output of the model that the config of a call selects."""
+        return self._call_when_configured("with_structured_output", schema, **kwargs)
+
+    def _call_when_configured(self, method: str, *arguments: Any, **options: Any) -> "ConfiguredModel":
         return ConfiguredModel(
             default=cast("Any", self),
-            method="with_structured_output",
-            arguments=(schema,),
-            options=wrap_secrets(kwargs),
+            method=method,
+            arguments=arguments,
+            options=wrap_secrets(options),
         )
 
     if not TYPE_CHECKING:  # as above
