@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import httpx
 import pytest
 from httpx_aiohttp import HttpxAiohttpClient
+from langchain_core.messages import message_chunk_to_message
 
 from langchain_bailian_app import BailianAppChatModel
+from tests.fixtures import merge_chunks
+
+if TYPE_CHECKING:
+    from langchain_core.messages import AIMessage
+    from langchain_core.runnables import RunnableConfig
 
 CallStyle = Callable[..., Awaitable[str]]
 
@@ -38,6 +44,22 @@ async def ainvoke(model: BailianAppChatModel, question: Any = "?", **options: An
 async def astream(model: BailianAppChatModel, question: Any = "?", **options: Any) -> str:
     """Call `astream`."""
     return "".join([chunk.text async for chunk in model.astream(question, **options)])
+
+
+async def collect_message(
+    model: BailianAppChatModel, call_style: str, messages: Any, config: RunnableConfig | None = None
+) -> AIMessage:
+    """Call the method with this name and return the message, or that of the merged chunks."""
+    match call_style:
+        case "invoke":
+            return model.invoke(messages, config)
+        case "ainvoke":
+            return await model.ainvoke(messages, config)
+        case "stream":
+            chunks = list(model.stream(messages, config))
+        case _:
+            chunks = [chunk async for chunk in model.astream(messages, config)]
+    return message_chunk_to_message(merge_chunks(chunks))
 
 
 async def invoke_over_httpx(model: BailianAppChatModel, **options: Any) -> str:

@@ -6,9 +6,6 @@ import json
 from typing import TYPE_CHECKING, Any
 
 import pytest
-
-pytest.importorskip("ag_ui_langgraph")
-
 from ag_ui.core.types import RunAgentInput, UserMessage
 from ag_ui_langgraph import LangGraphAgent
 from langchain.agents import create_agent

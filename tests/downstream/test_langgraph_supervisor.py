@@ -5,17 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import pytest
-
-pytest.importorskip("langgraph_supervisor")
-
 from langchain.agents import create_agent
-from langchain_core.messages import HumanMessage
 from langgraph.graph import MessagesState
 from langgraph.managed import RemainingSteps  # noqa: TC002  # LangGraph resolves annotations
 from langgraph_supervisor import create_supervisor
 from pydantic import BaseModel
 
 from langchain_bailian_app.errors import BailianError
+from tests.downstream.graphs import CALL_STYLES, call_text, run_graph
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -30,11 +27,6 @@ pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
 
 QUESTION = "什么是滞报金？"
 LIMIT: Any = {"recursion_limit": 30}
-CALL_STYLES = ["invoke", "ainvoke", "stream", "astream"]
-
-
-def call_text(name: str) -> str:
-    return f'<tool_call>{{"name": "{name}", "arguments": {{}}}}</tool_call>'
 
 
 def build_graph(
@@ -47,19 +39,6 @@ def build_graph(
         create_agent(make_scripted_model("我只懂手机。"), tools=[], name="phones"),
     ]
     return create_supervisor(workers, model=supervisor, **options).compile()
-
-
-async def run(graph: Any, call_style: str, *questions: str) -> dict[str, Any]:
-    """Run the graph in a call style and return its last state."""
-    question = {"messages": [HumanMessage(text) for text in questions]}
-    match call_style:
-        case "invoke":
-            return graph.invoke(question, LIMIT)
-        case "ainvoke":
-            return await graph.ainvoke(question, LIMIT)
-        case "stream":
-            return list(graph.stream(question, LIMIT, stream_mode="values"))[-1]
-    return [state async for state in graph.astream(question, LIMIT, stream_mode="values")][-1]
 
 
 @pytest.mark.parametrize("call_style", CALL_STYLES)
@@ -79,7 +58,7 @@ async def test_workers_without_tool_calling_answer_the_question(
         **options,
     )
     bailian.reset()
-    state = await run(graph, call_style, QUESTION)
+    state = await run_graph(graph, call_style, QUESTION, config=LIMIT)
 
     assert state["messages"][-1].text == "海关说：罚款。"
     _, phones, _, customs, _ = bailian.requests
@@ -103,7 +82,7 @@ async def test_a_worker_without_handoff_messages_answers_the_question(
         add_handoff_back_messages=False,
     )
     bailian.reset()
-    await run(graph, call_style, "你好", QUESTION)
+    await run_graph(graph, call_style, "你好", QUESTION, config=LIMIT)
 
     customs = bailian.requests[3].body["input"]["messages"]
     assert [turn["content"] for turn in customs] == ["你好", "我只懂手机。", QUESTION]
@@ -117,7 +96,7 @@ async def test_a_worker_uses_its_bound_settings(
         make_scripted_model, call_text("transfer_to_customs"), "好。", worker_model=worker
     )
     bailian.reset()
-    await run(graph, "invoke", QUESTION)
+    await run_graph(graph, "invoke", QUESTION, config=LIMIT)
 
     assert bailian.requests[1].body["input"] == {"prompt": QUESTION, "memory_id": "m"}
 
@@ -148,7 +127,7 @@ async def test_a_supervisor_with_bound_settings_returns_an_object(
         [worker], model=supervisor, response_format=Fine, state_schema=State
     ).compile()
     bailian.reset()
-    state = await run(graph, call_style, QUESTION)
+    state = await run_graph(graph, call_style, QUESTION, config=LIMIT)
 
     assert state["structured_response"] == Fine(amount=5)
     memory_ids = [request.body["input"].get("memory_id") for request in bailian.requests]
@@ -169,4 +148,4 @@ async def test_a_worker_that_gets_prose_instead_of_an_object_stops_the_graph(
     supervisor = make_scripted_model(call_text("transfer_to_customs"), "好。", tool_calling="prompt")
     graph = create_supervisor([worker], model=supervisor).compile()
     with pytest.raises(BailianError, match="missing tool call"):
-        await run(graph, "ainvoke", QUESTION)
+        await run_graph(graph, "ainvoke", QUESTION, config=LIMIT)

@@ -5,16 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import pytest
-
-pytest.importorskip("langgraph_swarm")
-
 from langchain.agents import create_agent
-from langchain_core.messages import AIMessage, HumanMessage
+from langchain_core.messages import AIMessage
 from langchain_core.tools import tool
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph_swarm import create_handoff_tool, create_swarm
 
 from langchain_bailian_app import InMemorySessionStore
+from tests.downstream.graphs import CALL_STYLES, call_text, run_graph
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -25,7 +23,6 @@ if TYPE_CHECKING:
     MakeModel = Callable[..., BailianAppChatModel]
 
 QUESTION = "能晒茶吗？"
-CALL_STYLES = ["invoke", "ainvoke", "stream", "astream"]
 THREAD: Any = {"configurable": {"thread_id": "t"}}
 
 
@@ -33,10 +30,6 @@ THREAD: Any = {"configurable": {"thread_id": "t"}}
 def weather(city: str) -> str:
     """Return the weather of a city."""
     return f"{city}：晴"
-
-
-def call_text(name: str, arguments: str = "{}") -> str:
-    return f'<tool_call>{{"name": "{name}", "arguments": {arguments}}}</tool_call>'
 
 
 def build_swarm(customs_model: Any, weather_model: Any, tool_name: str | None = None) -> Any:
@@ -47,19 +40,6 @@ def build_swarm(customs_model: Any, weather_model: Any, tool_name: str | None = 
         create_agent(customs_model, tools=[], name="customs"),
     ]
     return create_swarm(agents, default_active_agent="weather").compile(checkpointer=InMemorySaver())
-
-
-async def run(graph: Any, call_style: str, text: str) -> dict[str, Any]:
-    """Run the graph in a call style and return its last state."""
-    question = {"messages": [HumanMessage(text)]}
-    match call_style:
-        case "invoke":
-            return graph.invoke(question, THREAD)
-        case "ainvoke":
-            return await graph.ainvoke(question, THREAD)
-        case "stream":
-            return list(graph.stream(question, THREAD, stream_mode="values"))[-1]
-    return [state async for state in graph.astream(question, THREAD, stream_mode="values")][-1]
 
 
 @pytest.mark.parametrize("call_style", CALL_STYLES)
@@ -80,8 +60,8 @@ async def test_a_member_without_tools_answers_the_question(
     customs_model = make_scripted_model("可以。", "不客气。", tool_calling=tool_calling)
     graph = build_swarm(customs_model, weather_model, tool_name)
     bailian.reset()
-    first = await run(graph, call_style, QUESTION)
-    second = await run(graph, call_style, "谢谢")
+    first = await run_graph(graph, call_style, QUESTION, config=THREAD)
+    second = await run_graph(graph, call_style, "谢谢", config=THREAD)
 
     assert (first["active_agent"], first["messages"][-1].text) == ("customs", "可以。")
     assert second["messages"][-1].text == "不客气。"
@@ -109,9 +89,9 @@ async def test_a_member_with_a_thread_of_its_own_gets_only_the_questions(
     )
     graph = build_swarm(customs_model, weather_model)
     bailian.reset()
-    await run(graph, call_style, QUESTION)
+    await run_graph(graph, call_style, QUESTION, config=THREAD)
     with pytest.warns(UserWarning, match="not sent"):
-        state = await run(graph, call_style, "谢谢")
+        state = await run_graph(graph, call_style, "谢谢", config=THREAD)
 
     assert [m.text for m in state["messages"] if isinstance(m, AIMessage) and m.text] == [
         "可以。",

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import pytest
 from langchain.agents import create_agent
-from langchain.agents.middleware import HumanInTheLoopMiddleware
+from langchain.agents.middleware import HumanInTheLoopMiddleware, SummarizationMiddleware
 from langchain.agents.structured_output import ProviderStrategy
 from langchain_core.messages import AIMessage, AIMessageChunk, HumanMessage, ToolMessage
 from langchain_core.tools import InjectedToolCallId, ToolException, tool
@@ -540,3 +540,26 @@ def test_messages_of_agents_without_a_question_are_an_error(make_scripted_model:
     messages = handoff("transfer_to_customs", "customs", marked=True)
     with pytest.raises(ValueError, match=r"missing human message: .* add a human message"):
         make_scripted_model("好。").invoke(messages)
+
+
+@pytest.mark.parametrize("call_style", ["invoke", "ainvoke"])
+async def test_middleware_shortens_a_history_that_exceeds_the_profile(
+    make_scripted_model: MakeModel, bailian: BailianEmulator, call_style: str
+) -> None:
+    """Point 10 of issue 23."""
+    model = make_scripted_model("摘要", "答案", profile={"max_input_tokens": 200})
+    shortens = SummarizationMiddleware(model, trigger=("fraction", 0.5), keep=("messages", 1))
+    agent = create_agent(model, tools=[], middleware=[shortens])
+    messages = {"messages": [HumanMessage("很长的问题" * 100), AIMessage("好"), HumanMessage("短？")]}
+    state = agent.invoke(messages) if call_style == "invoke" else await agent.ainvoke(messages)
+
+    assert state["messages"][-1].text == "答案"
+    assert len(bailian.requests) == 2
+    assert "很长的问题" in str(bailian.requests[0].body["input"])
+    assert "很长的问题" not in str(bailian.requests[1].body["input"])
+    assert "摘要" in str(bailian.requests[1].body["input"])
+
+
+def test_a_profile_without_a_limit_is_rejected_by_the_middleware(make_model: MakeModel) -> None:
+    with pytest.raises(ValueError, match="profile"):
+        SummarizationMiddleware(make_model(), trigger=("fraction", 0.5))

@@ -9,19 +9,18 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from langchain_core.caches import InMemoryCache
 from langchain_core.callbacks import BaseCallbackHandler
-from langchain_core.messages import AIMessage, HumanMessage, message_chunk_to_message
+from langchain_core.messages import HumanMessage
 from langchain_core.tracers import BaseTracer
 from pydantic import BaseModel
 
 from langchain_bailian_app.emulator import App, ErrorReply, Node, Reply
 from langchain_bailian_app.errors import BailianRateLimitError
-from tests.fixtures import merge_chunks
+from tests.call_styles import collect_message
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from langchain_core.outputs import LLMResult
-    from langchain_core.runnables import RunnableConfig
     from langchain_core.tracers import Run
 
     from langchain_bailian_app import BailianAppChatModel
@@ -141,20 +140,6 @@ async def test_a_retriever_is_traced_as_one(make_model: MakeModel, bailian: Bail
 # -- issue 23 ----------------------------------------------------------------------------------------
 
 
-async def collect(model: BailianAppChatModel, call_style: str, config: RunnableConfig) -> AIMessage:
-    """Return the message of one call."""
-    match call_style:
-        case "invoke":
-            return model.invoke(QUESTION, config)
-        case "ainvoke":
-            return await model.ainvoke(QUESTION, config)
-        case "stream":
-            chunks = list(model.stream(QUESTION, config))
-        case _:
-            chunks = [chunk async for chunk in model.astream(QUESTION, config)]
-    return message_chunk_to_message(merge_chunks(chunks))
-
-
 CALL_STYLES = pytest.mark.parametrize("call_style", ["invoke", "ainvoke", "stream", "astream"])
 
 
@@ -194,7 +179,7 @@ async def test_a_trace_contains_the_versions_of_all_packages(
     make_model: MakeModel, call_style: str
 ) -> None:
     tracer = Tracer()
-    await collect(make_model(), call_style, {"callbacks": [tracer]})
+    await collect_message(make_model(), call_style, QUESTION, {"callbacks": [tracer]})
 
     assert tracer.runs[0].extra["metadata"]["lc_versions"] == {
         name: version(name) for name in ("langchain-core", "langchain", "langchain-bailian-app")
@@ -216,7 +201,9 @@ async def test_a_result_names_the_model_that_wrote_most(
     three_models: BailianAppChatModel, call_style: str, listeners: list[BaseCallbackHandler]
 ) -> None:
     keeper = ResultKeeper()
-    message = await collect(three_models, call_style, {"callbacks": [keeper, *listeners]})
+    message = await collect_message(
+        three_models, call_style, QUESTION, {"callbacks": [keeper, *listeners]}
+    )
 
     (result,) = keeper.results
     generation = result.generations[0][0]
@@ -235,7 +222,7 @@ async def test_a_result_names_the_model_that_wrote_most(
 async def test_all_ways_of_calling_give_the_same_message(three_models: BailianAppChatModel) -> None:
     configs = [{}, {"callbacks": [TokenListener()]}]
     messages = [
-        await collect(three_models, call_style, config)
+        await collect_message(three_models, call_style, QUESTION, config)
         for call_style in ("invoke", "ainvoke", "stream", "astream")
         for config in configs
     ]
@@ -326,7 +313,7 @@ async def test_only_markers_without_references_are_reported(
     app = App("searches", answer=lambda _: reply, knowledge_bases=knowledge_bases)
     app_id = bailian.add_app(app)
     model = make_model(app_id, has_thoughts=True)
-    message = await collect(model, call_style, {})
+    message = await collect_message(model, call_style, QUESTION)
 
     assert message.additional_kwargs["thoughts"]  # it did search
     assert ("展示回答来源" in caplog.text) == hinted

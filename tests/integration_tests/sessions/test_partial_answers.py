@@ -5,24 +5,21 @@ Such frames are withheld until it is known that they belong to the session (`Ses
 
 from __future__ import annotations
 
-from functools import reduce
-from operator import add
 from typing import TYPE_CHECKING, Any
 
 import orjson
 import pytest
-from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage, HumanMessage
+from langchain_core.messages import AIMessage, HumanMessage
 
 from langchain_bailian_app import errors
 from langchain_bailian_app.sessions import BailianSessionWarning, InMemorySessionStore
-from tests.call_styles import CALL_STYLES, make_model_at
+from tests.call_styles import CALL_STYLES, collect_message, make_model_at
 from tests.fixtures import encode_sse
 from tests.raw_server import CHUNKED_SSE_HEAD, SSE_HEAD, Connection, encode_chunk, run_server
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from langchain_bailian_app import BailianAppChatModel
 
 CLOSE = b"connection: close\r\n"
 SESSION_ID = "of-the-user"
@@ -39,22 +36,6 @@ def frame(text: str = "", session_id: str | None = None, **output: Any) -> dict[
 
 def complete(text: str, session_id: str) -> list[dict[str, Any]]:
     return [frame(text, session_id), frame("", session_id, finish_reason="stop")]
-
-
-async def call(
-    model: BailianAppChatModel, style: str, messages: list[BaseMessage], config: Any
-) -> AIMessage:
-    chunks: list[AIMessageChunk]
-    match style:
-        case "invoke":
-            return model.invoke(messages, config)
-        case "ainvoke":
-            return await model.ainvoke(messages, config)
-        case "stream":
-            chunks = list(model.stream(messages, config))
-        case _:
-            chunks = [chunk async for chunk in model.astream(messages, config)]
-    return reduce(add, chunks)
 
 
 def answer_session_with(*bodies: dict[str, Any], ending: str) -> Callable[[Connection], None]:
@@ -87,10 +68,10 @@ async def ask_twice(base_url: str, style: str, history: Any, **fields: Any) -> A
     model = make_model_at(base_url, history=history, session_store=InMemorySessionStore(), **fields)
     config = {"configurable": {"thread_id": "t"}}
     question = HumanMessage("一")
-    first = await call(model, style, [question], config)
+    first = await collect_message(model, style, [question], config)
     assert first.response_metadata["session_id"] == SESSION_ID
     earlier = [question, first] if history == "session" else []
-    return await call(model, style, [*earlier, HumanMessage("二")], config)
+    return await collect_message(model, style, [*earlier, HumanMessage("二")], config)
 
 
 @each_call_style
