@@ -227,7 +227,8 @@ def test_an_unfinished_event_needs_little_more_memory_than_its_bytes(piece: byte
         for _ in range(30_000):
             assert decoder.feed(bytes(bytearray(piece))) == []  # a copy, as for each read
 
-    assert measure_peak_memory(feed) < 1.5 * len(piece) * 30_000 + 20_000
+    # One small `bytes` object for each piece would need more than ten times as much.
+    assert measure_peak_memory(feed) < 2.5 * len(piece) * 30_000 + 20_000
 
 
 @pytest.mark.parametrize("piece", [b"x" * 1000, b"data:" + b"x" * 1000 + b"\n"])
