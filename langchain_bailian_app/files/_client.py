@@ -2,7 +2,7 @@
 
 import asyncio
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Coroutine, Iterable, Sequence
 from pathlib import Path
 from time import monotonic
 from typing import Any, Self, TypeAlias
@@ -13,11 +13,15 @@ from langchain_bailian_app._settings.openapi import OpenApiFields
 from langchain_bailian_app._transport.file_storage import local_files_from_paths
 from langchain_bailian_app._transport.openapi_client import OpenApiClient
 from langchain_bailian_app.errors import BailianError, BailianFileError, BailianUploadError
+from langchain_bailian_app.files._api import SessionFileApi
 from langchain_bailian_app.files._cache import UploadCache
-from langchain_bailian_app.files._executor import UploadContext, UploadExecutor, describe_file
+from langchain_bailian_app.files._coordinator import (
+    TransferContext,
+    TransferCoordinator,
+    run_on_own_loop,
+)
 from langchain_bailian_app.files._progress import Progress
-from langchain_bailian_app.files._scheduler import arun_all, run_all
-from langchain_bailian_app.files._tasks import Deadline, FileTask, UploadTask, WaitTask
+from langchain_bailian_app.files._tasks import Deadline, TransferTask, UploadTask, WaitTask
 from langchain_bailian_app.options._session_files import LocalFile, SessionFile
 
 Paths: TypeAlias = str | os.PathLike[str] | Iterable[str | os.PathLike[str]]
@@ -88,11 +92,13 @@ class BailianFiles(OpenApiFields):
         """Prepare the state that all calls share, without creating a client or sending anything."""
         super().model_post_init(context)
         scope = f"{self.endpoint or self.region}/{self.workspace_id}"
-        self._context = UploadContext(
-            api=OpenApiClient(self),
-            workspace_id=self.workspace_id,
-            cache=UploadCache(self.record, scope),
-            use_internal_endpoint=self.use_internal_endpoint,
+        self._context = TransferContext(
+            SessionFileApi(
+                OpenApiClient(self),
+                self.workspace_id,
+                use_internal_endpoint=self.use_internal_endpoint,
+            ),
+            UploadCache(self.record, scope),
         )
 
     def upload(
@@ -150,10 +156,7 @@ class BailianFiles(OpenApiFields):
             BailianUploadError: You passed several files, and some did not become ready. The error
                 contains the ready files and the errors of the others.
         """
-        names, tasks = self._make_wait_tasks(files, timeout)
-        with self._make_executor(tasks, names, [0] * len(names), progress) as executor:
-            run_all(executor.scheduler, executor.submit, workers=self.concurrency)
-        return _collect_results(names, executor.scheduler.outcomes)
+        return run_on_own_loop(self._start_waiting(files, timeout, progress))
 
     async def await_until_ready(
         self,
@@ -163,10 +166,7 @@ class BailianFiles(OpenApiFields):
         progress: bool | None = None,
     ) -> list[SessionFile]:
         """Async version of `wait_until_ready`."""
-        names, tasks = self._make_wait_tasks(files, timeout)
-        with self._make_executor(tasks, names, [0] * len(names), progress) as executor:
-            await arun_all(executor.scheduler, executor.submit, workers=self.concurrency)
-        return _collect_results(names, executor.scheduler.outcomes)
+        return await self._start_waiting(files, timeout, progress)
 
     def status(self, file: str | SessionFile) -> SessionFile:
         """Query the current status of a file.
@@ -178,7 +178,9 @@ class BailianFiles(OpenApiFields):
             BailianNotFoundError: The service has no file with this id.
             BailianError: The request failed.
         """
-        return describe_file(self._context, file if isinstance(file, str) else file.id)
+        file_id = file if isinstance(file, str) else file.id
+        described: SessionFile = self._context.api.describe_file(file_id)
+        return described
 
     async def astatus(self, file: str | SessionFile) -> SessionFile:
         """Async version of `status`."""
@@ -192,14 +194,7 @@ class BailianFiles(OpenApiFields):
         progress: bool | None = None,
     ) -> list[SessionFile]:
         """Upload files or bytes that were already checked; see `upload`."""
-        if not files:
-            return []
-        names, sizes = [file.name for file in files], [file.size for file in files]
-        with self._make_executor(
-            self._make_upload_tasks(files, timeout), names, sizes, progress
-        ) as executor:
-            run_all(executor.scheduler, executor.submit, workers=self.concurrency)
-        return _collect_results(names, executor.scheduler.outcomes)
+        return run_on_own_loop(self._start_uploads(files, timeout, progress)) if files else []
 
     async def aupload_local(
         self,
@@ -209,36 +204,39 @@ class BailianFiles(OpenApiFields):
         progress: bool | None = None,
     ) -> list[SessionFile]:
         """Async version of `upload_local`."""
-        if not files:
-            return []
+        return await self._start_uploads(files, timeout, progress) if files else []
+
+    def _start_uploads(
+        self, files: Sequence[LocalFile], timeout: float | None, progress: bool | None
+    ) -> Coroutine[Any, Any, list[SessionFile]]:
+        """Return the coroutine of a call. Progress bars are created at once, in the calling thread."""
         names, sizes = [file.name for file in files], [file.size for file in files]
-        with self._make_executor(
-            self._make_upload_tasks(files, timeout), names, sizes, progress
-        ) as executor:
-            await arun_all(executor.scheduler, executor.submit, workers=self.concurrency)
-        return _collect_results(names, executor.scheduler.outcomes)
-
-    def _make_executor(
-        self, tasks: list[FileTask], names: list[str], sizes: list[int], progress: bool | None
-    ) -> UploadExecutor:
-        show_progress = self.progress if progress is None else progress
-        return UploadExecutor(
-            self._context,
-            tasks,
-            Progress(names, sizes, enabled=show_progress),
-            workers=self.concurrency,
-            lease_interval=1 / self.leases_per_second,
-        )
-
-    def _make_upload_tasks(self, files: Sequence[LocalFile], timeout: float | None) -> list[FileTask]:
+        coordinator = self._make_coordinator(names, sizes, progress)
         deadline = self._make_deadline(timeout)
-        return [UploadTask(file, self._context.cache, deadline) for file in files]
+        tasks = [UploadTask(coordinator, index, deadline, file) for index, file in enumerate(files)]
+        return _collect_files(names, coordinator, tasks)
 
-    def _make_wait_tasks(self, files: Files, timeout: float | None) -> tuple[list[str], list[FileTask]]:
+    def _start_waiting(
+        self, files: Files, timeout: float | None, progress: bool | None
+    ) -> Coroutine[Any, Any, list[SessionFile]]:
+        """Return the coroutine of a call, as above."""
         items = [files] if isinstance(files, str | SessionFile) else list(files)
         ids = [file if isinstance(file, str) else file.id for file in items]
+        coordinator = self._make_coordinator(ids, [0] * len(ids), progress)
         deadline = self._make_deadline(timeout)
-        return ids, [WaitTask(file_id, deadline) for file_id in ids]
+        tasks = [WaitTask(coordinator, index, deadline, id_) for index, id_ in enumerate(ids)]
+        return _collect_files(ids, coordinator, tasks)
+
+    def _make_coordinator(
+        self, names: list[str], sizes: list[int], progress: bool | None
+    ) -> TransferCoordinator:
+        show_progress = self.progress if progress is None else progress
+        return TransferCoordinator(
+            self._context,
+            Progress(names, sizes, enabled=show_progress),
+            max_concurrency=self.concurrency,
+            lease_interval=1 / self.leases_per_second,
+        )
 
     def _make_deadline(self, timeout: float | None) -> Deadline:
         seconds = self.timeout if timeout is None else timeout
@@ -257,13 +255,16 @@ class BailianFiles(OpenApiFields):
         return self
 
 
-def _collect_results(names: list[str], outcomes: list[Any]) -> list[SessionFile]:
-    """Return the files if all of them are ready.
+async def _collect_files(
+    names: list[str], coordinator: TransferCoordinator, tasks: Sequence[TransferTask]
+) -> list[SessionFile]:
+    """Run the tasks, and return the files if all of them are ready.
 
     Raises:
         BailianFileError: There is one file, and it is not ready.
         BailianUploadError: There are several files, and some are not ready.
     """
+    outcomes = await coordinator.run_all([task.run for task in tasks])
     ready = [outcome for outcome in outcomes if isinstance(outcome, SessionFile)]
     failed = [
         _make_file_error(name, outcome)
@@ -283,7 +284,7 @@ def _collect_results(names: list[str], outcomes: list[Any]) -> list[SessionFile]
     raise error
 
 
-def _make_file_error(name: str, cause: BailianError | OSError) -> BailianFileError:
+def _make_file_error(name: str, cause: Exception) -> BailianFileError:
     """Return the error for one file. Other files with the same bytes may share `cause`."""
     if isinstance(cause, BailianError):
         error = BailianFileError(

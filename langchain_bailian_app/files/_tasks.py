@@ -1,22 +1,20 @@
-"""State machine for the upload of one file: the order of its actions, its retries and its outcome.
+"""Transfer tasks: the requests for one file, their order and their retries.
 
-Tasks never wait: `iter_actions` yields actions and receives their results or errors. `_scheduler` runs
-many tasks concurrently, and `_executor` performs their actions.
-
-Three actions can be retried safely: a lease request creates nothing, an upload writes the same bytes
-to the same target, and a status query changes nothing. `AddFile` uses up the lease (user guide), so one
-lease creates at most one file. If the response to `AddFile` is lost, the task retries it with the same
+Three requests can be retried safely: a lease request creates nothing, an upload writes the same bytes
+to the same target, and a status query changes nothing. AddFile uses up the lease (user guide), so one
+lease creates at most one file. If the response to AddFile is lost, the task retries it with the same
 lease. If the service rejects the retry, the file was probably added, but its id is lost. The task then
 requests a new lease and uploads the bytes again. The first copy expires.
 """
 
 from __future__ import annotations
 
+import asyncio
+import itertools
 import logging
 import random
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -30,30 +28,20 @@ from langchain_bailian_app.errors import (
     BailianServerError,
     BailianTimeoutError,
 )
-from langchain_bailian_app.files._actions import (
-    Action,
-    AddFile,
-    AwaitSameUpload,
-    ComputeMd5,
-    DescribeFile,
-    RequestLease,
-    Sleep,
-    UploadBytes,
-)
 from langchain_bailian_app.options._session_files import (
     FAILURE_REASONS,
     READY_STATUS,
-    LocalFile,
     SessionFile,
-    UploadTarget,
     suffix_from_name,
 )
 
 if TYPE_CHECKING:
-    from langchain_bailian_app.files._cache import UploadCache
+    from collections.abc import Awaitable, Callable, Iterator
+
+    from langchain_bailian_app.files._coordinator import TransferCoordinator
+    from langchain_bailian_app.options._session_files import LocalFile
 
 T = TypeVar("T")
-ActionGenerator = Generator["Action", Any, T]
 
 _logger = logging.getLogger("langchain_bailian_app")
 _TRANSIENT_ERRORS = (
@@ -81,6 +69,8 @@ class Deadline:
     poll_interval: float
     """Seconds between the first two status queries; later intervals grow."""
 
+    sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
+
     @classmethod
     def after(cls, timeout: float, clock: Callable[[], float], poll_interval: float) -> Deadline:
         """Return the deadline that is `timeout` seconds away."""
@@ -101,32 +91,37 @@ class Deadline:
             raise BailianTimeoutError(message)
 
 
-class FileTask(ABC):
-    """Base class of upload tasks and wait tasks."""
+class TransferTask(ABC):
+    """Base class of upload tasks and wait tasks.
 
-    phase = "waiting"
-    """Current phase: `"waiting"`, `"uploading"`, `"parsing"`, `"indexing"`, `"ready"` or `"failed"`."""
+    Args:
+        coordinator: Performs the requests.
+        index: Index of the file in the call.
+        deadline: Deadline of the call.
+    """
 
-    def __init__(self, deadline: Deadline) -> None:
+    def __init__(self, coordinator: TransferCoordinator, index: int, deadline: Deadline) -> None:
+        self._index = index
+        self._coordinator = coordinator
         self._deadline = deadline
-        self._add_outcome_unknown = False
+        self._phase = "waiting"
 
     @abstractmethod
-    def iter_actions(self) -> ActionGenerator[SessionFile]:
-        """Yield the actions of the task, and return the file when it is ready.
+    async def run(self) -> SessionFile:
+        """Return the file when it is ready.
 
         Raises:
             BailianError: The file did not become ready.
             OSError: The file cannot be read, or it changed during the upload.
         """
 
-    def _retry(self, action: Action) -> ActionGenerator[Any]:
-        """Perform an action, with retries after transient errors."""
+    async def _retry(self, request: Callable[..., Awaitable[T]], *args: Any) -> T:
+        """Send a request, with retries after transient errors."""
         retries = 0
         while True:
-            self._deadline.check(self.phase)
+            self._deadline.check(self._phase)
             try:
-                return (yield action)
+                return await request(*args)
             except _TRANSIENT_ERRORS as exc:
                 delay = _compute_retry_delay(exc, retries, self._deadline.poll_interval / 4)
                 throttled = isinstance(exc, BailianRateLimitError)
@@ -134,21 +129,19 @@ class FileTask(ABC):
                     delay
                 ):
                     raise
-                # A throttled request was certainly not carried out.
-                self._add_outcome_unknown |= isinstance(action, AddFile) and not throttled
-                _logger.debug("%s failed: %s; retrying in %.2f s", type(action).__name__, exc, delay)
+                _logger.debug("%s failed: %s; retrying in %.2f s", request.__name__, exc, delay)
             retries += 1
-            yield Sleep(delay)
+            await self._deadline.sleep(delay)
 
-    def wait_until_ready(self, file_id: str) -> ActionGenerator[SessionFile]:
+    async def _wait_until_ready(self, file_id: str) -> SessionFile:
         """Query the status until the file is ready.
 
         Raises:
             BailianError: The file failed or was not ready in time.
         """
         for delay in _iter_poll_delays(self._deadline.poll_interval):
-            file: SessionFile = yield from self._retry(DescribeFile(file_id))
-            self.phase = phase_from_status(file.status)
+            file = await self._retry(self._coordinator.describe_file, file_id)
+            self._set_phase(phase_from_status(file.status))
             if file.status == READY_STATUS:
                 return file
             if file.status in FAILURE_REASONS:
@@ -163,75 +156,88 @@ class FileTask(ABC):
                     f"call `BailianFiles.wait_until_ready({file_id!r})` to continue waiting"
                 )
                 raise BailianTimeoutError(message)
-            yield Sleep(delay)
+            await self._coordinator.wait(self._deadline.sleep(delay))
         raise AssertionError  # the delays never end
 
+    def _set_phase(self, phase: str) -> None:
+        self._phase = phase
+        self._coordinator.set_phase(self._index, phase)
 
-class UploadTask(FileTask):
+
+class UploadTask(TransferTask):
     """Upload of one local file."""
 
-    def __init__(self, file: LocalFile, cache: UploadCache, deadline: Deadline) -> None:
-        super().__init__(deadline)
+    def __init__(
+        self, coordinator: TransferCoordinator, index: int, deadline: Deadline, file: LocalFile
+    ) -> None:
+        super().__init__(coordinator, index, deadline)
         self._file = file
-        self._cache = cache
+        self._add_outcome_unknown = False
 
-    def iter_actions(self) -> ActionGenerator[SessionFile]:
-        md5: str = yield ComputeMd5(self._file)
+    async def run(self) -> SessionFile:
+        cache = self._coordinator.cache
+        md5 = await self._coordinator.compute_md5(self._file)
         # The suffix is part of the key, since it determines how the service reads the bytes.
         key = f"{md5}-{self._file.size}.{suffix_from_name(self._file.name)}"
-        while (claim := self._cache.claim(key)).in_progress is not None:
-            session_file: SessionFile | None = yield AwaitSameUpload(claim.in_progress)
+        while (claim := cache.claim(key)).in_progress is not None:
+            session_file = await self._coordinator.wait(asyncio.wrap_future(claim.in_progress))
             if session_file is not None:
                 return replace(session_file, name=self._file.name)
             # The other upload was interrupted: this task takes over.
         if claim.ready_file is not None:
-            self._cache.release(key, claim.ready_file)
+            cache.release(key, claim.ready_file)
             return replace(claim.ready_file, name=self._file.name)
         try:
-            session_file = yield from self._upload_or_reuse(key, md5, claim.file_id)
+            session_file = await self._upload_or_reuse(key, md5, claim.file_id)
         except (BailianError, OSError) as exc:
-            self._cache.fail(key, exc)
+            cache.fail(key, exc)
             raise
         except BaseException:
-            self._cache.release(key, None)
+            cache.release(key, None)
             raise
-        self._cache.release(key, session_file)
+        cache.release(key, session_file)
         return replace(session_file, name=self._file.name)
 
-    def _upload_or_reuse(self, key: str, md5: str, file_id: str | None) -> ActionGenerator[SessionFile]:
+    async def _upload_or_reuse(self, key: str, md5: str, file_id: str | None) -> SessionFile:
         if file_id is not None:
             try:
-                return (yield from self.wait_until_ready(file_id))
+                return await self._wait_until_ready(file_id)
             except (BailianFileError, BailianNotFoundError, BailianRequestError):
                 _logger.debug("%s is no longer usable; uploading %s again", file_id, self._file.name)
-        self.phase = "uploading"
-        file_id = yield from self._upload(key, md5)
-        self.phase = "parsing"
-        return (yield from self.wait_until_ready(file_id))
+        self._set_phase("uploading")
+        file_id = await self._upload(key, md5)
+        self._set_phase("parsing")
+        return await self._wait_until_ready(file_id)
 
-    def _upload(self, key: str, md5: str) -> ActionGenerator[str]:
+    async def _upload(self, key: str, md5: str) -> str:
         """Upload the bytes, and return the id of the added file."""
-        lease_count = 0
-        while True:
-            lease_count += 1
-            target: UploadTarget = yield from self._retry(RequestLease(self._file, md5))
-            self._add_outcome_unknown = False
-            action: Action = UploadBytes(self._file, target)
+        for lease_count in itertools.count(1):
+            target = await self._retry(self._coordinator.request_lease, self._file, md5)
+            was_uploaded = self._add_outcome_unknown = False
             try:
-                yield from self._retry(action)
-                action = AddFile(target.lease_id, key)
-                file_id: str = yield from self._retry(action)
+                await self._retry(self._coordinator.upload_bytes, self._index, self._file, target)
+                was_uploaded = True
+                return await self._retry(self._add_file, target.lease_id, key)
             except (BailianRequestError, BailianNotFoundError) as exc:
-                if lease_count >= _MAX_LEASES or not self._is_lease_expired(action, exc):
+                if lease_count >= _MAX_LEASES or not self._is_lease_expired(
+                    exc, was_uploaded=was_uploaded
+                ):
                     raise
                 _logger.debug(
                     "the lease for %s has expired (%s); requesting a new one", self._file.name, exc
                 )
-            else:
-                return file_id
+        raise AssertionError  # the count never ends
 
-    def _is_lease_expired(self, action: Action, error: BailianError) -> bool:
-        if isinstance(action, UploadBytes):
+    async def _add_file(self, lease_id: str, key: str) -> str:
+        try:
+            return await self._coordinator.add_file(lease_id, key)
+        except _TRANSIENT_ERRORS as exc:
+            # A throttled request was certainly not carried out.
+            self._add_outcome_unknown |= not isinstance(exc, BailianRateLimitError)
+            raise
+
+    def _is_lease_expired(self, error: BailianError, *, was_uploaded: bool) -> bool:
+        if not was_uploaded:
             return error.status_code == _EXPIRED_URL_STATUS
         if self._add_outcome_unknown:
             _logger.warning(
@@ -243,15 +249,17 @@ class UploadTask(FileTask):
         return _LEASE_PATTERN.search(f"{error.code} {error.message}") is not None
 
 
-class WaitTask(FileTask):
+class WaitTask(TransferTask):
     """Wait for a file that was uploaded earlier."""
 
-    def __init__(self, file_id: str, deadline: Deadline) -> None:
-        super().__init__(deadline)
+    def __init__(
+        self, coordinator: TransferCoordinator, index: int, deadline: Deadline, file_id: str
+    ) -> None:
+        super().__init__(coordinator, index, deadline)
         self._file_id = file_id
 
-    def iter_actions(self) -> ActionGenerator[SessionFile]:
-        return (yield from self.wait_until_ready(self._file_id))
+    async def run(self) -> SessionFile:
+        return await self._wait_until_ready(self._file_id)
 
 
 def phase_from_status(status: str) -> str:

@@ -616,6 +616,24 @@ def test_progress_is_shown_without_a_terminal_and_can_be_switched_off(
     assert not capsys.readouterr().err
 
 
+def test_progress_counts_copies_and_files_that_failed(
+    bailian: BailianEmulator, note: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Number 6 of issue 24."""
+    note_copy = tmp_path / "copy.md"
+    note_copy.write_text(NOTE, "utf-8")
+    files = connect(bailian, progress=True)
+
+    files.upload([note, note_copy])
+    assert "files: 100%" in capsys.readouterr().err
+
+    bailian.files.faults = FileFaults.always("lease_expired")
+    note.write_text("Mars", "utf-8")
+    with pytest.raises(BailianUploadError):
+        files.upload([note, note_copy])
+    assert "1 ready, 1 failed" in capsys.readouterr().err
+
+
 @pytest.mark.slow
 async def test_the_event_loop_is_never_blocked(
     bailian: BailianEmulator, files: BailianFiles, tmp_path: Path
