@@ -10,6 +10,8 @@ import re
 from bisect import bisect_right
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
+from langchain_bailian_app._answer.excerpts import cut_at_word
+
 if TYPE_CHECKING:
     from langchain_bailian_app._answer.passages import Passage
 
@@ -133,7 +135,7 @@ def _build_citation(passage: Passage, start: int, end: int) -> dict[str, Any]:
         "title": passage.title or passage.doc_name,
         "start_index": start,
         "end_index": end,
-        "cited_text": passage.text[:_MAX_CITED_CHARS] or None,
+        "cited_text": cut_at_word(passage.text, _MAX_CITED_CHARS) or None,
     }
     extras = {
         "reference_index": passage.index,

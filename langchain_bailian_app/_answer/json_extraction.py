@@ -7,16 +7,20 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
-from langchain_core.utils.json import parse_partial_json
-
 # Brackets in prose, such as `[注]` and `{name}`, do not start a value.
 _VALUE_START = re.compile(r'\{(?=\s*(?:["}]|\Z))|\[(?=\s*(?:["{\[\]\d-]|true|false|null|\Z))')
+_STRING = re.compile(r'("(?:\\.?|[^"\\])*+(?:"|\Z))', re.DOTALL)
+_BRACKET = re.compile(r"[{}\[\]]")
 _STRING_OR_BRACKET = re.compile(r'"(?:\\.?|[^"\\])*+(?:"|\Z)|[{}\[\]]', re.DOTALL)
+# A string without an end quote, up to an escape or a surrogate pair that is cut off.
+_OPEN_STRING = re.compile(
+    r'"(?:\\u(?!d[89ab]..(?:\\(?:u[0-9a-f]{0,3})?)?\Z)[0-9a-f]{4}|\\[^u]|[^"\\])*+', re.IGNORECASE
+)
+_CLOSING_BRACKETS = {"{": "}", "[": "]"}
 _STRING_OR_TRAILING_COMMA = re.compile(r'("(?:\\.|[^"\\])*+")|,(?=\s*[}\]])', re.DOTALL)
 _PARTIAL_LITERAL = re.compile(r"[-+.A-Za-z0-9\\]{0,9}\Z")
-# An escape that is cut off, or the first half of a surrogate pair.
-_PARTIAL_ESCAPE = re.compile(r"(?:\\ud[89ab][0-9a-f]{2})?(?:\\u[0-9a-f]{0,3}|\\)?\Z", re.IGNORECASE)
-_MAX_UNCLOSED_BRACKETS = 20  # brackets in prose; each costs a scan of the text
+_DECODER = json.JSONDecoder(strict=False)
+_MAX_UNCLOSED_BRACKETS = 20  # brackets in prose; each may cost a scan of the text
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,17 +46,28 @@ def extract_json(text: str) -> ExtractedJson:
     error = ""
     position = 0
     unclosed_count = 0
+    known_unclosed: set[int] = set()
     while match := _VALUE_START.search(text, position):
         start = match.start()
-        end = find_json_end(text, start)
-        if end is None:
-            if _is_valid_prefix(text[start:]):
+        try:
+            value, position = _DECODER.raw_decode(text, start)
+        except json.JSONDecodeError as exc:
+            if _is_at_end(exc):
                 return ExtractedJson(values, text[start:], error)
+        except (ValueError, RecursionError):
+            pass
+        else:
+            values.append(value)
+            continue
+        end = None if start in known_unclosed else find_json_end(text, start)
+        if end is None:
             unclosed_count += 1
             is_json = text[start:].lstrip("[ \r\n\t").startswith("{")
             # Stop, because any further match would be nested in the invalid value.
             if is_json or unclosed_count > _MAX_UNCLOSED_BRACKETS:
                 return ExtractedJson(values, error=f"not valid JSON: {text[start : start + 40]!r} …")
+            if start not in known_unclosed:
+                known_unclosed.update(_find_unclosed(text, start))
             position = match.end()  # a bracket in prose: `[0, 1)`
             continue
         try:
@@ -64,11 +79,32 @@ def extract_json(text: str) -> ExtractedJson:
 
 
 def parse_incomplete(text: str) -> Any:
-    """Parse the available part of an incomplete value; return None if nothing can be parsed."""
-    try:
-        return parse_partial_json(_PARTIAL_ESCAPE.sub("", text))
-    except json.JSONDecodeError:
-        return None
+    """Parse the available part of the valid beginning of a value; return None if there is none.
+
+    The result is that of langchain-core's `parse_partial_json`, which takes ten times as long because
+    it reads each character.
+    """
+    *before, after_string = _STRING.split(text)  # other text and strings, alternating
+    brackets: list[str] = []
+    for bracket in _BRACKET.findall("".join((*before[::2], after_string))):
+        if bracket in _CLOSING_BRACKETS:
+            brackets.append(_CLOSING_BRACKETS[bracket])
+        else:
+            brackets.pop()
+    string_end = len(text) - len(after_string)
+    string_start = string_end - len(before[-1]) if before else 0
+    open_string = _OPEN_STRING.match(text, string_start)
+    if open_string and not text.startswith('"', open_string.end()):
+        text = f'{text[: open_string.end()]}"'
+        string_end = len(text)
+    missing_end = "".join(reversed(brackets))
+    while text:
+        try:
+            return json.loads(text + missing_end, strict=False)
+        except (ValueError, RecursionError):
+            # A comma, part of a literal, or a key without a value.
+            text = text[: string_start if len(text) == string_end else -1].rstrip()
+    return None
 
 
 def find_json_end(text: str, start: int) -> int | None:
@@ -79,6 +115,17 @@ def find_json_end(text: str, start: int) -> int | None:
         if depth == 0:
             return token.end()
     return None
+
+
+def _find_unclosed(text: str, start: int) -> list[int]:
+    """Return the positions of the brackets from `start` on that are not closed."""
+    unclosed: list[int] = []
+    for token in _STRING_OR_BRACKET.finditer(text, start):
+        if token[0] in {"{", "["}:
+            unclosed.append(token.start())
+        elif token[0] in {"}", "]"} and unclosed:
+            unclosed.pop()
+    return unclosed
 
 
 def ends_in_string(text: str) -> bool:
@@ -92,19 +139,10 @@ def ends_in_string(text: str) -> bool:
     return False
 
 
-def _is_valid_prefix(text: str) -> bool:
-    """Return whether `text` is the valid beginning of a JSON value.
-
-    langchain-core's `parse_partial_json` is very slow for anything else.
-    """
-    try:
-        json.loads(text, strict=False)
-    except json.JSONDecodeError as exc:
-        unterminated = exc.msg.startswith("Unterminated string")
-        return unterminated or _PARTIAL_LITERAL.match(text, exc.pos) is not None
-    except (ValueError, RecursionError):
-        pass
-    return False
+def _is_at_end(error: json.JSONDecodeError) -> bool:
+    """Return whether JSON is invalid only because it is cut off."""
+    unterminated = error.msg.startswith("Unterminated string")
+    return unterminated or _PARTIAL_LITERAL.match(error.doc, error.pos) is not None
 
 
 def _loads_lenient(text: str) -> Any:

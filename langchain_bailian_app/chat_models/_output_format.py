@@ -53,6 +53,8 @@ class ParseResult:
 
     parsed: Any = None
     error: str | None = None
+    is_complete: bool = True
+    """Whether further text cannot change the result."""
 
 
 class OutputSchema:
@@ -111,8 +113,8 @@ class OutputSchema:
             return ParseResult(error="the JSON is incomplete")
         return ParseResult(error=extracted.error or "it contains no JSON")
 
-    def parse_partial(self, answer: str) -> Any:
-        """Parse the beginning of an answer; return None if it contains no usable value yet.
+    def parse_partial(self, answer: str) -> ParseResult:
+        """Parse the beginning of an answer; the result is None if it contains no usable value yet.
 
         The result is the first JSON value that matches the schema, or else the incomplete value. For a
         pydantic class, the incomplete value must be valid too.
@@ -121,13 +123,13 @@ class OutputSchema:
         for value in extracted.values:
             result = self._validate(value)
             if result.error is None:
-                return result.parsed
+                return result
         value = parse_incomplete(extracted.incomplete_text)
         if self._model_class is not None and value is not None:
-            return self._validate(value).parsed
+            return ParseResult(self._validate(value).parsed, is_complete=False)
         expected_type = self._json_schema.get("type")
         matches = not isinstance(expected_type, str) or expected_type == _TYPE_NAMES.get(type(value))
-        return value if matches else None
+        return ParseResult(value if matches else None, is_complete=False)
 
     def _validate(self, value: Any) -> ParseResult:
         if self._model_class is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from contextlib import aclosing, closing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, cast, get_args
@@ -198,28 +199,48 @@ class StructuredOutput(Runnable[LanguageModelInput, Any]):
 
 
 class _PartialObject:
-    """Partial object, updated with each chunk of a stream."""
+    """Partial object, updated with each chunk of a stream.
+
+    Each update parses the whole text. If the text contains no usable value, for example long prose, the
+    next update waits until it has grown by a sixteenth, so that all updates together take linear time.
+    """
 
     latest: Any = None
 
     def __init__(self, output_schema: OutputSchema) -> None:
         self._output_schema = output_schema
-        self._message: AIMessageChunk | None = None
+        self._chunks: list[AIMessageChunk] = []
+        self._length = 0
+        self._next_update = 1.0  # length of the text from which on it is parsed again
 
     def update(self, chunk: AIMessageChunk) -> bool:
         """Add a chunk and return whether it changed the object."""
-        self._message = chunk if self._message is None else self._message + chunk
-        parsed = self._output_schema.parse_partial(self._message.text) if chunk.text else None
-        if parsed is None or parsed == self.latest:
+        self._chunks.append(chunk)
+        text_length = len(chunk.text)
+        self._length += text_length
+        if not text_length or self._length < self._next_update:
             return False
-        self.latest = parsed
+        result = self._output_schema.parse_partial(self._merge_chunks().text)
+        if result.is_complete:
+            self._next_update = math.inf
+        elif result.parsed is None:
+            self._next_update = self._length * 17 / 16
+        if result.parsed is None or result.parsed == self.latest:
+            return False
+        self.latest = result.parsed
         return True
+
+    def _merge_chunks(self) -> AIMessageChunk:
+        first, *others = self._chunks
+        if others:
+            self._chunks = [first + others]
+        return self._chunks[0]
 
     def outcome(self) -> _Outcome:
         return _Outcome(self.message(), self.latest)
 
     def message(self) -> AIMessage:
-        return cast("AIMessage", message_chunk_to_message(cast("AIMessageChunk", self._message)))
+        return cast("AIMessage", message_chunk_to_message(self._merge_chunks()))
 
 
 def _reject_forced_options(kwargs: dict[str, Any]) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from html import escape
 from typing import TYPE_CHECKING, Any
 
 from langchain_bailian_app.display._image_urls import is_image_of
+from langchain_bailian_app.display._link_labels import use_linear_link_labels
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -29,8 +30,11 @@ NEW_TAB = 'target="_blank" rel="noopener noreferrer"'
 
 # Without a referrer, the host does not learn the address of the page that shows the answer.
 _IMAGE_ATTRIBUTES = 'loading="lazy" referrerpolicy="no-referrer" style="max-width:100%;max-height:30em"'
-_INSIDE_TAGS_AND_LINKS = re.compile(r"<a .*?</a>|<[^>]*>", re.DOTALL)
+# Links and inline code. A citation after a code block has no other place than its last line.
+_NO_CITATIONS = re.compile(r"<a .*?</a>|(?<!<pre>)<code>.*?</code>|<[^>]*>", re.DOTALL)
 _WEB_URL = re.compile(r"https?://[^\s/?#\ufffd][^\s\ufffd]*", re.IGNORECASE)
+# Numbers, dates, times and amounts, which break at hyphens and spaces.
+_NUMERIC_CELL = re.compile(r"(?=.*\d)[-+−–~≈<>≤≥()\d\s.,:/%‰°$€£¥￥]{1,32}")
 _MARKUP_CHARS = "*_~`| \t\n"
 _MAX_DISTANCE_CHARS = 100
 _MAX_RENDERED_CHARS = 400_000  # total for one search; rendering a dense list takes 3 µs per character
@@ -44,8 +48,10 @@ def make_markdown_parser(image_hosts: frozenset[str] = frozenset()) -> MarkdownI
     # ones would disappear.
     parser = MarkdownIt("commonmark", {"html": False, "breaks": True, "maxNesting": 100})
     parser.enable(["table", "strikethrough"]).disable("reference")
+    use_linear_link_labels(parser)
     parser.validateLink = is_web_url  # type: ignore[method-assign]
     parser.add_render_rule("link_open", _render_link_open)
+    parser.add_render_rule("td_open", _render_cell_open)
 
     def render_image(renderer: Any, tokens: Any, idx: int, options: Any, env: Any) -> str:
         return _render_image(renderer, tokens, idx, options, env, image_hosts=image_hosts)
@@ -69,8 +75,9 @@ def place_citations(text: Text, render: Callable[[str], str]) -> tuple[dict[int,
     """Return the citations at positions that leave the other HTML unchanged, and the unplaced ones.
 
     A placeholder after a code fence, a table row or `**` would break that markup. A placeholder inside
-    a link would be lost. Such a citation moves to the nearest position that fits. The second value
-    contains the source numbers of citations that fit nowhere.
+    a link would be lost, and inside inline code it would look like code. Such a citation moves to the
+    nearest position that fits. The second value contains the source numbers of citations that fit
+    nowhere.
     """
     if not text.citations:
         return {}, []
@@ -80,7 +87,7 @@ def place_citations(text: Text, render: Callable[[str], str]) -> tuple[dict[int,
     def preserves_html(positions: Iterable[int]) -> bool:
         ascending = sorted(set(positions))
         html = render(insert_placeholders(text.markdown, ascending))
-        placeholder_count = _INSIDE_TAGS_AND_LINKS.sub("", html).count(PLACEHOLDER)
+        placeholder_count = _NO_CITATIONS.sub("", html).count(PLACEHOLDER)
         return placeholder_count == len(ascending) and html.replace(PLACEHOLDER, "") == plain_html
 
     def find_positions(positions: list[int]) -> dict[int, int]:
@@ -125,6 +132,13 @@ def _nearby_positions(source: str, position: int) -> list[int]:
 
 def _render_link_open(renderer: Any, tokens: Any, idx: int, options: Any, env: Any) -> str:
     tokens[idx].attrs |= {"target": "_blank", "rel": "noopener noreferrer"}
+    html: str = renderer.renderToken(tokens, idx, options, env)
+    return html
+
+
+def _render_cell_open(renderer: Any, tokens: Any, idx: int, options: Any, env: Any) -> str:
+    if _NUMERIC_CELL.fullmatch(tokens[idx + 1].content.replace(PLACEHOLDER, "")):
+        tokens[idx].attrs["class"] = "ba-nowrap"
     html: str = renderer.renderToken(tokens, idx, options, env)
     return html
 

@@ -26,6 +26,8 @@ from langchain_bailian_app.display._sources import Source, make_excerpt
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
+    from langchain_bailian_app.display._labels import Labels
+
 _SHADE, _LINE = "rgba(127,127,127,.1)", "rgba(127,127,127,.3)"
 _ACCENT = "var(--jp-content-link-color,var(--vscode-textLink-foreground,#2f7de1))"
 _STYLE = f"""
@@ -33,7 +35,7 @@ _STYLE = f"""
 .bailian-answer a{{color:{_ACCENT};text-decoration:none}}
 .bailian-answer a:hover{{text-decoration:underline}}
 .bailian-answer summary{{cursor:pointer}}
-.bailian-answer sup{{line-height:0;font-size:.75em;margin-left:.1em}}
+.bailian-answer sup{{white-space:nowrap;line-height:0;font-size:.75em;margin-left:.1em}}
 .bailian-answer .ba-pre{{white-space:pre-wrap}}
 .bailian-answer .ba-dim{{opacity:.65}}
 .bailian-answer ul.ba-trail,.bailian-answer ul.ba-list{{list-style:none;margin:0;padding:0}}
@@ -48,7 +50,9 @@ margin:.1em 0 .1em .5em;max-height:8em;overflow:auto;vertical-align:middle;white
 .bailian-answer .ba-fold{{background:{_SHADE};border-radius:4px;margin:.3em 0;padding:.5em .8em;
 max-height:24em;overflow:auto}}
 .bailian-answer .ba-list>li{{margin:0;padding:.2em .4em;border-radius:4px}}
-.bailian-answer .ba-list>li:target{{background:{_SHADE};outline:1px solid {_ACCENT}}}
+.bailian-answer .ba-list>li:has(:target){{background:{_SHADE};outline:1px solid {_ACCENT};
+outline-offset:-1px}}
+.bailian-answer .ba-list a[name]{{scroll-margin-top:6em}}
 .bailian-answer .ba-number{{color:{_ACCENT};font-variant-numeric:tabular-nums}}
 .bailian-answer .ba-sources{{border-top:1px solid {_LINE};margin-top:1.2em;
 padding-top:.6em;font-size:.9em}}
@@ -57,9 +61,11 @@ padding-top:.4em;font-size:.8em}}
 .bailian-answer .ba-text pre{{background:{_SHADE};border-radius:4px;padding:.6em .8em;overflow:auto}}
 .bailian-answer .ba-text code{{background:{_SHADE};border-radius:3px;padding:.1em .3em;color:inherit}}
 .bailian-answer .ba-text pre code{{background:none;padding:0}}
-.bailian-answer .ba-text table{{border-collapse:collapse;margin:.8em 0}}
+.bailian-answer .ba-text table{{border-collapse:collapse;display:block;width:max-content;
+max-width:100%;overflow-x:auto;margin:.8em 0}}
 .bailian-answer .ba-text th,.bailian-answer .ba-text td{{border:1px solid {_LINE};padding:.3em .8em;
-text-align:left}}
+text-align:left;overflow-wrap:normal;min-width:4em;max-width:24em}}
+.bailian-answer .ba-text td.ba-nowrap{{white-space:nowrap}}
 .bailian-answer .ba-text blockquote{{border-left:3px solid {_LINE};margin:.6em 0;
 padding:0 1em;opacity:.85}}
 .bailian-answer .ba-text :is(h1,h2,h3,h4,h5,h6){{font-size:1.1em;margin:1em 0 .4em}}
@@ -74,34 +80,38 @@ def render_html(answer: AnswerParts, image_hosts: frozenset[str] = frozenset()) 
         image_hosts: Hosts whose https images in the text are shown. Others are links.
     """
     id_prefix = f"ba-{hashlib.blake2s(repr(answer).encode(), digest_size=5).hexdigest()}"
-    titles = {source.number: source.title for source in answer.sources}
+    labels = answer.labels
+    tooltips = {source.number: _make_tooltip(source) for source in answer.sources}
     # The classes disable MathJax, which would render the text between two dollar signs as a formula.
     html = [f'<div class="bailian-answer mathjax_ignore tex2jax_ignore"><style>{_STYLE}</style>']
     for _, group in itertools.groupby(answer.parts, lambda part: isinstance(part, Text)):
         parts = list(group)
         html += [
-            _render_text(part, id_prefix, titles, image_hosts)
+            _render_text(part, id_prefix, tooltips, image_hosts)
             for part in parts
             if isinstance(part, Text)
         ]
         html += _render_list(
-            "ba-trail", [_render_trail_item(part) for part in parts if not isinstance(part, Text)]
+            "ba-trail",
+            [_render_trail_item(part, labels) for part in parts if not isinstance(part, Text)],
         )
     if answer.sources:
-        entries = [_render_source(source, f"{id_prefix}-{source.number}") for source in answer.sources]
-        html += ['<div class="ba-sources"><b>Sources</b>', *_render_list("ba-list", entries), "</div>"]
+        entries = [
+            _render_source(source, labels, f"{id_prefix}-{source.number}") for source in answer.sources
+        ]
+        heading = f'<div class="ba-sources"><b>{labels.sources}</b>'
+        html += [heading, *_render_list("ba-list", entries), "</div>"]
     if answer.usage:
         html.append(f'<div class="ba-usage ba-dim">{escape(" · ".join(answer.usage))}</div>')
     return "\n".join([*html, "</div>"])
 
 
 def _render_text(
-    text: Text, id_prefix: str, titles: dict[int | None, str], image_hosts: frozenset[str]
+    text: Text, id_prefix: str, tooltips: dict[int | None, str], image_hosts: frozenset[str]
 ) -> str:
     def render_citations(numbers: Iterable[int]) -> str:
         return "".join(
-            f'<sup><a href="#{id_prefix}-{n}" title="{escape(titles[n])}">[{n}]</a></sup>'
-            for n in numbers
+            f'<sup><a href="#{id_prefix}-{n}" title="{tooltips[n]}">[{n}]</a></sup>' for n in numbers
         )
 
     render: Callable[[str], str]
@@ -120,63 +130,74 @@ def _render_text(
     return f'<div class="ba-text">{html}{below}</div>'
 
 
+def _make_tooltip(source: Source) -> str:
+    """Return the value of a `title` attribute: the title and an excerpt of a source."""
+    lines = [source.title, make_excerpt(source.text)]
+    return "&#10;".join(escape(line) for line in lines if line)
+
+
 def _render_plain_text(source: str) -> str:
     return f'<div class="ba-pre">{escape(source)}</div>'
 
 
-def _render_trail_item(part: Reasoning | Step | GenericBlock) -> str:
+def _render_trail_item(part: Reasoning | Step | GenericBlock, labels: Labels) -> str:
     match part:
         case Reasoning():
-            details = _render_details("Reasoning", _render_preformatted(part.text))
+            details = _render_details(labels.reasoning, _render_preformatted(part.text))
             return f'<li class="ba-thought">{details}</li>'
         case Step():
             class_name = "ba-failed" if part.failed else "ba-step"
-            return f'<li class="{class_name}">{_render_step(part)}</li>'
+            return f'<li class="{class_name}">{_render_step(part, labels)}</li>'
         case GenericBlock():
             return f"<li>{_render_details(escape(part.kind), _render_preformatted(part.text))}</li>"
         case _:
             assert_never(part)
 
 
-def _render_step(step: Step) -> str:
+def _render_step(step: Step, labels: Labels) -> str:
     args = "".join(
         f'<span class="ba-arg"><span class="ba-dim">{escape(name)}</span> {escape(value)}</span>'
         for name, value in step.args
     )
     if not step.done:
-        result = '<div class="ba-dim">no result yet</div>'
+        result = f'<div class="ba-dim">{labels.no_result}</div>'
     elif step.hits:
-        label = f"{len(step.hits)} hit{'s' * (len(step.hits) > 1)}"
-        result = _render_details(
-            label, "".join(_render_list("ba-list", [_render_source(hit) for hit in step.hits]))
-        )
+        label = labels.one_hit if len(step.hits) == 1 else labels.hits.format(len(step.hits))
+        entries = [_render_source(hit, labels) for hit in step.hits]
+        result = _render_details(label, "".join(_render_list("ba-list", entries)))
     elif step.result or step.failed:
-        result = _render_details(
-            "Failed" if step.failed else "Result", _render_preformatted(step.result)
-        )
+        label = labels.failed if step.failed else labels.result
+        result = _render_details(label, _render_preformatted(step.result))
     else:
         result = ""
     return f"<b>{escape(step.name)}</b>{args}{result}"
 
 
-def _render_source(source: Source, element_id: str | None = None) -> str:
-    """Return an expandable list item with this id, or a short item for a hit if the id is None."""
+def _render_source(source: Source, labels: Labels, anchor_name: str | None = None) -> str:
+    """Return an expandable list item with this anchor, or a short item for a hit if it is None.
+
+    Browsers open the element that contains the target of a link. JupyterLab prevents this by scrolling
+    to the `id` itself, but it leaves links to an `<a name>` to the browser.
+    """
     number = "" if source.number is None else f'<span class="ba-number">[{source.number}]</span> '
     links = [source.url, *source.images]
     details = f'<span class="ba-dim">{escape(" · ".join(source.details))}</span>'
     link_html = " ".join(
-        _render_link(url, image_number) for image_number, url in enumerate(links) if url
+        _render_link(url, image_number, labels) for image_number, url in enumerate(links) if url
     )
     head = f"{number}{escape(source.title)} {details} {link_html}"
-    if element_id is None:
+    if anchor_name is None:
         return f'<li>{head}<div class="ba-dim">{escape(make_excerpt(source.text))}</div></li>'
-    return f'<li id="{element_id}">{_render_details(head, _render_preformatted(source.text))}</li>'
+    anchor = f'<a name="{anchor_name}"></a>'
+    if not source.text:
+        return f"<li>{anchor}{_render_details(head, '')}</li>"
+    return f"<li>{_render_details(head, anchor + _render_preformatted(source.text))}</li>"
 
 
-def _render_link(url: str, image_number: int) -> str:
+def _render_link(url: str, image_number: int, labels: Labels) -> str:
     if not is_web_url(url):
         return escape(url)
-    label = f"image {image_number}" if image_number else "open"
+    label = labels.image.format(image_number) if image_number else labels.open
     return f'<a href="{escape(url)}" title="{escape(url)}" {NEW_TAB}>{label} ↗</a>'
 
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from langchain_bailian_app._answer.passages import passages_from_observation
+from langchain_bailian_app.display._labels import Labels, find_labels
 from langchain_bailian_app.display._sources import (
     CitedSources,
     Source,
@@ -26,7 +27,6 @@ _CALL_TYPES = {
     f"{kind}{chunk}" for kind in ("server_tool_call", "tool_call") for chunk in ("", "_chunk")
 }
 _MEDIA_TYPES = {"image", "image_url", "audio", "input_audio", "video", "file", "text-plain"}
-_RESULT_NAME = "result"  # name of a result whose call is unknown
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,20 +73,24 @@ class AnswerParts:
     parts: list[Reasoning | Step | Text | GenericBlock]
     sources: list[Source]
     usage: list[str]
+    labels: Labels
+    """Labels in the language of the answer."""
 
 
 def parse_message(message: AIMessage) -> AnswerParts:
     """Return the parts of a message to display. Never raise, regardless of the message's content."""
     parts: list[Reasoning | Step | Text | GenericBlock] = []
-    cited_sources = CitedSources()
+    blocks = _read_blocks(message)
+    labels = find_labels(_read_text(blocks))
+    cited_sources = CitedSources(labels)
     pending: dict[str, tuple[int, Step]] = {}  # calls without a result, with their index in `parts`
-    for block in _read_blocks(message):
-        part = _parse_block_or_raw(block, cited_sources)
+    for block in blocks:
+        part = _parse_block_or_raw(block, cited_sources, labels)
         if isinstance(part, Step) and part.done:
             pending_call = pending.pop(_find_step_id(block), None)
             if pending_call is not None:
                 index, call = pending_call
-                name = call.name if part.name == _RESULT_NAME else part.name
+                name = call.name if part.name == labels.result else part.name
                 parts[index] = replace(part, name=name, args=part.args or call.args)
                 continue
         elif isinstance(part, Step) and (step_id := _find_step_id(block)):
@@ -95,7 +99,8 @@ def parse_message(message: AIMessage) -> AnswerParts:
     return AnswerParts(
         parts,
         [cited_sources.sources[number] for number in sorted(cited_sources.sources)],
-        _summarize_usage(message),
+        _summarize_usage(message, labels),
+        labels,
     )
 
 
@@ -110,17 +115,26 @@ def _read_blocks(message: AIMessage) -> list[dict[str, Any]]:
     return [block if isinstance(block, dict) else {"value": block} for block in typed_blocks]
 
 
+def _read_text(blocks: list[dict[str, Any]]) -> str:
+    """Return the text of an answer, or else its reasoning."""
+    texts, reasonings = (
+        [value for block in blocks if isinstance(value := dict.get(block, name), str)]
+        for name in ("text", "reasoning")
+    )
+    return " ".join(texts) or " ".join(reasonings)
+
+
 def _parse_block_or_raw(
-    block: dict[str, Any], cited_sources: CitedSources
+    block: dict[str, Any], cited_sources: CitedSources, labels: Labels
 ) -> Reasoning | Step | Text | GenericBlock:
     try:
-        return _parse_block(block, cited_sources)
+        return _parse_block(block, cited_sources, labels)
     except Exception:  # noqa: BLE001  # showing the raw block is better than failing
-        return GenericBlock("unreadable", format_value(block))
+        return GenericBlock(labels.unreadable, format_value(block, labels))
 
 
 def _parse_block(
-    block: dict[str, Any], cited_sources: CitedSources
+    block: dict[str, Any], cited_sources: CitedSources, labels: Labels
 ) -> Reasoning | Step | Text | GenericBlock:
     block_type = sanitize(block.get("type")) or "unknown"
     part: Reasoning | Step | Text | GenericBlock
@@ -130,20 +144,19 @@ def _parse_block(
         case {"type": "text"}:
             part = _parse_text(sanitize(block.get("text")), block.get("annotations"), cited_sources)
         case {"type": "server_tool_result"}:
-            part = _parse_result(block)
+            part = _parse_result(block, labels)
         case {"type": "non_standard", "value": {"node_id": _} as node}:
-            part = _parse_node(node)
+            part = _parse_node(node, labels)
         case _ if block_type in _CALL_TYPES:
-            part = Step(sanitize(block.get("name")) or "step", _parse_args(block.get("args")))
+            name = sanitize(block.get("name")) or labels.step
+            part = Step(name, _parse_args(block.get("args"), labels))
         case _ if block_type in _MEDIA_TYPES:
             part = GenericBlock(
                 " · ".join(filter(None, (block_type, sanitize(block.get("mime_type"))))), ""
             )
         case _:
-            part = GenericBlock(
-                block_type,
-                format_value(block["value"] if {"value"} <= set(block) <= {"type", "value"} else block),
-            )
+            value = block["value"] if {"value"} <= set(block) <= {"type", "value"} else block
+            part = GenericBlock(block_type, format_value(value, labels))
     return part
 
 
@@ -154,7 +167,7 @@ def _find_step_id(block: dict[str, Any]) -> str:
     return sanitize(block.get("tool_call_id") or block.get("id"))
 
 
-def _parse_node(node: dict[str, Any]) -> Step:
+def _parse_node(node: dict[str, Any], labels: Labels) -> Step:
     """Return the step for an event of a workflow node that is running or done."""
     status = sanitize(node.get("status"))
     facts = [(name, sanitize(node.get(name))) for name in ("type", "exec_time")]
@@ -166,27 +179,27 @@ def _parse_node(node: dict[str, Any]) -> Step:
         done=status != "executing",
         failed="fail" in status.lower() or "error" in status.lower(),
         # The output of an End node is the answer, which is already shown.
-        result="" if node.get("type") == "End" else format_value(node.get("output")),
+        result="" if node.get("type") == "End" else format_value(node.get("output"), labels),
     )
 
 
-def _parse_args(args: Any) -> list[tuple[str, str]]:
+def _parse_args(args: Any, labels: Labels) -> list[tuple[str, str]]:
     if isinstance(args, dict):
-        return [(sanitize(name), format_value(value)) for name, value in args.items()]
-    return [("", format_value(args))] if args else []
+        return [(sanitize(name), format_value(value, labels)) for name, value in args.items()]
+    return [("", format_value(args, labels))] if args else []
 
 
-def _parse_result(block: dict[str, Any]) -> Step:
+def _parse_result(block: dict[str, Any], labels: Labels) -> Step:
     output = block.get("output")
     passages = passages_from_observation(output)
     is_retrieval = isinstance(output, list) and len(passages) == len(output) > 0
     return Step(
-        name=_RESULT_NAME,
+        name=labels.result,
         args=[],
         done=True,
         failed=block.get("status") == "error",
-        result="" if is_retrieval else format_value(_omit_media_data(output)),
-        hits=[source_from_passage(passage) for passage in passages] if is_retrieval else [],
+        result="" if is_retrieval else format_value(_omit_media_data(output), labels),
+        hits=[source_from_passage(passage, labels) for passage in passages] if is_retrieval else [],
     )
 
 
@@ -236,31 +249,32 @@ def _find_citation_end(citation: dict[str, Any], text: str) -> int:
     return end if isinstance(end, int) and 0 <= end <= len(text) else len(text)
 
 
-def _summarize_usage(message: AIMessage) -> list[str]:
+def _summarize_usage(message: AIMessage, labels: Labels) -> list[str]:
     metadata = message.response_metadata
     facts = []
     if usage := message.usage_metadata:
-        facts.append(_format_tokens(usage))
+        facts.append(_format_tokens(usage, labels))
     models = metadata.get("model_usage")
     models = [m for m in models if isinstance(m, dict)] if isinstance(models, list) else []
     if len(models) > 1:
         facts += [
-            f"{sanitize(model.get('model_id')) or 'model'}: {_format_tokens(model)}" for model in models
+            f"{sanitize(model.get('model_id')) or '?'}: {_format_tokens(model, labels)}"
+            for model in models
         ]
     elif metadata.get("model_name") != metadata.get("app_id"):
         facts.append(sanitize(metadata.get("model_name")))
     if (reason := metadata.get("finish_reason")) not in (None, "stop", "null"):
-        facts.append(f"finish reason: {sanitize(reason)}")
+        facts.append(labels.finish_reason.format(sanitize(reason)))
     if metadata.get("reject_status") is True:
-        facts.append("reject status: true")
+        facts.append(labels.reject_status)
     if request := metadata.get("request_id"):
-        facts.append(f"request {sanitize(request)}")
+        facts.append(labels.request.format(sanitize(request)))
     return [fact for fact in facts if fact]
 
 
-def _format_tokens(usage: Any) -> str:
+def _format_tokens(usage: Any, labels: Labels) -> str:
     tokens_in, tokens_out = (usage.get(name) for name in ("input_tokens", "output_tokens"))
-    return f"{_format_count(tokens_in)} tokens in, {_format_count(tokens_out)} out"
+    return labels.tokens.format(_format_count(tokens_in), _format_count(tokens_out))
 
 
 def _format_count(value: Any) -> str:

@@ -8,9 +8,11 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from langchain_bailian_app._answer.control_characters import replace_control_characters
+from langchain_bailian_app._answer.excerpts import cut_at_word
 
 if TYPE_CHECKING:
     from langchain_bailian_app._answer.passages import Passage
+    from langchain_bailian_app.display._labels import Labels
 
 _MAX_VALUE_CHARS = 4000
 _MAX_EXCERPT_CHARS = 160
@@ -37,7 +39,8 @@ class CitedSources:
     Sources from other providers have no number. They are numbered in order of appearance.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, labels: Labels) -> None:
+        self._labels = labels
         self.sources: dict[int, Source] = {}
         self._assigned: dict[str, int] = {}
         self._max_number = 0
@@ -48,7 +51,7 @@ class CitedSources:
         extras = extras if isinstance(extras, dict) else {}
         number = extras.get("reference_index")
         title, text, url = (citation.get(name) for name in ("title", "cited_text", "url"))
-        source = _make_source(None, title, text, url, extras)
+        source = _make_source(title, text, url, extras, self._labels)
         if not (isinstance(number, int) and 0 <= number < _MAX_SOURCE_NUMBER):
             number = self._assigned.setdefault(repr(source), self._max_number + 1)
         self._max_number = max(self._max_number, number)
@@ -56,7 +59,7 @@ class CitedSources:
         return int(number)
 
 
-def source_from_passage(passage: Passage) -> Source:
+def source_from_passage(passage: Passage, labels: Labels) -> Source:
     """Return a passage of a retrieval step as a source."""
     extras = {
         "doc_name": passage.doc_name,
@@ -64,20 +67,23 @@ def source_from_passage(passage: Passage) -> Source:
         "score": passage.score,
         "images": passage.images,
     }
-    return _make_source(passage.index, passage.title, passage.text, passage.doc_url, extras)
+    source = _make_source(passage.title, passage.text, passage.doc_url, extras, labels)
+    return replace(source, number=passage.index)
 
 
-def _make_source(number: int | None, title: Any, text: Any, url: Any, extras: dict[str, Any]) -> Source:
+def _make_source(title: Any, text: Any, url: Any, extras: dict[str, Any], labels: Labels) -> Source:
     document, pages, score = (extras.get(name) for name in ("doc_name", "page_number", "score"))
     images = extras.get("images")
-    name = sanitize(title or document or url) or "untitled"
+    name = sanitize(title or document or url) or labels.untitled
     details = [
         "" if document == title else sanitize(document if title else None),
-        f"p. {', '.join(map(sanitize, pages))}" if isinstance(pages, list) and pages else "",
-        f"score {score:.2f}" if isinstance(score, float) else sanitize(score),
+        labels.pages.format(", ".join(map(sanitize, pages)))
+        if pages and isinstance(pages, list)
+        else "",
+        labels.score.format(f"{score:.2f}") if isinstance(score, float) else sanitize(score),
     ]
     return Source(
-        number=number,
+        number=None,
         title=name,
         details=[fact for fact in details if fact],
         text=sanitize(text),
@@ -87,12 +93,13 @@ def _make_source(number: int | None, title: Any, text: Any, url: Any, extras: di
 
 
 def make_excerpt(text: str) -> str:
-    """Return the beginning of a string as one line."""
+    """Return the beginning of a string as one line, which ends with a whole word."""
     line = " ".join(text.split())
-    return line if len(line) <= _MAX_EXCERPT_CHARS else f"{line[:_MAX_EXCERPT_CHARS]}…"
+    excerpt = cut_at_word(line, _MAX_EXCERPT_CHARS)
+    return line if excerpt == line else f"{excerpt.rstrip()}…"
 
 
-def format_value(value: Any) -> str:
+def format_value(value: Any, labels: Labels) -> str:
     """Return a value as text, truncated to a limit.
 
     Strings are unchanged, lists of strings are joined with newlines, and other values become JSON.
@@ -101,9 +108,9 @@ def format_value(value: Any) -> str:
         value = "\n".join(value)
     text = sanitize(value, indent=2)
     omitted_chars = len(text) - _MAX_VALUE_CHARS
-    return (
-        f"{text[:_MAX_VALUE_CHARS]}… ({omitted_chars:,} more characters)" if omitted_chars > 0 else text
-    )
+    if omitted_chars <= 0:
+        return text
+    return text[:_MAX_VALUE_CHARS] + labels.more_chars.format(omitted_chars)
 
 
 def sanitize(value: Any, indent: int | None = None) -> str:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from rich.console import RenderableType
 
+    from langchain_bailian_app.display._labels import Labels
     from langchain_bailian_app.display._parts import AnswerParts
 
 _MISSING_PACKAGE = (
@@ -55,31 +56,32 @@ def render_rich(answer: AnswerParts) -> Iterator[RenderableType]:
 
 def _iter_sections(answer: AnswerParts) -> Iterator[Text | tuple[str, str]]:
     """Yield each text as it is, and each of the remaining sections as a pair of heading and body."""
+    labels = answer.labels
     for part in answer.parts:
         match part:
             case Text():
                 yield part
             case Reasoning():
-                yield "Reasoning", part.text
+                yield labels.reasoning, part.text
             case Step():
-                yield part.name, "\n".join(_iter_step_lines(part))
+                yield part.name, "\n".join(_iter_step_lines(part, labels))
             case GenericBlock():
                 yield part.kind, part.text
             case _:
                 assert_never(part)
     if answer.sources:
-        yield "Sources", "\n".join(map(_format_source, answer.sources))
+        yield labels.sources, "\n".join(map(_format_source, answer.sources))
     if answer.usage:
-        yield "Usage", " · ".join(answer.usage)
+        yield labels.usage, " · ".join(answer.usage)
 
 
-def _iter_step_lines(step: Step) -> Iterator[str]:
+def _iter_step_lines(step: Step, labels: Labels) -> Iterator[str]:
     for name, value in step.args:
         yield f"{name}: {value}" if name else value
     if not step.done:
-        yield "(no result yet)"
+        yield f"({labels.no_result})"
     if step.failed:
-        yield "(failed)"
+        yield f"({labels.failed})"
     if step.result:
         yield step.result
     yield from map(_format_source, step.hits)

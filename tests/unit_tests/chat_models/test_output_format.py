@@ -9,12 +9,13 @@ from enum import StrEnum
 from typing import Annotated, Any, Literal, NotRequired, TypedDict
 
 import pytest
-from langchain_core.messages import AIMessage, ChatMessage, HumanMessage, SystemMessage
+from langchain_core.messages import AIMessage, AIMessageChunk, ChatMessage, HumanMessage, SystemMessage
 from langchain_core.utils.function_calling import convert_to_openai_tool
 from pydantic import BaseModel, ConfigDict, Field, RootModel
 from pydantic.v1 import BaseModel as BaseModelV1
 
-from langchain_bailian_app.chat_models._output_format import OutputSchema
+from langchain_bailian_app.chat_models._output_format import OutputSchema, ParseResult
+from langchain_bailian_app.chat_models._structured_output import _PartialObject
 
 
 class Unit(StrEnum):
@@ -217,7 +218,7 @@ def test_any_object_will_do_without_a_schema() -> None:
     ],
 )
 def test_a_partial_answer_is_parsed(schema: Any, answer: str, expected: Any) -> None:
-    assert OutputSchema(schema, include_schema=True).parse_partial(answer) == expected
+    assert OutputSchema(schema, include_schema=True).parse_partial(answer).parsed == expected
 
 
 @pytest.mark.slow
@@ -239,6 +240,47 @@ def test_hostile_answers_are_read_quickly(answer: str) -> None:
     output_schema.parse(answer)
 
     assert time.process_time() - begin < 2
+
+
+class CountingSchema(OutputSchema):
+    """Schema that counts the characters it has to parse."""
+
+    parsed_chars = 0
+
+    def parse_partial(self, answer: str) -> ParseResult:
+        self.parsed_chars += len(answer)
+        return super().parse_partial(answer)
+
+
+@pytest.mark.parametrize(
+    ("start", "piece"),
+    [("", "["), ("", '["'), ("", "[1, "), ("", "[1] "), ("", "文"), ('{"a": 1}', "[")],
+)
+def test_the_work_for_a_stream_without_a_new_value_is_proportional_to_its_length(
+    start: str, piece: str
+) -> None:
+    """Number 3 of issue 24."""
+    schema = CountingSchema(None, include_schema=False)
+    partial = _PartialObject(schema)
+    text = start + piece * (15_000 // len(piece))
+
+    for position in range(0, len(text), 8):
+        partial.update(AIMessageChunk(content=text[position : position + 8]))
+
+    assert schema.parsed_chars < 20 * len(text)
+    assert partial.message().text == text
+    assert partial.latest == ({"a": 1} if start else None)
+
+
+def test_a_value_after_long_prose_is_found_while_it_streams() -> None:
+    partial = _PartialObject(OutputSchema(None, include_schema=False))
+    text = "Let me think. " * 100 + json.dumps({"a": "b" * 1000})
+    chunks = [AIMessageChunk(content=text[start : start + 4]) for start in range(0, len(text), 4)]
+
+    values = [partial.latest for chunk in chunks if partial.update(chunk)]
+
+    assert len(values) > 200
+    assert values[-1] == {"a": "b" * 1000}
 
 
 def test_a_typed_dict_is_checked_including_nested_ones_and_optional_keys() -> None:

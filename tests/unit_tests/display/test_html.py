@@ -2,6 +2,7 @@
 
 import re
 import sys
+from html import unescape
 from html.parser import HTMLParser
 from typing import Any
 
@@ -20,14 +21,14 @@ METADATA = {"model_provider": "bailian"}
 VOID_TAGS = {"br", "hr", "img"}
 BLOCK_TAGS = {"details", "div", "ul", "ol", "li", "p", "pre", "table", "blockquote"}
 ALLOWED_ATTRIBUTES: dict[str, set[str]] = {
-    "a": {"href", "title", "target", "rel"},
+    "a": {"href", "name", "title", "target", "rel"},
     "code": {"class"},
     "img": {"src", "alt", "loading", "referrerpolicy", "style"},
     "div": {"class"},
-    "li": {"class", "id"},
+    "li": {"class"},
     "ol": {"start"},
     "span": {"class"},
-    "td": {"style"},
+    "td": {"class", "style"},
     "th": {"style"},
     "ul": {"class"},
     **{name: set() for name in ("style", "details", "summary", "b", "sup", "p", "strong", "em", "s")},
@@ -37,7 +38,7 @@ ALLOWED_ATTRIBUTES: dict[str, set[str]] = {
 ALLOWED_CLASSES = {
     "bailian-answer mathjax_ignore tex2jax_ignore",
     *("ba-arg", "ba-dim", "ba-failed", "ba-fold", "ba-list", "ba-number", "ba-pre", "ba-sources"),
-    *("ba-step", "ba-text", "ba-thought", "ba-trail", "ba-usage ba-dim"),
+    *("ba-nowrap", "ba-step", "ba-text", "ba-thought", "ba-trail", "ba-usage ba-dim"),
 }
 
 values: st.SearchStrategy[Any] = st.recursive(
@@ -53,7 +54,7 @@ class HtmlChecker(HTMLParser):
     def __init__(self) -> None:
         super().__init__()
         self.stack: list[str] = []
-        self.ids: list[str] = []
+        self.names: list[str] = []
         self.links: list[str] = []
         self.images: list[str] = []
         self.text = ""
@@ -84,9 +85,9 @@ class HtmlChecker(HTMLParser):
                 self.images.append(value)
             case "class":
                 assert value in ALLOWED_CLASSES or value.startswith("language-")
-            case "id":
+            case "name":
                 assert re.fullmatch(r"ba-[0-9a-f]{10}-[0-9]+", value)
-                self.ids.append(value)
+                self.names.append(value)
             case "style":
                 alignments = {f"text-align:{side}" for side in ("left", "right", "center")}
                 assert value in {*alignments, "max-width:100%;max-height:30em"}
@@ -116,8 +117,8 @@ def check_html(message: AIMessage, **options: Any) -> HtmlChecker:
     checker.feed(html)
     checker.close()
     assert not checker.stack
-    assert len(checker.ids) == len(set(checker.ids))
-    assert {link[1:] for link in checker.links if link.startswith("#")} <= set(checker.ids)
+    assert len(checker.names) == len(set(checker.names))
+    assert {link[1:] for link in checker.links if link.startswith("#")} <= set(checker.names)
     assert not re.search("[\x00-\x08\x0b-\x1f\x7f-\x9f\ufdd0\ufdd1\uffff]", html)
     if not options:
         assert checker.images == []
@@ -149,7 +150,9 @@ each_marker_mode = pytest.mark.parametrize("markers", ["strip", "bracket", "keep
         ("**茶。**@1\n\n水@2", "<p><strong>茶。{[1]}</strong></p>\n<p>水{[2]}</p>"),
         ("水。@1**「茶」**", "<p>水{[1]}。<strong>「茶」</strong></p>"),
         ("`茶`@1", "<p><code>茶</code>{[1]}</p>"),
-        ("`茶@1`", "<p><code>茶{[1]}</code></p>"),
+        ("`茶@1`", "<p><code>茶</code>{[1]}</p>"),
+        ("`茶`。@1\n\n- |\n\n```\nx\n```\n@2", None),
+        ("`茶`@1\n\n```\nx\n```@2", "<p><code>茶</code>{[1]}</p>\n<pre><code>x{[2]}\n</code></pre>"),
         ("```\n茶@1\n```", "<pre><code>茶{[1]}\n</code></pre>"),
         ("```\n茶\n```@1", "<pre><code>茶{[1]}\n</code></pre>"),
         ("```\n茶\n```\n@1", "<pre><code>茶{[1]}\n</code></pre>"),
@@ -223,11 +226,11 @@ def test_a_source_is_listed_once_and_can_be_expanded() -> None:
     html = AnswerView(message_with_references(f"茶{ref}。水{ref}。"))._repr_html_()
 
     assert html.count("<sup>") == 2
-    assert html.count("原文3") == 1
+    assert html.count('<div class="ba-pre">原文3</div>') == 1
     assert re.search(
-        r'<li id="(ba-\w+-3)"><details><summary><span class="ba-number">\[3\]</span> 第3章 '
+        r'<li><details><summary><span class="ba-number">\[3\]</span> 第3章 '
         r'<span class="ba-dim">茶书</span> </summary>'
-        r'<div class="ba-fold"><div class="ba-pre">原文3</div></div></details></li>',
+        r'<div class="ba-fold"><a name="ba-\w+-3"></a><div class="ba-pre">原文3</div></div></details>',
         html,
     )
 
@@ -236,6 +239,100 @@ def render_body_html(message: AIMessage) -> str:
     """Return the HTML after the style sheet, with a fixed id prefix."""
     html = AnswerView(message)._repr_html_()
     return re.sub(r"ba-[0-9a-f]{10}", "ba-id", html.partition("</style>\n")[2])
+
+
+def test_the_tooltip_of_a_citation_is_an_excerpt_of_its_source() -> None:
+    """Number 3 of issue 24."""
+    note = {"type": "citation", "title": 'A "Tea" <b>', "cited_text": "leaf & root\n" * 40}
+    block = {"type": "text", "text": "Tea.", "annotations": [note]}
+
+    html = AnswerView(AIMessage([block]))._repr_html_()
+
+    (tooltip,) = re.findall(r'<sup><a href="#ba-[^"]*" title="([^"]*)">', html)
+    title, excerpt = unescape(tooltip).split("\n")
+    assert title == 'A "Tea" <b>'
+    assert excerpt == "leaf & root " * 13 + "leaf…"
+
+
+def test_the_anchor_of_a_source_is_inside_the_element_that_opens() -> None:
+    """Number 3 of issue 24: browsers open the `<details>` around the target of a link.
+
+    JupyterLab scrolls to an `id` itself, without opening anything. It does not look for an `<a name>`.
+    """
+    html = AnswerView(message_with_references("茶<ref>[3]</ref>。水<ref>[1]</ref>"))._repr_html_()
+
+    links = re.findall(r'<a href="#(ba-[^"]*)"', html)
+    folds = re.findall(r"<details>.*?</details>", html)
+    assert " id=" not in html
+    assert len(links) == 2
+    assert all(sum(f'<a name="{link}"></a><div' in fold for fold in folds) == 1 for link in links)
+
+
+def test_a_source_without_text_has_an_anchor_too() -> None:
+    note = {"type": "citation", "title": "Tea", "end_index": 3}
+    block = {"type": "text", "text": "Tea.", "annotations": [note]}
+
+    html = AnswerView(AIMessage([block]))._repr_html_()
+
+    assert re.search(r'<li><a name="(ba-\w+-1)"></a><div><span class="ba-number">', html)
+
+
+@pytest.mark.parametrize(
+    ("cell", "kept_on_one_line"),
+    [
+        ("1,234,567.89", True),
+        ("2024-01-05", True),
+        ("2024-01-05 12:30", True),
+        ("−12.5 %", True),
+        ("¥ 50<ref>[1]</ref>", True),
+        ("12 元", False),
+        ("-", False),
+        ("AB-20240217-000123", False),
+        ("1 " * 40, False),
+        ("", False),
+    ],
+)
+def test_numbers_and_dates_in_tables_are_kept_on_one_line(cell: str, kept_on_one_line: bool) -> None:
+    """Number 3 of issue 24."""
+    message = message_with_references(f"|a|b|\n|-|-:|\n|{cell}|{cell}|")
+
+    html = render_text_html(message)
+
+    class_name = ' class="ba-nowrap"' if kept_on_one_line else ""
+    assert re.findall(r"<td(.*?)>", html) == [class_name, f' style="text-align:right"{class_name}']
+    check_html(message)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (
+            "茶是叶子。`f(a, b, c, d, e)`",
+            ("思考过程", "暂无结果", "来源", "第 3 页 · 相关度 0.50", "打开 ↗", "请求 r"),
+        ),
+        (
+            "According to 茶书, tea is made of leaves.",
+            ("Reasoning", "no result yet", "Sources", "p. 3 · score 0.50", "open ↗", "request r"),
+        ),
+    ],
+)
+def test_labels_are_in_the_language_of_the_answer(text: str, expected: tuple[str, ...]) -> None:
+    """Number 3 of issue 24."""
+    extras = {"page_number": [3], "score": 0.5}
+    note = {"type": "citation", "title": "T", "url": "http://a", "extras": extras}
+    message = AIMessage(
+        [
+            {"type": "reasoning", "reasoning": "Über 茶"},
+            {"type": "server_tool_call", "id": "1", "name": "f", "args": {}},
+            {"type": "text", "text": text, "annotations": [note]},
+        ],
+        response_metadata={"output_version": "v1", "request_id": "r"},
+    )
+
+    html, plain_text = render_body_html(message), str(AnswerView(message))
+
+    assert all(label in html for label in expected)
+    assert all(label in plain_text for label in expected if "↗" not in label)
 
 
 def test_the_html_has_the_parts_in_order_then_the_sources_and_the_usage() -> None:
@@ -248,27 +345,28 @@ def test_the_html_has_the_parts_in_order_then_the_sources_and_the_usage() -> Non
     ]
     metadata = {"output_version": "v1", "model_name": "qwen", "request_id": "r"}
 
-    def render_details(text: str, label: str = "Reasoning") -> str:
-        pre = f'<div class="ba-pre">{text}</div>'
+    def render_details(text: str, label: str = "思考过程", anchor: str = "") -> str:
+        pre = f'{anchor}<div class="ba-pre">{text}</div>'
         return f'<details><summary>{label}</summary><div class="ba-fold">{pre}</div></details>'
 
+    anchor = '<a name="ba-id-1"></a>'
     source = '<span class="ba-number">[1]</span> 茶书 <span class="ba-dim"></span> '
     assert render_body_html(AIMessage(content, response_metadata=metadata)).split("\n") == [
         '<ul class="ba-trail">',
         f'<li class="ba-thought">{render_details("想")}</li>',
         f'<li class="ba-thought">{render_details("再想")}</li>',
         "</ul>",
-        '<div class="ba-text"><p>茶<sup><a href="#ba-id-1" title="茶书">[1]</a></sup></p>',
+        '<div class="ba-text"><p>茶<sup><a href="#ba-id-1" title="茶书&#10;原文">[1]</a></sup></p>',
         "</div>",
         '<ul class="ba-trail">',
         f'<li class="ba-thought">{render_details("后想")}</li>',
         "</ul>",
-        '<div class="ba-sources"><b>Sources</b>',
+        '<div class="ba-sources"><b>来源</b>',
         '<ul class="ba-list">',
-        f'<li id="ba-id-1">{render_details("原文", source)}</li>',
+        f"<li>{render_details('原文', source, anchor)}</li>",
         "</ul>",
         "</div>",
-        '<div class="ba-usage ba-dim">qwen · request r</div>',
+        '<div class="ba-usage ba-dim">qwen · 请求 r</div>',
         "</div>",
     ]
 
@@ -333,13 +431,13 @@ def test_hits_are_listed_briefly_with_links_to_the_document_and_its_images() -> 
     assert fold.format("2 hits", long_item + short_item) in render_hits(hit | metadata | images, hit)
 
 
-def test_equal_answers_have_equal_html_and_different_answers_different_ids() -> None:
+def test_equal_answers_have_equal_html_and_different_answers_different_anchors() -> None:
     answer, equal_answer, other_answer = (
         message_with_references(f"{tea}<ref>[1]</ref>") for tea in ("绿茶", "绿茶", "红茶")
     )
 
     assert AnswerView(answer)._repr_html_() == AnswerView(equal_answer)._repr_html_()
-    assert not set(check_html(answer).ids) & set(check_html(other_answer).ids)
+    assert not set(check_html(answer).names) & set(check_html(other_answer).names)
 
 
 def test_images_are_links() -> None:

@@ -34,7 +34,7 @@ CALL_STEP = Step("天气", [("城市", "杭州"), ("n", "2")])
         ([{**CALL, "type": "tool_call"}], [CALL_STEP]),
         ([{**CALL, "args": None}], [Step("天气", [])]),
         ([{"type": "tool_call_chunk", "args": '{"a'}], [Step("step", [("", '{"a')])]),
-        ([tool_result(None)], [Step("result", [], done=True)]),
+        ([tool_result(None)], [Step("Result", [], done=True)]),
         ([{"type": "image", "base64": "x"}], [GenericBlock("image", "")]),
         ([{"type": "file", "mime_type": "a/b"}], [GenericBlock("file · a/b", "")]),
         (
@@ -68,8 +68,8 @@ def test_each_kind_of_block_becomes_a_part(content: list[Any], expected: list[An
         (None, ""),
         ({1, 2}, "{1, 2}"),
         ("x" * 4000, "x" * 4000),
-        ("x" * 4001, "x" * 4000 + "… (1 more characters)"),
-        ("x" * 5000, "x" * 4000 + "… (1,000 more characters)"),
+        ("x" * 4001, "x" * 4000 + "……（另有 1 个字符）"),
+        ("x" * 5000, "x" * 4000 + "……（另有 1,000 个字符）"),
     ],
 )
 def test_a_result_is_shown_with_its_call(output: Any, result: str) -> None:
@@ -95,7 +95,7 @@ def test_results_are_matched_to_their_calls() -> None:
     assert [(part.name, part.result, part.failed) for part in parts if isinstance(part, Step)] == [
         ("天气", "a", False),
         ("茶", "b", True),
-        ("result", "c", False),
+        ("Result", "c", False),
     ]
 
 
@@ -109,7 +109,7 @@ def test_written_markers_are_not_shown_twice(markers: MarkerMode) -> None:
     unknown_marker = {"strip": "", "bracket": "[9]", "keep": "<ref>[9]</ref>"}[markers]
     assert text == Text(f"茶。{unknown_marker}水", {1: [2, 1], 3 + len(unknown_marker): [1]})
     assert str(AnswerView(message)).startswith(
-        f"茶[2][1]。{unknown_marker}水[1]\n\nSources\n  [1] 第1章 · 茶书"
+        f"茶[2][1]。{unknown_marker}水[1]\n\n来源\n  [1] 第1章 · 茶书"
     )
 
 
@@ -125,7 +125,7 @@ def test_written_markers_are_not_shown_twice(markers: MarkerMode) -> None:
         ({"model_usage": [{"model_id": "a"}], "model_name": "a"}, ["a"]),
         (
             {"model_usage": [{"model_id": "a", "input_tokens": 1000, "output_tokens": 2}, {}]},
-            ["a: 1,000 tokens in, 2 out", "model: ? tokens in, ? out"],
+            ["a: 1,000 tokens in, 2 out", "?: ? tokens in, ? out"],
         ),
         ({"model_usage": 7, "request_id": ["r"]}, ['request ["r"]']),
     ],
@@ -160,8 +160,8 @@ def test_a_block_that_cannot_be_read_is_shown_as_it_is() -> None:
     ).parts
 
     assert isinstance(part, GenericBlock)
-    assert part.kind == "unreadable"
-    assert step == Step("result", [], done=True, result="[[[[[[[...]]]]]]]")
+    assert part.kind == "无法解析"
+    assert step == Step("Result", [], done=True, result="[[[[[[[...]]]]]]]")
 
 
 def test_the_nodes_of_a_workflow_are_steps() -> None:
@@ -214,4 +214,4 @@ def test_the_data_of_a_picture_in_a_result_is_not_shown(is_single: bool) -> None
 
     (step,) = parse_message(AIMessage([tool_result(output)], response_metadata=V1)).parts
 
-    assert step == Step("result", [], done=True, result="image/png" if is_single else "茶\nimage/png")
+    assert step == Step("Result", [], done=True, result="image/png" if is_single else "茶\nimage/png")

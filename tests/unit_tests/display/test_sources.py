@@ -24,6 +24,26 @@ def test_an_excerpt_is_one_line_of_up_to_160_characters(length: int, end: str) -
     assert make_excerpt(text) == f"茶 {'叶' * 158}{end}"
 
 
+@pytest.mark.parametrize(
+    ("text", "end"),
+    [
+        pytest.param("leaf " * 31 + "extraordinary tea", "leaf…", id="before a word that does not fit"),
+        pytest.param("leaf " * 31 + "leafs tea", "leaf leafs…", id="after a word that fits exactly"),
+        pytest.param("叶" * 155 + "1,234,567.89 元", "叶…", id="before a number"),
+        pytest.param("叶" * 159 + "茶叶", "叶茶…", id="between Chinese characters"),
+        pytest.param("叶" * 158 + "ab茶", "叶ab…", id="between scripts"),
+        pytest.param("x" * 200, "x…", id="inside an endless word"),
+    ],
+)
+def test_an_excerpt_ends_with_a_whole_word(text: str, end: str) -> None:
+    """Number 3 of issue 24."""
+    excerpt = make_excerpt(text)
+
+    assert excerpt.endswith(end)
+    assert text.startswith(excerpt[:-1])
+    assert 120 <= len(excerpt) <= 161
+
+
 def test_line_breaks_are_normalized_without_moving_code_points() -> None:
     """Positions of citations are counted in code points."""
     (part,) = parse_message(make_message("一\r\n二\r三\n四")).parts
@@ -34,22 +54,22 @@ def test_line_breaks_are_normalized_without_moving_code_points() -> None:
 @pytest.mark.parametrize(
     ("note", "expected"),
     [
-        ({}, Source(1, "untitled", [], "", "", [])),
+        ({}, Source(1, "无标题", [], "", "", [])),
         ({"title": "T", "url": "u", "cited_text": "c"}, Source(1, "T", [], "c", "u", [])),
         ({"url": "u"}, Source(1, "u", [], "", "u", [])),
         ({"extras": {"reference_index": 4, "doc_name": "D"}}, Source(4, "D", [], "", "", [])),
         (
             {"title": "T", "extras": {"doc_name": "D", "page_number": [3, 4], "score": 0.5}},
-            Source(1, "T", ["D", "p. 3, 4", "score 0.50"], "", "", []),
+            Source(1, "T", ["D", "第 3, 4 页", "相关度 0.50"], "", "", []),
         ),
         ({"title": "T", "extras": {"images": ["i", 7]}}, Source(1, "T", [], "", "", ["i", "7"])),
         ({"extras": {"reference_index": "x", "images": "i", "page_number": 3, "score": [1]}},
-         Source(1, "untitled", ["[1]"], "", "", [])),
+         Source(1, "无标题", ["[1]"], "", "", [])),
         ({"extras": ["x"], "title": ["T"]}, Source(1, '["T"]', [], "", "", [])),
         ({"title": "D", "extras": {"doc_name": "D"}}, Source(1, "D", [], "", "", [])),
-        ({"extras": {"reference_index": 0}}, Source(0, "untitled", [], "", "", [])),
-        ({"extras": {"reference_index": 10**9}}, Source(1, "untitled", [], "", "", [])),
-        ({"extras": {"reference_index": -1}}, Source(1, "untitled", [], "", "", [])),
+        ({"extras": {"reference_index": 0}}, Source(0, "无标题", [], "", "", [])),
+        ({"extras": {"reference_index": 10**9}}, Source(1, "无标题", [], "", "", [])),
+        ({"extras": {"reference_index": -1}}, Source(1, "无标题", [], "", "", [])),
     ],
 )  # fmt: skip
 def test_a_citation_has_a_source(note: dict[str, Any], expected: Source) -> None:

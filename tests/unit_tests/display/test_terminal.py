@@ -11,6 +11,7 @@ from langchain_core.messages import AIMessage
 from rich.console import Console
 
 from langchain_bailian_app.display import AnswerView
+from langchain_bailian_app.display._labels import ENGLISH
 from langchain_bailian_app.display._parts import AnswerParts, parse_message
 from tests.unit_tests.display.messages import (
     CALL,
@@ -43,18 +44,18 @@ def test_plain_text_shows_everything_in_order() -> None:
     )
 
     assert str(AnswerView(message)) == (
-        "Reasoning\n  想\n  想\n\n"
-        "天气\n  城市: 杭州\n  n: 2\n  [4] 茶书 · score 0.76\n      茶 叶\n\n"
-        "天气\n  (no result yet)\n\n"
+        "思考过程\n  想\n  想\n\n"
+        "天气\n  城市: 杭州\n  n: 2\n  [4] 茶书 · 相关度 0.76\n      茶 叶\n\n"
+        "天气\n  (暂无结果)\n\n"
         "**茶**\n\n"
         "image\n\n"
-        "Usage\n  request r"
+        "用量\n  请求 r"
     )
     assert repr(AnswerView(message)) == "<AnswerView: 5 parts, 0 sources>"
 
 
 def test_an_empty_message_shows_nothing() -> None:
-    assert parse_message(AIMessage("")) == AnswerParts([], [], [])
+    assert parse_message(AIMessage("")) == AnswerParts([], [], [], ENGLISH)
     assert not str(AnswerView(AIMessage("")))
     assert not render_rich(AIMessage("")).strip()
 
