@@ -132,6 +132,16 @@ class BailianError(lc.ModelError, ds.DashScopeError):
         """Response of the service."""
         return ErrorResponse(self.status_code, self.headers, self.body)
 
+    def __str__(self) -> str:
+        # dashscope's text begins with the name of the class, which tracebacks also show.
+        details = {
+            "code": self.code,
+            "status_code": self.status_code,
+            "request_id": self.request_id,
+        }
+        shown_details = [f"{name}={value}" for name, value in details.items() if value]
+        return " | ".join([self.message, *shown_details])
+
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self), (self.message,), self.__dict__.copy()
 

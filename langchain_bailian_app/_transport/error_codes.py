@@ -91,12 +91,16 @@ _CLASS_BY_STATUS: dict[int, type[BailianError]] = {
     504: BailianTimeoutError,
 }
 
+_KEY_HINT = (
+    "check `api_key` or DASHSCOPE_API_KEY, and `region` or DASHSCOPE_REGION, because a key belongs to "
+    "one region"
+)
 _ACTIVATION_HINT = "activate 知识库 (knowledge base) in the console"
 _PURCHASE_HINT = "activate 百炼 (Model Studio) in the console"
 _BILL_HINT = "pay the bill in the console"
 _HINT_BY_CODE = {
-    "InvalidApiKey": "check `api_key` or DASHSCOPE_API_KEY, and that the key belongs to the region",
-    "invalid_api_key": "check `api_key` or DASHSCOPE_API_KEY, and the region",
+    "InvalidApiKey": _KEY_HINT,
+    "invalid_api_key": _KEY_HINT,
     "Model": "check that the workspace has access to the model",
     "App": "check that `app_id` is correct, that the application is published, and that it is in the "
     "workspace set by `workspace`, or else in the key's default workspace",

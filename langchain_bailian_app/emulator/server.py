@@ -9,7 +9,9 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Self
 
-from starlette.routing import Route, Router
+from starlette.middleware.trustedhost import TrustedHostMiddleware
+from starlette.routing import Route
+from starlette.types import ASGIApp
 
 from langchain_bailian_app.emulator._apps.app import App, Replay
 from langchain_bailian_app.emulator._apps.samples import CUSTOMS_APP_ID, build_sample_apps
@@ -65,6 +67,9 @@ class BailianEmulator:
             session files expire. Default: `time.monotonic`.
         now: Function that returns the current time, used to date session files and the facts in
             long-term memories. Default: the local time.
+        allowed_hosts: Values of the `Host` header, without the port, that are answered. Others get
+            status 400, because a web page could otherwise send requests under its own domain name (DNS
+            rebinding). Default: `127.0.0.1` and `localhost`.
     """
 
     api_key: str
@@ -97,6 +102,7 @@ class BailianEmulator:
         keep_aborted: bool = False,
         clock: Callable[[], float] = time.monotonic,
         now: Callable[[], datetime] = _now,
+        allowed_hosts: Sequence[str] = ("127.0.0.1", "localhost"),
     ) -> None:
         self.api_key = api_key
         self.access_key_id = "LTAI-emulator"
@@ -106,6 +112,7 @@ class BailianEmulator:
         self.knowledge_bases = []
         self.requests = []
         self._port = port
+        self._allowed_hosts = allowed_hosts
         self._server: ServerThread | None = None
         self._sessions = CloudSessions(
             clock, unknown_session=unknown_session, full_session=full_session, keep_aborted=keep_aborted
@@ -200,17 +207,18 @@ class BailianEmulator:
             OverflowError: The port is out of range.
         """
         if self._server is None:
-            self._server = ServerThread(self._build_router, self._port)
+            self._server = ServerThread(self._build_app, self._port)
         return self
 
-    def _build_router(self, find_connection: FindConnection) -> Router:
+    def _build_app(self, find_connection: FindConnection) -> ASGIApp:
         gateway = Gateway(self.api_key, self.requests, find_connection)
-        return gateway.build_router(
+        router = gateway.build_router(
             completion=self._completion_endpoint,
             retrieve=self._pipeline_endpoints.retrieve,
             find_pipeline=self._pipeline_endpoints.find_pipeline,
             extra_routes=self._build_openapi_routes(find_connection),
         )
+        return TrustedHostMiddleware(router, allowed_hosts=self._allowed_hosts, www_redirect=False)
 
     def _build_openapi_routes(self, find_connection: FindConnection) -> list[Route]:
         openapi = OpenApiRouter(self.access_key_id, self.requests, find_connection)

@@ -32,15 +32,19 @@ def default_reply(turn: Turn, *, cite: bool) -> Reply:
 
 
 def default_reasoning(turn: Turn) -> str:
-    """Return the default reasoning for a turn."""
-    lines = [f"用户的问题是「{_truncate(turn.prompt)}」。"]
+    """Return the default reasoning for a turn, in the language of the question."""
+    return "".join(_reason(turn, select_phrases(turn.prompt)))
+
+
+def _reason(turn: Turn, phrases: Phrases) -> Iterable[str]:
+    yield phrases.question.format(prompt=_truncate(turn.prompt))
     if turn.history:
-        lines.append(f"这是第{len(turn.history) + 1}轮，要接着前面的话说。")
+        yield phrases.round.format(number=len(turn.history) + 1)
     if turn.searched:
-        lines.append(f"知识库里找到{len(turn.hits)}段资料。")
-        lines.extend(f"第{hit.index}段讲{hit.chunk.title or hit.chunk.name}。" for hit in turn.hits)
-    lines.append("我是本地模拟器，没有模型，就从现有的内容里组织回答。")
-    return "".join(lines)
+        yield phrases.hit_count.format(count=len(turn.hits))
+        for hit in turn.hits:
+            yield phrases.hit.format(number=hit.index, title=hit.chunk.title or hit.chunk.name)
+    yield phrases.reasoning_end
 
 
 def _quote_hits(turn: Turn, phrases: Phrases, *, cite: bool) -> Iterable[str]:
@@ -61,11 +65,16 @@ def _quote_hits(turn: Turn, phrases: Phrases, *, cite: bool) -> Iterable[str]:
 
 
 def _select_sentences(hit: Hit, query_words: set[str], count: int, *, chinese: bool) -> list[str]:
-    """Return the sentences that share the most words with the question, in their original order."""
-    candidates = [s for s in split_sentences(hit.chunk.body) if is_chinese(s) == chinese]
-    candidates = candidates or split_sentences(hit.chunk.body)
-    ranked = sorted(candidates, key=lambda s: -len(query_words & set(split_words(s))))[:count]
-    return [sentence for sentence in candidates if sentence in ranked]
+    """Return the sentences that share the most words with the question, in their original order.
+
+    Sentences that share none are left out, unless all do.
+    """
+    sentences = split_sentences(hit.chunk.body)
+    candidates = [s for s in sentences if is_chinese(s) == chinese] or sentences
+    shared_counts = {s: len(query_words & set(split_words(s))) for s in candidates}
+    related = [s for s in candidates if shared_counts[s]] or candidates
+    best = sorted(related, key=lambda s: -shared_counts[s])[:count]
+    return [sentence for sentence in related if sentence in best]
 
 
 def _echo_prompt(turn: Turn, phrases: Phrases) -> Iterable[str]:

@@ -1,4 +1,4 @@
-"""Fixed sentences of the default answers, in Chinese and in English.
+"""Fixed sentences of the default answers and reasoning, in Chinese and in English.
 
 Templates only; `default_answers` selects the ones to use.
 """
@@ -23,6 +23,11 @@ class Phrases:
     attachments: str
     system_prompt: str
     tool_results: str
+    question: str
+    round: str
+    hit_count: str
+    hit: str
+    reasoning_end: str
 
 
 _CHINESE = Phrases(
@@ -43,6 +48,11 @@ _CHINESE = Phrases(
     attachments="收到{images}张图片和{files}个文件。",
     system_prompt="我的提示词是：「{system}」。",
     tool_results="函数返回：{results}",
+    question="用户的问题是「{prompt}」。",
+    round="这是第{number}轮，要接着前面的话说。",
+    hit_count="知识库里找到{count}段资料。",
+    hit="第{number}段讲{title}。",
+    reasoning_end="我是本地模拟器，没有模型，就从现有的内容里组织回答。",
 )
 _ENGLISH = Phrases(
     prefix="(local emulator) ",
@@ -62,6 +72,11 @@ _ENGLISH = Phrases(
     attachments="Received {images} image(s) and {files} file(s). ",
     system_prompt='My system prompt is: "{system}". ',
     tool_results="The functions returned: {results} ",
+    question='The question is "{prompt}". ',
+    round="This is round {number}, so the answer continues the conversation. ",
+    hit_count="Passages found in the knowledge base: {count}. ",
+    hit="Passage {number} is about {title}. ",
+    reasoning_end="I am a local emulator without a model: I build the answer from what there is.",
 )
 
 

@@ -7,7 +7,9 @@ from pathlib import Path
 
 from langchain_bailian_app.emulator._apps.app import App
 from langchain_bailian_app.emulator._apps.nodes import Node
+from langchain_bailian_app.emulator._apps.turn import Turn
 from langchain_bailian_app.emulator._knowledge.knowledge_base import KnowledgeBase
+from langchain_bailian_app.emulator.text import is_chinese
 
 CUSTOMS_APP_ID = "c0ffee00000000000000000000000001"
 PHONES_APP_ID = "c0ffee00000000000000000000000002"
@@ -49,7 +51,10 @@ def build_sample_apps() -> list[App]:
 
 
 def _build_travel_planner() -> App:
-    """Build a workflow of two LLM nodes, one with reasoning, and an End node that joins their text."""
+    """Build a workflow of two LLM nodes, one with reasoning, and an End node that joins their text.
+
+    It answers in the language of the question.
+    """
     return App(
         name="旅行规划",
         description="对话型工作流，变量 city（字符串）放在 biz_params 里",
@@ -58,17 +63,45 @@ def _build_travel_planner() -> App:
         variables={"city": str},
         nodes=[
             Node("开始", "Start", exec_ms=0),
-            Node(
-                "景点",
-                text=(
-                    "（本地模拟器）去${city}玩三天：第一天老城和博物馆，第二天山水，第三天市集。"
-                    "我不是模型，只把你给的城市填进模板。"
-                ),
-                reasoning="用户想去${city}，说的是「${sys.query}」。先排三天的路线，近的放在一天里。",
-                returns=False,
-                exec_ms=1200,
-            ),
-            Node("美食", text="在${city}，早上吃面，晚上逛夜市。", returns=False, exec_ms=700),
-            Node("结束", "End", text="【行程】${景点}\n【吃什么】${美食}\n祝你在${city}玩得开心！"),
+            Node("景点", text=_plan_sights, reasoning=_plan_reasoning, returns=False, exec_ms=1200),
+            Node("美食", text=_plan_food, returns=False, exec_ms=700),
+            Node("结束", "End", text=_join_plan),
         ],
     )
+
+
+def _plan_reasoning(turn: Turn) -> str:
+    city, question = turn.biz_params["city"], turn.prompt
+    if is_chinese(question):
+        return f"用户想去{city}，说的是「{question}」。先排三天的路线，近的放在一天里。"
+    return (
+        f'The user wants to go to {city} and said "{question}". '
+        "I plan three days, with places that are close together on the same day."
+    )
+
+
+def _plan_sights(turn: Turn) -> str:
+    city = turn.biz_params["city"]
+    if is_chinese(turn.prompt):
+        return (
+            f"（本地模拟器）去{city}玩三天：第一天老城和博物馆，第二天山水，第三天市集。"
+            "我不是模型，只把你给的城市填进模板。"
+        )
+    return (
+        f"(local emulator) Three days in {city}: the old town and the museums, then the hills and "
+        "lakes, then the markets. I am not a model: I only insert your city into a template."
+    )
+
+
+def _plan_food(turn: Turn) -> str:
+    city = turn.biz_params["city"]
+    if is_chinese(turn.prompt):
+        return f"在{city}，早上吃面，晚上逛夜市。"
+    return f"In {city}, have noodles in the morning, and go to the night market in the evening."
+
+
+def _join_plan(turn: Turn) -> str:
+    city, sights, food = turn.biz_params["city"], _plan_sights(turn), _plan_food(turn)
+    if is_chinese(turn.prompt):
+        return f"【行程】{sights}\n【吃什么】{food}\n祝你在{city}玩得开心！"
+    return f"Sights: {sights}\nFood: {food}\nEnjoy {city}!"

@@ -11,7 +11,7 @@ from typing import TypeAlias
 from starlette.routing import Route, Router
 from starlette.types import Receive, Scope, Send
 
-from langchain_bailian_app.emulator._http.errors import RequestRefused, refuse
+from langchain_bailian_app.emulator._http.errors import ErrorReply, RequestRefused, refuse
 from langchain_bailian_app.emulator._http.exchange import HttpExchange, read_request
 from langchain_bailian_app.emulator._http.recorder import RecordedRequest
 from langchain_bailian_app.emulator._http.server_thread import FindConnection
@@ -86,6 +86,9 @@ class _AsgiEndpoint:
             await self.endpoint(exchange, next(iter(ids.values()), ""))
         except RequestRefused as refused:
             await exchange.send_error(refused.reply)
+        except RecursionError:
+            # Values in the body, or in JSON text inside it, are nested too deeply to be processed.
+            await exchange.send_error(ErrorReply.of("BadRequest.IllegalInput"))
         finally:
             outcome = "finished" if record.finished else "not finished"
             logger.info(

@@ -3,27 +3,14 @@
 Independent of HTTP and frames; `_completion` and `_retrieve` render a `Hit` as JSON.
 """
 
-import logging
-import warnings
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, Self, TypeAlias, get_args
 
-try:
-    with warnings.catch_warnings():
-        # bm25s imports tqdm, which warns in notebooks without widgets; no progress bar is shown here.
-        warnings.filterwarnings("ignore", message="IProgress not found")
-        import bm25s
-except ModuleNotFoundError as exc:
-    message = (
-        f"missing package {exc.name}, required for the emulator: "
-        "pip install 'langchain-bailian-app[emulator]'"
-    )
-    raise ModuleNotFoundError(message, name=exc.name) from exc
-
 from langchain_bailian_app.emulator._http.errors import ErrorReply
+from langchain_bailian_app.emulator._knowledge.bm25 import Bm25Index
 from langchain_bailian_app.emulator._knowledge.documents import (
     Chunk,
     Document,
@@ -33,9 +20,6 @@ from langchain_bailian_app.emulator._knowledge.documents import (
 )
 from langchain_bailian_app.emulator._knowledge.file_readers import read_folder
 from langchain_bailian_app.emulator.text import split_words
-
-# Importing bm25s sets its logger to DEBUG, so log handlers would print its progress messages.
-logging.getLogger("bm25s").setLevel(logging.WARNING)
 
 # BM25 score that becomes 0.5. BM25 has no upper bound, but the service's scores are between 0 and 1.
 # The order is preserved.
@@ -102,10 +86,11 @@ class KnowledgeBase:
         """Read all Markdown, plain text, Word and PDF files in a folder, each as one document.
 
         A Markdown or text file is named after its first heading, if it has one; any other document
-        is named after its file.
+        is named after its file. Word and PDF files require the `documents` extra.
 
         Args:
-            folder: The folder, searched recursively.
+            folder: The folder, searched recursively. Links that lead out of it are skipped, with a
+                warning.
             name: Name of the knowledge base. Default: the name of the folder.
             pipeline_id: Id of the knowledge base; derived from the name if empty.
 
@@ -124,26 +109,16 @@ class KnowledgeBase:
         return document_chunks + chunk_rows(self.name, self.rows, id_prefix)
 
     @cached_property
-    def _index(self) -> bm25s.BM25 | None:
-        """The BM25 index; None if no chunk has words, since bm25s cannot index such chunks."""
-        texts = [split_words(c.content) for c in self.chunks]
-        if not any(texts):
-            return None
-        index = bm25s.BM25(method="lucene")
-        index.index(texts, show_progress=False)
-        return index
+    def _index(self) -> Bm25Index:
+        return Bm25Index([split_words(chunk.content) for chunk in self.chunks])
 
     def scores(self, query: str) -> list[tuple[Chunk, float]]:
         """Return each chunk with its score for the query.
 
-        A score is below 1, and 0 if the chunk and the query have no word in common. The list is empty
-        if the query, or every chunk, contains no words.
+        A score is below 1, and 0 if the chunk and the query have no word in common.
         """
-        query_words = split_words(query)
-        if self._index is None or not query_words:
-            return []
-        raw_scores = (float(score) for score in self._index.get_scores(query_words))
-        return [(c, r / (r + _HALF_SCORE)) for c, r in zip(self.chunks, raw_scores, strict=True)]
+        scores = self._index.compute_scores(split_words(query))
+        return [(c, s / (s + _HALF_SCORE)) for c, s in zip(self.chunks, scores, strict=True)]
 
 
 def _accept_all(_: Chunk) -> bool:

@@ -6,6 +6,7 @@ without verification. The error messages are unverified: no source documents the
 
 import json
 import logging
+import re
 import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -23,6 +24,7 @@ from langchain_bailian_app.emulator._http.server_thread import FindConnection
 
 logger = logging.getLogger("langchain_bailian_app.emulator")
 
+_COUNT = re.compile(r"[0-9]{1,18}")
 _FORM_CONTENT_TYPE = "application/x-www-form-urlencoded"
 _SIGNATURE_SCHEME = "ACS3-HMAC-SHA256 "
 
@@ -35,6 +37,11 @@ class OpenApiRequest:
     parameters: Mapping[str, str]
     host: str
     """Value of the `Host` header, for URLs at which the client can reach the emulator."""
+
+
+def parse_count(text: str) -> int:
+    """Return the number in a parameter, or -1 if it is not one or has more than 18 digits."""
+    return int(text) if _COUNT.fullmatch(text) else -1
 
 
 class ConnectionDropped(Exception):  # noqa: N818 - an outcome for the client, not an error of the emulator
@@ -93,7 +100,8 @@ class _ActionEndpoint:
             return
         record, headers = exchange.record, exchange.headers
         is_form = headers.get("content-type") == _FORM_CONTENT_TYPE
-        form = dict(parse_qsl(exchange.content.decode())) if is_form else {}
+        # Bytes that are not UTF-8 become U+FFFD, as in the values that `parse_qsl` decodes.
+        form = dict(parse_qsl(exchange.content.decode(errors="replace"))) if is_form else {}
         record.body = dict(form)
         query = Request(scope).query_params
         request = OpenApiRequest(

@@ -17,6 +17,7 @@ from langchain_bailian_app.emulator._openapi.endpoint import (
     ConnectionDropped,
     OpenApiRequest,
     OpenApiRouter,
+    parse_count,
 )
 from langchain_bailian_app.emulator._state.session_files import FileStore, Lease
 
@@ -49,12 +50,14 @@ class FileActions:
         name, size = params.get("FileName", ""), params.get("SizeInBytes", "")
         if len(name) not in _NAME_LENGTHS:
             refuse("InvalidParameter", "FileName must have 4 to 128 characters.")
+        if not name.isprintable():
+            refuse("InvalidParameter", "FileName must not contain control characters.")
         if not _MD5.fullmatch(params.get("Md5", "")):
             refuse("InvalidParameter", "Md5 must have 32 hexadecimal digits.")
-        if not size.isdecimal() or not 0 < int(size) <= _MAX_FILE_BYTES:
+        if not 0 < parse_count(size) <= _MAX_FILE_BYTES:
             refuse("InvalidParameter", f"SizeInBytes must be between 1 and {_MAX_FILE_BYTES}.")
         lease = self._store.lease(
-            request.path_params["workspace"], name, params["Md5"].lower(), int(size)
+            request.path_params["workspace"], name, params["Md5"].lower(), parse_count(size)
         )
         query = urlencode({"Expires": int(lease.expires_at), "Signature": lease.extra})
         param = {

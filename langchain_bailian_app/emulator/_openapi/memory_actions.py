@@ -11,7 +11,11 @@ from typing import Any
 from starlette.routing import Route
 
 from langchain_bailian_app.emulator._http.errors import refuse
-from langchain_bailian_app.emulator._openapi.endpoint import OpenApiRequest, OpenApiRouter
+from langchain_bailian_app.emulator._openapi.endpoint import (
+    OpenApiRequest,
+    OpenApiRouter,
+    parse_count,
+)
 from langchain_bailian_app.emulator._state.memories import MemoryStore, StoredMemory
 
 _DESCRIPTION_PATTERN = re.compile(r"[\w:.-]{1,50}")
@@ -132,9 +136,10 @@ def _read_content(request: OpenApiRequest) -> str:
 
 
 def _paginate(name: str, items: Sequence[Any], params: Mapping[str, str]) -> dict[str, Any]:
-    size, start = params.get("maxResults", str(_DEFAULT_PAGE_SIZE)), params.get("nextToken", "0")
-    if not size.isdecimal() or not 0 < int(size) <= _MAX_PAGE_SIZE or not start.isdecimal():
+    size = parse_count(params.get("maxResults", str(_DEFAULT_PAGE_SIZE)))
+    start = parse_count(params.get("nextToken", "0"))
+    if not 0 < size <= _MAX_PAGE_SIZE or start < 0:
         refuse("InvalidParameter", f"maxResults must be between 1 and {_MAX_PAGE_SIZE}.")
-    end = int(start) + int(size)
-    page = {name: items[int(start) : end], "maxResults": int(size), "totalCount": len(items)}
+    end = start + size
+    page = {name: items[start:end], "maxResults": size, "totalCount": len(items)}
     return page | ({"nextToken": str(end)} if end < len(items) else {})

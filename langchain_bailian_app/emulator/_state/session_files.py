@@ -186,9 +186,8 @@ class FileStore:
             return UploadReceiver(lease, None)
         if self._temp_folder is None:
             self._temp_folder = tempfile.TemporaryDirectory(prefix="bailian-emulator-")
-        # Each upload has its own folder, since the file must keep its name: readers use it.
-        path = Path(self._temp_folder.name, lease.lease_id, Path(lease.name).name)
-        path.parent.mkdir(exist_ok=True)
+        # A name of 128 characters can be too long for a file system; only the suffix is needed.
+        path = Path(self._temp_folder.name, lease.lease_id + Path(lease.name).suffix)
         return UploadReceiver(lease, path)
 
     def add(self, lease_id: str) -> StoredFile:
@@ -269,9 +268,9 @@ class FileStore:
 
     def _parse_document(self, file: StoredFile, path: Path) -> None:
         try:
-            file.document = document_from_file(path)
-        except ValueError as exc:
-            file.fails, file.reason = "parse_failed", str(exc).replace(str(path), file.name)
+            file.document = document_from_file(path, shown_path=file.name)
+        except (ValueError, ModuleNotFoundError) as exc:
+            file.fails, file.reason = "parse_failed", str(exc)
         else:
             file.document.file_id = file.file_id
 

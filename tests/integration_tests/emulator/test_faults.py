@@ -202,7 +202,7 @@ def test_a_client_disconnect_is_noticed_without_a_stream(bailian: BailianEmulato
     bailian.pace = 60
     body = b'{"input":{"prompt":"x"}}'
     head = (
-        f"POST /api/v1/apps/{bailian.app_id}/completion HTTP/1.1\r\nHost: x\r\n"
+        f"POST /api/v1/apps/{bailian.app_id}/completion HTTP/1.1\r\nHost: localhost\r\n"
         f"Authorization: Bearer {bailian.api_key}\r\nContent-Length: {len(body)}\r\n\r\n"
     )
     port = httpx.URL(bailian.base_url).port or 0
@@ -219,7 +219,9 @@ def test_a_client_disconnect_is_noticed_without_a_stream(bailian: BailianEmulato
 def test_a_client_may_disconnect_while_it_sends_the_request(bailian: BailianEmulator) -> None:
     port = httpx.URL(bailian.base_url).port or 0
     with socket.create_connection(("127.0.0.1", port)) as connection:
-        head = "POST /api/v1/apps/x/completion HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n{"
+        head = (
+            "POST /api/v1/apps/x/completion HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\n\r\n{"
+        )
         connection.sendall(head.encode())
 
     assert call_app(bailian, "x").status_code == 200

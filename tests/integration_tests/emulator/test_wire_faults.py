@@ -46,7 +46,7 @@ class RawClient:
         body = json.dumps({"input": {"prompt": "你好"}, "parameters": {}}).encode()
         headers = [
             f"POST {self._path} HTTP/1.1",
-            "Host: x",
+            "Host: localhost",
             f"Authorization: Bearer {self._key}",
             f"Content-Length: {len(body)}",
             *(["X-DashScope-SSE: enable"] if stream else []),

@@ -12,6 +12,7 @@ import httpx
 import pytest
 import trustme
 
+from langchain_bailian_app.emulator import BailianEmulator
 from langchain_bailian_app.errors import BailianConnectionError
 from tests.call_styles import make_model_at, own_clients
 from tests.proxy_server import ProxyServer
@@ -22,13 +23,19 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from langchain_bailian_app import BailianAppChatModel
-    from langchain_bailian_app.emulator import BailianEmulator
     from tests.call_styles import CallStyle
     from tests.raw_server import Connection
 
     MakeModel = Callable[..., BailianAppChatModel]
 
 ORIGIN = "http://service.example"
+
+
+@pytest.fixture(scope="module")
+def bailian() -> Iterator[BailianEmulator]:
+    """Run an emulator that answers requests for the host of `ORIGIN`."""
+    with BailianEmulator(allowed_hosts=["127.0.0.1", "localhost", "service.example"]) as emulator:
+        yield emulator
 
 
 def get_port(bailian: BailianEmulator) -> int:

@@ -122,7 +122,7 @@ def test_a_missing_package_is_named_with_its_extra(
     monkeypatch.setitem(sys.modules, module, None)
     monkeypatch.delitem(sys.modules, "langchain_bailian_app.emulator._knowledge.docx", raising=False)
 
-    with pytest.raises(ModuleNotFoundError, match=rf"{package}.*langchain-bailian-app\[emulator\]"):
+    with pytest.raises(ModuleNotFoundError, match=rf"{package}.*langchain-bailian-app\[documents\]"):
         KnowledgeBase.from_folder(tmp_path)
 
 

@@ -4,4 +4,6 @@ from langchain_bailian_app.emulator import KnowledgeBase
 
 
 def test_chunks_without_a_word_are_not_found() -> None:
-    assert KnowledgeBase("库", rows=[{"!": "?"}]).scores("你好") == []
+    ((_, score),) = KnowledgeBase("库", rows=[{"!": "?"}]).scores("你好")
+
+    assert score == 0
