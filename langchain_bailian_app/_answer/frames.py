@@ -37,6 +37,7 @@ _SUCCESS_ENVELOPE: dict[str, set[Any]] = {
     "code": {None, "", "Success", "200", 200, 0},
     "message": {None, "", "success"},
 }
+_FAILED = (False, "false")  # values of `success`
 _ERROR_FIELDS = ("code", "error", "message")
 _UNFINISHED = (None, "null", "")
 _HTTP_OK = 200
@@ -225,22 +226,33 @@ def _parse_non_json(event: ServerSentEvent, *, is_error: bool) -> list[ErrorFram
 def _parse_error(body: dict[str, Any], status: int | None) -> ErrorFrame:
     error = body.get("error")
     error = error if isinstance(error, dict) else {"message": error}
-    code = body.get("code") or error.get("code") or error.get("type")
+    code = None if _has_success_value(body, "code") else body["code"]
+    code = code or error.get("code") or error.get("type")
     if status is None or status < _MIN_ERROR_STATUS:
-        body_status = body.get("status_code")
-        status = (
-            body_status
-            if isinstance(body_status, int) and body_status >= _MIN_ERROR_STATUS
-            else (status or _HTTP_OK)
-        )
+        status = _find_error_status(body) or status or _HTTP_OK
     message = body.get("message") or error.get("message") or ""
     if isinstance(message, dict | list):
         message = json.dumps(message, ensure_ascii=False)
-    return ErrorFrame(str(code or ""), str(message), status, _to_text(body.get("request_id")), body)
+    request_id = _to_text(body.get("request_id") or body.get("requestId"))
+    return ErrorFrame(str(code or ""), str(message), status, request_id, body)
+
+
+def _find_error_status(body: dict[str, Any]) -> int | None:
+    """Return the error status in a body; routes differ in its name. `status` may also be a word."""
+    for name in ("status_code", "status"):
+        status = body.get(name)
+        if isinstance(status, int) and status >= _MIN_ERROR_STATUS:
+            return status
+    return None
 
 
 def _is_success(body: dict[str, Any]) -> bool:
-    return not body.get("error") and _has_success_value(body, "code")
+    return (
+        not body.get("error")
+        and _has_success_value(body, "code")
+        and body.get("success") not in _FAILED
+        and _find_error_status(body) is None
+    )
 
 
 def _has_success_value(body: dict[str, Any], name: str) -> bool:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from langchain_bailian_app import errors
+from langchain_bailian_app._settings.base_url import find_request_timeout, is_in_singapore
 from langchain_bailian_app.retrievers._documents import passages_by_thought
 
 if TYPE_CHECKING:
@@ -29,6 +30,10 @@ _SHORT_ANSWER_CHARS = 8  # an answer up to this length may arrive in one chunk
 _SLOW_SECONDS = 2.0  # an answer that arrives all at once after this time was buffered
 _BURST_SHARE = 0.1  # a buffered answer arrives within this share of the total time
 _PUBLISH_HINT = "publish the application again"
+_SINGAPORE_RESTRICTION = (
+    "in Singapore, only accounts that created an application there before 2025-04-21 can use "
+    "applications"
+)
 
 
 class CheckResult(NamedTuple):
@@ -57,7 +62,7 @@ class TimedAnswer:
     """Seconds from the request to the last chunk."""
 
 
-def from_error(error: errors.BailianError) -> list[CheckResult]:
+def from_error(error: errors.BailianError, base_url: str) -> list[CheckResult]:
     """Return the results for a failed first call: the failed check, and the checks passed before it."""
     failed_check = _find_failed_check(error)
     earlier = CHECKS[: CHECKS.index(failed_check)]
@@ -66,7 +71,10 @@ def from_error(error: errors.BailianError) -> list[CheckResult]:
         passed = [CheckResult("address", "ok", "reached"), CheckResult("key", "ok", "accepted")]
     elif "address" in earlier:
         passed = [CheckResult("address", "ok", "reached")]
-    return [*passed, CheckResult(failed_check, "fail", _format_error(error))]
+    message = _format_error(error)
+    if failed_check == "application" and is_in_singapore(base_url):
+        message = f"{message}; {_SINGAPORE_RESTRICTION}"
+    return [*passed, CheckResult(failed_check, "fail", message)]
 
 
 def from_answer(answer: TimedAnswer, base_url: str, workspace: str | None) -> list[CheckResult]:
@@ -77,7 +85,7 @@ def from_answer(answer: TimedAnswer, base_url: str, workspace: str | None) -> li
         else f"{workspace}, accepted"
     )
     return [
-        CheckResult("address", "ok", base_url),
+        CheckResult("address", "ok", _describe_address(base_url)),
         CheckResult("key", "ok", "accepted"),
         CheckResult("workspace", "ok", workspace_text),
         _check_application(answer),
@@ -149,6 +157,18 @@ def _format_error(error: errors.BailianError) -> str:
         case errors.BailianRateLimitError() | errors.BailianServerError():
             advice = "; try again later"
     return f"{error}{advice}"
+
+
+def _describe_address(base_url: str) -> str:
+    """Return the address, with the restrictions that the documentation mentions."""
+    parts = [base_url]
+    if seconds := find_request_timeout(base_url):
+        parts.append(
+            f"a request may take {seconds:,} s (documented for models, unverified for applications)"
+        )
+    if is_in_singapore(base_url):
+        parts.append(_SINGAPORE_RESTRICTION)
+    return "; ".join(parts)
 
 
 def _check_application(answer: TimedAnswer) -> CheckResult:

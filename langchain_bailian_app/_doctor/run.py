@@ -61,7 +61,8 @@ def _iter_checks(
     try:
         answer = _measure_answer(model, question, call_options)
     except BailianError as error:
-        yield from checks.from_error(error)
+        base_url = model._resolve_connection().base_url  # noqa: SLF001  # our own class
+        yield from checks.from_error(error, base_url)
         return
     except ValueError as error:  # for example, a SOCKS proxy in the environment without its package
         yield checks.from_settings_error("address", error)

@@ -139,8 +139,9 @@ class CommonCompletionFields(BaseModel):
     not."""
 
     streaming: bool | None = None
-    """False sends each call as a plain POST request, which the gateway ends after 180 s. Otherwise the
-    service streams every response, even that of `invoke`."""
+    """False sends each call as a plain POST request, which the service ends after the time limit of its
+    `gateway`. Otherwise the service streams every response, even that of `invoke`. Whether a stream may
+    take longer is unverified."""
 
     accept_missing_stop: bool = False
     """Accept a stream that ends cleanly but without a finish reason as complete.

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
+
+_V1_ROOT, _V2_ROOT = "/api/v1", "/api/v2"
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,3 +24,10 @@ class ServiceRequest:
     method: str = "POST"
     params: dict[str, str] | None = None
     """Query parameters of the URL."""
+
+    api_version: Literal["v1", "v2"] = "v1"
+    """Version of the API that has the route. A base URL always ends in `/api/v1`."""
+
+    def find_root(self, base_url: str) -> str:
+        """Return the URL to which `path` is relative, for a base URL that ends in `/api/v1`."""
+        return base_url if self.api_version == "v1" else base_url.removesuffix(_V1_ROOT) + _V2_ROOT

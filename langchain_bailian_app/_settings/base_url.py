@@ -1,4 +1,4 @@
-"""Validation of the base URL of the API, and its default for a region."""
+"""Validation of the base URL of the API, its default for a region, and the limits of known hosts."""
 
 from __future__ import annotations
 
@@ -19,7 +19,16 @@ _SHARED_HOSTS = {
     "ap-southeast-1": "dashscope-intl.aliyuncs.com",
     "cn-hongkong": "cn-hongkong.dashscope.aliyuncs.com",
 }
-_INTERNATIONAL_HOST = "dashscope-intl.aliyuncs.com"
+_SINGAPORE = "ap-southeast-1"
+# Regions where applications are not offered; the source is this page of Model Studio's documentation.
+_PAGES_OF_REGIONS_WITHOUT_APPLICATIONS = {
+    "us-east-1": "usa-virginia-global",
+    "ap-northeast-1": "japan-tokyo-global",
+}
+_WORKSPACE_DOMAIN = "maas.aliyuncs.com"
+_TRIAL_PREFIX = "trial."
+# Documented for models, unverified for applications.
+_REQUEST_TIMEOUT, _REQUEST_TIMEOUT_OF_WORKSPACES = 600, 3600  # seconds
 
 
 def check_base_url(base_url: str, *, allow_insecure_http: bool) -> str:
@@ -83,17 +92,50 @@ def _describe_responses_path(root: str, path: re.Match[str]) -> str:
 
 
 def default_base_url(gateway: str, workspace: str | None, region: str) -> str:
-    """Return the default base URL for a region.
+    """Return the default base URL for a gateway and a region.
+
+    A region without a shared host is served by the host of the workspace, whatever the gateway is.
 
     Raises:
-        ValueError: `gateway` is `"workspace"`, but no workspace is set.
+        ValueError: Applications are not offered in the region, or a required workspace is missing.
     """
-    if gateway == "shared":
-        return f"https://{_SHARED_HOSTS.get(region, _INTERNATIONAL_HOST)}{_API_PATH}"
-    if workspace is None:
-        message = "missing `workspace` for `gateway='workspace'`: pass it or set DASHSCOPE_WORKSPACE"
+    if page := _PAGES_OF_REGIONS_WITHOUT_APPLICATIONS.get(region):
+        message = (
+            f"invalid `region` {region!r}: applications are not offered in {region} according to the "
+            f"page {page!r} of Model Studio's documentation; use another region, or pass `base_url`"
+        )
         raise ValueError(message)
-    return f"https://{workspace}.{region}.maas.aliyuncs.com{_API_PATH}"
+    shared_host = _SHARED_HOSTS.get(region)
+    if gateway == "shared" and shared_host is not None:
+        return f"https://{shared_host}{_API_PATH}"
+    if workspace is None:
+        setting = (
+            "`gateway='workspace'`"
+            if gateway == "workspace"
+            else f"`region={region!r}`, which has no shared host"
+        )
+        message = f"missing `workspace` for {setting}: pass it or set DASHSCOPE_WORKSPACE"
+        raise ValueError(message)
+    return f"https://{workspace}.{region}.{_WORKSPACE_DOMAIN}{_API_PATH}"
+
+
+def find_request_timeout(base_url: str) -> int | None:
+    """Return the seconds after which the gateway of Model Studio ends a request, or None elsewhere.
+
+    The value is documented for models, and unverified for applications.
+    """
+    host = extract_host(base_url)
+    if host in _SHARED_HOSTS.values():
+        return _REQUEST_TIMEOUT
+    if not host.endswith(f".{_WORKSPACE_DOMAIN}"):
+        return None
+    return _REQUEST_TIMEOUT if host.startswith(_TRIAL_PREFIX) else _REQUEST_TIMEOUT_OF_WORKSPACES
+
+
+def is_in_singapore(base_url: str) -> bool:
+    """Return whether the host is a gateway of Model Studio in Singapore."""
+    host = extract_host(base_url)
+    return host == _SHARED_HOSTS[_SINGAPORE] or host.endswith(f".{_SINGAPORE}.{_WORKSPACE_DOMAIN}")
 
 
 def extract_host(url: str) -> str:

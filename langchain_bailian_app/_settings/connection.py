@@ -29,7 +29,7 @@ Region = Literal[
     "eu-central-1",
     "ap-northeast-1",
 ]
-"""Regions that dashscope 2 supports."""
+"""Regions that dashscope 2 supports; not all of them offer applications."""
 
 Seconds = Annotated[float, Field(gt=0, le=2_000_000)]
 """A timeout in seconds, at most 23 days, because the system counts milliseconds in 31 bits."""
@@ -80,6 +80,10 @@ class ConnectionFields(BaseModel):
     base_url: str | None = None
     """Root URL of the API, for instance of a private endpoint; it must end in `/api/v1`.
 
+    It takes precedence over `gateway` and `region`, which are then not checked. The trial gateway
+    `https://trial.cn-beijing.maas.aliyuncs.com/api/v1` accepts the key of any workspace; it is
+    documented for models, with lower rate limits, and unverified for applications.
+
     The key is sent to this host. LangChain's `load` sets this field to the value in the dump, so load
     only dumps that you trust, or pass an `init_validator` that rejects other hosts.
 
@@ -96,14 +100,24 @@ class ConnectionFields(BaseModel):
     region: Region | None = None
     """Region of the service.
 
+    Applications are documented for `cn-beijing` and `ap-southeast-1` (Singapore). In Singapore, only
+    accounts that created an application there before 2025-04-21 can use applications. Whether
+    `cn-hongkong` (Hong Kong) and `eu-central-1` (Frankfurt) offer them is unverified; Frankfurt has no
+    shared host, so `workspace` is required there. They are not offered in `us-east-1` (Virginia) and
+    `ap-northeast-1` (Tokyo): without a `base_url`, a call then raises a `ValueError`.
+
     Default: `DASHSCOPE_REGION`, dashscope's configuration, then `cn-beijing`.
     """
 
     gateway: Literal["shared", "workspace"] = "shared"
-    """Host that serves the region: the shared host, which is documented, or the workspace's own host.
+    """Host to call: the shared host of the region, or the workspace's own host.
 
-    Whether the workspace's host (`{workspace}.{region}.maas…`) serves applications is unverified: no
-    source shows it.
+    The workspace's host (`{workspace}.{region}.maas.aliyuncs.com`) is recommended for models, and
+    accepts only keys of the workspace. Whether it serves applications is unverified. A region without
+    a shared host uses it in any case.
+
+    The service ends a request after 600 s on the shared host and the trial gateway, and after 3,600 s
+    on the workspace's host. This is documented for models, and unverified for applications.
     """
 
     allow_insecure_http: bool = False
@@ -112,6 +126,17 @@ class ConnectionFields(BaseModel):
     timeout: Seconds = 300.0
     """Maximum seconds without a frame before a call fails. Any frame restarts the timeout, even
     one that contains only reasoning."""
+
+    first_token_timeout: Seconds | None = None
+    """Maximum seconds from sending a request to the first text, reasoning or step. Default: no limit.
+
+    Connecting counts, and so does waiting for a free connection. Empty frames and heartbeats do not end
+    the wait. A response that is not a stream must be complete within this time. The limit applies
+    to each request of a call, so it restarts for a retry. A request that exceeds it is not retried.
+
+    Synchronous calls through a custom `http_client` or a SOCKS proxy check this limit only when a part
+    of the body arrives.
+    """
 
     connect_timeout: Seconds = 5.0
     """Maximum seconds to establish a connection."""

@@ -1,4 +1,4 @@
-"""Connection settings of Bailian's OpenAPI that files and memory inherit."""
+"""Settings of Bailian's OpenAPI: `BailianMemory` requires them, and `BailianFiles` accepts them."""
 
 from __future__ import annotations
 
@@ -18,6 +18,9 @@ from pydantic import (
 
 from langchain_bailian_app._settings.base_url import is_loopback
 from langchain_bailian_app._settings.connection import Id, Region, Seconds
+
+WORKSPACE_VARIABLES = ["DASHSCOPE_WORKSPACE", "DASHSCOPE_WORKSPACE_ID"]
+"""Environment variables with the id of the workspace, in order of precedence."""
 
 
 def _check_endpoint(endpoint: str) -> str:
@@ -62,7 +65,7 @@ def _check_workspace(workspace_id: Any) -> Any:
     raise ValueError(message)
 
 
-class OpenApiFields(BaseModel):
+class AccessKeyFields(BaseModel):
     """Address and credentials of Bailian's OpenAPI, which requires an AccessKey, not an API key.
 
     The account of the AccessKey needs the policy AliyunBailianDataFullAccess or the individual
@@ -71,14 +74,8 @@ class OpenApiFields(BaseModel):
 
     model_config = ConfigDict(extra="forbid", arbitrary_types_allowed=True, hide_input_in_errors=True)
 
-    workspace_id: Annotated[Id, BeforeValidator(_check_workspace)] = Field(
-        default_factory=from_env(["DASHSCOPE_WORKSPACE", "DASHSCOPE_WORKSPACE_ID"], default=""),
-        validate_default=True,
-    )
-    """Id of the application's workspace. Default: `DASHSCOPE_WORKSPACE`, `DASHSCOPE_WORKSPACE_ID`."""
-
-    region: Region = "cn-beijing"
-    """Region of the workspace. Session files are documented for Beijing only."""
+    region: Region | None = None
+    """Region of the workspace. Default: `cn-beijing`."""
 
     endpoint: Annotated[str, AfterValidator(_check_endpoint)] | None = Field(
         default_factory=from_env("BAILIAN_OPENAPI_ENDPOINT", default=None), validate_default=True
@@ -123,3 +120,12 @@ class OpenApiFields(BaseModel):
         state = super().__getstate__()
         secrets = dict.fromkeys(("access_key_id", "access_key_secret", "security_token", "client"))
         return state | {"__dict__": state["__dict__"] | secrets, "__pydantic_private__": None}
+
+
+class OpenApiFields(AccessKeyFields):
+    """Settings of the classes that always use the OpenAPI, which has no default workspace."""
+
+    workspace_id: Annotated[Id, BeforeValidator(_check_workspace)] = Field(
+        default_factory=from_env(WORKSPACE_VARIABLES, default=""), validate_default=True
+    )
+    """Id of the application's workspace. Default: `DASHSCOPE_WORKSPACE`, `DASHSCOPE_WORKSPACE_ID`."""

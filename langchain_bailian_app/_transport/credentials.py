@@ -22,6 +22,11 @@ if TYPE_CHECKING:
 
     from langchain_bailian_app._settings.connection import ConnectionFields
 
+_MISSING_WORKSPACE = (
+    "missing `workspace`: pass it or set DASHSCOPE_WORKSPACE; only the workspace's own host has this "
+    "route (the console lists the ids under 业务空间, workspaces)"
+)
+
 
 @dataclass(frozen=True)
 class Connection:
@@ -41,11 +46,18 @@ class _Configuration(NamedTuple):
     api_key: SecretStr
 
 
-def resolve_connection(fields: ConnectionFields) -> Connection:
+def resolve_connection(
+    fields: ConnectionFields, *, requires_workspace_host: bool = False
+) -> Connection:
     """Return the connection for these fields, the environment and dashscope's configuration.
 
+    Args:
+        fields: Settings of the connection.
+        requires_workspace_host: Whether to use the workspace's own host, whatever the field `gateway`
+            is. A base URL that is set still takes precedence.
+
     Raises:
-        ValueError: The API key is missing or invalid, or the base URL or workspace is invalid.
+        ValueError: The API key or a required workspace is missing, or a setting is invalid.
     """
     config = _read_configuration(fields)
     workspace = config.workspace or os.environ.get("DASHSCOPE_WORKSPACE_ID") or None
@@ -54,7 +66,10 @@ def resolve_connection(fields: ConnectionFields) -> Connection:
         workspace = check_id(workspace, name="workspace")
     base_url = fields.base_url or config.base_url
     if base_url is None:
-        base_url = default_base_url(fields.gateway, workspace, config.region)
+        if requires_workspace_host and workspace is None:
+            raise ValueError(_MISSING_WORKSPACE)
+        gateway = "workspace" if requires_workspace_host else fields.gateway
+        base_url = default_base_url(gateway, workspace, config.region)
     return Connection(
         base_url=check_base_url(base_url, allow_insecure_http=fields.allow_insecure_http),
         workspace=workspace,

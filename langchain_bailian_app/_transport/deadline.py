@@ -22,15 +22,18 @@ class Deadline:
         seconds: The time for the entire call; without it, the call is not limited.
 
     Attributes:
-        ends_at: The end of the entire call, on the clock `time.monotonic`.
+        ends_at: The end of the entire call, or of the wait for its first token if that is earlier, on
+            the clock `time.monotonic`.
         expires_at: The point in time by which the call must make progress, at most `ends_at`.
+        limits_first_token: Whether `ends_at` is the end of the wait for the first token.
     """
 
-    __slots__ = ("ends_at", "expires_at")
+    __slots__ = ("_end_of_call", "ends_at", "expires_at", "limits_first_token")
 
     def __init__(self, seconds: float | None = None) -> None:
-        self.ends_at = math.inf if seconds is None else time.monotonic() + seconds
-        self.expires_at = self.ends_at
+        self._end_of_call = math.inf if seconds is None else time.monotonic() + seconds
+        self.ends_at = self.expires_at = self._end_of_call
+        self.limits_first_token = False
 
     def remaining(self) -> float:
         """Return the seconds that are left, at least a millisecond; infinite without a limit."""
@@ -48,6 +51,18 @@ class Deadline:
     def restart(self, seconds: float) -> None:
         """Expect the next progress within `seconds`, but not after the end of the call."""
         self.expires_at = min(self.ends_at, time.monotonic() + seconds)
+
+    def limit_first_token(self, seconds: float) -> None:
+        """End the call in `seconds`, unless `lift_first_token_limit` is called before."""
+        ends_at = time.monotonic() + seconds
+        if ends_at < self.ends_at:
+            self.ends_at = self.expires_at = ends_at
+            self.limits_first_token = True
+
+    def lift_first_token_limit(self) -> None:
+        """Let the call go on until its own end; `restart` then sets `expires_at`."""
+        self.ends_at = self._end_of_call
+        self.limits_first_token = False
 
 
 class ReadTimer:

@@ -25,7 +25,6 @@ def error_from_httpx(
     *,
     request_id: str | None,
     frame_received: bool,
-    deadline_passed: bool,
 ) -> errors.BailianError:
     """Return the `BailianError` for an httpx error.
 
@@ -35,22 +34,19 @@ def error_from_httpx(
         base_url: Base URL of the request.
         request_id: From the response headers; None until they arrive.
         frame_received: Whether a frame was received.
-        deadline_passed: Whether `total_timeout` has expired.
     """
     host = extract_host(base_url)
     match cause:
-        case httpx.ConnectTimeout() if not deadline_passed:
+        case httpx.ConnectTimeout():
             text = f"no connection to {host} within {fields.connect_timeout:g} s (`connect_timeout`)"
             return errors.BailianTimeoutError(text, request_id=request_id)
-        case httpx.PoolTimeout() if not deadline_passed:
+        case httpx.PoolTimeout():
             text = (
                 f"no free connection for {fields.timeout:g} s (`timeout`): too many concurrent calls "
                 f"(`max_connections` is {fields.max_connections}; a custom HTTP client has its own "
                 "limit)"
             )
             return errors.BailianTimeoutError(text, request_id=request_id)
-        case httpx.TimeoutException() if deadline_passed:
-            return total_timeout_error(fields, request_id)
         case httpx.TimeoutException():
             return read_timeout_error(fields, base_url, request_id)
     reason = str(cause) or type(cause).__name__
@@ -96,6 +92,17 @@ def read_timeout_error(
 ) -> errors.BailianTimeoutError:
     """Return the error for a service that sends no frame within `timeout`."""
     text = f"no response from {extract_host(base_url)} for {fields.timeout:g} s (`timeout`)"
+    return errors.BailianTimeoutError(text, request_id=request_id)
+
+
+def first_token_timeout_error(
+    fields: ConnectionFields, base_url: str, request_id: str | None
+) -> errors.BailianTimeoutError:
+    """Return the error for a service that sends no token within `first_token_timeout`."""
+    text = (
+        f"no text, reasoning or step from {extract_host(base_url)} within "
+        f"{fields.first_token_timeout:g} s (`first_token_timeout`)"
+    )
     return errors.BailianTimeoutError(text, request_id=request_id)
 
 

@@ -24,19 +24,20 @@ from langchain_bailian_app._version import __version__
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from langchain_bailian_app._settings.openapi import OpenApiFields
+    from langchain_bailian_app._settings.openapi import AccessKeyFields
 
 _MISSING_PACKAGE = (
     "missing package alibabacloud-bailian20231229, required for files and memory: "
     "pip install 'langchain-bailian-app[openapi]'"
 )
 _MAX_IDLE_CONNECTIONS = 40
+_DEFAULT_REGION = "cn-beijing"
 
 
 class OpenApiClient:
     """The official client for these settings, created on first use."""
 
-    def __init__(self, fields: OpenApiFields) -> None:
+    def __init__(self, fields: AccessKeyFields) -> None:
         self._fields = fields
         self._lock = threading.Lock()
         self._cached_client: Any = None
@@ -106,17 +107,18 @@ def _import_official_models() -> tuple[Any, Any]:
     return models, RuntimeOptions
 
 
-def _create_client(fields: OpenApiFields) -> Any:
+def _create_client(fields: AccessKeyFields) -> Any:
     from alibabacloud_bailian20231229.client import Client  # noqa: PLC0415
     from alibabacloud_credentials.client import Client as Credentials  # noqa: PLC0415
     from alibabacloud_tea_openapi.utils_models import Config  # noqa: PLC0415
 
-    if fields.region not in get_args(Region):  # the official client inserts it into the host
-        message = f"invalid `region` {fields.region!r}: expected one of {', '.join(get_args(Region))}"
+    region = fields.region or _DEFAULT_REGION
+    if region not in get_args(Region):  # the official client inserts it into the host
+        message = f"invalid `region` {region!r}: expected one of {', '.join(get_args(Region))}"
         raise ValueError(message)
     scheme, _, host = (fields.endpoint or "https://").partition("://")
     config = Config(
-        region_id=fields.region,
+        region_id=region,
         endpoint=host or None,
         protocol=scheme,
         user_agent=f"langchain-bailian-app/{__version__}",

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import random
 import time
 from contextlib import suppress
@@ -17,6 +18,7 @@ import httpx
 from dashscope.v2 import errors as ds
 from dashscope.version import __version__ as dashscope_version
 
+from langchain_bailian_app._answer.first_token import has_token
 from langchain_bailian_app._answer.frames import ErrorFrame, Frame, FrameReader, InvalidFrame
 from langchain_bailian_app._answer.sse import MAX_EVENT_BYTES
 from langchain_bailian_app._transport.content_decoding import check_content_encoding
@@ -29,6 +31,7 @@ from langchain_bailian_app._transport.error_codes import (
 from langchain_bailian_app._transport.error_messages import (
     error_from_httpx,
     find_redirect_target,
+    first_token_timeout_error,
     protocol_error,
     read_timeout_error,
     redirect_error,
@@ -104,13 +107,16 @@ class RequestState:
         time_left = self.deadline.remaining()
         if self._on_send is not None:
             self._on_send(may_have_run=True)  # not earlier: `api_key` may be a function that fails
+        if fields.first_token_timeout is not None:
+            # Not in the timeouts below, some of which apply until the end of the response.
+            self.deadline.limit_first_token(fields.first_token_timeout)
         return {
             "method": self._request.method,
             "path": self._request.path,
             "json": self._request.body,
             "params": self._request.params,
             "headers": headers,
-            "base_url": self._connection.base_url,
+            "base_url": self._request.find_root(self._connection.base_url),
             "timeout": httpx.Timeout(
                 min(fields.timeout, time_left), connect=min(fields.connect_timeout, time_left)
             ),
@@ -124,6 +130,10 @@ class RequestState:
         self._pending_error = self._to_bailian_error(exc)
         if httpx.PoolTimeout in (type(exc), type(exc.__cause__)):
             self._retries = self._fields.max_retries  # it has already waited for `timeout`
+        if self.deadline.limits_first_token and not self.deadline.has_passed():
+            # A retry has the whole time again.
+            self.deadline.lift_first_token_limit()
+            self.deadline.restart(math.inf)
 
     def retry_delay(self) -> float:
         """Return the delay in seconds before the request is sent again.
@@ -169,7 +179,7 @@ class RequestState:
         """Return the frames that these bytes complete; call `on_consumed` after consuming the frames.
 
         Raises:
-            BailianError: `timeout` or `total_timeout` has expired.
+            BailianError: `timeout`, `first_token_timeout` or `total_timeout` has expired.
         """
         # `timeout` limits the time between frames, so a heartbeat does not restart it.
         if time.monotonic() >= self.deadline.expires_at:
@@ -214,19 +224,19 @@ class RequestState:
             self._pending_error = self._error_from_httpx(to_httpx_error(exc), exc)
 
     async def with_deadline(self, awaitable: Awaitable[T]) -> T:
-        """Await an awaitable, for at most the rest of `total_timeout`."""
-        if self._fields.total_timeout is None:
+        """Await an awaitable, for at most the rest of `total_timeout` and `first_token_timeout`."""
+        if self.deadline.ends_at == math.inf:
             return await awaitable
         with suppress(TimeoutError):
             async with asyncio.timeout(self.deadline.remaining()):
                 return await awaitable
-        raise total_timeout_error(self._fields, self._request_id)
+        raise self._end_error()
 
     async def read_chunk(self, chunks: AsyncIterator[bytes], timer: ReadTimer) -> bytes | None:
         """Await the next bytes of the response; after the answer, wait only briefly for its end.
 
         Raises:
-            BailianError: `timeout` or `total_timeout` has expired.
+            BailianError: `timeout`, `first_token_timeout` or `total_timeout` has expired.
         """
         if self.grace_period_over:
             return None
@@ -249,14 +259,21 @@ class RequestState:
                 time.monotonic() - self._started_at,
             )
 
+    def _timeout_error(self) -> errors.BailianTimeoutError:
+        if self._has_ended:
+            return self._end_error()
+        return read_timeout_error(self._fields, self._connection.base_url, self._request_id)
+
     @property
-    def _total_timeout_expired(self) -> bool:
+    def _has_ended(self) -> bool:
+        """Whether `total_timeout` or `first_token_timeout` has expired."""
         return time.monotonic() >= self.deadline.ends_at
 
-    def _timeout_error(self) -> errors.BailianTimeoutError:
-        if self._total_timeout_expired:
-            return total_timeout_error(self._fields, self._request_id)
-        return read_timeout_error(self._fields, self._connection.base_url, self._request_id)
+    def _end_error(self) -> errors.BailianTimeoutError:
+        if self.deadline.limits_first_token:
+            base_url = self._connection.base_url
+            return first_token_timeout_error(self._fields, base_url, self._request_id)
+        return total_timeout_error(self._fields, self._request_id)
 
     @property
     def _redactor(self) -> Redactor:
@@ -267,14 +284,17 @@ class RequestState:
     ) -> errors.BailianError:
         """Return the error for a failed request, caused by a copy of `cause` without the request."""
         clean_cause = copy_cause(cause, origin, self._redactor)
-        error = error_from_httpx(
-            clean_cause,
-            self._fields,
-            self._connection.base_url,
-            request_id=self._request_id,
-            frame_received=self._frame_count > 0,
-            deadline_passed=self._total_timeout_expired,
-        )
+        error: errors.BailianError
+        if isinstance(cause, httpx.TimeoutException) and self._has_ended:
+            error = self._end_error()
+        else:
+            error = error_from_httpx(
+                clean_cause,
+                self._fields,
+                self._connection.base_url,
+                request_id=self._request_id,
+                frame_received=self._frame_count > 0,
+            )
         error.__cause__ = clean_cause
         return error
 
@@ -313,6 +333,8 @@ class RequestState:
                 case _:
                     assert_never(frame)
             break
+        if self.deadline.limits_first_token and any(map(has_token, frames)):
+            self.deadline.lift_first_token_limit()
         if frames:
             self._frame_count += len(frames)
             self._has_unconsumed_frames = True

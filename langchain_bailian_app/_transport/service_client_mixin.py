@@ -84,7 +84,14 @@ class ServiceClientMixin(ConnectionFields):
         # Private attributes are caches. They are not pickled, because versions use different names.
         attributes = self.__private_attributes__.items()
         private = {name: attribute.get_default() for name, attribute in attributes}
-        super().__setstate__(state | {"__pydantic_private__": private})
+        # An object that an older version has pickled lacks the fields added since.
+        missing = type(self).model_fields.keys() - state["__dict__"].keys()
+        defaults = {
+            name: type(self).model_fields[name].get_default(call_default_factory=True)
+            for name in missing
+        }
+        fields = defaults | state["__dict__"]
+        super().__setstate__(state | {"__dict__": fields, "__pydantic_private__": private})
 
     def __deepcopy__(self, memo: dict[int, Any] | None = None) -> Self:
         """Return a deep copy that shares the fields that cannot be copied."""

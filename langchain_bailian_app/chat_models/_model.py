@@ -112,8 +112,9 @@ class BailianAppChatModel(ServiceClientMixin, RunnableMethods):
     """`BailianFiles` client that uploads base64 data in content blocks (`file`, `image`, `audio` and
     `video`).
 
-    Each block is uploaded once, as a session file. A call waits until its files are ready. Without this
-    client, the data is sent in the request, which has fields only for images and files.
+    Each block is uploaded once, as a session file. A call waits until its files are ready. A client
+    without connection settings of its own, such as `BailianFiles()`, uses those of this model. Without
+    a client, the data is sent in the request, which has fields only for images and files.
     """
 
     cache: BaseCache | bool | None = Field(default=False, exclude=True)
@@ -270,7 +271,7 @@ class BailianAppChatModel(ServiceClientMixin, RunnableMethods):
             messages,
             kwargs if stop is None else kwargs | {"stop": stop},
             app_id=self.app_id,
-            files=self.files,
+            files=None if self.files is None else self.files.with_connection_of(self),
             store=self.session_store,
             shown_warnings=self._shown_warnings,
         )

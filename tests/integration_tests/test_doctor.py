@@ -15,6 +15,7 @@ from langchain_bailian_app.__main__ import main
 from langchain_bailian_app._doctor import checks
 from langchain_bailian_app.emulator import App, BailianEmulator, ErrorReply, Faults
 from langchain_bailian_app.emulator._apps.samples import WORKFLOW_APP_ID
+from langchain_bailian_app.errors import BailianPermissionError
 from tests.fixtures import frame_body
 
 if TYPE_CHECKING:
@@ -96,6 +97,16 @@ def test_it_starts_its_own_emulator_in_a_process_without_settings() -> None:
         ({"BAILIAN_APP_ID": "a/b"}, "application", "invalid `app_id`"),
         ({"DASHSCOPE_BASE_URL": "http://127.0.0.1:1/v1"}, "address", "/api/v1"),
         ({"DASHSCOPE_REGION": "nowhere"}, "address", "cn-beijing"),
+        (
+            {"DASHSCOPE_BASE_URL": "", "DASHSCOPE_REGION": "us-east-1"},
+            "address",
+            "not offered in us-east-1",
+        ),
+        (
+            {"DASHSCOPE_BASE_URL": "", "DASHSCOPE_REGION": "eu-central-1"},
+            "address",
+            "DASHSCOPE_WORKSPACE",
+        ),
     ],
 )
 def test_an_invalid_setting_is_reported_without_a_call(
@@ -148,6 +159,31 @@ def test_a_wrong_key_is_reported_but_not_shown(doctor: Any, bailian: BailianEmul
     assert list(find_failures(results)) == ["key"]
     assert results["address"][0] == "ok"
     assert "planted" not in str(results)
+
+
+@pytest.mark.parametrize(
+    ("host", "notes"),
+    [
+        ("dashscope.aliyuncs.com", ["a request may take 600 s (documented for models, unverified"]),
+        ("ws-1.cn-beijing.maas.aliyuncs.com", ["a request may take 3,600 s"]),
+        ("dashscope-intl.aliyuncs.com", ["a request may take 600 s", "before 2025-04-21"]),
+        ("ws-1.ap-southeast-1.maas.aliyuncs.com", ["3,600 s", "before 2025-04-21"]),
+        ("private.example", []),
+    ],
+)
+def test_the_documented_restrictions_of_an_address_are_reported(host: str, notes: list[str]) -> None:
+    base_url = f"https://{host}/api/v1"
+    answer = checks.TimedAnswer(AIMessage("", response_metadata={"model_name": "m"}), 0, 1.0, 1.0)
+    refusal = BailianPermissionError("no access", code="App.AccessDenied", status_code=403)
+
+    address = checks.from_answer(answer, base_url, None)[0].message
+    failure = checks.from_error(refusal, base_url)[-1]
+
+    assert address.startswith(base_url)
+    assert all(note in address for note in notes)
+    assert bool(notes) is (address != base_url)
+    assert failure.check == "application"
+    assert ("before 2025-04-21" in failure.message) is ("before 2025-04-21" in notes)
 
 
 def test_an_unreachable_address_is_reported(doctor: Any) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
 REQUIRED_VARIABLES = ("DASHSCOPE_API_KEY", "BAILIAN_APP_ID")
 NAME_QUESTION = "我叫什么名字？只回答名字。"
+_POLL_SECONDS = 2.0
 _DIGITS = "一二三四五六七八九"
 
 
@@ -126,10 +128,12 @@ class LiveHarness:
         parameters: dict[str, Any] | None = None,
         *,
         app_id: str | None = None,
+        base_url: str | None = None,
         stream: bool = True,
+        timeout: float = 60.0,
     ) -> RawResponse:
         """Send a request that the package itself would not send; return the unprocessed response."""
-        connection = resolve_connection(ConnectionFields())
+        connection = resolve_connection(ConnectionFields(base_url=base_url))
         headers = {"Authorization": f"Bearer {connection.api_key()}"}
         if connection.workspace:
             headers["X-DashScope-WorkSpace"] = connection.workspace
@@ -140,9 +144,34 @@ class LiveHarness:
         url = f"{connection.base_url}/apps/{app_id or os.environ['BAILIAN_APP_ID']}/completion"
         body = {"input": input_fields, "parameters": incremental | (parameters or {})}
         is_remote = not is_loopback(url)
+        with httpx.Client(timeout=timeout, trust_env=is_remote, verify=is_remote) as client:
+            response = client.post(url, json=body, headers=headers)
+        return RawResponse(response.status_code, dict(response.headers), response.content)
+
+    def post_to_workspace(self, path: str, body: dict[str, Any]) -> RawResponse:
+        """Send a request to the host of the workspace; return the unprocessed response.
+
+        Raises:
+            CheckSkipped: The workspace is not set.
+        """
+        try:
+            connection = resolve_connection(ConnectionFields(), requires_workspace_host=True)
+        except ValueError as error:
+            raise CheckSkipped(str(error)) from None
+        headers = {"Authorization": f"Bearer {connection.api_key()}"}
+        if connection.workspace:
+            headers["X-DashScope-WorkSpace"] = connection.workspace
+        self.call_count += 1
+        url = f"{connection.base_url}/{path}"
+        is_remote = not is_loopback(url)
         with httpx.Client(timeout=60, trust_env=is_remote, verify=is_remote) as client:
             response = client.post(url, json=body, headers=headers)
         return RawResponse(response.status_code, dict(response.headers), response.content)
+
+    def pause(self) -> None:
+        """Wait before the next query of a status; not on the emulator."""
+        if not is_loopback(resolve_connection(ConnectionFields()).base_url):
+            time.sleep(_POLL_SECONDS)
 
     def require_setting(self, name: str, description: str) -> str:
         """Return the setting `BAILIAN_LIVE_{name}`.

@@ -226,16 +226,6 @@ def rejected_before_running(harness: LiveHarness) -> Outcome:
     raise CheckSkipped("cannot be triggered without flooding the service")  # noqa: EM101, TRY003
 
 
-@CHECKS.register("Does the workspace's own gateway serve applications?", assumption="unknown")
-def workspace_gateway(harness: LiveHarness) -> Outcome:
-    workspace = harness.require_setting("WORKSPACE", "the id of the workspace (in the host name)")
-    try:
-        harness.make_model(gateway="workspace", workspace=workspace).invoke("你好")
-    except BailianError as error:
-        return Outcome(f"no: {error.status_code} {error.code or type(error).__name__}")
-    return Outcome("yes")
-
-
 def _require_success(response: RawResponse) -> RawResponse:
     if response.error_code:
         message = f"refused: HTTP {response.status} `{response.error_code}`"

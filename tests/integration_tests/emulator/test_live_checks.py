@@ -11,14 +11,17 @@ from langchain_bailian_app.emulator import (
     App,
     BailianEmulator,
     Document,
+    ErrorReply,
     Faults,
     KnowledgeBase,
     Node,
     Turn,
 )
 from langchain_bailian_app.emulator._apps.samples import ECHO_APP_ID
-from tests.fixtures import read_recording
-from tests.live.harness import LiveHarness
+from langchain_bailian_app.emulator._state.connector_settings import ConnectorSettings
+from tests.fixtures import encode_sse, frame_body, read_recording
+from tests.live import hosts
+from tests.live.harness import CheckSkipped, LiveHarness
 from tests.live.report import LIVE_CHECKS, LiveCheckResult, render_report, run_check
 
 if TYPE_CHECKING:
@@ -280,6 +283,207 @@ def test_several_tags_and_direct_search_are_checked_on_a_knowledge_base(
     assert no_tag.verdict == "not run here"
     assert bound.observation.startswith("2 documents with ")
     assert unbound[1:] == ("refused: 404 NotFound", "**not as assumed**")
+
+
+@pytest.mark.parametrize(
+    ("name", "settings", "answer", "observation", "verdict"),
+    [
+        ("file-states", {}, "", "PARSE_SUCCESS", "as assumed"),
+        ("file-states", {"states": "long"}, "", "FILE_IS_READY", "as assumed"),
+        ("file-md5", {}, "", "Base64 is accepted, hexadecimal is refused", "as assumed"),
+        ("file-md5", {"md5": "hex"}, "", "Base64 is refused, hexadecimal is accepted", "as assumed"),
+        ("file-prefix", {}, "", "`file_session_`", "as assumed"),
+        ("file-prefix", {"id_prefix": "file_"}, "", "`file_`", "as assumed"),
+        ("file-prefix", {"id_prefix": "f"}, "", "another", "**not as assumed**"),
+        ("file-join", {}, "蓝鲸", "it reads them", "as assumed"),
+        ("file-join", {}, "好", "accepted, but not read", "**not as assumed**"),
+        (
+            "file-join",
+            {"usable_in_applications": False},
+            "",
+            "refused: 400 InvalidParameter",
+            "**not as assumed**",
+        ),
+        (
+            "file-status-key",
+            {},
+            "",
+            "a lease: HTTP 200, status; a refusal: HTTP 200, status_code",
+            "as assumed",
+        ),
+        (
+            "file-status-key",
+            {"status_key": "status_code"},
+            "",
+            "a lease: HTTP 200, status_code; a refusal: HTTP 200, status_code",
+            "as assumed",
+        ),
+    ],
+)
+def test_files_with_the_api_key_are_observed_for_each_switch(
+    observe: Any,
+    bailian: BailianEmulator,
+    name: str,
+    settings: dict[str, Any],
+    answer: str,
+    observation: str,
+    verdict: str,
+) -> None:
+    bailian.files.connector = ConnectorSettings(**settings)
+    app = App("files", answer=answer)
+    try:
+        result = observe(name, app, bailian)
+    finally:
+        del bailian.apps[app.app_id]
+        bailian.files.connector = ConnectorSettings()
+
+    assert result[1:] == (observation, verdict)
+
+
+def test_the_statuses_of_a_file_are_observed_while_it_is_parsed(observe: Any, clock: Clock) -> None:
+    with BailianEmulator(clock=clock) as bailian:
+        bailian.files.parse_seconds = 7.0
+        status_of = bailian.files.status_of
+
+        def advance(file: Any) -> str:
+            clock.now += 1.0
+            return status_of(file)
+
+        bailian.files.status_of = advance  # type: ignore[method-assign]  # time passes with each query
+        short = observe("file-states", bailian.app_id, bailian)
+        bailian.files.connector.states = "long"
+        long = observe("file-states", bailian.app_id, bailian)
+
+    assert short[1:] == ("INIT, PARSING, PARSE_SUCCESS", "as assumed")
+    assert long.observation.endswith(
+        "PARSE_SUCCESS, SAFE_CHECKING, INDEX_BUILDING, INDEX_BUILD_SUCCESS, FILE_IS_READY"
+    )
+    assert long.verdict == "**not as assumed**"
+
+
+def test_the_age_of_a_file_is_observed(observe: Any, bailian: BailianEmulator) -> None:
+    assert observe("file-prefix", bailian.app_id, bailian).was_run
+    *_, file_id = bailian.files.added
+    known = observe("file-life", bailian.app_id, bailian, FILE=file_id)
+    unknown = observe("file-life", bailian.app_id, bailian, FILE="file_gone")
+
+    assert known.observation == "PARSE_SUCCESS, age 0 hours"
+    assert unknown.observation == "it is gone: HTTP 200, status 404 `NotFound`"
+
+
+def test_without_a_workspace_the_checks_of_files_are_not_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DASHSCOPE_API_KEY", "k")
+    (check,) = (check for check in LIVE_CHECKS if check.name == "file-md5")
+    result = run_check(check, LiveHarness())
+
+    assert result.verdict == "not run here"
+    assert "DASHSCOPE_WORKSPACE" in result.observation
+
+
+@pytest.mark.parametrize(
+    ("region", "expected"),
+    [
+        (
+            "cn-beijing",
+            {
+                "trial": "https://trial.cn-beijing.maas.aliyuncs.com/api/v1",
+                "shared": "https://dashscope.aliyuncs.com/api/v1",
+                "workspace": "https://ws.cn-beijing.maas.aliyuncs.com/api/v1",
+            },
+        ),
+        (
+            "eu-central-1",
+            {
+                "trial": "https://trial.eu-central-1.maas.aliyuncs.com/api/v1",
+                "workspace": "https://ws.eu-central-1.maas.aliyuncs.com/api/v1",
+            },
+        ),
+    ],
+)
+def test_the_gateways_of_the_selected_region_are_compared(
+    monkeypatch: pytest.MonkeyPatch, region: str, expected: dict[str, str]
+) -> None:
+    monkeypatch.setenv("DASHSCOPE_API_KEY", "k")
+    monkeypatch.setenv("DASHSCOPE_REGION", region)
+    with pytest.raises(CheckSkipped, match="DASHSCOPE_WORKSPACE"):
+        hosts.find_gateways()
+    monkeypatch.setenv("DASHSCOPE_WORKSPACE", "ws")
+
+    assert hosts.find_gateways() == expected
+
+
+def test_gateways_are_not_compared_if_the_environment_selects_a_host(
+    observe: Any, bailian: BailianEmulator
+) -> None:
+    result = observe("gateways", bailian.app_id, bailian)
+
+    assert result.verdict == "not run here"
+    assert "remove the base URL" in result.observation
+
+
+@pytest.mark.parametrize(
+    ("served", "expected"),
+    [
+        ({"shared", "workspace"}, ("HTTP 200", "HTTP 200", True)),
+        ({"workspace"}, ("HTTP 403 App.AccessDenied", "HTTP 200", False)),
+        ({"shared"}, ("HTTP 200", "HTTP 403 App.AccessDenied", True)),
+        (set(), ("ConnectError", "HTTP 403 App.AccessDenied", False)),
+    ],
+)
+def test_each_gateway_that_serves_the_application_is_observed(
+    monkeypatch: pytest.MonkeyPatch, served: set[str], expected: tuple[str, str, bool]
+) -> None:
+    with BailianEmulator() as serving, BailianEmulator() as refusing:
+        connect(monkeypatch, serving, serving.app_id)
+        refusing.apps[serving.app_id].error = ErrorReply.of("App.AccessDenied")
+        base_urls = {
+            name: (serving if name in served else refusing).base_url for name in ("shared", "workspace")
+        }
+        if not served:
+            base_urls["shared"] = "http://127.0.0.1:1/api/v1"
+        outcome = hosts.compare_gateways(LiveHarness(), base_urls)
+        without_shared = hosts.compare_gateways(LiveHarness(), {"workspace": serving.base_url})
+
+    shared, workspace = outcome.observation.split("; ")
+    assert shared.startswith(f"shared: {expected[0]}")
+    assert workspace.startswith(f"workspace: {expected[1]}")
+    assert outcome.matches_assumption is expected[2]
+    assert without_shared.matches_assumption is None
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("body", "ending", "is_limited"),
+    [
+        (encode_sse(frame_body("好")), "RemoteProtocolError", True),
+        (encode_sse(frame_body("好", "stop")), "HTTP 200", False),
+    ],
+    ids=["limited", "not limited"],
+)
+def test_the_time_limit_of_a_gateway_is_observed(
+    monkeypatch: pytest.MonkeyPatch,
+    bailian: BailianEmulator,
+    body: bytes,
+    ending: str,
+    *,
+    is_limited: bool,
+) -> None:
+    app_id = bailian.replay(body, pause=0.25, abort=is_limited)
+    connect(monkeypatch, bailian, app_id)
+    outcome = hosts.measure_time_limit(LiveHarness(), app_id, 0.2)
+
+    assert outcome.observation == (
+        f"a plain POST ended after 0 s: {ending}; a stream ended after 0 s: {ending}"
+    )
+    assert outcome.matches_assumption is is_limited
+
+
+def test_an_application_that_answers_within_the_time_limit_shows_nothing(
+    monkeypatch: pytest.MonkeyPatch, bailian: BailianEmulator
+) -> None:
+    connect(monkeypatch, bailian, bailian.app_id)
+    with pytest.raises(CheckSkipped, match="too soon"):
+        hosts.measure_time_limit(LiveHarness(), bailian.app_id, 600)
 
 
 def test_a_failed_check_reports_its_error(observe: Any, bailian: BailianEmulator) -> None:

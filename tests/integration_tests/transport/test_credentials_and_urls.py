@@ -14,15 +14,17 @@ import httpx
 import pytest
 from pydantic import ValidationError
 
-from langchain_bailian_app import BailianAppChatModel
+from langchain_bailian_app import BailianAppChatModel, BailianRetriever
 from langchain_bailian_app._settings.connection import ConnectionFields
 from langchain_bailian_app._transport import client_pool
 from langchain_bailian_app._transport.credentials import resolve_connection
+from tests.call_styles import all_call_styles
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from langchain_bailian_app.emulator import BailianEmulator
+    from tests.call_styles import CallStyle
 
 
 def resolve_fields(**fields: Any) -> dict[str, Any]:
@@ -46,18 +48,50 @@ INTERNATIONAL = "https://dashscope-intl.aliyuncs.com/api/v1"
         ({}, SHARED),
         ({"workspace": "ws"}, SHARED),
         ({"region": "ap-southeast-1"}, INTERNATIONAL),
-        ({"region": "us-east-1"}, INTERNATIONAL),
         ({"region": "cn-hongkong"}, "https://cn-hongkong.dashscope.aliyuncs.com/api/v1"),
         (
-            {"gateway": "workspace", "workspace": "ws", "region": "eu-central-1"},
+            {"gateway": "workspace", "workspace": "ws", "region": "cn-hongkong"},
+            "https://ws.cn-hongkong.maas.aliyuncs.com/api/v1",
+        ),
+        (
+            {"workspace": "ws", "region": "eu-central-1"},
             "https://ws.eu-central-1.maas.aliyuncs.com/api/v1",
         ),
         ({"base_url": "https://private.example/api/v1/"}, "https://private.example/api/v1"),
         ({"base_url": "https://a.example/api/v1", "gateway": "workspace"}, "https://a.example/api/v1"),
+        ({"base_url": "https://a.example/api/v1", "region": "us-east-1"}, "https://a.example/api/v1"),
+        (
+            {"base_url": "https://a.example/api/v1", "region": "eu-central-1"},
+            "https://a.example/api/v1",
+        ),
     ],
 )
 def test_the_host_follows_from_the_fields(fields: dict[str, str], base_url: str) -> None:
     assert resolve_fields(api_key="k", **fields)["base_url"] == base_url
+
+
+@all_call_styles
+@pytest.mark.parametrize(
+    ("region", "message"),
+    [
+        ("us-east-1", "not offered in us-east-1 according to the page 'usa-virginia-global'"),
+        ("ap-northeast-1", "not offered in ap-northeast-1 according to the page 'japan-tokyo-global'"),
+        ("eu-central-1", "missing `workspace` for `region='eu-central-1'`"),
+    ],
+)
+async def test_a_region_without_a_host_is_an_error_before_anything_is_sent(
+    monkeypatch: pytest.MonkeyPatch, call_style: CallStyle, region: str, message: str
+) -> None:
+    monkeypatch.setenv("DASHSCOPE_REGION", region)
+    model = BailianAppChatModel(app_id="app", api_key="k")
+    retriever = BailianRetriever(app_id="app", api_key="k")
+
+    with pytest.raises(ValueError, match=message):
+        await call_style(model)
+    with pytest.raises(ValueError, match=message):
+        retriever.invoke("?")
+    with pytest.raises(ValueError, match=message):
+        await retriever.ainvoke("?")
 
 
 @pytest.mark.parametrize(

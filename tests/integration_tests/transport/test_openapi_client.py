@@ -243,10 +243,11 @@ def test_network_errors_are_in_the_context_of_the_inner_exception(
 
 SCRIPT = """
 import sys, langchain_bailian_app, langchain_bailian_app.files, langchain_bailian_app.memory
-files = langchain_bailian_app.files.BailianFiles(workspace_id="ws")
+langchain_bailian_app.files.BailianFiles()
+memory = langchain_bailian_app.memory.BailianMemory(workspace_id="ws")
 print([m for m in sys.modules if m.startswith(("alibabacloud", "darabonba", "Tea", "tqdm"))])
 try:
-    files.status("file_session_1")
+    memory.memories()
 except Exception as error:
     print(type(error).__name__, error)
 """

@@ -238,6 +238,41 @@ def test_the_error_object_of_sibling_routes_is_an_error(body: dict[str, Any]) ->
     assert expected == parse_error(json.dumps(body).encode())
 
 
+@pytest.mark.parametrize(
+    ("body", "code", "status"),
+    [
+        ({"code": "InvalidParameter", "status": 400}, "InvalidParameter", 400),
+        ({"code": "InvalidParameter", "status": "FAILED"}, "InvalidParameter", 200),
+        ({"code": "X", "status": 500, "status_code": 404}, "X", 404),
+        ({"code": "Success", "status": 400}, "", 400),
+        ({"status_code": 429}, "", 429),
+        ({"code": "Success", "status_code": 200, "success": False}, "", 200),
+        ({"success": "false", "status": "ERROR"}, "", 200),
+    ],
+)
+@pytest.mark.parametrize("id_name", ["request_id", "requestId"])
+def test_a_failure_in_an_envelope_of_sibling_routes_is_an_error(
+    body: dict[str, Any], code: str, status: int, id_name: str
+) -> None:
+    body = body | {"message": "No.", id_name: "r", "data": {}}
+
+    assert ErrorFrame(code, "No.", status, "r", body) == parse_error(json.dumps(body).encode())
+
+
+@pytest.mark.parametrize(
+    "envelope",
+    [
+        {"code": "Success", "status": 200, "requestId": "r"},
+        {"code": "Success", "status_code": 200, "success": True, "status": "SUCCESS"},
+        {"status": "success", "success": None},
+    ],
+)
+def test_a_successful_envelope_of_sibling_routes_is_a_frame(envelope: dict[str, Any]) -> None:
+    frame = parse_one(envelope | {"message": "", "data": {"fileId": "f"}})
+
+    assert frame.extra["data"] == {"fileId": "f"}
+
+
 def test_an_error_event_without_a_code_is_an_error() -> None:
     data = b'event:error\n:HTTP_STATUS/500\ndata:{"message":"Oops."}\n\n'
 

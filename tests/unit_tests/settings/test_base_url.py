@@ -1,6 +1,7 @@
 """Validation and defaults of the base URL."""
 
 import re
+from typing import get_args
 
 import pytest
 
@@ -8,8 +9,11 @@ from langchain_bailian_app._settings.base_url import (
     check_base_url,
     default_base_url,
     extract_host,
+    find_request_timeout,
+    is_in_singapore,
     is_loopback,
 )
+from langchain_bailian_app._settings.connection import Region
 
 
 @pytest.mark.parametrize(
@@ -220,31 +224,85 @@ def test_the_key_is_not_sent_in_the_clear_beyond_this_machine(base_url: str) -> 
     assert base_url == check_base_url(base_url, allow_insecure_http=True)
 
 
+SHARED_HOSTS = {
+    "cn-beijing": "dashscope.aliyuncs.com",
+    "ap-southeast-1": "dashscope-intl.aliyuncs.com",
+    "cn-hongkong": "cn-hongkong.dashscope.aliyuncs.com",
+}
+NOT_OFFERED = {"us-east-1": "usa-virginia-global", "ap-northeast-1": "japan-tokyo-global"}
+WORKSPACE_HOST_ONLY = "eu-central-1"
+
+
+def test_the_regions_are_those_of_the_field() -> None:
+    assert {*SHARED_HOSTS, *NOT_OFFERED, WORKSPACE_HOST_ONLY} == set(get_args(Region))
+
+
+@pytest.mark.parametrize("workspace", [None, "ws1"])
+@pytest.mark.parametrize("region", SHARED_HOSTS)
+def test_a_region_with_a_shared_host_uses_it(region: str, workspace: str | None) -> None:
+    host = SHARED_HOSTS[region]
+
+    assert default_base_url("shared", workspace, region) == f"https://{host}/api/v1"
+
+
+@pytest.mark.parametrize("region", [*SHARED_HOSTS, WORKSPACE_HOST_ONLY])
+def test_the_gateway_of_a_workspace_is_its_own_host(region: str) -> None:
+    expected = f"https://ws1.{region}.maas.aliyuncs.com/api/v1"
+
+    assert default_base_url("workspace", "ws1", region) == expected
+    with pytest.raises(ValueError, match=r"^missing .*`gateway='workspace'`.* DASHSCOPE_WORKSPACE$"):
+        default_base_url("workspace", None, region)
+
+
+def test_a_region_without_a_shared_host_uses_that_of_the_workspace() -> None:
+    expected = f"https://ws1.{WORKSPACE_HOST_ONLY}.maas.aliyuncs.com/api/v1"
+
+    assert default_base_url("shared", "ws1", WORKSPACE_HOST_ONLY) == expected
+    message = r"^missing `workspace` for `region='eu-central-1'`, which has no shared host: pass it or"
+    with pytest.raises(ValueError, match=message):
+        default_base_url("shared", None, WORKSPACE_HOST_ONLY)
+
+
+@pytest.mark.parametrize("workspace", [None, "ws1"])
+@pytest.mark.parametrize("gateway", ["shared", "workspace"])
+@pytest.mark.parametrize("region", NOT_OFFERED)
+def test_a_region_without_applications_is_rejected_with_the_source(
+    region: str, gateway: str, workspace: str | None
+) -> None:
+    with pytest.raises(ValueError, match=f"^invalid `region`.* not offered in {region} ") as caught:
+        default_base_url(gateway, workspace, region)
+
+    assert f"according to the page {NOT_OFFERED[region]!r}" in str(caught.value)
+
+
 @pytest.mark.parametrize(
-    ("region", "host"),
+    ("host", "seconds"),
     [
-        ("cn-beijing", "dashscope.aliyuncs.com"),
-        ("ap-southeast-1", "dashscope-intl.aliyuncs.com"),
-        ("cn-hongkong", "cn-hongkong.dashscope.aliyuncs.com"),
-        ("us-east-1", "dashscope-intl.aliyuncs.com"),
-        ("eu-central-1", "dashscope-intl.aliyuncs.com"),
-        ("ap-northeast-1", "dashscope-intl.aliyuncs.com"),
+        *((host, 600) for host in SHARED_HOSTS.values()),
+        ("trial.cn-beijing.maas.aliyuncs.com", 600),
+        ("ws1.cn-beijing.maas.aliyuncs.com", 3600),
+        ("ws1.eu-central-1.maas.aliyuncs.com", 3600),
+        ("maas.aliyuncs.com.example.com", None),
+        ("ep-0123.dashscope.cn-beijing.privatelink.aliyuncs.com", None),
+        ("127.0.0.1:8000", None),
     ],
 )
-def test_each_region_has_a_shared_gateway(region: str, host: str) -> None:
-    assert f"https://{host}/api/v1" == default_base_url("shared", None, region)
-    assert f"https://{host}/api/v1" == default_base_url("shared", "ws1", region)
+def test_the_documented_time_limit_of_each_gateway_is_known(host: str, seconds: int | None) -> None:
+    assert find_request_timeout(f"https://{host}/api/v1") == seconds
 
 
-def test_the_gateway_of_a_workspace_is_its_own_host() -> None:
-    expected = "https://ws1.ap-southeast-1.maas.aliyuncs.com/api/v1"
-
-    assert expected == default_base_url("workspace", "ws1", "ap-southeast-1")
-
-
-def test_the_gateway_of_a_workspace_needs_a_workspace() -> None:
-    with pytest.raises(ValueError, match=r"^missing .*`gateway='workspace'`.* DASHSCOPE_WORKSPACE$"):
-        default_base_url("workspace", None, "cn-beijing")
+@pytest.mark.parametrize(
+    ("host", "expected"),
+    [
+        ("dashscope-intl.aliyuncs.com", True),
+        ("ws1.ap-southeast-1.maas.aliyuncs.com", True),
+        ("dashscope.aliyuncs.com", False),
+        ("ws1.cn-beijing.maas.aliyuncs.com", False),
+        ("ap-southeast-1.example.com", False),
+    ],
+)
+def test_hosts_in_singapore_are_recognized(*, host: str, expected: bool) -> None:
+    assert is_in_singapore(f"https://{host}/api/v1") is expected
 
 
 @pytest.mark.parametrize(

@@ -44,11 +44,12 @@ def test_timeouts_and_retries_have_the_documented_defaults() -> None:
 
     assert (
         fields.timeout,
+        fields.first_token_timeout,
         fields.connect_timeout,
         fields.total_timeout,
         fields.max_retries,
         fields.gateway,
-    ) == (300.0, 5.0, None, 2, "shared")
+    ) == (300.0, None, 5.0, None, 2, "shared")
 
 
 @pytest.mark.parametrize(
@@ -61,6 +62,7 @@ def test_timeouts_and_retries_have_the_documented_defaults() -> None:
         {"connect_timeout": 2_000_001},
         {"connect_timeout": 0},
         {"total_timeout": 0},
+        {"first_token_timeout": 0},
         {"max_retries": -1},
         {"workspace": "a/b"},
         {"workspace": "a.b"},
@@ -93,6 +95,7 @@ def test_an_invalid_workspace_is_named_in_the_error() -> None:
         {"base_url": "http://example.com/api/v1", "allow_insecure_http": True},
         {"http_client": httpx.Client()},
         {"total_timeout": 0.5},
+        {"first_token_timeout": 0.5},
         {"max_retries": 0},
         {"workspace": "llm-x_1"},
     ],

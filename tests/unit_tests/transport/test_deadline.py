@@ -40,6 +40,25 @@ def test_progress_restarts_a_deadline_until_the_end_of_the_call() -> None:
     assert 9 < deadline.remaining() <= 10
 
 
+def test_the_limit_of_the_first_token_ends_the_call_until_it_is_lifted() -> None:
+    deadline = Deadline(10)
+    deadline.limit_first_token(1)
+    deadline.restart(5)
+    assert 0 < deadline.remaining() <= 1
+    assert deadline.limits_first_token
+    deadline.lift_first_token_limit()
+    deadline.restart(20)
+    assert 9 < deadline.remaining() <= 10
+    assert not deadline.limits_first_token
+
+
+def test_the_limit_of_the_first_token_does_not_extend_the_call() -> None:
+    deadline = Deadline(1)
+    deadline.limit_first_token(10)
+    assert 0 < deadline.remaining() <= 1
+    assert not deadline.limits_first_token
+
+
 def test_a_context_applies_inside_its_with_statement() -> None:
     outer, inner = CallContext(Deadline(1)), CallContext(Deadline(1))
     with outer.apply():
