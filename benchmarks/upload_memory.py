@@ -11,6 +11,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from itertools import product
 from pathlib import Path
 
 from peak_memory import read_peak_memory
@@ -22,15 +23,15 @@ FILE_BYTES = 512 * 1024**2  # maximum size that the service accepts
 MEGABYTE = 1024**2
 
 
-def upload(method: str, endpoint: str, key_id: str, secret: str, folder: str) -> None:
+def upload(method: str, route: str, folder: str, *credentials: str) -> None:
     """Upload a tiny and a large file; print both memory peaks and the duration of the second upload."""
-    files = BailianFiles(
-        workspace_id="ws",
-        endpoint=endpoint,
-        access_key_id=key_id,
-        access_key_secret=secret,
-        progress=False,
+    address, key, secret = credentials
+    connection = (
+        {"base_url": address, "api_key": key}
+        if route == "API key"
+        else {"endpoint": address, "access_key_id": key, "access_key_secret": secret}
     )
+    files = BailianFiles(workspace="ws", progress=False, **connection)
     files.upload(Path(folder, "tiny.mp4"))
     peak_before, started_at = read_peak_memory(reset=True), time.perf_counter()
     large = Path(folder, "large.mp4")
@@ -41,12 +42,21 @@ def upload(method: str, endpoint: str, key_id: str, secret: str, folder: str) ->
     print(peak_before, read_peak_memory(), time.perf_counter() - started_at)
 
 
-def measure_upload(method: str, bailian: BailianEmulator, folder: str) -> tuple[float, float, float]:
+def measure_upload(
+    method: str, route: str, bailian: BailianEmulator, folder: str
+) -> tuple[float, float, float]:
     """Run the upload in another process; return its memory peaks in MB and the duration in seconds."""
     bailian.reset()
-    arguments = [method, bailian.openapi_endpoint, bailian.access_key_id, bailian.access_key_secret]
+    credentials = (
+        [bailian.base_url, bailian.api_key, ""]
+        if route == "API key"
+        else [bailian.openapi_endpoint, bailian.access_key_id, bailian.access_key_secret]
+    )
     completed = subprocess.run(  # runs this file
-        [sys.executable, __file__, *arguments, folder], check=True, capture_output=True, text=True
+        [sys.executable, __file__, method, route, folder, *credentials],
+        check=True,
+        capture_output=True,
+        text=True,
     )
     peak_before, peak_after, seconds = map(float, completed.stdout.split())
     return peak_before, peak_after, seconds
@@ -62,10 +72,10 @@ def measure() -> str:
         Path(folder, "tiny.mp4").write_bytes(b"tiny")
         with Path(folder, "large.mp4").open("wb") as file:
             file.truncate(FILE_BYTES)
-        for method in ("upload", "aupload"):
-            peak_before, peak_after, seconds = measure_upload(method, bailian, folder)
+        for route, method in product(("API key", "AccessKey"), ("upload", "aupload")):
+            peak_before, peak_after, seconds = measure_upload(method, route, bailian, folder)
             lines.append(
-                f"| `{method}` | {peak_before:.1f} | {peak_after:.1f}"
+                f"| `{method}`, {route} | {peak_before:.1f} | {peak_after:.1f}"
                 f" | {peak_after - peak_before:.1f} | {seconds:.1f} |"
             )
     return "\n".join(

@@ -178,10 +178,7 @@ def check_memory(harness: FeatureProbe) -> bool:
 
 def check_session_files(harness: FeatureProbe) -> bool:
     files = BailianFiles(
-        workspace_id="features",
-        endpoint=harness.bailian.openapi_endpoint,
-        access_key_id=harness.bailian.access_key_id,
-        access_key_secret=harness.bailian.access_key_secret,
+        workspace="features", base_url=harness.bailian.base_url, api_key=harness.bailian.api_key
     )
     with tempfile.TemporaryDirectory() as folder:
         note = Path(folder, "note.md")

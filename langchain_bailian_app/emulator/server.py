@@ -16,6 +16,7 @@ from starlette.types import ASGIApp
 from langchain_bailian_app.emulator._apps.app import App, Replay
 from langchain_bailian_app.emulator._apps.samples import CUSTOMS_APP_ID, build_sample_apps
 from langchain_bailian_app.emulator._completion.endpoint import CompletionEndpoint
+from langchain_bailian_app.emulator._connector.endpoints import ConnectorEndpoints
 from langchain_bailian_app.emulator._http.app import Gateway, logger
 from langchain_bailian_app.emulator._http.exchange import EVENT_STREAM
 from langchain_bailian_app.emulator._http.recorder import RecordedRequest
@@ -216,6 +217,7 @@ class BailianEmulator:
             completion=self._completion_endpoint,
             retrieve=self._pipeline_endpoints.retrieve,
             find_pipeline=self._pipeline_endpoints.find_pipeline,
+            connector=ConnectorEndpoints(self.files).by_path(),
             extra_routes=self._build_openapi_routes(find_connection),
         )
         return TrustedHostMiddleware(router, allowed_hosts=self._allowed_hosts, www_redirect=False)

@@ -7,19 +7,21 @@ from pathlib import Path
 from time import monotonic
 from typing import Any, Self, TypeAlias
 
+from langchain_core.utils import from_env
 from pydantic import Field, PrivateAttr
 
-from langchain_bailian_app._settings.openapi import OpenApiFields
+from langchain_bailian_app._settings.connection import ConnectionFields
+from langchain_bailian_app._settings.session_files import SessionFileFields
 from langchain_bailian_app._transport.file_storage import local_files_from_paths
-from langchain_bailian_app._transport.openapi_client import OpenApiClient
 from langchain_bailian_app.errors import BailianError, BailianFileError, BailianUploadError
-from langchain_bailian_app.files._api import SessionFileApi
 from langchain_bailian_app.files._cache import UploadCache
 from langchain_bailian_app.files._coordinator import (
     TransferContext,
     TransferCoordinator,
     run_on_own_loop,
 )
+from langchain_bailian_app.files._key_service import KeyFileService
+from langchain_bailian_app.files._openapi_service import OpenApiFileService
 from langchain_bailian_app.files._progress import Progress
 from langchain_bailian_app.files._tasks import Deadline, TransferTask, UploadTask, WaitTask
 from langchain_bailian_app.options._session_files import LocalFile, SessionFile
@@ -27,18 +29,29 @@ from langchain_bailian_app.options._session_files import LocalFile, SessionFile
 Paths: TypeAlias = str | os.PathLike[str] | Iterable[str | os.PathLike[str]]
 Files: TypeAlias = str | SessionFile | Iterable[str | SessionFile]
 _MAX_REPORTED_ERRORS = 10
+_BASE_URL_VARIABLES = ["DASHSCOPE_BASE_URL", "DASHSCOPE_HTTP_BASE_URL"]
+_DEFAULT_REGION = "cn-beijing"
 
 
-class BailianFiles(OpenApiFields):
+class BailianFiles(SessionFileFields):
     """Client that uploads session files, waits until they are ready and queries their status.
 
     Any number of threads and event loops can share one object. The object remembers its uploads: the
     same bytes with the same suffix are uploaded once, even by two calls at the same time.
 
+    The API key and the workspace are sufficient. With `access_key_id` and `access_key_secret`, or with
+    a `client` of the official SDK, files are managed over Bailian's OpenAPI instead, which requires the
+    extra `openapi`. No source shows yet that an application accepts the ids of files that were uploaded
+    with an API key, although the documentation describes them for this purpose (unverified).
+
+    If none of the connection settings (`api_key`, `workspace`, `base_url`, `region`, `http_client`,
+    `allow_insecure_http`) is passed here, a model with this client uploads with its own. The methods
+    below do not know the model and use the environment.
+
     Setup:
         ```bash
-        pip install 'langchain-bailian-app[openapi]'  # you also need an AccessKey:
-        export ALIBABA_CLOUD_ACCESS_KEY_ID=... ALIBABA_CLOUD_ACCESS_KEY_SECRET=...
+        pip install langchain-bailian-app
+        export DASHSCOPE_API_KEY=... DASHSCOPE_WORKSPACE=...
         ```
 
     Instantiate:
@@ -47,7 +60,7 @@ class BailianFiles(OpenApiFields):
         from langchain_bailian_app import BailianAppChatModel, RagOptions
         from langchain_bailian_app.files import BailianFiles
 
-        files = BailianFiles()  # or workspace_id="…"; default: DASHSCOPE_WORKSPACE
+        files = BailianFiles()  # or api_key="…", workspace="…"
         model = BailianAppChatModel(files=files)  # also uploads data in messages
         ```
 
@@ -74,32 +87,39 @@ class BailianFiles(OpenApiFields):
 
     leases_per_second: float = Field(default=10.0, gt=0)
     """Maximum number of uploads that a call starts per second. The service allows 10 per second and
-    account (OpenAPI). Throttled requests are retried."""
+    account (documentation of both routes). Throttled requests are retried."""
 
     progress: bool | None = None
-    """Whether to show progress bars. Default: only in notebooks and terminals."""
+    """Whether to show progress bars. Default: only in notebooks and terminals, and if tqdm is
+    installed."""
 
     record: Path | None = None
     """File to which the ids of uploads are appended, one per line. A restarted process then does not
     repeat uploads that still exist. The record contains MD5 sums and ids, but no contents or keys."""
 
-    use_internal_endpoint: bool = False
-    """Whether to upload over the region's internal network. Only for workspaces with secure storage."""
-
-    _context: Any = PrivateAttr(default=None)
+    _openapi_service: Any = PrivateAttr(default=None)
+    _key_service: Any = PrivateAttr(default=None)
+    _caches: dict[str, UploadCache] = PrivateAttr(default_factory=dict)
 
     def model_post_init(self, context: Any, /) -> None:
         """Prepare the state that all calls share, without creating a client or sending anything."""
         super().model_post_init(context)
-        scope = f"{self.endpoint or self.region}/{self.workspace_id}"
-        self._context = TransferContext(
-            SessionFileApi(
-                OpenApiClient(self),
-                self.workspace_id,
-                use_internal_endpoint=self.use_internal_endpoint,
-            ),
-            UploadCache(self.record, scope),
-        )
+        self._openapi_service, self._key_service = OpenApiFileService(self), KeyFileService(self)
+        self._caches = {}
+        self._get_context()  # reads `record`
+
+    def with_connection_of(self, model: ConnectionFields) -> "BailianFiles":
+        """Return the client for a model that has this one in its field `files`.
+
+        It is this object if it has connection settings of its own. Otherwise, it is a copy with those
+        of the model; if both use the same workspace, both remember the same uploads.
+        """
+        if self.has_connection_settings:
+            return self
+        # The record is set later, because it would be read again.
+        copied = type(self).model_construct(**self.copy_connection(model) | {"record": None})
+        copied.record, copied._caches = self.record, self._caches  # noqa: SLF001  # of the same class
+        return copied
 
     def upload(
         self, paths: Paths, *, timeout: float | None = None, progress: bool | None = None
@@ -118,12 +138,13 @@ class BailianFiles(OpenApiFields):
             One file per path, in the same order. A call to an application accepts at most 10 files.
 
         Raises:
-            ValueError: A file does not exist or is not supported by the service; nothing was sent.
+            ValueError: A file does not exist or is not supported by the service, or the workspace or
+                the key is missing; nothing was sent.
             BailianFileError: You passed one path, and its file did not become ready.
             BailianUploadError: You passed several paths, and some files did not become ready. The error
                 contains the ready files and the errors of the others.
-            BailianError: The AccessKey is missing, wrong or lacks permissions.
-            ImportError: The `openapi` extra is not installed.
+            BailianError: The key is wrong or lacks permissions.
+            ImportError: An AccessKey was passed, but the `openapi` extra is not installed.
         """
         return self.upload_local(local_files_from_paths(paths), timeout=timeout, progress=progress)
 
@@ -178,9 +199,7 @@ class BailianFiles(OpenApiFields):
             BailianNotFoundError: The service has no file with this id.
             BailianError: The request failed.
         """
-        file_id = file if isinstance(file, str) else file.id
-        described: SessionFile = self._context.api.describe_file(file_id)
-        return described
+        return self._get_context().service.describe_file(file if isinstance(file, str) else file.id)
 
     async def astatus(self, file: str | SessionFile) -> SessionFile:
         """Async version of `status`."""
@@ -204,7 +223,10 @@ class BailianFiles(OpenApiFields):
         progress: bool | None = None,
     ) -> list[SessionFile]:
         """Async version of `upload_local`."""
-        return await self._start_uploads(files, timeout, progress) if files else []
+        if not files:
+            return []
+        await asyncio.to_thread(self._get_context)  # it may read `record`
+        return await self._start_uploads(files, timeout, progress)
 
     def _start_uploads(
         self, files: Sequence[LocalFile], timeout: float | None, progress: bool | None
@@ -215,6 +237,21 @@ class BailianFiles(OpenApiFields):
         deadline = self._make_deadline(timeout)
         tasks = [UploadTask(coordinator, index, deadline, file) for index, file in enumerate(files)]
         return _collect_files(names, coordinator, tasks)
+
+    def _get_context(self) -> TransferContext:
+        scope = self._describe_scope()
+        if scope not in self._caches:
+            self._caches.setdefault(scope, UploadCache(self.record, scope))
+        service = self._openapi_service if self.uses_access_key else self._key_service
+        return TransferContext(service, self._caches[scope])
+
+    def _describe_scope(self) -> str:
+        """Return the service and the workspace in which the ids of uploads are valid."""
+        if self.uses_access_key:
+            return f"{self.endpoint or self.region or _DEFAULT_REGION}/{self.workspace_id}"
+        base_url = self.base_url or from_env(_BASE_URL_VARIABLES, default="")()
+        region = self.region or from_env("DASHSCOPE_REGION", default=_DEFAULT_REGION)()
+        return f"{base_url or region}/{self.workspace_id}, by API key"
 
     def _start_waiting(
         self, files: Files, timeout: float | None, progress: bool | None
@@ -232,7 +269,7 @@ class BailianFiles(OpenApiFields):
     ) -> TransferCoordinator:
         show_progress = self.progress if progress is None else progress
         return TransferCoordinator(
-            self._context,
+            self._get_context(),
             Progress(names, sizes, enabled=show_progress),
             max_concurrency=self.concurrency,
             lease_interval=1 / self.leases_per_second,

@@ -19,9 +19,9 @@ from langchain_bailian_app.errors import (
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine, Sequence
 
-    from langchain_bailian_app.files._api import SessionFileApi
     from langchain_bailian_app.files._cache import UploadCache
     from langchain_bailian_app.files._progress import Progress
+    from langchain_bailian_app.files._service import FileService
     from langchain_bailian_app.options._session_files import LocalFile, SessionFile, UploadTarget
 
 T = TypeVar("T")
@@ -34,7 +34,7 @@ _FATAL_ERRORS = (BailianAuthenticationError, BailianPermissionError)
 class TransferContext(NamedTuple):
     """State that all calls of one `BailianFiles` object share."""
 
-    api: SessionFileApi
+    service: FileService
     cache: UploadCache
 
 
@@ -60,7 +60,7 @@ class TransferCoordinator:
     ) -> None:
         self._slots = asyncio.Semaphore(max_concurrency)
         self.cache = context.cache
-        self._api = context.api
+        self._service = context.service
         self._progress = progress
         self._storage = FileUploader()
         self._threads = ThreadPoolExecutor(max_concurrency, thread_name_prefix="bailian-files")
@@ -125,7 +125,7 @@ class TransferCoordinator:
         start_at = max(now, self._next_lease_at)
         self._next_lease_at = start_at + self._lease_interval
         await asyncio.sleep(start_at - now)
-        return await self._run_in_thread(self._api.request_lease, file, md5)
+        return await self._run_in_thread(self._service.request_lease, file, md5)
 
     async def upload_bytes(self, index: int, file: LocalFile, target: UploadTarget) -> None:
         """Upload the bytes of a file to the target of a lease."""
@@ -139,7 +139,7 @@ class TransferCoordinator:
         """
 
         def add_and_store() -> str:
-            file_id = self._api.add_file(lease_id)
+            file_id = self._service.add_file(lease_id)
             self.cache.store_file_id(key, file_id)
             return file_id
 
@@ -147,7 +147,7 @@ class TransferCoordinator:
 
     async def describe_file(self, file_id: str) -> SessionFile:
         """Query the status of a file."""
-        return await self._run_in_thread(self._api.describe_file, file_id)
+        return await self._run_in_thread(self._service.describe_file, file_id)
 
     async def _run_in_thread(self, function: Callable[..., T], *args: Any) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._threads, function, *args)

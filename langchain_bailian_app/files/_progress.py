@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sys
 from collections import Counter
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ class Progress:
         self._phases = ["waiting"] * len(names)
         self._file_bars: list[Any] = []
         self._total_bar: Any = None
-        if enabled is False or not names:
+        if enabled is False or not names or (enabled is None and find_spec("tqdm") is None):
             return
         tqdm = _import_tqdm()
         if enabled is None and not _is_interactive(tqdm):
@@ -64,10 +65,7 @@ def _import_tqdm() -> Any:
     try:
         from tqdm.auto import tqdm  # noqa: PLC0415
     except ImportError as exc:
-        message = (
-            "missing package tqdm, required for progress bars: "
-            "pip install 'langchain-bailian-app[openapi]'"
-        )
+        message = "missing package tqdm, required for progress bars: pip install tqdm"
         raise ImportError(message) from exc
     return tqdm
 

@@ -30,7 +30,6 @@ from langchain_bailian_app.errors import (
 )
 from langchain_bailian_app.options._session_files import (
     FAILURE_REASONS,
-    READY_STATUS,
     SessionFile,
     suffix_from_name,
 )
@@ -141,8 +140,8 @@ class TransferTask(ABC):
         """
         for delay in _iter_poll_delays(self._deadline.poll_interval):
             file = await self._retry(self._coordinator.describe_file, file_id)
-            self._set_phase(phase_from_status(file.status))
-            if file.status == READY_STATUS:
+            self._set_phase("ready" if file.is_ready else phase_from_status(file.status))
+            if file.is_ready:
                 return file
             if file.status in FAILURE_REASONS:
                 reason = file.reason or "no reason given"
@@ -263,9 +262,9 @@ class WaitTask(TransferTask):
 
 
 def phase_from_status(status: str) -> str:
-    """Return the phase of a file with this status."""
-    if status in {READY_STATUS, *FAILURE_REASONS}:
-        return "ready" if status == READY_STATUS else "failed"
+    """Return the phase of a file with this status, which is not ready."""
+    if status in FAILURE_REASONS:
+        return "failed"
     return "indexing" if status.startswith("INDEX_") else "parsing"
 
 

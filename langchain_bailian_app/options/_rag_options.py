@@ -117,9 +117,9 @@ class RagOptions(Serializable):
     session_file_ids: SessionFileIds | None = None
     """Files uploaded for this conversation: `SessionFile`s of `BailianFiles`, or their ids.
 
-    At most 10, all in the same workspace and ready (`FILE_IS_READY`); otherwise the call fails
-    (user guide). The documentation disagrees on how long these files last: up to 7 days according to
-    the user guide, usually 24 hours according to the file page.
+    At most 10, all in the same workspace and ready; otherwise the call fails (user guide). The
+    documentation disagrees on how long these files last: up to 7 days according to the user guide,
+    usually 24 hours according to the file page.
     """
 
     @model_validator(mode="after")

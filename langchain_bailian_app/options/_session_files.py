@@ -39,20 +39,26 @@ MAX_FILE_BYTES: dict[FileKind, int] = {
 """Maximum file size by kind, in bytes (user guide). Bailian's OpenAPI states 100 MB for all kinds."""
 
 READY_STATUS = "FILE_IS_READY"
+PARSED_STATUS = "PARSE_SUCCESS"
+"""Status after parsing: an intermediate one of the OpenAPI, and the last one of `describeFile`, the
+route for API keys (documentation page). Whether an application can use a file with it is unverified."""
+
 FAILURE_REASONS = {
+    "FAIL": "parsing failed",
     "PARSE_FAILED": "parsing failed",
     "SAFE_CHECK_FAILED": "rejected by the security check",
     "INDEX_BUILDING_FAILED": "building the index failed",
     "INDEX_DELETED": "the index was deleted",
     "FILE_EXPIRED": "the file has expired",
 }
-"""Meanings of the final statuses of failed files (OpenAPI `DescribeFile`)."""
+"""Meanings of the final statuses of failed files (OpenAPI `DescribeFile`, and `FAIL` of the route for
+API keys)."""
 
 USUAL_LIFETIME_SECONDS = 24 * 3600.0
 """Usual lifetime of a session file in seconds (file page); up to 7 days according to the user guide."""
 
-SESSION_FILE_PREFIX = "file_session_"
-"""Prefix of the ids of session files."""
+SESSION_FILE_PREFIX = "file_"
+"""Prefix of the ids of session files: `file_session_…` (OpenAPI), or `file_…` (route for API keys)."""
 
 _MIN_NAME_CHARS, _MAX_NAME_CHARS = 4, 128  # OpenAPI `ApplyFileUploadLease`
 _BEIJING_TIME = timezone(timedelta(hours=8))  # the time zone of `CreateTime`
@@ -64,7 +70,7 @@ class SessionFile:
     """An uploaded file, for questions in a conversation: `RagOptions(session_file_ids=[file])`."""
 
     id: str
-    """`file_session_…`."""
+    """`file_session_…` or `file_…`."""
 
     name: str
     """File name. For bytes that were uploaded before, the name that was passed this time."""
@@ -73,7 +79,7 @@ class SessionFile:
     """Bytes."""
 
     status: str
-    """Status as reported by the service, for example `FILE_IS_READY`."""
+    """Status as reported by the service, for example `FILE_IS_READY` or `PARSE_SUCCESS`."""
 
     created_at: float | None = None
     """Creation time as reported by the service, in seconds since 1970; None if unknown."""
@@ -81,10 +87,13 @@ class SessionFile:
     reason: str | None = None
     """Reason for a failure as reported by the service, otherwise None."""
 
+    ready_status: str = field(default=READY_STATUS, repr=False)
+    """Status that also means that the file is ready: `PARSE_SUCCESS` if queried with an API key."""
+
     @property
     def is_ready(self) -> bool:
         """Whether an application can answer questions about the file."""
-        return self.status == READY_STATUS
+        return self.status in (READY_STATUS, self.ready_status)
 
     @property
     def kind(self) -> FileKind | None:
@@ -212,13 +221,13 @@ def check_session_file_ids(file_ids: Iterable[str]) -> None:
     """Validate the format and the number of session file ids.
 
     Raises:
-        ValueError: An id lacks the prefix `file_session_`, or there are more than 10 ids.
+        ValueError: An id lacks the prefix `file_`, or there are more than 10 ids.
     """
     file_ids = list(file_ids)
     for file_id in file_ids:
         if not file_id.startswith(SESSION_FILE_PREFIX):
             message = (
-                f"invalid id {file_id!r} in `session_file_ids`: expected the prefix "
+                f"invalid id {file_id!r} in `session_file_ids`: expected the prefix 'file_session_' or "
                 f"{SESSION_FILE_PREFIX!r}"
             )
             raise ValueError(message)

@@ -84,6 +84,11 @@ def test_a_model_is_unchanged(load_object: Any) -> None:
     assert model.history == "thread"
 
 
+def test_a_pickle_of_an_older_version_has_the_defaults_of_newer_fields() -> None:
+    assert load_pickle("model").first_token_timeout is None
+    assert load_pickle("retriever").first_token_timeout is None
+
+
 def test_a_pickled_model_keeps_its_store() -> None:
     assert type(load_pickle("model_with_options_and_store").session_store) is InMemorySessionStore
     assert type(load_pickle("store")) is InMemorySessionStore

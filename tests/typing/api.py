@@ -35,6 +35,7 @@ model = BailianAppChatModel(
     workspace="ws",
     region="cn-beijing",
     gateway="shared",
+    first_token_timeout=20,
     timeout=60,
     rag_options=RagOptions(pipeline_ids=["kb"], tags=["t"]),
     biz_params=BizParams(user_prompt_params={"city": "杭州"}),
@@ -65,6 +66,8 @@ BailianAppTool(name="tool", description="…", app_id="app", variables={"city": 
 BailianAppTool(name="tool", description="…", model=model, workflow=True)
 
 files = BailianFiles(workspace_id="ws", access_key_id="id", access_key_secret=SecretStr("secret"))
+files = BailianFiles(api_key=SecretStr("key"), workspace="ws", base_url="https://host.example/api/v1")
+BailianFiles(api_key=lambda: "key")
 assert_type(files.upload("a.pdf"), list[SessionFile])
 assert_type(files.upload(["a.pdf", Path("b.png")], timeout=60, progress=False), list[SessionFile])
 assert_type(files.wait_until_ready("file_session_1"), list[SessionFile])

@@ -4,7 +4,7 @@ It also turns every `RequestRefused` into an error response, so that endpoints c
 """
 
 import logging
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -36,6 +36,7 @@ class Gateway:
         completion: Endpoint,
         retrieve: Endpoint,
         find_pipeline: Endpoint,
+        connector: Mapping[str, Endpoint],
         extra_routes: Sequence[Route] = (),
     ) -> Router:
         """Build a router for the service's routes and `extra_routes`; other paths return `NotFound`."""
@@ -43,6 +44,7 @@ class Gateway:
             self._route("POST", "/apps/{app_id}/completion", completion),
             self._route("POST", "/indices/pipeline/{pipeline_id}/retrieve", retrieve),
             self._route("GET", "/indices/pipeline_simple", find_pipeline),
+            *(self._route("POST", path, endpoint) for path, endpoint in connector.items()),
             *extra_routes,
         ]
         return Router(routes, default=_AsgiEndpoint(self, _not_found), redirect_slashes=False)

@@ -19,14 +19,13 @@ from langchain_bailian_app.emulator._openapi.endpoint import (
     OpenApiRouter,
     parse_count,
 )
-from langchain_bailian_app.emulator._state.session_files import FileStore, Lease
+from langchain_bailian_app.emulator._state.session_files import FileStore, Lease, StoredFile
 
 logger = logging.getLogger("langchain_bailian_app.emulator")
 
 _NAME_LENGTHS = range(4, 129)
 _MD5 = re.compile(r"[0-9a-fA-F]{32}")
 _MAX_FILE_BYTES = 512 * 1024 * 1024
-_UPLOAD_CONTENT_TYPE = ""  # May be empty, as the official client documents, and is then sent empty.
 
 
 class FileActions:
@@ -63,7 +62,7 @@ class FileActions:
         param = {
             "Method": "PUT",
             "Url": f"http://{request.host}/storage/{lease.token}?{query}",
-            "Headers": {"X-bailian-extra": lease.extra, "Content-Type": _UPLOAD_CONTENT_TYPE},
+            "Headers": {"X-bailian-extra": lease.extra, "Content-Type": lease.content_type},
         }
         data = {"FileUploadLeaseId": lease.lease_id, "Type": "HTTP", "Param": param}
         return _build_response(data)
@@ -73,25 +72,13 @@ class FileActions:
         _check_category(params.get("CategoryId", ""), params)
         if not params.get("Parser"):
             refuse("InvalidParameter", "Parser is required.")
-        fault = self._store.draw("add")
-        if fault == "add_error":
-            refuse("InternalError")
-        lease_id = params.get("LeaseId", "")
-        if fault == "add_lease_expired" and lease_id in self._store.leases:
-            self._store.leases[lease_id].used = True
-        file = self._store.add(lease_id)
-        if fault == "add_reply_lost":
-            raise ConnectionDropped
+        file = add_uploaded_file(self._store, params.get("LeaseId", ""))
         # Only this action returns `Success` as a string.
         return _build_response({"FileId": file.file_id, "Parser": params["Parser"]}, success="true")
 
     def _describe_file(self, request: OpenApiRequest) -> dict[str, Any]:
-        fault = self._store.draw("describe")
-        if fault == "describe_error":
-            refuse("InternalError")
-        if fault == "describe_cut":
-            raise ConnectionDropped
-        file = self._store.find(request.path_params["workspace"], request.path_params["file_id"])
+        path_params = request.path_params
+        file = find_described_file(self._store, path_params["workspace"], path_params["file_id"])
         status = self._store.status_of(file)
         failed = status.endswith("FAILED")
         data = {
@@ -107,6 +94,39 @@ class FileActions:
             "ParseErrorMessage": file.reason if failed else "",
         }
         return _build_response(data)
+
+
+def add_uploaded_file(store: FileStore, lease_id: str) -> StoredFile:
+    """Add the upload of a lease as a file, possibly with a fault.
+
+    Raises:
+        RequestRefused: The lease cannot be used, or a fault occurs.
+        ConnectionDropped: The file was added, but the reply is lost.
+    """
+    fault = store.draw("add")
+    if fault == "add_error":
+        refuse("InternalError")
+    if fault == "add_lease_expired" and lease_id in store.leases:
+        store.leases[lease_id].used = True
+    file = store.add(lease_id)
+    if fault == "add_reply_lost":
+        raise ConnectionDropped
+    return file
+
+
+def find_described_file(store: FileStore, workspace: str, file_id: str) -> StoredFile:
+    """Return the file whose status is queried, possibly with a fault.
+
+    Raises:
+        RequestRefused: The workspace has no such file, or a fault occurs.
+        ConnectionDropped: The connection is dropped.
+    """
+    fault = store.draw("describe")
+    if fault == "describe_error":
+        refuse("InternalError")
+    if fault == "describe_cut":
+        raise ConnectionDropped
+    return store.find(workspace, file_id)
 
 
 class _StorageEndpoint:
@@ -151,7 +171,7 @@ class _StorageEndpoint:
             return _xml_error(503, "ServiceUnavailable", "Please try again later.")
         # The signature covers the headers of the lease.
         signed = request.headers.get("x-bailian-extra") == lease.extra
-        if not signed or request.headers.get("content-type") != _UPLOAD_CONTENT_TYPE:
+        if not signed or request.headers.get("content-type") != lease.content_type:
             return _xml_error(
                 403, "SignatureDoesNotMatch", "The headers do not match those of the lease."
             )

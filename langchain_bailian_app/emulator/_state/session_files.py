@@ -18,6 +18,7 @@ from langchain_bailian_app.emulator._http.errors import ErrorReply, RequestRefus
 from langchain_bailian_app.emulator._knowledge.documents import Document
 from langchain_bailian_app.emulator._knowledge.file_readers import can_read, document_from_file
 from langchain_bailian_app.emulator._knowledge.knowledge_base import KnowledgeBase
+from langchain_bailian_app.emulator._state.connector_settings import ConnectorSettings
 from langchain_bailian_app.emulator._state.file_faults import FileFaults, FileStep
 
 READY = "FILE_IS_READY"
@@ -61,6 +62,10 @@ class Lease:
     """MD5 and size in bytes of the uploaded content."""
     used: bool = False
     path: Path | None = None
+    content_type: str = ""
+    """Required content type of the upload. May be empty, as the official client documents."""
+    by_api_key: bool = False
+    """Whether the lease was requested with an API key, not with an AccessKey."""
 
 
 @dataclass
@@ -79,6 +84,7 @@ class StoredFile:
         reason: Reason for the failure.
         status: Status that overrides the status computed from the file's age, or None.
         document: Searchable content of the file, if any.
+        by_api_key: Whether the file was uploaded with an API key, not with an AccessKey.
     """
 
     file_id: str
@@ -92,6 +98,7 @@ class StoredFile:
     reason: str = ""
     status: str | None = None
     document: Document | None = None
+    by_api_key: bool = False
 
     @cached_property
     def knowledge_base(self) -> KnowledgeBase:
@@ -120,6 +127,8 @@ class FileStore:
         self.leases_per_second: int | None = None
         """Maximum number of leases per second; further requests are rejected. None (default) means no
         limit. The limit of the service is 10."""
+        self.connector = ConnectorSettings()
+        """Switches for files that are uploaded with an API key."""
         self.added: dict[str, StoredFile] = {}
         """Files by id, in the order in which they were added."""
         self.leases: dict[str, Lease] = {}
@@ -203,8 +212,9 @@ class FileStore:
             refuse("InvalidParameter", f"No file was uploaded under the lease {lease_id}.")
         lease.used = True
         md5, size = lease.received
+        id_prefix = self.connector.id_prefix if lease.by_api_key else "file_session_"
         file = StoredFile(
-            f"file_session_{uuid.uuid4().hex}_{10_000_000 + len(self.added)}",
+            f"{id_prefix}{uuid.uuid4().hex}_{10_000_000 + len(self.added)}",
             lease.name,
             size,
             md5,
@@ -212,6 +222,7 @@ class FileStore:
             self._clock(),
             f"{self._now().astimezone(_BEIJING):%Y-%m-%d %H:%M:%S}",
             self.draw("parse"),
+            by_api_key=lease.by_api_key,
         )
         if file.fails is not None:
             file.reason = _FAILURES[file.fails][2]
@@ -257,7 +268,11 @@ class FileStore:
         knowledge_bases = []
         for file_id in file_ids:
             file = self.added.get(file_id)
-            if file is None or (workspace is not None and file.workspace != workspace):
+            if (
+                file is None
+                or (workspace is not None and file.workspace != workspace)
+                or (file.by_api_key and not self.connector.usable_in_applications)
+            ):
                 refuse("InvalidParameter", f"The session file {file_id} does not exist.")
             status = self.status_of(file)
             if status != READY:

@@ -1,4 +1,4 @@
-"""Tests of session files through the public API, against the emulator."""
+"""Tests of session files through the public API, against the emulator, over both routes."""
 
 from __future__ import annotations
 
@@ -10,16 +10,19 @@ import hashlib
 import logging
 import pickle
 import random
+import subprocess
 import sys
 import threading
 import time
 import warnings
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from langchain_bailian_app import BailianAppChatModel, RagOptions
 from langchain_bailian_app.emulator import App, BailianEmulator, FileFaults
+from langchain_bailian_app.emulator._state.connector_settings import ConnectorSettings
 from langchain_bailian_app.errors import (
     BailianAuthenticationError,
     BailianFileError,
@@ -33,9 +36,11 @@ from tests.clock import Clock
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from pathlib import Path
+
+    from langchain_bailian_app.emulator import RecordedRequest
 
 
+API_KEY, ACCESS_KEY = ROUTES = ("api_key", "access_key")
 NOTE = "# 火星\n\n火星公司的保修期是三年零四个月。\n"
 
 
@@ -56,6 +61,7 @@ def bailian(emulator: BailianEmulator) -> BailianEmulator:
     emulator.reset()
     emulator.files.faults = None
     emulator.files.parse_seconds = 0.0
+    emulator.files.connector = ConnectorSettings()
     return emulator
 
 
@@ -66,9 +72,15 @@ def own_bailian() -> Iterator[BailianEmulator]:
         yield emulator
 
 
+@pytest.fixture(params=ROUTES)
+def route(request: pytest.FixtureRequest) -> str:
+    """Return the route of the uploads; a test that uses it runs over both."""
+    return request.param
+
+
 @pytest.fixture
-def files(bailian: BailianEmulator) -> BailianFiles:
-    return connect(bailian)
+def files(bailian: BailianEmulator, route: str) -> BailianFiles:
+    return connect(bailian, route)
 
 
 @pytest.fixture
@@ -78,15 +90,16 @@ def note(tmp_path: Path) -> Path:
     return path
 
 
-def connect(emulator: BailianEmulator, **fields: Any) -> BailianFiles:
-    settings = {
-        "workspace_id": "ws",
-        "endpoint": emulator.openapi_endpoint,
-        "access_key_id": emulator.access_key_id,
-        "access_key_secret": emulator.access_key_secret,
-        "leases_per_second": 1000,
-        "poll_interval": 0.05,
-    }
+def connect(emulator: BailianEmulator, route: str = API_KEY, **fields: Any) -> BailianFiles:
+    settings = {"workspace": "ws", "leases_per_second": 1000, "poll_interval": 0.05}
+    if route == API_KEY:
+        settings |= {"base_url": emulator.base_url, "api_key": emulator.api_key}
+    else:
+        settings |= {
+            "endpoint": emulator.openapi_endpoint,
+            "access_key_id": emulator.access_key_id,
+            "access_key_secret": emulator.access_key_secret,
+        }
     return BailianFiles(**settings | fields)
 
 
@@ -97,11 +110,17 @@ def upload(files: BailianFiles, call_style: str, *paths: Path, **options: Any) -
 
 
 def count_requests(emulator: BailianEmulator) -> collections.Counter[str]:
-    names = {"POST": "lease", "GET": "describe"}
-    return collections.Counter(
-        "upload" if record.path.startswith("/storage") else names.get(record.method, "add")
-        for record in emulator.requests
-    )
+    return collections.Counter(map(name_request, emulator.requests))
+
+
+def name_request(record: RecordedRequest) -> str:
+    if record.path.startswith("/storage"):
+        return "upload"
+    if record.path.startswith("/api/v1/apps"):
+        return "question"
+    actions = {"applyFileUploadLease": "lease", "addFile": "add", "describeFile": "describe"}
+    methods = {"POST": "lease", "GET": "describe", "PUT": "add"}  # of the OpenAPI
+    return actions.get(record.path.rpartition("/")[2]) or methods[record.method]
 
 
 sync_and_async = pytest.mark.parametrize("call_style", ["sync", "async"])
@@ -117,13 +136,17 @@ def test_a_file_is_uploaded_and_an_application_answers_from_it(
     )
     answer = model.invoke("火星公司的保修期？", rag_options=RagOptions(session_file_ids=[file]))
 
-    assert (file.name, file.size, file.status) == ("note.md", len(NOTE.encode()), "FILE_IS_READY")
+    assert (file.name, file.size) == ("note.md", len(NOTE.encode()))
+    assert file.status == ("FILE_IS_READY" if files.uses_access_key else "PARSE_SUCCESS")
     assert file.id.startswith("file_session_")
     assert file.is_ready
     assert file.kind == "document"
     assert "三年零四个月" in answer.text
-    assert bailian.files.added[file.id].md5 == hashlib.md5(NOTE.encode()).hexdigest()
-    assert count_requests(bailian)["lease"] == 2  # the question is a POST too
+    md5 = hashlib.md5(NOTE.encode()).hexdigest()
+    assert bailian.files.added[file.id].md5 == md5
+    assert [lease.md5 for lease in bailian.files.leases.values()] == [md5]
+    requests = ("lease", "upload", "add", "describe", "question")
+    assert count_requests(bailian) == dict.fromkeys(requests, 1)
 
 
 @pytest.mark.slow
@@ -151,6 +174,7 @@ def test_an_upload_waits_through_every_status(
     (file,) = upload(files, call_style, note)
 
     assert file.is_ready
+    assert file.status == ("FILE_IS_READY" if files.uses_access_key else "PARSE_SUCCESS")
     assert statuses == [
         "INIT",
         "IN_PARSE_QUEUE",
@@ -183,6 +207,8 @@ def test_a_failure_of_the_service_is_an_error_with_its_reason(
 ) -> None:
     bailian.files.faults = FileFaults.always(fault)
 
+    if not files.uses_access_key:  # the route for API keys has one status, and no reason
+        status, reason = "FAIL", "no reason given"
     with pytest.raises(BailianFileError, match=f"note.md.*{status}.*{reason}") as caught:
         upload(files, call_style, note)
 
@@ -319,7 +345,7 @@ def test_calls_in_threads_and_on_loops_upload_the_same_bytes_once(
 @pytest.mark.slow
 @sync_and_async
 def test_200_files_with_failures_at_every_step_each_get_their_own_result(
-    bailian: BailianEmulator, tmp_path: Path, call_style: str
+    bailian: BailianEmulator, tmp_path: Path, route: str, call_style: str
 ) -> None:
     suffixes = ["md", "txt", "png", "mp3", "mp4", "xlsx"]
     rng = random.Random(8)
@@ -348,7 +374,7 @@ def test_200_files_with_failures_at_every_step_each_get_their_own_result(
         seed=1,
     )
     with pytest.raises(BailianUploadError, match=f"of {count} files are not ready") as caught:
-        upload(connect(bailian), call_style, *paths)
+        upload(connect(bailian, route), call_style, *paths)
 
     ready, errors = caught.value.files, caught.value.errors
     assert sorted([file.name for file in ready] + [error.name or "" for error in errors]) == [
@@ -365,6 +391,37 @@ def test_200_files_with_failures_at_every_step_each_get_their_own_result(
     for file in ready:
         content = (tmp_path / file.name).read_bytes()
         assert bailian.files.added[file.id].md5 == hashlib.md5(content).hexdigest()
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="reads the peak of the memory from /proc")
+def test_512_mb_are_uploaded_in_constant_memory(
+    own_bailian: BailianEmulator, tmp_path: Path, route: str
+) -> None:
+    tmp_path.joinpath("tiny.mp4").write_bytes(b"tiny")
+    with tmp_path.joinpath("large.mp4").open("wb") as file:
+        file.truncate(512 * 1024**2)
+    names = {API_KEY: "API key", ACCESS_KEY: "AccessKey"}
+    credentials = {
+        API_KEY: [own_bailian.base_url, own_bailian.api_key, ""],
+        ACCESS_KEY: [
+            own_bailian.openapi_endpoint,
+            own_bailian.access_key_id,
+            own_bailian.access_key_secret,
+        ],
+    }
+    script = Path(__file__).parents[3] / "benchmarks" / "upload_memory.py"
+    completed = subprocess.run(
+        [sys.executable, script, "upload", names[route], tmp_path, *credentials[route]],
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+
+    peak_before, peak_after, _ = map(float, completed.stdout.split())
+    assert peak_after - peak_before < 8
+    tiny, large = own_bailian.files.leases.values()
+    assert (tiny.received, large.received) == ((tiny.md5, 4), (large.md5, 512 * 1024**2))
 
 
 @pytest.mark.parametrize(
@@ -434,9 +491,9 @@ def create_files(folder: Path) -> list[Path]:
 
 @pytest.mark.slow
 async def test_a_cancelled_upload_leaves_nothing_behind_and_can_be_started_again(
-    own_bailian: BailianEmulator, tmp_path: Path
+    own_bailian: BailianEmulator, route: str, tmp_path: Path
 ) -> None:
-    files = connect(own_bailian)
+    files = connect(own_bailian, route)
     paths = create_files(tmp_path)
     own_bailian.files.parse_seconds = 100.0
     task = asyncio.create_task(files.aupload(paths))
@@ -458,7 +515,7 @@ async def test_a_cancelled_upload_leaves_nothing_behind_and_can_be_started_again
 
 
 def test_ctrl_c_ends_an_upload_and_the_next_process_resumes_it(
-    own_bailian: BailianEmulator, tmp_path: Path
+    own_bailian: BailianEmulator, route: str, tmp_path: Path
 ) -> None:
     paths = create_files(tmp_path)
     record = tmp_path / "record.jsonl"
@@ -471,7 +528,7 @@ def test_ctrl_c_ends_an_upload_and_the_next_process_resumes_it(
     interrupter = threading.Thread(target=interrupt)
     interrupter.start()
     with pytest.raises(KeyboardInterrupt):
-        connect(own_bailian, record=record).upload(paths)
+        connect(own_bailian, route, record=record).upload(paths)
     interrupter.join()
     assert len(own_bailian.files.added) == 12
     with record.open("a") as file:
@@ -479,7 +536,7 @@ def test_ctrl_c_ends_an_upload_and_the_next_process_resumes_it(
 
     own_bailian.files.parse_seconds = 0.0
     upload_count = count_requests(own_bailian)["upload"]
-    uploaded = connect(own_bailian, record=record).upload(paths)
+    uploaded = connect(own_bailian, route, record=record).upload(paths)
 
     assert [file.id for file in uploaded] == [
         next(added.file_id for added in own_bailian.files.added.values() if added.name == path.name)
@@ -494,19 +551,19 @@ def wait_for(condition: Callable[[], bool]) -> None:
 
 
 def test_recorded_files_that_are_gone_are_uploaded_again(
-    bailian: BailianEmulator, note: Path, tmp_path: Path, clock: Clock
+    bailian: BailianEmulator, route: str, note: Path, tmp_path: Path, clock: Clock
 ) -> None:
     record = tmp_path / "record.jsonl"
-    first = connect(bailian, record=record).upload(note)[0]
+    first = connect(bailian, route, record=record).upload(note)[0]
     clock.now += bailian.files.lifetime
-    second = connect(bailian, record=record).upload(note)[0]
+    second = connect(bailian, route, record=record).upload(note)[0]
     assert second.id != first.id
 
     bailian.files.added.clear()
-    third = connect(bailian, record=record).upload(note)[0]
+    third = connect(bailian, route, record=record).upload(note)[0]
     assert third.id not in {first.id, second.id}
     # Ids of another workspace are not reused.
-    assert connect(bailian, record=record, workspace_id="other").upload(note)[0].id != third.id
+    assert connect(bailian, route, record=record, workspace="other").upload(note)[0].id != third.id
     assert "火星" not in record.read_text("utf-8")
 
 
@@ -519,11 +576,15 @@ async def test_the_status_of_a_file_can_be_queried(
     file = files.upload(note)[0]
     clock.now += bailian.files.lifetime
 
-    assert files.status(file).status == "FILE_EXPIRED"
-    assert (await files.astatus(file.id)).may_have_expired
     with pytest.raises(BailianNotFoundError):
         files.status("file_session_unknown")
-    with pytest.raises(BailianFileError, match="the file has expired"):
+    if files.uses_access_key:
+        assert files.status(file).status == "FILE_EXPIRED"
+        assert (await files.astatus(file.id)).may_have_expired
+    else:
+        with pytest.raises(BailianNotFoundError):
+            await files.astatus(file.id)
+    with pytest.raises(BailianFileError, match=r"the file has expired|does not exist"):
         files.wait_until_ready(file)
     with pytest.raises(BailianUploadError, match="2 of 2"):
         await files.await_until_ready([file, "file_session_unknown"])
@@ -567,11 +628,12 @@ def test_more_than_ten_files_are_refused(tmp_path: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("fault", ["upload_error", "upload_cut", "lease_expired", "add_reply_lost"])
 def test_signed_urls_and_keys_are_shown_nowhere(
-    bailian: BailianEmulator, note: Path, fault: str, caplog: pytest.LogCaptureFixture
+    bailian: BailianEmulator, route: str, note: Path, fault: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.DEBUG)
     bailian.files.faults = FileFaults({fault: 0.9})
-    files = connect(bailian, access_key_secret="planted-secret", security_token="planted-token")
+    secrets = {"access_key_secret": "planted-secret", "security_token": "planted-token"}
+    files = connect(bailian, route, **(secrets if route == ACCESS_KEY else {}))
     error_text = ""
     try:
         files.upload(note)
@@ -591,13 +653,29 @@ def test_signed_urls_and_keys_are_shown_nowhere(
         assert lease.token not in visible_text
         assert lease.extra not in visible_text
     assert "planted" not in visible_text
+    assert bailian.api_key not in visible_text
 
 
-def test_a_wrong_access_key_ends_the_whole_call(own_bailian: BailianEmulator, tmp_path: Path) -> None:
-    with pytest.raises(BailianAuthenticationError, match="access key is not found") as caught:
-        connect(own_bailian, access_key_id="other").upload(create_files(tmp_path))
+@pytest.mark.parametrize(
+    ("wrong_key", "route", "code"),
+    [
+        ({"access_key_id": "other"}, ACCESS_KEY, "InvalidAccessKeyId.NotFound"),
+        ({"api_key": "other"}, API_KEY, "InvalidApiKey"),
+    ],
+)
+@sync_and_async
+def test_a_wrong_key_ends_the_whole_call(
+    own_bailian: BailianEmulator,
+    tmp_path: Path,
+    wrong_key: dict[str, str],
+    route: str,
+    code: str,
+    call_style: str,
+) -> None:
+    with pytest.raises(BailianAuthenticationError) as caught:
+        upload(connect(own_bailian, route, **wrong_key), call_style, *create_files(tmp_path))
 
-    assert caught.value.code == "InvalidAccessKeyId.NotFound"
+    assert caught.value.code == code
     assert caught.value.request_id
 
 
@@ -661,37 +739,25 @@ async def test_the_event_loop_is_never_blocked(
 
 @sync_and_async
 def test_without_the_official_client_the_first_request_names_the_extra_to_install(
-    files: BailianFiles, note: Path, monkeypatch: pytest.MonkeyPatch, call_style: str
+    bailian: BailianEmulator, note: Path, monkeypatch: pytest.MonkeyPatch, call_style: str
 ) -> None:
     monkeypatch.setitem(sys.modules, "alibabacloud_bailian20231229", None)
 
     with pytest.raises(ImportError, match=r"langchain-bailian-app\[openapi\]"):
-        upload(files, call_style, note)
-
-
-def test_settings_are_checked(monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(ValueError, match="DASHSCOPE_WORKSPACE"):
-        BailianFiles()
-    monkeypatch.setenv("DASHSCOPE_WORKSPACE", "from-environment")
-    assert BailianFiles().workspace_id == "from-environment"
-    with pytest.raises(ValueError, match="belong together"):
-        BailianFiles(access_key_id="id")
-    with pytest.raises(ValueError, match="unencrypted"):
-        BailianFiles(endpoint="http://bailian.example")
-    with pytest.raises(ValueError, match="expected a host"):
-        BailianFiles(endpoint="https://bailian.example/api/v1")
-    assert BailianFiles(endpoint="bailian.example").endpoint == "https://bailian.example"
+        upload(connect(bailian, ACCESS_KEY), call_style, note)
 
 
 def test_copies_share_the_upload_cache_and_a_pickle_has_its_own(
-    bailian: BailianEmulator, files: BailianFiles, note: Path
+    bailian: BailianEmulator, files: BailianFiles, note: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     files.upload(note)
     copy.deepcopy(files).upload(note)
     assert count_requests(bailian)["upload"] == 1
 
     unpickled = pickle.loads(pickle.dumps(files))  # noqa: S301
-    assert unpickled.workspace_id == "ws"
-    assert unpickled.access_key_id is None
-    connect(bailian, client=unpickled.client).upload(note)
+    assert (unpickled.workspace, unpickled.access_key_id, unpickled.api_key) == ("ws", None, None)
+    # A pickle has no key. The new process supplies its own.
+    monkeypatch.setenv("DASHSCOPE_API_KEY", bailian.api_key)
+    monkeypatch.setenv("DASHSCOPE_BASE_URL", bailian.base_url)
+    unpickled.upload(note)
     assert count_requests(bailian)["upload"] == 2

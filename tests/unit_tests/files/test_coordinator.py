@@ -22,8 +22,8 @@ from langchain_bailian_app.options._session_files import LocalFile, SessionFile,
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from langchain_bailian_app.files._api import SessionFileApi
     from langchain_bailian_app.files._cache import UploadCache
+    from langchain_bailian_app.files._service import FileService
 
 DIGITS = "0123456789"
 
@@ -75,7 +75,7 @@ def make_uploads(
     api: RecordingApi, cache: UploadCache, count: int, **options: Any
 ) -> tuple[TransferCoordinator, list[Callable[[], Awaitable[SessionFile]]]]:
     coordinator = TransferCoordinator(
-        TransferContext(cast("SessionFileApi", api), cache),
+        TransferContext(cast("FileService", api), cache),
         Progress([], [], enabled=False),
         **{"max_concurrency": 8, "lease_interval": 0.0} | options,
     )

@@ -31,7 +31,7 @@ def load_dump(dumped: Any) -> Any:
         {"pipeline_ids": ["kb"] * 6},
         {"file_ids": ["f"] * 101, "pipeline_ids": ["kb"]},
         {"session_file_ids": ["file_session_1"] * 11},
-        {"session_file_ids": ["file_1"]},
+        {"session_file_ids": ["doc_1"]},
         {"session_file_ids": ["file_session_1", "other"]},
         {"file_ids": ["f"]},
         {"file_ids": ["f"], "pipeline_ids": []},

@@ -135,6 +135,13 @@ def test_a_file_of_more_than_a_day_may_have_expired(values: dict[str, Any], expi
     assert session_file(**values).may_have_expired is expired
 
 
+def test_a_parsed_file_is_ready_only_over_the_route_for_api_keys() -> None:
+    assert not session_file(status="PARSE_SUCCESS").is_ready
+    assert session_file(status="PARSE_SUCCESS", ready_status="PARSE_SUCCESS").is_ready
+    assert session_file(ready_status="PARSE_SUCCESS").is_ready
+    assert not session_file(status="PARSING", ready_status="PARSE_SUCCESS").is_ready
+
+
 def test_a_file_without_a_time_has_no_age() -> None:
     assert session_file().age is None
     assert session_file(created_at=time.time() - 100).age == pytest.approx(100, abs=10)
@@ -149,6 +156,7 @@ def test_a_file_without_a_time_has_no_age() -> None:
         ("file_session_1", ["file_session_1"]),
         (session_file(1), ["file_session_1"]),
         ([session_file(1), "file_session_2"], ["file_session_1", "file_session_2"]),
+        (["file_1", "file_session_2"], ["file_1", "file_session_2"]),
         ((session_file(2), session_file(1)), ["file_session_2", "file_session_1"]),
         # Copies of a file share the id of the one that was uploaded.
         ([session_file(1, name="a.md"), session_file(1, name="b.md")], ["file_session_1"]),
@@ -166,7 +174,10 @@ def test_session_files_and_their_ids_are_accepted(value: Any, ids: list[str]) ->
         ([5], "valid string"),
         ([""], "at least 1 character"),
         ([f"file_session_{number}" for number in range(11)], "at most 10"),
-        (["file_1"], "invalid id 'file_1' in `session_file_ids`: expected the prefix 'file_session_'"),
+        (
+            ["doc_1"],
+            "invalid id 'doc_1' in `session_file_ids`: expected the prefix 'file_session_' or 'file_'",
+        ),
         (
             session_file(status="PARSING"),
             "'note.md' with status PARSING: not ready yet; wait for it",

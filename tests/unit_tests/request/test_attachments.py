@@ -53,11 +53,11 @@ def test_content_blocks_of_all_shapes_are_parsed(block: Any, expected: tuple[str
 
 @pytest.mark.parametrize("key", ["file_id", "fileId"])
 @pytest.mark.parametrize("kind", ["file", "image", "audio", "video"])
-def test_an_uploaded_file_is_named_by_its_id_whatever_its_kind(kind: str, key: str) -> None:
-    assert parse_content_block({"type": kind, key: "file_session_1"}) == (
-        "file",
-        "file_session_1",
-    )
+@pytest.mark.parametrize("file_id", ["file_session_1", "file_1"])
+def test_an_uploaded_file_is_named_by_its_id_whatever_its_kind(
+    kind: str, key: str, file_id: str
+) -> None:
+    assert parse_content_block({"type": kind, key: file_id}) == ("file", file_id)
 
 
 @pytest.mark.parametrize(

@@ -274,7 +274,7 @@ def test_images_and_files_go_into_their_lists(block: dict[str, Any], expected: d
 @pytest.mark.parametrize(
     "block",
     [
-        {"type": "image", "file_id": "file_1"},
+        {"type": "image", "file_id": "image_1"},
         {"type": "image", "base64": "QQ=="},
         {"type": "audio", "url": "https://example.com/1.mp3"},
         {"type": "tool_use", "id": "1"},

@@ -1,0 +1,1 @@
+"""Emulation of the routes for session files that need only the API key."""
