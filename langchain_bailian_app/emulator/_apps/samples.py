@@ -75,7 +75,7 @@ def _plan_reasoning(turn: Turn) -> str:
     if is_chinese(question):
         return f"用户想去{city}，说的是「{question}」。先排三天的路线，近的放在一天里。"
     return (
-        f'The user wants to go to {city} and said "{question}". '
+        f'The user wants to go to {city} and asked "{question}". '
         "I plan three days, with places that are close together on the same day."
     )
 
