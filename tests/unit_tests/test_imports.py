@@ -26,7 +26,7 @@ LAYERS = [
     {"_request"},
     {"_transport"},
     {"files", "memory", "rate_limits", "sessions"},
-    {"chat_models", "redis_sessions"},
+    {"chat_models", "redis_sessions", "sqlite_sessions"},
     {"retrievers", "tools"},
     {"_doctor", "llama_index"},
     {"__init__", "__main__"},
@@ -63,6 +63,7 @@ PUBLIC_MODULES = [
     "redis_sessions",
     "retrievers",
     "sessions",
+    "sqlite_sessions",
     "tools",
 ]
 

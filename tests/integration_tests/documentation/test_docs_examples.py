@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 PAGES = sorted(Path(__file__).parents[3].glob("docs/langchain/*/bailian_app.mdx"))
 OPTIONAL_MODULES = (".display", ".emulator", ".files", ".llama_index", ".memory", ".rate_limits")
-MODULES = ("", ".errors", ".redis_sessions", *OPTIONAL_MODULES)
+MODULES = ("", ".errors", ".redis_sessions", ".sqlite_sessions", *OPTIONAL_MODULES)
 MODEL_SECTIONS = ("Setup", "Instantiate", "Invoke", "Stream", "Async")
 RETRIEVER_SECTIONS = ("Setup", "Instantiate", "Usage")
 HELPER_SECTIONS = ("Setup", "Instantiate", "Use")
@@ -33,6 +33,7 @@ SECTIONS = {
     "RedisRateLimiter": HELPER_SECTIONS,
     "RedisSessionStore": HELPER_SECTIONS,
     "InMemorySessionStore": ("Instantiate", "Use"),
+    "SqliteSessionStore": ("Instantiate", "Use"),
     "RagOptions": ("Instantiate", "Use"),
     "BizParams": ("Instantiate", "Use"),
 }

@@ -5,15 +5,19 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from langchain_bailian_app.sqlite_sessions import SqliteSessionStore
 from tests.simulation.redis_process import find_redis_server
 from tests.simulation.simulation import Simulation, SimulationFailure
 from tests.simulation.stores import BROKEN_STORES
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from tests.simulation.environment import World
 
 pytestmark = [
@@ -40,6 +44,15 @@ def test_every_answer_is_given_from_its_own_conversation(
         simulation.run(requests)
 
         assert simulation.request_count >= requests
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_every_answer_is_given_from_its_own_conversation_with_sqlite(tmp_path: Path, seed: int) -> None:
+    create_store = partial(SqliteSessionStore, tmp_path / "sessions.db")
+    with Simulation("memory", seed, create_store=create_store) as simulation:
+        simulation.run(500)
+
+        assert simulation.request_count >= 500
 
 
 @pytest.mark.parametrize("fault", BROKEN_STORES)

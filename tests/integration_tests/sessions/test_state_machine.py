@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import asyncio
 import re
+import tempfile
 import warnings
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -28,7 +30,12 @@ from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, System
 from langchain_bailian_app import BailianAppChatModel
 from langchain_bailian_app.emulator import App, BailianEmulator, ErrorReply, Faults
 from langchain_bailian_app.errors import BailianError
-from langchain_bailian_app.sessions import BailianSessionWarning, InMemorySessionStore
+from langchain_bailian_app.sessions import (
+    BailianSessionWarning,
+    InMemorySessionStore,
+    SessionStore,
+)
+from langchain_bailian_app.sqlite_sessions import SqliteSessionStore
 from tests.clock import Clock
 from tests.integration_tests.sessions.test_conversations import STOP, EchoDigestApp, age_messages
 
@@ -67,7 +74,13 @@ class Conversations(RuleBasedStateMachine):
 
     branches = Bundle("branches")
 
-    def __init__(self, bailian: BailianEmulator, clock: Clock, runner: asyncio.Runner) -> None:
+    def __init__(
+        self,
+        bailian: BailianEmulator,
+        clock: Clock,
+        runner: asyncio.Runner,
+        create_stores: Callable[[Clock], list[SessionStore]],
+    ) -> None:
         super().__init__()
         bailian.reset()
         self.bailian, self.clock, self.runner = bailian, clock, runner
@@ -75,8 +88,7 @@ class Conversations(RuleBasedStateMachine):
         for app_id in "ab":
             bailian.add_app(App(app_id, app_id=app_id, answer=self.digest_app))
         self.conversations: list[list[BaseMessage]] = []
-        # In the first process, time does not pass for the store, so only the age of answers limits use.
-        stores = [InMemorySessionStore(), InMemorySessionStore(clock=clock)]
+        stores = create_stores(clock)
         self.models = {
             (process, app_id): BailianAppChatModel(
                 app_id=app_id,
@@ -364,15 +376,39 @@ class Conversations(RuleBasedStateMachine):
         assert answer.response_metadata["session_turn"] == len(rounds) <= 50
 
 
+def create_memory_stores(clock: Clock) -> list[SessionStore]:
+    # In the first process, time does not pass for the store, so only the age of answers limits use.
+    return [InMemorySessionStore(), InMemorySessionStore(clock=clock)]
+
+
+def create_sqlite_stores(clock: Clock) -> list[SessionStore]:
+    path = Path(tempfile.mkdtemp(), "sessions.db")
+    return [SqliteSessionStore(path, clock=clock) for _ in range(2)]
+
+
 @pytest.mark.slow
 @pytest.mark.no_cover  # thousands of calls; other tests cover these lines
-@pytest.mark.parametrize("unknown_session", ["error", "new", "same"])
-def test_random_conversations_are_answered_from_their_messages(unknown_session: Any) -> None:
+@pytest.mark.parametrize(
+    ("unknown_session", "create_stores"),
+    [
+        ("error", create_memory_stores),
+        ("new", create_memory_stores),
+        ("same", create_memory_stores),
+        ("new", create_sqlite_stores),
+    ],
+)
+def test_random_conversations_are_answered_from_their_messages(
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    unknown_session: Any,
+    create_stores: Callable[[Clock], list[SessionStore]],
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     clock = Clock()
     emulator = BailianEmulator(seed_apps=False, clock=clock, unknown_session=unknown_session)
     with emulator as bailian, asyncio.Runner() as runner:
         run_state_machine_as_test(
-            lambda: Conversations(bailian, clock, runner),
+            lambda: Conversations(bailian, clock, runner, create_stores),
             settings=settings(
                 max_examples=30,
                 stateful_step_count=15,
