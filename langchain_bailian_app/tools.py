@@ -17,6 +17,7 @@ from langchain_core.runnables import RunnableConfig, ensure_config, patch_config
 from langchain_core.tools import ArgsSchema, BaseTool, ToolException
 from pydantic import BaseModel, ConfigDict, Field, create_model, model_validator
 
+from langchain_bailian_app._settings.signature import with_readable_signature
 from langchain_bailian_app.chat_models._model import BailianAppChatModel
 from langchain_bailian_app.chat_models._runnable import drop_session
 from langchain_bailian_app.options._biz_params import BizParams
@@ -39,6 +40,7 @@ _QUERY_DESCRIPTION = (
 )
 
 
+@with_readable_signature
 class BailianAppTool(BaseTool):
     """Tool with which another agent can call an application of Bailian (百炼).
 

@@ -22,6 +22,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 
 from langchain_bailian_app._request.fields import NO_TOOLS_MESSAGE, CompletionFields
 from langchain_bailian_app._settings.connection import Id
+from langchain_bailian_app._settings.signature import with_readable_signature
 from langchain_bailian_app._transport.service_client_mixin import ServiceClientMixin
 from langchain_bailian_app._version import __version__
 from langchain_bailian_app.chat_models._content_blocks import PROVIDER
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from langchain_bailian_app.chat_models._call import PreparedCall
 
 
+@with_readable_signature
 class BailianAppChatModel(ServiceClientMixin, RunnableMethods):
     """Chat model that calls an application of Bailian (百炼, Alibaba Cloud Model Studio).
 

@@ -16,6 +16,7 @@ from pydantic import Field, PrivateAttr, model_validator
 
 from langchain_bailian_app._request.fields import CommonCompletionFields, wrap_secrets
 from langchain_bailian_app._settings.connection import ConnectionFields, Id
+from langchain_bailian_app._settings.signature import with_readable_signature
 from langchain_bailian_app._transport.service_client_mixin import ServiceClientMixin
 from langchain_bailian_app.chat_models._content_blocks import PROVIDER
 from langchain_bailian_app.chat_models._model import BailianAppChatModel
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 _MAX_CACHED_IDS = 100
 
 
+@with_readable_signature
 class BailianRetriever(ServiceClientMixin, SearchFields, BaseRetriever):
     """Retriever for Bailian knowledge bases (知识库), through an application or directly.
 
