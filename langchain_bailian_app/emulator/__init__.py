@@ -19,8 +19,8 @@ try:
     from langchain_bailian_app.emulator.server import BailianEmulator
 except ModuleNotFoundError as exc:
     _MISSING_PACKAGE = (
-        f"missing package {exc.name}, required for the emulator: "
-        "pip install 'langchain-bailian-app[emulator]'"
+        f"missing package {(exc.name or '').partition('.')[0] or 'starlette or uvicorn'}, required for "
+        "the emulator: pip install 'langchain-bailian-app[emulator]'"
     )
     raise ImportError(_MISSING_PACKAGE) from exc
 

@@ -1,12 +1,13 @@
 """Progress bars for uploads: one for all files, and one for each file if there are at most 10.
 
-tqdm chooses between terminal and notebook. One thread sets the phases. Several threads set the byte
-counts.
+tqdm chooses between terminal and notebook. In a notebook without ipywidgets it prints text, where only
+one bar can be redrawn. One thread sets the phases. Several threads set the byte counts.
 """
 
 from __future__ import annotations
 
 import sys
+import warnings
 from collections import Counter
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
@@ -28,10 +29,13 @@ class Progress:
         if enabled is False or not names or (enabled is None and find_spec("tqdm") is None):
             return
         tqdm = _import_tqdm()
-        if enabled is None and not _is_interactive(tqdm):
+        has_widgets = any(cls.__name__ == "tqdm_notebook" for cls in tqdm.__mro__)
+        is_in_notebook = has_widgets or _is_in_notebook()
+        if enabled is None and not is_in_notebook and not sys.stderr.isatty():
             return
         self._total_bar = tqdm(total=len(names), unit="file", desc="files")
-        if len(names) <= _MAX_FILE_BARS:
+        # Without widgets, a notebook does not support moving the cursor to one of several lines.
+        if len(names) <= _MAX_FILE_BARS and (has_widgets or not is_in_notebook):
             self._file_bars = [
                 tqdm(total=size, unit="B", unit_scale=True, unit_divisor=1024, desc=name, leave=False)
                 for name, size in zip(names, sizes, strict=True)
@@ -63,13 +67,19 @@ class Progress:
 
 def _import_tqdm() -> Any:
     try:
-        from tqdm.auto import tqdm  # noqa: PLC0415
+        from tqdm import TqdmWarning  # noqa: PLC0415
+
+        with warnings.catch_warnings():
+            # "IProgress not found": the text output is sufficient.
+            warnings.simplefilter("ignore", TqdmWarning)
+            from tqdm.auto import tqdm  # noqa: PLC0415
     except ImportError as exc:
         message = "missing package tqdm, required for progress bars: pip install tqdm"
         raise ImportError(message) from exc
     return tqdm
 
 
-def _is_interactive(tqdm: Any) -> bool:
-    """Return whether the output goes to a notebook or a terminal."""
-    return any(cls.__name__ == "tqdm_notebook" for cls in tqdm.__mro__) or sys.stderr.isatty()
+def _is_in_notebook() -> bool:
+    """Return whether this process is the kernel of a notebook."""
+    ipython = sys.modules.get("IPython")
+    return ipython is not None and hasattr(ipython.get_ipython(), "kernel")
