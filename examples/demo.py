@@ -3,6 +3,9 @@
 If DASHSCOPE_API_KEY and BAILIAN_APP_ID are set, the demo asks your application about TOPIC:
 `make demo TOPIC=保税`. Set BIZ_PARAMS (JSON) if it is a workflow that needs variables. Otherwise, the
 demo starts a local emulator, which answers from a small built-in knowledge base.
+
+The questions are in Chinese if the locale is Chinese, and in English otherwise. Choose with
+`make demo LANG=zh_CN.UTF-8` or `make demo LANG=en_US.UTF-8`.
 """
 
 from __future__ import annotations
@@ -10,6 +13,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from langchain_core.messages import AIMessage, HumanMessage
@@ -22,6 +26,49 @@ from langchain_bailian_app.errors import BailianError
 USE_COLORS = sys.stdout.isatty() and "NO_COLOR" not in os.environ
 REQUIRED_VARIABLES = ("DASHSCOPE_API_KEY", "BAILIAN_APP_ID")
 CALL_COUNT = 7
+CONSOLE = "https://bailian.console.aliyun.com"
+LOCALE_VARIABLES = ("LC_ALL", "LC_MESSAGES", "LANG")  # the first that is set counts
+
+
+@dataclass(frozen=True)
+class Script:
+    """Topics and questions of the demo in one language."""
+
+    topic: str
+    sample_topic: str
+    question: str
+    system: str
+    request: str
+    follow_ups: list[str]
+    sample_follow_ups: list[str]
+
+
+ENGLISH = Script(
+    topic="an application built on a large language model",
+    sample_topic="the late declaration fee",
+    question="What is {topic}?",
+    system="Answer briefly.",
+    request="Explain in one sentence: {topic}",
+    follow_ups=["Can you give an example?", "Please summarize that in one sentence."],
+    sample_follow_ups=["When is it waived?", "And what is its start?"],
+)
+CHINESE = Script(
+    topic="大模型应用",
+    sample_topic="滞报金",
+    question="什么是{topic}？",
+    system="回答要简短。",
+    request="请用一句话解释：{topic}",
+    follow_ups=["能举一个例子吗？", "请把上面的内容总结成一句话。"],
+    sample_follow_ups=["它从哪天起征？", "那么进口货物应当几日内申报？"],
+)
+NEXT_STEPS = f"""\
+1. Publish an application in the console ({CONSOLE}) and copy its id.
+2. Create an API key in the same region and workspace as the application.
+3. export DASHSCOPE_API_KEY=… BAILIAN_APP_ID=…
+   Outside Beijing, also set DASHSCOPE_REGION, for example ap-southeast-1.
+4. python -m langchain_bailian_app doctor checks these settings with two questions.
+5. Run `make demo` again; now it asks your application. Then open notebooks/quickstart.ipynb
+   (pip install -e '.[notebooks]') and README.md."""
 
 
 def style(text: str, code: str) -> str:
@@ -92,11 +139,9 @@ def print_sources(message: AIMessage) -> None:
             )
 
 
-def show_chain(model: BailianAppChatModel, topic: str) -> None:
+def show_chain(model: BailianAppChatModel, script: Script, topic: str) -> None:
     print_heading("3. A chain", "prompt | model | StrOutputParser()")
-    prompt = ChatPromptTemplate.from_messages(
-        [("system", "回答要简短。"), ("human", "请用一句话解释：{topic}")]
-    )
+    prompt = ChatPromptTemplate.from_messages([("system", script.system), ("human", script.request)])
     print((prompt | model | StrOutputParser()).invoke({"topic": topic}))
 
 
@@ -138,17 +183,17 @@ def show_usage(answer: AIMessage) -> None:
     print({name: answer.response_metadata.get(name) for name in names})
 
 
-def run_demo(model: BailianAppChatModel, *, topic: str, follow_ups: list[str]) -> None:
-    question = f"什么是{topic}？"
+def run_demo(model: BailianAppChatModel, script: Script, *, topic: str, follow_ups: list[str]) -> None:
+    question = script.question.format(topic=topic)
     show_call(model, question)
     show_stream(model, question)
-    show_chain(model, topic)
+    show_chain(model, script, topic)
     answer = show_conversation(model, [question, *follow_ups])
     show_documents(model, question)
     show_usage(answer)
 
 
-def run_on_application() -> None:
+def run_on_application(script: Script) -> None:
     target = os.environ.get("DASHSCOPE_BASE_URL") or "the real service"
     print(
         style(
@@ -158,12 +203,13 @@ def run_on_application() -> None:
     variables = json.loads(os.environ.get("BIZ_PARAMS") or "{}")
     run_demo(
         BailianAppChatModel(biz_params=BizParams(**variables) if variables else None),
-        topic=os.environ.get("TOPIC") or "大模型应用",
-        follow_ups=["能举一个例子吗？", "请把上面的内容总结成一句话。"],
+        script,
+        topic=os.environ.get("TOPIC") or script.topic,
+        follow_ups=script.follow_ups,
     )
 
 
-def run_on_emulator(missing: list[str]) -> None:
+def run_on_emulator(script: Script, missing: list[str]) -> None:
     from langchain_bailian_app.emulator import BailianEmulator  # noqa: PLC0415  # an extra
 
     with BailianEmulator(pace=0.03) as bailian:
@@ -173,17 +219,26 @@ def run_on_emulator(missing: list[str]) -> None:
             BailianAppChatModel(
                 app_id=bailian.app_id, base_url=bailian.base_url, api_key=bailian.api_key
             ),
-            topic="滞报金",
-            follow_ups=["它按什么计收？", "它从哪天起征？"],
+            script,
+            topic=script.sample_topic,
+            follow_ups=script.sample_follow_ups,
         )
+    print_heading("Next: your own application", "BailianAppChatModel()")
+    print(NEXT_STEPS)
+
+
+def select_script() -> Script:
+    """Return the questions in the language of the locale."""
+    locale = next((os.environ[name] for name in LOCALE_VARIABLES if os.environ.get(name)), "")
+    return CHINESE if locale.startswith("zh") else ENGLISH
 
 
 def main() -> None:
     missing = [name for name in REQUIRED_VARIABLES if not os.environ.get(name)]
     if missing:
-        run_on_emulator(missing)
+        run_on_emulator(select_script(), missing)
     else:
-        run_on_application()
+        run_on_application(select_script())
 
 
 if __name__ == "__main__":

@@ -19,11 +19,20 @@ SCRIPT = Path(__file__).parents[3] / "examples" / "demo.py"
 
 
 @pytest.mark.slow
-def test_the_demo_runs_on_the_emulator_and_reports_it() -> None:
+@pytest.mark.parametrize(
+    ("locale", "prefix", "last_question"),
+    [
+        ("zh_CN.UTF-8", "（本地模拟器）", "那么进口货物应当几日内申报？"),
+        ("C.UTF-8", "(local emulator) ", "And what is its start?"),
+    ],
+)
+def test_the_demo_runs_on_the_emulator_in_the_language_of_the_locale(
+    locale: str, prefix: str, last_question: str
+) -> None:
     proxies = {"http_proxy": "http://127.0.0.1:9", "ALL_PROXY": "socks5://127.0.0.1:9"}
     result = subprocess.run(
         [sys.executable, str(SCRIPT)],
-        env={**os.environ, **proxies, "PYTHONIOENCODING": "utf-8"},
+        env={**os.environ, **proxies, "PYTHONIOENCODING": "utf-8", "LC_ALL": locale},
         capture_output=True,
         text=True,
         encoding="utf-8",
@@ -32,9 +41,14 @@ def test_the_demo_runs_on_the_emulator_and_reports_it() -> None:
 
     assert result.stderr == ""
     assert "local emulator" in result.stdout
-    assert "BAILIAN_APP_ID" in result.stdout
     for part in ("thinking ", "step ", "answer ", "source [1]", "total_tokens"):
         assert part in result.stdout
+    assert f"you {last_question}" in result.stdout
+    answers = [line for line in result.stdout.splitlines() if line.startswith(f"app {prefix}")]
+    assert len(answers) == len(set(answers)) == 3
+    next_steps = result.stdout.rpartition("Next: ")[2]
+    for part in ("DASHSCOPE_API_KEY", "BAILIAN_APP_ID", "DASHSCOPE_REGION", "doctor", "notebooks/"):
+        assert part in next_steps
 
 
 @pytest.mark.slow
