@@ -4,6 +4,7 @@ import copy
 import email.utils
 import pickle
 import time
+import traceback
 from collections.abc import Iterator
 from typing import Any
 
@@ -49,6 +50,18 @@ def test_handlers_of_either_library_catch_an_error(
 ) -> None:
     assert issubclass(cls, BailianError)
     assert all(issubclass(cls, base) for base in bases)
+
+
+@pytest.mark.parametrize("cls", CLASSES)
+def test_a_traceback_shows_the_name_of_the_class_once(cls: type[BailianError]) -> None:
+    error = cls("No.", code="Code", status_code=500, request_id="r-1")
+
+    (last_line,) = traceback.format_exception_only(error)
+
+    assert (
+        last_line
+        == f"{errors.__name__}.{cls.__name__}: No. | code=Code | status_code=500 | request_id=r-1\n"
+    )
 
 
 def test_every_class_is_in_the_tree_of_the_docstring() -> None:

@@ -697,7 +697,6 @@ def test_progress_is_shown_without_a_terminal_and_can_be_switched_off(
 def test_progress_counts_copies_and_files_that_failed(
     bailian: BailianEmulator, note: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Number 6 of issue 24."""
     note_copy = tmp_path / "copy.md"
     note_copy.write_text(NOTE, "utf-8")
     files = connect(bailian, progress=True)

@@ -71,15 +71,16 @@ def test_codes_become_classes(
     assert len(bailian.requests) == before + 1
 
 
-def test_a_wrong_key_is_an_authentication_error(make_model: Callable[..., BailianAppChatModel]) -> None:
-    error = catch_error(make_model(api_key="wrong"))
+@all_call_styles
+async def test_a_wrong_key_is_an_authentication_error_with_advice_on_key_and_region(
+    make_model: Callable[..., BailianAppChatModel], call_style: CallStyle
+) -> None:
+    with pytest.raises(errors.BailianAuthenticationError) as caught:
+        await call_style(make_model(api_key="wrong"))
 
-    assert (type(error), error.code, error.status_code) == (
-        errors.BailianAuthenticationError,
-        "InvalidApiKey",
-        401,
-    )
-    assert "DASHSCOPE_API_KEY" in str(error)
+    assert (caught.value.code, caught.value.status_code) == ("InvalidApiKey", 401)
+    for name in ("`api_key`", "DASHSCOPE_API_KEY", "`region`", "DASHSCOPE_REGION"):
+        assert name in str(caught.value)
 
 
 def test_an_error_in_the_stream_has_its_own_status_and_the_partial_answer(

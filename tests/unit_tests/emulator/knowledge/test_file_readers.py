@@ -136,3 +136,19 @@ def test_two_files_with_the_same_name_are_two_documents(tmp_path: Path) -> None:
     assert [d.name for d in base.documents] == ["同名", "同名"]
     assert base.documents[0].file_id == Document("同名").file_id
     assert len({chunk.chunk_id for chunk in base.chunks}) == 2
+
+
+def test_links_out_of_the_folder_are_skipped_with_a_warning(tmp_path: Path) -> None:
+    folder, secret = tmp_path / "docs", tmp_path / "secret.md"
+    (folder / "sub").mkdir(parents=True)
+    (folder / "sub" / "a.md").write_text("# A\n文", encoding="utf-8")
+    secret.write_text("# 秘密\n文", encoding="utf-8")
+    (folder / "inside.md").symlink_to(folder / "sub" / "a.md")
+    (folder / "outside.md").symlink_to(secret)
+    (folder / "parent").symlink_to(tmp_path)
+
+    with pytest.warns(UserWarning, match=r"skipped .*outside\.md, a link") as warnings:
+        base = KnowledgeBase.from_folder(folder)
+
+    assert {document.name for document in base.documents} == {"A"}
+    assert {warning.filename for warning in warnings} == {__file__}
