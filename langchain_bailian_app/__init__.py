@@ -4,7 +4,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from langchain_bailian_app._version import __version__
-from langchain_bailian_app.chat_models import BailianAppChatModel
+from langchain_bailian_app.chat_models import BailianAppChatModel, BailianKnowledgeChatModel
 from langchain_bailian_app.options import BizParams, RagOptions, workflow_file
 from langchain_bailian_app.retrievers import BailianRetriever
 from langchain_bailian_app.sessions import (
@@ -44,6 +44,7 @@ __all__ = [
     "BailianContextOverflowError",
     "BailianError",
     "BailianFileError",
+    "BailianKnowledgeChatModel",
     "BailianNotFoundError",
     "BailianPermissionError",
     "BailianRateLimitError",

@@ -30,6 +30,7 @@ _SENTENCE_END = re.compile(rf"[。！？!?；][{_CLOSING_PUNCTUATION}]*|\. |[\r\
 _TRAILING_CHARS = f" \t\r\n。！？!?；.\"'*_{_CLOSING_PUNCTUATION}"
 _NON_SPACE = re.compile(r"\S")
 _MAX_CITED_CHARS = 500
+_CLIP_FIELDS = ("videos", "clip_start_ms", "clip_end_ms")
 
 
 class Marker(NamedTuple):
@@ -145,5 +146,7 @@ def _build_citation(passage: Passage, start: int, end: int) -> dict[str, Any]:
         "images": passage.images,
         "score": passage.score,
     }
+    # Of a chat service: the part of a video that the passage describes.
+    extras |= {name: passage.extra[name] for name in _CLIP_FIELDS if name in passage.extra}
     citation["extras"] = {name: value for name, value in extras.items() if value not in (None, [])}
     return {name: value for name, value in citation.items() if value is not None}

@@ -11,12 +11,21 @@ if TYPE_CHECKING:
 
 
 def has_token(frame: Frame) -> bool:
-    """Return whether a frame of an application contains text, reasoning, a step or a workflow node.
+    """Return whether a frame contains text, reasoning, a step or a workflow node.
 
     While a model thinks, the service may send many frames without any of these.
     """
-    return bool(frame.text or frame.workflow_message) or any(map(_has_content, frame.thoughts))
+    if frame.text or frame.workflow_message or any(map(_has_content, frame.thoughts)):
+        return True
+    # A chat service has the messages of its agent here.
+    choices = frame.extra.get("output", {}).get("choices") if frame.extra else None
+    return isinstance(choices, list) and any(map(_has_message, choices))
 
 
 def _has_content(thought: dict[str, Any]) -> bool:
     return bool(read_reasoning(thought)[0]) if is_reasoning(thought) else any(thought.values())
+
+
+def _has_message(choice: Any) -> bool:
+    message = choice.get("message") if isinstance(choice, dict) else None
+    return isinstance(message, dict) and bool(message.get("content") or message.get("tool_calls"))

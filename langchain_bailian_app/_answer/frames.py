@@ -289,9 +289,22 @@ def _parse_frame(body: dict[str, Any], *, is_plain: bool) -> Frame:
         frame.workflow_message = workflow_message
     elif workflow_message is not None:
         unknown["workflow_message"] = workflow_message
+    if "choices" in unknown:
+        frame.finish_reason = frame.finish_reason or _find_finish_reason(unknown["choices"])
     if unknown or not is_plain:
         frame.extra = _unknown_body_fields(body) | ({"output": unknown} if unknown else {})
     return frame
+
+
+def _find_finish_reason(choices: Any) -> str | None:
+    """Return the finish reason of an answer of a chat service, which is not that of a tool call."""
+    for choice in choices if isinstance(choices, list) else ():
+        message = choice.get("message") if isinstance(choice, dict) else None
+        extra = message.get("extra") if isinstance(message, dict) else None
+        is_answer = isinstance(extra, dict) and extra.get("step") == "generating"
+        if is_answer and choice.get("finish_reason") not in _UNFINISHED:
+            return str(choice["finish_reason"])
+    return None
 
 
 def _parse_object_list(

@@ -35,14 +35,14 @@ _NO_RESPONSE_FORMAT_MESSAGE = (
 TOOL_KWARGS = {"tools", "tool_choice", "parallel_tool_calls", "strict"}
 """LangChain's keyword arguments for tools. `strict` is accepted, but cannot be guaranteed."""
 
-# LangChain's keyword arguments that have no meaning for the service; `model` is for tracing.
-_IGNORED_KWARGS = {
+IGNORED_KWARGS = {
     "stream",
     "stream_usage",
     "ls_structured_output_format",
     "structured_output_format",
     "model",
 }
+"""LangChain's keyword arguments that have no meaning for the service; `model` is for tracing."""
 
 SIGNED_URL_FIELDS = ("image_list", "file_list")
 """Fields with URLs of private files. The URLs may be signed."""
@@ -238,7 +238,7 @@ class CompletionFields(CommonCompletionFields):
             TypeError: An argument is not a field; the message suggests the closest field.
             NotImplementedError: An argument passes tools or a response format.
         """
-        ignored = _IGNORED_KWARGS
+        ignored = IGNORED_KWARGS
         if overrides.get("tool_calling") or self.tool_calling:
             ignored = ignored | TOOL_KWARGS
         overrides = {name: value for name, value in overrides.items() if name not in ignored}

@@ -73,9 +73,19 @@ _CLASS_BY_CODE: dict[str, type[BailianError]] = {
     "RewriteFailed": BailianServerError,
     "RetrivalFailed": BailianServerError,  # as on the error code page of 2026-02
     "RetrievalFailed": BailianServerError,
+    # Knowledge services; the codes in capitals are from their error page, the others from other pages.
+    "AgentApp": BailianNotFoundError,
+    "Index.InvalidParameter": BailianRequestError,
+    "INVALID_PARAMETER": BailianRequestError,
+    "UNAUTHORIZED": BailianAuthenticationError,
+    "FORBIDDEN": BailianPermissionError,
+    "KB_NOT_FOUND": BailianNotFoundError,
+    "RATE_LIMITED": BailianRateLimitError,
 }
 """Class by code, or by the part of the code before the dot. Source: the service's error code page,
 2026-02; for AccessKey and RAM errors, the common error codes of Alibaba Cloud's OpenAPI."""
+
+_THROTTLING_CODES = ("Throttling", "RATE_LIMITED")
 
 # Any other code for a timeout, such as `RETRIEVAL_TIMEOUT`.
 _TIMEOUT_CODE_PATTERN = re.compile(r"time_?out$", re.IGNORECASE)
@@ -101,6 +111,9 @@ _BILL_HINT = "pay the bill in the console"
 _HINT_BY_CODE = {
     "InvalidApiKey": _KEY_HINT,
     "invalid_api_key": _KEY_HINT,
+    "UNAUTHORIZED": _KEY_HINT,
+    "AgentApp": "check that `agent_id` is the id of a knowledge service, not of an application, and "
+    "that the service is published",
     "Model": "check that the workspace has access to the model",
     "App": "check that `app_id` is correct, that the application is published, and that it is in the "
     "workspace set by `workspace`, or else in the key's default workspace",
@@ -261,6 +274,6 @@ def was_rejected_before_running(error: BailianError) -> bool:
     The selection of errors is our reading of the documented codes (unverified).
     """
     if error.status_code == 429:  # noqa: PLR2004
-        is_throttled = (error.code or "").partition(".")[0] == "Throttling"
+        is_throttled = (error.code or "").partition(".")[0] in _THROTTLING_CODES
         return is_throttled and isinstance(error, BailianRateLimitError)
     return error.status_code == 503 and isinstance(error, BailianServerError | BailianRateLimitError)  # noqa: PLR2004

@@ -42,12 +42,14 @@ class ServiceClientMixin(ConnectionFields):
         """
         super().model_post_init(context)
 
-    def _create_transport(self) -> Transport:
+    def _create_transport(self, *, requires_workspace_host: bool = False) -> Transport:
         from langchain_bailian_app._transport.transport import Transport
 
-        return Transport(self, self._resolve_connection())
+        return Transport(
+            self, self._resolve_connection(requires_workspace_host=requires_workspace_host)
+        )
 
-    def _resolve_connection(self) -> Connection:
+    def _resolve_connection(self, *, requires_workspace_host: bool = False) -> Connection:
         from langchain_bailian_app._transport.credentials import resolve_connection
 
         settings_key = (
@@ -57,11 +59,13 @@ class ServiceClientMixin(ConnectionFields):
             self.gateway,
             self.allow_insecure_http,
             self.api_key,
+            requires_workspace_host,
         )
         if self._cached_connection is None or self._cached_connection[0] != settings_key:
-            self._cached_connection = settings_key, resolve_connection(self)
-        connection: Connection = self._cached_connection[1]
-        return connection
+            connection = resolve_connection(self, requires_workspace_host=requires_workspace_host)
+            self._cached_connection = settings_key, connection
+        cached: Connection = self._cached_connection[1]
+        return cached
 
     @property
     def lc_secrets(self) -> dict[str, str]:

@@ -97,7 +97,7 @@ def arguments_chunk_from_call(call: ToolCall) -> AIMessageChunk:
 
 
 def build_last_chunk(
-    answer: Answer, app_id: str, session_metadata: dict[str, Any], app_model: str | None = None
+    answer: Answer, app_id: str | None, session_metadata: dict[str, Any], app_model: str | None = None
 ) -> AIMessageChunk:
     """Return the last chunk of a stream, with all data that must occur only once.
 
@@ -120,7 +120,7 @@ def build_last_chunk(
 
 
 def message_from_answer(
-    answer: Answer, app_id: str, session_metadata: dict[str, Any], app_model: str | None = None
+    answer: Answer, app_id: str | None, session_metadata: dict[str, Any], app_model: str | None = None
 ) -> AIMessage:
     """Return the complete message, which equals the merged chunks of the same answer.
 
@@ -197,7 +197,9 @@ def _build_final_kwargs(answer: Answer) -> dict[str, Any]:
     return kwargs
 
 
-def _build_response_metadata(answer: Answer, app_id: str, app_model: str | None) -> dict[str, Any]:
+def _build_response_metadata(
+    answer: Answer, app_id: str | None, app_model: str | None
+) -> dict[str, Any]:
     model_usage = _model_usage(answer.usage)
     metadata = {
         "model_provider": PROVIDER,

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 from langchain_core.caches import BaseCache
 from langchain_core.callbacks import (
     AsyncCallbackManagerForLLMRun,
-    BaseCallbackHandler,
     CallbackManagerForLLMRun,
 )
 from langchain_core.language_models import LangSmithParams, LanguageModelInput, ModelProfile
@@ -29,6 +28,11 @@ from langchain_bailian_app.chat_models._content_blocks import PROVIDER
 from langchain_bailian_app.chat_models._results import chat_result_from_message, combine_llm_outputs
 from langchain_bailian_app.chat_models._runnable import RunnableMethods
 from langchain_bailian_app.chat_models._structured_output import Method, StructuredOutput
+from langchain_bailian_app.chat_models._token_callbacks import (
+    anotify_callbacks,
+    has_token_handler,
+    notify_callbacks,
+)
 from langchain_bailian_app.chat_models._token_count import count_message_tokens, encode_tokens
 from langchain_bailian_app.chat_models._tool_prompt import render_tool_messages, tool_prompt_from_kwargs
 from langchain_bailian_app.sessions._store import SessionStore
@@ -189,7 +193,7 @@ class BailianAppChatModel(ServiceClientMixin, RunnableMethods):
         run_manager: CallbackManagerForLLMRun | None = None,
         **kwargs: Any,
     ) -> ChatResult:
-        if _has_token_handler(run_manager):
+        if has_token_handler(run_manager):
             result = generate_from_stream(self._stream(messages, stop, run_manager, **kwargs))
             return chat_result_from_message(result.generations[0].message)
         from langchain_bailian_app.chat_models._delta_stream import stream_deltas
@@ -207,7 +211,7 @@ class BailianAppChatModel(ServiceClientMixin, RunnableMethods):
         run_manager: AsyncCallbackManagerForLLMRun | None = None,
         **kwargs: Any,
     ) -> ChatResult:
-        if _has_token_handler(run_manager):
+        if has_token_handler(run_manager):
             result = await agenerate_from_stream(self._astream(messages, stop, run_manager, **kwargs))
             return chat_result_from_message(result.generations[0].message)
         from langchain_bailian_app.chat_models._delta_stream import astream_deltas
@@ -226,7 +230,7 @@ class BailianAppChatModel(ServiceClientMixin, RunnableMethods):
         **kwargs: Any,
     ) -> Generator[ChatGenerationChunk]:
         chunks = self._iter_chunks(messages, stop, kwargs)
-        return chunks if run_manager is None else _notify_callbacks(chunks, run_manager)
+        return chunks if run_manager is None else notify_callbacks(chunks, run_manager)
 
     def _astream(
         self,
@@ -236,7 +240,7 @@ class BailianAppChatModel(ServiceClientMixin, RunnableMethods):
         **kwargs: Any,
     ) -> AsyncGenerator[ChatGenerationChunk]:
         chunks = self._aiter_chunks(messages, stop, kwargs)
-        return chunks if run_manager is None else _anotify_callbacks(chunks, run_manager)
+        return chunks if run_manager is None else anotify_callbacks(chunks, run_manager)
 
     def _iter_chunks(
         self, messages: list[BaseMessage], stop: list[str] | None, kwargs: dict[str, Any]
@@ -389,37 +393,3 @@ class BailianAppChatModel(ServiceClientMixin, RunnableMethods):
             prompt = tool_prompt_from_kwargs({"tools": tools})
             messages = prompt.add_instructions(messages) if prompt else render_tool_messages(messages)
         return count_message_tokens(messages)
-
-
-def _has_token_handler(
-    run_manager: CallbackManagerForLLMRun | AsyncCallbackManagerForLLMRun | None,
-) -> bool:
-    """Return whether a handler listens for tokens.
-
-    Such a handler receives tokens from `invoke` too, because `invoke` streams internally by default.
-    """
-    return run_manager is not None and any(
-        type(handler).on_llm_new_token is not BaseCallbackHandler.on_llm_new_token
-        and not handler.ignore_llm
-        for handler in run_manager.handlers
-    )
-
-
-def _notify_callbacks(
-    chunks: Generator[ChatGenerationChunk], run_manager: CallbackManagerForLLMRun
-) -> Generator[ChatGenerationChunk]:
-    """Pass each chunk to the callback handlers, then yield it."""
-    with closing(chunks):
-        for chunk in chunks:
-            run_manager.on_llm_new_token(chunk.text, chunk=chunk)
-            yield chunk
-
-
-async def _anotify_callbacks(
-    chunks: AsyncGenerator[ChatGenerationChunk], run_manager: AsyncCallbackManagerForLLMRun
-) -> AsyncGenerator[ChatGenerationChunk]:
-    """Async version of `_notify_callbacks`."""
-    async with aclosing(chunks):
-        async for chunk in chunks:
-            await run_manager.on_llm_new_token(chunk.text, chunk=chunk)
-            yield chunk

@@ -53,7 +53,7 @@ class ResponseBuilder:
 
     def __init__(
         self,
-        app_id: str,
+        app_id: str | None,
         options: CompletionFields,
         tool_prompt: ToolPrompt | None = None,
         shown_warnings: ShownWarnings | None = None,

@@ -180,11 +180,13 @@ def _render_source(source: Source, labels: Labels, anchor_name: str | None = Non
     to the `id` itself, but it leaves links to an `<a name>` to the browser.
     """
     number = "" if source.number is None else f'<span class="ba-number">[{source.number}]</span> '
-    links = [source.url, *source.images]
     details = f'<span class="ba-dim">{escape(" · ".join(source.details))}</span>'
-    link_html = " ".join(
-        _render_link(url, image_number, labels) for image_number, url in enumerate(links) if url
-    )
+    links = [
+        (source.url, labels.open),
+        *((url, labels.image.format(number)) for number, url in enumerate(source.images, start=1)),
+        *((url, labels.video.format(number)) for number, url in enumerate(source.videos, start=1)),
+    ]
+    link_html = " ".join(_render_link(url, label) for url, label in links if url)
     head = f"{number}{escape(source.title)} {details} {link_html}"
     if anchor_name is None:
         return f'<li>{head}<div class="ba-dim">{escape(make_excerpt(source.text))}</div></li>'
@@ -194,10 +196,9 @@ def _render_source(source: Source, labels: Labels, anchor_name: str | None = Non
     return f"<li>{_render_details(head, anchor + _render_preformatted(source.text))}</li>"
 
 
-def _render_link(url: str, image_number: int, labels: Labels) -> str:
+def _render_link(url: str, label: str) -> str:
     if not is_web_url(url):
         return escape(url)
-    label = labels.image.format(image_number) if image_number else labels.open
     return f'<a href="{escape(url)}" title="{escape(url)}" {NEW_TAB}>{label} ↗</a>'
 
 

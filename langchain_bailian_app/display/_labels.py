@@ -31,6 +31,7 @@ class Labels:
     score: str
     open: str
     image: str
+    video: str
     usage: str
     tokens: str
     finish_reason: str
@@ -54,6 +55,7 @@ ENGLISH = Labels(
     score="score {}",
     open="open",
     image="image {}",
+    video="video {}",
     usage="Usage",
     tokens="{} tokens in, {} out",
     finish_reason="finish reason: {}",
@@ -76,6 +78,7 @@ CHINESE = Labels(
     score="相关度 {}",
     open="打开",
     image="图片 {}",
+    video="视频 {}",
     usage="用量",
     tokens="输入 {} Token，输出 {} Token",
     finish_reason="结束原因：{}",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import reprlib
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from langchain_bailian_app._answer.control_characters import replace_control_characters
@@ -31,6 +31,8 @@ class Source:
     text: str
     url: str
     images: list[str]
+    videos: list[str] = field(default_factory=list)
+    """URLs of videos; that of a part of a video names its seconds."""
 
 
 class CitedSources:
@@ -66,6 +68,7 @@ def source_from_passage(passage: Passage, labels: Labels) -> Source:
         "page_number": passage.page_number,
         "score": passage.score,
         "images": passage.images,
+        **passage.extra,
     }
     source = _make_source(passage.title, passage.text, passage.doc_url, extras, labels)
     return replace(source, number=passage.index)
@@ -73,7 +76,6 @@ def source_from_passage(passage: Passage, labels: Labels) -> Source:
 
 def _make_source(title: Any, text: Any, url: Any, extras: dict[str, Any], labels: Labels) -> Source:
     document, pages, score = (extras.get(name) for name in ("doc_name", "page_number", "score"))
-    images = extras.get("images")
     name = sanitize(title or document or url) or labels.untitled
     details = [
         "" if document == title else sanitize(document if title else None),
@@ -88,8 +90,23 @@ def _make_source(title: Any, text: Any, url: Any, extras: dict[str, Any], labels
         details=[fact for fact in details if fact],
         text=sanitize(text),
         url=sanitize(url),
-        images=[sanitize(image) for image in images] if isinstance(images, list) else [],
+        images=[sanitize(image) for image in _get_list(extras, "images")],
+        videos=[sanitize(video) for video in _find_videos(extras)],
     )
+
+
+def _find_videos(extras: dict[str, Any]) -> list[Any]:
+    """Return the URLs of videos; the URL of a part has its seconds (Media Fragments URI)."""
+    start, end = extras.get("clip_start_ms"), extras.get("clip_end_ms")
+    videos = _get_list(extras, "videos")
+    if isinstance(start, int | float) and isinstance(end, int | float):
+        return [f"{url}#t={start / 1000:g},{end / 1000:g}" for url in videos]
+    return videos
+
+
+def _get_list(extras: dict[str, Any], name: str) -> list[Any]:
+    value = extras.get(name)
+    return value if isinstance(value, list) else []
 
 
 def make_excerpt(text: str) -> str:

@@ -90,7 +90,7 @@ def _iter_step_lines(step: Step, labels: Labels) -> Iterator[str]:
 def _format_source(source: Source) -> str:
     number = [] if source.number is None else [f"[{source.number}]"]
     head = " ".join([*number, " · ".join([source.title, *source.details])])
-    indented_lines = [source.url, *source.images, make_excerpt(source.text)]
+    indented_lines = [source.url, *source.images, *source.videos, make_excerpt(source.text)]
     return "\n".join([head, *(f"    {line}" for line in indented_lines if line)])
 
 

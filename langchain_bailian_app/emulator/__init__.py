@@ -12,8 +12,12 @@ try:
     from langchain_bailian_app.emulator._apps.turn import Reply, Turn
     from langchain_bailian_app.emulator._http.errors import ERRORS, ErrorReply
     from langchain_bailian_app.emulator._http.recorder import RecordedRequest
-    from langchain_bailian_app.emulator._knowledge.documents import Document
+    from langchain_bailian_app.emulator._knowledge.documents import Clip, Document
     from langchain_bailian_app.emulator._knowledge.knowledge_base import KnowledgeBase
+    from langchain_bailian_app.emulator._knowledge_services.service import (
+        KnowledgeService,
+        KnowledgeSwitches,
+    )
     from langchain_bailian_app.emulator._state.file_faults import FILE_FAULTS, FileFaults
     from langchain_bailian_app.emulator._state.sessions import Round
     from langchain_bailian_app.emulator.server import BailianEmulator
@@ -31,11 +35,14 @@ __all__ = [
     "Answer",
     "App",
     "BailianEmulator",
+    "Clip",
     "Document",
     "ErrorReply",
     "Faults",
     "FileFaults",
     "KnowledgeBase",
+    "KnowledgeService",
+    "KnowledgeSwitches",
     "Node",
     "RecordedRequest",
     "Reply",
@@ -46,11 +53,14 @@ __all__ = [
 for _public in (
     App,
     BailianEmulator,
+    Clip,
     Document,
     ErrorReply,
     Faults,
     FileFaults,
     KnowledgeBase,
+    KnowledgeService,
+    KnowledgeSwitches,
     Node,
     RecordedRequest,
     Reply,

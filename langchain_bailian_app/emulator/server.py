@@ -14,7 +14,12 @@ from starlette.routing import Route
 from starlette.types import ASGIApp
 
 from langchain_bailian_app.emulator._apps.app import App, Replay
-from langchain_bailian_app.emulator._apps.samples import CUSTOMS_APP_ID, build_sample_apps
+from langchain_bailian_app.emulator._apps.samples import (
+    CHAT_SERVICE_ID,
+    CUSTOMS_APP_ID,
+    SEARCH_SERVICE_ID,
+    build_sample_apps,
+)
 from langchain_bailian_app.emulator._completion.endpoint import CompletionEndpoint
 from langchain_bailian_app.emulator._connector.endpoints import ConnectorEndpoints
 from langchain_bailian_app.emulator._http.app import Gateway, logger
@@ -22,6 +27,12 @@ from langchain_bailian_app.emulator._http.exchange import EVENT_STREAM
 from langchain_bailian_app.emulator._http.recorder import RecordedRequest
 from langchain_bailian_app.emulator._http.server_thread import FindConnection, ServerThread
 from langchain_bailian_app.emulator._knowledge.knowledge_base import KnowledgeBase
+from langchain_bailian_app.emulator._knowledge_services.chat import KnowledgeChatEndpoint
+from langchain_bailian_app.emulator._knowledge_services.endpoints import KnowledgeServiceEndpoints
+from langchain_bailian_app.emulator._knowledge_services.service import (
+    KnowledgeService,
+    KnowledgeSwitches,
+)
 from langchain_bailian_app.emulator._openapi.endpoint import OpenApiRouter
 from langchain_bailian_app.emulator._openapi.file_actions import FileActions
 from langchain_bailian_app.emulator._openapi.memory_actions import MemoryActions
@@ -49,8 +60,8 @@ class BailianEmulator:
     ```
 
     Args:
-        seed_apps: Whether to add the sample apps: customs terms, phones, an echo and a workflow.
-            Default: True.
+        seed_apps: Whether to add the sample apps (customs terms, phones, an echo and a workflow) and
+            knowledge services (`aid-customs` and `aid-customs-chat`). Default: True.
         pace: Seconds to wait before each frame, for apps without their own `pace`. Default: 0.
         log_level: Level of the logger `langchain_bailian_app.emulator`. `info` logs every request.
             Default: `warning`.
@@ -81,6 +92,10 @@ class BailianEmulator:
     """All apps by id."""
     knowledge_bases: list[KnowledgeBase]
     """Knowledge bases that requests can use although they are not bound to an app."""
+    knowledge_services: list[KnowledgeService]
+    """Search and chat services."""
+    knowledge_switches: KnowledgeSwitches
+    """Behavior of knowledge services where the sources are silent or disagree."""
     access_key_id: str
     """The AccessKey id that the emulator accepts for Bailian's OpenAPI (session files and memories)."""
     access_key_secret: str
@@ -111,8 +126,11 @@ class BailianEmulator:
         self.app_id = CUSTOMS_APP_ID
         self.apps = {}
         self.knowledge_bases = []
+        self.knowledge_services = []
+        self.knowledge_switches = KnowledgeSwitches()
         self.requests = []
         self._port = port
+        self._clock = clock
         self._allowed_hosts = allowed_hosts
         self._server: ServerThread | None = None
         self._sessions = CloudSessions(
@@ -130,6 +148,9 @@ class BailianEmulator:
     def _add_sample_apps(self) -> None:
         for app in build_sample_apps():
             self.add_app(app)
+        customs = self.apps[CUSTOMS_APP_ID].knowledge_bases
+        self.add_knowledge_service(KnowledgeService("海关检索", customs, agent_id=SEARCH_SERVICE_ID))
+        self.add_knowledge_service(KnowledgeService("海关问答", customs, "chat", CHAT_SERVICE_ID))
 
     def __enter__(self) -> Self:
         self.start()
@@ -213,11 +234,23 @@ class BailianEmulator:
 
     def _build_app(self, find_connection: FindConnection) -> ASGIApp:
         gateway = Gateway(self.api_key, self.requests, find_connection)
+        knowledge = KnowledgeServiceEndpoints(
+            self.knowledge_services,
+            self.knowledge_switches,
+            self.apps,
+            self.knowledge_bases,
+            self._clock,
+        )
         router = gateway.build_router(
             completion=self._completion_endpoint,
             retrieve=self._pipeline_endpoints.retrieve,
             find_pipeline=self._pipeline_endpoints.find_pipeline,
-            connector=ConnectorEndpoints(self.files).by_path(),
+            post_endpoints={
+                **ConnectorEndpoints(self.files).by_path(),
+                **knowledge.post_routes(),
+                "/api/v2/apps/knowledge/chat": KnowledgeChatEndpoint(knowledge, self.pace),
+            },
+            get_endpoints=knowledge.get_routes(),
             extra_routes=self._build_openapi_routes(find_connection),
         )
         return TrustedHostMiddleware(router, allowed_hosts=self._allowed_hosts, www_redirect=False)
@@ -243,6 +276,14 @@ class BailianEmulator:
         """Add a knowledge base that is not bound to an app, and return its `pipeline_id`."""
         self.knowledge_bases.append(knowledge_base)
         return knowledge_base.pipeline_id
+
+    def add_knowledge_service(self, service: KnowledgeService) -> str:
+        """Add a knowledge service, replacing any service with the same id, and return its id."""
+        self.knowledge_services[:] = [
+            s for s in self.knowledge_services if s.agent_id != service.agent_id
+        ]
+        self.knowledge_services.append(service)
+        return service.agent_id
 
     def session(self, session_id: str) -> list[Round]:
         """Return the rounds of a session, oldest first; an empty list if the session is unknown."""

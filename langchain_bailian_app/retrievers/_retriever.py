@@ -27,17 +27,19 @@ if TYPE_CHECKING:
     from langchain_bailian_app.retrievers._queries import SearchQuery
 
 _MAX_CACHED_IDS = 100
+_TARGETS_WITHOUT_APPLICATION = ("agent_id", "pipeline_id", "pipeline_name")
 
 
 @with_readable_signature
 class BailianRetriever(ServiceClientMixin, SearchFields, BaseRetriever):
-    """Retriever for Bailian knowledge bases (知识库), through an application or directly.
+    """Retriever for Bailian knowledge bases (知识库): with an application, a service, or directly.
 
     Through an application (`app_id` or `model`), the retriever sends the query and closes the
     connection as soon as the application reports a retrieval step, without waiting for the answer. It
     is unverified whether the service then stops generating and billing. In a direct search
     (`pipeline_id` or `pipeline_name`), nothing is generated, and the retrieval settings in the
-    application's console (rewriting, weights, prompt) do not apply.
+    application's console (rewriting, weights, prompt) do not apply. A search service (`agent_id`)
+    searches several knowledge bases as set in its console, and generates nothing either.
 
     The retriever does not use a session. It uses long-term memory only if `memory_id` is given.
 
@@ -54,6 +56,7 @@ class BailianRetriever(ServiceClientMixin, SearchFields, BaseRetriever):
         retriever = BailianRetriever(rag_options=RagOptions(tags=["2025"]), k=3)  # or app_id="…"
         retriever = BailianRetriever(model=BailianAppChatModel())  # uses the settings of a chat model
         retriever = BailianRetriever(pipeline_id="customs001", rerank_min_score=0.3)
+        retriever = BailianRetriever(agent_id="aid-customs")  # a search service
         ```
 
     Usage:
@@ -79,7 +82,10 @@ class BailianRetriever(ServiceClientMixin, SearchFields, BaseRetriever):
         id), `title`, `score`, `doc_id`, `doc_name`, `doc_url`, `pipeline_id`, `reference_index` (number
         of the reference in the answer), `page_number` (a list), `images` (URLs that expire), `cited`
         (with `wait_for_answer`), and all other fields from the chunk's header and from the service,
-        under their original names.
+        under their original names. A search service also returns `videos` and `audios` (URLs that
+        expire), `clip_start_ms`, `clip_end_ms` and `clip_description` of a part of a video (that the
+        unit is milliseconds is inferred), and `speakers` (a list). A clip without text has its
+        description as `page_content`.
 
     Raises:
         BailianError: The call failed; see `langchain_bailian_app.errors`.
@@ -104,8 +110,8 @@ class BailianRetriever(ServiceClientMixin, SearchFields, BaseRetriever):
         run_manager: CallbackManagerForRetrieverRun,  # noqa: ARG002  # LangChain passes it
         **kwargs: Any,
     ) -> list[Document]:
-        transport = self._create_transport()
         options = self._merge_options(query, kwargs)
+        transport = self._create_transport(requires_workspace_host=options.requires_workspace_host)
         search = self._create_search(query, options, self._resolve_pipeline_id(transport, options))
         with search.handle_errors(), closing(transport.stream(search.request)) as batches:
             for frames in batches:
@@ -122,8 +128,8 @@ class BailianRetriever(ServiceClientMixin, SearchFields, BaseRetriever):
         run_manager: AsyncCallbackManagerForRetrieverRun,  # noqa: ARG002  # as above
         **kwargs: Any,
     ) -> list[Document]:
-        transport = self._create_transport()
         options = self._merge_options(query, kwargs)
+        transport = self._create_transport(requires_workspace_host=options.requires_workspace_host)
         pipeline_id = await self._aresolve_pipeline_id(transport, options)
         search = self._create_search(query, options, pipeline_id)
         with search.handle_errors():
@@ -136,10 +142,11 @@ class BailianRetriever(ServiceClientMixin, SearchFields, BaseRetriever):
         return search.documents()
 
     def _merge_options(self, query: str, kwargs: dict[str, Any]) -> SearchFields:
-        if not isinstance(query, str) or not query.strip():
+        options = self.with_overrides(kwargs)
+        if not isinstance(query, str) or not (query.strip() or options.images):
             message = f"invalid query: expected a non-blank string, got {query!r}"
             raise ValueError(message)
-        return self.with_overrides(kwargs)
+        return options
 
     def _resolve_pipeline_id(self, transport: "Transport", options: SearchFields) -> str | None:
         """Return the id of the knowledge base to search; None if the application searches."""
@@ -194,7 +201,15 @@ class BailianRetriever(ServiceClientMixin, SearchFields, BaseRetriever):
         self, query: str, options: SearchFields, pipeline_id: str | None
     ) -> "SearchQuery":
         from langchain_bailian_app.retrievers._queries import ApplicationQuery, PipelineQuery
+        from langchain_bailian_app.retrievers._service_queries import (
+            create_index_query,
+            create_service_query,
+        )
 
+        if options.agent_id is not None:
+            return create_service_query(options.agent_id, query, options)
+        if options.kind == "index" and pipeline_id is not None:
+            return create_index_query(pipeline_id, query, options)
         if pipeline_id is None:
             return ApplicationQuery(self.app_id or "", query, options)
         if options.pipeline_name is None:
@@ -215,7 +230,7 @@ class BailianRetriever(ServiceClientMixin, SearchFields, BaseRetriever):
     def _copy_model_settings(cls, values: Any) -> Any:
         if not isinstance(values, dict):
             return values
-        is_direct = bool(values.get("pipeline_id") or values.get("pipeline_name"))
+        is_direct = any(map(values.get, _TARGETS_WITHOUT_APPLICATION))
         if is_direct:
             _check_no_application(values)
             # Otherwise, a rebuilt or loaded object would get the id from the environment explicitly.
@@ -231,10 +246,10 @@ class BailianRetriever(ServiceClientMixin, SearchFields, BaseRetriever):
 
     @model_validator(mode="after")
     def _check_has_target(self) -> Self:
-        if self.app_id is None and not self.direct:
+        if self.app_id is None and self.kind == "application":
             message = (
-                "missing `app_id`: pass it, set BAILIAN_APP_ID, or pass `model`, `pipeline_id` or "
-                "`pipeline_name`"
+                "missing `app_id`: pass it, set BAILIAN_APP_ID, or pass `model`, `agent_id`, "
+                "`pipeline_id` or `pipeline_name`"
             )
             raise ValueError(message)
         return self
@@ -249,10 +264,12 @@ def _check_no_application(values: dict[str, Any]) -> None:
     app_id = values.get("app_id")
     if app_id is None or str(app_id).strip() == os.environ.get("BAILIAN_APP_ID", "").strip():
         return
-    name = "pipeline_id" if values.get("pipeline_id") else "pipeline_name"
+    name = next(filter(values.get, _TARGETS_WITHOUT_APPLICATION))
+    advice = "remove one of them"
+    if name != "agent_id":
+        advice += ", or search through the application with `rag_options=RagOptions(pipeline_ids=[…])`"
+    search = "a search service" if name == "agent_id" else "a direct search"
     message = (
-        f"cannot use `app_id` together with `{name}`: a direct search does not use the application; "
-        f"remove one of them, or search through the application with "
-        "`rag_options=RagOptions(pipeline_ids=[…])`"
+        f"cannot use `app_id` together with `{name}`: {search} does not use the application; {advice}"
     )
     raise ValueError(message)

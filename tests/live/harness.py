@@ -148,7 +148,9 @@ class LiveHarness:
             response = client.post(url, json=body, headers=headers)
         return RawResponse(response.status_code, dict(response.headers), response.content)
 
-    def post_to_workspace(self, path: str, body: dict[str, Any]) -> RawResponse:
+    def post_to_workspace(
+        self, path: str, body: dict[str, Any], *, api_version: str = "v1"
+    ) -> RawResponse:
         """Send a request to the host of the workspace; return the unprocessed response.
 
         Raises:
@@ -162,7 +164,8 @@ class LiveHarness:
         if connection.workspace:
             headers["X-DashScope-WorkSpace"] = connection.workspace
         self.call_count += 1
-        url = f"{connection.base_url}/{path}"
+        root = connection.base_url.removesuffix("/v1")
+        url = f"{root}/{api_version}/{path}"
         is_remote = not is_loopback(url)
         with httpx.Client(timeout=60, trust_env=is_remote, verify=is_remote) as client:
             response = client.post(url, json=body, headers=headers)

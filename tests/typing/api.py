@@ -17,6 +17,7 @@ from pydantic import SecretStr
 from langchain_bailian_app import (
     BailianAppChatModel,
     BailianAppTool,
+    BailianKnowledgeChatModel,
     BailianRetriever,
     BizParams,
     RagOptions,
@@ -60,6 +61,8 @@ assert_type(BizParamsOfOptions(), BizParams)
 retriever = BailianRetriever(app_id="app", k=3, score_threshold=0.5, rag_options=RagOptions(tags=["t"]))
 BailianRetriever(model=model, wait_for_answer=True)
 BailianRetriever(pipeline_id="kb", rerank_top_n=3, search_filters=[{"year": 2025}])
+BailianRetriever(agent_id="aid", agent_version="beta", kb_search_configs=[{"id": "kb"}])
+BailianKnowledgeChatModel(agent_id="aid", agent_version=3, session_files=["file_1"], stop=["。"])
 assert_type(retriever.invoke("?", k=1), list[Document])
 
 BailianAppTool(name="tool", description="…", app_id="app", variables={"city": (str, "城市")})

@@ -36,21 +36,28 @@ class Gateway:
         completion: Endpoint,
         retrieve: Endpoint,
         find_pipeline: Endpoint,
-        connector: Mapping[str, Endpoint],
+        post_endpoints: Mapping[str, Endpoint],
+        get_endpoints: Mapping[str, Endpoint],
         extra_routes: Sequence[Route] = (),
     ) -> Router:
-        """Build a router for the service's routes and `extra_routes`; other paths return `NotFound`."""
+        """Build a router for the service's routes; other paths return `NotFound`.
+
+        The paths of `post_endpoints` and `get_endpoints` are below `/api/v1`, unless they start with
+        `/api/`.
+        """
         routes = [
             self._route("POST", "/apps/{app_id}/completion", completion),
             self._route("POST", "/indices/pipeline/{pipeline_id}/retrieve", retrieve),
             self._route("GET", "/indices/pipeline_simple", find_pipeline),
-            *(self._route("POST", path, endpoint) for path, endpoint in connector.items()),
+            *(self._route("POST", path, endpoint) for path, endpoint in post_endpoints.items()),
+            *(self._route("GET", path, endpoint) for path, endpoint in get_endpoints.items()),
             *extra_routes,
         ]
         return Router(routes, default=_AsgiEndpoint(self, _not_found), redirect_slashes=False)
 
     def _route(self, method: str, path: str, endpoint: Endpoint) -> Route:
-        return Route(f"/api/v1{path}", _AsgiEndpoint(self, endpoint), methods=[method])
+        full_path = path if path.startswith("/api/") else f"/api/v1{path}"
+        return Route(full_path, _AsgiEndpoint(self, endpoint), methods=[method])
 
     def check_api_key(self, exchange: HttpExchange) -> None:
         """Check the API key of a request.

@@ -86,6 +86,11 @@ class HttpExchange:
         headers |= reply.headers
         await self._send_json(reply.status, reply.body(self.request_id), headers)
 
+    async def send_error_body(self, status: int, body: Mapping[str, Any]) -> None:
+        """Write an error response whose body has the shape of another route."""
+        headers = {"vary": "Accept-Encoding", "content-type": JSON, **self._timing_headers()}
+        await self._send_json(status, body, headers)
+
     async def send_json(
         self,
         payload: Mapping[str, Any],

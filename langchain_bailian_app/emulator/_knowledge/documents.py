@@ -18,6 +18,29 @@ def compute_hex_digest(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
+@dataclass(frozen=True)
+class Clip:
+    """A part of a video or an audio file in a document.
+
+    Args:
+        text: The words in it; empty for a clip without words.
+        description: Description of the scene.
+        start_ms: Start of the clip, in milliseconds.
+        end_ms: End of the clip, in milliseconds.
+        video_url: URL of the video.
+        audio_url: URL of the audio.
+        speakers: Names of the speakers.
+    """
+
+    text: str = ""
+    description: str = ""
+    start_ms: int = 0
+    end_ms: int = 0
+    video_url: str = ""
+    audio_url: str = ""
+    speakers: Sequence[str] = ()
+
+
 @dataclass
 class Document:
     """A document of a knowledge base.
@@ -29,6 +52,7 @@ class Document:
         metadata: Fields that `rag_options.metadata_filter` compares; a value may be a list.
         tags: Tags that `rag_options.tags` compares.
         pages: Text of each page, if the document has pages; `text` is then the joined pages.
+        clips: Clips of a video or an audio file; each is a chunk.
     """
 
     name: str
@@ -37,6 +61,7 @@ class Document:
     metadata: Mapping[str, Any] = field(default_factory=dict)
     tags: Sequence[str] = ()
     pages: Sequence[str] = ()
+    clips: Sequence[Clip] = ()
 
     def __post_init__(self) -> None:
         if not self.file_id:
@@ -62,6 +87,7 @@ class Chunk:
         hier_title: The heading, preceded by its parent headings; empty for a row.
         images: URLs of the images in the chunk.
         page_number: Page numbers, from 1; empty if the document has no pages.
+        clip: The clip, if the chunk is one.
     """
 
     chunk_id: str
@@ -75,6 +101,7 @@ class Chunk:
     hier_title: str = ""
     images: tuple[str, ...] = ()
     page_number: tuple[int, ...] = ()
+    clip: Clip | None = None
 
 
 def make_file_id(name: str) -> str:
@@ -88,10 +115,23 @@ def chunk_document(document: Document, id_prefix: str) -> list[Chunk]:
     metadata_lines = "".join(
         f"{key}:{_dump_as_list(value)}\n" for key, value in document.metadata.items()
     )
-    return [
-        _build_chunk(document, passage, f"{id_prefix}_{document.file_id}_0_{number}", metadata_lines)
+    prefix = f"{id_prefix}_{document.file_id}"
+    chunks = [
+        _build_chunk(document, passage, f"{prefix}_0_{number}", metadata_lines)
         for number, passage in enumerate(passages)
     ]
+    return chunks + [
+        _build_clip_chunk(document, clip, f"{prefix}_1_{number}")
+        for number, clip in enumerate(document.clips)
+    ]
+
+
+def _build_clip_chunk(document: Document, clip: Clip, chunk_id: str) -> Chunk:
+    title = f"{clip.start_ms // 1000}秒-{clip.end_ms // 1000}秒"
+    content = f"【文档名】:{document.name}\n【标题】:{title}\n【正文】:{clip.text}\n{clip.description}"
+    return Chunk(
+        chunk_id, content, clip.text, title, document.name, document.file_id, document, clip=clip
+    )
 
 
 def chunk_rows(name: str, rows: Iterable[Mapping[str, Any]], id_prefix: str) -> list[Chunk]:

@@ -17,13 +17,14 @@ if TYPE_CHECKING:
 
 PAGES = sorted(Path(__file__).parents[3].glob("docs/langchain/*/bailian_app.mdx"))
 OPTIONAL_MODULES = (".display", ".emulator", ".files", ".llama_index", ".memory", ".rate_limits")
-MODULES = ("", ".errors", ".redis_sessions", ".sqlite_sessions", *OPTIONAL_MODULES)
+MODULES = ("", ".errors", ".knowledge", ".redis_sessions", ".sqlite_sessions", *OPTIONAL_MODULES)
 MODEL_SECTIONS = ("Setup", "Instantiate", "Invoke", "Stream", "Async")
 RETRIEVER_SECTIONS = ("Setup", "Instantiate", "Usage")
 HELPER_SECTIONS = ("Setup", "Instantiate", "Use")
 SECTIONS = {
     "BailianAppChatModel": MODEL_SECTIONS,
     "BailianAppLLM": MODEL_SECTIONS,
+    "BailianKnowledgeChatModel": MODEL_SECTIONS,
     "BailianAppTool": ("Setup", "Instantiate", "Invoke", "Use in an agent", "Stream"),
     "BailianRetriever": RETRIEVER_SECTIONS,
     "BailianAppRetriever": RETRIEVER_SECTIONS,

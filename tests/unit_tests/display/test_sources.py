@@ -4,8 +4,9 @@ from typing import Any
 
 import pytest
 
+from langchain_bailian_app.display._labels import ENGLISH
 from langchain_bailian_app.display._parts import Step, Text, parse_message
-from langchain_bailian_app.display._sources import Source, make_excerpt
+from langchain_bailian_app.display._sources import CitedSources, Source, make_excerpt
 from tests.unit_tests.display.messages import make_message, tool_result
 
 
@@ -88,3 +89,18 @@ def test_citations_without_numbers_are_numbered() -> None:
 
     assert [(source.number, source.title) for source in answer.sources] == [(1, "a"), (2, "b")]
     assert answer.parts == [Text("茶", {0: [1, 2]})]
+
+
+def test_a_part_of_a_video_is_a_link_to_its_seconds() -> None:
+    extras = {"videos": ["https://x.test/v.mp4"], "clip_start_ms": 4500, "clip_end_ms": 17000}
+    sources = CitedSources(ENGLISH)
+    number = sources.assign_number({"title": "clip", "extras": extras | {"reference_index": 2}})
+
+    assert sources.sources[number].videos == ["https://x.test/v.mp4#t=4.5,17"]
+
+
+def test_a_whole_video_is_a_link() -> None:
+    sources = CitedSources(ENGLISH)
+    number = sources.assign_number({"title": "video", "extras": {"videos": ["https://x.test/v.mp4"]}})
+
+    assert sources.sources[number].videos == ["https://x.test/v.mp4"]

@@ -107,7 +107,7 @@ def test_an_application_from_the_environment_is_no_conflict(
 
     for fields in ({}, {"app_id": None}, {"app_id": "app"}, {"model": BailianAppChatModel()}):
         retriever = BailianRetriever(**fields, **target)
-        assert (retriever.direct, retriever.app_id) == (True, None)
+        assert (retriever.kind, retriever.app_id) == ("pipeline", None)
 
 
 def test_a_direct_search_can_be_rebuilt_without_the_environment(
@@ -126,4 +126,4 @@ def test_a_direct_search_can_be_rebuilt_without_the_environment(
 
 
 def test_an_empty_application_is_no_conflict() -> None:
-    assert BailianRetriever(app_id=None, pipeline_id="kb").direct
+    assert BailianRetriever(app_id=None, pipeline_id="kb").kind == "pipeline"

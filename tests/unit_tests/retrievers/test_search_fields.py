@@ -92,7 +92,7 @@ def test_a_call_without_a_pipeline_keeps_the_search_of_the_constructor() -> None
 
     options = retriever.with_overrides({"k": 2, "pipeline_id": None})
 
-    assert (options.memory_id, options.k, options.direct) == ("m", 2, False)
+    assert (options.memory_id, options.k, options.kind) == ("m", 2, "application")
 
 
 def test_top_k_is_rejected_with_a_hint_at_k() -> None:

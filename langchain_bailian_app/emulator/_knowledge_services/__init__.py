@@ -1,0 +1,1 @@
+"""Emulation of knowledge services: search, chat, and the lists of services and knowledge bases."""

@@ -1,0 +1,1 @@
+"""Tests of knowledge services: retriever, chat model and lists."""
