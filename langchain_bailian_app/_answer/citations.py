@@ -25,7 +25,12 @@ _PARTIAL_MARKER = re.compile(
 )
 _MAX_MARKER_CHARS = len("<ref>[123456789]</ref>")
 _CLOSING_PUNCTUATION = "”’」』）】》)"
-_SENTENCE_END = re.compile(rf"[。！？!?；][{_CLOSING_PUNCTUATION}]*|\. |[\r\n]")
+# Inside a URL, `a != b` or `![picture]`, `?` and `!` end no sentence.
+_SENTENCE_END = re.compile(
+    rf"[。！？；][{_CLOSING_PUNCTUATION}]*"
+    rf"|[!?](?=[\s\"'\]{_CLOSING_PUNCTUATION}]|\Z)[{_CLOSING_PUNCTUATION}]*"
+    r"|\. |[\r\n]"
+)
 # Quotes, `*` and `_` can open as well as close, so they are not part of `_SENTENCE_END`.
 _TRAILING_CHARS = f" \t\r\n。！？!?；.\"'*_{_CLOSING_PUNCTUATION}"
 _NON_SPACE = re.compile(r"\S")

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import re
 
-# Control characters (including those for text direction), lone surrogates, and noncharacters. The
-# placeholder for citations in Markdown is a noncharacter.
+# Control characters, lone surrogates, and noncharacters. The placeholder for citations in Markdown is a
+# noncharacter. Of the characters for text direction, only embeddings and overrides are replaced. Marks
+# and isolates belong to the spelling of texts in Arabic and Hebrew, and end with their paragraph.
 _UNPRINTABLE = re.compile(
-    r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff\ufdd0-\ufdef\ufffe\uffff]"
+    r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\ud800-\udfff\ufdd0-\ufdef\ufffe\uffff]"
 )
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import atexit
 import hashlib
+import io
 import os
 import threading
 import urllib.request
@@ -15,7 +16,7 @@ from contextlib import suppress
 from functools import cache
 from io import BytesIO
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO, TypeAlias, cast
 
 import httpx
 
@@ -30,6 +31,9 @@ if TYPE_CHECKING:
 
     from langchain_bailian_app.options._session_files import UploadTarget
 
+UploadSource: TypeAlias = str | os.PathLike[str] | tuple[str, bytes] | BinaryIO
+"""A file to upload: a path, a name and bytes, or a binary file object with a name."""
+
 _CHUNK_BYTES = 256 * 1024
 _TIMEOUT = httpx.Timeout(60.0, connect=10.0).as_dict()
 # `concurrency` limits the uploads. A limit here, even on idle connections, may make httpx close a
@@ -39,25 +43,19 @@ _MAX_RESPONSE_BYTES = 300  # an error in XML begins with its code
 _MAX_PROBLEMS_IN_MESSAGE = 10
 
 
-def local_files_from_paths(
-    paths: str | os.PathLike[str] | Iterable[str | os.PathLike[str]],
-) -> list[LocalFile]:
-    """Check local files and return them.
+def local_files_from_sources(sources: UploadSource | Iterable[UploadSource]) -> list[LocalFile]:
+    """Check files and return them: paths, pairs of a name and bytes, or binary file objects.
 
     Raises:
         ValueError: A path does not exist or is not a file, or the service does not accept the file.
+        TypeError: A source is something else; the message names what to pass.
     """
-    path_list = [paths] if isinstance(paths, str | os.PathLike) else list(paths)
     files, problems = [], []
-    for path in map(Path, path_list):
-        try:
-            size = path.stat().st_size
-            problem = find_file_problem(path.name, size) if path.is_file() else "not a file"
-        except OSError as exc:
-            size, problem = 0, exc.strerror or str(exc)
+    for source in [sources] if _is_source(sources) else list(cast("Iterable[UploadSource]", sources)):
+        file, problem = _local_file_from_source(source)
         if problem is not None:
-            problems.append(f"{path}: {problem}")
-        files.append(LocalFile(path.name, size, path))
+            problems.append(f"{file.path or file.name}: {problem}")
+        files.append(file)
     if problems:
         more = (
             f" (and {len(problems) - _MAX_PROBLEMS_IN_MESSAGE} more)"
@@ -67,6 +65,72 @@ def local_files_from_paths(
         message = "nothing was uploaded: " + "; ".join(problems[:_MAX_PROBLEMS_IN_MESSAGE]) + more
         raise ValueError(message)
     return files
+
+
+def _is_source(value: object) -> bool:
+    """Return whether a value is one source, or cannot be a collection of sources."""
+    return isinstance(value, str | os.PathLike | bytes | bytearray | memoryview) or (
+        hasattr(value, "read") or _is_named_bytes(value)
+    )
+
+
+def _is_named_bytes(value: object) -> bool:
+    return (
+        isinstance(value, tuple)
+        and len(value) == 2  # noqa: PLR2004  # a name and its content
+        and isinstance(value[0], str)
+        and isinstance(value[1], bytes | bytearray | memoryview)
+    )
+
+
+def _local_file_from_source(source: Any) -> tuple[LocalFile, str | None]:
+    """Return a file, and the problem that the service would have with it.
+
+    Raises:
+        TypeError: The source is not a file.
+    """
+    if _is_named_bytes(source):
+        name, data = Path(source[0]).name, bytes(source[1])
+        return LocalFile(name, len(data), data=data), find_file_problem(name, len(data))
+    if hasattr(source, "read"):
+        return _local_file_from_object(source)
+    if not isinstance(source, str | os.PathLike):
+        message = (
+            f"invalid file of type {type(source).__name__}: expected a path, a binary file object, or "
+            'a pair of a name and bytes, such as `("report.pdf", data)`'
+        )
+        raise TypeError(message)
+    path, size = Path(source), 0
+    try:
+        size = path.stat().st_size
+        problem = find_file_problem(path.name, size) if path.is_file() else "not a file"
+    except (OSError, ValueError) as exc:  # ValueError: a NUL in the path
+        problem = getattr(exc, "strerror", None) or str(exc)
+    return LocalFile(path.name, size, path), problem
+
+
+def _local_file_from_object(source: Any) -> tuple[LocalFile, str | None]:
+    """Return the rest of an open file as bytes, under the name of the file.
+
+    Raises:
+        TypeError: The file is open as text, or has no name.
+    """
+    name = getattr(source, "name", None)
+    if isinstance(source, io.TextIOBase):
+        message = f"invalid file {name!r}: it is open as text; open it with mode 'rb', or pass its path"
+        raise TypeError(message)
+    if not isinstance(name, str) or not name:
+        message = (
+            f"invalid file object of type {type(source).__name__}: it has no name; pass a pair of a "
+            'name and bytes, such as `("report.pdf", buffer.getvalue())`'
+        )
+        raise TypeError(message)
+    data = source.read()
+    if not isinstance(data, bytes):
+        message = f"invalid file {name!r}: expected bytes, got {type(data).__name__}; open it as 'rb'"
+        raise TypeError(message)
+    name = Path(name).name
+    return LocalFile(name, len(data), data=data), find_file_problem(name, len(data))
 
 
 class InterruptedUploadError(OSError):

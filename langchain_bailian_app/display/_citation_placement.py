@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from langchain_bailian_app.display._image_urls import is_image_of
 from langchain_bailian_app.display._link_labels import use_linear_link_labels
+from langchain_bailian_app.display._math import escape_formulas
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -49,6 +50,7 @@ def make_markdown_parser(image_hosts: frozenset[str] = frozenset()) -> MarkdownI
     parser = MarkdownIt("commonmark", {"html": False, "breaks": True, "maxNesting": 100})
     parser.enable(["table", "strikethrough"]).disable("reference")
     use_linear_link_labels(parser)
+    parser.core.ruler.before("block", "formulas", _escape_formulas)
     parser.validateLink = is_web_url  # type: ignore[method-assign]
     parser.add_render_rule("link_open", _render_link_open)
     parser.add_render_rule("td_open", _render_cell_open)
@@ -58,6 +60,10 @@ def make_markdown_parser(image_hosts: frozenset[str] = frozenset()) -> MarkdownI
 
     parser.add_render_rule("image", render_image)
     return parser
+
+
+def _escape_formulas(state: Any) -> None:
+    state.src = escape_formulas(state.src, PLACEHOLDER)
 
 
 def is_web_url(url: str) -> bool:

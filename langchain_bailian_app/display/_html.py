@@ -64,7 +64,7 @@ padding-top:.4em;font-size:.8em}}
 .bailian-answer .ba-text table{{border-collapse:collapse;display:block;width:max-content;
 max-width:100%;overflow-x:auto;margin:.8em 0}}
 .bailian-answer .ba-text th,.bailian-answer .ba-text td{{border:1px solid {_LINE};padding:.3em .8em;
-text-align:left;overflow-wrap:normal;min-width:4em;max-width:24em}}
+text-align:start;overflow-wrap:normal;min-width:4em;max-width:24em}}
 .bailian-answer .ba-text td.ba-nowrap{{white-space:nowrap}}
 .bailian-answer .ba-text blockquote{{border-left:3px solid {_LINE};margin:.6em 0;
 padding:0 1em;opacity:.85}}
@@ -83,7 +83,7 @@ def render_html(answer: AnswerParts, image_hosts: frozenset[str] = frozenset()) 
     labels = answer.labels
     tooltips = {source.number: _make_tooltip(source) for source in answer.sources}
     # The classes disable MathJax, which would render the text between two dollar signs as a formula.
-    html = [f'<div class="bailian-answer mathjax_ignore tex2jax_ignore"><style>{_STYLE}</style>']
+    html = ['<div class="bailian-answer mathjax_ignore tex2jax_ignore">']
     for _, group in itertools.groupby(answer.parts, lambda part: isinstance(part, Text)):
         parts = list(group)
         html += [
@@ -103,7 +103,8 @@ def render_html(answer: AnswerParts, image_hosts: frozenset[str] = frozenset()) 
         html += [heading, *_render_list("ba-list", entries), "</div>"]
     if answer.usage:
         html.append(f'<div class="ba-usage ba-dim">{escape(" · ".join(answer.usage))}</div>')
-    return "\n".join([*html, "</div>"])
+    # The style is last, because exports to other formats show it as text.
+    return "\n".join([*html, f"<style>{_STYLE}</style></div>"])
 
 
 def _render_text(
@@ -119,7 +120,7 @@ def _render_text(
         render = make_markdown_parser(image_hosts).render
         citations, unplaced = place_citations(text, render)
     except Exception:  # noqa: BLE001  # markdown-it-py is missing or fails: show plain text
-        render, citations, unplaced = _render_plain_text, text.citations, []
+        render, citations, unplaced = _render_preformatted, text.citations, []
     groups = iter(citations.values())
     html = re.sub(
         PLACEHOLDER,
@@ -127,17 +128,13 @@ def _render_text(
         render(insert_placeholders(text.markdown, citations)),
     )
     below = render_citations(unplaced) and f"<p>{render_citations(unplaced)}</p>"
-    return f'<div class="ba-text">{html}{below}</div>'
+    return f'<div class="ba-text" dir="auto">{html}{below}</div>'
 
 
 def _make_tooltip(source: Source) -> str:
     """Return the value of a `title` attribute: the title and an excerpt of a source."""
     lines = [source.title, make_excerpt(source.text)]
     return "&#10;".join(escape(line) for line in lines if line)
-
-
-def _render_plain_text(source: str) -> str:
-    return f'<div class="ba-pre">{escape(source)}</div>'
 
 
 def _render_trail_item(part: Reasoning | Step | GenericBlock, labels: Labels) -> str:
@@ -210,7 +207,7 @@ def _render_details(label: str, body: str) -> str:
 
 
 def _render_preformatted(text: str) -> str:
-    return text and f'<div class="ba-pre">{escape(text)}</div>'
+    return text and f'<div class="ba-pre" dir="auto">{escape(text)}</div>'
 
 
 def _render_list(class_name: str, items: list[str]) -> list[str]:

@@ -97,7 +97,7 @@ def _format_source(source: Source) -> str:
 def _format_section(section: Text | tuple[str, str]) -> str:
     if isinstance(section, Text):
         text = insert_placeholders(section.markdown, section.citations)
-        return _replace_placeholders(text, map(_format_labels, section.citations.values()))
+        return replace_placeholders(text, map(_format_labels, section.citations.values()))
     heading, body = section
     return f"{heading}\n{textwrap.indent(body, '  ')}" if body else heading
 
@@ -106,7 +106,8 @@ def _format_labels(numbers: Iterable[int]) -> str:
     return "".join(f"[{number}]" for number in numbers)
 
 
-def _replace_placeholders(text: str, labels: Iterator[str]) -> str:
+def replace_placeholders(text: str, labels: Iterator[str]) -> str:
+    """Replace each placeholder with the next label."""
     return re.sub(PLACEHOLDER, lambda _: next(labels), text)
 
 
@@ -122,6 +123,6 @@ def _render_markdown(text: Text) -> RenderableType:
     rendered.parsed = parser.parse(f"{source}\n\n{PLACEHOLDER}" if unplaced else source)
     for token in rendered.parsed:
         for leaf in token.children or [token]:
-            leaf.content = _replace_placeholders(leaf.content, labels)
+            leaf.content = replace_placeholders(leaf.content, labels)
             leaf.type = "hardbreak" if leaf.type == "softbreak" else leaf.type
     return rendered

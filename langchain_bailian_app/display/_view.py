@@ -11,6 +11,7 @@ from langchain_core.messages import AIMessage, AIMessageChunk, ToolMessage
 
 from langchain_bailian_app.display._html import render_html
 from langchain_bailian_app.display._image_urls import find_image_hosts
+from langchain_bailian_app.display._markdown import render_markdown
 from langchain_bailian_app.display._parts import parse_message
 from langchain_bailian_app.display._terminal import render_rich, render_text
 
@@ -88,6 +89,10 @@ class AnswerView:
 
     def _repr_html_(self) -> str:
         return render_html(self._answer, self._image_hosts)
+
+    def _repr_markdown_(self) -> str:
+        # nbconvert prefers it in exports to LaTeX and PDF.
+        return render_markdown(self._answer)
 
     def __rich_console__(self, _: Console, __: ConsoleOptions) -> Iterator[RenderableType]:
         yield from render_rich(self._answer)

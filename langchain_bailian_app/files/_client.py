@@ -1,7 +1,6 @@
 """`BailianFiles`, the client for session files (会话文件)."""
 
 import asyncio
-import os
 from collections.abc import Coroutine, Iterable, Sequence
 from pathlib import Path
 from time import monotonic
@@ -12,7 +11,7 @@ from pydantic import Field, PrivateAttr
 
 from langchain_bailian_app._settings.connection import ConnectionFields
 from langchain_bailian_app._settings.session_files import SessionFileFields
-from langchain_bailian_app._transport.file_storage import local_files_from_paths
+from langchain_bailian_app._transport.file_storage import UploadSource, local_files_from_sources
 from langchain_bailian_app.errors import BailianError, BailianFileError, BailianUploadError
 from langchain_bailian_app.files._cache import UploadCache
 from langchain_bailian_app.files._coordinator import (
@@ -26,7 +25,7 @@ from langchain_bailian_app.files._progress import Progress
 from langchain_bailian_app.files._tasks import Deadline, TransferTask, UploadTask, WaitTask
 from langchain_bailian_app.options._session_files import LocalFile, SessionFile
 
-Paths: TypeAlias = str | os.PathLike[str] | Iterable[str | os.PathLike[str]]
+Paths: TypeAlias = UploadSource | Iterable[UploadSource]
 Files: TypeAlias = str | SessionFile | Iterable[str | SessionFile]
 _MAX_REPORTED_ERRORS = 10
 _BASE_URL_VARIABLES = ["DASHSCOPE_BASE_URL", "DASHSCOPE_HTTP_BASE_URL"]
@@ -95,7 +94,8 @@ class BailianFiles(SessionFileFields):
 
     record: Path | None = None
     """File to which the ids of uploads are appended, one per line. A restarted process then does not
-    repeat uploads that still exist. The record contains MD5 sums and ids, but no contents or keys."""
+    repeat uploads that still exist. The record contains MD5 sums and ids, but no contents or keys. Its
+    folder is created if it does not exist."""
 
     _openapi_service: Any = PrivateAttr(default=None)
     _key_service: Any = PrivateAttr(default=None)
@@ -106,6 +106,8 @@ class BailianFiles(SessionFileFields):
         super().model_post_init(context)
         self._openapi_service, self._key_service = OpenApiFileService(self), KeyFileService(self)
         self._caches = {}
+        if self.record is not None:
+            _check_record(self.record)
         self._get_context()  # reads `record`
 
     def with_connection_of(self, model: ConnectionFields) -> "BailianFiles":
@@ -130,7 +132,8 @@ class BailianFiles(SessionFileFields):
         audio and video up to 512 MB (user guide). Files are read in chunks.
 
         Args:
-            paths: One path or several.
+            paths: One file or several. A file is a path, a pair of a name and bytes, such as
+                `("report.pdf", data)`, or a binary file object with a name.
             timeout: Seconds for the call. Default: the field `timeout`.
             progress: Whether to show progress bars. Default: the field `progress`.
 
@@ -146,7 +149,7 @@ class BailianFiles(SessionFileFields):
             BailianError: The key is wrong or lacks permissions.
             ImportError: An AccessKey was passed, but the `openapi` extra is not installed.
         """
-        return self.upload_local(local_files_from_paths(paths), timeout=timeout, progress=progress)
+        return self.upload_local(local_files_from_sources(paths), timeout=timeout, progress=progress)
 
     async def aupload(
         self,
@@ -156,7 +159,7 @@ class BailianFiles(SessionFileFields):
         progress: bool | None = None,
     ) -> list[SessionFile]:
         """Async version of `upload`, which never blocks the event loop."""
-        local = await asyncio.to_thread(local_files_from_paths, paths)
+        local = await asyncio.to_thread(local_files_from_sources, paths)
         return await self.aupload_local(local, timeout=timeout, progress=progress)
 
     def wait_until_ready(
@@ -290,6 +293,23 @@ class BailianFiles(SessionFileFields):
     def __deepcopy__(self, memo: dict[int, Any] | None = None) -> Self:
         """Return this object, for the same reason as `__copy__`."""
         return self
+
+
+def _check_record(record: Path) -> None:
+    """Create the folder of the record, and check that the record can be written.
+
+    Otherwise, files would be uploaded, and their ids would be lost.
+
+    Raises:
+        ValueError: The record cannot be written.
+    """
+    try:
+        record.parent.mkdir(parents=True, exist_ok=True)
+        with record.open("ab"):
+            pass
+    except OSError as exc:
+        message = f"invalid `record`: expected a file that can be written, got {record}: {exc.strerror}"
+        raise ValueError(message) from exc
 
 
 async def _collect_files(

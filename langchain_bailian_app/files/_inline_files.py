@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import mimetypes
 from base64 import b64decode
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from langchain_core.messages import ChatMessage, HumanMessage
 
-from langchain_bailian_app.options._session_files import LocalFile, find_file_problem, kind_from_name
+from langchain_bailian_app.options._session_files import (
+    SUFFIX_BY_MIME_TYPE,
+    LocalFile,
+    find_file_problem,
+    kind_from_name,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -141,12 +145,12 @@ def _choose_file_name(block: dict[str, Any], mime_type: str, data: bytes) -> str
             name = holder.get(key) if isinstance(holder, dict) else None
             if isinstance(name, str) and kind_from_name(name):
                 return name
-    suffixes = [*mimetypes.guess_all_extensions(mime_type), "." + mime_type.rpartition("/")[2]]
-    suffix = next((candidate for candidate in suffixes if kind_from_name(f"x{candidate}")), None)
-    if suffix is None:
+    plain_type = mime_type.partition(";")[0].strip().lower()
+    suffix = SUFFIX_BY_MIME_TYPE.get(plain_type, plain_type.rpartition("/")[2])
+    if not kind_from_name(f"x.{suffix}"):
         message = (
             f"unsupported MIME type {mime_type!r} in a content block: set `filename` to a name with a "
             "suffix that the service accepts"
         )
         raise ValueError(message)
-    return f"{hashlib.md5(data, usedforsecurity=False).hexdigest()[:12]}{suffix}"
+    return f"{hashlib.md5(data, usedforsecurity=False).hexdigest()[:12]}.{suffix}"

@@ -36,6 +36,17 @@ _SESSION_KEY = "bailian_session"
 _CHECKPOINT_KEYS = ("app_id", "session_id", "session_turn", "session_at", "session_digest")
 
 
+class _SessionState(dict[str, Any]):
+    """State of a session, whose text does not show the session id.
+
+    LlamaIndex's chat engines write the additional arguments of messages into the prompt of the model
+    that condenses a conversation.
+    """
+
+    def __repr__(self) -> str:
+        return "{}"
+
+
 def to_langchain(messages: Sequence[ChatMessage]) -> list[BaseMessage]:
     """Convert LlamaIndex messages to LangChain messages; the chat model rejects unsupported content.
 
@@ -59,9 +70,9 @@ def to_llama_index(answer: AIMessage) -> ChatMessage:
     if answer.invalid_tool_calls:
         additional_kwargs["invalid_tool_calls"] = answer.invalid_tool_calls
     if "session_digest" in answer.response_metadata:
-        additional_kwargs[_SESSION_KEY] = {
-            name: answer.response_metadata[name] for name in _CHECKPOINT_KEYS
-        }
+        additional_kwargs[_SESSION_KEY] = _SessionState(
+            {name: answer.response_metadata[name] for name in _CHECKPOINT_KEYS}
+        )
     return ChatMessage(role=MessageRole.ASSISTANT, blocks=blocks, additional_kwargs=additional_kwargs)
 
 

@@ -20,12 +20,29 @@ _EXCLUDED_METADATA_KEYS = [
     "source",
     "doc_id",
     "doc_url",
-    "score",
-    "reference_index",
     "pipeline_id",
     "images",
-    "cited",
+    "videos",
+    "audios",
+    "audio_segments",
 ]
+# Values that depend on the query. LlamaIndex identifies a node by the hash of its text and metadata,
+# for example to fuse the results of several queries.
+_QUERY_METADATA_KEYS = {"score", "reference_index", "cited"}
+# URLs may be signed, so that they differ in each response.
+_URL_METADATA_KEYS = {"images", "videos", "audios", "doc_url", "source"}
+
+
+class _PassageNode(TextNode):
+    """Node whose hash does not depend on signed URLs."""
+
+    @property
+    def hash(self) -> str:
+        """The hash of the text and of the metadata without URLs."""
+        metadata = {
+            name: value for name, value in self.metadata.items() if name not in _URL_METADATA_KEYS
+        }
+        return TextNode(text=self.text, metadata=metadata).hash
 
 
 class BailianAppRetriever(BaseRetriever):
@@ -69,7 +86,8 @@ class BailianAppRetriever(BaseRetriever):
     Nodes:
         The id of a node is the id of the passage, and `ref_doc_id` is the id of the document. The score
         comes from the search; it is None if the search returns no score. `metadata` is that of the
-        LangChain document; models only see titles, pages and the document's own metadata.
+        LangChain document without `score`, `reference_index` and `cited`, so that the same passage is
+        the same node in each query. Models only see titles, pages and the document's own metadata.
 
     Args:
         retriever: An existing retriever; cannot be combined with fields.
@@ -121,9 +139,9 @@ def _node_from_document(document: Document) -> NodeWithScore:
     fields: dict[str, Any] = {} if document.id is None else {"id_": document.id}
     if doc_id := metadata.get("doc_id"):
         fields["relationships"] = {NodeRelationship.SOURCE: RelatedNodeInfo(node_id=doc_id)}
-    node = TextNode(
+    node = _PassageNode(
         text=document.page_content,
-        metadata=metadata,
+        metadata={name: value for name, value in metadata.items() if name not in _QUERY_METADATA_KEYS},
         excluded_llm_metadata_keys=_EXCLUDED_METADATA_KEYS,
         excluded_embed_metadata_keys=_EXCLUDED_METADATA_KEYS,
         **fields,

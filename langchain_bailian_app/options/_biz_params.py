@@ -13,6 +13,7 @@ from pydantic import BeforeValidator, ConfigDict, Field, SecretStr, model_valida
 
 from langchain_bailian_app.options._caller_warnings import warn_caller
 from langchain_bailian_app.options._json_conversion import to_json_value
+from langchain_bailian_app.options._session_files import MIME_TYPE_BY_SUFFIX, suffix_from_name
 from langchain_bailian_app.options._signed_urls import SignedUrl, redact, redact_url
 
 
@@ -167,7 +168,10 @@ def workflow_file(
         message = f"invalid `url`: expected an http, https or oss URL, got {redact_url(url)[:60]!r}"
         raise ValueError(message)
     name = name or unquote(PurePosixPath(parts.path).name) or None
-    mime_type = mime_type or (mimetypes.guess_type(name)[0] if name else None)
+    if mime_type is None and name:
+        # The table of the operating system may be empty.
+        known_type = MIME_TYPE_BY_SUFFIX.get(suffix_from_name(name))
+        mime_type = known_type or mimetypes.guess_type(name)[0]
     main_type = (mime_type or "").partition("/")[0]
     file = {
         "url": SignedUrl(url),

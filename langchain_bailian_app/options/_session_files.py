@@ -29,6 +29,60 @@ SUFFIXES: dict[FileKind, str] = {
 }
 """File name suffixes of each kind (OpenAPI `ApplyFileUploadLease`, client version 2.14.5)."""
 
+_OFFICE = "application/vnd.openxmlformats-officedocument."
+SUFFIX_BY_MIME_TYPE: dict[str, str] = {
+    "application/msword": "doc",
+    f"{_OFFICE}wordprocessingml.document": "docx",
+    "application/vnd.ms-works": "wps",
+    "application/wps-office.wps": "wps",
+    "application/vnd.ms-powerpoint": "ppt",
+    f"{_OFFICE}presentationml.presentation": "pptx",
+    "application/vnd.ms-excel": "xls",
+    f"{_OFFICE}spreadsheetml.sheet": "xlsx",
+    "text/markdown": "md",
+    "text/x-markdown": "md",
+    "text/plain": "txt",
+    "application/pdf": "pdf",
+    "application/epub+zip": "epub",
+    "application/x-mobipocket-ebook": "mobi",
+    "image/png": "png",
+    "image/jpeg": "jpg",
+    "image/bmp": "bmp",
+    "image/x-ms-bmp": "bmp",
+    "image/gif": "gif",
+    "audio/aac": "aac",
+    "audio/x-aac": "aac",
+    "audio/amr": "amr",
+    "audio/flac": "flac",
+    "audio/x-flac": "flac",
+    "audio/mp4": "m4a",
+    "audio/x-m4a": "m4a",
+    "audio/mpeg": "mp3",
+    "audio/ogg": "ogg",
+    "application/ogg": "ogg",
+    "audio/opus": "opus",
+    "audio/wav": "wav",
+    "audio/x-wav": "wav",
+    "audio/wave": "wav",
+    "audio/vnd.wave": "wav",
+    "audio/webm": "webm",
+    "audio/x-ms-wma": "wma",
+    "video/mp4": "mp4",
+    "video/mpeg": "mpeg",
+    "video/quicktime": "mov",
+    "video/webm": "webm",
+    "video/x-flv": "flv",
+    "video/x-matroska": "mkv",
+    "video/matroska": "mkv",
+    "video/x-ms-wmv": "wmv",
+    "video/x-msvideo": "avi",
+    "video/avi": "avi",
+}
+"""Suffix by MIME type. The table of the operating system is empty in slim containers."""
+
+MIME_TYPE_BY_SUFFIX = {suffix: mime_type for mime_type, suffix in reversed(SUFFIX_BY_MIME_TYPE.items())}
+"""MIME type by suffix: the first one in the table above."""
+
 _MEGABYTE = 1024 * 1024
 MAX_FILE_BYTES: dict[FileKind, int] = {
     "document": 100 * _MEGABYTE,

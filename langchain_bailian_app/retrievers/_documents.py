@@ -97,13 +97,14 @@ def to_documents(
 
 
 def _merge_hits(hits_by_step: Sequence[list[Passage]]) -> list[Passage]:
-    """Return each chunk once, with its best score.
+    """Return each chunk once, with its best score. Hits without an id are not merged.
 
+    The text does not identify a chunk: different web pages and picture chunks may have equal texts.
     The hits of a single step keep the order of the service. Hits of several steps are sorted by score.
     """
     merged: dict[Any, Passage] = {}
     for passage in (passage for hits in hits_by_step for passage in hits):
-        key = passage.chunk_id or (passage.doc_id, passage.text)
+        key = passage.chunk_id or len(merged)
         existing = merged.get(key)
         if existing is None or (passage.score or 0) > (existing.score or 0):
             merged[key] = passage
@@ -150,7 +151,12 @@ def _to_document(passage: Passage, cited: bool | None, pipeline_id: str | None) 
         "images": passage.images or None,
         "cited": cited,
     }
-    metadata = passage.extra | {name: value for name, value in fields.items() if value is not None}
+    standard = {name: value for name, value in fields.items() if value is not None}
+    own = passage.extra
+    metadata = own | standard
+    for name in own.keys() & standard.keys():
+        if own[name] not in (None, standard[name]):
+            metadata.setdefault(f"document_{name}", own[name])
     return Document(
         passage.text,
         id=passage.chunk_id,

@@ -43,8 +43,6 @@ if TYPE_CHECKING:
     from langchain_bailian_app._answer.passages import Passage
     from langchain_bailian_app.retrievers._search_fields import SearchFields
 
-_MAX_PASSAGES = 20
-
 _logger = logging.getLogger("langchain_bailian_app")
 
 
@@ -75,7 +73,7 @@ def build_retrieve_request(pipeline_id: str, query: str, options: SearchFields) 
     """Return the request that searches a knowledge base."""
     fields = {name: getattr(options, name) for name in DIRECT_FIELDS}
     if options.rerank_top_n is None and options.k is not None:
-        fields["rerank_top_n"] = min(options.k, _MAX_PASSAGES)
+        fields["rerank_top_n"] = options.k
     values = {name: value for name, value in fields.items() if value is not None}
     return ServiceRequest(
         path=f"indices/pipeline/{check_id(pipeline_id, name='pipeline_id')}/retrieve",

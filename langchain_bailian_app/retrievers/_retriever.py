@@ -82,10 +82,21 @@ class BailianRetriever(ServiceClientMixin, SearchFields, BaseRetriever):
         id), `title`, `score`, `doc_id`, `doc_name`, `doc_url`, `pipeline_id`, `reference_index` (number
         of the reference in the answer), `page_number` (a list), `images` (URLs that expire), `cited`
         (with `wait_for_answer`), and all other fields from the chunk's header and from the service,
-        under their original names. A search service also returns `videos` and `audios` (URLs that
-        expire), `clip_start_ms`, `clip_end_ms` and `clip_description` of a part of a video (that the
-        unit is milliseconds is inferred), and `speakers` (a list). A clip without text has its
-        description as `page_content`.
+        under their original names. If the document's own metadata has one of these names with another
+        value, that value has the prefix `document_`, as in `document_title`.
+
+        A search service also returns `videos` and `audios` (URLs that expire), `clip_start_ms`,
+        `clip_end_ms` and `clip_description` of a part of a video (that the unit is milliseconds is
+        inferred), and `speakers` (a list). A clip without text has its description as `page_content`.
+
+    Duplicates:
+        The same chunk has the same `id` in each search, but another `score`. So compare ids, not
+        documents, to combine the results of several queries. For `index()` of LangChain, pass
+        `key_encoder=lambda document: document.id`.
+        ```python
+        found = retriever.batch(["什么是滞报金？", "滞报金怎么计收？"])
+        unique = {document.id: document for documents in found for document in documents}
+        ```
 
     Raises:
         BailianError: The call failed; see `langchain_bailian_app.errors`.

@@ -69,6 +69,7 @@ _USE_BY_KIND: dict[SearchKind, tuple[str, str]] = {
     "index": ("direct searches with `route='index'`", "pass `pipeline_id` and `route='index'` too"),
 }
 _MAX_VERSION = 1_000_000
+_MAX_PASSAGES = 20  # of the pipeline route (OpenAPI reference)
 
 
 def _as_query_history(value: Any) -> Any:
@@ -106,7 +107,7 @@ class SearchFields(CommonCompletionFields):
     """Maximum number of documents to return. Default: all that the service finds.
 
     It is not sent to an application, whose console sets the number of passages to retrieve. In a direct
-    search, it is sent as `rerank_top_n` (at most 20) unless `rerank_top_n` is set.
+    search, it is sent as `rerank_top_n` unless that is set; the pipeline route accepts at most 20.
     """
 
     score_threshold: float | None = Field(default=None, ge=0, le=1)
@@ -254,6 +255,16 @@ class SearchFields(CommonCompletionFields):
         if self.route == "index" and self.pipeline_id is None:
             message = (
                 "cannot use `route='index'` without `pipeline_id`: pass the id of a knowledge base"
+            )
+            raise ValueError(message)
+        return self
+
+    @model_validator(mode="after")
+    def _check_k(self) -> Self:
+        if self.kind == "pipeline" and self.rerank_top_n is None and (self.k or 0) > _MAX_PASSAGES:
+            message = (
+                f"invalid `k`: expected at most {_MAX_PASSAGES} in a direct search, got {self.k}: the "
+                "service returns no more; ask several questions, or use `route='index'`"
             )
             raise ValueError(message)
         return self

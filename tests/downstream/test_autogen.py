@@ -1,4 +1,4 @@
-"""Tests of `BailianAppTool` as a tool of AutoGen; point 5 of issue 23."""
+"""Tests of `BailianAppTool` as a tool of AutoGen."""
 
 from __future__ import annotations
 

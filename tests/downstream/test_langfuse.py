@@ -1,4 +1,4 @@
-"""Tests of what Langfuse shows of a call; point 9 of issue 23."""
+"""Tests of what Langfuse shows of a call."""
 
 from __future__ import annotations
 

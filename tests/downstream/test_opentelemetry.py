@@ -1,4 +1,4 @@
-"""Tests of what instrumentation for OpenTelemetry records; points 8 and 9 of issue 23."""
+"""Tests of what instrumentation for OpenTelemetry records."""
 
 from __future__ import annotations
 

@@ -13,11 +13,13 @@ from concurrent.futures import Executor
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import pytest
+from langchain_core.documents import Document
 from langchain_core.exceptions import OutputParserException
 from llama_index.core import Settings
 from llama_index.core.agent.workflow import AgentStream, AgentWorkflow, FunctionAgent, ReActAgent
 from llama_index.core.base.base_retriever import BaseRetriever
 from llama_index.core.base.llms.base import BaseLLM
+from llama_index.core.base.llms.generic_utils import messages_to_history_str
 from llama_index.core.base.llms.types import ThinkingBlock, ToolCallBlock
 from llama_index.core.callbacks import CallbackManager, TokenCountingHandler
 from llama_index.core.chat_engine import ContextChatEngine, SimpleChatEngine
@@ -36,6 +38,8 @@ from llama_index.core.llms.function_calling import FunctionCallingLLM
 from llama_index.core.memory import ChatMemoryBuffer, Memory
 from llama_index.core.prompts import PromptTemplate
 from llama_index.core.query_engine import RetrieverQueryEngine
+from llama_index.core.retrievers import QueryFusionRetriever
+from llama_index.core.retrievers.fusion_retriever import FUSION_MODES
 from llama_index.core.tools import FunctionTool, QueryEngineTool
 from llama_index.core.types import PydanticProgramMode
 from llama_index.core.workflow import Context, Event, StartEvent, StopEvent, Workflow, step
@@ -51,6 +55,7 @@ from langchain_bailian_app import (
 from langchain_bailian_app.emulator import App, ErrorReply
 from langchain_bailian_app.errors import BailianRateLimitError, BailianStreamError
 from langchain_bailian_app.llama_index import BailianAppLLM, BailianAppRetriever
+from langchain_bailian_app.llama_index._retriever import _node_from_document
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator
@@ -666,7 +671,11 @@ async def test_nodes_are_the_documents_of_the_retriever(
         assert node.node_id == document.id
         assert node.score == document.metadata["score"]
         assert node.text == document.page_content
-        assert node.metadata == document.metadata
+        assert node.metadata == {
+            name: value
+            for name, value in document.metadata.items()
+            if name not in ("score", "reference_index")
+        }
         assert node.node.ref_doc_id == document.metadata["doc_id"]
         llm_content = node.node.get_content("llm")
         assert "title: 滞报金" in llm_content
@@ -818,3 +827,52 @@ def test_a_missing_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
 
     with pytest.raises(ImportError, match=r"pip install 'langchain-bailian-app\[llama-index\]'"):
         importlib.import_module("langchain_bailian_app.llama_index")
+
+
+# -- fusion, and prompts made of messages -------------------------------------------------------------
+
+
+def test_fusion_counts_a_passage_of_several_queries_once(
+    retriever: BailianAppRetriever, llm: BailianAppLLM
+) -> None:
+    queries = [QUESTION, "滞报金按什么计收？"]
+    found = [retriever.retrieve(query) for query in queries]
+    scores = [{node.node_id: node.score for node in nodes} for nodes in found]
+    shared = scores[0].keys() & scores[1].keys()
+    assert any(scores[0][node_id] != scores[1][node_id] for node_id in shared)
+
+    fusion = QueryFusionRetriever(
+        [retriever],
+        llm=llm,
+        num_queries=1,
+        mode=FUSION_MODES.RECIPROCAL_RANK,
+        similarity_top_k=20,
+        use_async=False,
+    )
+    results = {(query, 0): nodes for query, nodes in zip(queries, found, strict=True)}
+    fused = fusion._reciprocal_rerank_fusion(results)
+
+    assert len(fused) == len(scores[0].keys() | scores[1].keys())
+
+
+def test_signed_urls_do_not_change_a_node() -> None:
+    def make_node(signature: str) -> Any:
+        metadata = {"title": "图", "images": [f"https://x.test/a.png?{signature}"], "score": 0.5}
+        return _node_from_document(Document("文", id="c-1", metadata=metadata)).node
+
+    first, second = make_node("a"), make_node("b")
+
+    assert first.hash == second.hash
+    assert first.metadata != second.metadata
+    assert "score" not in first.metadata
+
+
+def test_prompts_made_of_messages_do_not_show_the_session(llm: BailianAppLLM) -> None:
+    session_llm = BailianAppLLM(model=llm.model, history="session")
+    message = session_llm.chat(MESSAGES).message
+    state = message.additional_kwargs["bailian_session"]
+
+    prompt = messages_to_history_str([*MESSAGES, message])
+    assert state["session_id"]
+    assert state["session_id"] not in prompt
+    assert json.loads(message.model_dump_json())["additional_kwargs"]["bailian_session"] == dict(state)

@@ -546,7 +546,6 @@ def test_messages_of_agents_without_a_question_are_an_error(make_scripted_model:
 async def test_middleware_shortens_a_history_that_exceeds_the_profile(
     make_scripted_model: MakeModel, bailian: BailianEmulator, call_style: str
 ) -> None:
-    """Point 10 of issue 23."""
     model = make_scripted_model("摘要", "答案", profile={"max_input_tokens": 200})
     shortens = SummarizationMiddleware(model, trigger=("fraction", 0.5), keep=("messages", 1))
     agent = create_agent(model, tools=[], middleware=[shortens])

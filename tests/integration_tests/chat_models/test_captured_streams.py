@@ -1,6 +1,6 @@
 """Tests of stream shapes known from captures and from clients, in all ways of calling.
 
-The tests are grouped by the points of issue 22 that they cover.
+The tests are grouped by subject.
 """
 
 from __future__ import annotations

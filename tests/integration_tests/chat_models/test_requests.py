@@ -208,7 +208,7 @@ def test_images_in_content_blocks_reach_the_wire(
 async def test_content_blocks_of_langchain_js_reach_the_wire(
     bailian: BailianEmulator, make_model: Callable[..., BailianAppChatModel], call_style: CallStyle
 ) -> None:
-    """As agent-chat-ui sends them; point 7 of issue 23."""
+    """As agent-chat-ui sends them."""
     blocks: list[Any] = [
         {"type": "text", "text": "看图"},
         {"type": "image", "mimeType": "image/png", "data": "AAAA", "metadata": {"name": "a.png"}},

@@ -194,7 +194,7 @@ def test_reasoning_comes_first_and_leaves_empty_entries(bailian: BailianEmulator
 
 
 def test_frames_are_empty_while_a_model_thinks_without_thoughts(bailian: BailianEmulator) -> None:
-    """Point 9 of issue 22: as captured, only the count of output tokens changes."""
+    """As captured, only the count of output tokens changes."""
     reply = Reply("好。", reasoning="先想一想，再想一想，然后回答。")
     app_id = bailian.add_app(App("thinks", thinking="on", answer=lambda _: reply))
 
@@ -214,7 +214,6 @@ def test_frames_are_empty_while_a_model_thinks_without_thoughts(bailian: Bailian
 def test_the_last_frame_may_contain_text(
     bailian: BailianEmulator, pieces: list[str], incremental: bool
 ) -> None:
-    """Point 9 of issue 22."""
     reply = Reply("".join(pieces), pieces=pieces)
     app = App("last", answer=lambda _: reply)
     app_id = bailian.add_app(app)
@@ -238,7 +237,6 @@ def test_the_last_frame_may_contain_text(
 def test_every_frame_may_have_a_reject_status(
     bailian: BailianEmulator, kind: Any, sse: bool, value: bool
 ) -> None:
-    """Point 9 of issue 22."""
     app_id = bailian.add_app(App("rejects", kind=kind, answer="茶", reject_status=value))
 
     response = call_app(bailian, "?", app_id=app_id, sse=sse)
@@ -248,7 +246,6 @@ def test_every_frame_may_have_a_reject_status(
 
 
 def test_a_picture_is_one_frame_after_two_empty_frames(bailian: BailianEmulator) -> None:
-    """Point 9 of issue 22."""
     picture = "![流程 图](https://pictures.example/a.png?Expires=1&Signature=c2ln%3D)"
     app_id = bailian.add_app(App("shows", answer=f"{picture}先看图{picture}{picture}再看。"))
 

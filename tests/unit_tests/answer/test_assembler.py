@@ -487,7 +487,6 @@ def test_unknown_fields_are_kept_with_their_newest_value() -> None:
 def test_an_answer_is_rejected_if_any_frame_says_so(
     values: list[bool | None], expected: bool | None
 ) -> None:
-    """Point 9 of issue 22."""
     first, last = values
     bodies = [frame_body("茶", reject_status=first), frame_body("", "stop", reject_status=last)]
 

@@ -345,3 +345,25 @@ def test_markers_with_no_words_before_them_share_a_start_only_if_nothing_is_betw
     text: str, mode: MarkerMode, expected: list[tuple[int, str]]
 ) -> None:
     assert cited_sentences(text, mode) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "cited"),
+    [
+        ("见 https://x.test/?a=1&b=2 一页", "见 https://x.test/?a=1&b=2 一页"),
+        ("如果 a != b 就停", "如果 a != b 就停"),
+        ("看图 ![图](https://x.test/a.png) 里", "看图 ![图](https://x.test/a.png) 里"),
+        ("Really?! Yes it is", "Yes it is"),
+        ("Is it? Yes", "Yes"),
+        ('He asked "why?" and left', '" and left'),
+        ("(Why?) Because", "Because"),
+        ("真的？是的", "是的"),
+        ("真的！是的", "是的"),
+        ("真的!是的", "真的!是的"),
+    ],
+)
+def test_ascii_marks_end_a_sentence_only_before_space_quotes_or_brackets(text: str, cited: str) -> None:
+    marker = Marker(1, len(text), 0)
+    (citation,) = build_citations(text, [marker], {1: Passage(index=1, title="a")})
+
+    assert text[citation["start_index"] : citation["end_index"]].strip() == cited.strip()

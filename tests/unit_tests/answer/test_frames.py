@@ -114,7 +114,6 @@ def test_unknown_fields_are_kept_with_the_names_of_the_wire() -> None:
 @pytest.mark.parametrize("value", [True, False])
 @pytest.mark.parametrize("other_fields", [{}, {"thoughts": []}])
 def test_the_reject_status_is_a_field_of_its_own(value: bool, other_fields: dict[str, Any]) -> None:
-    """Point 9 of issue 22."""
     frame = parse_one(frame_body("茶", reject_status=value, **other_fields))
 
     assert (frame.reject_status, frame.extra) == (value, {})

@@ -177,7 +177,6 @@ OUTPUT_NODE = node_body("先说，", node_type="Output", node_id="o", node_name=
 def test_an_output_node_is_text_only_if_named_or_if_the_final_text_begins_with_it(
     answer_node: str | None, end_texts: list[str], last_text: str, text: str, final_text: str | None
 ) -> None:
-    """Point 1 of issue 22."""
     end_frames = [node_body(piece, node_id="e") for piece in end_texts]
 
     answer = read_answer(
@@ -190,7 +189,6 @@ def test_an_output_node_is_text_only_if_named_or_if_the_final_text_begins_with_i
 
 @pytest.mark.parametrize("node_type", ["Output", "FlowOutput", "output"])
 def test_a_workflow_that_returns_json_answers_with_the_json_of_its_end_node(node_type: str) -> None:
-    """Point 1 of issue 22."""
     data = encode_sse(
         node_body('["茶"]', node_type=node_type, node_id="o"),
         node_body('{"kind"', node_id="e"),

@@ -259,7 +259,6 @@ class CountingSchema(OutputSchema):
 def test_the_work_for_a_stream_without_a_new_value_is_proportional_to_its_length(
     start: str, piece: str
 ) -> None:
-    """Number 3 of issue 24."""
     schema = CountingSchema(None, include_schema=False)
     partial = _PartialObject(schema)
     text = start + piece * (15_000 // len(piece))

@@ -24,7 +24,7 @@ ALLOWED_ATTRIBUTES: dict[str, set[str]] = {
     "a": {"href", "name", "title", "target", "rel"},
     "code": {"class"},
     "img": {"src", "alt", "loading", "referrerpolicy", "style"},
-    "div": {"class"},
+    "div": {"class", "dir"},
     "li": {"class"},
     "ol": {"start"},
     "span": {"class"},
@@ -128,7 +128,7 @@ def check_html(message: AIMessage, **options: Any) -> HtmlChecker:
 def render_text_html(message: AIMessage, **options: Any) -> str:
     """Return the HTML of the text, with citations as `[1]`."""
     html = AnswerView(message, **options)._repr_html_()
-    (text,) = re.findall(r'<div class="ba-text">(.*?)\n?</div>\n', html, re.DOTALL)
+    (text,) = re.findall(r'<div class="ba-text" dir="auto">(.*?)\n?</div>\n', html, re.DOTALL)
     return re.sub(r'<sup><a href="#ba-[^"]*" title="[^"]*">(\[\d+\])</a></sup>', r"{\1}", text)
 
 
@@ -218,7 +218,10 @@ def test_without_markdown_it_the_text_is_shown_unformatted(
     monkeypatch.setitem(sys.modules, "markdown_it", None)
     message = message_with_references("**<b>**<ref>[1]</ref>\n  茶<ref>[2]</ref>。", markers)
 
-    assert render_text_html(message) == '<div class="ba-pre">**&lt;b&gt;**{[1]}\n  茶{[2]}。</div>'
+    assert (
+        render_text_html(message)
+        == '<div class="ba-pre" dir="auto">**&lt;b&gt;**{[1]}\n  茶{[2]}。</div>'
+    )
 
 
 def test_a_source_is_listed_once_and_can_be_expanded() -> None:
@@ -226,11 +229,12 @@ def test_a_source_is_listed_once_and_can_be_expanded() -> None:
     html = AnswerView(message_with_references(f"茶{ref}。水{ref}。"))._repr_html_()
 
     assert html.count("<sup>") == 2
-    assert html.count('<div class="ba-pre">原文3</div>') == 1
+    assert html.count('<div class="ba-pre" dir="auto">原文3</div>') == 1
     assert re.search(
         r'<li><details><summary><span class="ba-number">\[3\]</span> 第3章 '
         r'<span class="ba-dim">茶书</span> </summary>'
-        r'<div class="ba-fold"><a name="ba-\w+-3"></a><div class="ba-pre">原文3</div></div></details>',
+        r'<div class="ba-fold"><a name="ba-\w+-3"></a><div class="ba-pre" dir="auto">原文3</div></div>'
+        r"</details>",
         html,
     )
 
@@ -238,11 +242,12 @@ def test_a_source_is_listed_once_and_can_be_expanded() -> None:
 def render_body_html(message: AIMessage) -> str:
     """Return the HTML after the style sheet, with a fixed id prefix."""
     html = AnswerView(message)._repr_html_()
-    return re.sub(r"ba-[0-9a-f]{10}", "ba-id", html.partition("</style>\n")[2])
+    return re.sub(
+        r"ba-[0-9a-f]{10}", "ba-id", html.partition("\n")[2].partition("<style>")[0] + "</div>"
+    )
 
 
 def test_the_tooltip_of_a_citation_is_an_excerpt_of_its_source() -> None:
-    """Number 3 of issue 24."""
     note = {"type": "citation", "title": 'A "Tea" <b>', "cited_text": "leaf & root\n" * 40}
     block = {"type": "text", "text": "Tea.", "annotations": [note]}
 
@@ -255,7 +260,7 @@ def test_the_tooltip_of_a_citation_is_an_excerpt_of_its_source() -> None:
 
 
 def test_the_anchor_of_a_source_is_inside_the_element_that_opens() -> None:
-    """Number 3 of issue 24: browsers open the `<details>` around the target of a link.
+    """Browsers open the `<details>` around the target of a link.
 
     JupyterLab scrolls to an `id` itself, without opening anything. It does not look for an `<a name>`.
     """
@@ -293,7 +298,6 @@ def test_a_source_without_text_has_an_anchor_too() -> None:
     ],
 )
 def test_numbers_and_dates_in_tables_are_kept_on_one_line(cell: str, kept_on_one_line: bool) -> None:
-    """Number 3 of issue 24."""
     message = message_with_references(f"|a|b|\n|-|-:|\n|{cell}|{cell}|")
 
     html = render_text_html(message)
@@ -317,7 +321,6 @@ def test_numbers_and_dates_in_tables_are_kept_on_one_line(cell: str, kept_on_one
     ],
 )
 def test_labels_are_in_the_language_of_the_answer(text: str, expected: tuple[str, ...]) -> None:
-    """Number 3 of issue 24."""
     extras = {"page_number": [3], "score": 0.5}
     note = {"type": "citation", "title": "T", "url": "http://a", "extras": extras}
     message = AIMessage(
@@ -346,17 +349,18 @@ def test_the_html_has_the_parts_in_order_then_the_sources_and_the_usage() -> Non
     metadata = {"output_version": "v1", "model_name": "qwen", "request_id": "r"}
 
     def render_details(text: str, label: str = "思考过程", anchor: str = "") -> str:
-        pre = f'{anchor}<div class="ba-pre">{text}</div>'
+        pre = f'{anchor}<div class="ba-pre" dir="auto">{text}</div>'
         return f'<details><summary>{label}</summary><div class="ba-fold">{pre}</div></details>'
 
     anchor = '<a name="ba-id-1"></a>'
     source = '<span class="ba-number">[1]</span> 茶书 <span class="ba-dim"></span> '
+    link = '<a href="#ba-id-1" title="茶书&#10;原文">[1]</a>'
     assert render_body_html(AIMessage(content, response_metadata=metadata)).split("\n") == [
         '<ul class="ba-trail">',
         f'<li class="ba-thought">{render_details("想")}</li>',
         f'<li class="ba-thought">{render_details("再想")}</li>',
         "</ul>",
-        '<div class="ba-text"><p>茶<sup><a href="#ba-id-1" title="茶书&#10;原文">[1]</a></sup></p>',
+        f'<div class="ba-text" dir="auto"><p>茶<sup>{link}</sup></p>',
         "</div>",
         '<ul class="ba-trail">',
         f'<li class="ba-thought">{render_details("后想")}</li>',
@@ -378,8 +382,12 @@ ARGUMENT_HTML = '<span class="ba-arg"><span class="ba-dim">{}</span> {}</span>'
     ("result", "kind", "html"),
     [
         (None, "step", '<div class="ba-dim">no result yet</div>'),
-        ({"output": "晴"}, "step", ("Result", '<div class="ba-pre">晴</div>')),
-        ({"output": "无", "status": "error"}, "failed", ("Failed", '<div class="ba-pre">无</div>')),
+        ({"output": "晴"}, "step", ("Result", '<div class="ba-pre" dir="auto">晴</div>')),
+        (
+            {"output": "无", "status": "error"},
+            "failed",
+            ("Failed", '<div class="ba-pre" dir="auto">无</div>'),
+        ),
         ({"output": None, "status": "error"}, "failed", "<div>Failed</div>"),
         ({"output": None}, "step", ""),
     ],
@@ -467,7 +475,6 @@ NEW_TAB = 'target="_blank" rel="noopener noreferrer"'
 
 
 def test_pictures_of_the_service_are_shown_on_request_only() -> None:
-    """Point 9 of issue 22."""
     url = PICTURE_URL.replace("&", "&amp;")
     message = message_with_references(f'![图"1"]({PICTURE_URL})<ref>[1]</ref>')
 
@@ -528,7 +535,6 @@ def test_a_picture_in_a_link_is_shown_in_this_link() -> None:
 )
 @pytest.mark.parametrize("template", ["![x]({})", "![x](<{}>)", "[![x]({})](https://example.com)"])
 def test_no_other_picture_is_ever_loaded(url: str, template: str) -> None:
-    """Point 9 of issue 22."""
     message = AIMessage(template.format(url))
 
     options = {"show_images": True, "image_hosts": ["pictures.example"]}

@@ -45,7 +45,6 @@ def count_skipped_tokens(text: str) -> int:
     "piece", ["[", "[a", "![", "[[1]", "[ ", '["', "[1,", "[[a](b)", "[](", "![[", "[*", "[\n"]
 )
 def test_the_work_for_unclosed_brackets_is_proportional_to_the_text(piece: str) -> None:
-    """Number 3 of issue 24."""
     count, double_count = (count_skipped_tokens(piece * times) for times in (1000, 2000))
 
     assert count <= 6 * 1000 * len(piece)

@@ -208,7 +208,7 @@ def test_a_node_is_done_unless_executing_and_shows_any_status_but_success(
 
 @pytest.mark.parametrize("is_single", [True, False])
 def test_the_data_of_a_picture_in_a_result_is_not_shown(is_single: bool) -> None:
-    """Number 6 of issue 22: a part of an MCP result may be a picture."""
+    """A part of an MCP result may be a picture."""
     picture = {"type": "image", "data": "aGk=", "mimeType": "image/png"}
     output = picture if is_single else ["茶", picture]
 

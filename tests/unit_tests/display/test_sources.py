@@ -37,7 +37,6 @@ def test_an_excerpt_is_one_line_of_up_to_160_characters(length: int, end: str) -
     ],
 )
 def test_an_excerpt_ends_with_a_whole_word(text: str, end: str) -> None:
-    """Number 3 of issue 24."""
     excerpt = make_excerpt(text)
 
     assert excerpt.endswith(end)

@@ -43,7 +43,6 @@ def test_a_message_as_v1_looks_the_same() -> None:
 
 
 def test_the_terminal_never_loads_pictures() -> None:
-    """Point 9 of issue 22."""
     host = "docmind-api-cn-hangzhou.oss-cn-hangzhou.aliyuncs.com"
     message = AIMessage(f"看图：![图](https://{host}/a.png?Signature=x)。")
 

@@ -10,7 +10,12 @@ import pytest
 from langchain_core.messages import AIMessage, BaseMessage, ChatMessage, HumanMessage, SystemMessage
 
 from langchain_bailian_app.files._inline_files import InlineFiles
-from langchain_bailian_app.options._session_files import LocalFile, SessionFile
+from langchain_bailian_app.options._session_files import (
+    MIME_TYPE_BY_SUFFIX,
+    SUFFIXES,
+    LocalFile,
+    SessionFile,
+)
 
 BYTES = "火星公司".encode()
 DATA = b64encode(BYTES).decode()
@@ -213,3 +218,39 @@ def test_only_files_in_human_messages_are_uploaded() -> None:
 def test_each_block_needs_exactly_one_uploaded_file(count: int) -> None:
     with pytest.raises(ValueError, match="zip"):
         InlineFiles([HumanMessage([NOTE, NOTE])]).replace_with([session_file(1)] * count)
+
+
+OFFICE = "application/vnd.openxmlformats-officedocument."
+
+
+@pytest.mark.parametrize(
+    ("mime_type", "suffix"),
+    [
+        (f"{OFFICE}wordprocessingml.document", "docx"),
+        (f"{OFFICE}spreadsheetml.sheet", "xlsx"),
+        (f"{OFFICE}presentationml.presentation", "pptx"),
+        ("application/msword", "doc"),
+        ("text/markdown; charset=utf-8", "md"),
+        ("application/epub+zip", "epub"),
+        ("video/x-matroska", "mkv"),
+        ("video/x-ms-wmv", "wmv"),
+        ("video/x-flv", "flv"),
+        ("VIDEO/QUICKTIME", "mov"),
+        ("audio/mpeg", "mp3"),
+    ],
+)
+def test_types_do_not_depend_on_the_table_of_the_operating_system(
+    monkeypatch: pytest.MonkeyPatch, mime_type: str, suffix: str
+) -> None:
+    for function in ("guess_extension", "guess_all_extensions", "guess_type"):
+        monkeypatch.setattr(f"mimetypes.{function}", lambda *_, **__: (None, None))
+    block = {"type": "file", "base64": b64encode(b"x").decode(), "mime_type": mime_type}
+    (file,) = InlineFiles([HumanMessage([block])]).files
+
+    assert file.name.endswith(f".{suffix}")
+
+
+def test_every_suffix_has_a_type() -> None:
+    suffixes = {suffix for names in SUFFIXES.values() for suffix in names.split()}
+
+    assert set(MIME_TYPE_BY_SUFFIX) == suffixes - {"jpeg"}

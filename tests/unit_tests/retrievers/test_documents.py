@@ -160,7 +160,7 @@ def test_unknown_fields_do_not_hide_known_ones() -> None:
         [RetrievedPassage(Passage(title="题", extra={"title": "别的", "rankWeight": 2}))]
     )
 
-    assert document.metadata == {"title": "题", "rankWeight": 2}
+    assert document.metadata == {"title": "题", "document_title": "别的", "rankWeight": 2}
 
 
 def test_unknown_fields_take_the_place_of_known_ones_that_are_missing() -> None:
@@ -169,3 +169,25 @@ def test_unknown_fields_take_the_place_of_known_ones_that_are_missing() -> None:
     (document,) = to_documents([RetrievedPassage(passage)])
 
     assert document.metadata == {"source": "a.pdf", "score": "high", "cited": "twice"}
+
+
+def test_clashing_values_of_the_document_are_kept_under_another_name() -> None:
+    own = {
+        "source": "我的",
+        "title": "题",
+        "doc_id": None,
+        "document_source": "已有",
+        "images": ["own"],
+    }
+    passage = Passage(text="茶", title="题", doc_name="茶书", doc_id="f", extra=own)
+
+    (document,) = to_documents([RetrievedPassage(passage)])
+
+    assert document.metadata == {
+        "source": "茶书",
+        "document_source": "已有",
+        "title": "题",
+        "doc_id": "f",
+        "doc_name": "茶书",
+        "images": ["own"],
+    }

@@ -187,7 +187,8 @@ def search_whole_answer(data: bytes, **options: Any) -> list[Document]:
     [
         ({}, {}),
         ({"k": 3}, {"rerank_top_n": 3}),
-        ({"k": 50}, {"rerank_top_n": 20}),
+        ({"k": 20}, {"rerank_top_n": 20}),
+        ({"k": 50, "rerank_top_n": 20}, {"rerank_top_n": 20}),
         ({"k": 3, "rerank_top_n": 9}, {"rerank_top_n": 9}),
         ({"dense_similarity_top_k": 0}, {"dense_similarity_top_k": 0}),
         ({"sparse_similarity_top_k": 100}, {"sparse_similarity_top_k": 100}),
@@ -416,12 +417,12 @@ def test_an_answer_that_is_cut_before_its_documents_is_an_error() -> None:
         search_application(encode_sse(frame_body("茶")))
 
 
-def test_without_ids_chunks_are_distinguished_by_their_text() -> None:
+def test_only_chunks_with_an_id_are_merged() -> None:
     hits = [hit("甲", id=None), hit("乙", id=""), hit("甲", id=None)]
 
     _, documents = search_application(encode_sse(frame_body(thoughts=[retrieval_step(*hits)])))
 
-    assert [(d.page_content, d.id) for d in documents] == [("甲", None), ("乙", None)]
+    assert [(d.page_content, d.id) for d in documents] == [("甲", None), ("乙", None), ("甲", None)]
     assert "pipeline_id" not in documents[0].metadata
 
 

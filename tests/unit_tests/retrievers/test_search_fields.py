@@ -98,3 +98,13 @@ def test_a_call_without_a_pipeline_keeps_the_search_of_the_constructor() -> None
 def test_top_k_is_rejected_with_a_hint_at_k() -> None:
     with pytest.raises(ValidationError, match="did you mean `k`"):
         BailianRetriever(app_id="app", top_k=3)
+
+
+@pytest.mark.parametrize("fields", [{"pipeline_id": "kb"}, {"pipeline_name": "库"}])
+def test_a_direct_search_for_more_than_twenty_documents_is_rejected(fields: dict[str, str]) -> None:
+    with pytest.raises(ValueError, match="invalid `k`: expected at most 20 in a direct search, got 21"):
+        SearchFields(**fields, k=21)
+    with pytest.raises(ValueError, match="invalid `k`"):
+        SearchFields(**fields).with_overrides({"k": 21})
+    assert SearchFields(**fields, k=21, rerank_top_n=20).k == 21
+    assert SearchFields(k=21).k == 21
