@@ -9,6 +9,7 @@ from pathlib import Path
 
 import call_path
 import early_close
+import memory_calls
 import session_bytes
 import speed_report
 import upload_memory
@@ -16,7 +17,7 @@ from results_file import RESULTS, get_commit, split_results
 
 README = Path(__file__).parent.with_name("README.md")
 BEGIN, END = "<!-- speed -->", "<!-- /speed -->"
-BENCHMARKS = (session_bytes, early_close, upload_memory, call_path)
+BENCHMARKS = (session_bytes, early_close, upload_memory, memory_calls, call_path)
 PACKAGES = (
     "langchain-bailian-app",
     "langchain-core",

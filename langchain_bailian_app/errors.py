@@ -17,6 +17,7 @@ ModelError (langchain-core) · DashScopeError (dashscope)
    ├─ BailianServerError               the service or a plugin failed
    ├─ BailianFileError                 a file did not become ready for questions
    ├─ BailianUploadError               some of several files did not become ready
+   ├─ BailianMemoryError               memories were not extracted, or only in part
    ├─ BailianTimeoutError              no answer in time, or a time limit inside the service
    └─ BailianConnectionError           the connection failed or was lost
       └─ BailianStreamError            the answer ended before it was complete
@@ -30,7 +31,7 @@ from __future__ import annotations
 import email.utils
 import json
 import time
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 from dashscope.v2 import errors as ds
 from langchain_core import exceptions as lc
@@ -51,6 +52,7 @@ __all__ = [
     "BailianContextOverflowError",
     "BailianError",
     "BailianFileError",
+    "BailianMemoryError",
     "BailianNotFoundError",
     "BailianPermissionError",
     "BailianRateLimitError",
@@ -219,6 +221,20 @@ class BailianUploadError(BailianError):
 
     errors: list[BailianFileError]
     """The errors of the other files, each with its `name`."""
+
+
+class BailianMemoryError(BailianError):
+    """The service has ended the extraction of memories, and some of it has failed."""
+
+    event: Any = None
+    """The `MemoryEvent` with all entries, also those that have succeeded."""
+
+    @classmethod
+    def of_event(cls, message: str, event: Any) -> Self:
+        """Return the error for an event."""
+        error = cls(message, request_id=event.request_id)
+        error.event = event
+        return error
 
 
 def _clean_text(value: Any) -> str | None:

@@ -149,9 +149,13 @@ class LimitedAiohttpTransport(AiohttpTransport):
 def _create_session(ssl_context: ssl.SSLContext) -> aiohttp.ClientSession:
     # A limit here would silently count connections instead of calls, and apply the wrong timeout.
     connector = _Connector(limit=0, ssl=ssl_context, keepalive_timeout=_MAX_IDLE_SECONDS)
-    return aiohttp.ClientSession(
+    session = aiohttp.ClientSession(
         connector=connector, cookie_jar=aiohttp.DummyCookieJar(), response_class=_Response
     )
+    # aiohttp would repeat a GET or DELETE whose response is lost without the knowledge of the caller,
+    # for whom the 404 of a second deletion is an error. There is no public option.
+    session._retry_connection = False  # noqa: SLF001
+    return session
 
 
 class _Response(aiohttp.ClientResponse):

@@ -40,6 +40,12 @@ from langchain_bailian_app._transport.error_messages import (
 from langchain_bailian_app._transport.http_aiohttp import NETWORK_ERRORS, NetworkError, to_httpx_error
 from langchain_bailian_app._transport.redaction import Redactor, copy_cause
 from langchain_bailian_app._version import __version__
+from langchain_bailian_app.errors import (
+    BailianConnectionError,
+    BailianRateLimitError,
+    BailianServerError,
+    BailianTimeoutError,
+)
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Mapping
@@ -53,6 +59,7 @@ T = TypeVar("T")
 
 _logger = logging.getLogger("langchain_bailian_app")
 _USER_AGENT = f"langchain-bailian-app/{__version__} dashscope/{dashscope_version}"
+_TOO_MANY_REQUESTS, _FIRST_SERVER_ERROR = 429, 500
 _END_OF_BODY_TIMEOUT = 0.1  # seconds; a connection is only reusable after the end of its response
 _INITIAL_RETRY_DELAY, _MAX_RETRY_DELAY, _MAX_RETRY_AFTER = 0.5, 8.0, 60.0  # seconds
 # Raised if no connection was established: the service received nothing.
@@ -148,17 +155,30 @@ class RequestState:
             backoff = min(_MAX_RETRY_DELAY, _INITIAL_RETRY_DELAY * 2**self._retries)
             delay = backoff * random.uniform(0.5, 1)  # noqa: S311  # jitter
         if (
-            not error.is_retryable
+            not (error.is_retryable or self._may_run_twice(error))
             or self._retries >= self._fields.max_retries
             or delay > _MAX_RETRY_AFTER
             or delay >= self.deadline.remaining()
         ):
             raise error
         self._retries += 1
-        if self._on_send is not None:
+        if self._on_send is not None and error.is_retryable:
             self._on_send(may_have_run=False)
         _logger.debug("%s: %s; retrying in %.2f s", self._request.path, error, delay)
         return delay
+
+    def _may_run_twice(self, error: errors.BailianError) -> bool:
+        """Return whether to repeat a request that may have run, because running it twice is harmless.
+
+        A request that exceeded `timeout` is not repeated: it has had its time.
+        """
+        return self._request.retry_on == "failure" and (
+            isinstance(error, BailianConnectionError)
+            or (
+                isinstance(error, BailianServerError | BailianTimeoutError)
+                and (error.status_code or 0) >= _FIRST_SERVER_ERROR
+            )
+        )
 
     def on_headers(self, response: httpx.Response) -> None:
         """Record the arrival of the response headers and their request id.
@@ -351,7 +371,11 @@ class RequestState:
                 body=exc.body,
                 headers=exc.headers,
             )
-            error.is_retryable = was_rejected_before_running(error)
+            error.is_retryable = was_rejected_before_running(error) or (
+                self._request.retry_on != "rejection"
+                and error.status_code == _TOO_MANY_REQUESTS
+                and isinstance(error, BailianRateLimitError)
+            )
             return error
         cause = exc if isinstance(exc, NETWORK_ERRORS) else exc.__cause__
         cause = to_httpx_error(cause) if isinstance(cause, NETWORK_ERRORS) else _unknown_error(exc)

@@ -64,7 +64,7 @@ class Transport:
 
         Each list contains the frames that one read completes, usually one frame. Closing the iterator
         closes the response. `on_send` receives True before the request is sent, and False before a
-        retry, because the request did not run.
+        retry of a request that did not run.
 
         Raises:
             BailianError: The service or the network failed.
@@ -95,18 +95,18 @@ class Transport:
             context.close_body()
         state.on_consumed()
 
-    def fetch(self, request: ServiceRequest) -> Frame:
-        """Send a request and return the only frame of its response.
+    def fetch(self, request: ServiceRequest, on_send: OnSend | None = None) -> Frame:
+        """Send a request and return the only frame of its response; see `stream`.
 
         Raises:
             BailianError: The service or the network failed.
         """
-        with closing(self.stream(request)) as batches:
+        with closing(self.stream(request, on_send)) as batches:
             return next(batches)[0]
 
-    async def afetch(self, request: ServiceRequest) -> Frame:
+    async def afetch(self, request: ServiceRequest, on_send: OnSend | None = None) -> Frame:
         """Async version of `fetch`."""
-        async with aclosing(self.astream(request)) as batches:
+        async with aclosing(self.astream(request, on_send)) as batches:
             return (await anext(batches))[0]
 
     async def astream(

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from langchain_bailian_app._answer.frames import Frame
     from langchain_bailian_app._request.service_request import ServiceRequest
     from langchain_bailian_app._settings.connection import ConnectionFields
+    from langchain_bailian_app._transport.credentials import Connection
+    from langchain_bailian_app._transport.request_state import OnSend
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,23 +44,25 @@ class WorkspaceClient:
         fields: Settings of the connection. A base URL that is set there, in the environment or in
             dashscope's configuration takes precedence over the host of the workspace. The field
             `gateway` has no effect.
+        connection: The connection to use instead, for routes that the shared host has too.
     """
 
-    def __init__(self, fields: ConnectionFields) -> None:
+    def __init__(self, fields: ConnectionFields, connection: Connection | None = None) -> None:
         self._fields = fields
+        self._connection = connection
 
-    def call(self, request: ServiceRequest) -> WorkspaceReply:
-        """Send a request and return its response, which is not a stream.
+    def call(self, request: ServiceRequest, on_send: OnSend | None = None) -> WorkspaceReply:
+        """Send a request and return its response, which is not a stream; see `Transport.stream`.
 
         Raises:
             ValueError: The workspace or the API key is missing or invalid; nothing was sent.
             BailianError: The request failed.
         """
-        return _reply_from_frame(self.create_transport().fetch(request))
+        return _reply_from_frame(self.create_transport().fetch(request, on_send))
 
-    async def acall(self, request: ServiceRequest) -> WorkspaceReply:
+    async def acall(self, request: ServiceRequest, on_send: OnSend | None = None) -> WorkspaceReply:
         """Async version of `call`."""
-        return _reply_from_frame(await self.create_transport().afetch(request))
+        return _reply_from_frame(await self.create_transport().afetch(request, on_send))
 
     def create_transport(self) -> Transport:
         """Return the transport for a request whose response is a stream.
@@ -66,7 +70,8 @@ class WorkspaceClient:
         Raises:
             ValueError: The workspace or the API key is missing or invalid.
         """
-        return Transport(self._fields, resolve_connection(self._fields, requires_workspace_host=True))
+        connection = self._connection or resolve_connection(self._fields, requires_workspace_host=True)
+        return Transport(self._fields, connection)
 
 
 def _reply_from_frame(frame: Frame) -> WorkspaceReply:

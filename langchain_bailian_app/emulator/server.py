@@ -33,6 +33,8 @@ from langchain_bailian_app.emulator._knowledge_services.service import (
     KnowledgeService,
     KnowledgeSwitches,
 )
+from langchain_bailian_app.emulator._memory_library.endpoints import MemoryLibraryEndpoints
+from langchain_bailian_app.emulator._memory_library.store import MemoryLibraryStore
 from langchain_bailian_app.emulator._openapi.endpoint import OpenApiRouter
 from langchain_bailian_app.emulator._openapi.file_actions import FileActions
 from langchain_bailian_app.emulator._openapi.memory_actions import MemoryActions
@@ -75,10 +77,10 @@ class BailianEmulator:
         keep_aborted: Whether to save a turn whose answer was not completed, for example because the
             client disconnected. The saved turn contains the question and the text sent so far.
             Default: False, which drops the turn.
-        clock: Function that returns the time in seconds. It determines when sessions, leases and
-            session files expire. Default: `time.monotonic`.
-        now: Function that returns the current time, used to date session files and the facts in
-            long-term memories. Default: the local time.
+        clock: Function that returns the time in seconds. It determines when sessions, leases, session
+            files and memory nodes expire, and when extractions end. Default: `time.monotonic`.
+        now: Function that returns the current time, used to date session files, memory nodes and the
+            facts in long-term memories. Default: the local time.
         allowed_hosts: Values of the `Host` header, without the port, that are answered. Others get
             status 400, because a web page could otherwise send requests under its own domain name (DNS
             rebinding). Default: `127.0.0.1` and `localhost`.
@@ -102,6 +104,8 @@ class BailianEmulator:
     """The secret of `access_key_id`. Signatures are not checked."""
     files: FileStore
     """Session files, and settings for faults, delays and limits."""
+    memory_library: MemoryLibraryStore
+    """Memory libraries, and settings for their delays, quotas and faults."""
     requests: list[RecordedRequest]
     """All recorded requests, in order of arrival."""
 
@@ -137,6 +141,7 @@ class BailianEmulator:
             clock, unknown_session=unknown_session, full_session=full_session, keep_aborted=keep_aborted
         )
         self.files = FileStore(clock, now)
+        self.memory_library = MemoryLibraryStore(clock, now)
         self._completion_endpoint = CompletionEndpoint(
             self.apps, self._sessions, MemoryStore(now), pace, self.files, self.knowledge_bases
         )
@@ -245,12 +250,11 @@ class BailianEmulator:
             completion=self._completion_endpoint,
             retrieve=self._pipeline_endpoints.retrieve,
             find_pipeline=self._pipeline_endpoints.find_pipeline,
-            post_endpoints={
-                **ConnectorEndpoints(self.files).by_path(),
-                **knowledge.post_routes(),
-                "/api/v2/apps/knowledge/chat": KnowledgeChatEndpoint(knowledge, self.pace),
+            v1_endpoints=ConnectorEndpoints(self.files).by_route() | knowledge.by_route(),
+            v2_endpoints={
+                ("POST", "/apps/knowledge/chat"): KnowledgeChatEndpoint(knowledge, self.pace),
+                **MemoryLibraryEndpoints(self.memory_library).by_route(),
             },
-            get_endpoints=knowledge.get_routes(),
             extra_routes=self._build_openapi_routes(find_connection),
         )
         return TrustedHostMiddleware(router, allowed_hosts=self._allowed_hosts, www_redirect=False)
@@ -294,11 +298,15 @@ class BailianEmulator:
         return self._sessions.all_rounds()
 
     def reset(self) -> None:
-        """Clear sessions, memories, session files and recorded requests; keep apps and settings."""
+        """Clear sessions, memories, session files and recorded requests; keep apps and settings.
+
+        The libraries and rules in `memory_library` are kept, without their nodes and schemas.
+        """
         self.requests.clear()
         self._sessions.clear()
         self._completion_endpoint.memories.clear()
         self.files.clear()
+        self.memory_library.clear()
 
     def replay(
         self,

@@ -48,7 +48,12 @@ _logger = logging.getLogger("langchain_bailian_app")
 
 def build_lookup_request(name: str) -> ServiceRequest:
     """Return the request that looks up the id of a knowledge base."""
-    return ServiceRequest(path="indices/pipeline_simple", method="GET", params={"pipeline_name": name})
+    return ServiceRequest(
+        path="indices/pipeline_simple",
+        method="GET",
+        params={"pipeline_name": name},
+        retry_on="failure",
+    )
 
 
 def pipeline_id_from_frame(frame: Frame, name: str) -> str:

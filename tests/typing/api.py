@@ -27,7 +27,16 @@ from langchain_bailian_app.display import AnswerView
 from langchain_bailian_app.errors import BailianError
 from langchain_bailian_app.files import BailianFiles, SessionFile
 from langchain_bailian_app.llama_index import BailianAppLLM, BailianAppRetriever
-from langchain_bailian_app.memory import BailianMemory, Memory, MemoryNode
+from langchain_bailian_app.memory import (
+    BailianMemory,
+    BailianMemoryLibrary,
+    LibraryNode,
+    Memory,
+    MemoryEvent,
+    MemoryNode,
+    ProfileAttribute,
+    SearchResult,
+)
 from langchain_bailian_app.options import BizParams as BizParamsOfOptions
 
 model = BailianAppChatModel(
@@ -80,6 +89,14 @@ memory = BailianMemory(workspace_id="ws")
 assert_type(memory.create("user"), Memory)
 assert_type(memory.nodes("m"), list[MemoryNode])
 BailianAppChatModel(app_id="app", files=files, memory_ids={"user": "m"})
+library = BailianMemoryLibrary(memory_library_id="lib")
+event = library.submit("user", [HumanMessage("?"), ("ai", "!")], profile_schema="s")
+assert_type(event, MemoryEvent)
+assert_type(library.wait_until_done(event, timeout=60), MemoryEvent)
+assert_type(library.search("user", "?", top_k=3, plan_version="pro"), SearchResult)
+assert_type(library.search("user", [{"role": "user", "content": "?"}]).nodes, tuple[LibraryNode, ...])
+assert_type([node.id for node in library.list("user")], list[str])
+assert_type(library.create_profile_schema("s", [ProfileAttribute("a")]), str)
 BailianAppChatModel(app_id="app", memory_ids=lambda user: f"memory-of-{user}")
 
 BizParams(city="杭州", days=3, report=workflow_file("https://example.com/report.pdf", kind="document"))

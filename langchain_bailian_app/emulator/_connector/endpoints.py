@@ -51,15 +51,15 @@ class ConnectorEndpoints:
     def __init__(self, store: FileStore) -> None:
         self._store = store
 
-    def by_path(self) -> dict[str, Endpoint]:
-        """Return the endpoints by path; all of them are called with POST."""
+    def by_route(self) -> dict[tuple[str, str], Endpoint]:
+        """Return the endpoints by method and path."""
         handlers: dict[str, _Handler] = {
             "applyFileUploadLease": self._apply_lease,
             "addFile": self._add_file,
             "describeFile": self._describe_file,
         }
         return {
-            f"{_PATH}/{action}": self._build_endpoint(action, handler)
+            ("POST", f"{_PATH}/{action}"): self._build_endpoint(action, handler)
             for action, handler in handlers.items()
         }
 

@@ -36,28 +36,30 @@ class Gateway:
         completion: Endpoint,
         retrieve: Endpoint,
         find_pipeline: Endpoint,
-        post_endpoints: Mapping[str, Endpoint],
-        get_endpoints: Mapping[str, Endpoint],
+        v1_endpoints: Mapping[tuple[str, str], Endpoint],
+        v2_endpoints: Mapping[tuple[str, str], Endpoint],
         extra_routes: Sequence[Route] = (),
     ) -> Router:
-        """Build a router for the service's routes; other paths return `NotFound`.
+        """Build a router for the service's routes and `extra_routes`; other paths return `NotFound`.
 
-        The paths of `post_endpoints` and `get_endpoints` are below `/api/v1`, unless they start with
-        `/api/`.
+        The keys of `v1_endpoints` and `v2_endpoints` are the method and the path below `/api/v1` or
+        `/api/v2`.
         """
         routes = [
             self._route("POST", "/apps/{app_id}/completion", completion),
             self._route("POST", "/indices/pipeline/{pipeline_id}/retrieve", retrieve),
             self._route("GET", "/indices/pipeline_simple", find_pipeline),
-            *(self._route("POST", path, endpoint) for path, endpoint in post_endpoints.items()),
-            *(self._route("GET", path, endpoint) for path, endpoint in get_endpoints.items()),
+            *(self._route(method, path, endpoint) for (method, path), endpoint in v1_endpoints.items()),
+            *(
+                self._route(method, path, endpoint, version="v2")
+                for (method, path), endpoint in v2_endpoints.items()
+            ),
             *extra_routes,
         ]
         return Router(routes, default=_AsgiEndpoint(self, _not_found), redirect_slashes=False)
 
-    def _route(self, method: str, path: str, endpoint: Endpoint) -> Route:
-        full_path = path if path.startswith("/api/") else f"/api/v1{path}"
-        return Route(full_path, _AsgiEndpoint(self, endpoint), methods=[method])
+    def _route(self, method: str, path: str, endpoint: Endpoint, *, version: str = "v1") -> Route:
+        return Route(f"/api/{version}{path}", _AsgiEndpoint(self, endpoint), methods=[method])
 
     def check_api_key(self, exchange: HttpExchange) -> None:
         """Check the API key of a request.

@@ -47,17 +47,14 @@ class KnowledgeServiceEndpoints:
     extra_knowledge: Sequence[KnowledgeBase]
     clock: Callable[[], float] = time.monotonic
 
-    def post_routes(self) -> dict[str, Endpoint]:
-        """Return the endpoints that are called with POST, by path."""
+    def by_route(self) -> dict[tuple[str, str], Endpoint]:
+        """Return the endpoints by method and path."""
         return {
-            "/indices/knowledge/search": self.wrap(self._search),
-            "/indices/rag/index/retrieve": self.wrap(self._retrieve),
-            "/indices/rag/app/list": self.wrap(self._list_services),
+            ("POST", "/indices/knowledge/search"): self.wrap(self._search),
+            ("POST", "/indices/rag/index/retrieve"): self.wrap(self._retrieve),
+            ("POST", "/indices/rag/app/list"): self.wrap(self._list_services),
+            ("GET", "/indices/rag/index/list"): self.wrap(self._list_knowledge_bases),
         }
-
-    def get_routes(self) -> dict[str, Endpoint]:
-        """Return the endpoints that are called with GET, by path."""
-        return {"/indices/rag/index/list": self.wrap(self._list_knowledge_bases)}
 
     def wrap(self, handler: Callable[[HttpExchange], dict[str, Any]]) -> Endpoint:
         """Return an endpoint that sends the data of a handler, or its rejection, in an envelope."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 from typing import TYPE_CHECKING, Any
 
@@ -369,6 +370,138 @@ def test_the_age_of_a_file_is_observed(observe: Any, bailian: BailianEmulator) -
 
     assert known.observation == "PARSE_SUCCESS, age 0 hours"
     assert unknown.observation == "it is gone: HTTP 200, status 404 `NotFound`"
+
+
+@pytest.mark.parametrize(
+    ("name", "settings", "observation", "verdict"),
+    [
+        ("memory-legacy-search", {}, "HTTP 404 `NotFound`", "works either way"),
+        ("memory-legacy-search", {"legacy_search": True}, "HTTP 200", "works either way"),
+        (
+            "memory-sync-fields",
+            {},
+            "tool messages: HTTP 200; `project_ids`: HTTP 200",
+            "works either way",
+        ),
+        (
+            "memory-sync-fields",
+            {"sync_fields": "refuse"},
+            "tool messages: HTTP 400 `InvalidParameter`; `project_ids`: HTTP 400 `InvalidParameter`",
+            "works either way",
+        ),
+        (
+            "memory-extract-delay-and-index-lag",
+            {},
+            "SUCCEEDED after 0 s; found at once",
+            "as assumed",
+        ),
+        (
+            "memory-extract-delay-and-index-lag",
+            {"extract_delay": 20.0, "index_lag": 9.0},
+            "SUCCEEDED after 0 s; found by search 3",
+            "as assumed",
+        ),
+        (
+            "memory-extract-delay-and-index-lag",
+            {"extract_delay": 1e9},
+            "RUNNING after 0 s",
+            "**not as assumed**",
+        ),
+        (
+            "memory-extract-delay-and-index-lag",
+            {"index_lag": 1e9},
+            "SUCCEEDED after 0 s; not found",
+            "**not as assumed**",
+        ),
+        ("memory-type-alias", {}, "`memory_types`", "works either way"),
+        (
+            "memory-type-alias",
+            {"type_alias": "singular"},
+            "`memory_type`, or the node is not yet searched",
+            "works either way",
+        ),
+        ("memory-page-max", {}, "of (100, 101, 1000), [100] accepted", "as assumed"),
+        (
+            "memory-page-max",
+            {"page_max": 500},
+            "of (100, 101, 1000), [100, 101] accepted",
+            "as assumed",
+        ),
+        (
+            "memory-page-max",
+            {"page_max": 10},
+            "of (100, 101, 1000), none accepted",
+            "**not as assumed**",
+        ),
+        ("memory-node-404-code", {}, "HTTP 404 `NotFound`", "as assumed"),
+        ("memory-node-404-code", {"node_404_code": "Gone"}, "HTTP 404 `Gone`", "as assumed"),
+        (
+            "memory-soft-delete",
+            {},
+            "read with status `delete`, not listed, not found",
+            "as assumed",
+        ),
+    ],
+)
+def test_memory_libraries_are_observed_for_each_switch(
+    observe: Any, name: str, settings: dict[str, Any], observation: str, verdict: str
+) -> None:
+    ticks = itertools.count()
+    with BailianEmulator(clock=lambda: float(next(ticks))) as bailian:  # time passes with each use
+        for setting, value in settings.items():
+            setattr(bailian.memory_library.settings, setting, value)
+        result = observe(name, bailian.app_id, bailian)
+        nodes = bailian.memory_library.nodes.values()
+
+    assert result[1:] == (observation, verdict)
+    assert not [node for node in nodes if node.status == "valid"]  # the users were deleted
+
+
+@pytest.mark.parametrize("operation", ["GetMemoryNode", "ListMemory", "SearchMemory"])
+def test_memory_libraries_whose_deleted_nodes_are_handled_otherwise_are_observed(
+    observe: Any, operation: str
+) -> None:
+    with BailianEmulator() as bailian:
+        error = ErrorReply(404, "Gone", "gone")
+        bailian.memory_library.faults.errors[operation] = error
+        result = observe("memory-soft-delete", bailian.app_id, bailian)
+
+    if operation == "GetMemoryNode":
+        assert result[1:] == ("not read, not listed, not found", "**not as assumed**")
+    else:
+        assert result[1:] == ("refused: HTTP 404 `Gone`", "not run here")
+
+
+def test_the_age_of_a_memory_is_observed(observe: Any, bailian: BailianEmulator) -> None:
+    assert observe("memory-type-alias", bailian.app_id, bailian).was_run
+    *_, node_id = bailian.memory_library.nodes
+    known = observe("memory-expiry", bailian.app_id, bailian, MEMORY_NODE=node_id)
+    unknown = observe("memory-expiry", bailian.app_id, bailian, MEMORY_NODE="unknown")
+
+    assert known.observation == "status `delete` after 0 days"
+    assert unknown.observation == "it is gone: HTTP 404 `NotFound`"
+
+
+def test_the_header_of_the_workspace_is_sent_or_not(
+    observe: Any, bailian: BailianEmulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert observe("memory-workspace-header", bailian.app_id, bailian).verdict == "not run here"
+    monkeypatch.setenv("DASHSCOPE_WORKSPACE", "ws")
+    bailian.reset()
+    result = observe("memory-workspace-header", bailian.app_id, bailian)
+
+    assert result.observation == "with it: HTTP 200; without it: HTTP 200"
+    headers = [request.headers.get("x-dashscope-workspace") for request in bailian.requests]
+    assert headers == ["ws", None]
+
+
+def test_memory_that_is_not_activated_is_not_checked(observe: Any) -> None:
+    with BailianEmulator() as bailian:
+        bailian.memory_library.faults.errors["GetMemoryNode"] = ErrorReply(403, "AccessDenied", "no")
+        result = observe("memory-node-404-code", bailian.app_id, bailian)
+
+    assert result.verdict == "not run here"
+    assert result.observation.startswith("activate 长期记忆（新）")
 
 
 def test_without_a_workspace_the_checks_of_files_are_not_run(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -223,7 +223,12 @@ def test_a_direct_search_sends_the_query_and_its_options(
 
 
 def test_an_id_is_looked_up_by_the_name_of_the_pipeline() -> None:
-    expected = ServiceRequest("indices/pipeline_simple", method="GET", params={"pipeline_name": "茶"})
+    expected = ServiceRequest(
+        "indices/pipeline_simple",
+        method="GET",
+        params={"pipeline_name": "茶"},
+        retry_on="failure",
+    )
 
     assert expected == build_lookup_request("茶")
 

@@ -1,9 +1,7 @@
-"""`BailianMemory`, the client for long-term memories (长期记忆).
+"""`BailianMemory`, the client for the older kind of long-term memory, 长期记忆（旧）.
 
 Usually, each user has one memory.
 """
-
-from __future__ import annotations
 
 import asyncio
 import re
@@ -12,7 +10,6 @@ from typing import Any, NamedTuple
 
 from pydantic import Field, PrivateAttr
 
-from langchain_bailian_app._answer.recalled_memory import RecalledMemory
 from langchain_bailian_app._settings.openapi import OpenApiFields
 from langchain_bailian_app._transport.openapi_client import OpenApiClient
 from langchain_bailian_app.errors import (
@@ -23,10 +20,6 @@ from langchain_bailian_app.errors import (
     BailianServerError,
     BailianTimeoutError,
 )
-
-__all__ = ["BailianMemory", "Memory", "MemoryNode", "RecalledMemory"]
-
-RecalledMemory.__module__ = __name__
 
 _DESCRIPTION_PATTERN = re.compile(r"[\w:.-]{1,50}")
 _MAX_CONTENT_CHARS = 200

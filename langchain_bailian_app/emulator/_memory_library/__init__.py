@@ -1,0 +1,1 @@
+"""Emulation of memory libraries, 长期记忆（新）."""
