@@ -312,7 +312,7 @@ async def test_a_hundred_calls_in_twenty_threads_each_see_their_own_history(
     await asyncio.gather(*(run_thread(thread) for thread in range(20)))
 
 
-# -- issue 23, point 5 -------------------------------------------------------------------------------
+# -- calls without a config ---------------------------------------------------------------------------
 
 
 async def call_directly(tool: BailianAppTool, call_style: str, **args: Any) -> Any:

@@ -137,7 +137,7 @@ async def test_a_retriever_is_traced_as_one(make_model: MakeModel, bailian: Bail
     assert "滞报金" in run.outputs["documents"][0].page_content
 
 
-# -- issue 23 ----------------------------------------------------------------------------------------
+# -- what tracers read --------------------------------------------------------------------------------
 
 
 CALL_STYLES = pytest.mark.parametrize("call_style", ["invoke", "ainvoke", "stream", "astream"])

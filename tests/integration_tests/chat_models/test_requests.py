@@ -357,7 +357,7 @@ def test_tokens_are_counted_without_a_request(
     assert len(bailian.requests) == before
 
 
-# -- white space around ids: issue 22, point 8 -------------------------------------------------------
+# -- white space around ids -------------------------------------------------------
 
 
 @all_call_styles
@@ -421,7 +421,7 @@ def test_white_space_around_the_ids_of_a_retriever_is_removed(
     assert bailian.requests[-1].path == "/api/v1/indices/pipeline/customs001/retrieve"
 
 
-# -- values of variables: issue 22, point 10 ---------------------------------------------------------
+# -- values of variables ---------------------------------------------------------
 
 
 @all_call_styles
@@ -455,7 +455,7 @@ async def test_a_value_that_cannot_be_sent_is_rejected_before_the_call(
     assert len(bailian.requests) == before
 
 
-# -- names of options: issue 22, point 11 ------------------------------------------------------------
+# -- names of options ------------------------------------------------------------
 
 
 @all_call_styles

@@ -1,4 +1,4 @@
-"""Tests of steps and reasoning through the public API: issue 22, numbers 2, 3 and 6.
+"""Tests of steps and reasoning through the public API.
 
 No capture shows a step in pieces or an MCP step; the emulator's switches produce what clients of the
 service report.

@@ -471,7 +471,6 @@ async def search_in_all_ways(retriever: BailianRetriever, query: str = QUERY) ->
 async def test_nodes_of_any_shape_are_the_same_documents(
     make_retriever: MakeRetriever, bailian: BailianEmulator, variants: set[Any]
 ) -> None:
-    """Issue 22, point 4."""
     customs = bailian.apps[bailian.app_id].knowledge_bases[0]
     expected = await make_retriever(pipeline_id=customs.pipeline_id).ainvoke(QUERY)
     scores = [document.metadata["score"] for document in expected]
@@ -504,7 +503,6 @@ async def test_nodes_of_any_shape_are_the_same_documents(
 async def test_a_document_has_the_id_of_its_node_wherever_that_is(
     node: dict[str, Any], metadata: dict[str, Any]
 ) -> None:
-    """Issue 22, point 4."""
     nodes = [{"score": 0.5, "text": "茶", **node}]
     body = orjson.dumps({"code": "Success", "request_id": "r", "nodes": nodes})
     response = encode_response(body, b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n")
@@ -520,7 +518,6 @@ async def test_a_document_has_the_id_of_its_node_wherever_that_is(
 async def test_a_search_with_a_used_up_free_quota_is_sent_once(
     make_retriever: MakeRetriever, bailian: BailianEmulator
 ) -> None:
-    """Issue 22, point 5."""
     message = "Free allocated quota exceeded."
     error = ErrorReply.of("Throttling.AllocationQuota", message=message)
     bailian.add_knowledge_base(KnowledgeBase("限额", pipeline_id="quota", error=error))

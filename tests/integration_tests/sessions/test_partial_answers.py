@@ -89,7 +89,6 @@ async def ask_twice(base_url: str, style: str, history: Any, **fields: Any) -> A
 async def test_the_partial_answer_has_the_text_before_the_session_is_named(
     style: str, history: str, ending: str, last_frames: list[Any], error_class: type[Exception]
 ) -> None:
-    """Issue 22, point 7."""
     reasoning = {"action_type": "reasoning", "thought": "想"}
     bodies = [frame(thoughts=[reasoning]), frame("半"), frame("句"), *last_frames]
 

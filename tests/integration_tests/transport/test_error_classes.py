@@ -287,7 +287,7 @@ def test_an_application_that_hides_its_sources_gets_one_hint(
     assert caplog.text.count("展示回答来源") == 1
 
 
-# -- issue 22, point 5 -------------------------------------------------------------------------------
+# -- codes and messages of newer responses ------------------------------------------------------------
 
 FREE_QUOTA_ERROR = ("Throttling.AllocationQuota", "Free allocated quota exceeded.")
 
@@ -404,7 +404,7 @@ async def test_a_token_is_removed_from_a_message_that_escapes_it_in_json(
     assert caught.value.message == "node 'HTTP': bad token [removed]"
 
 
-# -- issue 22, point 7 -------------------------------------------------------------------------------
+# -- partial answers without ids ----------------------------------------------------------------------
 
 
 def frame_without_ids(**output: Any) -> dict[str, Any]:

@@ -72,7 +72,7 @@ def test_a_message_that_has_no_blocks_is_shown_as_it_is(content: Any) -> None:
     assert str(AnswerView(UntranslatableMessage(content))) == "茶"
 
 
-# -- issue 23, point 6 -------------------------------------------------------------------------------
+# -- messages as dicts --------------------------------------------------------------------------------
 
 
 def test_a_message_that_a_checkpoint_returns_as_a_dict_looks_the_same() -> None:

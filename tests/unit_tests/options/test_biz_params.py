@@ -200,7 +200,7 @@ def test_the_signature_of_a_file_is_sent_but_never_shown() -> None:
     assert json.dumps(params.to_wire()).count("planted") == 2
 
 
-# -- values: issue 22, point 10 ----------------------------------------------------------------------
+# -- values ----------------------------------------------------------------------
 
 
 class Season(enum.StrEnum):

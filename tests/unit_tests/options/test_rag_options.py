@@ -95,7 +95,6 @@ def test_an_unknown_key_is_passed_on_with_a_warning() -> None:
     ],
 )
 def test_a_near_miss_is_an_error_with_a_suggestion(name: str, suggestion: str) -> None:
-    """Issue 22, point 11."""
     with pytest.raises(ValueError, match=rf"unknown option `{name}`; did you mean `{suggestion}`\?"):
         RagOptions(**{name: ["x"]})
 
@@ -132,7 +131,6 @@ def test_a_name_that_may_be_a_new_option_is_passed_on(name: str) -> None:
     ],
 )
 def test_a_warning_points_at_the_line_of_the_caller(create: Any) -> None:
-    """Issue 22, point 11."""
     with pytest.warns(UserWarning, match="tool") as caught:
         create()
 
@@ -153,7 +151,6 @@ def test_a_warning_in_a_thread_without_a_caller_points_at_this_package() -> None
 
 @pytest.mark.parametrize("name", ["pipeline_ids", "file_ids", "session_file_ids"])
 def test_white_space_around_ids_is_removed(name: str) -> None:
-    """Issue 22, point 8."""
     values: dict[str, Any] = {"pipeline_ids": ["kb"], name: [" file_session_1\n"]}
 
     assert RagOptions(**values).to_wire() == values | {name: ["file_session_1"]}

@@ -89,7 +89,6 @@ CONFLICT = "cannot use `app_id` together with `pipeline_"
 def test_an_explicit_application_cannot_be_combined_with_a_direct_search(
     monkeypatch: pytest.MonkeyPatch, target: dict[str, str]
 ) -> None:
-    """Issue 22, point 11."""
     with pytest.raises(ValueError, match=CONFLICT):
         BailianRetriever(app_id="app", **target)
     with pytest.raises(ValueError, match=CONFLICT):

@@ -122,7 +122,6 @@ def test_any_other_url_is_an_error_with_an_example(base_url: str, problem: str, 
 def test_the_responses_route_of_an_application_is_named_with_what_to_use_instead(
     base_url: str, shared_url: str
 ) -> None:
-    """Issue 22, point 8."""
     with pytest.raises(ValueError, match="base_url") as caught:
         check_base_url(base_url, allow_insecure_http=True)
 

@@ -114,7 +114,6 @@ def test_an_id_has_letters_digits_and_dashes() -> None:
 
 @pytest.mark.parametrize("pasted", [" app-1", "app-1\n", "\tapp-1 \r\n", "\u00a0app-1\u3000"])
 def test_white_space_around_an_id_is_removed(pasted: str) -> None:
-    """Issue 22, point 8."""
     assert check_id(pasted, name="app_id") == "app-1"
     assert ConnectionFields(workspace=pasted).workspace == "app-1"
 

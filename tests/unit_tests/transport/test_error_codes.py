@@ -196,7 +196,6 @@ DOCUMENTED_ERRORS = [
 def test_each_documented_error_has_its_hint_and_can_be_repeated_or_not(
     *, status: int, code: str, hint: str | None, is_retryable: bool
 ) -> None:
-    """Issue 22, point 5."""
     error = error_from_response(code=code, message="Refused.", status=status)
 
     assert error.code == (code or None)
@@ -308,7 +307,6 @@ def test_variables_in_the_format_of_agents_get_a_hint() -> None:
     ],
 )
 def test_a_used_up_free_quota_is_not_a_rate_limit(status: int, code: str, message: str) -> None:
-    """Issue 22, point 5."""
     error = error_from_response(code=code, message=message, status=status)
 
     assert type(error) is errors.BailianPermissionError
@@ -360,5 +358,4 @@ def test_other_quotas_are_rate_limits(code: str, message: str) -> None:
     ],
 )
 def test_a_message_that_is_json_is_parsed(message: str, text: str) -> None:
-    """Issue 22, point 5."""
     assert readable_message(message) == text
