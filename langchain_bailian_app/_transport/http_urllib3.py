@@ -493,7 +493,10 @@ def _resolve(host: str, port: int, seconds: float) -> list[Any]:
         except (OSError, UnicodeError) as exc:
             results.put(exc)
 
-    threading.Thread(target=resolve, name="resolve", daemon=True).start()
+    try:
+        threading.Thread(target=resolve, name="resolve", daemon=True).start()
+    except RuntimeError:  # the interpreter shuts down, and Python 3.12 starts no more threads
+        resolve()
     try:
         result = results.get(timeout=seconds)
     except Empty:

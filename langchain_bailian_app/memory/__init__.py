@@ -1,8 +1,12 @@
 """Long-term memory (长期记忆): `BailianMemoryLibrary` for any model, `BailianMemory` for applications.
 
-`BailianMemoryLibrary` is the client for memory libraries, 长期记忆（新）. `BailianMemory` is the one
+`BailianMemoryLibrary` is the client for memory libraries, 长期记忆（新）. On top of it, an agent, a chat
+model or a retriever remembers its users. `BailianMemory` is the one
 for the older memories, whose ids an application accepts as `memory_id`.
 """
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
 from langchain_bailian_app._answer.recalled_memory import RecalledMemory
 from langchain_bailian_app.memory._library import BailianMemoryLibrary
@@ -23,6 +27,12 @@ from langchain_bailian_app.memory._records import (
     UserProfile,
 )
 from langchain_bailian_app.memory._requests import AddOptions, SearchOptions
+from langchain_bailian_app.memory._retriever import BailianMemoryRetriever, BailianMemoryTool
+from langchain_bailian_app.memory._runnable import RunnableWithBailianMemory
+from langchain_bailian_app.memory._user_memory import BailianUserMemory
+
+if TYPE_CHECKING:
+    from langchain_bailian_app.memory._middleware import BailianMemoryMiddleware
 
 __all__ = [
     "AddOptions",
@@ -30,6 +40,10 @@ __all__ = [
     "AttributeOperation",
     "BailianMemory",
     "BailianMemoryLibrary",
+    "BailianMemoryMiddleware",
+    "BailianMemoryRetriever",
+    "BailianMemoryTool",
+    "BailianUserMemory",
     "LibraryNode",
     "Memory",
     "MemoryChange",
@@ -42,6 +56,7 @@ __all__ = [
     "ProfileValue",
     "ProfileValueItem",
     "RecalledMemory",
+    "RunnableWithBailianMemory",
     "SearchOptions",
     "SearchResult",
     "UserProfile",
@@ -53,6 +68,9 @@ for _public in (
     AttributeOperation,
     BailianMemory,
     BailianMemoryLibrary,
+    BailianMemoryRetriever,
+    BailianMemoryTool,
+    BailianUserMemory,
     LibraryNode,
     Memory,
     MemoryChange,
@@ -65,8 +83,17 @@ for _public in (
     ProfileValue,
     ProfileValueItem,
     RecalledMemory,
+    RunnableWithBailianMemory,
     SearchOptions,
     SearchResult,
     UserProfile,
 ):
     _public.__module__ = __name__
+
+
+def __getattr__(name: str) -> Any:
+    # The middleware needs the package langchain, which takes long to import.
+    if name == "BailianMemoryMiddleware":
+        return import_module("langchain_bailian_app.memory._middleware").BailianMemoryMiddleware
+    message = f"module {__name__!r} has no attribute {name!r}"
+    raise AttributeError(message)
