@@ -1,8 +1,8 @@
 """Long-term memory (长期记忆): `BailianMemoryLibrary` for any model, `BailianMemory` for applications.
 
-`BailianMemoryLibrary` is the client for memory libraries, 长期记忆（新）. On top of it, an agent, a chat
-model or a retriever remembers its users. `BailianMemory` is the one
-for the older memories, whose ids an application accepts as `memory_id`.
+`BailianMemoryLibrary` is the client for memory libraries, 长期记忆（新）. On top of it, agents, chat
+models and retrievers remember their users. `BailianMemory` is the client for the older memories, whose
+ids an application accepts as `memory_id`.
 """
 
 from importlib import import_module

@@ -58,7 +58,7 @@ class BackgroundWriter:
         return await asyncio.to_thread(self.flush, timeout)
 
     def forget_thread(self) -> None:
-        """Start anew in a forked process, which has none of the threads of its parent."""
+        """Drop the tasks in a forked process, which has none of the threads of its parent."""
         self._tasks.clear()
         self._condition = threading.Condition()
         self._is_running = False

@@ -49,6 +49,9 @@ class MemoryNode(NamedTuple):
 class BailianMemory(OpenApiFields):
     """Client that creates, lists, reads, updates and deletes memories and the facts (nodes) in them.
 
+    These are the older memories, 长期记忆（旧）, which an application uses by their `memory_id`. For
+    any other model, and for searches and profiles of users, use `BailianMemoryLibrary`.
+
     If 长期记忆 (long-term memory) is turned on for an application, the application stores facts
     automatically, about a minute after a user mentions them. The facts do not expire. They are stored
     in the memory that the call specifies. Without a `memory_id`, all users share the memory of the

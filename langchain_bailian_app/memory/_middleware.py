@@ -36,8 +36,8 @@ class BailianMemoryMiddleware(AgentMiddleware[_MemoryState, Any, Any]):
     """Middleware that gives an agent a memory of its users.
 
     Once per run, it recalls facts that fit the newest question, and adds them to the system message of
-    each model call. When the run has ended, it stores the question and the answer in the background. The
-    messages of the agent do not contain the facts.
+    each model call. When the run has ended, it stores the question and the answer in the background.
+    The messages of the agent do not contain the facts.
 
     The user is `user_id` in the runtime context (a key or an attribute), then `configurable.user_id`. A
     run without one is an error: it would use a memory that all users share.

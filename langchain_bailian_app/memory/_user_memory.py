@@ -131,8 +131,8 @@ def check_user_id(user_id: object) -> str:
     if not isinstance(user_id, str) or not user_id.strip() or len(user_id) > _MAX_USER_ID_CHARS:
         got = "nothing" if user_id in (None, "") else f"{type(user_id).__name__} {user_id!r:.80}"
         message = (
-            f"invalid `user_id`: expected a text of 1 to {_MAX_USER_ID_CHARS} characters, got {got}; pass "
-            "the id of the user, from your own authentication"
+            f"invalid `user_id`: expected a text of 1 to {_MAX_USER_ID_CHARS} characters, got {got}; "
+            "pass the id of the user, from your own authentication"
         )
         raise ValueError(message)
     return user_id

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import inspect
 import pickle
+import time
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -30,11 +31,13 @@ from langchain_bailian_app.memory import (
     MemoryEvent,
     ProfileAttribute,
 )
+from tests.raw_server import run_server
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from tests.clock import Clock
+    from tests.raw_server import Connection
 
 NOW = datetime(2026, 11, 30, 12, 0, tzinfo=UTC)
 UNIX_TIME = int(NOW.timestamp())
@@ -322,7 +325,22 @@ async def test_an_entry_that_failed_is_an_error_with_what_succeeded(
     assert len(caught.value.event.changes) == 1
 
 
-async def test_a_query_that_does_not_return_ends_at_the_timeout(
+@pytest.mark.slow
+@pytest.mark.parametrize("style", ["sync", "async"])
+async def test_a_query_that_hangs_ends_soon_after_the_timeout(style: str) -> None:
+    def hang(connection: Connection) -> None:
+        connection.receive_request()
+        connection.wait()
+
+    with run_server(hang) as base_url:
+        call = Caller(BailianMemoryLibrary(base_url=base_url, api_key="k"), style)
+        started_at = time.monotonic()
+        with pytest.raises(BailianTimeoutError, match=r"within 0\.1 s \(`timeout`\): no status"):
+            await call("wait_until_done", "e", timeout=0.1)
+    assert time.monotonic() - started_at < 5
+
+
+async def test_a_timeout_of_the_service_is_raised_until_the_time_to_wait_is_over(
     call: Caller, bailian: BailianEmulator, make_library: Callable[..., BailianMemoryLibrary]
 ) -> None:
     event = await call("submit", "u", "我喜欢茶。")

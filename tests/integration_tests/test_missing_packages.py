@@ -76,6 +76,12 @@ DOCUMENTS = """
             "llama-index",
         ),
         ("alibabacloud_bailian20231229", MEMORY, "alibabacloud-bailian20231229", "openapi"),
+        (
+            "langchain",
+            "    from langchain_bailian_app.memory import BailianMemoryMiddleware",
+            "langchain",
+            "langchain",
+        ),
         ("tqdm", FILES, "tqdm", None),
         ("pypdf", DOCUMENTS.format(suffix="pdf"), "pypdf", "documents"),
         ("docx", DOCUMENTS.format(suffix="docx"), "python-docx", "documents"),
