@@ -90,7 +90,7 @@ class BailianMemoryRetriever(BaseRetriever):
     def create_tool(
         self,
         name: str = "recall_memories",
-        description: str = "Recalls facts from earlier conversations with the user. Use it for personal questions.",
+        description: str = "Recalls facts about the user, from earlier conversations.",
     ) -> "BailianMemoryTool":
         """Return a tool with which an agent recalls memories of its user."""
         return BailianMemoryTool(name=name, description=description, retriever=self)
