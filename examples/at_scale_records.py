@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 Record = dict[str, Any]
-"""`{"id": …, "answer": …}`, or `{"id": …, "error": {…}}`."""
+"""`{"id": …, "answer": …}`, `{"id": …, "error": {…}}`, or `{"id": …, "run": …}` for a background run
+that has started. The answer or error of a run has its id as `run` too."""
 
 
 def complete_lines(data: bytes) -> bytes:
@@ -34,6 +35,8 @@ class Records:
 
     def __init__(self, folder: Path, *, retry_failed: bool = False) -> None:
         self.done_ids: set[str] = set()
+        self._run_ids: dict[str, str] = {}
+        self._ended_runs: set[str] = set()
         self._folder = folder
         self._retry_failed = retry_failed
         self._offsets: Counter[Path] = Counter()
@@ -51,8 +54,20 @@ class Records:
     def refresh(self) -> None:
         """Update `done_ids` with the records of all processes."""
         for record in self.read_new():
-            if "answer" in record or not self._retry_failed:
-                self.done_ids.add(record["id"])
+            self._note(record)
+
+    def find_run(self, question_id: str) -> str | None:
+        """Return the id of a run that was started for a question and has no record of its end."""
+        run_id = self._run_ids.get(question_id)
+        return None if run_id in self._ended_runs else run_id
+
+    def _note(self, record: Record) -> None:
+        if "answer" not in record and "error" not in record:
+            self._run_ids[record["id"]] = record["run"]
+            return
+        self._ended_runs.add(record.get("run", ""))
+        if "answer" in record or not self._retry_failed:
+            self.done_ids.add(record["id"])
 
     def append(self, record: Record) -> None:
         """Write a line in one system call, so that readers see it complete or without a newline."""
@@ -66,7 +81,9 @@ class Records:
             self._file = None  # nothing may follow a line without a newline
             message = f"wrote only {written_bytes} of {len(line)} bytes: check whether the disk is full"
             raise OSError(message)
-        self.done_ids.add(record["id"])
+        if "answer" in record or "error" in record:
+            self.done_ids.add(record["id"])
+            self._ended_runs.add(record.get("run", ""))
 
 
 class Tally(NamedTuple):
@@ -88,7 +105,7 @@ def count_answers(questions: Iterable[Record], records: Iterable[Record]) -> Tal
     for record in records:
         if "answer" in record:
             answer_counts[record["id"]] += 1
-        else:
+        elif "error" in record:
             failed_ids.add(record["id"])
     ids = {question["id"] for question in questions}
     return Tally(

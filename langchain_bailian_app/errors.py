@@ -18,6 +18,7 @@ ModelError (langchain-core) · DashScopeError (dashscope)
    ├─ BailianFileError                 a file did not become ready for questions
    ├─ BailianUploadError               some of several files did not become ready
    ├─ BailianMemoryError               memories were not extracted, or only in part
+   ├─ BailianRunCancelledError         a background run was cancelled
    ├─ BailianTimeoutError              no answer in time, or a time limit inside the service
    └─ BailianConnectionError           the connection failed or was lost
       └─ BailianStreamError            the answer ended before it was complete
@@ -57,6 +58,7 @@ __all__ = [
     "BailianPermissionError",
     "BailianRateLimitError",
     "BailianRequestError",
+    "BailianRunCancelledError",
     "BailianServerError",
     "BailianSessionError",
     "BailianStreamError",
@@ -235,6 +237,10 @@ class BailianMemoryError(BailianError):
         error = cls(message, request_id=event.request_id)
         error.event = event
         return error
+
+
+class BailianRunCancelledError(BailianError):
+    """A background run was cancelled, so it has no answer."""
 
 
 def _clean_text(value: Any) -> str | None:

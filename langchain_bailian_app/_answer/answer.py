@@ -10,6 +10,9 @@ from langchain_bailian_app._answer.events import StepResult
 if TYPE_CHECKING:
     from langchain_bailian_app._answer.events import NodeEvent, StepCall, ToolCall
 
+PROVIDER = "bailian"
+"""Value of `model_provider` in messages, under which LangChain finds the converter of their blocks."""
+
 TEXT_SEPARATOR = "\n\n"
 """Separator in the text of two merged answers; omitted if either has no text."""
 

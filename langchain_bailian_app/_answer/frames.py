@@ -37,6 +37,7 @@ _SUCCESS_ENVELOPE: dict[str, set[Any]] = {
     "code": {None, "", "Success", "200", 200, 0},
     "message": {None, "", "success"},
 }
+_RUN_OBJECT = "response"  # `object` of a run on the Responses route
 _FAILED = (False, "false")  # values of `success`
 _ERROR_FIELDS = ("code", "error", "message")
 _UNFINISHED = (None, "null", "")
@@ -188,7 +189,9 @@ class FrameReader:
                     frames += _parse_non_json(event, is_error=is_error)
                 continue
             is_plain = _BODY_FIELDS.issuperset(body)
-            if is_error or not (is_plain or _is_success(body)):
+            if not is_plain and not is_error and body.get("object") == _RUN_OBJECT:
+                frames.append(Frame(extra=body))  # `error` and `status` describe the run
+            elif is_error or not (is_plain or _is_success(body)):
                 frames.append(_parse_error(body, event.status))
             else:
                 frames.append(_parse_frame(body, is_plain=is_plain))

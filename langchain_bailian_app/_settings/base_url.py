@@ -86,7 +86,7 @@ def _describe_responses_path(root: str, path: re.Match[str]) -> str:
     argument = f"`app_id={app_id!r}`" if app_id else "`app_id`"
     base_url = f"{root}{path['prefix']}{_API_PATH}"
     return (
-        f"it is the Responses route{application}, which this package does not use; pass {argument}, "
+        f"it is the Responses route{application}, which this package finds itself; pass {argument}, "
         f"and omit `base_url` or pass `base_url={base_url!r}`"
     )
 
@@ -136,6 +136,25 @@ def is_in_singapore(base_url: str) -> bool:
     """Return whether the host is a gateway of Model Studio in Singapore."""
     host = extract_host(base_url)
     return host == _SHARED_HOSTS[_SINGAPORE] or host.endswith(f".{_SINGAPORE}.{_WORKSPACE_DOMAIN}")
+
+
+def check_offers_runs(base_url: str) -> None:
+    """Reject the gateways of regions that do not offer background runs.
+
+    The Responses route of applications is documented for Beijing only. Singapore is documented to offer
+    completion only, and other regions offer no applications. Hong Kong and Frankfurt are unverified.
+
+    Raises:
+        ValueError: The gateway is in a region without background runs.
+    """
+    host = extract_host(base_url)
+    for region in (_SINGAPORE, *_PAGES_OF_REGIONS_WITHOUT_APPLICATIONS):
+        if host == _SHARED_HOSTS.get(region) or host.endswith(f".{region}.{_WORKSPACE_DOMAIN}"):
+            message = (
+                f"background runs are not offered in {region}: the Responses route of applications is "
+                "documented for cn-beijing only; use an application in that region, or call `invoke`"
+            )
+            raise ValueError(message)
 
 
 def extract_host(url: str) -> str:

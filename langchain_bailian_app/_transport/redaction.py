@@ -23,7 +23,7 @@ REMOVED = "[removed]"
 _MIN_SECRET_CHARS = 8  # a shorter one also occurs in ordinary text
 _MAX_CUT_CHARS = 1000  # of a secret at the end of a truncated text
 _MAX_DEPTH = 100
-_URL_FIELDS = ("image_list", "file_list")
+_URL_FIELDS = ("image_list", "file_list", "image_url", "file_url")
 _TOKEN_FIELD = "user_defined_tokens"  # noqa: S105  # a name
 # Names of URL parameters that hold a signature or a token, in any storage or CDN.
 _SECRET_PARAMETER = re.compile(r"sig|token|key|auth|secret|credential|password", re.IGNORECASE)
@@ -54,6 +54,15 @@ class Redactor:
             [api_key, *(value for name, value in strings if name == _TOKEN_FIELD)],
             [value for name, value in strings if isinstance(value, SignedUrl) or name in _URL_FIELDS],
         )
+
+    def with_secret(self, secret: str) -> Redactor:
+        """Return a redactor that removes another key or token too."""
+        redactor = Redactor([secret])
+        redactor._secrets = sorted({*self._secrets, *redactor._secrets}, key=len, reverse=True)
+        redactor._secrets_to_cut = sorted(
+            {*self._secrets_to_cut, *redactor._secrets_to_cut}, key=len, reverse=True
+        )
+        return redactor
 
     def text(self, text: str) -> str:
         """Return a text without the secrets."""

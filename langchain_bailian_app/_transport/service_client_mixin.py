@@ -1,4 +1,4 @@
-"""Common base of the model and the retriever: access to the service and protection of secrets.
+"""Common base of the model, the retriever and others: access to the service, protection of secrets.
 
 Modules that use dashscope are imported at the first call, because dashscope takes longer to import than
 everything else.

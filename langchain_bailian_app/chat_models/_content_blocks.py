@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 from langchain_core.messages import AIMessageChunk
 from langchain_core.messages.block_translators import register_translator
 
+from langchain_bailian_app._answer.answer import PROVIDER
 from langchain_bailian_app._answer.observations import parse_observation
 
 if TYPE_CHECKING:
     from langchain_core.messages import AIMessage
     from langchain_core.messages import content as types
 
-PROVIDER = "bailian"
 T = TypeVar("T")
 
 

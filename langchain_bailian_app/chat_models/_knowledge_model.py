@@ -18,6 +18,7 @@ from langchain_core.runnables import Runnable
 from langchain_core.tools import BaseTool
 from pydantic import BaseModel, model_validator
 
+from langchain_bailian_app._answer.answer import PROVIDER
 from langchain_bailian_app._request.knowledge_fields import (
     NO_CALLER_TOOLS,
     KnowledgeChatFields,
@@ -27,7 +28,6 @@ from langchain_bailian_app._settings.connection import Id
 from langchain_bailian_app._settings.signature import with_readable_signature
 from langchain_bailian_app._transport.service_client_mixin import ServiceClientMixin
 from langchain_bailian_app._version import __version__
-from langchain_bailian_app.chat_models._content_blocks import PROVIDER
 from langchain_bailian_app.chat_models._results import chat_result_from_message, combine_llm_outputs
 from langchain_bailian_app.chat_models._token_callbacks import (
     anotify_callbacks,

@@ -17,6 +17,7 @@ from langchain_core.messages.tool import tool_call as create_tool_call
 from langchain_core.messages.tool import tool_call_chunk
 from langchain_core.outputs import ChatGenerationChunk
 
+from langchain_bailian_app._answer.answer import PROVIDER
 from langchain_bailian_app._answer.events import (
     Delta,
     NodeEvent,
@@ -27,7 +28,7 @@ from langchain_bailian_app._answer.events import (
     ToolCall,
 )
 from langchain_bailian_app._answer.recalled_memory import parse_recalled_memories
-from langchain_bailian_app.chat_models._content_blocks import PROVIDER, default_block_order
+from langchain_bailian_app.chat_models._content_blocks import default_block_order
 from langchain_bailian_app.chat_models._fast_copy import ChunkTemplate, model_state
 from langchain_bailian_app.chat_models._results import token_usage_from_usage_metadata
 

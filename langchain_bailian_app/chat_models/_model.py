@@ -19,12 +19,12 @@ from langchain_core.utils import from_env
 from langchain_core.utils.function_calling import convert_to_openai_tool
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from langchain_bailian_app._answer.answer import PROVIDER
 from langchain_bailian_app._request.fields import NO_TOOLS_MESSAGE, CompletionFields
 from langchain_bailian_app._settings.connection import Id
 from langchain_bailian_app._settings.signature import with_readable_signature
 from langchain_bailian_app._transport.service_client_mixin import ServiceClientMixin
 from langchain_bailian_app._version import __version__
-from langchain_bailian_app.chat_models._content_blocks import PROVIDER
 from langchain_bailian_app.chat_models._results import chat_result_from_message, combine_llm_outputs
 from langchain_bailian_app.chat_models._runnable import RunnableMethods
 from langchain_bailian_app.chat_models._structured_output import Method, StructuredOutput
@@ -38,7 +38,10 @@ from langchain_bailian_app.chat_models._tool_prompt import render_tool_messages,
 from langchain_bailian_app.sessions._store import SessionStore
 
 if TYPE_CHECKING:
+    from langchain_bailian_app._request.service_request import ServiceRequest
     from langchain_bailian_app.chat_models._call import PreparedCall
+    from langchain_bailian_app.runs._run import BailianRun
+    from langchain_bailian_app.runs._settings import RunSettings
 
 
 @with_readable_signature
@@ -281,6 +284,68 @@ class BailianAppChatModel(ServiceClientMixin, RunnableMethods):
             store=self.session_store,
             shown_warnings=self._shown_warnings,
         )
+
+    def submit(self, input: LanguageModelInput, **kwargs: Any) -> "BailianRun":
+        """Start a run of the application in the background, and return it as soon as it has an id.
+
+        The run needs no open connection, so no gateway's time limit for a request ends it. Its object
+        returns the status and the answer; see `langchain_bailian_app.runs`.
+
+        ```python
+        from langchain_bailian_app import BailianAppChatModel
+
+        run = BailianAppChatModel().submit("什么是滞报金？")
+        message = run.result()
+        ```
+
+        All messages are sent. Of the options, only `biz_params`, `image_list` and `file_list` can be
+        sent over this route (the Responses route of applications, documented for Beijing only), and
+        `stop` and `citation_markers` apply to the result. Settings about streams have no effect. Any
+        other setting of the model or the call is an error, and so is a session file. Files are for
+        agents, as URLs only. The config of a chain or graph is not read.
+
+        The request is only repeated if the service certainly did not start a run. If its reply is lost,
+        an error states that a run may exist. It is not retryable, because a second run may cost money.
+
+        Args:
+            input: A question or messages, as for `invoke`.
+            kwargs: Options for this run: `biz_params`, `image_list`, `file_list`, `stop`,
+                `citation_markers`.
+
+        Raises:
+            BailianError: The run was not started, or it is unknown whether it was.
+            ValueError: An option or a part of a message is not supported by background runs, or the
+                region does not offer them; nothing was sent.
+            TypeError: An option is unknown.
+        """
+        from langchain_bailian_app.runs._run import BailianRun
+        from langchain_bailian_app.runs._tracker import submit_run
+
+        settings, request = self._prepare_run(input, kwargs)
+        if self.rate_limiter is not None:
+            self.rate_limiter.acquire(blocking=True)
+        return BailianRun(submit_run(settings, request))
+
+    async def asubmit(self, input: LanguageModelInput, **kwargs: Any) -> "BailianRun":
+        """Async version of `submit`.
+
+        If the task is cancelled while it waits for the reply, a run may exist too.
+        """
+        from langchain_bailian_app.runs._run import BailianRun
+        from langchain_bailian_app.runs._tracker import asubmit_run
+
+        settings, request = self._prepare_run(input, kwargs)
+        if self.rate_limiter is not None:
+            await self.rate_limiter.aacquire(blocking=True)
+        return BailianRun(await asubmit_run(settings, request))
+
+    def _prepare_run(
+        self, input: LanguageModelInput, kwargs: dict[str, Any]
+    ) -> "tuple[RunSettings, ServiceRequest]":
+        from langchain_bailian_app.chat_models._background_runs import prepare_run
+
+        messages = self._convert_input(input).to_messages()
+        return prepare_run(self, messages, kwargs, app_id=self.app_id)
 
     def bind_tools(
         self,

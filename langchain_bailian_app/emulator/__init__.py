@@ -19,6 +19,7 @@ try:
         KnowledgeSwitches,
     )
     from langchain_bailian_app.emulator._state.file_faults import FILE_FAULTS, FileFaults
+    from langchain_bailian_app.emulator._state.run_faults import RUN_FAULTS, RunFaults
     from langchain_bailian_app.emulator._state.sessions import Round
     from langchain_bailian_app.emulator.server import BailianEmulator
 except ModuleNotFoundError as exc:
@@ -32,6 +33,7 @@ __all__ = [
     "ERRORS",
     "FAULTS",
     "FILE_FAULTS",
+    "RUN_FAULTS",
     "Answer",
     "App",
     "BailianEmulator",
@@ -47,6 +49,7 @@ __all__ = [
     "RecordedRequest",
     "Reply",
     "Round",
+    "RunFaults",
     "Turn",
 ]
 
@@ -65,6 +68,7 @@ for _public in (
     RecordedRequest,
     Reply,
     Round,
+    RunFaults,
     Turn,
 ):
     _public.__module__ = __name__

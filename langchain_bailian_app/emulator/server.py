@@ -38,8 +38,10 @@ from langchain_bailian_app.emulator._memory_library.store import MemoryLibrarySt
 from langchain_bailian_app.emulator._openapi.endpoint import OpenApiRouter
 from langchain_bailian_app.emulator._openapi.file_actions import FileActions
 from langchain_bailian_app.emulator._openapi.memory_actions import MemoryActions
+from langchain_bailian_app.emulator._responses.endpoints import ResponsesEndpoints
 from langchain_bailian_app.emulator._retrieve.endpoint import PipelineEndpoints
 from langchain_bailian_app.emulator._state.memories import MemoryStore
+from langchain_bailian_app.emulator._state.runs import RunStore
 from langchain_bailian_app.emulator._state.session_files import FileStore
 from langchain_bailian_app.emulator._state.sessions import (
     CloudSessions,
@@ -78,7 +80,8 @@ class BailianEmulator:
             client disconnected. The saved turn contains the question and the text sent so far.
             Default: False, which drops the turn.
         clock: Function that returns the time in seconds. It determines when sessions, leases, session
-            files and memory nodes expire, and when extractions end. Default: `time.monotonic`.
+            files, memory nodes and background runs expire, and when extractions end. Default:
+            `time.monotonic`.
         now: Function that returns the current time, used to date session files, memory nodes and the
             facts in long-term memories. Default: the local time.
         allowed_hosts: Values of the `Host` header, without the port, that are answered. Others get
@@ -106,6 +109,8 @@ class BailianEmulator:
     """Session files, and settings for faults, delays and limits."""
     memory_library: MemoryLibraryStore
     """Memory libraries, and settings for their delays, quotas and faults."""
+    runs: RunStore
+    """Background runs, and settings for faults, delays and undocumented behavior."""
     requests: list[RecordedRequest]
     """All recorded requests, in order of arrival."""
 
@@ -142,6 +147,7 @@ class BailianEmulator:
         )
         self.files = FileStore(clock, now)
         self.memory_library = MemoryLibraryStore(clock, now)
+        self.runs = RunStore(clock)
         self._completion_endpoint = CompletionEndpoint(
             self.apps, self._sessions, MemoryStore(now), pace, self.files, self.knowledge_bases
         )
@@ -254,6 +260,7 @@ class BailianEmulator:
             v2_endpoints={
                 ("POST", "/apps/knowledge/chat"): KnowledgeChatEndpoint(knowledge, self.pace),
                 **MemoryLibraryEndpoints(self.memory_library).by_route(),
+                **ResponsesEndpoints(self._completion_endpoint, self.runs).by_route(),
             },
             extra_routes=self._build_openapi_routes(find_connection),
         )
@@ -298,15 +305,17 @@ class BailianEmulator:
         return self._sessions.all_rounds()
 
     def reset(self) -> None:
-        """Clear sessions, memories, session files and recorded requests; keep apps and settings.
+        """Clear sessions, memories, session files, background runs and recorded requests.
 
-        The libraries and rules in `memory_library` are kept, without their nodes and schemas.
+        Apps and settings are kept. The libraries and rules in `memory_library` are kept, without their
+        nodes and schemas.
         """
         self.requests.clear()
         self._sessions.clear()
         self._completion_endpoint.memories.clear()
         self.files.clear()
         self.memory_library.clear()
+        self.runs.started.clear()
 
     def replay(
         self,

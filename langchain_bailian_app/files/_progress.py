@@ -6,11 +6,14 @@ one bar can be redrawn. One thread sets the phases. Several threads set the byte
 
 from __future__ import annotations
 
-import sys
-import warnings
 from collections import Counter
-from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
+
+from langchain_bailian_app.display._progress_bar import (
+    import_tqdm,
+    open_progress_bar,
+    shows_several_bars,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -25,17 +28,11 @@ class Progress:
     def __init__(self, names: Sequence[str], sizes: Sequence[int], *, enabled: bool | None) -> None:
         self._phases = ["waiting"] * len(names)
         self._file_bars: list[Any] = []
-        self._total_bar: Any = None
-        if enabled is False or not names or (enabled is None and find_spec("tqdm") is None):
-            return
-        tqdm = _import_tqdm()
-        has_widgets = any(cls.__name__ == "tqdm_notebook" for cls in tqdm.__mro__)
-        is_in_notebook = has_widgets or _is_in_notebook()
-        if enabled is None and not is_in_notebook and not sys.stderr.isatty():
-            return
-        self._total_bar = tqdm(total=len(names), unit="file", desc="files")
-        # Without widgets, a notebook does not support moving the cursor to one of several lines.
-        if len(names) <= _MAX_FILE_BARS and (has_widgets or not is_in_notebook):
+        self._total_bar: Any = open_progress_bar(
+            len(names), unit="file", description="files", enabled=enabled
+        )
+        if self._total_bar is not None and len(names) <= _MAX_FILE_BARS and shows_several_bars():
+            tqdm = import_tqdm()
             self._file_bars = [
                 tqdm(total=size, unit="B", unit_scale=True, unit_divisor=1024, desc=name, leave=False)
                 for name, size in zip(names, sizes, strict=True)
@@ -63,23 +60,3 @@ class Progress:
         """Close all bars. The bar for all files stays visible in its last state."""
         for bar in (*self._file_bars, *([self._total_bar] if self._total_bar is not None else [])):
             bar.close()
-
-
-def _import_tqdm() -> Any:
-    try:
-        from tqdm import TqdmWarning  # noqa: PLC0415
-
-        with warnings.catch_warnings():
-            # "IProgress not found": the text output is sufficient.
-            warnings.simplefilter("ignore", TqdmWarning)
-            from tqdm.auto import tqdm  # noqa: PLC0415
-    except ImportError as exc:
-        message = "missing package tqdm, required for progress bars: pip install tqdm"
-        raise ImportError(message) from exc
-    return tqdm
-
-
-def _is_in_notebook() -> bool:
-    """Return whether this process is the kernel of a notebook."""
-    ipython = sys.modules.get("IPython")
-    return ipython is not None and hasattr(ipython.get_ipython(), "kernel")

@@ -14,11 +14,11 @@ from langchain_core.retrievers import BaseRetriever, LangSmithRetrieverParams
 from langchain_core.runnables import Runnable
 from pydantic import Field, PrivateAttr, model_validator
 
+from langchain_bailian_app._answer.answer import PROVIDER
 from langchain_bailian_app._request.fields import CommonCompletionFields, wrap_secrets
 from langchain_bailian_app._settings.connection import ConnectionFields, Id
 from langchain_bailian_app._settings.signature import with_readable_signature
 from langchain_bailian_app._transport.service_client_mixin import ServiceClientMixin
-from langchain_bailian_app.chat_models._content_blocks import PROVIDER
 from langchain_bailian_app.chat_models._model import BailianAppChatModel
 from langchain_bailian_app.retrievers._search_fields import SearchFields
 

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 import httpx
 
 from langchain_bailian_app import BailianAppChatModel
-from langchain_bailian_app._settings.base_url import is_loopback
+from langchain_bailian_app._request.service_request import ServiceRequest
+from langchain_bailian_app._settings.base_url import check_offers_runs, is_loopback
 from langchain_bailian_app._settings.connection import ConnectionFields
 from langchain_bailian_app._transport.credentials import resolve_connection
 
@@ -169,6 +170,37 @@ class LiveHarness:
         is_remote = not is_loopback(url)
         with httpx.Client(timeout=60, trust_env=is_remote, verify=is_remote) as client:
             response = client.post(url, json=body, headers=headers)
+        return RawResponse(response.status_code, dict(response.headers), response.content)
+
+    def send_to_runs(
+        self,
+        method: str,
+        path: str = "",
+        body: dict[str, Any] | None = None,
+        *,
+        app_id: str | None = None,
+        base_url: str | None = None,
+    ) -> RawResponse:
+        """Send a request to the route of background runs; return the unprocessed response.
+
+        Raises:
+            CheckSkipped: The region does not offer background runs.
+        """
+        connection = resolve_connection(ConnectionFields(base_url=base_url))
+        try:
+            check_offers_runs(connection.base_url)
+        except ValueError as error:
+            raise CheckSkipped(str(error)) from None
+        headers = {"Authorization": f"Bearer {connection.api_key()}"}
+        if connection.workspace:
+            headers["X-DashScope-WorkSpace"] = connection.workspace
+        self.call_count += 1
+        app_id = app_id or os.environ["BAILIAN_APP_ID"]
+        root = ServiceRequest("", api_version="v2").find_root(connection.base_url)
+        url = f"{root}/apps/agent/{app_id}/compatible-mode/v1/responses{path}"
+        is_remote = not is_loopback(url)
+        with httpx.Client(timeout=60, trust_env=is_remote, verify=is_remote) as client:
+            response = client.request(method, url, json=body, headers=headers)
         return RawResponse(response.status_code, dict(response.headers), response.content)
 
     def pause(self) -> None:

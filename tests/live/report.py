@@ -13,7 +13,7 @@ from langchain_bailian_app import __version__
 from langchain_bailian_app._settings.connection import ConnectionFields
 from langchain_bailian_app._transport.credentials import resolve_connection
 from langchain_bailian_app.errors import BailianError
-from tests.live import files, hosts, knowledge, memory, sessions, wire, workflows
+from tests.live import files, hosts, knowledge, memory, runs, sessions, wire, workflows
 from tests.live.harness import CheckSkipped, LiveCheck, LiveHarness, Outcome
 
 LIVE_CHECKS = [
@@ -22,6 +22,7 @@ LIVE_CHECKS = [
     *hosts.CHECKS,
     *files.CHECKS,
     *memory.CHECKS,
+    *runs.CHECKS,
     *workflows.CHECKS,
     *knowledge.CHECKS,
 ]

@@ -46,7 +46,7 @@ class CompletionEndpoint:
         Raises:
             RequestRefused: The service would reject the request.
         """
-        app = self._find_app(exchange, app_id)
+        app = self.find_app(exchange, app_id)
         if app.replay is not None:
             await _send_replay(exchange, app.replay)
             return
@@ -56,13 +56,18 @@ class CompletionEndpoint:
             raise RequestRefused(forced_error)
         request = parse_request(app, body, stream=exchange.wants_stream)
         session = self._open_session(app, request)
-        turn = self._build_turn(app, request, session)
+        turn = self.build_turn(app, request, session)
         reply = render_reply(app, request, turn, exchange.request_id)
         persistence = TurnPersistence(self.sessions, self.memories, session, turn, reply, exchange)
         exchange.on_end = persistence.on_abort
         await self._send_reply(exchange, app, reply, forced_error, persistence)
 
-    def _find_app(self, exchange: HttpExchange, app_id: str) -> App:
+    def find_app(self, exchange: HttpExchange, app_id: str) -> App:
+        """Return the app of a request.
+
+        Raises:
+            RequestRefused: It is unknown, not published, or in another workspace.
+        """
         app = self.apps.get(app_id)
         workspace = exchange.headers.get("x-dashscope-workspace")
         if app is None or (app.workspace is not None and app.workspace != workspace):
@@ -78,7 +83,12 @@ class CompletionEndpoint:
             return self.sessions.create(app.app_id, request.history or ())
         return self.sessions.resume(app.app_id, request.session_id)
 
-    def _build_turn(self, app: App, request: CompletionRequest, session: Session) -> Turn:
+    def pace_of(self, app: App) -> float:
+        """Return the seconds before each frame of an app's answer."""
+        return self.pace if app.pace is None else app.pace
+
+    def build_turn(self, app: App, request: CompletionRequest, session: Session) -> Turn:
+        """Build the input of an answer: search the knowledge, and recall memories."""
         history = tuple(session.rounds)
         if request.dialog_round is not None:
             history = history[max(len(history) - request.dialog_round, 0) :]
@@ -129,7 +139,7 @@ class CompletionEndpoint:
         persistence: TurnPersistence,
     ) -> None:
         """Send the answer; save the turn just before its last piece is sent."""
-        pace = self.pace if app.pace is None else app.pace
+        pace = self.pace_of(app)
         fault = app.faults.draw() if app.faults else None
         count = reply.frame_count
         if app.faults is not None and fault is not None:

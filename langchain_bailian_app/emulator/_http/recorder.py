@@ -97,10 +97,10 @@ def _redact_token(token: Any) -> Any:
 
 
 def _redact_user_tokens(body: dict[str, Any]) -> None:
-    params: Any = body
-    for name in ("input", "biz_params"):
-        params = params.get(name) if isinstance(params, dict) else None
-    if isinstance(params, dict) and "user_defined_tokens" in params:
+    for parent in (body, body.get("input")):
+        params = parent.get("biz_params") if isinstance(parent, dict) else None
+        if not isinstance(params, dict) or "user_defined_tokens" not in params:
+            continue
         tokens = params["user_defined_tokens"]
         params["user_defined_tokens"] = (
             {tool: _redact_token(token) for tool, token in tokens.items()}

@@ -17,7 +17,15 @@ if TYPE_CHECKING:
 
 PAGES = sorted(Path(__file__).parents[3].glob("docs/langchain/*/bailian_app.mdx"))
 OPTIONAL_MODULES = (".display", ".emulator", ".files", ".llama_index", ".memory", ".rate_limits")
-MODULES = ("", ".errors", ".knowledge", ".redis_sessions", ".sqlite_sessions", *OPTIONAL_MODULES)
+MODULES = (
+    "",
+    ".errors",
+    ".knowledge",
+    ".redis_sessions",
+    ".runs",
+    ".sqlite_sessions",
+    *OPTIONAL_MODULES,
+)
 MODEL_SECTIONS = ("Setup", "Instantiate", "Invoke", "Stream", "Async")
 RETRIEVER_SECTIONS = ("Setup", "Instantiate", "Usage")
 HELPER_SECTIONS = ("Setup", "Instantiate", "Use")
@@ -31,6 +39,7 @@ SECTIONS = {
     "AnswerView": HELPER_SECTIONS,
     "BailianFiles": HELPER_SECTIONS,
     "BailianMemory": HELPER_SECTIONS,
+    "BailianRun": ("Start and wait", "Find again", "Async"),
     "RedisRateLimiter": HELPER_SECTIONS,
     "RedisSessionStore": HELPER_SECTIONS,
     "InMemorySessionStore": ("Instantiate", "Use"),

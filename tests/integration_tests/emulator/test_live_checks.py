@@ -20,8 +20,9 @@ from langchain_bailian_app.emulator import (
 )
 from langchain_bailian_app.emulator._apps.samples import ECHO_APP_ID
 from langchain_bailian_app.emulator._state.connector_settings import ConnectorSettings
+from langchain_bailian_app.emulator._state.run_switches import RunSwitches
 from tests.fixtures import encode_sse, frame_body, read_recording
-from tests.live import hosts
+from tests.live import hosts, runs
 from tests.live.harness import CheckSkipped, LiveHarness
 from tests.live.report import LIVE_CHECKS, LiveCheckResult, render_report, run_check
 
@@ -339,6 +340,168 @@ def test_files_with_the_api_key_are_observed_for_each_switch(
         bailian.files.connector = ConnectorSettings()
 
     assert result[1:] == (observation, verdict)
+
+
+@pytest.mark.parametrize(
+    ("name", "setting", "switches", "app", "observation", "verdict"),
+    [
+        ("run-statuses", "", {}, {"pace": 0.05}, "running, completed", "as assumed"),
+        (
+            "run-statuses",
+            "",
+            {"running_word": "in_progress"},
+            {"pace": 0.05},
+            "in_progress, completed",
+            "as assumed",
+        ),
+        (
+            "run-failure",
+            "FAILING_APP_ID",
+            {},
+            {"error": ErrorReply.of("AppProcessFailed")},
+            "fields: output; code and message are found",
+            "as assumed",
+        ),
+        (
+            "run-failure",
+            "FAILING_APP_ID",
+            {"failed_shape": "error"},
+            {"error": ErrorReply.of("AppProcessFailed")},
+            "fields: error; code and message are found",
+            "as assumed",
+        ),
+        (
+            "run-failure",
+            "FAILING_APP_ID",
+            {"failed_shape": "none"},
+            {"error": ErrorReply.of("AppProcessFailed")},
+            "fields: none; code and message are not found",
+            "**not as assumed**",
+        ),
+        (
+            "run-failure",
+            "FAILING_APP_ID",
+            {},
+            {},
+            "the run ended with the status 'completed'",
+            "not run",
+        ),
+        ("run-cancel-ended", "", {}, {}, "HTTP 200, status `failed`; then `completed`", "as assumed"),
+        (
+            "run-cancel-ended",
+            "",
+            {"cancel_ended": "error"},
+            {},
+            "HTTP 400, `InvalidParameter`; then `completed`",
+            "as assumed",
+        ),
+        (
+            "run-cancel-running",
+            "SLOW_APP_ID",
+            {},
+            {"pace": 60.0},
+            "HTTP 200, `cancelled`",
+            "as assumed",
+        ),
+        ("run-unknown", "", {}, {}, "HTTP 404 `NotFound`", "as assumed"),
+        (
+            "run-unknown",
+            "",
+            {"unknown_id": "InvalidParameter"},
+            {},
+            "HTTP 400 `InvalidParameter`",
+            "as assumed",
+        ),
+        ("run-reasoning", "THINKING_APP_ID", {}, {"thinking": "on"}, "content", "as assumed"),
+        (
+            "run-reasoning",
+            "THINKING_APP_ID",
+            {"reasoning": "summary"},
+            {"thinking": "on"},
+            "summary",
+            "as assumed",
+        ),
+        ("run-reasoning", "THINKING_APP_ID", {}, {}, "there is none", "works either way"),
+        (
+            "run-statuses",
+            "",
+            {},
+            {"error": ErrorReply.of("App.AccessDenied")},
+            "refused: HTTP 403 `App.AccessDenied`",
+            "not run",
+        ),
+    ],
+)
+def test_background_runs_are_observed_for_each_switch(
+    observe: Any,
+    name: str,
+    setting: str,
+    switches: dict[str, Any],
+    app: dict[str, Any],
+    observation: str,
+    verdict: str,
+) -> None:
+    with BailianEmulator() as bailian:
+        bailian.runs.switches = RunSwitches(**switches)
+        bailian.runs.queue_seconds = 0.0
+        application = App("background", answer="好。", **app)
+        settings = {setting: application.app_id} if setting else {}
+        result = observe(name, application, bailian, **settings)
+
+    assert result.observation.removeprefix("queued, ") == observation
+    assert result.verdict.startswith(verdict)
+
+
+@pytest.mark.parametrize(("limit", "verdict"), [(None, "as assumed"), (5, "**not as assumed**")])
+def test_the_limit_of_queries_is_observed(observe: Any, limit: int | None, verdict: str) -> None:
+    with BailianEmulator() as bailian:
+        bailian.runs.switches.queries_per_second = limit
+        result = observe("run-query-rate", App("fast", answer="好。"), bailian, EXPENSIVE="1")
+
+    assert result.verdict == verdict
+    assert ("HTTP 429" in result.observation) is (limit is not None)
+
+
+def test_the_age_of_a_run_is_observed(observe: Any, clock: Clock) -> None:
+    with BailianEmulator(clock=clock) as bailian:
+        app = App("fast", answer="好。")
+        assert observe("run-statuses", app, bailian).was_run
+        (run_id,) = bailian.runs.started
+        known = observe("run-retention", app, bailian, RUN=run_id)
+        bailian.runs.switches.retention = 3600.0
+        clock.now = 3600.0
+        expired = observe("run-retention", app, bailian, RUN=run_id)
+
+    assert known.observation == "`completed`, age 0 hours"
+    assert expired.observation == "it is gone: HTTP 404 `NotFound`"
+
+
+@pytest.mark.parametrize(("served", "expected"), [("shared", True), ("workspace", False)])
+def test_each_gateway_that_has_the_route_of_runs_is_observed(
+    monkeypatch: pytest.MonkeyPatch, served: str, *, expected: bool
+) -> None:
+    with BailianEmulator() as serving, BailianEmulator() as refusing:
+        connect(monkeypatch, serving, serving.app_id)
+        refusing.apps[serving.app_id].error = ErrorReply.of("NotFound")
+        base_urls = {
+            name: (serving if name == served else refusing).base_url for name in ("shared", "workspace")
+        }
+        outcome = runs.compare_run_gateways(LiveHarness(), base_urls)
+
+    assert f"{served}: HTTP 200" in outcome.observation
+    assert "HTTP 404 NotFound" in outcome.observation
+    assert outcome.matches_assumption is expected
+
+
+def test_regions_without_background_runs_are_not_checked(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DASHSCOPE_API_KEY", "k")
+    monkeypatch.setenv("BAILIAN_APP_ID", "app")
+    monkeypatch.setenv("DASHSCOPE_REGION", "ap-southeast-1")
+    (check,) = (check for check in LIVE_CHECKS if check.name == "run-unknown")
+    result = run_check(check, LiveHarness())
+
+    assert result.verdict == "not run here"
+    assert "not offered in ap-southeast-1" in result.observation
 
 
 def test_the_statuses_of_a_file_are_observed_while_it_is_parsed(observe: Any, clock: Clock) -> None:

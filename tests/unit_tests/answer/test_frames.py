@@ -517,3 +517,16 @@ def test_an_error_response_may_be_json_a_stream_or_text(
     error = parse_error_response(content, 502)
 
     assert (error.code, error.message, error.status, error.body) == (code, message, 502, body)
+
+
+def test_the_state_of_a_run_is_passed_on_whole_although_it_describes_a_failure() -> None:
+    body = {"object": "response", "status": "failed", "error": {"code": "E"}, "output": {"text": "a"}}
+
+    assert parse_body(json.dumps(body).encode()) == [Frame(extra=body)]
+
+
+def test_an_error_that_looks_like_the_state_of_a_run_is_an_error() -> None:
+    data = b'event:error\n:HTTP_STATUS/500\ndata:{"object": "response", "code": "E"}\n\n'
+
+    (frame,) = parse_body(data)
+    assert isinstance(frame, ErrorFrame)

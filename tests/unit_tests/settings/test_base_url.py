@@ -7,6 +7,7 @@ import pytest
 
 from langchain_bailian_app._settings.base_url import (
     check_base_url,
+    check_offers_runs,
     default_base_url,
     extract_host,
     find_request_timeout,
@@ -127,7 +128,7 @@ def test_the_responses_route_of_an_application_is_named_with_what_to_use_instead
 
     assert str(caught.value) == (
         f"invalid `base_url` {base_url!r}: it is the Responses route of application '0123abcd', which "
-        "this package does not use; pass `app_id='0123abcd'`, and omit `base_url` or pass "
+        "this package finds itself; pass `app_id='0123abcd'`, and omit `base_url` or pass "
         f"`base_url={shared_url!r}`"
     )
 
@@ -323,3 +324,26 @@ def test_loopback_hosts_are_recognized(*, base_url: str, expected: bool) -> None
 def test_the_host_is_extracted_without_port_and_path() -> None:
     assert extract_host("https://example.com:8443/api/v1") == "example.com"
     assert extract_host("nonsense") == "nonsense"
+
+
+@pytest.mark.parametrize(
+    ("host", "region"),
+    [
+        ("dashscope-intl.aliyuncs.com", "ap-southeast-1"),
+        ("ws1.ap-southeast-1.maas.aliyuncs.com", "ap-southeast-1"),
+        ("ws1.us-east-1.maas.aliyuncs.com", "us-east-1"),
+        ("ws1.ap-northeast-1.maas.aliyuncs.com", "ap-northeast-1"),
+        ("dashscope.aliyuncs.com", None),
+        ("ws1.cn-beijing.maas.aliyuncs.com", None),
+        ("cn-hongkong.dashscope.aliyuncs.com", None),
+        ("ws1.eu-central-1.maas.aliyuncs.com", None),
+        ("gateway.example.com", None),
+    ],
+)
+def test_regions_without_background_runs_are_rejected(host: str, region: str | None) -> None:
+    base_url = f"https://{host}/api/v1"
+    if region is None:
+        check_offers_runs(base_url)
+        return
+    with pytest.raises(ValueError, match=f"^background runs are not offered in {region}: .*; use an"):
+        check_offers_runs(base_url)

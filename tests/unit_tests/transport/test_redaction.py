@@ -36,6 +36,24 @@ def test_a_secret_that_contains_another_is_removed_completely() -> None:
     assert Redactor(["12345678", "12345678-abcdefgh"]).text("12345678-abcdefgh") == "[removed]"
 
 
+def test_a_secret_can_be_added() -> None:
+    redactor = Redactor(["token-123456"])
+
+    assert redactor.with_secret(KEY).text(f"{KEY} token-123456") == "[removed] [removed]"
+    assert redactor.with_secret(KEY).truncated_text("sk-01234567") == "[removed]"
+    assert redactor.text(KEY) == KEY
+
+
+def test_urls_in_parts_of_a_message_are_secrets() -> None:
+    url = "https://files.example/cat.png?Signature=abcdefgh12345678"
+    body = {"input": [{"content": [{"type": "input_image", "image_url": url}]}]}
+
+    assert (
+        Redactor.for_request("", body).text(f"bad {url}")
+        == "bad https://files.example/cat.png?[removed]"
+    )
+
+
 def test_short_secrets_are_ordinary_text() -> None:
     assert Redactor(["k", ""]).text("kick") == "kick"
 

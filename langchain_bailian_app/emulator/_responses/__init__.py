@@ -1,0 +1,1 @@
+"""Responses route of applications: background runs."""
